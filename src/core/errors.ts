@@ -1,0 +1,34 @@
+/**
+ * What went wrong, as a stable word that a program can branch on. The message is for people and may change.
+ *
+ * | code | meaning |
+ * | --- | --- |
+ * | `argument` | an option is missing, unknown, contradictory or out of its range |
+ * | `shape` | a tensor's shape or strides do not fit the operation |
+ * | `dtype` | a tensor's element type does not fit |
+ * | `buffer` | a GPU buffer is too small, of the wrong usage, destroyed, or used for input and output at once |
+ * | `length` | sequence lengths, offsets or tables contradict the tensors |
+ * | `limit` | the device's limits or features do not allow it |
+ * | `device` | the device is lost, destroyed, or another one than the runtime's |
+ * | `compile` | a kernel was refused by the shader compiler: always a bug in pageflash or the driver |
+ */
+export type ErrorCode =
+  | 'argument'
+  | 'shape'
+  | 'dtype'
+  | 'buffer'
+  | 'length'
+  | 'limit'
+  | 'device'
+  | 'compile';
+
+/** The only error that pageflash throws. Thrown before anything is recorded, written or moved. */
+export class PageflashError extends Error {
+  override readonly name = 'PageflashError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
