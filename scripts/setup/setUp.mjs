@@ -1,0 +1,11 @@
+import { ensureChrome } from './chrome.mjs';
+import { ensureVulkan } from './vulkan.mjs';
+
+const parts = { chrome: ensureChrome, vulkan: ensureVulkan };
+
+/** @param {readonly string[]} names what is needed: `chrome`, `vulkan` */
+export async function setUp(names) {
+  for (const [name, ensure] of Object.entries(parts)) {
+    if (names.includes(name)) await ensure();
+  }
+}

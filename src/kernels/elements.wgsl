@@ -1,0 +1,40 @@
+// elements: numbers in and out of 32-bit words. Halves are decoded by hand, so that no device feature is needed.
+
+fn quad_from_f16(words: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+
+fn quad_from_bf16(words: vec2u) -> vec4f {
+  return bitcast<vec4f>(vec4u(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u));
+}
+
+fn half_from_f16(word: u32, odd: bool) -> f32 {
+  let pair = unpack2x16float(word);
+  return select(pair.x, pair.y, odd);
+}
+
+fn half_from_bf16(word: u32, odd: bool) -> f32 {
+  return bitcast<f32>(select(word << 16u, word & 0xffff0000u, odd));
+}
+
+// The 16 bits of x, rounded to nearest even. pack2x16float leaves rounding and overflow to the driver.
+fn f16_bits(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  let sign = (bits >> 16u) & 0x8000u;
+  let magnitude = bits & 0x7fffffffu;
+  if (magnitude >= 0x7f800000u) { return sign | select(0x7c00u, 0x7e00u, magnitude > 0x7f800000u); }
+  if (magnitude >= 0x477ff000u) { return sign | 0x7c00u; }
+  if (magnitude < 0x38800000u) {
+    // Subnormal: counted in steps of 2^-24.
+    let steps = bitcast<f32>(magnitude) * 16777216.0;
+    return sign | u32(round(steps));
+  }
+  let rounded = magnitude + 0xfffu + ((magnitude >> 13u) & 1u);
+  return sign | ((rounded - 0x38000000u) >> 13u);
+}
+
+fn bf16_bits(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) { return (bits >> 16u) | 0x40u; }
+  return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
+}

@@ -1,0 +1,43 @@
+import { PageflashError } from '../core/errors.js';
+import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
+import { sizes3, type HostInts, type HostTensor } from './hostTensor.js';
+import { contiguousRows, pagedRows, pageTableOf } from './keyRows.js';
+
+export interface AttnVarlenReferenceArgs extends AttentionOptions {
+  /** [totalQ, Hq, D] */
+  readonly q: HostTensor;
+  /** [totalK, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable` */
+  readonly k: HostTensor;
+  /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable` */
+  readonly v: HostTensor;
+  /** [B + 1]: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
+  readonly cuSeqlensQ: HostInts;
+  /** [B + 1]: likewise the keys; with `blockTable` only the differences count */
+  readonly cuSeqlensK?: HostInts | undefined;
+  /** [B]: how many keys count, from a sequence's first one on; needed with `blockTable` if no `cuSeqlensK` */
+  readonly sequsedK?: HostInts | undefined;
+  /** [B, maxPages], row after row */
+  readonly blockTable?: HostInts | undefined;
+}
+
+/** Attention over sequences laid end to end. Returns out [totalQ, Hq, Dv] and lse [Hq, totalQ]. */
+export function attnVarlenReference(args: AttnVarlenReferenceArgs): AttentionResult {
+  const { q, k, v, cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, ...options } = args;
+  if (!cuSeqlensK && !(blockTable && sequsedK))
+    throw new PageflashError('argument', 'attnVarlen: pass cuSeqlensK, or sequsedK with blockTable.');
+  const [totalQ, nHeads] = sizes3('q', q);
+  const batch = cuSeqlensQ.length - 1;
+  const table = blockTable && pageTableOf(blockTable, batch, k);
+  const sequences = Array.from({ length: batch }, (_, b): Sequence => {
+    const firstQuery = cuSeqlensQ[b]!;
+    const nKeys = sequsedK?.[b] ?? cuSeqlensK![b + 1]! - cuSeqlensK![b]!;
+    return {
+      firstQuery,
+      nQueries: cuSeqlensQ[b + 1]! - firstQuery,
+      keyRows: table ? pagedRows(table, b, nKeys) : contiguousRows(cuSeqlensK![b]!, nKeys),
+      leftpad: 0,
+      lseIndex: (head, i) => head * totalQ + firstQuery + i,
+    };
+  });
+  return attend({ q, k, v, sequences, lseShape: [nHeads, totalQ], options });
+}

@@ -1,0 +1,35 @@
+import type { AttentionResult } from './attend.js';
+
+/**
+ * Combines attention over parts of the keys into attention over all of them: with w_c = exp(lse_c − lse),
+ *
+ *     lse = ln Σ_c exp(lse_c)      out = Σ_c w_c · out_c
+ *
+ * Each part has out [B, Sq, Hq, Dv] and lse [B, Hq, Sq], or out [totalQ, Hq, Dv] and lse [Hq, totalQ]. A part whose
+ * lse is −∞ saw no keys; its out counts for nothing, whatever it holds. A sink belongs to one part only.
+ */
+export function mergeStatesReference(partials: readonly AttentionResult[]): AttentionResult {
+  const [{ out: first, lse: firstLse }] = partials as readonly [AttentionResult];
+  const [nQueries, nHeads, headDim] = first.shape.slice(-3) as [number, number, number];
+  const out = new Float64Array(first.data.length);
+  const lse = new Float64Array(firstLse.data.length).fill(-Infinity);
+
+  for (let index = 0; index < lse.length; index++) {
+    const largest = Math.max(...partials.map((part) => part.lse.data[index]!));
+    if (largest === -Infinity) continue;
+    const sum = partials.reduce((total, part) => total + Math.exp(part.lse.data[index]! - largest), 0);
+    lse[index] = largest + Math.log(sum);
+
+    // lse index = (b · Hq + head) · Sq + i; out row = (b · Sq + i) · Hq + head
+    const i = index % nQueries;
+    const head = Math.floor(index / nQueries) % nHeads;
+    const b = Math.floor(index / (nQueries * nHeads));
+    const offset = ((b * nQueries + i) * nHeads + head) * headDim;
+    for (const part of partials) {
+      const weight = Math.exp(part.lse.data[index]! - lse[index]!);
+      if (weight === 0) continue;
+      for (let d = 0; d < headDim; d++) out[offset + d]! += weight * part.out.data[offset + d]!;
+    }
+  }
+  return { out: { data: out, shape: first.shape }, lse: { data: lse, shape: firstLse.shape } };
+}

@@ -1,0 +1,41 @@
+/** One check on a GPU, run as it stands in Node and in Chrome. */
+export interface GpuCase {
+  readonly name: string;
+  /** What the case guards against, where the name alone does not say it. */
+  readonly why?: string;
+  run(t: GpuTest): Promise<void> | void;
+}
+
+export interface GpuTest {
+  readonly lane: Lane;
+  /** A device shared by the cases of a lane. An error that no error scope caught on it fails the case. */
+  device(kind?: DeviceKind): Promise<GPUDevice>;
+}
+
+/** What a report calls the case. */
+export function title({ name, why }: GpuCase): string {
+  return why ? `${name}: ${why}` : name;
+}
+
+export type Lane = 'node' | 'chrome';
+
+/** `full`: every optional feature and the highest limits of the adapter. `plain`: no feature, default limits. */
+export type DeviceKind = 'full' | 'plain';
+
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new Error(message);
+}
+
+/** Compares by value: typed arrays and arrays element by element, everything else with `Object.is`. */
+export function assertEqual<T>(actual: T, expected: T, what = 'value'): void {
+  if (isArray(actual) && isArray(expected)) {
+    assertEqual(actual.length, expected.length, `${what}.length`);
+    for (let i = 0; i < expected.length; i++) assertEqual(actual[i], expected[i], `${what}[${i}]`);
+    return;
+  }
+  assert(Object.is(actual, expected), `${what} is ${String(actual)}, expected ${String(expected)}`);
+}
+
+function isArray(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}

@@ -1,0 +1,63 @@
+import type { DeviceKind } from './gpuCase.js';
+
+/** The devices that the cases of a lane share, and what went wrong on them outside every error scope. */
+export class GpuDevices {
+  readonly #gpu: GPU;
+  readonly #devices = new Map<DeviceKind, Promise<GPUDevice>>();
+  readonly #errors: string[] = [];
+
+  constructor(gpu: GPU) {
+    this.#gpu = gpu;
+  }
+
+  get(kind: DeviceKind = 'full'): Promise<GPUDevice> {
+    let device = this.#devices.get(kind);
+    if (!device) {
+      device = this.#request(kind);
+      this.#devices.set(kind, device);
+      device.catch(() => this.#devices.delete(kind));
+    }
+    return device;
+  }
+
+  /** Wait until every device is idle, then hand over the errors since the last call. */
+  async takeErrors(): Promise<string[]> {
+    for (const device of this.#devices.values()) await (await device).queue.onSubmittedWorkDone();
+    return this.#errors.splice(0);
+  }
+
+  async destroy(): Promise<void> {
+    for (const device of this.#devices.values()) (await device).destroy();
+    this.#devices.clear();
+  }
+
+  async #request(kind: DeviceKind): Promise<GPUDevice> {
+    const adapter = await this.#gpu.requestAdapter();
+    if (!adapter) throw new Error('No GPU adapter: run `npm run setup`, or install a Vulkan driver.');
+    const device = await adapter.requestDevice({
+      label: kind,
+      ...(kind === 'full' && {
+        requiredFeatures: [...adapter.features] as GPUFeatureName[],
+        requiredLimits: limitsOf(adapter),
+      }),
+    });
+    device.addEventListener('uncapturederror', ({ error }) => {
+      this.#errors.push(`${error.constructor.name}: ${error.message}`);
+    });
+    void device.lost.then(({ reason, message }) => {
+      if (reason !== 'destroyed') this.#errors.push(`The ${kind} device was lost: ${message}`);
+      this.#devices.delete(kind);
+    });
+    return device;
+  }
+}
+
+function limitsOf(adapter: GPUAdapter): Record<string, number> {
+  const limits: Record<string, number> = {};
+  // Limits are getters of the prototype, so only a `for … in` sees them.
+  for (const name in adapter.limits) {
+    const limit: unknown = adapter.limits[name as keyof GPUSupportedLimits];
+    if (typeof limit === 'number') limits[name] = limit;
+  }
+  return limits;
+}

@@ -1,0 +1,14 @@
+import { defineConfig, type PluginOption } from 'vite';
+
+/** What turns the sources into JavaScript, for the library, the tests, the benchmarks and the demo alike. */
+export const plugins: PluginOption[] = [];
+
+export default defineConfig({
+  plugins,
+  build: {
+    target: 'es2022',
+    sourcemap: true,
+    lib: { entry: 'src/index.ts', formats: ['es'], fileName: 'pageflash' },
+    rolldownOptions: { external: ['wesl'] },
+  },
+});

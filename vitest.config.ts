@@ -1,0 +1,36 @@
+import { defineConfig } from 'vitest/config';
+import { plugins } from './vite.config.js';
+
+const LANES = ['test/node.test.ts', 'test/chrome.test.ts'];
+
+// A kernel is compiled and run by the CPU where there is no GPU.
+const laneTimeout = 120_000;
+
+export default defineConfig({
+  test: {
+    // The lanes mostly wait for a GPU or a browser, so they leave a core to the unit tests.
+    maxWorkers: 3,
+    projects: [
+      { plugins, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: LANES } },
+      {
+        plugins,
+        test: {
+          name: 'node',
+          include: ['test/node.test.ts'],
+          globalSetup: 'scripts/setup/vulkan.mjs',
+          testTimeout: laneTimeout,
+        },
+      },
+      {
+        plugins,
+        test: {
+          name: 'chrome',
+          include: ['test/chrome.test.ts'],
+          globalSetup: 'scripts/setup/chrome.mjs',
+          testTimeout: laneTimeout,
+          hookTimeout: laneTimeout,
+        },
+      },
+    ],
+  },
+});
