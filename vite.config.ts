@@ -1,7 +1,8 @@
 import { defineConfig, type PluginOption } from 'vite';
+import { wgsl } from './scripts/wgslPlugin.js';
 
 /** What turns the sources into JavaScript, for the library, the tests, the benchmarks and the demo alike. */
-export const plugins: PluginOption[] = [];
+export const plugins: PluginOption[] = [wgsl()];
 
 export default defineConfig({
   plugins,

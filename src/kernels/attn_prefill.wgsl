@@ -20,22 +20,16 @@
 // Stages for each tile of keys:
 //   1 scores   2 mask, row maximum   3 weights p, rescale   4 values
 
-@if(F16_TILES) enable f16;
-@if(SUBGROUPS) enable subgroups;
-
 import package::band::{Band, visible_band};
 import package::softcap::capped;
-@if(Q_F16)   import package::elements::quad_from_f16 as quad_from_q;
-@if(Q_BF16)  import package::elements::quad_from_bf16 as quad_from_q;
-@if(Q_F16)   import package::elements::half_from_f16 as half_from_q;
-@if(Q_BF16)  import package::elements::half_from_bf16 as half_from_q;
-@if(Q_F16)   import package::elements::f16_bits as out_bits;
-@if(Q_BF16)  import package::elements::bf16_bits as out_bits;
-@if(KV_F16)  import package::elements::quad_from_f16 as quad_from_kv;
-@if(KV_BF16) import package::elements::quad_from_bf16 as quad_from_kv;
-@if(KV_F16)  import package::elements::half_from_f16 as half_from_kv;
-@if(KV_BF16) import package::elements::half_from_bf16 as half_from_kv;
+@if(Q_F16)   import package::elements::{quad_from_f16 as quad_from_q, half_from_f16 as half_from_q, f16_bits as out_bits};
+@if(Q_BF16)  import package::elements::{quad_from_bf16 as quad_from_q, half_from_bf16 as half_from_q, bf16_bits as out_bits};
+@if(KV_F16)  import package::elements::{quad_from_f16 as quad_from_kv, half_from_f16 as half_from_kv};
+@if(KV_BF16) import package::elements::{quad_from_bf16 as quad_from_kv, half_from_bf16 as half_from_kv};
 import constants::{TEAMS, LANES, LANE_BITS, ROWS, COLS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS};
+
+@if(F16_TILES) enable f16;
+@if(SUBGROUPS) enable subgroups;
 
 const WG_SIZE = TEAMS * LANES;
 const TILE_ROWS = TEAMS * ROWS;
@@ -116,10 +110,10 @@ struct Sequence {
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read> items: array<vec2u>;
 @group(0) @binding(6) var<storage, read> block_table: array<u32>;
-@if(OUT_WIDE && Q_F32)   @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
-@if(OUT_WIDE && !Q_F32)  @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
-@if(!OUT_WIDE && Q_F32)  @group(0) @binding(7) var<storage, read_write> out: array<u32>;
-@if(!OUT_WIDE && !Q_F32) @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
+@if(OUT_WIDE && !Q_HALVES)   @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
+@if(OUT_WIDE && Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
+@if(!OUT_WIDE && !Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<u32>;
+@if(!OUT_WIDE && Q_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
 @group(0) @binding(8) var<storage, read_write> lse: array<f32>;
 
 @if(F16_TILES)  alias Quad = vec4h;
@@ -134,13 +128,13 @@ var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;               // weights of 
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_prefill(
-  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(workgroup_id) workgroup_id: vec3u,
   @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32,
   @if(SUBGROUPS) @builtin(subgroup_size) subgroup_size: u32,
   @if(SUBGROUPS) @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
-  let job = workgroup.y * grid.x + workgroup.x;
+  let job = workgroup_id.y * grid.x + workgroup_id.x;
   let item_index = params.first_item + job / params.n_kv_heads;
   if (item_index >= params.n_items) { return; }
   let kv_head = job % params.n_kv_heads;
@@ -422,8 +416,8 @@ fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_k
 
 // The eight elements from `at`; the row has `left` more, and beyond them come zeros.
 fn q_unit(at: u32, left: u32) -> Unit {
-  @if(Q_WIDE && Q_F32)  return Unit(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
-  @if(Q_WIDE && !Q_F32) { let words = q[at / 8u]; return Unit(quad_from_q(words.xy), quad_from_q(words.zw)); }
+  @if(Q_WIDE && !Q_HALVES)  return Unit(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
+  @if(Q_WIDE && Q_HALVES) { let words = q[at / 8u]; return Unit(quad_from_q(words.xy), quad_from_q(words.zw)); }
   @if(!Q_WIDE) return Unit(
     vec4f(q_element(at, left, 0u), q_element(at, left, 1u), q_element(at, left, 2u), q_element(at, left, 3u)),
     vec4f(q_element(at, left, 4u), q_element(at, left, 5u), q_element(at, left, 6u), q_element(at, left, 7u)),
@@ -431,8 +425,8 @@ fn q_unit(at: u32, left: u32) -> Unit {
 }
 
 fn k_unit(at: u32, left: u32) -> Unit {
-  @if(KV_WIDE && KV_F32)  return Unit(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
-  @if(KV_WIDE && !KV_F32) { let words = k[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
+  @if(KV_WIDE && !KV_HALVES)  return Unit(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
+  @if(KV_WIDE && KV_HALVES) { let words = k[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
   @if(!KV_WIDE) return Unit(
     vec4f(k_element(at, left, 0u), k_element(at, left, 1u), k_element(at, left, 2u), k_element(at, left, 3u)),
     vec4f(k_element(at, left, 4u), k_element(at, left, 5u), k_element(at, left, 6u), k_element(at, left, 7u)),
@@ -440,8 +434,8 @@ fn k_unit(at: u32, left: u32) -> Unit {
 }
 
 fn v_unit(at: u32, left: u32) -> Unit {
-  @if(KV_WIDE && KV_F32)  return Unit(bitcast<vec4f>(v[at / 4u]), bitcast<vec4f>(select(vec4u(), v[at / 4u + 1u], left > 4u)));
-  @if(KV_WIDE && !KV_F32) { let words = v[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
+  @if(KV_WIDE && !KV_HALVES)  return Unit(bitcast<vec4f>(v[at / 4u]), bitcast<vec4f>(select(vec4u(), v[at / 4u + 1u], left > 4u)));
+  @if(KV_WIDE && KV_HALVES) { let words = v[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
   @if(!KV_WIDE) return Unit(
     vec4f(v_element(at, left, 0u), v_element(at, left, 1u), v_element(at, left, 2u), v_element(at, left, 3u)),
     vec4f(v_element(at, left, 4u), v_element(at, left, 5u), v_element(at, left, 6u), v_element(at, left, 7u)),
@@ -450,27 +444,27 @@ fn v_unit(at: u32, left: u32) -> Unit {
 
 @if(!Q_WIDE) fn q_element(at: u32, left: u32, index: u32) -> f32 {
   if (index >= left) { return 0.0; }
-  @if(Q_F32)  return bitcast<f32>(q[at + index]);
-  @if(!Q_F32) return half_from_q(q[(at + index) / 2u], (at + index) % 2u == 1u);
+  @if(!Q_HALVES)  return bitcast<f32>(q[at + index]);
+  @if(Q_HALVES) return half_from_q(q[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
 @if(!KV_WIDE) fn k_element(at: u32, left: u32, index: u32) -> f32 {
   if (index >= left) { return 0.0; }
-  @if(KV_F32)  return bitcast<f32>(k[at + index]);
-  @if(!KV_F32) return half_from_kv(k[(at + index) / 2u], (at + index) % 2u == 1u);
+  @if(!KV_HALVES)  return bitcast<f32>(k[at + index]);
+  @if(KV_HALVES) return half_from_kv(k[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
 @if(!KV_WIDE) fn v_element(at: u32, left: u32, index: u32) -> f32 {
   if (index >= left) { return 0.0; }
-  @if(KV_F32)  return bitcast<f32>(v[at + index]);
-  @if(!KV_F32) return half_from_kv(v[(at + index) / 2u], (at + index) % 2u == 1u);
+  @if(!KV_HALVES)  return bitcast<f32>(v[at + index]);
+  @if(KV_HALVES) return half_from_kv(v[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
 // Writes the output's dims dim .. dim + 3 of a row, or those of them that the row has.
 fn write_quad(out_row: u32, dim: u32, value: vec4f) {
   if (dim >= params.head_dim_v) { return; }
-  @if(OUT_WIDE && Q_F32)  out[(out_row + dim) / 4u] = bitcast<vec4u>(value);
-  @if(OUT_WIDE && !Q_F32) out[(out_row + dim) / 4u] = vec2u(
+  @if(OUT_WIDE && !Q_HALVES)  out[(out_row + dim) / 4u] = bitcast<vec4u>(value);
+  @if(OUT_WIDE && Q_HALVES) out[(out_row + dim) / 4u] = vec2u(
     out_bits(value.x) | (out_bits(value.y) << 16u),
     out_bits(value.z) | (out_bits(value.w) << 16u),
   );
@@ -481,12 +475,12 @@ fn write_quad(out_row: u32, dim: u32, value: vec4f) {
   }
 }
 
-@if(!OUT_WIDE && Q_F32) fn write_element(at: u32, value: f32) {
+@if(!OUT_WIDE && !Q_HALVES) fn write_element(at: u32, value: f32) {
   out[at] = bitcast<u32>(value);
 }
 
 // The other half of the word may be another row's, or not ours at all: each half is set without touching its neighbour.
-@if(!OUT_WIDE && !Q_F32) fn write_element(at: u32, value: f32) {
+@if(!OUT_WIDE && Q_HALVES) fn write_element(at: u32, value: f32) {
   let shift = at % 2u * 16u;
   atomicAnd(&out[at / 2u], 0xffff0000u >> shift);
   atomicOr(&out[at / 2u], out_bits(value) << shift);

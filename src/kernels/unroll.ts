@@ -43,11 +43,12 @@ function closingBrace(source: string, start: number): number {
   throw new SyntaxError(`a block is not closed: ${source.slice(start, start + 60)}`);
 }
 
-const REGISTERS = /@registers\s+var\s+(\w+)\s*:\s*((?:array<)+)(\w+)\s*((?:,\s*\w+\s*>\s*)+);/g;
+const REGISTERS =
+  /(@if\([^)]*\)\s*)?@registers\s+var\s+(\w+)\s*:\s*((?:array<)+)(\w+)\s*((?:,\s*\w+\s*>\s*)+);/g;
 
 function splitRegisters(source: string, constants: Readonly<Record<string, number>>): string {
   const ranks = new Map<string, number>();
-  const declared = source.replace(REGISTERS, (_, name: string, _open: string, element: string, sizes: string) => {
+  const declare = (_: string, condition = '', name = '', _open = '', element = '', sizes = ''): string => {
     // array<array<T, inner>, outer>: the outermost size comes last but is the first index.
     const dims = [...sizes.matchAll(/\w+/g)].map(([size]) => sizeOf(size, constants)).reverse();
     ranks.set(name, dims.length);
@@ -55,8 +56,9 @@ function splitRegisters(source: string, constants: Readonly<Record<string, numbe
       (names, size) => names.flatMap((prefix) => Array.from({ length: size }, (_, i) => `${prefix}_${i}`)),
       [''],
     );
-    return indices.map((suffix) => `var ${name}${suffix}: ${element} = ${element}();`).join('\n');
-  });
+    return indices.map((suffix) => `${condition}var ${name}${suffix}: ${element} = ${element}();`).join('\n');
+  };
+  const declared = source.replace(REGISTERS, declare);
   return [...ranks].reduce((text, [name, rank]) => {
     const use = new RegExp(`\\b${name}${'\\[(\\d+)u\\]'.repeat(rank)}`, 'g');
     return text.replace(use, (_, ...groups: string[]) => `${name}_${groups.slice(0, rank).join('_')}`);

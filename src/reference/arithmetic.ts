@@ -1,6 +1,6 @@
 import { roundTo } from '../core/halves.js';
 
-/** How products are summed and what happens to a result that is stored. */
+/** The precision of a computation: how products are summed and how a result is rounded when it is stored. */
 export interface Arithmetic {
   /** Σ_d a[d] · b[bOffset + d] over the length of a. */
   readonly dot: (a: Float64Array, b: Float64Array, bOffset: number) => number;
@@ -16,7 +16,8 @@ export function arithmeticOf(storage: 'f16' | 'bf16' | undefined): Arithmetic {
   return { dot: dotF32, addScaled: addScaledF32, store: (x) => roundTo(storage, x) };
 }
 
-// Both products keep four running sums, as matrix units keep several: a single one would wait for itself.
+// The dot products keep four running sums, or each addition would wait for the one before. Hardware that multiplies
+// matrices keeps several as well, so this order is as good a model of it as any.
 
 function dot(a: Float64Array, b: Float64Array, bOffset: number): number {
   let sum0 = 0;

@@ -1,3 +1,4 @@
+import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
 import { arithmeticOf } from './arithmetic.js';
 import { lastSizes, type HostFloats, type HostTensor } from './hostTensor.js';
@@ -63,6 +64,8 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   const [nHeads, headDim] = lastSizes(q);
   const [nKvHeads, headDimV] = lastSizes(v);
   const group = nHeads / nKvHeads;
+  if (nHeads % nKvHeads !== 0)
+    throw new PageflashError('shape', `${nHeads} query heads are not a multiple of ${nKvHeads} kv heads.`);
   const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks } = options;
   const { dot, addScaled, store } = arithmeticOf(options.storage);
 

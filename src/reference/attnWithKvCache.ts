@@ -1,9 +1,10 @@
 import type { FloatDType } from '../core/dtype.js';
-import { roundTo } from '../core/halves.js';
-import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
+import { PageflashError } from '../core/errors.js';
+import { appendKv, type CachedSequence } from './appendKv.js';
+import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
 import { lastSizes, sizes4, type HostInts, type HostTensor } from './hostTensor.js';
-import { contiguousRows, pagedRows, pageTableOf } from './keyRows.js';
-import { rotate, type Rotary } from './rotary.js';
+import { cacheRows, pagedRows, pageTableOf } from './keyRows.js';
+import type { Rotary } from './rotary.js';
 
 export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   /** [B, Sq, Hq, D], or [totalQ, Hq, D] with `cuSeqlensQ` */
@@ -34,7 +35,7 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly rotarySin?: HostTensor | undefined;
   /** Default true */
   readonly rotaryInterleaved?: boolean | undefined;
-  /** What q and the caches are stored as: rotated queries and keys are rounded to it. Default `storage`, else f32 */
+  /** The type of q and of the caches, to which rotated queries and new tokens are rounded. Default `storage`, else f32 */
   readonly dtype?: FloatDType | undefined;
 }
 
@@ -44,29 +45,37 @@ export interface AttnWithKvCacheResult extends AttentionResult {
   readonly vCache: HostTensor;
 }
 
-interface CachedSequence extends Sequence {
-  /** Tokens in the cache before the new ones; keyRows has both. */
-  readonly nCached: number;
-}
-
 /**
  * Appends new tokens to the cache, then attends to all of it. The arguments are not changed.
  *
  * Returns out shaped like q with the head size of v, lse [B, Hq, Sq] or [Hq, totalQ], and the caches.
  */
 export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): AttnWithKvCacheResult {
-  const { q, k, v } = args;
+  const { k, v, causal = false, windowSize = [-1, -1], dtype = args.storage ?? 'f32' } = args;
   const { sequences, lseShape } = sequencesOf(args);
-  const turn = turnOf(args);
+  const { q, kCache, vCache } = appendKv({
+    q: args.q,
+    kCache: args.kCache,
+    vCache: args.vCache,
+    k,
+    v,
+    sequences,
+    rotary: rotaryOf(args),
+    queriesAdvance: causal || windowSize[0] >= 0 || windowSize[1] >= 0,
+    dtype,
+  });
+  return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
+}
 
-  const kCache = k ? append(args.kCache, k, sequences, turn) : args.kCache;
-  const vCache = v ? append(args.vCache, v, sequences) : args.vCache;
-  const queries = turn ? turnQueries(q, sequences, turn, args) : q;
-  return {
-    ...attend({ q: queries, k: kCache, v: vCache, sequences, lseShape, options: args }),
-    kCache,
-    vCache,
-  };
+function rotaryOf({
+  rotaryCos,
+  rotarySin,
+  rotaryInterleaved = true,
+}: AttnWithKvCacheReferenceArgs): Rotary | undefined {
+  if (!rotaryCos && !rotarySin) return undefined;
+  if (!rotaryCos || !rotarySin)
+    throw new PageflashError('argument', 'attnWithKvCache: pass rotaryCos and rotarySin together.');
+  return { cos: rotaryCos, sin: rotarySin, interleaved: rotaryInterleaved };
 }
 
 function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
@@ -79,7 +88,6 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
   const [batch, nQueries] = ragged ? [cuSeqlensQ.length - 1, 0] : sizes4('q', q);
   const totalQ = q.shape[0]!;
   const nNew = k ? sizes4('k', k)[1] : 0;
-  const [, cacheCapacity] = sizes4('kCache', kCache);
   const table = blockTable && pageTableOf(blockTable, args.blockTableRows ?? batch, kCache);
 
   const sequences = Array.from({ length: batch }, (_, b): CachedSequence => {
@@ -91,7 +99,7 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
       firstQuery,
       nQueries: ragged ? cuSeqlensQ[b + 1]! - firstQuery : nQueries,
       nCached,
-      keyRows: table ? pagedRows(table, cacheRow, nKeys) : contiguousRows(cacheRow * cacheCapacity, nKeys),
+      keyRows: table ? pagedRows(table, cacheRow, nKeys) : cacheRows(kCache, cacheRow, nKeys),
       leftpad: cacheLeftpad?.[b] ?? 0,
       lseIndex: ragged
         ? (head, i) => head * totalQ + firstQuery + i
@@ -99,57 +107,4 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
     };
   });
   return { sequences, lseShape: ragged ? [nHeads, totalQ] : [batch, nHeads, nQueries] };
-}
-
-/** Turns one head in place to a position. */
-type Turn = (head: Float64Array, position: number) => void;
-
-function turnOf(args: AttnWithKvCacheReferenceArgs): Turn | undefined {
-  const { rotaryCos, rotarySin, rotaryInterleaved = true, dtype = args.storage ?? 'f32' } = args;
-  if (!rotaryCos || !rotarySin) return undefined;
-  const rotary: Rotary = { cos: rotaryCos, sin: rotarySin, interleaved: rotaryInterleaved };
-  return (head, position) => {
-    rotate(head, position, rotary);
-    for (let d = 0; d < head.length; d++) head[d] = roundTo(dtype, head[d]!);
-  };
-}
-
-/** Writes new token t of each sequence, [B, Snew, Hkv, D], to its slot nCached + t, turned to that position. */
-function append(
-  cache: HostTensor,
-  fresh: HostTensor,
-  sequences: readonly CachedSequence[],
-  turn?: Turn,
-): HostTensor {
-  const [, nNew, nKvHeads, headDim] = sizes4('the new tokens', fresh);
-  const data = cache.data.slice();
-  sequences.forEach(({ nCached, keyRows }, b) => {
-    for (let t = 0; t < nNew; t++)
-      for (let kvHead = 0; kvHead < nKvHeads; kvHead++) {
-        const from = ((b * nNew + t) * nKvHeads + kvHead) * headDim;
-        const head = Float64Array.from(fresh.data.subarray(from, from + headDim));
-        turn?.(head, nCached + t);
-        data.set(head, (keyRows[nCached + t]! * nKvHeads + kvHead) * headDim);
-      }
-  });
-  return { data, shape: cache.shape };
-}
-
-/** Turns query i by its position nCached + i when causal or windowed, else all queries by nCached. */
-function turnQueries(
-  q: HostTensor,
-  sequences: readonly CachedSequence[],
-  turn: Turn,
-  { causal = false, windowSize = [-1, -1] }: AttentionOptions,
-): HostTensor {
-  const [nHeads, headDim] = lastSizes(q);
-  const byPosition = causal || windowSize[0] >= 0 || windowSize[1] >= 0;
-  const data = Float64Array.from(q.data);
-  for (const { firstQuery, nQueries, nCached } of sequences)
-    for (let i = 0; i < nQueries; i++)
-      for (let head = 0; head < nHeads; head++) {
-        const from = ((firstQuery + i) * nHeads + head) * headDim;
-        turn(data.subarray(from, from + headDim), byPosition ? nCached + i : nCached);
-      }
-  return { data, shape: q.shape };
 }

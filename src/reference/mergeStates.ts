@@ -1,3 +1,4 @@
+import { PageflashError } from '../core/errors.js';
 import type { AttentionResult } from './attend.js';
 
 /**
@@ -9,10 +10,11 @@ import type { AttentionResult } from './attend.js';
  * lse is −∞ saw no keys; its out counts for nothing, whatever it holds. A sink belongs to one part only.
  */
 export function mergeStatesReference(partials: readonly AttentionResult[]): AttentionResult {
-  const [{ out: first, lse: firstLse }] = partials as readonly [AttentionResult];
-  const [nQueries, nHeads, headDim] = first.shape.slice(-3) as [number, number, number];
-  const out = new Float64Array(first.data.length);
-  const lse = new Float64Array(firstLse.data.length).fill(-Infinity);
+  const [first] = partials;
+  if (!first) throw new PageflashError('argument', 'mergeStates: there is no part to merge.');
+  const [nQueries, nHeads, headDim] = first.out.shape.slice(-3) as [number, number, number];
+  const out = new Float64Array(first.out.data.length);
+  const lse = new Float64Array(first.lse.data.length).fill(-Infinity);
 
   for (let index = 0; index < lse.length; index++) {
     const largest = Math.max(...partials.map((part) => part.lse.data[index]!));
@@ -31,5 +33,5 @@ export function mergeStatesReference(partials: readonly AttentionResult[]): Atte
       for (let d = 0; d < headDim; d++) out[offset + d]! += weight * part.out.data[offset + d]!;
     }
   }
-  return { out: { data: out, shape: first.shape }, lse: { data: lse, shape: firstLse.shape } };
+  return { out: { data: out, shape: first.out.shape }, lse: { data: lse, shape: first.lse.shape } };
 }

@@ -91,7 +91,10 @@ const FORMATS = {
   bf16: { fractionBits: 7, minExponent: -126 },
 } as const;
 
-/** Throws for the worst element whose error exceeds what its reference value allows; a NaN is worst of all. */
+/**
+ * Throws for the worst element whose error exceeds what its reference value allows; a NaN is worst of all. Where the
+ * reference is so far off that it would allow anything, nothing but an equal value is allowed.
+ */
 function checkEach(
   what: string,
   { actual, reference }: Pair,
@@ -105,7 +108,8 @@ function checkEach(
     const got = actual[i]!;
     const want = reference[i]!;
     if (same(got, want)) continue;
-    const excess = Math.abs(got - want) / allowedAt(want);
+    const allowed = allowedAt(want);
+    const excess = allowed < Infinity ? Math.abs(got - want) / allowed : NaN;
     if (excess <= worstExcess) continue;
     worst = i;
     worstExcess = excess;

@@ -1,0 +1,52 @@
+/** A range of a buffer, in bytes. */
+export interface BufferRange {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Bind groups by what they bind, the most recent `CAPACITY` of them: making one costs more than recording a dispatch. */
+export class BindGroups {
+  readonly #device: GPUDevice;
+  readonly #groups = new Map<string, GPUBindGroup>();
+  readonly #bufferIds = new WeakMap<GPUBuffer, number>();
+  #nextBufferId = 0;
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  get(layout: GPUBindGroupLayout, name: string, ranges: ReadonlyMap<number, BufferRange>): GPUBindGroup {
+    let key = name;
+    for (const { buffer, offset, size } of ranges.values())
+      key += ` ${this.#idOf(buffer)}:${offset}:${size}`;
+    const cached = this.#groups.get(key);
+    const group = cached ?? this.#create(layout, name, ranges);
+    // A Map keeps the order of insertion: what was used last goes to the end, what is dropped is at the front.
+    if (cached) this.#groups.delete(key);
+    this.#groups.set(key, group);
+    if (this.#groups.size > CAPACITY) this.#groups.delete(this.#groups.keys().next().value!);
+    return group;
+  }
+
+  clear(): void {
+    this.#groups.clear();
+  }
+
+  #create(layout: GPUBindGroupLayout, label: string, ranges: ReadonlyMap<number, BufferRange>): GPUBindGroup {
+    const entries = Array.from(ranges, ([binding, resource]) => ({ binding, resource }));
+    return this.#device.createBindGroup({ label, layout, entries });
+  }
+
+  #idOf(buffer: GPUBuffer): number {
+    let id = this.#bufferIds.get(buffer);
+    if (id === undefined) {
+      id = this.#nextBufferId++;
+      this.#bufferIds.set(buffer, id);
+    }
+    return id;
+  }
+}
+
+// Several for each layer of the deepest models.
+const CAPACITY = 2048;

@@ -1,0 +1,142 @@
+import type { Kernel, KernelBinding, Spec } from '../core/dispatch.js';
+import { PageflashError } from '../core/errors.js';
+import { link, variantName } from '../kernels/link.js';
+
+/** One variant of a kernel to compile. */
+export interface Variant {
+  readonly kernel: Kernel;
+  readonly spec: Spec;
+}
+
+const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingType>> = {
+  uniform: 'uniform',
+  read: 'read-only-storage',
+  read_write: 'storage',
+};
+
+/** Compiles each variant of a kernel once. All variants of a kernel share one bind group layout. */
+export class Pipelines {
+  readonly #device: GPUDevice;
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #ready = new Map<string, GPUComputePipeline>();
+  readonly #pending = new Map<string, Promise<void>>();
+  readonly #refused = new Map<string, PageflashError>();
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /**
+   * The pipeline of a variant. One that was not prepared is compiled now, which may block for a while.
+   *
+   * @throws PageflashError `compile` if the compiler has refused the variant before
+   */
+  get({ kernel, spec }: Variant): GPUComputePipeline {
+    const name = variantName(kernel, spec);
+    const ready = this.#ready.get(name);
+    if (ready) return ready;
+    this.#throwIfRefused([name]);
+    const { module, descriptor, code } = this.#describe(name, kernel, spec);
+    const pipeline = this.#device.createComputePipeline(descriptor);
+    this.#ready.set(name, pipeline);
+    // WebGPU tells of a refusal later, by an uncaptured error; from then on the variant throws.
+    void refusalOf(name, code, module).then((refusal) => {
+      if (!refusal) return;
+      this.#ready.delete(name);
+      this.#refused.set(name, refusal);
+    });
+    return pipeline;
+  }
+
+  /**
+   * Compile variants in the background, all at once.
+   *
+   * @throws PageflashError `compile` with what the compiler said
+   */
+  async prepare(variants: readonly Variant[]): Promise<void> {
+    const byName = new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
+    await Promise.all([...byName].map(([name, variant]) => this.#prepareOne(name, variant)));
+    this.#throwIfRefused(byName.keys());
+  }
+
+  bindGroupLayout(kernel: Kernel): GPUBindGroupLayout {
+    let layout = this.#layouts.get(kernel.name);
+    if (!layout) {
+      layout = this.#device.createBindGroupLayout({
+        label: kernel.name,
+        entries: kernel.bindings.map(({ binding, access }) => ({
+          binding,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: BUFFER_TYPES[access] },
+        })),
+      });
+      this.#layouts.set(kernel.name, layout);
+    }
+    return layout;
+  }
+
+  #prepareOne(name: string, { kernel, spec }: Variant): Promise<void> {
+    if (this.#ready.has(name) || this.#refused.has(name)) return Promise.resolve();
+    let pending = this.#pending.get(name);
+    if (!pending) {
+      pending = this.#compile(name, kernel, spec).finally(() => this.#pending.delete(name));
+      this.#pending.set(name, pending);
+    }
+    return pending;
+  }
+
+  async #compile(name: string, kernel: Kernel, spec: Spec): Promise<void> {
+    // What goes wrong is told by the error thrown below, so nothing may reach the device's own error event.
+    this.#device.pushErrorScope('validation');
+    const { module, descriptor, code } = this.#describe(name, kernel, spec);
+    void this.#device.popErrorScope();
+    try {
+      this.#ready.set(name, await this.#device.createComputePipelineAsync(descriptor));
+    } catch (error) {
+      const refusal = (await refusalOf(name, code, module)) ?? unexplained(name, error as Error);
+      this.#refused.set(name, refusal);
+    }
+  }
+
+  #describe(name: string, kernel: Kernel, spec: Spec) {
+    const code = link(kernel, spec);
+    const module = this.#device.createShaderModule({ label: name, code });
+    const descriptor: GPUComputePipelineDescriptor = {
+      label: name,
+      layout: this.#device.createPipelineLayout({
+        label: kernel.name,
+        bindGroupLayouts: [this.bindGroupLayout(kernel)],
+      }),
+      compute: { module, entryPoint: kernel.name },
+    };
+    return { module, descriptor, code };
+  }
+
+  #throwIfRefused(names: Iterable<string>): void {
+    for (const name of names) {
+      const refusal = this.#refused.get(name);
+      if (refusal) throw refusal;
+    }
+  }
+}
+
+/** What the compiler has against a module, with the lines it means; undefined if nothing. */
+async function refusalOf(
+  name: string,
+  code: string,
+  module: GPUShaderModule,
+): Promise<PageflashError | undefined> {
+  const { messages } = await module.getCompilationInfo();
+  const errors = messages.filter(({ type }) => type === 'error');
+  if (errors.length === 0) return undefined;
+  const lines = code.split('\n');
+  const report = errors.map(({ lineNum, message }) => {
+    const line = lines[lineNum - 1]?.trim();
+    return line ? `line ${lineNum}: ${message}\n    ${line}` : message;
+  });
+  return new PageflashError('compile', `The compiler refused ${name}.\n  ${report.join('\n  ')}`);
+}
+
+function unexplained(name: string, { message }: Error): PageflashError {
+  return new PageflashError('compile', `The device refused the pipeline of ${name}: ${message}`);
+}

@@ -1,0 +1,51 @@
+import { PageflashError } from '../core/errors.js';
+
+export interface RequestDeviceOptions extends GPURequestAdapterOptions {
+  /** Where to look for an adapter. Default `navigator.gpu`. */
+  readonly gpu?: GPU | undefined;
+  readonly label?: string | undefined;
+}
+
+/** Features that make a kernel faster or a measurement possible. */
+const HELPFUL_FEATURES = [
+  'shader-f16',
+  'subgroups',
+  'timestamp-query',
+] as const satisfies readonly GPUFeatureName[];
+
+/** Limits that allow bigger tiles and bigger caches than the defaults. */
+const HELPFUL_LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+] as const satisfies readonly (keyof GPUSupportedLimits)[];
+
+/**
+ * A device with every optional feature and limit that helps and that the adapter has.
+ *
+ * @throws PageflashError `device` where there is no WebGPU or no adapter
+ */
+export async function requestDevice(options: RequestDeviceOptions = {}): Promise<GPUDevice> {
+  const { gpu = globalThis.navigator?.gpu, label = 'pageflash', ...adapterOptions } = options;
+  if (!gpu) {
+    throw new PageflashError(
+      'device',
+      'requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it over https or localhost, or pass { gpu }.',
+    );
+  }
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance', ...adapterOptions });
+  if (!adapter) {
+    throw new PageflashError(
+      'device',
+      'requestDevice: no GPU adapter was found. Install a graphics driver, or allow WebGPU in the browser.',
+    );
+  }
+  return adapter.requestDevice({
+    label,
+    requiredFeatures: HELPFUL_FEATURES.filter((feature) => adapter.features.has(feature)),
+    requiredLimits: Object.fromEntries(HELPFUL_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+  });
+}

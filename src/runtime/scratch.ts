@@ -1,0 +1,24 @@
+import type { BufferRange } from './bindGroups.js';
+import type { Memory } from './memory.js';
+
+/** Buffers by name for what lives no longer than a call; they only grow. */
+export class ScratchBuffers {
+  readonly #memory: Memory;
+  readonly #buffers = new Map<string, GPUBuffer>();
+
+  constructor(memory: Memory) {
+    this.#memory = memory;
+  }
+
+  get(name: string, bytes: number): BufferRange {
+    let buffer = this.#buffers.get(name);
+    if (!buffer || buffer.size < bytes) {
+      if (buffer) this.#memory.abandon(buffer);
+      // Growing by doubling keeps the buffers let go on the way smaller together than the one in use.
+      const size = Math.max(Math.ceil(bytes / 256) * 256, 2 * (buffer?.size ?? 0));
+      buffer = this.#memory.allocate(name, size, GPUBufferUsage.STORAGE);
+      this.#buffers.set(name, buffer);
+    }
+    return { buffer, offset: 0, size: Math.ceil(bytes / 4) * 4 };
+  }
+}
