@@ -121,7 +121,9 @@ describe('checkLse', () => {
       3,
       (x) => x + 2,
     );
-    expect(() => check(actual)).toThrowErrorMatchingInlineSnapshot(`[Error: lse: worst at 3: got 101, want 99, off by 2, allowed 0.0001.]`);
+    expect(() => check(actual)).toThrowErrorMatchingInlineSnapshot(
+      `[Error: lse: worst at 3: got 101, want 99, off by 2, allowed 0.0001.]`,
+    );
   });
 });
 

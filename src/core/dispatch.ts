@@ -20,7 +20,9 @@ export interface KernelBinding {
 
 export interface ParamsLayout {
   readonly bytes: number;
-  readonly fields: Readonly<Record<string, { readonly offset: number; readonly type: 'u32' | 'i32' | 'f32' }>>;
+  readonly fields: Readonly<
+    Record<string, { readonly offset: number; readonly type: 'u32' | 'i32' | 'f32' }>
+  >;
 }
 
 /** What specialises a kernel: conditions for its `@if` (absent is false) and values for its `constants`. */

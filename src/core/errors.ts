@@ -12,15 +12,7 @@
  * | `device` | the device is lost, destroyed, or another one than the runtime's |
  * | `compile` | a kernel was refused by the shader compiler: always a bug in pageflash or the driver |
  */
-export type ErrorCode =
-  | 'argument'
-  | 'shape'
-  | 'dtype'
-  | 'buffer'
-  | 'length'
-  | 'limit'
-  | 'device'
-  | 'compile';
+export type ErrorCode = 'argument' | 'shape' | 'dtype' | 'buffer' | 'length' | 'limit' | 'device' | 'compile';
 
 /** The only error that pageflash throws. Thrown before anything is recorded, written or moved. */
 export class PageflashError extends Error {

@@ -114,7 +114,7 @@ struct Sequence {
 @if(OUT_WIDE && Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
 @if(!OUT_WIDE && !Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<u32>;
 @if(!OUT_WIDE && Q_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
-@group(0) @binding(8) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(8) var<storage, read_write> lse: array<u32>;   // the bits of f32
 
 @if(F16_TILES)  alias Quad = vec4h;
 @if(!F16_TILES) alias Quad = vec4f;
@@ -292,7 +292,7 @@ fn attn_prefill(
       let out_row = sequence.out_base + token * params.out_token + head * params.out_head;
       @unroll for (var c = 0u; c < COLS; c++) { write_quad(out_row, (lane + c * LANES) * 4u, acc[r][c] * share); }
       if (lane == 0u && params.has_lse != 0u) {
-        lse[sequence.lse_base + token * params.lse_token + head * params.lse_head] = lse_of(maximum[r], total[r]);
+        lse[sequence.lse_base + token * params.lse_token + head * params.lse_head] = lse_bits(maximum[r], total[r]);
       }
     }
   }
@@ -325,10 +325,9 @@ fn band_of(sequence: Sequence, token: u32) -> Band {
   return bitcast<f32>(tables[params.slopes_at + sequence_index * params.slopes_sequence + head]) * LOG2_E;
 }
 
-// The natural log of the summed weights. No driver need keep infinities, so -inf is written as its bits.
-fn lse_of(maximum: f32, total: f32) -> f32 {
-  if (total > 0.0) { return (maximum + log2(total)) * LN_2; }
-  return bitcast<f32>(0xff800000u);
+// The natural log of the summed weights. WGSL has no infinity to write, but its bits can be.
+fn lse_bits(maximum: f32, total: f32) -> u32 {
+  return select(0xff800000u, bitcast<u32>((maximum + log2(total)) * LN_2), total > 0.0);
 }
 
 // Eight neighbouring elements.

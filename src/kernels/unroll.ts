@@ -28,7 +28,10 @@ function unrollLoops(source: string, constants: Readonly<Record<string, number>>
   const end = closingBrace(source, start);
   const body = source.slice(start, end);
   const name = new RegExp(`\\b${counter}\\b`, 'g');
-  const copies = Array.from({ length: sizeOf(bound, constants) }, (_, i) => `{${body.replace(name, `${i}u`)}}`);
+  const copies = Array.from(
+    { length: sizeOf(bound, constants) },
+    (_, i) => `{${body.replace(name, `${i}u`)}}`,
+  );
   const rest = unrollLoops(`${copies.join('\n')}${source.slice(end + 1)}`, constants);
   return source.slice(0, loop.index) + rest;
 }

@@ -18,8 +18,7 @@ export class BindGroups {
 
   get(layout: GPUBindGroupLayout, name: string, ranges: ReadonlyMap<number, BufferRange>): GPUBindGroup {
     let key = name;
-    for (const { buffer, offset, size } of ranges.values())
-      key += ` ${this.#idOf(buffer)}:${offset}:${size}`;
+    for (const { buffer, offset, size } of ranges.values()) key += ` ${this.#idOf(buffer)}:${offset}:${size}`;
     const cached = this.#groups.get(key);
     const group = cached ?? this.#create(layout, name, ranges);
     // A Map keeps the order of insertion: what was used last goes to the end, what is dropped is at the front.

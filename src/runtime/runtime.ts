@@ -136,14 +136,14 @@ export class Runtime {
   /** @throws PageflashError `device` once the runtime was destroyed or its device lost */
   assertAlive(caller: string): void {
     if (this.#gone) {
-      throw new PageflashError('device', `${caller}: the runtime cannot be used any more, since ${this.#gone}.`);
+      throw new PageflashError(
+        'device',
+        `${caller}: the runtime cannot be used any more, since ${this.#gone}.`,
+      );
     }
   }
 
-  #resolve(
-    dispatches: readonly Dispatch[],
-    upload: (parts: readonly Uint8Array[]) => BufferRange[],
-  ): Step[] {
+  #resolve(dispatches: readonly Dispatch[], upload: (parts: readonly Uint8Array[]) => BufferRange[]): Step[] {
     // Each distinct array goes up once, however many dispatches name it.
     const arrays = new Map<HostData, number>();
     const parts = dispatches.map(({ kernel, params }) => packed(kernel.params, params));

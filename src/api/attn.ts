@@ -1,0 +1,96 @@
+import { stridesOf, type Tensor } from '../core/tensor.js';
+import type { AttentionProblem, HostLengths, PagedRows } from '../kernels/attentionProblem.js';
+import { planPrefill } from '../plan/planPrefill.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import { checkDims } from './checkDims.js';
+import { checkHeads } from './checkHeads.js';
+import { checkNames, checkOptions } from './checkOptions.js';
+import { checkQkv } from './checkQkv.js';
+import { checkOutputs, runWithOutputs } from './outputs.js';
+
+export interface AttnArgs extends AttentionOptions {
+  /** [B, Sq, Hq, D] in f32, f16 or bf16 */
+  readonly q: Tensor;
+  /** [B, Sk, Hkv, D] in f32, f16 or bf16; Hq is a multiple of Hkv */
+  readonly k: Tensor;
+  /** [B, Sk, Hkv, Dv] in k's type */
+  readonly v: Tensor;
+}
+
+const NAMES = ['q', 'k', 'v', ...OPTION_NAMES];
+
+/**
+ * Attention over a dense batch, softmax(scale · q kᵀ) v, without ever holding the scores in memory.
+ *
+ * Gives out [B, Sq, Hq, Dv] in q's type and, if asked for, lse f32 [B, Hq, Sq].
+ *
+ * @throws PageflashError before anything is recorded or written
+ * @example
+ * const { out } = attn(runtime, { q, k, v, causal: true });
+ */
+export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
+  runtime.assertAlive('attn');
+  checkNames('attn', args, NAMES);
+  const { q, k, v } = args;
+  const { traits } = runtime;
+  checkQkv(
+    'attn',
+    args,
+    { q: ['B', 'Sq', 'Hq', 'D'], k: ['B', 'Sk', 'Hkv', 'D'], v: ['B', 'Sk', 'Hkv', 'Dv'] },
+    traits,
+  );
+  const dims = checkDims<'B' | 'Sq' | 'Sk' | 'Hq' | 'Hkv' | 'D' | 'Dv'>('attn', {
+    q: [q, 'B', 'Sq', 'Hq', 'D'],
+    k: [k, 'B', 'Sk', 'Hkv', 'D'],
+    v: [v, 'B', 'Sk', 'Hkv', 'Dv'],
+  });
+  checkHeads('attn', dims);
+  const { B, Sq, Sk, Hq, Hkv, D, Dv } = dims;
+  const options = checkOptions('attn', args, { batch: B, nHeads: Hq, headDim: D }, traits);
+  const rules = {
+    out: { dims: ['B', 'Sq', 'Hq', 'Dv'], shape: [B, Sq, Hq, Dv] },
+    lse: { dims: ['B', 'Hq', 'Sq'], shape: [B, Hq, Sq] },
+  };
+  checkOutputs('attn', runtime, args, rules);
+
+  return runWithOutputs(runtime, args, rules, ({ out, lse }) => {
+    const problem: AttentionProblem = {
+      batch: B,
+      nHeads: Hq,
+      nKvHeads: Hkv,
+      headDim: D,
+      headDimV: Dv,
+      q: denseRows(q),
+      k: denseRows(k),
+      v: denseRows(v),
+      out: denseRows(out),
+      lse: lse ? denseLse(lse) : null,
+      pages: null,
+      ...options,
+    };
+    return planPrefill(problem, equalLengths(B, Sq, Sk), traits);
+  });
+}
+
+/** [B, tokens, heads, dims] */
+function denseRows(tensor: Tensor): PagedRows {
+  const [sequence, token, head] = stridesOf(tensor) as [number, number, number];
+  return { tensor, page: 0, sequence, token, head };
+}
+
+/** [B, heads, tokens] */
+function denseLse(tensor: Tensor): PagedRows {
+  const [sequence, head, token] = stridesOf(tensor) as [number, number, number];
+  return { tensor, page: 0, sequence, token, head };
+}
+
+function equalLengths(batch: number, qLen: number, kLen: number): HostLengths {
+  const zeros = new Int32Array(batch);
+  return {
+    qStart: zeros,
+    kStart: zeros,
+    qLen: new Int32Array(batch).fill(qLen),
+    kLen: new Int32Array(batch).fill(kLen),
+  };
+}

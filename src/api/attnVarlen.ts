@@ -1,0 +1,121 @@
+import { stridesOf, type Ints, type Tensor } from '../core/tensor.js';
+import type { AttentionProblem, PagedRows, TokenRows } from '../kernels/attentionProblem.js';
+import { planPrefill } from '../plan/planPrefill.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import { checkBlockTable } from './checkBlockTable.js';
+import { checkDims } from './checkDims.js';
+import { checkHeads } from './checkHeads.js';
+import { checkNames, checkOptions } from './checkOptions.js';
+import { checkQkv } from './checkQkv.js';
+import { checkVarlenLengths } from './checkVarlenLengths.js';
+import { checkOutputs, runWithOutputs } from './outputs.js';
+
+export interface AttnVarlenArgs extends AttentionOptions {
+  /** [totalQ, Hq, D] in f32, f16 or bf16 */
+  readonly q: Tensor;
+  /** [totalK, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16 or bf16 */
+  readonly k: Tensor;
+  /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; k's type */
+  readonly v: Tensor;
+  /** [B + 1]: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
+  readonly cuSeqlensQ: Ints;
+  /** [B + 1]: likewise the keys. With `blockTable` only the differences count. */
+  readonly cuSeqlensK?: Ints | undefined;
+  /** [B]: only that many of a sequence's keys count. With `blockTable` it may stand in for `cuSeqlensK`. */
+  readonly sequsedK?: Ints | undefined;
+  /** The most queries a sequence has; needed where `cuSeqlensQ` is on the GPU. What is beyond is cut off. */
+  readonly maxSeqlenQ?: number | undefined;
+  /** The most keys a sequence has; needed where their lengths are on the GPU. What is beyond is cut off. */
+  readonly maxSeqlenK?: number | undefined;
+  /** [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. */
+  readonly blockTable?: Ints | undefined;
+}
+
+const NAMES = [
+  'q',
+  'k',
+  'v',
+  'cuSeqlensQ',
+  'cuSeqlensK',
+  'sequsedK',
+  'maxSeqlenQ',
+  'maxSeqlenK',
+  'blockTable',
+  ...OPTION_NAMES,
+];
+
+/**
+ * Attention over sequences of any lengths laid end to end, with keys and values end to end too or in pages.
+ *
+ * Gives out [totalQ, Hq, Dv] in q's type and, if asked for, lse f32 [Hq, totalQ].
+ *
+ * @throws PageflashError before anything is recorded or written
+ * @example
+ * // A prompt of 3 tokens beside one of 5.
+ * const { out } = attnVarlen(runtime, { q, k, v, cuSeqlensQ: [0, 3, 8], cuSeqlensK: [0, 3, 8], causal: true });
+ */
+export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
+  runtime.assertAlive('attnVarlen');
+  checkNames('attnVarlen', args, NAMES);
+  const { q, k, v, blockTable } = args;
+  const { traits } = runtime;
+  const keyDims = blockTable === undefined ? ['totalK'] : ['P', 'pageSize'];
+  const shapes = {
+    q: ['totalQ', 'Hq', 'D'],
+    k: [...keyDims, 'Hkv', 'D'],
+    v: [...keyDims, 'Hkv', 'Dv'],
+  };
+  checkQkv('attnVarlen', args, shapes, traits);
+  const dims = checkDims<'totalQ' | 'Hq' | 'Hkv' | 'D' | 'Dv'>('attnVarlen', {
+    q: [q, ...shapes.q],
+    k: [k, ...shapes.k],
+    v: [v, ...shapes.v],
+  });
+  checkHeads('attnVarlen', dims);
+  const { totalQ, Hq, Hkv, D, Dv } = dims;
+  const { batch, lengths, pages } = checkVarlenLengths(args, traits);
+  const options = checkOptions('attnVarlen', args, { batch, nHeads: Hq, headDim: D }, traits);
+  if (pages) checkBlockTable('attnVarlen', pages, lengths, options.masks);
+  const rules = {
+    out: { dims: ['totalQ', 'Hq', 'Dv'], shape: [totalQ, Hq, Dv] },
+    lse: { dims: ['Hq', 'totalQ'], shape: [Hq, totalQ] },
+  };
+  checkOutputs('attnVarlen', runtime, args, rules);
+
+  return runWithOutputs(runtime, args, rules, ({ out, lse }) => {
+    const problem: AttentionProblem = {
+      batch,
+      nHeads: Hq,
+      nKvHeads: Hkv,
+      headDim: D,
+      headDimV: Dv,
+      q: raggedRows(q),
+      k: pages ? pagedRows(k) : raggedRows(k),
+      v: pages ? pagedRows(v) : raggedRows(v),
+      out: raggedRows(out),
+      lse: lse ? raggedLse(lse) : null,
+      pages,
+      ...options,
+    };
+    return planPrefill(problem, lengths, traits);
+  });
+}
+
+/** [tokens, heads, dims] */
+function raggedRows(tensor: Tensor): PagedRows {
+  const [token, head] = stridesOf(tensor) as [number, number];
+  return { tensor, page: 0, sequence: 0, token, head };
+}
+
+/** [pages, slots, heads, dims] */
+function pagedRows(tensor: Tensor): PagedRows {
+  const [page, token, head] = stridesOf(tensor) as [number, number, number];
+  return { tensor, page, sequence: 0, token, head };
+}
+
+/** [heads, tokens] */
+function raggedLse(tensor: Tensor): TokenRows {
+  const [head, token] = stridesOf(tensor) as [number, number];
+  return { tensor, sequence: 0, token, head };
+}

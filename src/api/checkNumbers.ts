@@ -1,0 +1,91 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { isTensor, type Floats, type Ints, type Tensor } from '../core/tensor.js';
+import { checkTensor, describe, fail, isCount } from './checkTensor.js';
+
+/** The sizes that an argument may have, with its dimensions in words. */
+export interface SizeRule {
+  readonly dims: readonly string[];
+  readonly sizes: readonly number[];
+}
+
+/** Whole numbers in 32 bits, of the size given. On the GPU they are i32 or u32. */
+export function checkInts(
+  caller: string,
+  name: string,
+  ints: Ints,
+  rule: SizeRule,
+  traits: DeviceTraits,
+): Tensor | Int32Array {
+  if (isTensor(ints)) {
+    checkTensor(caller, name, ints, { dims: rule.dims, dtypes: ['i32', 'u32'] }, traits);
+    checkSizes(caller, name, ints, rule);
+    return ints;
+  }
+  const numbers = hostNumbers(caller, name, ints, rule);
+  const wrong = numbers.findIndex((value) => !Number.isInteger(value) || Math.abs(value) > MAX_INT);
+  if (wrong >= 0) {
+    fail('argument', caller, `${name}[${wrong}] must be a whole number of 32 bits, not ${numbers[wrong]}.`);
+  }
+  return Int32Array.from(numbers);
+}
+
+const MAX_INT = 2 ** 31 - 1;
+
+/** Finite real numbers. On the GPU they are f32, f16 or bf16. */
+export function checkFloats(
+  caller: string,
+  name: string,
+  floats: Floats,
+  rule: SizeRule,
+  traits: DeviceTraits,
+): Tensor | Float32Array {
+  if (isTensor(floats)) {
+    checkTensor(caller, name, floats, { dims: rule.dims, dtypes: ['f32', 'f16', 'bf16'] }, traits);
+    checkSizes(caller, name, floats, rule);
+    return floats;
+  }
+  const numbers = Float32Array.from(hostNumbers(caller, name, floats, rule));
+  const wrong = numbers.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0) fail('argument', caller, `${name}[${wrong}] must be finite, not ${numbers[wrong]}.`);
+  return numbers;
+}
+
+function checkSizes(caller: string, name: string, { shape }: Tensor, { dims, sizes }: SizeRule): void {
+  if (sizes.every((size, axis) => shape[axis] === size)) return;
+  fail(
+    'shape',
+    caller,
+    `${name} must be [${dims.join(', ')}] = [${sizes.join(', ')}], not [${shape.join(', ')}].`,
+  );
+}
+
+function hostNumbers(caller: string, name: string, numbers: unknown, { dims, sizes }: SizeRule): number[] {
+  const isNumbers = Array.isArray(numbers) || (ArrayBuffer.isView(numbers) && 'length' in numbers);
+  if (!isNumbers) {
+    fail('argument', caller, `${name} must be a tensor or an array of numbers, not ${describe(numbers)}.`);
+  }
+  const list = Array.from(numbers as ArrayLike<number>);
+  const length = sizes.reduce((product, size) => product * size, 1);
+  if (list.length !== length) {
+    fail(
+      'shape',
+      caller,
+      `${name} must have ${length} numbers, [${dims.join(', ')}] = [${sizes.join(', ')}], not ${list.length}.`,
+    );
+  }
+  return list;
+}
+
+/** A whole number ≥ 0, or what it is by default. */
+export function checkCount(
+  caller: string,
+  name: string,
+  value: number | undefined,
+  otherwise: number,
+): number {
+  if (value === undefined) return otherwise;
+  if (!isCount(value) || value > MAX_INT) {
+    fail('argument', caller, `${name} must be a whole number ≥ 0, not ${describe(value)}.`);
+  }
+  return value;
+}

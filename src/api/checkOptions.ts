@@ -1,0 +1,91 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { isTensor, type Floats } from '../core/tensor.js';
+import type { AttentionProblem, Masks, Slopes } from '../kernels/attentionProblem.js';
+import type { AttentionOptions } from './attentionArgs.js';
+import { checkCount, checkFloats } from './checkNumbers.js';
+import { describe, fail } from './checkTensor.js';
+
+/** Bounds of a window beyond this change nothing, and positions may still be added to them in 32 bits. */
+const WIDEST_WINDOW = 2 ** 30;
+
+interface Dims {
+  readonly batch: number;
+  readonly nHeads: number;
+  readonly headDim: number;
+}
+
+/** The part of an attention problem that the common options decide. */
+export function checkOptions(
+  caller: string,
+  options: AttentionOptions,
+  { batch, nHeads, headDim }: Dims,
+  traits: DeviceTraits,
+): Pick<AttentionProblem, 'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks'> {
+  const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks, pass } = options;
+  if (!Number.isFinite(softmaxScale))
+    fail('argument', caller, `softmaxScale must be a finite number, not ${describe(softmaxScale)}.`);
+  if (!Number.isFinite(softcap) || softcap < 0)
+    fail('argument', caller, `softcap must be a finite number ≥ 0, not ${describe(softcap)}.`);
+  for (const name of ['causal', 'returnLse'] as const) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== 'boolean')
+      fail('argument', caller, `${name} must be true or false, not ${describe(value)}.`);
+  }
+  if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
+    fail('argument', caller, `pass must be a GPUComputePassEncoder, not ${describe(pass)}.`);
+  checkCount(caller, 'numSplits', options.numSplits, 0);
+  return {
+    masks: checkMasks(caller, options),
+    softmaxScale,
+    softcap,
+    slopes: alibiSlopes === undefined ? null : checkSlopes(caller, alibiSlopes, batch, nHeads, traits),
+    sinks:
+      sinks === undefined
+        ? null
+        : checkFloats(caller, 'sinks', sinks, { dims: ['Hq'], sizes: [nHeads] }, traits),
+  };
+}
+
+function checkMasks(caller: string, options: AttentionOptions): Masks {
+  const { causal = false, windowSize = [-1, -1], attentionChunk } = options;
+  const isWindow =
+    Array.isArray(windowSize) &&
+    windowSize.length === 2 &&
+    windowSize.every((bound) => Number.isInteger(bound) && bound >= -1);
+  if (!isWindow) {
+    fail(
+      'argument',
+      caller,
+      `windowSize must be [left, right], whole numbers ≥ −1, not ${describe(windowSize)}.`,
+    );
+  }
+  const [left, right] = windowSize;
+  return {
+    left: Math.min(left, WIDEST_WINDOW),
+    right: causal ? 0 : Math.min(right, WIDEST_WINDOW),
+    attentionChunk: checkCount(caller, 'attentionChunk', attentionChunk, 0),
+  };
+}
+
+function checkSlopes(
+  caller: string,
+  slopes: Floats,
+  batch: number,
+  nHeads: number,
+  traits: DeviceTraits,
+): Slopes {
+  const perSequence = isTensor(slopes) ? slopes.shape.length === 2 : slopes.length !== nHeads;
+  const rule = perSequence
+    ? { dims: ['B', 'Hq'], sizes: [batch, nHeads] }
+    : { dims: ['Hq'], sizes: [nHeads] };
+  return { values: checkFloats(caller, 'alibiSlopes', slopes, rule, traits), perSequence };
+}
+
+/** Refuses names that no argument has: most are a slip of the pen, and none would be obeyed. */
+export function checkNames(caller: string, args: object, names: readonly string[]): void {
+  if (typeof args !== 'object' || args === null)
+    fail('argument', caller, `the arguments must be one object, not ${describe(args)}.`);
+  const unknown = Object.keys(args).find((name) => !names.includes(name));
+  if (unknown !== undefined)
+    fail('argument', caller, `there is no argument ${unknown}. There are ${names.join(', ')}.`);
+}

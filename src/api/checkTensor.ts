@@ -1,0 +1,169 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
+import { PageflashError, type ErrorCode } from '../core/errors.js';
+import { endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
+import { windowOf } from '../core/tensorWindow.js';
+
+/** Raises errors in the name of a public function. */
+export function fail(code: ErrorCode, caller: string, message: string): never {
+  throw new PageflashError(code, `${caller}: ${message}`);
+}
+
+export interface TensorRule {
+  readonly dtypes: readonly DType[];
+  /** The shape in the words of the documentation, such as `[totalQ, Hq, D]`. */
+  readonly dims: readonly string[];
+}
+
+/** Checks that a tensor is well formed and lies within its buffer, and that a kernel can bind it. */
+export function checkTensor(
+  caller: string,
+  name: string,
+  tensor: Tensor,
+  rule: TensorRule,
+  traits: DeviceTraits,
+): void {
+  if (!isTensor(tensor)) {
+    fail('argument', caller, `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`);
+  }
+  checkDType(caller, name, tensor, rule.dtypes);
+  checkLayout(caller, name, tensor, rule.dims);
+  checkBuffer(caller, name, tensor, traits);
+}
+
+function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: readonly DType[]): void {
+  if (isDType(dtype) && dtypes.includes(dtype)) return;
+  fail('dtype', caller, `${name} must be ${listed(dtypes)}, not ${String(dtype)}.`);
+}
+
+function checkLayout(caller: string, name: string, tensor: Tensor, dims: readonly string[]): void {
+  const { shape, strides, offset = 0 } = tensor;
+  if (!Array.isArray(shape) || shape.length !== dims.length || !shape.every(isCount)) {
+    const got = Array.isArray(shape) ? `[${shape.join(', ')}]` : describe(shape);
+    fail('shape', caller, `${name} must have the shape [${dims.join(', ')}], not ${got}.`);
+  }
+  if (!isCount(offset))
+    fail('shape', caller, `the offset of ${name} must be a whole number ≥ 0, not ${String(offset)}.`);
+  if (strides === undefined) return;
+  if (!Array.isArray(strides) || strides.length !== shape.length || !strides.every(isCount)) {
+    fail(
+      'shape',
+      caller,
+      `the strides of ${name} must be ${shape.length} whole numbers ≥ 0, not ${describe(strides)}.`,
+    );
+  }
+  if (strides.at(-1) !== 1) {
+    fail('shape', caller, `the last stride of ${name} must be 1, not ${strides.at(-1)}.`);
+  }
+}
+
+function checkBuffer(caller: string, name: string, tensor: Tensor, traits: DeviceTraits): void {
+  const { buffer, dtype } = tensor;
+  if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number') {
+    fail('buffer', caller, `${name}.buffer must be a GPUBuffer, not ${describe(buffer)}.`);
+  }
+  if ((buffer.usage & GPUBufferUsage.STORAGE) === 0) {
+    fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.STORAGE.`);
+  }
+  if (buffer.mapState !== undefined && buffer.mapState !== 'unmapped') {
+    fail('buffer', caller, `the buffer of ${name} is mapped. Unmap it first.`);
+  }
+  const end = endBytes(tensor);
+  if (end > buffer.size) {
+    fail(
+      'buffer',
+      caller,
+      `${name} ends at byte ${end} of a buffer of ${buffer.size} bytes. Check its shape, strides and offset.`,
+    );
+  }
+  const { offset, size } = windowOf(tensor);
+  if (offset + size > buffer.size) {
+    fail(
+      'buffer',
+      caller,
+      `the buffer of ${name} has ${buffer.size} bytes, but kernels read whole words: give it ${offset + size}.`,
+    );
+  }
+  if (size > traits.maxBindingBytes) {
+    fail(
+      'limit',
+      caller,
+      `${name} spans ${size} bytes, but this device binds at most ${traits.maxBindingBytes}. Ask for maxStorageBufferBindingSize, use requestDevice(), or split the tensor.`,
+    );
+  }
+  if (size / bytesPerElement(dtype) > MAX_ELEMENTS) {
+    fail('limit', caller, `${name} spans more than 2³² elements, which kernels cannot count. Split it.`);
+  }
+}
+
+const MAX_ELEMENTS = 2 ** 32;
+
+/**
+ * Checks that no two elements of a tensor that is written share their memory.
+ */
+export function checkNoOverlapWithin(caller: string, name: string, tensor: Tensor): void {
+  const strides = stridesOf(tensor);
+  const steps = tensor.shape
+    .map((size, axis) => ({ size, stride: strides[axis]! }))
+    .filter(({ size }) => size > 1)
+    .toSorted((a, b) => a.stride - b.stride);
+  let extent = 1;
+  for (const { size, stride } of steps) {
+    if (stride < extent) {
+      fail('shape', caller, `elements of ${name} overlap: its strides are [${strides.join(', ')}].`);
+    }
+    extent += (size - 1) * stride;
+  }
+}
+
+/**
+ * Checks that what is written shares no buffer with what is read, which WebGPU forbids within a dispatch, nor bytes
+ * with what else is written.
+ */
+export function checkWritesApart(
+  caller: string,
+  written: Readonly<Record<string, Tensor | undefined>>,
+  read: Readonly<Record<string, unknown>>,
+): void {
+  const outputs = Object.entries(written).filter(
+    (entry): entry is [string, Tensor] => entry[1] !== undefined,
+  );
+  for (const [name, output] of outputs) {
+    for (const [inputName, input] of Object.entries(read)) {
+      if (!isTensor(input) || input.buffer !== output.buffer) continue;
+      fail(
+        'buffer',
+        caller,
+        `${name} is in the same buffer as ${inputName}. WebGPU cannot read and write a buffer in one dispatch: give ${name} a buffer of its own.`,
+      );
+    }
+  }
+  const [[firstName, first], [secondName, second]] = [outputs[0] ?? [], outputs[1] ?? []];
+  if (!first || !second || first.buffer !== second.buffer || !extentOf(first) || !extentOf(second)) return;
+  const a = windowOf(first);
+  const b = windowOf(second);
+  if (a.offset < b.offset + b.size && b.offset < a.offset + a.size) {
+    fail(
+      'buffer',
+      caller,
+      `${firstName} and ${secondName} are too close in one buffer: put them 256 bytes apart, or in two buffers.`,
+    );
+  }
+}
+
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** "a, b or c". */
+export function listed(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+/** A value of the wrong kind, in a few words. */
+export function describe(value: unknown): string {
+  if (value === null || typeof value !== 'object')
+    return typeof value === 'string' ? `"${value}"` : String(value);
+  if (Array.isArray(value)) return `[${value.join(', ')}]`;
+  return `a ${value.constructor?.name ?? 'object'}`;
+}

@@ -1,0 +1,19 @@
+import type { Masks } from './attentionProblem.js';
+
+/** The keys that a query may see: first to last, both included; none if last < first. Twin of band.wgsl. */
+export function visibleBand(
+  position: number,
+  kLen: number,
+  { left, right, attentionChunk }: Masks,
+): readonly [first: number, last: number] {
+  let first = 0;
+  let last = kLen - 1;
+  if (left >= 0) first = Math.max(first, position - left);
+  if (right >= 0) last = Math.min(last, position + right);
+  if (attentionChunk > 0) {
+    const chunkStart = Math.floor(position / attentionChunk) * attentionChunk;
+    first = Math.max(first, chunkStart);
+    last = Math.min(last, chunkStart + attentionChunk - 1);
+  }
+  return [first, last];
+}
