@@ -28,6 +28,8 @@ export interface PrefillTile {
   readonly subgroups: boolean;
   /** Whether tiles are kept as f16; sums are f32 in any case. */
   readonly f16Tiles: boolean;
+  /** Whether to keep the compiler from unrolling the loops that are not unrolled in the text. */
+  readonly rolled: boolean;
 }
 
 export interface AttnPrefillArgs {
@@ -152,6 +154,7 @@ export function prefillSpec(tile: PrefillTile, features: PrefillFeatures) {
     Q_RESIDENT: tile.qResident,
     SUBGROUPS: tile.subgroups,
     F16_TILES: tile.f16Tiles,
+    ROLLED: tile.rolled,
     Q_F16: qDType === 'f16',
     Q_BF16: qDType === 'bf16',
     Q_HALVES: qDType !== 'f32',

@@ -54,6 +54,9 @@ const NO_MAXIMUM = -1e29;
 const LN_2 = 0.6931471805599453;
 const LOG2_E = 1.4426950408889634;
 const MANY = 0x7fffffffu;
+// Drivers that compile for a CPU unroll every short loop whose length they know, and take seconds for it.
+@if(ROLLED)  const ROLLED_LOOP = MANY;
+@if(!ROLLED) const ROLLED_LOOP = 0u;
 
 struct Params {
   first_item: u32,        // of the items of the whole plan, the first of this dispatch
@@ -143,6 +146,7 @@ fn attn_prefill(
   let n_rows = sequence.q_len * params.group;
   let first_row = item.y * TILE_ROWS;
   if (first_row >= n_rows) { return; }
+  let n_chunks = (params.head_dim + CHUNK_QUADS * 4 - 1) / (CHUNK_QUADS * 4);
 
   @if(SUBGROUPS) {
     if (local == 0u) { atomicStore(&next_thread, 0u); }
@@ -178,7 +182,10 @@ fn attn_prefill(
   }
 
   @if(Q_RESIDENT) {
-    for (var chunk = 0u; chunk < CHUNKS; chunk++) { stage_queries(sequence, kv_head, first_row, n_rows, chunk, chunk, thread); }
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      if (chunk >= n_chunks) { break; }
+      stage_queries(sequence, kv_head, first_row, n_rows, chunk, chunk, thread);
+    }
   }
 
   let tile_start = u32(seen.first) / TILE_KEYS;
@@ -194,6 +201,7 @@ fn attn_prefill(
     // 1 scores: s[r] holds the scores of this lane's four keys
     @registers var s: array<vec4f, ROWS>;
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      if (chunk >= n_chunks) { break; }
       @if(!Q_RESIDENT) stage_queries(sequence, kv_head, first_row, n_rows, chunk, 0u, thread);
       stage_keys(sequence, kv_head, tile, seen, chunk, thread);
       workgroupBarrier();
@@ -209,7 +217,7 @@ fn attn_prefill(
           s[r] += vec4f(dot(q4, k0), dot(q4, k1), dot(q4, k2), dot(q4, k3));
         }
       }
-      if (chunk + 1u < CHUNKS) { workgroupBarrier(); }  // the next chunk takes the place of this one
+      if (chunk + 1u < n_chunks) { workgroupBarrier(); }  // the next chunk takes the place of this one
     }
 
     // 2 mask, row maximum
@@ -234,7 +242,9 @@ fn attn_prefill(
         @unroll for (var bit = 0u; bit < LANE_BITS; bit++) { maximum[r] = max(maximum[r], subgroupShuffleXor(maximum[r], 1u << bit)); }
       }
       @if(!SUBGROUPS) {
-        for (var other = 0u; other < LANES; other++) { maximum[r] = max(maximum[r], lane_part[other * Q_LINE + team + r * TEAMS]); }
+        for (var other = 0u; other < LANES; other++) {
+          maximum[r] = max(maximum[r], lane_part[other * Q_LINE + team + r * TEAMS]);
+        }
       }
       let p = exp2(s[r] - maximum[r]);
       p_tile[lane * Q_LINE + team + r * TEAMS] = Quad(p);
@@ -245,6 +255,7 @@ fn attn_prefill(
 
     // 4 values
     for (var step = 0u; step < VALUE_STEPS; step++) {
+      if (i32(first_key + step * VALUE_KEYS) > seen.last) { break; }
       stage_values(sequence, kv_head, tile, seen, step * VALUE_KEYS, thread);
       workgroupBarrier();
       for (var four = 0u; four < VALUE_KEYS / 4; four++) {
@@ -274,7 +285,9 @@ fn attn_prefill(
     }
     @if(!SUBGROUPS) {
       total[r] = 0.0;
-      for (var other = 0u; other < LANES; other++) { total[r] += lane_part[other * Q_LINE + team + r * TEAMS]; }
+      for (var other = 0u; other < LANES; other++) {
+        total[r] += lane_part[other * Q_LINE + team + r * TEAMS];
+      }
     }
     let row = first_row + team + r * TEAMS;
     if (row < n_rows) {
@@ -337,65 +350,62 @@ struct Unit {
 }
 
 fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, chunk: u32, place: u32, thread: u32) {
-  for (var step = 0u; step < (TILE_ROWS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE; step++) {
+  for (var step = 0u; step < max((TILE_ROWS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
-    if (index < TILE_ROWS * CHUNK_UNITS) {
-      let tile_row = index / CHUNK_UNITS;
-      let unit = index % CHUNK_UNITS;
-      let dim = (chunk * CHUNK_UNITS + unit) * 8u;
-      let row = first_row + tile_row;
-      var eight = Unit(vec4f(), vec4f());
-      if (row < n_rows && dim < params.head_dim) {
-        let head = kv_head * params.group + row % params.group;
-        eight = q_unit(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
-      }
-      let at = (place * CHUNK_QUADS + unit * 2u) * Q_LINE + tile_row;
-      q_tile[at] = Quad(eight.low);
-      q_tile[at + Q_LINE] = Quad(eight.high);
+    if (index >= TILE_ROWS * CHUNK_UNITS) { break; }
+    let tile_row = index / CHUNK_UNITS;
+    let unit = index % CHUNK_UNITS;
+    let dim = (chunk * CHUNK_UNITS + unit) * 8u;
+    let row = first_row + tile_row;
+    var eight = Unit(vec4f(), vec4f());
+    if (row < n_rows && dim < params.head_dim) {
+      let head = kv_head * params.group + row % params.group;
+      eight = q_unit(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
     }
+    let at = (place * CHUNK_QUADS + unit * 2u) * Q_LINE + tile_row;
+    q_tile[at] = Quad(eight.low);
+    q_tile[at + Q_LINE] = Quad(eight.high);
   }
 }
 
 // Keys and values that no row of the tile may see are staged as zeros: their slots may hold anything, and 0 · NaN is NaN.
 fn stage_keys(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, chunk: u32, thread: u32) {
-  for (var step = 0u; step < (TILE_KEYS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE; step++) {
+  for (var step = 0u; step < max((TILE_KEYS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
-    if (index < TILE_KEYS * CHUNK_UNITS) {
-      let tile_key = index / CHUNK_UNITS;
-      let unit = index % CHUNK_UNITS;
-      let dim = (chunk * CHUNK_UNITS + unit) * 8u;
-      let key = i32(tile * TILE_KEYS + tile_key);
-      var eight = Unit(vec4f(), vec4f());
-      if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
-        @if(PAGED)  let row = k_rows[tile % 2u * TILE_KEYS + tile_key];
-        @if(!PAGED) let row = sequence.k_base + u32(key) * params.k_token;
-        eight = k_unit(row + kv_head * params.k_head + dim, params.head_dim - dim);
-      }
-      let at = unit * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
-      kv_tile[at] = Quad(eight.low);
-      kv_tile[at + K_LINE] = Quad(eight.high);
+    if (index >= TILE_KEYS * CHUNK_UNITS) { break; }
+    let tile_key = index / CHUNK_UNITS;
+    let unit = index % CHUNK_UNITS;
+    let dim = (chunk * CHUNK_UNITS + unit) * 8u;
+    let key = i32(tile * TILE_KEYS + tile_key);
+    var eight = Unit(vec4f(), vec4f());
+    if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
+      @if(PAGED)  let row = k_rows[tile % 2u * TILE_KEYS + tile_key];
+      @if(!PAGED) let row = sequence.k_base + u32(key) * params.k_token;
+      eight = k_unit(row + kv_head * params.k_head + dim, params.head_dim - dim);
     }
+    let at = unit * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
+    kv_tile[at] = Quad(eight.low);
+    kv_tile[at + K_LINE] = Quad(eight.high);
   }
 }
 
 fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_key: u32, thread: u32) {
-  for (var step = 0u; step < (VALUE_KEYS * VALUE_UNITS + WG_SIZE - 1) / WG_SIZE; step++) {
+  for (var step = 0u; step < max((VALUE_KEYS * VALUE_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
-    if (index < VALUE_KEYS * VALUE_UNITS) {
-      let tile_key = first_key + index / VALUE_UNITS;
-      let unit = index % VALUE_UNITS;
-      let dim = unit * 8u;
-      let key = i32(tile * TILE_KEYS + tile_key);
-      var eight = Unit(vec4f(), vec4f());
-      if (key >= seen.first && key <= seen.last && dim < params.head_dim_v) {
-        @if(PAGED)  let row = v_rows[tile % 2u * TILE_KEYS + tile_key];
-        @if(!PAGED) let row = sequence.v_base + u32(key) * params.v_token;
-        eight = v_unit(row + kv_head * params.v_head + dim, params.head_dim_v - dim);
-      }
-      let at = index / VALUE_UNITS * VALUE_QUADS + unit * 2u;
-      kv_tile[at] = Quad(eight.low);
-      if (unit * 2u + 1u < VALUE_QUADS) { kv_tile[at + 1u] = Quad(eight.high); }
+    if (index >= VALUE_KEYS * VALUE_UNITS) { break; }
+    let tile_key = first_key + index / VALUE_UNITS;
+    let unit = index % VALUE_UNITS;
+    let dim = unit * 8u;
+    let key = i32(tile * TILE_KEYS + tile_key);
+    var eight = Unit(vec4f(), vec4f());
+    if (key >= seen.first && key <= seen.last && dim < params.head_dim_v) {
+      @if(PAGED)  let row = v_rows[tile % 2u * TILE_KEYS + tile_key];
+      @if(!PAGED) let row = sequence.v_base + u32(key) * params.v_token;
+      eight = v_unit(row + kv_head * params.v_head + dim, params.head_dim_v - dim);
     }
+    let at = index / VALUE_UNITS * VALUE_QUADS + unit * 2u;
+    kv_tile[at] = Quad(eight.low);
+    if (unit * 2u + 1u < VALUE_QUADS) { kv_tile[at + 1u] = Quad(eight.high); }
   }
 }
 

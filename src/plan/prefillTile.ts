@@ -101,6 +101,7 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
         qResident,
         subgroups,
         f16Tiles,
+        rolled: traits.deviceClass === 'software',
       }),
     );
   });
