@@ -50,7 +50,11 @@ const STAGINGS: readonly (Pick<PrefillTile, 'qResident'> & { readonly parts: num
   { qResident: false, parts: 2 },
   { qResident: false, parts: 4 },
   { qResident: false, parts: 8 },
+  { qResident: false, parts: 16 },
 ];
+
+/** Staging less of a head at a time would be more barriers than work. */
+const MIN_CHUNK_QUADS = 4;
 
 export interface PrefillTileArgs {
   readonly headDim: number;
@@ -91,13 +95,13 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
     const headQuads = Math.ceil(headDim / 32) * 8;
     const cols = Math.ceil(headDimV / (4 * shape.lanes));
     const subgroups = traits.subgroupMinSize >= shape.lanes;
-    return STAGINGS.filter(({ parts }) => headQuads % (2 * parts) === 0).map(
+    return STAGINGS.filter(({ parts }) => headQuads % (MIN_CHUNK_QUADS * parts) === 0).map(
       ({ qResident, parts }): PrefillTile => ({
         ...shape,
         cols,
         headQuads,
         chunkQuads: headQuads / parts,
-        valueKeys: tileKeys(shape) / parts,
+        valueKeys: Math.max(4, tileKeys(shape) / parts),
         qResident,
         subgroups,
         f16Tiles,
