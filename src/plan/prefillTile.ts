@@ -41,21 +41,6 @@ const SHAPES: Readonly<Record<DeviceTraits['deviceClass'], readonly { headDim: n
     ],
   };
 
-/** How much of a head is staged at a time, best first. */
-const STAGINGS: readonly (Pick<PrefillTile, 'qResident'> & { readonly parts: number })[] = [
-  { qResident: true, parts: 1 },
-  { qResident: true, parts: 2 },
-  { qResident: true, parts: 4 },
-  { qResident: false, parts: 1 },
-  { qResident: false, parts: 2 },
-  { qResident: false, parts: 4 },
-  { qResident: false, parts: 8 },
-  { qResident: false, parts: 16 },
-];
-
-/** Staging less of a head at a time would be more barriers than work. */
-const MIN_CHUNK_QUADS = 4;
-
 export interface PrefillTileArgs {
   readonly headDim: number;
   readonly headDimV: number;
@@ -94,19 +79,43 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
     const headQuads = Math.ceil(headDim / 32) * 8;
     const cols = Math.ceil(headDimV / (4 * shape.lanes));
-    const subgroups = traits.subgroupMinSize >= shape.lanes;
-    return STAGINGS.filter(({ parts }) => headQuads % (MIN_CHUNK_QUADS * parts) === 0).map(
-      ({ qResident, parts }): PrefillTile => ({
-        ...shape,
-        cols,
-        headQuads,
-        chunkQuads: headQuads / parts,
-        valueKeys: Math.max(4, tileKeys(shape) / parts),
-        qResident,
-        subgroups,
-        f16Tiles,
-        rolled: traits.deviceClass === 'software',
-      }),
-    );
+    return stagings(headQuads).map(({ qResident, chunkQuads }) => ({
+      ...shape,
+      cols,
+      headQuads,
+      chunkQuads,
+      valueKeys: valueKeys(shape, cols, chunkQuads),
+      qResident,
+      subgroups: traits.subgroupMinSize >= shape.lanes,
+      f16Tiles,
+      rolled: traits.deviceClass === 'software',
+    }));
   });
+}
+
+/**
+ * How much of a head to stage at a time, best first: queries are staged once and keys in up to four parts, or else both
+ * in parts as large as memory allows.
+ */
+function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'chunkQuads'>[] {
+  const chunks: number[] = [];
+  for (let chunkQuads = headQuads; chunkQuads >= MIN_CHUNK_QUADS; chunkQuads -= 2)
+    if (headQuads % chunkQuads === 0) chunks.push(chunkQuads);
+  return [
+    ...chunks
+      .filter((chunkQuads) => 4 * chunkQuads >= headQuads)
+      .map((chunkQuads) => ({ qResident: true, chunkQuads })),
+    ...chunks.map((chunkQuads) => ({ qResident: false, chunkQuads })),
+  ];
+}
+
+/** Below this, barriers would cost more than what lies between them. */
+const MIN_CHUNK_QUADS = 4;
+
+/** As many values as the room of the staged keys holds, but no fewer than are multiplied at a time. */
+function valueKeys(shape: Shape, cols: number, chunkQuads: number): number {
+  const room = chunkQuads * (tileKeys(shape) + 1);
+  let keys = tileKeys(shape);
+  while (keys > 4 && keys * cols * shape.lanes > room) keys /= 2;
+  return keys;
 }

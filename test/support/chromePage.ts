@@ -33,7 +33,11 @@ export async function openChromePage(entry: string): Promise<ChromePage> {
   const { code, map } = await bundle(entry);
   const server = await serve(code);
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  const browser = await launch({ args: ['--no-sandbox', ...GPU_FLAGS, ...QUIET_FLAGS] });
+  const browser = await launch({
+    args: ['--no-sandbox', ...GPU_FLAGS, ...QUIET_FLAGS],
+    // A call into the page may take as long as a GPU that the CPU plays.
+    protocolTimeout: 0,
+  });
   const page = await browser.newPage();
   page.on('console', (message) => {
     if (message.type() === 'error') console.error(message.text());

@@ -20,7 +20,9 @@ export function upload(
   const tensor: Tensor = { buffer: undefined as unknown as GPUBuffer, dtype, shape, offset, strides };
   const bytes = Math.max(4, Math.ceil(endBytes(tensor) / 4) * 4);
   const isInt = dtype === 'i32' || dtype === 'u32';
-  const placed: number[] | Float64Array = new Float64Array(bytes / bytesPerElement(dtype)).fill(isInt ? -1 : NaN);
+  const placed: number[] | Float64Array = new Float64Array(bytes / bytesPerElement(dtype)).fill(
+    isInt ? -1 : NaN,
+  );
   forEachElement(tensor, (at, i) => {
     placed[at] = values[i]!;
   });

@@ -1,0 +1,17 @@
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+
+/** A GPU with WebGPU's default limits and no feature, but for what is given. */
+export function traitsOf(traits: Partial<DeviceTraits>): DeviceTraits {
+  return {
+    deviceClass: 'gpu',
+    tier: 'T1',
+    shaderF16: false,
+    subgroupMinSize: 0,
+    subgroupMaxSize: 0,
+    maxWorkgroupBytes: 16384,
+    maxWorkgroupInvocations: 256,
+    maxWorkgroupsPerDimension: 65535,
+    maxBindingBytes: 2 ** 27,
+    ...traits,
+  };
+}
