@@ -165,5 +165,6 @@ export function describe(value: unknown): string {
   if (value === null || typeof value !== 'object')
     return typeof value === 'string' ? `"${value}"` : String(value);
   if (Array.isArray(value)) return `[${value.join(', ')}]`;
-  return `a ${value.constructor?.name ?? 'object'}`;
+  const kind = value.constructor?.name ?? 'Object';
+  return kind === 'Object' ? 'a plain object' : `a ${kind}`;
 }

@@ -33,19 +33,19 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
   const maxSeqlenK = checkCount(CALLER, 'maxSeqlenK', args.maxSeqlenK, Infinity);
   const totalQ = args.q.shape[0]!;
   const totalK = pages ? (pages.nPages > 0 ? pages.width * pages.pageSize : 0) : args.k.shape[0]!;
-  const onHost = ![cuSeqlensQ, cuSeqlensK, sequsedK].some((ints) => ints !== null && isTensor(ints));
-  if (onHost) {
-    const q = spans('cuSeqlensQ', cuSeqlensQ as Int32Array, totalQ, 'q');
-    const k = cuSeqlensK && spans('cuSeqlensK', cuSeqlensK as Int32Array, pages ? Infinity : totalK, 'k');
-    const kLen = sequsedK ? used(sequsedK as Int32Array, k?.lengths) : k!.lengths;
-    checkMost('maxSeqlenQ', maxSeqlenQ, q.lengths, 'queries');
+  const q = isTensor(cuSeqlensQ) ? null : spans('cuSeqlensQ', cuSeqlensQ, totalQ, 'q');
+  const k = onHost(cuSeqlensK) ? spans('cuSeqlensK', cuSeqlensK, pages ? Infinity : totalK, 'k') : null;
+  const keysUsed = onHost(sequsedK) ? used(sequsedK, k?.lengths) : null;
+  if (q) checkMost('maxSeqlenQ', maxSeqlenQ, q.lengths, 'queries');
+  if (q && (cuSeqlensK ? k : true) && (sequsedK ? keysUsed : true)) {
+    const kLen = keysUsed ?? k!.lengths;
     checkMost('maxSeqlenK', maxSeqlenK, kLen, 'keys');
     const kStart = k?.starts ?? new Int32Array(batch);
     return { batch, pages, lengths: { qStart: q.starts, qLen: q.lengths, kStart, kLen } };
   }
-  if (isTensor(cuSeqlensQ) && maxSeqlenQ === Infinity)
+  if (!q && maxSeqlenQ === Infinity)
     fail('argument', CALLER, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
-  if (maxSeqlenK === Infinity && (sequsedK ? isTensor(sequsedK) : isTensor(cuSeqlensK!)))
+  if (!keysUsed && !k && maxSeqlenK === Infinity)
     fail(
       'argument',
       CALLER,
@@ -57,10 +57,14 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
     sequsedK,
     totalQ,
     totalK,
-    maxSeqlenQ: Math.min(maxSeqlenQ, totalQ),
+    maxSeqlenQ: Math.min(maxSeqlenQ, q ? Math.max(0, ...q.lengths) : totalQ),
     maxSeqlenK: Math.min(maxSeqlenK, totalK),
   };
   return { batch, pages, lengths };
+}
+
+function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
+  return ints !== null && !isTensor(ints);
 }
 
 function optional<T, R>(value: T | undefined, check: (value: T) => R): R | null {

@@ -1,11 +1,12 @@
 import type { DeviceTraits, Tier } from '../core/deviceTraits.js';
-import type { Dispatch, HostData, KernelBinding, ParamsLayout } from '../core/dispatch.js';
+import type { Dispatch, HostData, KernelBinding } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
 import { Memory } from './memory.js';
+import { packed } from './packed.js';
 import { Pipelines, type Variant } from './pipelines.js';
 import { Profiler, type DispatchTime } from './profiler.js';
 import { readTraits } from './readTraits.js';
@@ -188,16 +189,4 @@ function encode({ pipeline, group, grid }: Step, pass: GPUComputePassEncoder): v
   pass.setPipeline(pipeline);
   pass.setBindGroup(0, group);
   pass.dispatchWorkgroups(...grid);
-}
-
-/** The bytes of a params struct. */
-function packed(layout: ParamsLayout, params: Dispatch['params']): Uint8Array {
-  const view = new DataView(new ArrayBuffer(layout.bytes));
-  for (const [name, { offset, type }] of Object.entries(layout.fields)) {
-    const value = params[name];
-    if (value === undefined) throw new TypeError(`A dispatch lacks the parameter ${name}.`);
-    if (type === 'f32') view.setFloat32(offset, value, true);
-    else view.setUint32(offset, value, true);
-  }
-  return new Uint8Array(view.buffer);
 }
