@@ -1,4 +1,5 @@
 export { attn, type AttnArgs } from './api/attn.js';
+export { attnVariants, type AttnVariantOptions } from './api/attnVariants.js';
 export { attnVarlen, type AttnVarlenArgs } from './api/attnVarlen.js';
 export type { AttentionOptions, AttentionResult } from './api/attentionArgs.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
@@ -6,4 +7,6 @@ export type { DType, FloatDType } from './core/dtype.js';
 export type { DeviceTraits, Tier } from './core/deviceTraits.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
+export type { Variant } from './runtime/pipelines.js';
+export type { DispatchTime } from './runtime/profiler.js';
 export { createRuntime, type Runtime, type RuntimeOptions } from './runtime/runtime.js';

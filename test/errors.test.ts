@@ -205,7 +205,9 @@ describe('attnVarlen', () => {
     `);
     const buffer = fakeBuffer(8192);
     const lse = { ...fakeTensor('f32', [4, 8]), offset: 1000, buffer };
-    expect(message({ out: { ...out, buffer }, lse })).toMatchInlineSnapshot(`"buffer: attnVarlen: out and lse are too close in one buffer: put them 256 bytes apart, or in two buffers."`);
+    expect(message({ out: { ...out, buffer }, lse })).toMatchInlineSnapshot(
+      `"buffer: attnVarlen: out and lse are too close in one buffer: put them 256 bytes apart, or in two buffers."`,
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 import type { Dispatch, Scratch } from '../core/dispatch.js';
-import type { FloatDType } from '../core/dtype.js';
+import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
 import { windowOf } from '../core/tensorWindow.js';
 import attnPrefillKernel from './attn_prefill.wgsl';
@@ -172,8 +172,13 @@ export function prefillSpec(tile: PrefillTile, features: PrefillFeatures) {
 
 export { attnPrefillKernel };
 
+/** Elements in the 16 bytes that a kernel reads at a time. */
+export function wideElements(dtype: FloatDType): number {
+  return 16 / bytesPerElement(dtype);
+}
+
 function isWide(rows: TokenRows | PagedRows, headDim: number): boolean {
-  return hasMultiplesOf(rows.tensor.dtype === 'f32' ? 4 : 8, rows, headDim);
+  return hasMultiplesOf(wideElements(rows.tensor.dtype as FloatDType), rows, headDim);
 }
 
 /** Whether every row of a tensor starts at a multiple of `n` elements and is a multiple of `n` long. */

@@ -103,3 +103,5 @@ function firstOf(numbers: Tensor | Int32Array | Float32Array | null | undefined)
 function typeOf(numbers: Tensor | Float32Array | null | undefined): number {
   return numbers && isTensor(numbers) ? TYPES[numbers.dtype]! : TYPES['f32']!;
 }
+
+export { gatherTablesKernel };

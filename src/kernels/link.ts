@@ -22,9 +22,9 @@ export function link({ name, modules }: Pick<Kernel, 'name' | 'modules'>, spec: 
 }
 
 /** A name for a variant, such as `attn_prefill{PAGED Q_F16 ROWS=4}`. */
-export function variantName(kernel: Kernel, spec: Spec): string {
+export function variantName({ name }: Pick<Kernel, 'name'>, spec: Spec): string {
   const parts = Object.entries(spec)
     .filter(([, value]) => value !== false)
-    .map(([name, value]) => (value === true ? name : `${name}=${value}`));
-  return `${kernel.name}{${parts.toSorted().join(' ')}}`;
+    .map(([part, value]) => (value === true ? part : `${part}=${value}`));
+  return `${name}{${parts.toSorted().join(' ')}}`;
 }

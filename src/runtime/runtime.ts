@@ -1,5 +1,5 @@
 import type { DeviceTraits, Tier } from '../core/deviceTraits.js';
-import type { Dispatch, HostData, KernelBinding } from '../core/dispatch.js';
+import type { Dispatch, HostData, KernelBinding, Scratch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
@@ -160,7 +160,7 @@ export class Runtime {
       const rangeOf = ({ name, access }: KernelBinding): BufferRange => {
         if (access === 'uniform') return uploaded[index]!;
         const bound = bindings[name];
-        if (!bound) return this.#scratch.get(`unused ${name}`, 16);
+        if (!bound || isEmpty(bound)) return this.#scratch.get(`unused ${name}`, 16);
         if (ArrayBuffer.isView(bound)) return uploaded[arrays.get(bound)!]!;
         if ('scratch' in bound) return this.#scratch.get(bound.scratch, bound.bytes);
         const { offset, size } = windowOf(bound);
@@ -183,6 +183,11 @@ interface Step {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly grid: readonly [number, number, number];
+}
+
+/** WebGPU binds no empty range. */
+function isEmpty(bound: Tensor | HostData | Scratch): boolean {
+  return 'shape' in bound && elementCount(bound.shape) === 0;
 }
 
 function encode({ pipeline, group, grid }: Step, pass: GPUComputePassEncoder): void {

@@ -103,11 +103,12 @@ export function draw(varlen: VarlenCase): Inputs {
   const cuSeqlensK = runningSum(lengths.map(([, sk]) => sk));
   const totalK = cuSeqlensK.at(-1)!;
   const batch = lengths.length;
+  const q = rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * (varlen.softcap || 1));
   const keys = rounded(kvDType, [totalK, nKvHeads, headDim], 1);
   const values = rounded(kvDType, [totalK, nKvHeads, headDimV], 1);
   const paged = pageSize ? intoPages(random, pageSize, cuSeqlensK, keys, values) : { k: keys, v: values };
   return {
-    q: rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * (varlen.softcap || 1)),
+    q,
     cuSeqlensQ,
     cuSeqlensK,
     ...paged,

@@ -1,0 +1,276 @@
+import type { Kernel } from '../../src/core/dispatch.js';
+import {
+  attn,
+  attnVarlen,
+  attnVariants,
+  createRuntime,
+  PageflashError,
+  type Runtime,
+} from '../../src/index.js';
+import { attnReference } from '../../src/reference/attention.js';
+import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
+import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
+import { Random } from '../support/random.js';
+import { checkLse, checkOut } from '../support/tolerance.js';
+import { compare, draw, place, type VarlenCase } from '../support/varlenCase.js';
+
+const SMALL: VarlenCase = {
+  why: 'small',
+  lengths: [
+    [20, 33],
+    [1, 40],
+  ],
+  heads: [4, 2],
+  headDim: 64,
+  dtype: 'f32',
+  causal: true,
+};
+
+async function withRuntime(t: GpuTest, use: (runtime: Runtime) => Promise<void>): Promise<void> {
+  const runtime = createRuntime(await t.device('full'));
+  try {
+    await use(runtime);
+  } finally {
+    runtime.destroy();
+  }
+}
+
+export const cases: GpuCase[] = [
+  {
+    name: 'attn equals the reference over a dense batch with strides',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const random = new Random(3);
+        const host = (shape: readonly number[]) => ({
+          shape,
+          data: random.normals(shape.reduce((product, size) => product * size)),
+        });
+        const [q, k, v] = [host([3, 17, 4, 64]), host([3, 40, 2, 64]), host([3, 40, 2, 32])];
+        const options = { causal: true, alibiSlopes: random.uniforms(12, 0, 0.3) };
+        // Keys and values as [B, heads, tokens, dims] in memory.
+        const headsFirst = (tokens: number, heads: number, dims: number) => ({
+          strides: [heads * tokens * dims, dims, tokens * dims, 1],
+        });
+        const tensors = {
+          q: upload(device, 'f32', q.shape, q.data),
+          k: upload(device, 'f32', k.shape, k.data, headsFirst(40, 2, 64)),
+          v: upload(device, 'f32', v.shape, v.data, headsFirst(40, 2, 32)),
+        };
+        const { out, lse } = attn(runtime, { ...tensors, ...options, returnLse: true });
+        const want = attnReference({ q, k, v, ...options });
+        assertEqual(out.shape, [3, 17, 4, 32], 'shape of out');
+        assertEqual(lse!.shape, [3, 4, 17], 'shape of lse');
+        checkOut({ actual: await download(device, out), reference: want.out.data, dtype: 'f32' });
+        checkLse({ actual: await download(device, lse!), reference: want.lse.data });
+      }),
+  },
+  {
+    name: "calls recorded into the caller's pass do not disturb each other",
+    why: 'both are recorded before either runs, so neither may reuse what the other has uploaded',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const batches = [
+          SMALL,
+          { ...SMALL, lengths: [[64, 64]] as const, seed: 2, onGpu: true, sinks: true },
+          SMALL,
+        ];
+        const encoder = device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        const runs = batches.map((varlen) => {
+          const inputs = draw(varlen);
+          const { args } = place(device, varlen, inputs);
+          return { varlen, inputs, result: attnVarlen(runtime, { ...args, returnLse: true, pass }) };
+        });
+        pass.end();
+        device.queue.submit([encoder.finish()]);
+        for (const { varlen, inputs, result } of runs) {
+          const out = await download(device, result.out);
+          compare(varlen, inputs, { out, lse: await download(device, result.lse!) });
+        }
+      }),
+  },
+  {
+    name: 'the same input gives the same bits, a hundred times',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const { args } = place(device, SMALL, draw(SMALL));
+        const { out } = attnVarlen(runtime, args);
+        const first = new Uint32Array(await downloadBuffer(device, out.buffer));
+        for (let run = 1; run < 100; run++) attnVarlen(runtime, { ...args, out });
+        assertEqual(new Uint32Array(await downloadBuffer(device, out.buffer)), first, 'out');
+      }),
+  },
+  {
+    name: 'pages and one run of keys give the same bits',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const bits = async (pageSize?: number) => {
+          const varlen = { ...SMALL, dtype: 'f16' as const, ...(pageSize && { pageSize }) };
+          const { args } = place(device, varlen, draw(varlen));
+          return new Uint32Array(await downloadBuffer(device, attnVarlen(runtime, args).out.buffer));
+        };
+        assertEqual(await bits(7), await bits(), 'out');
+      }),
+  },
+  {
+    name: 'a batch of no sequences, queries or keys writes nothing and fails nowhere',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const none = upload(device, 'f32', [0, 2, 64], []);
+        const { out, lse } = attnVarlen(runtime, {
+          q: none,
+          k: none,
+          v: none,
+          cuSeqlensQ: [0],
+          cuSeqlensK: [0],
+          returnLse: true,
+        });
+        assertEqual(out.shape, [0, 2, 64], 'shape of out');
+        assertEqual(lse!.shape, [2, 0], 'shape of lse');
+        const q = upload(device, 'f32', [3, 2, 64], new Float32Array(384).fill(1));
+        const noKeys = attnVarlen(runtime, { q, k: none, v: none, cuSeqlensQ: [0, 3], cuSeqlensK: [0, 0] });
+        assertEqual(await download(device, noKeys.out), new Float32Array(384), 'out without keys');
+      }),
+  },
+  {
+    name: 'wrong lengths on the GPU reach nothing outside the tensors',
+    why: 'the host cannot check them',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const q = upload(device, 'f32', [4, 2, 64], new Float32Array(512).fill(1), { offset: 64 });
+        const k = upload(device, 'f32', [6, 2, 64], new Float32Array(768).fill(1), { offset: 64 });
+        const guarded = upload(device, 'f32', [6, 2, 64], new Float32Array(768).fill(7));
+        const out = { ...guarded, shape: [4, 2, 64], offset: 128 };
+        attnVarlen(runtime, {
+          q,
+          k,
+          v: k,
+          out,
+          cuSeqlensQ: upload(device, 'i32', [4], [-5, 3, 2, 99]),
+          cuSeqlensK: upload(device, 'i32', [4], [3, -7, 1000, 2 ** 31 - 1]),
+          maxSeqlenQ: 1000,
+          maxSeqlenK: 1000,
+        });
+        const all = await download(device, guarded);
+        assert(
+          all.slice(0, 128).every((x) => x === 7),
+          'elements before out were written',
+        );
+        assert(
+          all.slice(640).every((x) => x === 7),
+          'elements behind out were written',
+        );
+        assert(
+          all.every((x) => x === 7 || x === 1 || x === 0),
+          'something outside of k and v was read',
+        );
+      }),
+  },
+  {
+    name: 'prepare compiles what a call then needs',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const created: string[] = [];
+        const { device } = runtime;
+        await runtime.prepare(attnVariants(runtime, { headDim: 64, dtype: 'f32' }));
+        const watched = createRuntime(
+          new Proxy(device, {
+            get(target, name) {
+              const value: unknown = Reflect.get(target, name, target);
+              if (typeof value !== 'function') return value;
+              return (...args: unknown[]) => {
+                created.push(String(name));
+                return (value as (...args: unknown[]) => unknown).apply(target, args);
+              };
+            },
+          }),
+        );
+        await watched.prepare(attnVariants(watched, { headDim: 64, dtype: 'f32' }));
+        const { args } = place(device, SMALL, draw(SMALL));
+        created.splice(0);
+        attnVarlen(watched, args);
+        attnVarlen(watched, args);
+        watched.destroy();
+        assertEqual(
+          created.filter((name) => /Pipeline|ShaderModule/.test(name)),
+          [],
+          'compiled by a call',
+        );
+        assertEqual(
+          created.filter((name) => name === 'createBindGroup').length,
+          2,
+          'bind groups of two outputs',
+        );
+      }),
+  },
+  {
+    name: 'a kernel that the compiler refuses is reported with its line',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const kernel: Kernel = {
+          name: 'broken',
+          modules: { './broken.wgsl': '@compute @workgroup_size(1) fn broken() {\n  let x: u32 = -1.5;\n}' },
+          bindings: [],
+          params: { bytes: 0, fields: {} },
+        };
+        const error = await runtime.prepare([{ kernel, spec: { SIZE: 4 } }]).then(
+          () => undefined,
+          (thrown: unknown) => thrown,
+        );
+        assert(
+          error instanceof PageflashError && error.code === 'compile',
+          `it was not refused: ${String(error)}`,
+        );
+        assert(error.message.includes('broken{SIZE=4}'), `no variant in: ${error.message}`);
+        assert(error.message.includes('let x: u32 = -1.5;'), `no line in: ${error.message}`);
+      }),
+  },
+  {
+    name: 'a profile has the time of each dispatch',
+    run: async (t) => {
+      const device = await t.device('full');
+      if (!device.features.has('timestamp-query')) {
+        assert(t.lane === 'chrome', 'Dawn in Node has timestamps');
+        return;
+      }
+      const runtime = createRuntime(device, { profile: true });
+      const varlen = { ...SMALL, onGpu: true };
+      attnVarlen(runtime, place(device, varlen, draw(varlen)).args);
+      const times = await runtime.takeProfile();
+      assertEqual(
+        times.map(({ kernel }) => kernel),
+        ['gather_tables', 'attn_prefill'],
+        'kernels',
+      );
+      assert(
+        times.every(({ microseconds }) => microseconds >= 0),
+        'a time is negative',
+      );
+      assertEqual((await runtime.takeProfile()).length, 0, 'times taken twice');
+      runtime.destroy();
+    },
+  },
+  {
+    name: 'memory is a few bytes a sequence, is reused, and is freed',
+    run: async (t) => {
+      const device = await t.device('full');
+      const runtime = createRuntime(device);
+      assertEqual(runtime.memoryBytes, 0, 'bytes at the start');
+      const { args } = place(device, SMALL, draw(SMALL));
+      const { out } = attnVarlen(runtime, args);
+      const once = runtime.memoryBytes;
+      assert(once > 0 && once < 8192, `${once} bytes for two sequences`);
+      for (let run = 0; run < 20; run++) attnVarlen(runtime, { ...args, out });
+      assertEqual(runtime.memoryBytes, once, 'bytes after more calls');
+      runtime.destroy();
+      assertEqual(runtime.memoryBytes, 0, 'bytes after destroy');
+      await download(device, out);
+    },
+  },
+];
