@@ -29,7 +29,10 @@ export function wgsl(): Plugin {
 }
 
 function withoutComments(source: string): string {
-  return source.replace(/[ \t]*\/\/.*$/gm, '').replace(/\n{2,}/g, '\n').trimStart();
+  return source
+    .replace(/[ \t]*\/\/.*$/gm, '')
+    .replace(/\n{2,}/g, '\n')
+    .trimStart();
 }
 
 function importedModules(source: string): string[] {
@@ -38,10 +41,12 @@ function importedModules(source: string): string[] {
 
 function readModules(id: string, source: string): Record<string, string> {
   const folder = id.slice(0, -basename(id).length);
-  return importedModules(source).reduce((modules, name) => {
+  const modules: Record<string, string> = { [`./${basename(id)}`]: source };
+  for (const name of importedModules(source)) {
     const path = `${folder}${name}.wgsl`;
-    return { ...readModules(path, withoutComments(readFileSync(path, 'utf8'))), ...modules };
-  }, { [`./${basename(id)}`]: source });
+    Object.assign(modules, readModules(path, withoutComments(readFileSync(path, 'utf8'))));
+  }
+  return modules;
 }
 
 function reflect(id: string, source: string): Partial<Kernel> {
@@ -55,18 +60,16 @@ function reflect(id: string, source: string): Partial<Kernel> {
   const entry = reflection.entry.compute[0]?.name;
   if (entry !== name) throw new Error(`${name}.wgsl: the entry point must be called ${name}, not ${entry}.`);
   const params = reflection.uniforms.find((uniform) => uniform.name === 'params');
-  const bindings = [...reflection.uniforms, ...reflection.storage].map(
-    (variable): KernelBinding => ({
-      name: variable.name,
-      binding: variable.binding,
-      access:
-        variable.resourceType === ResourceType.Uniform
-          ? 'uniform'
-          : variable.access === 'read_write'
-            ? 'read_write'
-            : 'read',
-    }),
-  );
+  const bindings = [...reflection.uniforms, ...reflection.storage].map((variable): KernelBinding => ({
+    name: variable.name,
+    binding: variable.binding,
+    access:
+      variable.resourceType === ResourceType.Uniform
+        ? 'uniform'
+        : variable.access === 'read_write'
+          ? 'read_write'
+          : 'read',
+  }));
   return { name, bindings, params: layoutOf(name, params?.type as StructInfo | undefined) };
 }
 

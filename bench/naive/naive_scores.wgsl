@@ -1,0 +1,53 @@
+// naive_scores: the score of every query with every key it sees, written to memory.
+//
+//   in   q       [batch × q_len, n_heads, head_dim]      f32, or packed halves
+//   in   k       [batch × k_len, n_kv_heads, head_dim]   likewise
+//   out  scores  [batch, n_heads, q_len, k_len]          f32    left as it is where the query does not see the key
+//
+// One invocation per score, 8 × 8 of them in a workgroup: x is the key, y the query, z the sequence and head.
+
+import package::masks::visible_keys;
+@if(F16)  import package::packed::{quad_from_f16 as quad_from};
+@if(BF16) import package::packed::{quad_from_bf16 as quad_from};
+import constants::{HEAD_QUADS};  // head_dim / 4
+
+struct Params {
+  n_heads: u32,
+  group: u32,          // query heads per kv head
+  q_len: u32,
+  k_len: u32,
+  window_left: i32,    // -1: no bound
+  window_right: i32,
+  scale: f32,
+  softcap: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@if(F16 || BF16) @group(0) @binding(1) var<storage, read> q: array<vec2u>;
+@else            @group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@if(F16 || BF16) @group(0) @binding(2) var<storage, read> k: array<vec2u>;
+@else            @group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+
+@compute @workgroup_size(8, 8)
+fn naive_scores(@builtin(global_invocation_id) id: vec3u) {
+  let key = id.x;
+  let query = id.y;
+  if (query >= params.q_len) { return; }
+  let visible = visible_keys(query, params.q_len, params.k_len, params.window_left, params.window_right);
+  if (key < visible.first || key >= visible.end) { return; }
+
+  let sequence = id.z / params.n_heads;
+  let head = id.z % params.n_heads;
+  let n_kv_heads = params.n_heads / params.group;
+  let q_row = ((sequence * params.q_len + query) * params.n_heads + head) * HEAD_QUADS;
+  let k_row = ((sequence * params.k_len + key) * n_kv_heads + head / params.group) * HEAD_QUADS;
+  var sum = 0.0;
+  for (var quad = 0u; quad < HEAD_QUADS; quad++) {
+    @if(F16 || BF16) { sum += dot(quad_from(q[q_row + quad]), quad_from(k[k_row + quad])); }
+    @else            { sum += dot(q[q_row + quad], k[k_row + quad]); }
+  }
+  var score = sum * params.scale;
+  @if(SOFTCAP) { score = params.softcap * (1.0 - 2.0 / (exp(2.0 * clamp(score / params.softcap, -20.0, 20.0)) + 1.0)); }  // tanh
+  scores[(id.z * params.q_len + query) * params.k_len + key] = score;
+}

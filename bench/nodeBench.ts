@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createNodeGpu } from '../test/support/nodeDevice.js';
+import type { Bench } from './bench.js';
+import { DeviceBench } from './deviceBench.js';
+
+/** The benchmark in this process, on Dawn. */
+export async function openNodeBench(): Promise<Bench> {
+  const gpu = createNodeGpu();
+  const bench = new DeviceBench(gpu);
+  return {
+    environment: `Node ${process.versions.node}, Dawn of webgpu ${webgpuVersion()}`,
+    adapter: await bench.adapter(),
+    measure: (...args) => bench.measure(...args),
+    close: () => bench.destroy(),
+  };
+}
+
+function webgpuVersion(): string {
+  try {
+    const path = createRequire(import.meta.url).resolve('webgpu/package.json');
+    return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+  } catch {
+    return 'of an unknown version';
+  }
+}
