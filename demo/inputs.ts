@@ -1,0 +1,165 @@
+import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
+import { decode, encode } from '../src/core/halves.js';
+import { Random } from './random.js';
+import { cumulative, totalKeys, totalQueries, type Settings } from './settings.js';
+
+/** [tokens, heads, dims], as stored: halves as bits. */
+export interface Rows {
+  readonly dtype: FloatDType;
+  readonly nHeads: number;
+  readonly headDim: number;
+  readonly data: Stored;
+}
+
+export type Stored = Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+
+export interface Inputs {
+  readonly q: Rows;
+  readonly k: Rows;
+  readonly v: Rows;
+  /** [B + 1] */
+  readonly cuSeqlensQ: Int32Array<ArrayBuffer>;
+  readonly cuSeqlensK: Int32Array<ArrayBuffer>;
+}
+
+/** Keys and values in pages of a pool. */
+export interface Paged {
+  /** [pages, pageSize, heads, dims] */
+  readonly k: Stored;
+  readonly v: Stored;
+  readonly nPages: number;
+  /** [B, width] */
+  readonly blockTable: Int32Array<ArrayBuffer>;
+}
+
+/**
+ * Random queries, keys and values. Queries and keys carry a wave of their position besides, so that some heads look
+ * near, some look back at intervals and some look anywhere, as those of a trained model do.
+ */
+export function createInputs(settings: Settings): Inputs {
+  const { nHeads, nKvHeads, headDim, dtype, sequences, seed } = settings;
+  const random = new Random(seed);
+  const qPositions = sequences.flatMap(({ nQueries, nKeys }) =>
+    Array.from({ length: nQueries }, (_, i) => i + nKeys - nQueries),
+  );
+  const kPositions = sequences.flatMap(({ nKeys }) => Array.from({ length: nKeys }, (_, j) => j));
+  const group = Math.max(1, Math.floor(nHeads / nKvHeads));
+  const rows = (nRowHeads: number, positions: readonly number[], wave?: Wave): Rows => {
+    const shape = { nHeads: nRowHeads, headDim };
+    return { ...shape, dtype, data: stored(dtype, createRows(random, shape, positions, wave)) };
+  };
+  return {
+    q: rows(nHeads, qPositions, { kvHeadOf: (head) => Math.floor(head / group), gains: [1, 1.5, 0.4, 0] }),
+    k: rows(nKvHeads, kPositions, { kvHeadOf: (head) => head, gains: [1] }),
+    v: rows(nKvHeads, kPositions),
+    cuSeqlensQ: cumulative(sequences.map(({ nQueries }) => nQueries)),
+    cuSeqlensK: cumulative(sequences.map(({ nKeys }) => nKeys)),
+  };
+}
+
+/** Bytes of what a run keeps on the GPU for one copy of its inputs and its output, the largest tensor first. */
+export function tensorBytes(
+  settings: Settings,
+): readonly { readonly name: string; readonly bytes: number }[] {
+  const { nHeads, nKvHeads, headDim, dtype, sequences, pageSize } = settings;
+  const slots =
+    pageSize > 0
+      ? sequences.reduce((total, { nKeys }) => total + Math.ceil(nKeys / pageSize) * pageSize, 0)
+      : totalKeys(settings);
+  const rowBytes = headDim * bytesPerElement(dtype);
+  const queries = totalQueries(settings) * nHeads * rowBytes;
+  const keys = slots * nKvHeads * rowBytes;
+  return [
+    { name: 'The queries', bytes: queries },
+    { name: 'The keys', bytes: keys },
+    { name: 'The values', bytes: keys },
+    { name: 'The output', bytes: queries },
+  ].toSorted((a, b) => b.bytes - a.bytes);
+}
+
+/** One head of one token. */
+export function rowOf(
+  { dtype, nHeads, headDim, data }: Rows,
+  token: number,
+  head: number,
+): Float32Array<ArrayBuffer> {
+  const start = (token * nHeads + head) * headDim;
+  return decode(dtype, data.subarray(start, start + headDim));
+}
+
+/** Tokens first ... end − 1. */
+export function tokensOf({ nHeads, headDim, data }: Rows, first: number, end: number): Stored {
+  return data.subarray(first * nHeads * headDim, end * nHeads * headDim);
+}
+
+/** The same keys and values, scattered over pages in random order. Slots that hold no token hold NaN. */
+export function scatterToPages({ k, v, cuSeqlensK }: Inputs, pageSize: number, seed: number): Paged {
+  const lengths = Array.from(cuSeqlensK.subarray(1), (end, b) => end - cuSeqlensK[b]!);
+  const width = Math.max(...lengths.map((length) => Math.ceil(length / pageSize)));
+  const nPages = lengths.reduce((total, length) => total + Math.ceil(length / pageSize), 0);
+  const ids = new Random(seed).permutation(nPages);
+  const blockTable = new Int32Array(lengths.length * width);
+  const scatter = (rows: Rows): Stored => {
+    const pages = filledWithNaN(rows.dtype, nPages * pageSize * rows.nHeads * rows.headDim);
+    let used = 0;
+    lengths.forEach((length, b) => {
+      for (let first = 0; first < length; first += pageSize, used++) {
+        const page = ids[used]!;
+        blockTable[b * width + first / pageSize] = page;
+        const start = cuSeqlensK[b]! + first;
+        const tokens = tokensOf(rows, start, Math.min(start + pageSize, cuSeqlensK[b + 1]!));
+        pages.set(tokens, page * pageSize * rows.nHeads * rows.headDim);
+      }
+    });
+    return pages;
+  };
+  return { k: scatter(k), v: scatter(v), nPages, blockTable };
+}
+
+interface Wave {
+  readonly kvHeadOf: (head: number) => number;
+  /** How strong the wave of head 0, 1, ... is; begins anew after the last. */
+  readonly gains: readonly number[];
+}
+
+/** Pairs of dims that carry the wave, and what it adds to the score of the key at the query's own place. */
+const WAVE_PAIRS = 4;
+const WAVE_SCORE = 3;
+
+function createRows(
+  random: Random,
+  { nHeads, headDim }: Pick<Rows, 'nHeads' | 'headDim'>,
+  positions: readonly number[],
+  wave?: Wave,
+): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(positions.length * nHeads * headDim);
+  for (let i = 0; i < values.length; i++) values[i] = random.normal();
+  if (!wave || headDim < 2 * WAVE_PAIRS) return values;
+
+  const amplitude = Math.sqrt((WAVE_SCORE * Math.sqrt(headDim)) / WAVE_PAIRS);
+  positions.forEach((position, token) => {
+    for (let head = 0; head < nHeads; head++) {
+      const gain = amplitude * wave.gains[head % wave.gains.length]!;
+      const row = (token * nHeads + head) * headDim;
+      for (let pair = 0; pair < WAVE_PAIRS; pair++) {
+        const angle = position * frequency(wave.kvHeadOf(head), pair);
+        values[row + 2 * pair]! += gain * Math.cos(angle);
+        values[row + 2 * pair + 1]! += gain * Math.sin(angle);
+      }
+    }
+  });
+  return values;
+}
+
+/** Radians per token. */
+function frequency(kvHead: number, pair: number): number {
+  return 0.5 / (1 + (kvHead % 4)) / 3 ** pair;
+}
+
+function stored(dtype: FloatDType, values: Float32Array<ArrayBuffer>): Stored {
+  return dtype === 'f32' ? values : encode(dtype, values);
+}
+
+function filledWithNaN(dtype: FloatDType, count: number): Stored {
+  return dtype === 'f32' ? new Float32Array(count).fill(NaN) : new Uint16Array(count).fill(0x7fff);
+}

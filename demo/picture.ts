@@ -1,0 +1,82 @@
+import type { DeviceTraits } from '../src/index.js';
+import { drawPattern, rampGradient } from './draw.js';
+import { fillOptions } from './form.js';
+import { element, setNote } from './page.js';
+import { computePattern, type Pattern } from './pattern.js';
+import type { RunResult } from './run.js';
+import { tileBands, type TileBands } from './tiles.js';
+
+/** The attention pattern of one head of one sequence of the last run. */
+export class Picture {
+  readonly #canvas = element<HTMLCanvasElement>('pattern');
+  readonly #sequence = element<HTMLSelectElement>('picture-sequence');
+  readonly #head = element<HTMLSelectElement>('picture-head');
+  readonly #showTiles = element<HTMLInputElement>('picture-tiles');
+  #result: RunResult | undefined;
+  #pattern: Pattern | undefined;
+  #tiles: TileBands | undefined;
+  #traits: DeviceTraits | undefined;
+
+  constructor() {
+    for (const select of [this.#sequence, this.#head])
+      select.addEventListener('change', () => this.#compute());
+    this.#showTiles.addEventListener('change', () => this.#draw());
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
+    let width = 0;
+    new ResizeObserver(() => {
+      // Drawing sets the height, which must not start another round.
+      if (this.#canvas.clientWidth === width) return;
+      width = this.#canvas.clientWidth;
+      this.#draw();
+    }).observe(this.#canvas);
+  }
+
+  show(result: RunResult, traits: DeviceTraits): void {
+    const { sequences, nHeads } = result.settings;
+    const sequence = Math.min(Math.max(0, this.#sequence.selectedIndex), sequences.length - 1);
+    const head = Math.min(Math.max(0, this.#head.selectedIndex), nHeads - 1);
+    const names = sequences.map(({ nQueries, nKeys }, b) => {
+      const size = nQueries === nKeys ? `${nKeys} tokens` : `${nQueries} over ${nKeys} keys`;
+      return `${b}: ${size}`;
+    });
+    fillOptions(this.#sequence, names);
+    fillOptions(
+      this.#head,
+      Array.from({ length: nHeads }, (_, h) => String(h)),
+    );
+    this.#sequence.selectedIndex = sequence;
+    this.#head.selectedIndex = head;
+    this.#result = result;
+    this.#traits = traits;
+    this.#compute();
+  }
+
+  #compute(): void {
+    if (!this.#result || !this.#traits) return;
+    const { settings, inputs } = this.#result;
+    const sequence = this.#sequence.selectedIndex;
+    const head = this.#head.selectedIndex;
+    this.#pattern = computePattern(settings, inputs, { sequence, head });
+    this.#tiles = tileBands(settings, settings.sequences[sequence]!, this.#traits);
+    const { nQueries, nKeys, nRows, nCols } = this.#pattern;
+    setNote(
+      'picture-note',
+      nRows < nQueries || nCols < nKeys
+        ? `Thinned out: ${nRows} of ${nQueries} queries, keys in ${nCols} groups.`
+        : undefined,
+    );
+    this.#draw();
+  }
+
+  #draw(): void {
+    if (!this.#pattern) return;
+    element('legend-ramp').style.background = rampGradient(this.#canvas);
+    element('legend-tiles').hidden = !this.#showTiles.checked;
+    const skipped = Math.round(100 * (this.#tiles?.skipped ?? 0));
+    element('legend-tiles-text').textContent = `tiles that the kernel computes; it skips ${skipped} %`;
+    drawPattern(this.#canvas, {
+      pattern: this.#pattern,
+      tiles: this.#showTiles.checked ? this.#tiles : undefined,
+    });
+  }
+}
