@@ -25,9 +25,9 @@ export function bytesOf({ length, nHeads, nKvHeads, headDim, dtype }: BenchCase)
   return 2 * length * (nHeads + nKvHeads) * headDim * bytesPerElement(dtype);
 }
 
-/** Likewise for naive attention, which writes and reads each visible score twice besides. */
+/** Likewise for naive attention, which writes and reads each score twice besides, seen or not. */
 export function naiveBytesOf(benchCase: BenchCase): number {
-  return bytesOf(benchCase) + 4 * 4 * visiblePairs(benchCase) * benchCase.nHeads;
+  return bytesOf(benchCase) + 4 * naiveScoresBytes(benchCase);
 }
 
 /** Bytes of the scores of all heads. */

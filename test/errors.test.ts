@@ -241,12 +241,14 @@ describe('attn', () => {
 describe('devices', () => {
   test('createRuntime', () => {
     const make = (options: object) => refusal(() => createRuntime(fakeDevice(), options));
-    expect([make({ tier: 'T9' }), make({ profile: true })]).toMatchInlineSnapshot(`
-      [
-        "argument: createRuntime: tier must be 'T0' or 'T1', not T9.",
-        "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
-      ]
-    `);
+    expect([make({ tier: 'T9' }), make({ deviceClass: 'toaster' }), make({ profile: true })])
+      .toMatchInlineSnapshot(`
+        [
+          "argument: createRuntime: tier must be 'T0' or 'T1', not T9.",
+          "argument: createRuntime: deviceClass must be 'software' or 'gpu', not toaster.",
+          "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
+        ]
+      `);
   });
 
   test('a destroyed runtime says so', () => {

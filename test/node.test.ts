@@ -6,6 +6,8 @@ import { createNodeGpu } from './support/nodeDevice.js';
 import { runCase } from './support/runCase.js';
 
 const gpu = createNodeGpu();
+// Where examples look for it, as in a browser.
+Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
 const devices = new GpuDevices(gpu);
 afterAll(() => devices.destroy());
 

@@ -17,6 +17,7 @@ const TILE: PrefillTile = {
   valueKeys: 32,
   qResident: true,
   subgroups: false,
+  broadcast: false,
   f16Tiles: false,
   rolled: false,
 };

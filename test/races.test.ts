@@ -20,6 +20,7 @@ const TILE: PrefillTile = {
   valueKeys: 4,
   qResident: true,
   subgroups: false,
+  broadcast: false,
   f16Tiles: false,
   rolled: false,
 };

@@ -29,6 +29,14 @@ describe('unroll', () => {
     );
   });
 
+  test('an index may be divided by a size', () => {
+    const source =
+      '@registers var a: array<f32, 2>; @unroll for (var r = 0u; r < 4; r++) { f(a[r / LANES], r % LANES); }';
+    expect(tidy(unroll(source, { LANES: 2 }))).toBe(
+      'var a_0: f32 = f32(); var a_1: f32 = f32(); { f(a_0, 0u % LANES); } { f(a_0, 1u % LANES); } { f(a_1, 2u % LANES); } { f(a_1, 3u % LANES); }',
+    );
+  });
+
   test('a condition before the mark holds for every variable', () => {
     expect(tidy(unroll('@if(X) @registers var a: array<f32, 2>;', {}))).toBe(
       '@if(X) var a_0: f32 = f32(); @if(X) var a_1: f32 = f32();',
@@ -36,7 +44,9 @@ describe('unroll', () => {
   });
 
   test('an unknown size and an open block are told', () => {
-    expect(() => unroll('@unroll for (var i = 0u; i < N; i++) { }', {})).toThrowErrorMatchingInlineSnapshot(`[RangeError: N is not among the constants of the kernel]`);
+    expect(() => unroll('@unroll for (var i = 0u; i < N; i++) { }', {})).toThrowErrorMatchingInlineSnapshot(
+      `[RangeError: N is not among the constants of the kernel]`,
+    );
     expect(() =>
       unroll('@unroll for (var i = 0u; i < 2; i++) { a();', {}),
     ).toThrowErrorMatchingInlineSnapshot(`[SyntaxError: a block is not closed:  a();]`);

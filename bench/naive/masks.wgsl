@@ -1,15 +1,7 @@
-// masks: the keys that a query sees, from `first` to before `end`. Queries and keys end together, as in causal order
-// over a cache.
-
-struct Visible {
-  first: u32,
-  end: u32,
-}
+// masks: whether a query sees a key. Queries and keys end together, as in causal order over a cache.
 
 // -1 leaves a side of the window open.
-fn visible_keys(query: u32, q_len: u32, k_len: u32, window_left: i32, window_right: i32) -> Visible {
-  let position = i32(query) + i32(k_len) - i32(q_len);
-  let first = select(0, max(position - window_left, 0), window_left >= 0);
-  let end = select(i32(k_len), clamp(position + window_right + 1, 0, i32(k_len)), window_right >= 0);
-  return Visible(u32(first), u32(end));
+fn is_visible(query: u32, key: u32, q_len: u32, k_len: u32, window_left: i32, window_right: i32) -> bool {
+  let distance = i32(key) - (i32(query) + i32(k_len) - i32(q_len));
+  return (window_left < 0 || distance >= -window_left) && (window_right < 0 || distance <= window_right);
 }

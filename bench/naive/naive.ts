@@ -29,27 +29,28 @@ export function naive(args: NaiveArgs): readonly Dispatch[] {
   const kLen = k.shape[0]! / batch;
   const scores = { scratch: 'scores', bytes: scoresBytes({ batch, nHeads, qLen, kLen }) };
   const dtype = { F16: q.dtype === 'f16', BF16: q.dtype === 'bf16' };
-  const mask = { q_len: qLen, k_len: kLen, window_left: windowSize[0], window_right: windowSize[1] };
+  const lengths = { q_len: qLen, k_len: kLen };
+  const mask = { window_left: windowSize[0], window_right: windowSize[1] };
   const heads = { n_heads: nHeads, group: nHeads / nKvHeads };
   return [
     {
       kernel: scoresKernel,
       spec: { ...dtype, SOFTCAP: softcap > 0, HEAD_QUADS: headDim / 4 },
-      params: { ...mask, ...heads, scale: 1 / Math.sqrt(headDim), softcap },
+      params: { ...lengths, ...mask, ...heads, scale: 1 / Math.sqrt(headDim), softcap },
       bindings: { q, k, scores },
       grid: [Math.ceil(kLen / 8), Math.ceil(qLen / 8), batch * nHeads],
     },
     {
       kernel: softmaxKernel,
       spec: {},
-      params: mask,
+      params: lengths,
       bindings: { scores },
       grid: [qLen, batch * nHeads, 1],
     },
     {
       kernel: valuesKernel,
       spec: { ...dtype, HEAD_QUADS: headDimV / 4 },
-      params: { ...mask, ...heads },
+      params: { ...lengths, ...heads },
       bindings: { weights: scores, v, out },
       grid: [Math.ceil(headDimV / 32), Math.ceil(qLen / 8), batch * nHeads],
     },

@@ -1,15 +1,17 @@
-// naive_scores: the score of every query with every key it sees, written to memory.
+// naive_scores: the score of every query with every key, written to memory.
 //
 //   in   q       [batch × q_len, n_heads, head_dim]      f32, or packed halves
 //   in   k       [batch × k_len, n_kv_heads, head_dim]   likewise
-//   out  scores  [batch, n_heads, q_len, k_len]          f32    left as it is where the query does not see the key
+//   out  scores  [batch, n_heads, q_len, k_len]          f32    MASKED where the query does not see the key
 //
 // One invocation per score, 8 × 8 of them in a workgroup: x is the key, y the query, z the sequence and head.
 
-import package::masks::visible_keys;
+import package::masks::is_visible;
 @if(F16)  import package::packed::{quad_from_f16 as quad_from};
 @if(BF16) import package::packed::{quad_from_bf16 as quad_from};
 import constants::{HEAD_QUADS};  // head_dim / 4
+
+const MASKED = -1e30;
 
 struct Params {
   n_heads: u32,
@@ -34,8 +36,12 @@ fn naive_scores(@builtin(global_invocation_id) id: vec3u) {
   let key = id.x;
   let query = id.y;
   if (query >= params.q_len) { return; }
-  let visible = visible_keys(query, params.q_len, params.k_len, params.window_left, params.window_right);
-  if (key < visible.first || key >= visible.end) { return; }
+  if (key >= params.k_len) { return; }
+  let to = (id.z * params.q_len + query) * params.k_len + key;
+  if (!is_visible(query, key, params.q_len, params.k_len, params.window_left, params.window_right)) {
+    scores[to] = MASKED;
+    return;
+  }
 
   let sequence = id.z / params.n_heads;
   let head = id.z % params.n_heads;
@@ -49,5 +55,5 @@ fn naive_scores(@builtin(global_invocation_id) id: vec3u) {
   }
   var score = sum * params.scale;
   @if(SOFTCAP) { score = params.softcap * (1.0 - 2.0 / (exp(2.0 * clamp(score / params.softcap, -20.0, 20.0)) + 1.0)); }  // tanh
-  scores[(id.z * params.q_len + query) * params.k_len + key] = score;
+  scores[to] = score;
 }

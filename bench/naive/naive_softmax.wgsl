@@ -1,20 +1,16 @@
 // naive_softmax: turn each row of scores into weights that sum to 1, in place.
 //
-//   inout  scores  [batch × n_heads, q_len, k_len]  f32    touched only where the query sees the key
+//   inout  scores  [batch × n_heads, q_len, k_len]  f32
 //
 // One workgroup per row; its invocations stride over the keys and reduce in workgroup memory.
 //
 // Stages: 1 largest score   2 exponentials and their sum   3 divide
-
-import package::masks::visible_keys;
 
 const WG_SIZE = 64u;
 
 struct Params {
   q_len: u32,
   k_len: u32,
-  window_left: i32,    // -1: no bound
-  window_right: i32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,10 +22,9 @@ var<workgroup> partial: array<f32, WG_SIZE>;
 fn naive_softmax(@builtin(workgroup_id) workgroup_id: vec3u, @builtin(local_invocation_index) local: u32) {
   let query = workgroup_id.x;
   let row = (workgroup_id.y * params.q_len + query) * params.k_len;
-  let visible = visible_keys(query, params.q_len, params.k_len, params.window_left, params.window_right);
 
   var largest = -1e30;
-  for (var key = visible.first + local; key < visible.end; key += WG_SIZE) { largest = max(largest, scores[row + key]); }
+  for (var key = local; key < params.k_len; key += WG_SIZE) { largest = max(largest, scores[row + key]); }
   partial[local] = largest;
   workgroupBarrier();
   for (var width = WG_SIZE / 2u; width > 0u; width /= 2u) {
@@ -40,7 +35,7 @@ fn naive_softmax(@builtin(workgroup_id) workgroup_id: vec3u, @builtin(local_invo
   workgroupBarrier();  // all have read the maximum before the sums take its place
 
   var sum = 0.0;
-  for (var key = visible.first + local; key < visible.end; key += WG_SIZE) {
+  for (var key = local; key < params.k_len; key += WG_SIZE) {
     let weight = exp(scores[row + key] - largest);
     scores[row + key] = weight;
     sum += weight;
@@ -53,5 +48,5 @@ fn naive_softmax(@builtin(workgroup_id) workgroup_id: vec3u, @builtin(local_invo
   }
 
   let share = 1.0 / max(partial[0], 1e-30);
-  for (var key = visible.first + local; key < visible.end; key += WG_SIZE) { scores[row + key] *= share; }
+  for (var key = local; key < params.k_len; key += WG_SIZE) { scores[row + key] *= share; }
 }

@@ -1,13 +1,12 @@
 // naive_values: the values of each head, summed by the weights of each query.
 //
-//   in   weights  [batch, n_heads, q_len, k_len]            f32    read only where the query sees the key
+//   in   weights  [batch, n_heads, q_len, k_len]            f32
 //   in   v        [batch × k_len, n_kv_heads, head_dim_v]   f32, or packed halves
 //   out  out      [batch × q_len, n_heads, head_dim_v]      likewise
 //
 // One invocation per four neighbouring outputs, 8 × 8 of them in a workgroup: x is the four dims, y the query, z the
 // sequence and head.
 
-import package::masks::visible_keys;
 @if(F16)  import package::packed::{quad_from_f16 as quad_from, f16_from_quad as from_quad};
 @if(BF16) import package::packed::{quad_from_bf16 as quad_from, bf16_from_quad as from_quad};
 import constants::{HEAD_QUADS};  // head_dim_v / 4
@@ -17,8 +16,6 @@ struct Params {
   group: u32,          // query heads per kv head
   q_len: u32,
   k_len: u32,
-  window_left: i32,    // -1: no bound
-  window_right: i32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,9 +36,8 @@ fn naive_values(@builtin(global_invocation_id) id: vec3u) {
   let key_quads = params.n_heads / params.group * HEAD_QUADS;
   let first_value = sequence * params.k_len * key_quads + head / params.group * HEAD_QUADS + quad;
   let row = (id.z * params.q_len + query) * params.k_len;
-  let visible = visible_keys(query, params.q_len, params.k_len, params.window_left, params.window_right);
   var sum = vec4f();
-  for (var key = visible.first; key < visible.end; key++) {
+  for (var key = 0u; key < params.k_len; key++) {
     @if(F16 || BF16) { sum += weights[row + key] * quad_from(v[first_value + key * key_quads]); }
     @else            { sum += weights[row + key] * v[first_value + key * key_quads]; }
   }

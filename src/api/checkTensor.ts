@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
 import { PageflashError, type ErrorCode } from '../core/errors.js';
-import { endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
+import { elementCount, endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 
 /** Raises errors in the name of a public function. */
@@ -98,10 +98,9 @@ function checkBuffer(caller: string, name: string, tensor: Tensor, traits: Devic
 
 const MAX_ELEMENTS = 2 ** 32;
 
-/**
- * Checks that no two elements of a tensor that is written share their memory.
- */
+/** Checks that no two elements of a tensor that is written share their memory. */
 export function checkNoOverlapWithin(caller: string, name: string, tensor: Tensor): void {
+  if (elementCount(tensor.shape) === 0) return;
   const strides = stridesOf(tensor);
   const steps = tensor.shape
     .map((size, axis) => ({ size, stride: strides[axis]! }))

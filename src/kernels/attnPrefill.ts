@@ -26,6 +26,8 @@ export interface PrefillTile {
   readonly qResident: boolean;
   /** Whether lanes exchange by subgroup operations. */
   readonly subgroups: boolean;
+  /** Whether a team is a whole subgroup, which then shares queries and weights by broadcasts. */
+  readonly broadcast: boolean;
   /** Whether tiles are kept as f16; sums are f32 in any case. */
   readonly f16Tiles: boolean;
   /** Whether to keep the compiler from unrolling the loops that are not unrolled in the text. */
@@ -53,12 +55,12 @@ export function tileKeys({ lanes }: Pick<PrefillTile, 'lanes'>): number {
 
 /** Bytes of workgroup memory that a tile takes. */
 export function workgroupBytes(tile: PrefillTile, paged: boolean): number {
-  const { lanes, cols, headQuads, chunkQuads, valueKeys, qResident, subgroups, f16Tiles } = tile;
+  const { lanes, cols, headQuads, chunkQuads, valueKeys, qResident, subgroups, broadcast, f16Tiles } = tile;
   const quadBytes = f16Tiles ? 8 : 16;
   const line = tileRows(tile) + 1;
   const queries = (qResident ? headQuads : chunkQuads) * line;
   const keysOrValues = Math.max(chunkQuads * (tileKeys(tile) + 1), valueKeys * cols * lanes);
-  const weights = lanes * line;
+  const weights = broadcast ? 0 : lanes * line;
   const exchange = subgroups ? 4 : lanes * line * 4;
   const rowOffsets = paged ? 4 * tileKeys(tile) * 4 : 0;
   return (queries + keysOrValues + weights) * quadBytes + exchange + rowOffsets;
@@ -148,11 +150,13 @@ export function prefillSpec(tile: PrefillTile, features: PrefillFeatures) {
     LANE_BITS: Math.log2(tile.lanes),
     ROWS: tile.rows,
     COLS: tile.cols,
+    OWN_ROWS: Math.ceil(tile.rows / tile.lanes),
     HEAD_QUADS: tile.headQuads,
     CHUNK_QUADS: tile.chunkQuads,
     VALUE_KEYS: tile.valueKeys,
     Q_RESIDENT: tile.qResident,
     SUBGROUPS: tile.subgroups,
+    BROADCAST: tile.broadcast,
     F16_TILES: tile.f16Tiles,
     ROLLED: tile.rolled,
     Q_F16: qDType === 'f16',

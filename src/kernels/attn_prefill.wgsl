@@ -26,7 +26,7 @@ import package::softcap::capped;
 @if(Q_BF16)  import package::elements::{quad_from_bf16 as quad_from_q, half_from_bf16 as half_from_q, bf16_bits as out_bits};
 @if(KV_F16)  import package::elements::{quad_from_f16 as quad_from_kv, half_from_f16 as half_from_kv};
 @if(KV_BF16) import package::elements::{quad_from_bf16 as quad_from_kv, half_from_bf16 as half_from_kv};
-import constants::{TEAMS, LANES, LANE_BITS, ROWS, COLS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS};
+import constants::{TEAMS, LANES, LANE_BITS, ROWS, COLS, OWN_ROWS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS};
 
 @if(F16_TILES) enable f16;
 @if(SUBGROUPS) enable subgroups;
@@ -124,7 +124,7 @@ struct Sequence {
 
 var<workgroup> q_tile: array<Quad, Q_QUADS * Q_LINE>;   // [quad][row]
 var<workgroup> kv_tile: array<Quad, KV_SIZE>;                     // keys [quad][4 lane + x at x LANES + lane], values [key][quad]
-var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;               // weights of four keys [lane][row]
+@if(!BROADCAST) var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;   // weights of four keys [lane][row]
 @if(!SUBGROUPS) var<workgroup> lane_part: array<f32, LANES * Q_LINE>;
 @if(PAGED) var<workgroup> k_rows: array<u32, 2 * TILE_KEYS>;      // first element of each key of this tile and the next
 @if(PAGED) var<workgroup> v_rows: array<u32, 2 * TILE_KEYS>;
@@ -212,8 +212,13 @@ fn attn_prefill(
         let k3 = vec4f(kv_tile[quad * K_LINE + 3 * LANES + lane]);
         @if(Q_RESIDENT)  let line = (chunk * CHUNK_QUADS + quad) * Q_LINE + team;
         @if(!Q_RESIDENT) let line = quad * Q_LINE + team;
+        @if(BROADCAST) @registers var own: array<vec4f, OWN_ROWS>;
+        @if(BROADCAST) {
+          @unroll for (var i = 0u; i < OWN_ROWS; i++) { own[i] = vec4f(q_tile[line + (i * LANES + lane) * TEAMS]); }
+        }
         @unroll for (var r = 0u; r < ROWS; r++) {
-          let q4 = vec4f(q_tile[line + r * TEAMS]);
+          @if(BROADCAST)  let q4 = subgroupBroadcast(own[r / LANES], r % LANES);
+          @if(!BROADCAST) let q4 = vec4f(q_tile[line + r * TEAMS]);
           s[r] += vec4f(dot(q4, k0), dot(q4, k1), dot(q4, k2), dot(q4, k3));
         }
       }
@@ -247,7 +252,8 @@ fn attn_prefill(
         }
       }
       let p = exp2(s[r] - maximum[r]);
-      p_tile[lane * Q_LINE + team + r * TEAMS] = Quad(p);
+      @if(BROADCAST)  s[r] = p;
+      @if(!BROADCAST) p_tile[lane * Q_LINE + team + r * TEAMS] = Quad(p);
       let rescale = exp2(previous[r] - maximum[r]);
       total[r] = total[r] * rescale + dot(p, vec4f(1));
       @unroll for (var c = 0u; c < COLS; c++) { acc[r][c] *= rescale; }
@@ -261,13 +267,24 @@ fn attn_prefill(
       for (var four = 0u; four < VALUE_KEYS / 4; four++) {
         let line = four * 4 * VALUE_QUADS + lane;
         @registers var p: array<vec4f, ROWS>;
-        @unroll for (var r = 0u; r < ROWS; r++) { p[r] = vec4f(p_tile[(step * (VALUE_KEYS / 4) + four) * Q_LINE + team + r * TEAMS]); }
+        let owner = step * (VALUE_KEYS / 4) + four;  // the lane whose keys these are
+        @unroll for (var r = 0u; r < ROWS; r++) {
+          @if(BROADCAST)  p[r] = subgroupShuffle(s[r], owner);
+          @if(!BROADCAST) p[r] = vec4f(p_tile[owner * Q_LINE + team + r * TEAMS]);
+        }
         @unroll for (var c = 0u; c < COLS; c++) {
           let v0 = vec4f(kv_tile[line + c * LANES]);
           let v1 = vec4f(kv_tile[line + c * LANES + VALUE_QUADS]);
           let v2 = vec4f(kv_tile[line + c * LANES + 2 * VALUE_QUADS]);
           let v3 = vec4f(kv_tile[line + c * LANES + 3 * VALUE_QUADS]);
-          @unroll for (var r = 0u; r < ROWS; r++) { acc[r][c] += p[r].x * v0 + p[r].y * v1 + p[r].z * v2 + p[r].w * v3; }
+          // Turned: each dim's values of the four keys.
+          let t0 = vec4f(v0.x, v1.x, v2.x, v3.x);
+          let t1 = vec4f(v0.y, v1.y, v2.y, v3.y);
+          let t2 = vec4f(v0.z, v1.z, v2.z, v3.z);
+          let t3 = vec4f(v0.w, v1.w, v2.w, v3.w);
+          @unroll for (var r = 0u; r < ROWS; r++) {
+            acc[r][c] += vec4f(dot(p[r], t0), dot(p[r], t1), dot(p[r], t2), dot(p[r], t3));
+          }
         }
       }
       workgroupBarrier();

@@ -63,9 +63,23 @@ function splitRegisters(source: string, constants: Readonly<Record<string, numbe
   };
   const declared = source.replace(REGISTERS, declare);
   return [...ranks].reduce((text, [name, rank]) => {
-    const use = new RegExp(`\\b${name}${'\\[(\\d+)u\\]'.repeat(rank)}`, 'g');
-    return text.replace(use, (_, ...groups: string[]) => `${name}_${groups.slice(0, rank).join('_')}`);
+    const use = new RegExp(`\\b${name}${`\\[(${INDEX})\\]`.repeat(rank)}`, 'g');
+    return text.replace(use, (_, ...indices: string[]) => {
+      const numbers = indices.slice(0, rank).map((index) => valueOf(index, constants));
+      return `${name}_${numbers.join('_')}`;
+    });
   }, declared);
+}
+
+/** What an index of registers may be: a number, or a number divided by a size, with the remainder or without. */
+const INDEX = '\\d+u(?: [/%] \\w+)?';
+
+function valueOf(index: string, constants: Readonly<Record<string, number>>): number {
+  const [number, operator, divisor] = index.split(' ') as [string, string?, string?];
+  const value = Number(number.slice(0, -1));
+  if (!divisor) return value;
+  const size = sizeOf(divisor, constants);
+  return operator === '/' ? Math.floor(value / size) : value % size;
 }
 
 function sizeOf(size: string, constants: Readonly<Record<string, number>>): number {

@@ -7,39 +7,50 @@ import { tileKeys, workgroupBytes, type PrefillTile } from '../kernels/attnPrefi
 type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
 
 /**
- * Shapes of a tile, best first; the first that fits a device's workgroup memory is taken. Rows of `headDim` are upper
- * bounds. Registers grow with rows · (4 + headDim / lanes), memory with teams · rows · headDim.
+ * Shapes of a tile for head sizes up to `headDim`, best first; the first that fits a device's workgroup memory is taken.
+ * Registers grow with rows · (4 + headDim / lanes), memory with teams · rows · headDim.
  */
-const SHAPES: Readonly<Record<DeviceTraits['deviceClass'], readonly { headDim: number; shapes: Shape[] }[]>> =
+interface ShapesRow {
+  readonly headDim: number;
+  readonly shapes: readonly Shape[];
+}
+
+const GPU_SHAPES: readonly ShapesRow[] = [
   {
-    gpu: [
-      {
-        headDim: 128,
-        shapes: [
-          { teams: 16, lanes: 8, rows: 4 },
-          { teams: 8, lanes: 8, rows: 4 },
-        ],
-      },
-      {
-        headDim: 256,
-        shapes: [
-          { teams: 8, lanes: 16, rows: 4 },
-          { teams: 4, lanes: 16, rows: 4 },
-        ],
-      },
+    headDim: 128,
+    shapes: [
+      { teams: 16, lanes: 8, rows: 4 },
+      { teams: 8, lanes: 8, rows: 4 },
     ],
-    // A CPU runs the threads of a workgroup one after another, some at a time: few threads with long rows.
-    software: [
-      { headDim: 128, shapes: [{ teams: 8, lanes: 8, rows: 4 }] },
-      {
-        headDim: 256,
-        shapes: [
-          { teams: 8, lanes: 8, rows: 4 },
-          { teams: 4, lanes: 8, rows: 4 },
-        ],
-      },
+  },
+  {
+    headDim: 256,
+    shapes: [
+      { teams: 8, lanes: 16, rows: 4 },
+      { teams: 4, lanes: 16, rows: 4 },
     ],
-  };
+  },
+];
+
+/**
+ * A CPU runs the lanes of a subgroup as one vector and pays most for each load of a lane from workgroup memory. Where
+ * a team is a subgroup, lanes load each row once among them, so rows are cheap.
+ */
+function softwareShapes({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): readonly ShapesRow[] {
+  const lanes = subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
+  const shapes =
+    lanes === 4 || lanes === 8
+      ? [
+          { teams: 8, lanes, rows: 8 },
+          { teams: 4, lanes, rows: 8 },
+          { teams: 2, lanes, rows: 8 },
+        ]
+      : [
+          { teams: 8, lanes: 4, rows: 4 },
+          { teams: 4, lanes: 4, rows: 4 },
+        ];
+  return [{ headDim: 256, shapes }];
+}
 
 export interface PrefillTileArgs {
   readonly headDim: number;
@@ -72,13 +83,15 @@ export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs): Prefil
 
 function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] {
   const { headDim, headDimV, qDType, kvDType } = args;
-  const row = SHAPES[traits.deviceClass].find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
+  const isSoftware = traits.deviceClass === 'software';
+  const table = isSoftware ? softwareShapes(traits) : GPU_SHAPES;
+  const row = table.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
   // bf16 has numbers that f16 cannot hold, f32 has digits.
   const f16Tiles = traits.shaderF16 && qDType === 'f16' && kvDType === 'f16';
   return row.shapes.flatMap((shape) => {
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
     const headQuads = Math.ceil(headDim / 32) * 8;
-    const cols = Math.ceil(headDimV / (4 * shape.lanes));
+    const cols = Math.ceil((Math.ceil(headDimV / 32) * 8) / shape.lanes);
     return stagings(headQuads).map(({ qResident, chunkQuads }) => ({
       ...shape,
       cols,
@@ -87,8 +100,10 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
       valueKeys: valueKeys(shape, cols, chunkQuads),
       qResident,
       subgroups: traits.subgroupMinSize >= shape.lanes,
+      broadcast:
+        isSoftware && traits.subgroupMinSize === shape.lanes && traits.subgroupMaxSize === shape.lanes,
       f16Tiles,
-      rolled: traits.deviceClass === 'software',
+      rolled: isSoftware,
     }));
   });
 }

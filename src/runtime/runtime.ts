@@ -1,4 +1,4 @@
-import type { DeviceTraits, Tier } from '../core/deviceTraits.js';
+import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { Dispatch, HostData, KernelBinding, Scratch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
@@ -16,6 +16,8 @@ import { Uploads } from './uploads.js';
 export interface RuntimeOptions {
   /** The most that kernels may use of the device. Default: all that it has. */
   readonly tier?: Tier | undefined;
+  /** Which tiles to use. Default: what the adapter's names tell. */
+  readonly deviceClass?: DeviceClass | undefined;
   /** Time every dispatch that the runtime submits itself: see `takeProfile`. Default false. */
   readonly profile?: boolean | undefined;
 }
@@ -26,9 +28,15 @@ export interface RuntimeOptions {
  * @throws PageflashError `limit` if `profile` is asked of a device without `timestamp-query`
  */
 export function createRuntime(device: GPUDevice, options: RuntimeOptions = {}): Runtime {
-  const { tier = 'T1', profile = false } = options;
+  const { tier = 'T1', deviceClass, profile = false } = options;
   if (tier !== 'T0' && tier !== 'T1') {
     throw new PageflashError('argument', `createRuntime: tier must be 'T0' or 'T1', not ${String(tier)}.`);
+  }
+  if (deviceClass !== undefined && deviceClass !== 'software' && deviceClass !== 'gpu') {
+    throw new PageflashError(
+      'argument',
+      `createRuntime: deviceClass must be 'software' or 'gpu', not ${String(deviceClass)}.`,
+    );
   }
   if (profile && !device.features.has('timestamp-query')) {
     throw new PageflashError(
@@ -36,7 +44,8 @@ export function createRuntime(device: GPUDevice, options: RuntimeOptions = {}): 
       'createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().',
     );
   }
-  return new Runtime(device, tier, profile);
+  const traits = readTraits(device, tier);
+  return new Runtime(device, deviceClass ? { ...traits, deviceClass } : traits, profile);
 }
 
 /** Turns dispatches into GPU work, and keeps what can be kept from one to the next. */
@@ -52,9 +61,9 @@ export class Runtime {
   #gone: string | undefined;
 
   /** @internal Use `createRuntime`. */
-  constructor(device: GPUDevice, tier: Tier, profile: boolean) {
+  constructor(device: GPUDevice, traits: DeviceTraits, profile: boolean) {
     this.device = device;
-    this.traits = readTraits(device, tier);
+    this.traits = traits;
     this.#pipelines = new Pipelines(device);
     this.#bindGroups = new BindGroups(device);
     this.#memory = new Memory(device);

@@ -46,7 +46,7 @@ export const cases: GpuCase[] = [
           shape,
           data: random.normals(shape.reduce((product, size) => product * size)),
         });
-        const [q, k, v] = [host([3, 17, 4, 64]), host([3, 40, 2, 64]), host([3, 40, 2, 32])];
+        const [q, k, v] = [host([3, 17, 4, 80]), host([3, 40, 2, 80]), host([3, 40, 2, 80])];
         const options = { causal: true, alibiSlopes: random.uniforms(12, 0, 0.3) };
         // Keys and values as [B, heads, tokens, dims] in memory.
         const headsFirst = (tokens: number, heads: number, dims: number) => ({
@@ -54,12 +54,12 @@ export const cases: GpuCase[] = [
         });
         const tensors = {
           q: upload(device, 'f32', q.shape, q.data),
-          k: upload(device, 'f32', k.shape, k.data, headsFirst(40, 2, 64)),
-          v: upload(device, 'f32', v.shape, v.data, headsFirst(40, 2, 32)),
+          k: upload(device, 'f32', k.shape, k.data, headsFirst(40, 2, 80)),
+          v: upload(device, 'f32', v.shape, v.data, headsFirst(40, 2, 80)),
         };
         const { out, lse } = attn(runtime, { ...tensors, ...options, returnLse: true });
         const want = attnReference({ q, k, v, ...options });
-        assertEqual(out.shape, [3, 17, 4, 32], 'shape of out');
+        assertEqual(out.shape, [3, 17, 4, 80], 'shape of out');
         assertEqual(lse!.shape, [3, 4, 17], 'shape of lse');
         checkOut({ actual: await download(device, out), reference: want.out.data, dtype: 'f32' });
         checkLse({ actual: await download(device, lse!), reference: want.lse.data });
