@@ -13,7 +13,3 @@ export function bytesPerElement(dtype: DType): number {
 export function isDType(value: unknown): value is DType {
   return typeof value === 'string' && Object.hasOwn(BYTES, value);
 }
-
-export function isFloatDType(dtype: DType): dtype is FloatDType {
-  return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
-}

@@ -51,9 +51,16 @@ const REGISTERS =
 
 function splitRegisters(source: string, constants: Readonly<Record<string, number>>): string {
   const ranks = new Map<string, number>();
-  const declare = (_: string, condition = '', name = '', _open = '', element = '', sizes = ''): string => {
+  const declare = (
+    _mark: string,
+    condition = '',
+    name = '',
+    _open = '',
+    element = '',
+    sizes = '',
+  ): string => {
     // array<array<T, inner>, outer>: the outermost size comes last but is the first index.
-    const dims = [...sizes.matchAll(/\w+/g)].map(([size]) => sizeOf(size, constants)).reverse();
+    const dims = [...sizes.matchAll(/\w+/g)].map(([size]) => sizeOf(size, constants)).toReversed();
     ranks.set(name, dims.length);
     const indices = dims.reduce<string[]>(
       (names, size) => names.flatMap((prefix) => Array.from({ length: size }, (_, i) => `${prefix}_${i}`)),

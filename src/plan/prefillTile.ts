@@ -92,19 +92,20 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
     const headQuads = Math.ceil(headDim / 32) * 8;
     const cols = Math.ceil((Math.ceil(headDimV / 32) * 8) / shape.lanes);
-    return stagings(headQuads).map(({ qResident, chunkQuads }) => ({
-      ...shape,
+    const common = {
       cols,
       headQuads,
-      chunkQuads,
-      valueKeys: valueKeys(shape, cols, chunkQuads),
-      qResident,
       subgroups: traits.subgroupMinSize >= shape.lanes,
       broadcast:
         isSoftware && traits.subgroupMinSize === shape.lanes && traits.subgroupMaxSize === shape.lanes,
       f16Tiles,
       rolled: isSoftware,
-    }));
+    };
+    return stagings(headQuads).map(({ qResident, chunkQuads }): PrefillTile => {
+      const { teams, lanes, rows } = shape;
+      const keys = valueKeys(shape, cols, chunkQuads);
+      return { teams, lanes, rows, chunkQuads, qResident, valueKeys: keys, ...common };
+    });
   });
 }
 
