@@ -1,4 +1,4 @@
-import { attnVarlen, createRuntime } from '../../src/index.js';
+import { attnVarlen, createRuntime } from 'pageflash';
 import { download, upload } from '../support/deviceTensor.js';
 import type { DeviceKind, GpuCase } from '../support/gpuCase.js';
 import { goldenNames, loadGolden, type GoldenFloats, type GoldenVarlen } from '../support/golden.js';
@@ -8,7 +8,7 @@ import { attnVarlenReference } from '../../src/reference/attention.js';
 const kinds: readonly DeviceKind[] = ['full', 'plain'];
 const varlenNames = goldenNames.filter((name) => name.startsWith('varlen_'));
 
-/** The answers that PyTorch gave. */
+/** The answers that PyTorch gave, against the package as it is published. */
 export const cases: GpuCase[] = kinds.flatMap((kind) =>
   varlenNames.map((name) => ({
     name: `${name} on a ${kind} device`,
