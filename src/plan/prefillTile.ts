@@ -38,18 +38,19 @@ const GPU_SHAPES: readonly ShapesRow[] = [
  */
 function softwareShapes({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): readonly ShapesRow[] {
   const lanes = subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
-  const shapes =
-    lanes === 4 || lanes === 8
-      ? [
-          { teams: 8, lanes, rows: 8 },
-          { teams: 4, lanes, rows: 8 },
-          { teams: 2, lanes, rows: 8 },
-        ]
-      : [
-          { teams: 8, lanes: 4, rows: 4 },
-          { teams: 4, lanes: 4, rows: 4 },
-        ];
-  return [{ headDim: 256, shapes }];
+  if (lanes !== 4 && lanes !== 8) {
+    const shapes = [
+      { teams: 8, lanes: 4, rows: 4 },
+      { teams: 4, lanes: 4, rows: 4 },
+    ];
+    return [{ headDim: 256, shapes }];
+  }
+  const wide = { teams: 8, lanes, rows: 8 };
+  const narrow = { teams: 4, lanes, rows: 8 };
+  return [
+    { headDim: 64, shapes: [wide, narrow] },
+    { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8 }] },
+  ];
 }
 
 export interface PrefillTileArgs {
