@@ -19,6 +19,16 @@
 //
 // Stages for each tile of keys:
 //   1 scores   2 mask, row maximum   3 weights p, rescale   4 values
+//
+// Variants:
+//   Q_F16, Q_BF16, KV_F16, KV_BF16   how q (and out), k and v are stored; with Q_HALVES, KV_HALVES; none: f32
+//   Q_WIDE, KV_WIDE, OUT_WIDE        rows allow 16-byte reads, writes of four elements; else element by element
+//   PAGED, SOFTCAP, ALIBI            what the call asks for
+//   Q_RESIDENT                       queries stay in workgroup memory; else each chunk of dims is staged with its keys
+//   F16_TILES                        workgroup memory holds f16
+//   SUBGROUPS                        a team lies within a subgroup: lanes exchange row maxima and totals there
+//   BROADCAST                        a team is a whole subgroup: lanes share queries and weights there, too
+//   ROLLED                           loops of known length are kept from being unrolled by the compiler
 
 import package::band::{Band, visible_band};
 import package::softcap::capped;
@@ -35,7 +45,6 @@ const WG_SIZE = TEAMS * LANES;
 const TILE_ROWS = TEAMS * ROWS;
 const TILE_KEYS = LANES * 4;
 const CHUNKS = HEAD_QUADS / CHUNK_QUADS;
-// Queries stay in workgroup memory where they fit; else each chunk of dims is staged again beside its keys.
 @if(Q_RESIDENT)  const Q_QUADS = HEAD_QUADS;
 @if(!Q_RESIDENT) const Q_QUADS = CHUNK_QUADS;
 const VALUE_QUADS = COLS * LANES;
@@ -53,7 +62,7 @@ const MASKED = -1e30;
 const NO_MAXIMUM = -1e29;
 const LN_2 = 0.6931471805599453;
 const LOG2_E = 1.4426950408889634;
-const MANY = 0x7fffffffu;
+const MANY = 0x7fffffffu;  // a bound for loops that break out earlier
 // Drivers that compile for a CPU unroll every short loop whose length they know, and take seconds for it.
 @if(ROLLED)  const ROLLED_LOOP = MANY;
 @if(!ROLLED) const ROLLED_LOOP = 0u;
@@ -113,20 +122,21 @@ struct Sequence {
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read> items: array<vec2u>;
 @group(0) @binding(6) var<storage, read> block_table: array<u32>;
-@if(OUT_WIDE && !Q_HALVES)   @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
-@if(OUT_WIDE && Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
-@if(!OUT_WIDE && !Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<u32>;
-@if(!OUT_WIDE && Q_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
+@if(OUT_WIDE && !Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
+@if(OUT_WIDE && Q_HALVES)   @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
+@if(!OUT_WIDE && !Q_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<u32>;
+@if(!OUT_WIDE && Q_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
 @group(0) @binding(8) var<storage, read_write> lse: array<u32>;   // the bits of f32
 
 @if(F16_TILES)  alias Quad = vec4h;
 @if(!F16_TILES) alias Quad = vec4f;
 
-var<workgroup> q_tile: array<Quad, Q_QUADS * Q_LINE>;   // [quad][row]
-var<workgroup> kv_tile: array<Quad, KV_SIZE>;                     // keys [quad][4 lane + x at x LANES + lane], values [key][quad]
+var<workgroup> q_tile: array<Quad, Q_QUADS * Q_LINE>;                 // [quad][row]
+var<workgroup> kv_tile: array<Quad, KV_SIZE>;                         // keys [quad][4 lane + x at x LANES + lane], values [key][quad]
 @if(!BROADCAST) var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;   // weights of four keys [lane][row]
-@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, LANES * Q_LINE>;
-@if(PAGED) var<workgroup> k_rows: array<u32, 2 * TILE_KEYS>;      // first element of each key of this tile and the next
+@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, LANES * Q_LINE>; // a lane's maximum or total of each row
+@if(SUBGROUPS) var<workgroup> next_thread: atomic<u32>;
+@if(PAGED) var<workgroup> k_rows: array<u32, 2 * TILE_KEYS>;          // first element of each key of this tile and the next
 @if(PAGED) var<workgroup> v_rows: array<u32, 2 * TILE_KEYS>;
 
 @compute @workgroup_size(WG_SIZE)
@@ -336,8 +346,6 @@ fn sequence_at(index: u32) -> Sequence {
   );
 }
 
-@if(SUBGROUPS) var<workgroup> next_thread: atomic<u32>;
-
 // Which invocations form a subgroup is the driver's choice, so threads are numbered by subgroup: then the lanes of a
 // team are neighbours in one of them, whatever the choice.
 @if(SUBGROUPS) fn thread_by_subgroup(size: u32, subgroup_lane: u32) -> u32 {
@@ -442,17 +450,18 @@ fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_k
 
 // The eight elements from `at`; the row has `left` more, and beyond them come zeros.
 fn q_unit(at: u32, left: u32) -> Unit {
-  @if(Q_WIDE && !Q_HALVES)  return Unit(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
-  @if(Q_WIDE && Q_HALVES) { let words = q[at / 8u]; return Unit(quad_from_q(words.xy), quad_from_q(words.zw)); }
+  @if(Q_WIDE && !Q_HALVES) return Unit(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
+  @if(Q_WIDE && Q_HALVES)  { let words = q[at / 8u]; return Unit(quad_from_q(words.xy), quad_from_q(words.zw)); }
   @if(!Q_WIDE) return Unit(
     vec4f(q_element(at, left, 0u), q_element(at, left, 1u), q_element(at, left, 2u), q_element(at, left, 3u)),
     vec4f(q_element(at, left, 4u), q_element(at, left, 5u), q_element(at, left, 6u), q_element(at, left, 7u)),
   );
 }
 
+// Keys and values alike, written twice: not every WebGPU lets a function take a pointer to a storage buffer.
 fn k_unit(at: u32, left: u32) -> Unit {
-  @if(KV_WIDE && !KV_HALVES)  return Unit(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
-  @if(KV_WIDE && KV_HALVES) { let words = k[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
+  @if(KV_WIDE && !KV_HALVES) return Unit(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
+  @if(KV_WIDE && KV_HALVES)  { let words = k[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
   @if(!KV_WIDE) return Unit(
     vec4f(k_element(at, left, 0u), k_element(at, left, 1u), k_element(at, left, 2u), k_element(at, left, 3u)),
     vec4f(k_element(at, left, 4u), k_element(at, left, 5u), k_element(at, left, 6u), k_element(at, left, 7u)),
@@ -460,8 +469,8 @@ fn k_unit(at: u32, left: u32) -> Unit {
 }
 
 fn v_unit(at: u32, left: u32) -> Unit {
-  @if(KV_WIDE && !KV_HALVES)  return Unit(bitcast<vec4f>(v[at / 4u]), bitcast<vec4f>(select(vec4u(), v[at / 4u + 1u], left > 4u)));
-  @if(KV_WIDE && KV_HALVES) { let words = v[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
+  @if(KV_WIDE && !KV_HALVES) return Unit(bitcast<vec4f>(v[at / 4u]), bitcast<vec4f>(select(vec4u(), v[at / 4u + 1u], left > 4u)));
+  @if(KV_WIDE && KV_HALVES)  { let words = v[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
   @if(!KV_WIDE) return Unit(
     vec4f(v_element(at, left, 0u), v_element(at, left, 1u), v_element(at, left, 2u), v_element(at, left, 3u)),
     vec4f(v_element(at, left, 4u), v_element(at, left, 5u), v_element(at, left, 6u), v_element(at, left, 7u)),
@@ -470,27 +479,27 @@ fn v_unit(at: u32, left: u32) -> Unit {
 
 @if(!Q_WIDE) fn q_element(at: u32, left: u32, index: u32) -> f32 {
   if (index >= left) { return 0.0; }
-  @if(!Q_HALVES)  return bitcast<f32>(q[at + index]);
-  @if(Q_HALVES) return half_from_q(q[(at + index) / 2u], (at + index) % 2u == 1u);
+  @if(!Q_HALVES) return bitcast<f32>(q[at + index]);
+  @if(Q_HALVES)  return half_from_q(q[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
 @if(!KV_WIDE) fn k_element(at: u32, left: u32, index: u32) -> f32 {
   if (index >= left) { return 0.0; }
-  @if(!KV_HALVES)  return bitcast<f32>(k[at + index]);
-  @if(KV_HALVES) return half_from_kv(k[(at + index) / 2u], (at + index) % 2u == 1u);
+  @if(!KV_HALVES) return bitcast<f32>(k[at + index]);
+  @if(KV_HALVES)  return half_from_kv(k[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
 @if(!KV_WIDE) fn v_element(at: u32, left: u32, index: u32) -> f32 {
   if (index >= left) { return 0.0; }
-  @if(!KV_HALVES)  return bitcast<f32>(v[at + index]);
-  @if(KV_HALVES) return half_from_kv(v[(at + index) / 2u], (at + index) % 2u == 1u);
+  @if(!KV_HALVES) return bitcast<f32>(v[at + index]);
+  @if(KV_HALVES)  return half_from_kv(v[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
 // Writes the output's dims dim .. dim + 3 of a row, or those of them that the row has.
 fn write_quad(out_row: u32, dim: u32, value: vec4f) {
   if (dim >= params.head_dim_v) { return; }
-  @if(OUT_WIDE && !Q_HALVES)  out[(out_row + dim) / 4u] = bitcast<vec4u>(value);
-  @if(OUT_WIDE && Q_HALVES) out[(out_row + dim) / 4u] = vec2u(
+  @if(OUT_WIDE && !Q_HALVES) out[(out_row + dim) / 4u] = bitcast<vec4u>(value);
+  @if(OUT_WIDE && Q_HALVES)  out[(out_row + dim) / 4u] = vec2u(
     out_bits(value.x) | (out_bits(value.y) << 16u),
     out_bits(value.z) | (out_bits(value.w) << 16u),
   );

@@ -35,14 +35,25 @@ export function upload(
 
 /** The elements of a tensor of reals, in order. */
 export async function download(device: GPUDevice, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
-  const bytes = await downloadBuffer(device, tensor.buffer);
-  const whole = tensor.dtype === 'f32' ? new Float32Array(bytes) : new Uint16Array(bytes);
-  const all = decode(tensor.dtype as FloatDType, whole);
+  const all = await downloadAll(device, tensor);
   const values = new Float32Array(elementCount(tensor.shape));
   forEachElement(tensor, (at, i) => {
     values[i] = all[at]!;
   });
   return values;
+}
+
+/** What lies in the tensor's buffer before, between and behind its elements. */
+export async function downloadGaps(device: GPUDevice, tensor: Tensor): Promise<number[]> {
+  const all = await downloadAll(device, tensor);
+  const owned = new Set<number>();
+  forEachElement(tensor, (at) => owned.add(at));
+  return [...all].filter((_, at) => !owned.has(at));
+}
+
+async function downloadAll(device: GPUDevice, { buffer, dtype }: Tensor): Promise<Float32Array<ArrayBuffer>> {
+  const bytes = await downloadBuffer(device, buffer);
+  return decode(dtype as FloatDType, dtype === 'f32' ? new Float32Array(bytes) : new Uint16Array(bytes));
 }
 
 export async function downloadBuffer(device: GPUDevice, buffer: GPUBuffer): Promise<ArrayBuffer> {

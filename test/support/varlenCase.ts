@@ -3,7 +3,8 @@ import { decode, encode } from '../../src/core/halves.js';
 import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnVarlen, type AttnVarlenArgs, type Runtime } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
-import { download, upload, type Placement } from './deviceTensor.js';
+import { download, downloadGaps, upload, type Placement } from './deviceTensor.js';
+import { assert } from './gpuCase.js';
 import { Random } from './random.js';
 import { checkLse, checkOut } from './tolerance.js';
 
@@ -57,8 +58,10 @@ export async function checkVarlen(runtime: Runtime, varlen: VarlenCase): Promise
   const result = attnVarlen(runtime, { ...args, returnLse: true });
   const out = await download(runtime.device, result.out);
   const lse = await download(runtime.device, result.lse!);
+  const gaps = varlen.gap ? await downloadGaps(runtime.device, result.out) : [];
   for (const { buffer } of [...lent, result.out, result.lse!]) buffer.destroy();
   compare(varlen, inputs, { out, lse });
+  assert(gaps.every(Number.isNaN), 'something beside the elements of out was written');
 }
 
 /** Throws unless the results are what the reference gives. */
