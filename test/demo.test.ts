@@ -1,20 +1,11 @@
-import { launch, type Browser, type Page } from 'puppeteer';
+import type { Browser, Page } from 'puppeteer';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { launchChrome } from './support/launchChrome.js';
 
 /** A small batch, ragged, causal and in pages, as the page takes it from a link. */
 const SETTINGS =
   '#nHeads=4&nKvHeads=2&headDim=64&dtype=f32&lengths=40,7,1/33&causal=on&layout=paged&pageSize=8';
-
-// As in support/chromePage.ts.
-const FLAGS = [
-  '--no-sandbox',
-  '--enable-unsafe-webgpu',
-  '--enable-unsafe-swiftshader',
-  ...(process.platform === 'linux' ? ['--enable-features=Vulkan'] : []),
-  '--disable-background-networking',
-  '--no-first-run',
-];
 
 let browser: Browser;
 let server: ViteDevServer;
@@ -32,7 +23,7 @@ beforeAll(async () => {
   });
   await server.listen();
   url = server.resolvedUrls!.local[0]!;
-  browser = await launch({ args: FLAGS });
+  browser = await launchChrome();
 });
 
 afterAll(async () => {

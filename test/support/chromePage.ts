@@ -2,24 +2,10 @@ import { createServer, type Server } from 'node:http';
 import { SourceMap, type SourceMapPayload } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
-import { launch, type Page } from 'puppeteer';
+import type { Page } from 'puppeteer';
 import { build, type Rolldown } from 'vite';
 import { plugins } from '../../vite.config.js';
-
-// Takes the machine's GPU, which Linux reaches through Vulkan only, or SwiftShader where there is none.
-const GPU_FLAGS = [
-  '--enable-unsafe-webgpu',
-  '--enable-unsafe-swiftshader',
-  ...(process.platform === 'linux' ? ['--enable-features=Vulkan'] : []),
-];
-
-const QUIET_FLAGS = [
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--disable-quic',
-  '--no-first-run',
-];
+import { launchChrome } from './launchChrome.js';
 
 export interface ChromePage {
   readonly page: Page;
@@ -33,11 +19,7 @@ export async function openChromePage(entry: string): Promise<ChromePage> {
   const { code, map } = await bundle(entry);
   const server = await serve(code);
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  const browser = await launch({
-    args: ['--no-sandbox', ...GPU_FLAGS, ...QUIET_FLAGS],
-    // A call into the page may take as long as a GPU that the CPU plays.
-    protocolTimeout: 0,
-  });
+  const browser = await launchChrome();
   const page = await browser.newPage();
   page.on('console', (message) => {
     if (message.type() === 'error') console.error(message.text());
