@@ -175,6 +175,22 @@ describe('attnVarlen', () => {
     `);
   });
 
+  test('tables that are none', () => {
+    expect([
+      message({ blockTable: null }, paged),
+      message({ blockTable: '0123' }, paged),
+      message({ blockTable: fakeTensor('i32', [4]) }, paged),
+      message({ blockTable: fakeTensor('i32', [3, 2]) }, paged),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: attnVarlen: blockTable must be a tensor or an array of numbers, not null.",
+        "argument: attnVarlen: blockTable must be a tensor or an array of numbers, not "0123".",
+        "shape: attnVarlen: blockTable must have the shape [B, maxPages], not [4].",
+        "shape: attnVarlen: blockTable must be [B, maxPages] = [2, 2], not [3, 2].",
+      ]
+    `);
+  });
+
   test('lengths on the host are checked even where others are on the GPU', () => {
     const cuSeqlensK = fakeTensor('i32', [3]);
     expect(message({ cuSeqlensQ: [0, 5, 9], cuSeqlensK, maxSeqlenK: 12 })).toMatchInlineSnapshot(

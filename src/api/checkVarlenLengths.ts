@@ -57,7 +57,10 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
     sequsedK,
     totalQ,
     totalK,
-    maxSeqlenQ: Math.min(maxSeqlenQ, q ? Math.max(0, ...q.lengths) : totalQ),
+    maxSeqlenQ: Math.min(
+      maxSeqlenQ,
+      q ? q.lengths.reduce((most, length) => Math.max(most, length), 0) : totalQ,
+    ),
     maxSeqlenK: Math.min(maxSeqlenK, totalK),
   };
   return { batch, pages, lengths };
@@ -92,7 +95,7 @@ function countSequences(cuSeqlensQ: Ints): number {
 function pageTable(blockTable: Ints, batch: number, k: Tensor, traits: DeviceTraits): PageTable {
   const [nPages, pageSize] = k.shape as [number, number];
   if (pageSize === 0) fail('shape', CALLER, 'k has pages of 0 tokens.');
-  const width = isTensor(blockTable) ? blockTable.shape[1]! : batch === 0 ? 0 : blockTable.length / batch;
+  const width = tableWidth(blockTable, batch);
   if (!Number.isInteger(width)) {
     fail(
       'shape',
@@ -103,6 +106,13 @@ function pageTable(blockTable: Ints, batch: number, k: Tensor, traits: DeviceTra
   const rule = { dims: ['B', 'maxPages'], sizes: [batch, width] };
   const table = checkInts(CALLER, 'blockTable', blockTable, rule, traits);
   return { pageSize, nPages, table, width, stride: isTensor(table) ? stridesOf(table)[0]! : width };
+}
+
+/** Entries of a sequence; 0 for what is no table at all, which the check of its numbers then tells. */
+function tableWidth(blockTable: Ints, batch: number): number {
+  if (isTensor(blockTable)) return blockTable.shape?.[1] ?? 0;
+  const isArray = Array.isArray(blockTable) || ArrayBuffer.isView(blockTable);
+  return isArray && batch > 0 ? (blockTable as Int32Array).length / batch : 0;
 }
 
 /** Starts and lengths from running sums, which must rise and end within `total`. */
