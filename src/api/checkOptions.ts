@@ -74,7 +74,7 @@ function checkSlopes(
   nHeads: number,
   traits: DeviceTraits,
 ): Slopes {
-  const perSequence = isTensor(slopes) ? slopes.shape.length === 2 : slopes.length !== nHeads;
+  const perSequence = isTensor(slopes) ? slopes.shape?.length === 2 : slopes?.length !== nHeads;
   const rule = perSequence
     ? { dims: ['B', 'Hq'], sizes: [batch, nHeads] }
     : { dims: ['Hq'], sizes: [nHeads] };
