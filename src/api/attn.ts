@@ -3,8 +3,6 @@ import type { AttentionProblem, HostLengths, PagedRows } from '../kernels/attent
 import { planPrefill } from '../plan/planPrefill.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
-import { checkDims } from './checkDims.js';
-import { checkHeads } from './checkHeads.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkOutputs, runWithOutputs } from './outputs.js';
@@ -34,23 +32,16 @@ export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
   checkNames('attn', args, NAMES);
   const { q, k, v } = args;
   const { traits } = runtime;
-  checkQkv(
-    'attn',
-    args,
-    { q: ['B', 'Sq', 'Hq', 'D'], k: ['B', 'Sk', 'Hkv', 'D'], v: ['B', 'Sk', 'Hkv', 'Dv'] },
-    traits,
-  );
-  const dims = checkDims<'B' | 'Sq' | 'Sk' | 'Hq' | 'Hkv' | 'D' | 'Dv'>('attn', {
-    q: [q, 'B', 'Sq', 'Hq', 'D'],
-    k: [k, 'B', 'Sk', 'Hkv', 'D'],
-    v: [v, 'B', 'Sk', 'Hkv', 'Dv'],
-  });
-  checkHeads('attn', dims);
-  const { B, Sq, Sk, Hq, Hkv, D, Dv } = dims;
+  const shapes = {
+    q: ['B', 'Sq', 'Hq', 'D'],
+    k: ['B', 'Sk', 'Hkv', 'D'],
+    v: ['B', 'Sk', 'Hkv', 'Dv'],
+  } as const;
+  const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv('attn', args, shapes, traits);
   const options = checkOptions('attn', args, { batch: B, nHeads: Hq, headDim: D }, traits);
   const rules = {
-    out: { dims: ['B', 'Sq', 'Hq', 'Dv'], shape: [B, Sq, Hq, Dv] },
-    lse: { dims: ['B', 'Hq', 'Sq'], shape: [B, Hq, Sq] },
+    out: { dims: ['B', 'Sq', 'Hq', 'Dv'], sizes: [B, Sq, Hq, Dv] },
+    lse: { dims: ['B', 'Hq', 'Sq'], sizes: [B, Hq, Sq] },
   };
   checkOutputs('attn', runtime, args, rules);
 

@@ -4,8 +4,6 @@ import { planPrefill } from '../plan/planPrefill.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkBlockTable } from './checkBlockTable.js';
-import { checkDims } from './checkDims.js';
-import { checkHeads } from './checkHeads.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkVarlenLengths } from './checkVarlenLengths.js';
@@ -60,26 +58,19 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
   checkNames('attnVarlen', args, NAMES);
   const { q, k, v, blockTable } = args;
   const { traits } = runtime;
-  const keyDims = blockTable === undefined ? ['totalK'] : ['P', 'pageSize'];
+  const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);
   const shapes = {
     q: ['totalQ', 'Hq', 'D'],
     k: [...keyDims, 'Hkv', 'D'],
     v: [...keyDims, 'Hkv', 'Dv'],
-  };
-  checkQkv('attnVarlen', args, shapes, traits);
-  const dims = checkDims<'totalQ' | 'Hq' | 'Hkv' | 'D' | 'Dv'>('attnVarlen', {
-    q: [q, ...shapes.q],
-    k: [k, ...shapes.k],
-    v: [v, ...shapes.v],
-  });
-  checkHeads('attnVarlen', dims);
-  const { totalQ, Hq, Hkv, D, Dv } = dims;
+  } as const;
+  const { totalQ, Hq, Hkv, D, Dv } = checkQkv('attnVarlen', args, shapes, traits);
   const { batch, lengths, pages } = checkVarlenLengths(args, traits);
   const options = checkOptions('attnVarlen', args, { batch, nHeads: Hq, headDim: D }, traits);
   if (pages) checkBlockTable('attnVarlen', pages, lengths, options.masks);
   const rules = {
-    out: { dims: ['totalQ', 'Hq', 'Dv'], shape: [totalQ, Hq, Dv] },
-    lse: { dims: ['Hq', 'totalQ'], shape: [Hq, totalQ] },
+    out: { dims: ['totalQ', 'Hq', 'Dv'], sizes: [totalQ, Hq, Dv] },
+    lse: { dims: ['Hq', 'totalQ'], sizes: [Hq, totalQ] },
   };
   checkOutputs('attnVarlen', runtime, args, rules);
 

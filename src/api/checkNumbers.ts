@@ -50,7 +50,8 @@ export function checkFloats(
   return numbers;
 }
 
-function checkSizes(caller: string, name: string, { shape }: Tensor, { dims, sizes }: SizeRule): void {
+/** Checks that a tensor has the sizes that other arguments ask for. */
+export function checkSizes(caller: string, name: string, { shape }: Tensor, { dims, sizes }: SizeRule): void {
   if (sizes.every((size, axis) => shape[axis] === size)) return;
   fail(
     'shape',
@@ -59,12 +60,16 @@ function checkSizes(caller: string, name: string, { shape }: Tensor, { dims, siz
   );
 }
 
+/** Whether a value is a plain or a typed array. */
+export function isHostArray(value: unknown): value is ArrayLike<number> {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value);
+}
+
 function hostNumbers(caller: string, name: string, numbers: unknown, { dims, sizes }: SizeRule): number[] {
-  const isNumbers = Array.isArray(numbers) || (ArrayBuffer.isView(numbers) && 'length' in numbers);
-  if (!isNumbers) {
+  if (!isHostArray(numbers)) {
     fail('argument', caller, `${name} must be a tensor or an array of numbers, not ${describe(numbers)}.`);
   }
-  const list = Array.from(numbers as ArrayLike<number>);
+  const list = Array.from(numbers);
   const length = sizes.reduce((product, size) => product * size, 1);
   if (list.length !== length) {
     fail(

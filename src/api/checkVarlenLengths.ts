@@ -2,7 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
 import type { AttnVarlenArgs } from './attnVarlen.js';
-import { checkCount, checkInts } from './checkNumbers.js';
+import { checkCount, checkInts, isHostArray } from './checkNumbers.js';
 import { describe, fail } from './checkTensor.js';
 
 export interface VarlenLengths {
@@ -76,11 +76,10 @@ function optional<T, R>(value: T | undefined, check: (value: T) => R): R | null 
 
 /** B, from cuSeqlensQ [B + 1]. */
 function countSequences(cuSeqlensQ: Ints): number {
-  const isArray = Array.isArray(cuSeqlensQ) || ArrayBuffer.isView(cuSeqlensQ);
   const length = isTensor(cuSeqlensQ)
     ? cuSeqlensQ.shape?.[0]
-    : isArray
-      ? (cuSeqlensQ as Int32Array).length
+    : isHostArray(cuSeqlensQ)
+      ? cuSeqlensQ.length
       : undefined;
   if (length === undefined)
     fail(
@@ -111,8 +110,7 @@ function pageTable(blockTable: Ints, batch: number, k: Tensor, traits: DeviceTra
 /** Entries of a sequence; 0 for what is no table at all, which the check of its numbers then tells. */
 function tableWidth(blockTable: Ints, batch: number): number {
   if (isTensor(blockTable)) return blockTable.shape?.[1] ?? 0;
-  const isArray = Array.isArray(blockTable) || ArrayBuffer.isView(blockTable);
-  return isArray && batch > 0 ? (blockTable as Int32Array).length / batch : 0;
+  return isHostArray(blockTable) && batch > 0 ? blockTable.length / batch : 0;
 }
 
 /** Starts and lengths from running sums, which must rise and end within `total`. */

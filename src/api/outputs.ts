@@ -3,12 +3,13 @@ import type { DType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
-import { checkNoOverlapWithin, checkTensor, checkWritesApart, fail, type TensorRule } from './checkTensor.js';
+import { checkSizes, type SizeRule } from './checkNumbers.js';
+import { checkNoOverlapWithin, checkTensor, checkWritesApart, type TensorRule } from './checkTensor.js';
 
-export interface OutputRule {
-  /** The words for the shape, and the shape. */
-  readonly dims: readonly string[];
-  readonly shape: readonly number[];
+/** What the outputs of a call look like. */
+export interface OutputRules {
+  readonly out: SizeRule;
+  readonly lse: SizeRule;
 }
 
 /** The tensors that a call writes. */
@@ -22,24 +23,18 @@ export function checkOutputs(
   caller: string,
   runtime: Runtime,
   args: AttentionOptions & { readonly q: Tensor },
-  rules: { readonly out: OutputRule; readonly lse: OutputRule },
+  rules: OutputRules,
 ): void {
   const { out, lse, q, ...rest } = args;
   const check = (
     name: string,
     tensor: Tensor | undefined,
-    rule: OutputRule,
+    rule: SizeRule,
     dtype: TensorRule['dtypes'][0],
   ) => {
     if (tensor === undefined) return;
     checkTensor(caller, name, tensor, { dims: rule.dims, dtypes: [dtype] }, runtime.traits);
-    if (rule.shape.some((size, axis) => tensor.shape[axis] !== size)) {
-      fail(
-        'shape',
-        caller,
-        `${name} must be [${rule.dims.join(', ')}] = [${rule.shape.join(', ')}], not [${tensor.shape.join(', ')}].`,
-      );
-    }
+    checkSizes(caller, name, tensor, rule);
     checkNoOverlapWithin(caller, name, tensor);
   };
   check('out', out, rules.out, q.dtype);
@@ -54,12 +49,12 @@ export function checkOutputs(
 export function runWithOutputs(
   runtime: Runtime,
   args: AttentionOptions & { readonly q: Tensor },
-  rules: { readonly out: OutputRule; readonly lse: OutputRule },
+  rules: OutputRules,
   plan: (outputs: Outputs) => Dispatch[],
 ): AttentionResult {
   const made: Tensor[] = [];
-  const make = ({ shape }: OutputRule, dtype: DType, label: string): Tensor => {
-    const tensor = runtime.createTensor(shape, dtype, label);
+  const make = ({ sizes }: SizeRule, dtype: DType, label: string): Tensor => {
+    const tensor = runtime.createTensor(sizes, dtype, label);
     made.push(tensor);
     return tensor;
   };
