@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
+import { isTensor } from '../core/tensor.js';
 import {
   isHostLengths,
   type AttentionProblem,
@@ -49,7 +50,7 @@ export function planPrefill(
 }
 
 function hasNumbersOnGpu({ slopes, sinks }: AttentionProblem): boolean {
-  return [slopes?.values, sinks].some((numbers) => numbers && !ArrayBuffer.isView(numbers));
+  return [slopes?.values, sinks].some((numbers) => numbers && isTensor(numbers));
 }
 
 /** What a workgroup does for one tile of keys, over all kv heads. */

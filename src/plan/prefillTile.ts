@@ -36,8 +36,8 @@ const GPU_SHAPES: readonly ShapesRow[] = [
  * A CPU runs the lanes of a subgroup as one vector and pays most for each load of a lane from workgroup memory. Where
  * a team is a subgroup, lanes load each row once among them, so rows are cheap.
  */
-function softwareShapes({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): readonly ShapesRow[] {
-  const lanes = subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
+function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
+  const lanes = fixedSubgroupSize(traits);
   if (lanes !== 4 && lanes !== 8) {
     const shapes = [
       { teams: 8, lanes: 4, rows: 4 },
@@ -51,6 +51,11 @@ function softwareShapes({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): rea
     { headDim: 64, shapes: [wide, narrow] },
     { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8 }] },
   ];
+}
+
+/** The size that all subgroups have; 0 if they differ or are not to be used. */
+function fixedSubgroupSize({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): number {
+  return subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
 }
 
 export interface PrefillTileArgs {
@@ -97,8 +102,7 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
       cols,
       headQuads,
       subgroups: traits.subgroupMinSize >= shape.lanes,
-      broadcast:
-        isSoftware && traits.subgroupMinSize === shape.lanes && traits.subgroupMaxSize === shape.lanes,
+      broadcast: isSoftware && fixedSubgroupSize(traits) === shape.lanes,
       f16Tiles,
       rolled: isSoftware,
     };
