@@ -1,6 +1,6 @@
 import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
 import { decode } from '../src/core/halves.js';
-import { elementCount, type Tensor } from '../src/core/tensor.js';
+import { elementCount, wholeWords, type Tensor } from '../src/core/tensor.js';
 import type { Stored } from './inputs.js';
 
 /** Makes tensors on the GPU and frees them all together. */
@@ -13,9 +13,8 @@ export class Tensors {
   }
 
   create(dtype: FloatDType, shape: readonly number[], data?: Stored): Tensor {
-    const bytes = elementCount(shape) * bytesPerElement(dtype);
     const buffer = this.#device.createBuffer({
-      size: Math.max(4, Math.ceil(bytes / 4) * 4),
+      size: wholeWords(elementCount(shape) * bytesPerElement(dtype)),
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC,
       mappedAtCreation: data !== undefined,
     });

@@ -229,6 +229,15 @@ describe('attnVarlen', () => {
   });
 });
 
+test('a call with nothing to compute asks nothing of the device, in a pass or without', () => {
+  const none = fakeTensor('f32', [0, 2, 64]);
+  const out = fakeTensor('f32', [0, 2, 64]);
+  const pass = { dispatchWorkgroups: () => {} } as unknown as GPUComputePassEncoder;
+  const args = { q: none, k: none, v: none, out, cuSeqlensQ: [0], cuSeqlensK: [0] };
+  expect(attnVarlen(runtime, args)).toEqual({ out });
+  expect(attnVarlen(runtime, { ...args, pass })).toEqual({ out });
+});
+
 describe('attn', () => {
   const good: AttnArgs = {
     q: fakeTensor('f32', [2, 8, 4, 64]),

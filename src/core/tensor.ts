@@ -47,6 +47,11 @@ export function extentOf(tensor: Tensor): number {
   return tensor.shape.reduce((last, size, axis) => last + (size - 1) * strides[axis]!, 1);
 }
 
+/** The size of a buffer or binding for so many bytes: whole words, and never nothing. */
+export function wholeWords(bytes: number): number {
+  return Math.max(4, Math.ceil(bytes / 4) * 4);
+}
+
 /** Bytes from the start of the buffer to one past the last element that the view can touch. */
 export function endBytes(tensor: Tensor): number {
   return ((tensor.offset ?? 0) + extentOf(tensor)) * bytesPerElement(tensor.dtype);

@@ -1,5 +1,5 @@
 import { bytesPerElement } from './dtype.js';
-import { endBytes, type Tensor } from './tensor.js';
+import { endBytes, wholeWords, type Tensor } from './tensor.js';
 
 /** The part of a buffer that a kernel binds to reach a tensor. */
 export interface TensorWindow {
@@ -18,7 +18,6 @@ export function windowOf(tensor: Tensor): TensorWindow {
   const elementBytes = bytesPerElement(tensor.dtype);
   const start = (tensor.offset ?? 0) * elementBytes;
   const offset = start - (start % WINDOW_ALIGNMENT);
-  // A window must hold something; empty tensors are never read.
-  const size = Math.max(4, Math.ceil((endBytes(tensor) - offset) / 4) * 4);
+  const size = wholeWords(endBytes(tensor) - offset);
   return { offset, size, firstElement: (start - offset) / elementBytes };
 }

@@ -2,7 +2,7 @@ import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { Dispatch, HostData, KernelBinding, Scratch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
-import { elementCount, type Tensor } from '../core/tensor.js';
+import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
 import { Memory } from './memory.js';
@@ -94,8 +94,7 @@ export class Runtime {
   createTensor(shape: readonly number[], dtype: DType, label = 'tensor'): Tensor {
     this.assertAlive('createTensor');
     const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
-    const bytes = elementCount(shape) * bytesPerElement(dtype);
-    const size = Math.max(4, Math.ceil(bytes / 4) * 4);
+    const size = wholeWords(elementCount(shape) * bytesPerElement(dtype));
     const buffer = this.device.createBuffer({ label, size, usage: STORAGE | COPY_SRC | COPY_DST });
     return { buffer, dtype, shape };
   }
@@ -103,6 +102,7 @@ export class Runtime {
   /** Record dispatches, in order, into a pass that the caller ends and submits. */
   record(dispatches: readonly Dispatch[], pass: GPUComputePassEncoder): void {
     this.assertAlive('record');
+    if (dispatches.length === 0) return;
     const steps = this.#resolve(dispatches, (parts) => this.#uploads.keep(parts));
     for (const step of steps) encode(step, pass);
   }

@@ -1,3 +1,4 @@
+import { wholeWords } from '../core/tensor.js';
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
 
@@ -19,6 +20,6 @@ export class ScratchBuffers {
       buffer = this.#memory.allocate(name, size, GPUBufferUsage.STORAGE);
       this.#buffers.set(name, buffer);
     }
-    return { buffer, offset: 0, size: Math.ceil(bytes / 4) * 4 };
+    return { buffer, offset: 0, size: wholeWords(bytes) };
   }
 }

@@ -1,6 +1,13 @@
 import { bytesPerElement, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { decode, encode } from '../../src/core/halves.js';
-import { contiguousStrides, elementCount, endBytes, stridesOf, type Tensor } from '../../src/core/tensor.js';
+import {
+  contiguousStrides,
+  elementCount,
+  endBytes,
+  stridesOf,
+  wholeWords,
+  type Tensor,
+} from '../../src/core/tensor.js';
 
 export interface Placement {
   /** Elements before the first one. */
@@ -18,7 +25,7 @@ export function upload(
   { offset = 0, strides = contiguousStrides(shape) }: Placement = {},
 ): Tensor {
   const tensor: Tensor = { buffer: undefined as unknown as GPUBuffer, dtype, shape, offset, strides };
-  const bytes = Math.max(4, Math.ceil(endBytes(tensor) / 4) * 4);
+  const bytes = wholeWords(endBytes(tensor));
   const isInt = dtype === 'i32' || dtype === 'u32';
   const placed: number[] | Float64Array = new Float64Array(bytes / bytesPerElement(dtype)).fill(
     isInt ? -1 : NaN,
