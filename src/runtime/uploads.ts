@@ -9,7 +9,7 @@ const CAPACITY = 256;
 
 interface Stored {
   readonly buffer: GPUBuffer;
-  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
 }
 
 /** Brings the numbers of a call to the GPU, all in one write. */
@@ -41,13 +41,14 @@ export class Uploads {
    */
   keep(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
-    const key = digest(bytes);
+    const words = new Uint32Array(bytes.buffer);
+    const key = digest(words);
     let stored = this.#kept.get(key);
-    if (stored && sameBytes(stored.bytes, bytes)) {
+    if (stored && sameWords(stored.words, words)) {
       this.#kept.delete(key);
     } else {
       if (stored) this.#memory.abandon(stored.buffer);
-      stored = { buffer: this.#allocate(bytes.length), bytes };
+      stored = { buffer: this.#allocate(bytes.length), words };
       this.#queue.writeBuffer(stored.buffer, 0, bytes);
     }
     this.#kept.set(key, stored);
@@ -93,13 +94,15 @@ function ranges(buffer: GPUBuffer, parts: readonly Uint8Array[]): BufferRange[] 
   });
 }
 
-/** FNV-1a over 32-bit words; a clash is found by comparing the bytes. */
-function digest(bytes: Uint8Array<ArrayBuffer>): string {
+/** FNV-1a; a clash is found by comparing the words. */
+function digest(words: Uint32Array): string {
   let hash = 0x811c9dc5;
-  for (const word of new Uint32Array(bytes.buffer)) hash = Math.imul(hash ^ word, 0x01000193);
-  return `${bytes.length}:${hash}`;
+  for (const word of words) hash = Math.imul(hash ^ word, 0x01000193);
+  return `${words.length}:${hash}`;
 }
 
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+function sameWords(a: Uint32Array, b: Uint32Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
