@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Plugin } from 'vite';
-import { ResourceType, WgslReflect, type StructInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
+import { WgslReflect, type StructInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
 import type { Kernel, KernelBinding, ParamsLayout } from '../src/core/dispatch.js';
 import { link } from '../src/kernels/link.js';
 
@@ -52,25 +52,37 @@ function readModules(id: string, source: string): Record<string, string> {
 function reflect(id: string, source: string): Partial<Kernel> {
   if (!source.includes('@compute')) return {};
   const name = basename(id, '.wgsl');
-  // Bindings keep their numbers and structs their layouts whatever the variant, so any variant will do: the one with
-  // no condition set.
-  const constants = /import constants::\{(.*?)\}/s.exec(source)?.[1]?.match(/\w+/g) ?? [];
+  const modules = readModules(id, source);
+  // Structs keep their layouts whatever the variant, so any variant will do: the one with no condition set.
+  const constants = Object.values(modules).flatMap(
+    (module) => /import constants::\{(.*?)\}/s.exec(module)?.[1]?.match(/\w+/g) ?? [],
+  );
   const spec = Object.fromEntries(constants.map((constant) => [constant, 4]));
-  const reflection = parse(name, link({ name, modules: readModules(id, source) }, spec));
+  const reflection = parse(name, link({ name, modules }, spec));
   const entry = reflection.entry.compute[0]?.name;
   if (entry !== name) throw new Error(`${name}.wgsl: the entry point must be called ${name}, not ${entry}.`);
   const params = reflection.uniforms.find((uniform) => uniform.name === 'params');
-  const bindings = [...reflection.uniforms, ...reflection.storage].map((variable): KernelBinding => ({
-    name: variable.name,
-    binding: variable.binding,
-    access:
-      variable.resourceType === ResourceType.Uniform
-        ? 'uniform'
-        : variable.access === 'read_write'
-          ? 'read_write'
-          : 'read',
-  }));
-  return { name, bindings, params: layoutOf(name, params?.type as StructInfo | undefined) };
+  return {
+    name,
+    bindings: bindingsOf(name, Object.values(modules)),
+    params: layoutOf(name, params?.type as StructInfo | undefined),
+  };
+}
+
+const BINDING = /@group\(0\) @binding\((\d+)\) var<(uniform|storage, read_write|storage, read)> (\w+)/g;
+const ACCESS = { uniform: 'uniform', 'storage, read': 'read', 'storage, read_write': 'read_write' } as const;
+
+/** What any variant binds: all of them share one layout. A variant alone does not show what others use. */
+function bindingsOf(name: string, modules: readonly string[]): KernelBinding[] {
+  const bindings = new Map<number, KernelBinding>();
+  for (const [, number, address, variable] of modules.flatMap((module) => [...module.matchAll(BINDING)])) {
+    const binding = { name: variable!, binding: Number(number), access: ACCESS[address as keyof typeof ACCESS] };
+    const known = bindings.get(binding.binding) ?? binding;
+    if (known.name !== binding.name || known.access !== binding.access)
+      throw new Error(`${name}.wgsl: ${known.name} and ${binding.name} are both binding ${number}.`);
+    bindings.set(binding.binding, known);
+  }
+  return [...bindings.values()].toSorted((a, b) => a.binding - b.binding);
 }
 
 function parse(name: string, code: string): WgslReflect {

@@ -1,11 +1,12 @@
-import { stridesOf, type Tensor } from '../core/tensor.js';
-import type { AttentionProblem, HostLengths, PagedRows } from '../kernels/attentionProblem.js';
-import { planPrefill } from '../plan/planPrefill.js';
+import type { Tensor } from '../core/tensor.js';
+import { hostLengths, type AttentionProblem } from '../kernels/attentionProblem.js';
+import { planAttention } from '../plan/planAttention.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkOutputs, runWithOutputs } from './outputs.js';
+import { denseLse, denseRows } from './rows.js';
 
 export interface AttnArgs extends AttentionOptions {
   /** [B, Sq, Hq, D] in f32, f16 or bf16 */
@@ -58,30 +59,10 @@ export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
       out: denseRows(out),
       lse: lse ? denseLse(lse) : null,
       pages: null,
+      append: null,
       ...options,
     };
-    return planPrefill(problem, equalLengths(B, Sq, Sk), traits);
+    const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
+    return planAttention(problem, lengths, traits);
   });
-}
-
-/** [B, tokens, heads, dims] */
-function denseRows(tensor: Tensor): PagedRows {
-  const [sequence, token, head] = stridesOf(tensor) as [number, number, number];
-  return { tensor, page: 0, sequence, token, head };
-}
-
-/** [B, heads, tokens] */
-function denseLse(tensor: Tensor): PagedRows {
-  const [sequence, head, token] = stridesOf(tensor) as [number, number, number];
-  return { tensor, page: 0, sequence, token, head };
-}
-
-function equalLengths(batch: number, qLen: number, kLen: number): HostLengths {
-  const zeros = new Int32Array(batch);
-  return {
-    qStart: zeros,
-    kStart: zeros,
-    qLen: new Int32Array(batch).fill(qLen),
-    kLen: new Int32Array(batch).fill(kLen),
-  };
 }

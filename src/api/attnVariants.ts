@@ -1,18 +1,25 @@
 import type { FloatDType } from '../core/dtype.js';
-import { attnPrefillKernel, prefillSpec, wideElements } from '../kernels/attnPrefill.js';
-import { gatherTablesKernel } from '../kernels/gatherTables.js';
+import { decodeSpec, attnDecodeKernel } from '../kernels/attnDecode.js';
+import { appendKvKernel, appendSpec } from '../kernels/appendKv.js';
+import type { AttentionFeatures } from '../kernels/attention.js';
+import { attnPrefillKernel, prefillSpec } from '../kernels/attnPrefill.js';
+import { gatherHeadsKernel } from '../kernels/gatherHeads.js';
+import { gatherLengthsKernel } from '../kernels/gatherLengths.js';
+import { mergeSpec, mergeStatesKernel } from '../kernels/mergeStates.js';
+import { wideElements } from '../kernels/wideRows.js';
+import { decodeTile } from '../plan/decodeTile.js';
 import { prefillTile } from '../plan/prefillTile.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 
-/** What decides which kernels a call of `attn` or `attnVarlen` runs. */
+/** What decides which kernels a call of `attn`, `attnVarlen` or `attnWithKvCache` runs. */
 export interface AttnVariantOptions {
   readonly headDim: number;
   /** Default `headDim`. */
   readonly headDimV?: number | undefined;
   /** Of q and out. */
   readonly dtype: FloatDType;
-  /** Of k and v. Default `dtype`. */
+  /** Of k and v, or of the caches. Default `dtype`. */
   readonly kvDType?: FloatDType | undefined;
   /** Whether calls pass `blockTable`. Default false. */
   readonly paged?: boolean | undefined;
@@ -20,6 +27,14 @@ export interface AttnVariantOptions {
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`. Default false. */
   readonly alibi?: boolean | undefined;
+  /** Query heads that share a kv head, for kernels of few queries. Default: only those of many queries. */
+  readonly group?: number | undefined;
+  /** Query tokens of the sequences that have few, such as decoding ones. Default 1. */
+  readonly decodeTokens?: number | undefined;
+  /** Type of the new tokens that calls append. Default: none are. */
+  readonly newDType?: FloatDType | undefined;
+  /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
+  readonly rotary?: boolean | undefined;
 }
 
 /**
@@ -27,13 +42,12 @@ export interface AttnVariantOptions {
  * and masks above all, needs no kernel of its own.
  *
  * @example
- * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', paged: true }));
+ * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
  */
 export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Variant[] {
   const { headDim, headDimV = headDim, dtype, kvDType = dtype } = options;
-  const { paged = false, softcap = false, alibi = false } = options;
-  const tile = prefillTile(runtime.traits, { headDim, headDimV, qDType: dtype, kvDType, paged });
-  const spec = prefillSpec(tile, {
+  const { paged = false, softcap = false, alibi = false, group, decodeTokens = 1 } = options;
+  const features: AttentionFeatures = {
     qDType: dtype,
     kvDType,
     qWide: headDim % wideElements(dtype) === 0,
@@ -42,9 +56,37 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     paged,
     softcap,
     alibi,
-  });
-  return [
-    { kernel: attnPrefillKernel, spec },
-    { kernel: gatherTablesKernel, spec: {} },
+  };
+  const prefill = prefillTile(runtime.traits, { headDim, headDimV, qDType: dtype, kvDType, paged });
+  const variants: Variant[] = [
+    { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, false) },
+    { kernel: gatherLengthsKernel, spec: {} },
+    { kernel: gatherHeadsKernel, spec: {} },
   ];
+  if (group !== undefined) {
+    const decode = decodeTile(runtime.traits, { headDim, headDimV, nRows: group * decodeTokens, paged });
+    variants.push(
+      { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, false) },
+      { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, true) },
+      { kernel: mergeStatesKernel, spec: mergeSpec(dtype, features.outWide) },
+    );
+  }
+  return [...variants, ...appendVariants(options)];
+}
+
+function appendVariants(options: AttnVariantOptions): Variant[] {
+  const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType, paged = false, rotary = false } = options;
+  const variants: Variant[] = [];
+  if (newDType) {
+    const to = { from: newDType, to: kvDType, paged, queries: false };
+    variants.push(
+      { kernel: appendKvKernel, spec: appendSpec({ ...to, wholeWords: headDim % 2 === 0, rotary }) },
+      { kernel: appendKvKernel, spec: appendSpec({ ...to, wholeWords: headDimV % 2 === 0, rotary: false }) },
+    );
+  }
+  if (rotary) {
+    const to = { from: dtype, to: dtype, paged: false, rotary: true, queries: true };
+    variants.push({ kernel: appendKvKernel, spec: appendSpec({ ...to, wholeWords: headDim % 2 === 0 }) });
+  }
+  return variants;
 }

@@ -1,6 +1,6 @@
-import { stridesOf, type Ints, type Tensor } from '../core/tensor.js';
-import type { AttentionProblem, PagedRows, TokenRows } from '../kernels/attentionProblem.js';
-import { planPrefill } from '../plan/planPrefill.js';
+import type { Ints, Tensor } from '../core/tensor.js';
+import type { AttentionProblem } from '../kernels/attentionProblem.js';
+import { planAttention } from '../plan/planAttention.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkBlockTable } from './checkBlockTable.js';
@@ -8,6 +8,7 @@ import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkVarlenLengths } from './checkVarlenLengths.js';
 import { checkOutputs, runWithOutputs } from './outputs.js';
+import { pagedRows, raggedLse, raggedRows } from './rows.js';
 
 export interface AttnVarlenArgs extends AttentionOptions {
   /** [totalQ, Hq, D] in f32, f16 or bf16 */
@@ -87,26 +88,9 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
       out: raggedRows(out),
       lse: lse ? raggedLse(lse) : null,
       pages,
+      append: null,
       ...options,
     };
-    return planPrefill(problem, lengths, traits);
+    return planAttention(problem, lengths, traits);
   });
-}
-
-/** [tokens, heads, dims] */
-function raggedRows(tensor: Tensor): PagedRows {
-  const [token, head] = stridesOf(tensor) as [number, number];
-  return { tensor, page: 0, sequence: 0, token, head };
-}
-
-/** [pages, slots, heads, dims] */
-function pagedRows(tensor: Tensor): PagedRows {
-  const [page, token, head] = stridesOf(tensor) as [number, number, number];
-  return { tensor, page, sequence: 0, token, head };
-}
-
-/** [heads, tokens] */
-function raggedLse(tensor: Tensor): TokenRows {
-  const [head, token] = stridesOf(tensor) as [number, number];
-  return { tensor, sequence: 0, token, head };
 }

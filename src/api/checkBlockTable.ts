@@ -31,7 +31,8 @@ export function checkBlockTable(
       );
     }
     if (isTensor(table) || lengths.qLen[b] === 0) return;
-    const [firstKey] = visibleBand(kLen - lengths.qLen[b]!, kLen, masks);
+    const keys = { firstKey: lengths.firstKey[b]!, kLen };
+    const [firstKey] = visibleBand(kLen - lengths.qLen[b]!, keys, masks);
     for (let column = Math.floor(firstKey / pageSize); column < needed; column++) {
       const page = table[b * width + column]!;
       if (page >= 0 && page < nPages) continue;

@@ -20,7 +20,10 @@ export function checkOptions(
   options: AttentionOptions,
   { batch, nHeads, headDim }: Dims,
   traits: DeviceTraits,
-): Pick<AttentionProblem, 'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks'> {
+): Pick<
+  AttentionProblem,
+  'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks' | 'numSplits'
+> {
   const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks, pass } = options;
   if (!Number.isFinite(softmaxScale))
     fail('argument', caller, `softmaxScale must be a finite number, not ${describe(softmaxScale)}.`);
@@ -33,9 +36,9 @@ export function checkOptions(
   }
   if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
     fail('argument', caller, `pass must be a GPUComputePassEncoder, not ${describe(pass)}.`);
-  checkCount(caller, 'numSplits', options.numSplits, 0);
   return {
     masks: checkMasks(caller, options),
+    numSplits: checkCount(caller, 'numSplits', options.numSplits, 0),
     softmaxScale,
     softcap,
     slopes: alibiSlopes === undefined ? null : checkSlopes(caller, alibiSlopes, batch, nHeads, traits),

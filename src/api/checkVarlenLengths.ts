@@ -1,6 +1,11 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
-import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
+import {
+  hostLengths,
+  type DeviceLengths,
+  type HostLengths,
+  type PageTable,
+} from '../kernels/attentionProblem.js';
 import type { AttnVarlenArgs } from './attnVarlen.js';
 import { checkCount, checkInts, isHostArray } from './checkNumbers.js';
 import { describe, fail } from './checkTensor.js';
@@ -40,8 +45,8 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
   if (q && (cuSeqlensK ? k : true) && (sequsedK ? keysUsed : true)) {
     const kLen = keysUsed ?? k!.lengths;
     checkMost('maxSeqlenK', maxSeqlenK, kLen, 'keys');
-    const kStart = k?.starts ?? new Int32Array(batch);
-    return { batch, pages, lengths: { qStart: q.starts, qLen: q.lengths, kStart, kLen } };
+    const kStart = pages || !k ? new Int32Array(batch) : k.starts;
+    return { batch, pages, lengths: hostLengths({ qStart: q.starts, qLen: q.lengths, kStart, kLen }) };
   }
   if (!q && maxSeqlenQ === Infinity)
     fail('argument', CALLER, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
@@ -55,8 +60,15 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
     cuSeqlensQ,
     cuSeqlensK,
     sequsedK,
+    cuSeqlensKNew: null,
+    cacheBatchIdx: null,
+    cacheLeftpad: null,
     totalQ,
+    keysInRows: pages !== null,
     totalK,
+    totalNew: 0,
+    maxNew: 0,
+    nRows: batch,
     maxSeqlenQ: Math.min(
       maxSeqlenQ,
       q ? q.lengths.reduce((most, length) => Math.max(most, length), 0) : totalQ,

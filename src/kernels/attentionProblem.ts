@@ -20,6 +20,31 @@ export interface AttentionProblem {
   readonly softcap: number;
   readonly slopes: Slopes | null;
   readonly sinks: SmallFloats | null;
+  /** Into how many chunks to cut the keys of every sequence; 0 chooses. */
+  readonly numSplits: number;
+  /** What is to happen to the cache and to q before. */
+  readonly append: AppendProblem | null;
+}
+
+/** New tokens for a cache, and rotary positions. */
+export interface AppendProblem {
+  /** Null where nothing is appended. */
+  readonly newK: TokenRows | null;
+  readonly newV: TokenRows | null;
+  readonly rotary: Rotary | null;
+}
+
+export interface Rotary {
+  /** [positions, rotary_dim / 2], both of one type */
+  readonly cos: SmallFloats;
+  readonly sin: SmallFloats;
+  readonly nPositions: number;
+  /** rotary_dim / 2 */
+  readonly pairs: number;
+  /** Pairs are (2t, 2t + 1), else (t, t + rotary_dim / 2). */
+  readonly interleaved: boolean;
+  /** Query i stands i after the cached keys, else all stand right after them. */
+  readonly queriesAdvance: boolean;
 }
 
 /** A tensor with its strides, in elements, by what they step over. */
@@ -71,21 +96,60 @@ export interface HostLengths {
   readonly qStart: Int32Array;
   readonly qLen: Int32Array;
   readonly kStart: Int32Array;
+  /** New keys included. */
   readonly kLen: Int32Array;
+  /** Keys that were there before the new ones. */
+  readonly nCached: Int32Array;
+  /** The first new token among those of all sequences. */
+  readonly newStart: Int32Array;
+  /** Keys before it are hidden. */
+  readonly firstKey: Int32Array;
+  /** Of a dense batch, a cache or a block table, the row of each sequence. */
+  readonly row: Int32Array;
 }
 
 /** Lengths that only the GPU knows, or partly; what they may be at most is known. */
 export interface DeviceLengths {
-  readonly cuSeqlensQ: Tensor | Int32Array;
+  /** Null where every sequence has `maxSeqlenQ` queries. */
+  readonly cuSeqlensQ: Tensor | Int32Array | null;
   /** Needed for keys that lie end to end; for pages only differences count. */
   readonly cuSeqlensK: Tensor | Int32Array | null;
+  /** Keys before the new ones. */
   readonly sequsedK: Tensor | Int32Array | null;
+  readonly cuSeqlensKNew: Tensor | Int32Array | null;
+  readonly cacheBatchIdx: Tensor | Int32Array | null;
+  readonly cacheLeftpad: Tensor | Int32Array | null;
   readonly totalQ: number;
+  /** Whether each sequence has a row for its keys, of a cache or of a block table; else they lie end to end. */
+  readonly keysInRows: boolean;
+  /** Keys of all sequences, or what a row can hold. */
   readonly totalK: number;
+  /** New tokens of all sequences. */
+  readonly totalNew: number;
+  /** New tokens of a sequence, at most. */
+  readonly maxNew: number;
+  /** Rows of a cache or a block table. */
+  readonly nRows: number;
   readonly maxSeqlenQ: number;
   readonly maxSeqlenK: number;
 }
 
 export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is HostLengths {
   return 'qLen' in lengths;
+}
+
+/** Lengths of sequences that have no cache: those not given are zero, rows are in order. */
+export function hostLengths(
+  known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>,
+): HostLengths {
+  const zeros = new Int32Array(known.qLen.length);
+  return {
+    qStart: zeros,
+    kStart: zeros,
+    newStart: zeros,
+    firstKey: zeros,
+    nCached: known.kLen,
+    row: zeros.map((_, b) => b),
+    ...known,
+  };
 }

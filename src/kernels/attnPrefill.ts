@@ -1,10 +1,12 @@
-import type { Dispatch, Scratch } from '../core/dispatch.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
-import { grid2d } from '../core/grid.js';
-import { windowOf } from '../core/tensorWindow.js';
+import type { Dispatch, Spec } from '../core/dispatch.js';
+import {
+  attentionConditions,
+  attentionDispatch,
+  featuresOf,
+  type AttentionFeatures,
+  type AttentionWork,
+} from './attention.js';
 import attnPrefillKernel from './attn_prefill.wgsl';
-import type { AttentionProblem, PagedRows, TokenRows } from './attentionProblem.js';
-import { tablesLayout } from './attnTables.js';
 
 /** How a workgroup of attn_prefill divides its work; the constants of the kernel say more. */
 export interface PrefillTile {
@@ -34,17 +36,6 @@ export interface PrefillTile {
   readonly rolled: boolean;
 }
 
-export interface AttnPrefillArgs {
-  readonly problem: AttentionProblem;
-  readonly tile: PrefillTile;
-  readonly tables: Uint32Array | Scratch;
-  /** (sequence, row tile) pairs. */
-  readonly items: Uint32Array;
-  /** Which of the items this dispatch takes: first, and one past the last. */
-  readonly range: readonly [number, number];
-  readonly maxWorkgroupsPerDimension: number;
-}
-
 export function tileRows({ teams, rows }: Pick<PrefillTile, 'teams' | 'rows'>): number {
   return teams * rows;
 }
@@ -67,84 +58,15 @@ export function workgroupBytes(tile: PrefillTile, paged: boolean): number {
 }
 
 /** Attention of many query rows: a tile of rows in each workgroup. */
-export function attnPrefill(args: AttnPrefillArgs): Dispatch {
-  const { problem, tile, tables, items, range, maxWorkgroupsPerDimension } = args;
-  const { q, k, v, out, lse, pages, masks, slopes, sinks, softcap, softmaxScale } = problem;
-  const { slopesAt, slopesSequence, sinksAt } = tablesLayout(problem);
-  return {
-    kernel: attnPrefillKernel,
-    spec: prefillSpec(tile, {
-      qDType: q.tensor.dtype as FloatDType,
-      kvDType: k.tensor.dtype as FloatDType,
-      qWide: isWide(q, problem.headDim),
-      kvWide: isWide(k, problem.headDim) && isWide(v, problem.headDimV),
-      outWide: hasMultiplesOf(4, out, problem.headDimV),
-      paged: pages !== null,
-      softcap: softcap > 0,
-      alibi: slopes !== null,
-    }),
-    params: {
-      first_item: range[0],
-      n_items: range[1],
-      n_kv_heads: problem.nKvHeads,
-      group: problem.nHeads / problem.nKvHeads,
-      head_dim: problem.headDim,
-      head_dim_v: problem.headDimV,
-      q_token: q.token,
-      q_head: q.head,
-      k_page: k.page,
-      k_token: k.token,
-      k_head: k.head,
-      v_page: v.page,
-      v_token: v.token,
-      v_head: v.head,
-      out_token: out.token,
-      out_head: out.head,
-      lse_token: lse?.token ?? 0,
-      lse_head: lse?.head ?? 0,
-      page_size: pages?.pageSize ?? 1,
-      n_pages: pages?.nPages ?? 0,
-      window_left: masks.left,
-      window_right: masks.right,
-      attention_chunk: masks.attentionChunk,
-      score_scale: softcap > 0 ? softmaxScale / softcap : softmaxScale * Math.LOG2E,
-      softcap_log2: softcap * Math.LOG2E,
-      slopes_at: slopesAt,
-      slopes_sequence: slopesSequence,
-      sinks_at: sinksAt,
-      has_sinks: sinks ? 1 : 0,
-      has_lse: lse ? 1 : 0,
-    },
-    bindings: {
-      q: q.tensor,
-      k: k.tensor,
-      v: v.tensor,
-      tables,
-      items,
-      block_table: pages?.table ?? null,
-      out: out.tensor,
-      lse: lse?.tensor ?? null,
-    },
-    grid: grid2d((range[1] - range[0]) * problem.nKvHeads, maxWorkgroupsPerDimension),
-  };
+export function attnPrefill(work: AttentionWork, tile: PrefillTile): Dispatch {
+  const spec = prefillSpec(tile, featuresOf(work.problem), work.parts !== null);
+  return attentionDispatch(attnPrefillKernel, spec, work);
 }
 
-export interface PrefillFeatures {
-  readonly qDType: FloatDType;
-  readonly kvDType: FloatDType;
-  /** Whether q can be read 16 bytes at a time. */
-  readonly qWide: boolean;
-  readonly kvWide: boolean;
-  /** Whether out can be written four elements at a time. */
-  readonly outWide: boolean;
-  readonly paged: boolean;
-  readonly softcap: boolean;
-  readonly alibi: boolean;
-}
-
-export function prefillSpec(tile: PrefillTile, features: PrefillFeatures) {
-  const { qDType, kvDType, qWide, kvWide, outWide, paged, softcap, alibi } = features;
+export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, split: boolean): Spec {
   return {
+    WG_SIZE: tile.teams * tile.lanes,
+    TILE_KEYS: tileKeys(tile),
     TEAMS: tile.teams,
     LANES: tile.lanes,
     LANE_BITS: Math.log2(tile.lanes),
@@ -159,35 +81,8 @@ export function prefillSpec(tile: PrefillTile, features: PrefillFeatures) {
     BROADCAST: tile.broadcast,
     F16_TILES: tile.f16Tiles,
     ROLLED: tile.rolled,
-    Q_F16: qDType === 'f16',
-    Q_BF16: qDType === 'bf16',
-    Q_HALVES: qDType !== 'f32',
-    KV_F16: kvDType === 'f16',
-    KV_BF16: kvDType === 'bf16',
-    KV_HALVES: kvDType !== 'f32',
-    Q_WIDE: qWide,
-    KV_WIDE: kvWide,
-    OUT_WIDE: outWide,
-    PAGED: paged,
-    SOFTCAP: softcap,
-    ALIBI: alibi,
+    ...attentionConditions(features, split),
   };
 }
 
 export { attnPrefillKernel };
-
-/** Elements in the 16 bytes that a kernel reads at a time. */
-export function wideElements(dtype: FloatDType): number {
-  return 16 / bytesPerElement(dtype);
-}
-
-function isWide(rows: TokenRows | PagedRows, headDim: number): boolean {
-  return hasMultiplesOf(wideElements(rows.tensor.dtype as FloatDType), rows, headDim);
-}
-
-/** Whether every row of a tensor starts at a multiple of `n` elements and is a multiple of `n` long. */
-function hasMultiplesOf(n: number, rows: TokenRows | PagedRows, headDim: number): boolean {
-  const page = 'page' in rows ? rows.page : 0;
-  const steps = [headDim, rows.sequence, rows.token, rows.head, page, windowOf(rows.tensor).firstElement];
-  return steps.every((step) => step % n === 0);
-}

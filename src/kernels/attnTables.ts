@@ -14,7 +14,7 @@ export interface TablesLayout {
 }
 
 /** Words of the struct `Sequence` of the kernels. */
-const SEQUENCE_WORDS = 8;
+const SEQUENCE_WORDS = 12;
 
 export function tablesLayout({ batch, nHeads, slopes, sinks }: AttentionProblem): TablesLayout {
   const slopesSequence = slopes?.perSequence ? nHeads : 0;
@@ -39,38 +39,42 @@ export function hostTables(problem: AttentionProblem, lengths: HostLengths): Uin
 
 /** The part of `tables` that says how long each sequence is and where it lies. */
 export function hostSequences(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
-  const { batch, q, k, v, out, lse, pages } = problem;
+  const { batch, q, k, v, out, lse, pages, append } = problem;
+  const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
   const sequences = new Uint32Array(batch * SEQUENCE_WORDS);
+  const startOf = (base: number, rows: TokenRows | null | undefined, b: number, token: number): number =>
+    rows ? base + b * rows.sequence + token * rows.token : 0;
   for (let b = 0; b < batch; b++) {
-    const qStart = lengths.qStart[b]!;
-    const kStart = pages ? 0 : lengths.kStart[b]!;
-    sequences.set(
-      [
-        lengths.qLen[b]!,
-        lengths.kLen[b]!,
-        bases.q + b * q.sequence + qStart * q.token,
-        bases.k + b * k.sequence + kStart * k.token,
-        bases.v + b * v.sequence + kStart * v.token,
-        bases.out + b * out.sequence + qStart * out.token,
-        lse ? bases.lse + b * lse.sequence + qStart * lse.token : 0,
-        bases.table + b * (pages?.stride ?? 0),
-      ],
-      b * SEQUENCE_WORDS,
-    );
+    const at = b * SEQUENCE_WORDS;
+    sequences[at] = qLen[b]!;
+    sequences[at + 1] = kLen[b]!;
+    sequences[at + 2] = firstKey[b]!;
+    sequences[at + 3] = nCached[b]!;
+    sequences[at + 4] = startOf(bases.q, q, b, qStart[b]!);
+    sequences[at + 5] = startOf(bases.k, k, row[b]!, kStart[b]!);
+    sequences[at + 6] = startOf(bases.v, v, row[b]!, kStart[b]!);
+    sequences[at + 7] = startOf(bases.out, out, b, qStart[b]!);
+    sequences[at + 8] = startOf(bases.lse, lse, b, qStart[b]!);
+    sequences[at + 9] = bases.table + row[b]! * (pages?.stride ?? 0);
+    sequences[at + 10] = startOf(bases.newK, append?.newK, b, newStart[b]!);
+    sequences[at + 11] = startOf(bases.newV, append?.newV, b, newStart[b]!);
   }
   return sequences;
 }
 
 /** Where each tensor starts in what a kernel binds of its buffer. */
-export function basesOf({ q, k, v, out, lse, pages }: AttentionProblem) {
-  const base = ({ tensor }: TokenRows): number => windowOf(tensor).firstElement;
+export function basesOf({ q, k, v, out, lse, pages, append }: AttentionProblem) {
+  const base = (rows: TokenRows | null | undefined): number =>
+    rows ? windowOf(rows.tensor).firstElement : 0;
   return {
     q: base(q),
     k: base(k),
     v: base(v),
     out: base(out),
-    lse: lse ? base(lse) : 0,
+    lse: base(lse),
+    newK: base(append?.newK),
+    newV: base(append?.newV),
     table: pages && isTensor(pages.table) ? windowOf(pages.table).firstElement : 0,
   };
 }

@@ -1,12 +1,18 @@
 import type { Masks } from './attentionProblem.js';
 
+/** The keys of a sequence: those before `firstKey` are hidden. */
+export interface KeyRange {
+  readonly firstKey: number;
+  readonly kLen: number;
+}
+
 /** The keys that a query may see: first to last, both included; none if last < first. Twin of band.wgsl. */
 export function visibleBand(
   position: number,
-  kLen: number,
+  { firstKey, kLen }: KeyRange,
   { left, right, attentionChunk }: Masks,
 ): readonly [first: number, last: number] {
-  let first = 0;
+  let first = firstKey;
   let last = kLen - 1;
   if (left >= 0) first = Math.max(first, position - left);
   if (right >= 0) last = Math.min(last, position + right);

@@ -7,12 +7,13 @@ struct Band {
 
 // `position` is where the query stands among the keys (bottom right aligned); -1 leaves a side of the window open,
 // chunk 0 means none.
-fn visible_band(position: i32, k_len: i32, left: i32, right: i32, chunk: i32) -> Band {
-  var band = Band(0, k_len - 1);
+// Keys before `first_key` are hidden.
+fn visible_band(position: i32, first_key: i32, k_len: i32, left: i32, right: i32, chunk: i32) -> Band {
+  var band = Band(first_key, k_len - 1);
   if (left >= 0) { band.first = max(band.first, position - left); }
   if (right >= 0) { band.last = min(band.last, position + right); }
   if (chunk > 0) {
-    if (position < 0) { return Band(0, -1); }  // such a query stands in a chunk before the first key's
+    if (position < 0) { return Band(first_key, first_key - 1); }  // in a chunk before that of any key
     let chunk_start = position / chunk * chunk;
     band.first = max(band.first, chunk_start);
     band.last = min(band.last, chunk_start + chunk - 1);

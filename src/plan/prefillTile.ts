@@ -2,6 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { tileKeys, workgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
+import { fixedSubgroupSize } from './subgroups.js';
 
 /** How a workgroup's threads are arranged. */
 type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
@@ -51,11 +52,6 @@ function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
     { headDim: 64, shapes: [wide, narrow] },
     { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8 }] },
   ];
-}
-
-/** The size that all subgroups have; 0 if they differ or are not to be used. */
-function fixedSubgroupSize({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): number {
-  return subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
 }
 
 export interface PrefillTileArgs {

@@ -24,6 +24,7 @@ export interface VarlenCase {
   readonly softcap?: number;
   readonly softmaxScale?: number;
   readonly attentionChunk?: number;
+  readonly numSplits?: number;
   readonly alibi?: 'per head' | 'per sequence';
   readonly sinks?: boolean;
   /** Keys in pages of this size, permuted, among pages of NaN. */
@@ -180,8 +181,8 @@ export function place(
 }
 
 function optionsOf(varlen: VarlenCase) {
-  const { causal, windowSize, softcap, softmaxScale, attentionChunk } = varlen;
-  return { causal, windowSize, softcap, softmaxScale, attentionChunk };
+  const { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits } = varlen;
+  return { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits };
 }
 
 function withGaps(shape: readonly number[], gap: number): Placement {

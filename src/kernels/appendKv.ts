@@ -1,0 +1,143 @@
+import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { grid2d } from '../core/grid.js';
+import { isTensor, stridesOf } from '../core/tensor.js';
+import { windowOf } from '../core/tensorWindow.js';
+import appendKvKernel from './append_kv.wgsl';
+import type { AttentionProblem, PagedRows, Rotary, SmallFloats, TokenRows } from './attentionProblem.js';
+import { firstOf, typeOf } from './numberType.js';
+import { hasMultiplesOf } from './wideRows.js';
+
+const WG_SIZE = 64;
+
+interface AppendArgs {
+  readonly problem: AttentionProblem;
+  readonly tables: Uint32Array | Scratch;
+  /** (sequence, token) pairs: new tokens for the cache, or queries. */
+  readonly items: Uint32Array;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** Write new keys, rotated if the problem says so, to their slots. */
+export function appendK(args: AppendArgs, newK: TokenRows): Dispatch {
+  const { problem } = args;
+  const cache = { rows: problem.k, headDim: problem.headDim, nHeads: problem.nKvHeads };
+  const rotary = problem.append?.rotary ?? null;
+  return append(args, { fresh: newK, cache, rotary, advances: true, isValue: false });
+}
+
+/** Write new values to their slots. */
+export function appendV(args: AppendArgs, newV: TokenRows): Dispatch {
+  const { problem } = args;
+  const cache = { rows: problem.v, headDim: problem.headDimV, nHeads: problem.nKvHeads };
+  return append(args, { fresh: newV, cache, rotary: null, advances: true, isValue: true });
+}
+
+/** Rotate queries into memory that is laid out like q. */
+export function rotateQ(args: AppendArgs, rotary: Rotary, into: Scratch): Dispatch {
+  const { q, headDim, nHeads } = args.problem;
+  const cache = { rows: { ...q, page: 0 }, headDim, nHeads, into };
+  return append(args, { fresh: q, cache, rotary, advances: rotary.queriesAdvance, isValue: false });
+}
+
+/** Room for queries laid out like q. */
+export function rotatedQScratch({ q }: AttentionProblem): Scratch {
+  return { scratch: 'rotated q', bytes: windowOf(q.tensor).size };
+}
+
+interface What {
+  readonly fresh: TokenRows;
+  readonly cache: {
+    readonly rows: PagedRows;
+    readonly headDim: number;
+    readonly nHeads: number;
+    /** For queries: where to write instead. */
+    readonly into?: Scratch;
+  };
+  readonly rotary: Rotary | null;
+  readonly advances: boolean;
+  readonly isValue: boolean;
+}
+
+function append({ problem, tables, items, maxWorkgroupsPerDimension }: AppendArgs, what: What): Dispatch {
+  const { fresh, cache, rotary, advances, isValue } = what;
+  const pages = cache.into ? null : problem.pages;
+  const nItems = items.length / 2;
+  const nPairs = nItems * cache.nHeads * Math.ceil(cache.headDim / 2);
+  return {
+    kernel: appendKvKernel,
+    spec: appendSpec({
+      from: fresh.tensor.dtype as FloatDType,
+      to: cache.rows.tensor.dtype as FloatDType,
+      wholeWords: hasMultiplesOf(2, cache.rows, cache.headDim),
+      paged: pages !== null,
+      rotary: rotary !== null,
+      queries: cache.into !== undefined,
+    }),
+    params: {
+      n_items: nItems,
+      n_heads: cache.nHeads,
+      head_dim: cache.headDim,
+      is_value: isValue ? 1 : 0,
+      fresh_token: fresh.token,
+      fresh_head: fresh.head,
+      cache_page: cache.rows.page,
+      cache_token: cache.rows.token,
+      cache_head: cache.rows.head,
+      page_size: pages?.pageSize ?? 1,
+      n_pages: pages?.nPages ?? 0,
+      rotary_pairs: rotary?.pairs ?? 0,
+      is_interleaved: rotary?.interleaved ? 1 : 0,
+      advances: advances ? 1 : 0,
+      n_positions: rotary?.nPositions ?? 1,
+      ...anglesParams('cos', rotary),
+      ...anglesParams('sin', rotary),
+      angle_type: typeOf(rotary?.cos),
+    },
+    bindings: {
+      fresh: fresh.tensor,
+      tables,
+      items,
+      block_table: pages?.table ?? null,
+      cosines: rotary?.cos ?? null,
+      sines: rotary?.sin ?? null,
+      cache: cache.into ?? cache.rows.tensor,
+    },
+    grid: grid2d(Math.ceil(nPairs / WG_SIZE), maxWorkgroupsPerDimension),
+  };
+}
+
+function anglesParams(name: 'cos' | 'sin', rotary: Rotary | null): Record<string, number> {
+  const angles: SmallFloats | undefined = rotary?.[name];
+  const position = angles && isTensor(angles) ? stridesOf(angles)[0]! : (rotary?.pairs ?? 0);
+  return { [`${name}_base`]: firstOf(angles), [`${name}_position`]: position };
+}
+
+export interface AppendFeatures {
+  readonly from: FloatDType;
+  readonly to: FloatDType;
+  /** Whether every row of the cache begins and ends with a whole word, if halves come in pairs. */
+  readonly wholeWords: boolean;
+  readonly paged: boolean;
+  readonly rotary: boolean;
+  readonly queries: boolean;
+}
+
+export function appendSpec({ from, to, wholeWords, paged, rotary, queries }: AppendFeatures) {
+  const toHalves = bytesPerElement(to) === 2;
+  return {
+    FROM_F16: from === 'f16',
+    FROM_BF16: from === 'bf16',
+    FROM_HALVES: bytesPerElement(from) === 2,
+    TO_F16: to === 'f16',
+    TO_BF16: to === 'bf16',
+    TO_HALVES: toHalves,
+    TO_WORDS: toHalves && wholeWords,
+    SAME: from === to,
+    PAGED: paged,
+    ROTARY: rotary,
+    QUERIES: queries,
+  };
+}
+
+export { appendKvKernel };

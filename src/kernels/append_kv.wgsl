@@ -1,0 +1,173 @@
+// append_kv: new keys or values to their slots in the cache, keys rotated; or queries rotated to where attention reads
+// them.
+//
+//   in   fresh        [new tokens, n_heads, head_dim]                                 any strides
+//   in   tables       sequences [B], ...
+//   in   items        [n_items]  vec2u    (sequence, token of its new ones)
+//   in   block_table  [B, table_width]    page of every page_size slots; only with PAGED
+//   in   cosines      [positions, rotary_dim / 2]  f32, or packed halves; only with ROTARY
+//   in   sines        [positions, rotary_dim / 2]
+//   out  cache        [tokens or pages × page_size, n_heads, head_dim]                any strides
+//
+// One invocation owns two neighbouring elements of a head: where all rows begin at whole words, it owns their word.
+// With pairs (x, y) at (2t, 2t + 1), or (t, t + rotary_dim / 2), and the angle of the token's position:
+//   x' = x cos - y sin      y' = x sin + y cos
+//
+// Variants:
+//   FROM_F16, FROM_BF16   how fresh is stored; with FROM_HALVES; none: f32
+//   TO_F16, TO_BF16       how the cache is stored; with TO_HALVES; none: f32
+//   TO_WORDS              halves of which every row begins and ends with a whole word
+//   SAME                  both are stored alike: what is not rotated keeps its bits
+//   PAGED                 the cache is in pages
+//   ROTARY                elements below rotary_dim are rotated
+//   QUERIES               fresh is q, and the "cache" is laid out like it
+
+import package::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits};
+import package::sequences::{Sequence, sequence_at};
+
+const WG_SIZE = 64u;
+const F16 = 1u;
+const BF16 = 2u;
+
+struct Params {
+  n_items: u32,
+  n_heads: u32,
+  head_dim: u32,
+  is_value: u32,          // fresh is v, not k
+  fresh_token: u32,       // strides, in elements
+  fresh_head: u32,
+  cache_page: u32,
+  cache_token: u32,
+  cache_head: u32,
+  page_size: u32,
+  n_pages: u32,
+  rotary_pairs: u32,      // rotary_dim / 2
+  is_interleaved: u32,
+  advances: u32,          // each token stands one further than the one before; else all stand at n_cached
+  n_positions: u32,       // rows of cosines and sines
+  cos_base: u32,
+  cos_position: u32,
+  sin_base: u32,
+  sin_position: u32,
+  angle_type: u32,        // F32, F16 or BF16
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> fresh: array<u32>;
+@group(0) @binding(2) var<storage, read> cosines: array<u32>;
+@group(0) @binding(3) var<storage, read> sines: array<u32>;
+@group(0) @binding(5) var<storage, read> items: array<vec2u>;
+@group(0) @binding(6) var<storage, read> block_table: array<u32>;
+@if(TO_HALVES && !TO_WORDS) @group(0) @binding(7) var<storage, read_write> cache: array<atomic<u32>>;
+@else                       @group(0) @binding(7) var<storage, read_write> cache: array<u32>;
+
+@compute @workgroup_size(WG_SIZE)
+fn append_kv(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let job = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  let pairs = (params.head_dim + 1u) / 2u;
+  let dim = job % pairs * 2u;
+  let head = job / pairs % params.n_heads;
+  let index = job / pairs / params.n_heads;
+  if (index >= params.n_items) { return; }
+  let sequence = sequence_at(items[index].x);
+  let token = items[index].y;
+  // Lengths on the GPU may be shorter than what they are planned for, and slots fewer than the tokens.
+  @if(QUERIES)  if (token >= sequence.q_len) { return; }
+  @if(!QUERIES) if (sequence.n_cached + token >= sequence.k_len) { return; }
+
+  let row = fresh_base(sequence) + token * params.fresh_token + head * params.fresh_head;
+  let to = cache_row(sequence, token) + head * params.cache_head + dim;
+  let position = min(sequence.n_cached + token * params.advances, params.n_positions - 1u);
+  let low = stored(row, dim, position);
+  @if(TO_WORDS) cache[to / 2u] = low | (stored(row, dim + 1u, position) << 16u);
+  @if(!TO_WORDS) {
+    write_element(to, low);
+    if (dim + 1u < params.head_dim) { write_element(to + 1u, stored(row, dim + 1u, position)); }
+  }
+}
+
+fn fresh_base(sequence: Sequence) -> u32 {
+  @if(QUERIES)  return sequence.q_base;
+  @if(!QUERIES) return select(sequence.new_k_base, sequence.new_v_base, params.is_value != 0u);
+}
+
+// The first element of a token's row. Page numbers that came over the GPU are clamped to the pool.
+fn cache_row(sequence: Sequence, token: u32) -> u32 {
+  @if(QUERIES) return sequence.q_base + token * params.cache_token;
+  @if(!QUERIES) {
+    let base = select(sequence.k_base, sequence.v_base, params.is_value != 0u);
+    let slot = sequence.n_cached + token;
+    @if(!PAGED) return base + slot * params.cache_token;
+    @if(PAGED) {
+      let page = min(block_table[sequence.table_base + slot / params.page_size], params.n_pages - 1u);
+      return base + page * params.cache_page + slot % params.page_size * params.cache_token;
+    }
+  }
+}
+
+// The bits that the cache is to hold of an element.
+fn stored(row: u32, dim: u32, position: u32) -> u32 {
+  @if(ROTARY) {
+    if (dim < 2u * params.rotary_pairs) { return cache_bits(rotated(row, dim, position)); }
+  }
+  @if(SAME)  return fresh_bits(row + dim);
+  @if(!SAME) return cache_bits(fresh_element(row + dim));
+}
+
+@if(ROTARY) fn rotated(row: u32, dim: u32, position: u32) -> f32 {
+  var pair = dim / 2u;
+  var is_y = dim % 2u == 1u;
+  var other_dim = select(dim + 1u, dim - 1u, is_y);
+  if (params.is_interleaved == 0u) {
+    pair = dim % params.rotary_pairs;
+    is_y = dim >= params.rotary_pairs;
+    other_dim = select(dim + params.rotary_pairs, pair, is_y);
+  }
+  let other = fresh_element(row + other_dim);
+  return fresh_element(row + dim) * cos_of(position, pair) + select(-other, other, is_y) * sin_of(position, pair);
+}
+
+fn fresh_bits(at: u32) -> u32 {
+  @if(FROM_HALVES)  return (fresh[at / 2u] >> (at % 2u * 16u)) & 0xffffu;
+  @if(!FROM_HALVES) return fresh[at];
+}
+
+fn fresh_element(at: u32) -> f32 {
+  @if(FROM_F16)     return half_from_f16(fresh[at / 2u], at % 2u == 1u);
+  @if(FROM_BF16)    return half_from_bf16(fresh[at / 2u], at % 2u == 1u);
+  @if(!FROM_HALVES) return bitcast<f32>(fresh[at]);
+}
+
+fn cache_bits(x: f32) -> u32 {
+  @if(TO_F16)     return f16_bits(x);
+  @if(TO_BF16)    return bf16_bits(x);
+  @if(!TO_HALVES) return bitcast<u32>(x);
+}
+
+@if(ROTARY) fn cos_of(position: u32, pair: u32) -> f32 {
+  let at = params.cos_base + position * params.cos_position + pair;
+  if (params.angle_type == F16) { return half_from_f16(cosines[at / 2u], at % 2u == 1u); }
+  if (params.angle_type == BF16) { return half_from_bf16(cosines[at / 2u], at % 2u == 1u); }
+  return bitcast<f32>(cosines[at]);
+}
+
+@if(ROTARY) fn sin_of(position: u32, pair: u32) -> f32 {
+  let at = params.sin_base + position * params.sin_position + pair;
+  if (params.angle_type == F16) { return half_from_f16(sines[at / 2u], at % 2u == 1u); }
+  if (params.angle_type == BF16) { return half_from_bf16(sines[at / 2u], at % 2u == 1u); }
+  return bitcast<f32>(sines[at]);
+}
+
+// The other half of the word may be another row's, or not ours at all: each half is set without touching its neighbour.
+@if(!TO_WORDS) fn write_element(at: u32, bits: u32) {
+  @if(!TO_HALVES) cache[at] = bits;
+  @if(TO_HALVES) {
+    let shift = at % 2u * 16u;
+    atomicAnd(&cache[at / 2u], 0xffff0000u >> shift);
+    atomicOr(&cache[at / 2u], bits << shift);
+  }
+}

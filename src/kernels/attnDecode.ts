@@ -1,0 +1,74 @@
+import type { Dispatch, Spec } from '../core/dispatch.js';
+import {
+  attentionConditions,
+  attentionDispatch,
+  featuresOf,
+  type AttentionFeatures,
+  type AttentionWork,
+} from './attention.js';
+import attnDecodeKernel from './attn_decode.wgsl';
+
+/** How a workgroup of attn_decode divides its work; the header of the kernel says more. All are powers of two. */
+export interface DecodeTile {
+  readonly threads: number;
+  /** Rows of a workgroup. */
+  readonly rows: number;
+  /** Threads that share the four keys of a score. */
+  readonly parts: number;
+  /** Units (eight elements) of a head of q and k, a multiple of `parts`; no power of two. */
+  readonly headUnits: number;
+  /** Threads that share a row of weights. */
+  readonly maxLanes: number;
+  /** Threads that share the units of a value. */
+  readonly valueLanes: number;
+  /** Units of a value that each of them has; no power of two. */
+  readonly cols: number;
+  /** Whether threads exchange by subgroup operations. */
+  readonly subgroups: boolean;
+  /** Whether to keep the compiler from unrolling the loops that are not unrolled in the text. */
+  readonly rolled: boolean;
+}
+
+export function decodeTileKeys({ threads, parts }: Pick<DecodeTile, 'threads' | 'parts'>): number {
+  return (threads / parts) * 4;
+}
+
+/** Bytes of workgroup memory that a tile takes. */
+export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
+  const { threads, rows, parts, headUnits, maxLanes, cols, subgroups } = tile;
+  const keys = decodeTileKeys(tile);
+  const queriesOrSums = Math.max(headUnits * rows * 2, threads * cols * 2) * 16;
+  const scores = (subgroups ? 1 : parts) * rows * keys * 4;
+  const exchange = subgroups ? 4 : rows * maxLanes * 4;
+  const rowSums = 3 * rows * 4;
+  return queriesOrSums + scores + exchange + rowSums + (paged ? 4 * keys * 4 : 0);
+}
+
+/** Attention of few query rows: a chunk of keys in each workgroup. */
+export function attnDecode(work: AttentionWork, tile: DecodeTile): Dispatch {
+  const spec = decodeSpec(tile, featuresOf(work.problem), work.parts !== null);
+  return attentionDispatch(attnDecodeKernel, spec, work);
+}
+
+export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split: boolean): Spec {
+  const { threads, rows, parts, headUnits, maxLanes, valueLanes, cols, subgroups } = tile;
+  const keys = decodeTileKeys(tile);
+  return {
+    WG_SIZE: threads,
+    TILE_KEYS: keys,
+    ROWS: rows,
+    PARTS: parts,
+    PART_BITS: Math.log2(parts),
+    HEAD_UNITS: headUnits,
+    MAX_LANES: maxLanes,
+    MAX_BITS: Math.log2(maxLanes),
+    LANE_QUADS: keys / 4 / maxLanes,
+    VALUE_LANES: valueLanes,
+    COLS: cols,
+    SUBGROUPS: subgroups,
+    ROLLED: tile.rolled,
+    ...attentionConditions(features, split),
+  };
+}
+
+export { attnDecodeKernel };

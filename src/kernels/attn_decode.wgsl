@@ -1,0 +1,300 @@
+// attn_decode: attention of few query rows over contiguous or paged keys and values, by chunks of keys (Flash-Decoding).
+//
+//   in   q            [tokens, n_heads, head_dim]                             any strides; see units
+//   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
+//   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
+//   in   tables       sequences [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads]
+//   in   items        [n_items]  vec4u    see Item; heaviest first
+//   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
+//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [slots, ...]
+//   out  lse          [n_heads, tokens]   f32                                 with SPLIT [slots, n_heads]
+//
+// A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of
+// all heads that share the kv head, against a chunk of the keys, so each key is read once for all of them.
+//
+// Threads are arranged anew for each stage. For scores, PARTS neighbours share four keys, each with every PARTS-th unit
+// (eight dims) of them. For weights, MAX_LANES neighbours share a row. For values, VALUE_LANES neighbours share a key,
+// each with every VALUE_LANES-th unit; VALUE_GROUPS such groups take the keys by turns, and sum up at the end.
+//   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
+//
+// Stages for each tile of keys:
+//   1 scores   2 mask, row maximum, weights p   3 values
+// and at the end
+//   4 sum over groups, write
+//
+// Variants:
+//   those of units, out_rows and attention
+//   SOFTCAP     the call asks for it
+//   ROLLED      see threads
+//   SUBGROUPS   the PARTS of a score and the lanes of a row exchange by subgroup operations
+
+import package::attention::{
+  params, items, Item, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  MASKED, NO_MAXIMUM,
+};
+import package::band::Band;
+import package::key_rows::{find_rows, k_row, v_row};
+import package::out_rows::write_quad;
+import package::sequences::{Sequence, sequence_at};
+import package::softcap::capped;
+import package::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
+import package::units::{Unit, q_unit, k_unit, v_unit};
+import constants::{
+  WG_SIZE, TILE_KEYS, ROWS, PARTS, PART_BITS, HEAD_UNITS, MAX_LANES, MAX_BITS, LANE_QUADS, VALUE_LANES, COLS,
+};
+
+@if(SUBGROUPS) enable subgroups;
+
+const TILE_QUADS = TILE_KEYS / 4;
+const VALUE_GROUPS = WG_SIZE / VALUE_LANES;
+const VALUE_STEPS = TILE_QUADS / VALUE_GROUPS;
+const Q_SIZE = HEAD_UNITS * ROWS * 2;
+const SUM_SIZE = WG_SIZE * COLS * 2;
+@if(SUBGROUPS)  const SCORE_PARTS = 1u;
+@if(!SUBGROUPS) const SCORE_PARTS = PARTS;
+
+var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [unit][row][low, high]; at the end values
+var<workgroup> scores: array<vec4f, SCORE_PARTS * ROWS * TILE_QUADS>;       // [part][row][four keys]; part 0 becomes p
+@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, ROWS * MAX_LANES>;     // a lane's maximum or total of its row
+var<workgroup> row_rescale: array<f32, ROWS>;
+var<workgroup> row_sums: array<Sums, ROWS>;
+
+@compute @workgroup_size(WG_SIZE)
+fn attn_decode(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+  @if(SUBGROUPS) @builtin(subgroup_size) subgroup_size: u32,
+  @if(SUBGROUPS) @builtin(subgroup_invocation_id) subgroup_lane: u32,
+) {
+  let job = workgroup_id.y * grid.x + workgroup_id.x;
+  let item_index = params.first_item + job / params.n_kv_heads;
+  if (item_index >= params.n_items) { return; }
+  let kv_head = job % params.n_kv_heads;
+  let item = item_at(item_index);
+  let sequence = sequence_at(item.sequence);
+  let n_rows = sequence.q_len * params.group;
+  let first_row = item.row_tile * ROWS;
+  if (first_row >= n_rows) { return; }
+
+  @if(SUBGROUPS)  number_subgroups(local);
+  @if(SUBGROUPS)  let thread = thread_by_subgroup(subgroup_size, subgroup_lane);
+  @if(!SUBGROUPS) let thread = local;
+
+  // Bands only move forward with the token, so the first and the last token bound what any row can see.
+  let first_band = band_of(sequence, first_row / params.group);
+  let last_band = band_of(sequence, (min(first_row + ROWS, n_rows) - 1u) / params.group);
+  let seen = Band(first_band.first, last_band.last);
+  let tiles = tiles_of(item, seen, TILE_KEYS);
+
+  stage_queries(sequence, kv_head, first_row, n_rows, thread);
+  @if(PAGED) find_rows(sequence, seen, tiles.first, thread);
+  workgroupBarrier();
+
+  // For scores
+  let part = thread % PARTS;
+  let key_quad = thread / PARTS;
+  let k_head = kv_head * params.k_head;
+
+  // For weights
+  let max_lane = thread % MAX_LANES;
+  let max_row = thread / MAX_LANES;
+  let has_row = max_row < ROWS;
+  let row = first_row + max_row;
+  let token = min(row, n_rows - 1u) / params.group;
+  let head = kv_head * params.group + row % params.group;
+  let band = band_of(sequence, token);
+  @if(ALIBI) let position = position_of(sequence, token);
+  @if(ALIBI) let slope = slope_of(item.sequence, head);
+  var maximum = NO_MAXIMUM;
+  var total = 0.0;
+
+  // For values
+  let value_lane = thread % VALUE_LANES;
+  let value_group = thread / VALUE_LANES;
+  let v_head = kv_head * params.v_head;
+  @registers var low: array<array<vec4f, COLS>, ROWS>;
+  @registers var high: array<array<vec4f, COLS>, ROWS>;
+
+  for (var tile_index = tiles.first; tile_index < MANY; tile_index++) {
+    if (tile_index >= tiles.end) { break; }
+
+    // 1 scores: s[r] are those of this thread's four keys
+    @registers var s: array<vec4f, ROWS>;
+    @registers var key_row: array<u32, 4>;
+    @unroll for (var i = 0u; i < 4; i++) { key_row[i] = k_row(sequence, seen, tile_index, key_quad * 4u + i) + k_head; }
+    for (var step = 0u; step < max(HEAD_UNITS / PARTS, ROLLED_LOOP); step++) {
+      if (step * PARTS * 8u >= params.head_dim) { break; }
+      let unit = step * PARTS + part;
+      let dim = unit * 8u;
+      if (dim < params.head_dim) {
+        let left = params.head_dim - dim;
+        let k0 = k_unit(key_row[0u] + dim, left);
+        let k1 = k_unit(key_row[1u] + dim, left);
+        let k2 = k_unit(key_row[2u] + dim, left);
+        let k3 = k_unit(key_row[3u] + dim, left);
+        @unroll for (var r = 0u; r < ROWS; r++) {
+          let q_low = tile[(unit * ROWS + r) * 2u];
+          let q_high = tile[(unit * ROWS + r) * 2u + 1u];
+          s[r] += vec4f(
+            dot(q_low, k0.low) + dot(q_high, k0.high), dot(q_low, k1.low) + dot(q_high, k1.high),
+            dot(q_low, k2.low) + dot(q_high, k2.high), dot(q_low, k3.low) + dot(q_high, k3.high),
+          );
+        }
+      }
+    }
+    @if(SUBGROUPS) {
+      @unroll for (var bit = 0u; bit < PART_BITS; bit++) {
+        @unroll for (var r = 0u; r < ROWS; r++) { s[r] += subgroupShuffleXor(s[r], 1u << bit); }
+      }
+      if (part == 0u) {
+        @unroll for (var r = 0u; r < ROWS; r++) { scores[r * TILE_QUADS + key_quad] = s[r]; }
+      }
+    }
+    @if(!SUBGROUPS) {
+      @unroll for (var r = 0u; r < ROWS; r++) { scores[(part * ROWS + r) * TILE_QUADS + key_quad] = s[r]; }
+    }
+    workgroupBarrier();
+    @if(PAGED) find_rows(sequence, seen, tile_index + 1u, thread);
+
+    // 2 mask, row maximum, weights p
+    let previous = maximum;
+    @registers var p: array<vec4f, LANE_QUADS>;
+    if (has_row) {
+      @unroll for (var i = 0u; i < LANE_QUADS; i++) {
+        let quad = i * MAX_LANES + max_lane;
+        let at = max_row * TILE_QUADS + quad;
+        p[i] = scores[at];
+        @if(!SUBGROUPS) {
+          for (var other = 1u; other < PARTS; other++) { p[i] += scores[other * ROWS * TILE_QUADS + at]; }
+        }
+        p[i] *= params.score_scale;
+        @if(SOFTCAP) p[i] = capped(p[i]) * params.softcap_log2;
+        let key = vec4i(i32(tile_index * TILE_KEYS + quad * 4u)) + vec4i(0, 1, 2, 3);
+        @if(ALIBI) p[i] -= slope * vec4f(abs(key - position));
+        p[i] = select(vec4f(MASKED), p[i], (key >= vec4i(band.first)) & (key <= vec4i(band.last)));
+        maximum = max(maximum, max(max(p[i].x, p[i].y), max(p[i].z, p[i].w)));
+      }
+      @if(!SUBGROUPS) lane_part[max_row * MAX_LANES + max_lane] = maximum;
+    }
+    @if(SUBGROUPS) {
+      @unroll for (var bit = 0u; bit < MAX_BITS; bit++) { maximum = max(maximum, subgroupShuffleXor(maximum, 1u << bit)); }
+    }
+    @if(!SUBGROUPS) workgroupBarrier();
+    if (has_row) {
+      @if(!SUBGROUPS) {
+        for (var other = 0u; other < MAX_LANES; other++) { maximum = max(maximum, lane_part[max_row * MAX_LANES + other]); }
+      }
+      let rescale = exp2(previous - maximum);
+      total *= rescale;
+      @unroll for (var i = 0u; i < LANE_QUADS; i++) {
+        p[i] = exp2(p[i] - maximum);
+        total += dot(p[i], vec4f(1));
+        scores[max_row * TILE_QUADS + i * MAX_LANES + max_lane] = p[i];
+      }
+      if (max_lane == 0u) { row_rescale[max_row] = rescale; }
+    }
+    workgroupBarrier();
+
+    // 3 values
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      let rescale = row_rescale[r];
+      @unroll for (var c = 0u; c < COLS; c++) {
+        low[r][c] *= rescale;
+        high[r][c] *= rescale;
+      }
+    }
+    for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
+      if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
+      let quad = step * VALUE_GROUPS + value_group;
+      @registers var value_row: array<u32, 4>;
+      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = v_row(sequence, seen, tile_index, quad * 4u + i) + v_head; }
+      @registers var p4: array<vec4f, ROWS>;
+      @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = scores[r * TILE_QUADS + quad]; }
+      @unroll for (var c = 0u; c < COLS; c++) {
+        let dim = (value_lane + c * VALUE_LANES) * 8u;
+        if (dim < params.head_dim_v) {
+          let left = params.head_dim_v - dim;
+          let v0 = v_unit(value_row[0u] + dim, left);
+          let v1 = v_unit(value_row[1u] + dim, left);
+          let v2 = v_unit(value_row[2u] + dim, left);
+          let v3 = v_unit(value_row[3u] + dim, left);
+          @unroll for (var r = 0u; r < ROWS; r++) {
+            low[r][c] += p4[r].x * v0.low + p4[r].y * v1.low + p4[r].z * v2.low + p4[r].w * v3.low;
+            high[r][c] += p4[r].x * v0.high + p4[r].y * v1.high + p4[r].z * v2.high + p4[r].w * v3.high;
+          }
+        }
+      }
+    }
+    workgroupBarrier();  // the next tile's scores take the place of these weights
+  }
+
+  // 4 sum over groups, write. Each lane has summed the weights of its own keys.
+  @if(SUBGROUPS) {
+    @unroll for (var bit = 0u; bit < MAX_BITS; bit++) { total += subgroupShuffleXor(total, 1u << bit); }
+    if (has_row && max_lane == 0u) { row_sums[max_row] = Sums(maximum, total); }
+  }
+  @if(!SUBGROUPS) {
+    if (has_row) { lane_part[max_row * MAX_LANES + max_lane] = total; }
+    workgroupBarrier();
+    if (has_row && max_lane == 0u) {
+      total = 0.0;
+      for (var other = 0u; other < MAX_LANES; other++) { total += lane_part[max_row * MAX_LANES + other]; }
+      row_sums[max_row] = Sums(maximum, total);
+    }
+  }
+  workgroupBarrier();
+  for (var turn = 0u; turn < max(ROWS, ROLLED_LOOP); turn++) {
+    if (turn >= min(ROWS, n_rows - first_row)) { break; }
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      if (r == turn) {
+        @unroll for (var c = 0u; c < COLS; c++) {
+          tile[(c * WG_SIZE + thread) * 2u] = low[r][c];
+          tile[(c * WG_SIZE + thread) * 2u + 1u] = high[r][c];
+        }
+      }
+    }
+    workgroupBarrier();
+    if (value_group == 0u) { write_row(item, sequence, kv_head, first_row + turn, turn, value_lane); }
+    workgroupBarrier();
+  }
+}
+
+// Rows beyond the last one are zeros, and are not written.
+fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, thread: u32) {
+  for (var index = thread; index < MANY; index += WG_SIZE) {
+    if (index >= HEAD_UNITS * ROWS) { break; }
+    let row = first_row + index % ROWS;
+    let dim = index / ROWS * 8u;
+    var eight = Unit(vec4f(), vec4f());
+    if (row < n_rows && dim < params.head_dim) {
+      let head = kv_head * params.group + row % params.group;
+      eight = q_unit(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
+    }
+    tile[index * 2u] = eight.low;
+    tile[index * 2u + 1u] = eight.high;
+  }
+}
+
+fn write_row(item: Item, sequence: Sequence, kv_head: u32, row: u32, r: u32, value_lane: u32) {
+  let token = row / params.group;
+  let head = kv_head * params.group + row % params.group;
+  let all = with_sink(row_sums[r], head);
+  let share = share_of(row_sums[r], all);
+  let row_at = out_row(item, sequence, token, head);
+  for (var c = 0u; c < max(COLS, ROLLED_LOOP); c++) {
+    let dim = (value_lane + c * VALUE_LANES) * 8u;
+    if (dim >= params.head_dim_v) { break; }
+    var low = vec4f();
+    var high = vec4f();
+    for (var group = 0u; group < max(VALUE_GROUPS, ROLLED_LOOP); group++) {
+      if (group >= VALUE_GROUPS) { break; }
+      let at = (c * WG_SIZE + group * VALUE_LANES + value_lane) * 2u;
+      low += tile[at];
+      high += tile[at + 1u];
+    }
+    write_quad(row_at, dim, params.head_dim_v, low * share);
+    write_quad(row_at, dim + 4u, params.head_dim_v, high * share);
+  }
+  if (value_lane == 0u) { write_lse_of(item, sequence, token, head, all); }
+}

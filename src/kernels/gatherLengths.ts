@@ -1,0 +1,85 @@
+import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { grid2d } from '../core/grid.js';
+import type { AttentionProblem, DeviceLengths } from './attentionProblem.js';
+import { basesOf } from './attnTables.js';
+import gatherLengthsKernel from './gather_lengths.wgsl';
+import { firstOf } from './numberType.js';
+
+export interface GatherLengthsArgs {
+  readonly problem: AttentionProblem;
+  readonly lengths: DeviceLengths;
+  readonly tables: Scratch;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+const WG_SIZE = 64;
+
+/** Write the sequences of an attention kernel's tables from lengths that are on the GPU. */
+export function gatherLengths(args: GatherLengthsArgs): Dispatch {
+  const { problem, lengths, tables, maxWorkgroupsPerDimension } = args;
+  const { batch, q, k, v, out, lse, pages, append } = problem;
+  const { cuSeqlensQ, cuSeqlensK, sequsedK, cuSeqlensKNew, cacheBatchIdx, cacheLeftpad } = lengths;
+  const bases = basesOf(problem);
+  return {
+    kernel: gatherLengthsKernel,
+    spec: {},
+    params: {
+      batch,
+      total_q: lengths.totalQ,
+      total_k: lengths.totalK,
+      total_new: lengths.totalNew,
+      max_seqlen_q: lengths.maxSeqlenQ,
+      max_seqlen_k: lengths.maxSeqlenK,
+      n_new: lengths.maxNew,
+      n_rows: lengths.nRows,
+      has_cu_q: cuSeqlensQ ? 1 : 0,
+      has_cu_k: cuSeqlensK ? 1 : 0,
+      has_seqused: sequsedK ? 1 : 0,
+      has_cu_k_new: cuSeqlensKNew ? 1 : 0,
+      has_batch_idx: cacheBatchIdx ? 1 : 0,
+      has_leftpad: cacheLeftpad ? 1 : 0,
+      is_cached: lengths.keysInRows ? 1 : 0,
+      q_base: bases.q,
+      k_base: bases.k,
+      v_base: bases.v,
+      out_base: bases.out,
+      lse_base: bases.lse,
+      table_base: bases.table,
+      new_k_base: bases.newK,
+      new_v_base: bases.newV,
+      q_sequence: q.sequence,
+      k_sequence: k.sequence,
+      v_sequence: v.sequence,
+      out_sequence: out.sequence,
+      lse_sequence: lse?.sequence ?? 0,
+      table_row: pages?.stride ?? 0,
+      new_k_sequence: append?.newK?.sequence ?? 0,
+      new_v_sequence: append?.newV?.sequence ?? 0,
+      q_token: q.token,
+      k_token: k.token,
+      v_token: v.token,
+      out_token: out.token,
+      lse_token: lse?.token ?? 0,
+      new_k_token: append?.newK?.token ?? 0,
+      new_v_token: append?.newV?.token ?? 0,
+      cu_q_base: firstOf(cuSeqlensQ),
+      cu_k_base: firstOf(cuSeqlensK),
+      seqused_base: firstOf(sequsedK),
+      cu_k_new_base: firstOf(cuSeqlensKNew),
+      batch_idx_base: firstOf(cacheBatchIdx),
+      leftpad_base: firstOf(cacheLeftpad),
+    },
+    bindings: {
+      cu_seqlens_q: cuSeqlensQ,
+      cu_seqlens_k: cuSeqlensK,
+      seqused_k: sequsedK,
+      cu_seqlens_k_new: cuSeqlensKNew,
+      cache_batch_idx: cacheBatchIdx,
+      cache_leftpad: cacheLeftpad,
+      tables,
+    },
+    grid: grid2d(Math.ceil(batch / WG_SIZE), maxWorkgroupsPerDimension),
+  };
+}
+
+export { gatherLengthsKernel };

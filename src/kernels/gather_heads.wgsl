@@ -1,0 +1,68 @@
+// gather_heads: the slopes and sinks of `tables` where any of them is on the GPU.
+//
+//   in   slopes     [B or 1, n_heads]  f32, or packed halves
+//   in   sinks      [n_heads]          f32, or packed halves
+//   in   sequences  Sequence [B]       if has_sequences: where the host knows all lengths
+//   out  tables     Sequence [B], slopes, sinks
+//
+// One invocation writes one word.
+
+import package::elements::{half_from_f16, half_from_bf16};
+
+const WG_SIZE = 64u;
+
+struct Params {
+  has_sequences: u32,
+  slopes_at: u32,         // first slope in tables
+  n_heads: u32,
+  n_slopes: u32,
+  slopes_base: u32,
+  slopes_row: u32,
+  slopes_type: u32,       // F32, F16 or BF16
+  n_sinks: u32,
+  sinks_base: u32,
+  sinks_type: u32,
+}
+
+const F16 = 1u;
+const BF16 = 2u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> slopes: array<u32>;
+@group(0) @binding(2) var<storage, read> sinks: array<u32>;
+@group(0) @binding(3) var<storage, read> sequences: array<u32>;
+@group(0) @binding(4) var<storage, read_write> tables: array<u32>;
+
+@compute @workgroup_size(WG_SIZE)
+fn gather_heads(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let word = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  if (word < params.slopes_at) {
+    if (params.has_sequences != 0u) { tables[word] = sequences[word]; }
+    return;
+  }
+  let slope = word - params.slopes_at;
+  if (slope < params.n_slopes) {
+    tables[word] = slope_bits(slope);
+    return;
+  }
+  let sink = slope - params.n_slopes;
+  if (sink < params.n_sinks) { tables[word] = sink_bits(sink); }
+}
+
+fn slope_bits(slope: u32) -> u32 {
+  let at = params.slopes_base + slope / params.n_heads * params.slopes_row + slope % params.n_heads;
+  if (params.slopes_type == F16) { return bitcast<u32>(half_from_f16(slopes[at / 2u], at % 2u == 1u)); }
+  if (params.slopes_type == BF16) { return bitcast<u32>(half_from_bf16(slopes[at / 2u], at % 2u == 1u)); }
+  return slopes[at];
+}
+
+fn sink_bits(sink: u32) -> u32 {
+  let at = params.sinks_base + sink;
+  if (params.sinks_type == F16) { return bitcast<u32>(half_from_f16(sinks[at / 2u], at % 2u == 1u)); }
+  if (params.sinks_type == BF16) { return bitcast<u32>(half_from_bf16(sinks[at / 2u], at % 2u == 1u)); }
+  return sinks[at];
+}

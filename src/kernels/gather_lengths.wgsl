@@ -1,0 +1,130 @@
+// gather_lengths: the sequences of `tables` where lengths are on the GPU.
+//
+//   in   cu_seqlens_q      [B + 1]  i32   if has_cu_q; else every sequence has max_seqlen_q queries
+//   in   cu_seqlens_k      [B + 1]  i32   if has_cu_k
+//   in   seqused_k         [B]      i32   if has_seqused; with new tokens, the keys before them
+//   in   cu_seqlens_k_new  [B + 1]  i32   if has_cu_k_new; else every sequence has n_new new tokens
+//   in   cache_batch_idx   [B]      i32   if has_batch_idx; else sequence b has row b of the cache
+//   in   cache_leftpad     [B]      i32   if has_leftpad
+//   out  tables            Sequence [B], ...
+//
+// One invocation writes one sequence. Lengths are clamped to what the tensors hold, so that no kernel after this one can
+// reach outside of them, whatever the lengths say.
+
+const WG_SIZE = 64u;
+const SEQUENCE_WORDS = 12u;
+
+struct Params {
+  batch: u32,
+  total_q: i32,
+  total_k: i32,           // keys of all sequences; of pages or cache rows, what a row can hold
+  total_new: i32,
+  max_seqlen_q: i32,
+  max_seqlen_k: i32,
+  n_new: i32,
+  n_rows: u32,            // of the cache, or of block_table
+  has_cu_q: u32,
+  has_cu_k: u32,
+  has_seqused: u32,
+  has_cu_k_new: u32,
+  has_batch_idx: u32,
+  has_leftpad: u32,
+  is_cached: u32,         // each sequence has a row of its own: of pages, or of a cache
+  q_base: u32,            // where each tensor starts, and its strides, in elements
+  k_base: u32,
+  v_base: u32,
+  out_base: u32,
+  lse_base: u32,
+  table_base: u32,
+  new_k_base: u32,
+  new_v_base: u32,
+  q_sequence: u32,
+  k_sequence: u32,
+  v_sequence: u32,
+  out_sequence: u32,
+  lse_sequence: u32,
+  table_row: u32,
+  new_k_sequence: u32,
+  new_v_sequence: u32,
+  q_token: u32,
+  k_token: u32,
+  v_token: u32,
+  out_token: u32,
+  lse_token: u32,
+  new_k_token: u32,
+  new_v_token: u32,
+  cu_q_base: u32,
+  cu_k_base: u32,
+  seqused_base: u32,
+  cu_k_new_base: u32,
+  batch_idx_base: u32,
+  leftpad_base: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> cu_seqlens_q: array<i32>;
+@group(0) @binding(2) var<storage, read> cu_seqlens_k: array<i32>;
+@group(0) @binding(3) var<storage, read> seqused_k: array<i32>;
+@group(0) @binding(4) var<storage, read> cu_seqlens_k_new: array<i32>;
+@group(0) @binding(5) var<storage, read> cache_batch_idx: array<u32>;
+@group(0) @binding(6) var<storage, read> cache_leftpad: array<i32>;
+@group(0) @binding(7) var<storage, read_write> tables: array<u32>;
+
+@compute @workgroup_size(WG_SIZE)
+fn gather_lengths(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let b = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  if (b >= params.batch) { return; }
+
+  var q_start = 0;
+  var q_len = params.max_seqlen_q;
+  if (params.has_cu_q != 0u) {
+    q_start = clamp(cu_seqlens_q[params.cu_q_base + b], 0, params.total_q);
+    q_len = min(clamp(cu_seqlens_q[params.cu_q_base + b + 1u], q_start, params.total_q) - q_start, params.max_seqlen_q);
+  }
+
+  var k_start = 0;
+  var n_cached = params.total_k;
+  if (params.has_cu_k != 0u) {
+    let start = max(cu_seqlens_k[params.cu_k_base + b], 0);
+    let end = max(cu_seqlens_k[params.cu_k_base + b + 1u], start);
+    if (params.is_cached != 0u) {
+      n_cached = min(end - start, params.total_k);
+    } else {
+      k_start = min(start, params.total_k);
+      n_cached = min(end, params.total_k) - k_start;
+    }
+  }
+  if (params.has_seqused != 0u) { n_cached = clamp(seqused_k[params.seqused_base + b], 0, n_cached); }
+
+  var new_start = 0;
+  var n_new = params.n_new;
+  if (params.has_cu_k_new != 0u) {
+    new_start = clamp(cu_seqlens_k_new[params.cu_k_new_base + b], 0, params.total_new);
+    n_new = clamp(cu_seqlens_k_new[params.cu_k_new_base + b + 1u], new_start, params.total_new) - new_start;
+  }
+  let room = select(n_cached, params.total_k, params.is_cached != 0u);
+  let k_len = min(n_cached + min(n_new, room - n_cached), params.max_seqlen_k);
+
+  var row = b;
+  if (params.has_batch_idx != 0u) { row = min(cache_batch_idx[params.batch_idx_base + b], params.n_rows - 1u); }
+  var first_key = 0;
+  if (params.has_leftpad != 0u) { first_key = clamp(cache_leftpad[params.leftpad_base + b], 0, k_len); }
+
+  let at = b * SEQUENCE_WORDS;
+  tables[at] = u32(q_len);
+  tables[at + 1u] = u32(k_len);
+  tables[at + 2u] = u32(first_key);
+  tables[at + 3u] = u32(n_cached);
+  tables[at + 4u] = params.q_base + b * params.q_sequence + u32(q_start) * params.q_token;
+  tables[at + 5u] = params.k_base + row * params.k_sequence + u32(k_start) * params.k_token;
+  tables[at + 6u] = params.v_base + row * params.v_sequence + u32(k_start) * params.v_token;
+  tables[at + 7u] = params.out_base + b * params.out_sequence + u32(q_start) * params.out_token;
+  tables[at + 8u] = params.lse_base + b * params.lse_sequence + u32(q_start) * params.lse_token;
+  tables[at + 9u] = params.table_base + row * params.table_row;
+  tables[at + 10u] = params.new_k_base + b * params.new_k_sequence + u32(new_start) * params.new_k_token;
+  tables[at + 11u] = params.new_v_base + b * params.new_v_sequence + u32(new_start) * params.new_v_token;
+}

@@ -1,0 +1,194 @@
+// merge_states: attention over parts of the keys, combined into attention over all of them.
+//
+//   in   a_out   [parts, tokens, n_heads, head_dim]       each part's output
+//   in   a_lse   [parts, tokens, n_heads]  f32            ln(sum(exp(score))); -inf: the part saw no key, and its out counts for nothing
+//   in   b_out   [tokens, n_heads, head_dim]              one more part; only if has_b
+//   in   b_lse   [tokens, n_heads]         f32
+//   in   tables  sequences [B], ..., sinks [n_heads]      only if is_listed
+//   in   items   [n_items] vec4u                          (sequence, token, first part, parts); only if is_listed
+//   out  out     [tokens, n_heads, head_dim]              see out_rows
+//   out  lse     [tokens, n_heads]         f32
+//
+// One invocation owns four neighbouring dims of one head of one token. With m = max_c lse_c, w_c = exp(lse_c - m):
+//   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = m + ln(sum_c(w_c))
+// A sink is one more part, which has a weight and no output.
+//
+// Stages: 1 largest lse   2 weighted sums   3 write
+
+import package::elements::{half_from_f16, half_from_bf16};
+import package::out_rows::{write_quad, write_lse, MINUS_INFINITY};
+import package::sequences::{sequence_at, tables};
+
+const WG_SIZE = 64u;
+const MASKED = -1e30;
+const NO_MAXIMUM = -1e29;
+const LOG2_E = 1.4426950408889634;
+const F16 = 1u;
+const BF16 = 2u;
+
+struct Params {
+  n_heads: u32,
+  head_dim: u32,
+  head_quads: u32,
+  n_items: u32,           // tokens of all sequences, or of those that are listed
+  is_listed: u32,         // the parts are those of a split attention, and `items` tells where
+  n_tokens: u32,          // of a sequence; unless listed
+  n_a: u32,               // parts in a; unless listed
+  has_b: u32,
+  a_type: u32,            // F32, F16 or BF16
+  a_base: u32,            // where each tensor starts, and its strides, in elements
+  a_part: u32,
+  a_sequence: u32,
+  a_token: u32,
+  a_head: u32,
+  a_lse_base: u32,
+  a_lse_part: u32,
+  a_lse_sequence: u32,
+  a_lse_token: u32,
+  a_lse_head: u32,
+  b_type: u32,
+  b_base: u32,
+  b_sequence: u32,
+  b_token: u32,
+  b_head: u32,
+  b_lse_base: u32,
+  b_lse_sequence: u32,
+  b_lse_token: u32,
+  b_lse_head: u32,
+  out_base: u32,
+  out_sequence: u32,
+  out_token: u32,
+  out_head: u32,
+  lse_base: u32,
+  lse_sequence: u32,
+  lse_token: u32,
+  lse_head: u32,
+  has_lse: u32,
+  sinks_at: u32,          // first sink in tables
+  has_sinks: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a_out: array<u32>;
+@group(0) @binding(2) var<storage, read> a_lse: array<u32>;
+@group(0) @binding(3) var<storage, read> b_out: array<u32>;
+@group(0) @binding(5) var<storage, read> items: array<vec4u>;
+@group(0) @binding(6) var<storage, read> b_lse: array<u32>;
+
+// Where a token's parts and results are.
+struct Token {
+  first_part: u32,
+  n_a: u32,
+  a_out: u32,
+  a_lse: u32,
+  b_out: u32,
+  b_lse: u32,
+  out: u32,
+  lse: u32,
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn merge_states(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let job = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  let dim = job % params.head_quads * 4u;
+  let head = job / params.head_quads % params.n_heads;
+  let index = job / params.head_quads / params.n_heads;
+  if (index >= params.n_items) { return; }
+  if (is_beyond(index)) { return; }
+  let token = token_at(index, head);
+  let n_parts = token.n_a + params.has_b;
+
+  // 1 largest lse, in base 2
+  var sink = NO_MAXIMUM;
+  if (params.has_sinks != 0u) { sink = bitcast<f32>(tables[params.sinks_at + head]) * LOG2_E; }
+  var maximum = sink;
+  for (var part = 0u; part < n_parts; part++) { maximum = max(maximum, lse_of(token, part)); }
+
+  // 2 weighted sums
+  var total = 0.0;
+  if (params.has_sinks != 0u) { total = exp2(sink - maximum); }
+  var sum = vec4f();
+  for (var part = 0u; part < n_parts; part++) {
+    let part_lse = lse_of(token, part);
+    if (part_lse > NO_MAXIMUM) {
+      let weight = exp2(part_lse - maximum);
+      total += weight;
+      sum += weight * out_of(token, part, dim);
+    }
+  }
+
+  // 3 write
+  write_quad(token.out, dim, params.head_dim, sum * select(0.0, 1.0 / total, total > 0.0));
+  if (dim == 0u && params.has_lse != 0u) { write_lse(token.lse, maximum, total); }
+}
+
+// Where lengths are on the GPU, tokens are listed that the sequence may not have.
+fn is_beyond(index: u32) -> bool {
+  if (params.is_listed == 0u) { return false; }
+  return items[index].y >= sequence_at(items[index].x).q_len;
+}
+
+fn token_at(index: u32, head: u32) -> Token {
+  if (params.is_listed != 0u) {
+    let item = items[index];
+    let sequence = sequence_at(item.x);
+    return Token(
+      item.z, item.w, head * params.a_head, head * params.a_lse_head, 0u, 0u,
+      sequence.out_base + item.y * params.out_token + head * params.out_head,
+      sequence.lse_base + item.y * params.lse_token + head * params.lse_head,
+    );
+  }
+  let b = index / params.n_tokens;
+  let i = index % params.n_tokens;
+  return Token(
+    0u, params.n_a,
+    params.a_base + b * params.a_sequence + i * params.a_token + head * params.a_head,
+    params.a_lse_base + b * params.a_lse_sequence + i * params.a_lse_token + head * params.a_lse_head,
+    params.b_base + b * params.b_sequence + i * params.b_token + head * params.b_head,
+    params.b_lse_base + b * params.b_lse_sequence + i * params.b_lse_token + head * params.b_lse_head,
+    params.out_base + b * params.out_sequence + i * params.out_token + head * params.out_head,
+    params.lse_base + b * params.lse_sequence + i * params.lse_token + head * params.lse_head,
+  );
+}
+
+// A part's lse in base 2; that of a part without keys is below any other.
+fn lse_of(token: Token, part: u32) -> f32 {
+  var bits = 0u;
+  if (part < token.n_a) {
+    bits = a_lse[token.a_lse + (token.first_part + part) * params.a_lse_part];
+  } else {
+    bits = b_lse[token.b_lse];
+  }
+  if (bits == MINUS_INFINITY) { return MASKED; }
+  return bitcast<f32>(bits) * LOG2_E;
+}
+
+fn out_of(token: Token, part: u32, dim: u32) -> vec4f {
+  var four = vec4f();
+  for (var i = 0u; i < 4u; i++) {
+    if (dim + i < params.head_dim) {
+      if (part < token.n_a) {
+        four[i] = a_element(token.a_out + (token.first_part + part) * params.a_part + dim + i);
+      } else {
+        four[i] = b_element(token.b_out + dim + i);
+      }
+    }
+  }
+  return four;
+}
+
+fn a_element(at: u32) -> f32 {
+  if (params.a_type == F16) { return half_from_f16(a_out[at / 2u], at % 2u == 1u); }
+  if (params.a_type == BF16) { return half_from_bf16(a_out[at / 2u], at % 2u == 1u); }
+  return bitcast<f32>(a_out[at]);
+}
+
+fn b_element(at: u32) -> f32 {
+  if (params.b_type == F16) { return half_from_f16(b_out[at / 2u], at % 2u == 1u); }
+  if (params.b_type == BF16) { return half_from_bf16(b_out[at / 2u], at % 2u == 1u); }
+  return bitcast<f32>(b_out[at]);
+}

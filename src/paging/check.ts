@@ -1,0 +1,35 @@
+import { PageflashError } from '../core/errors.js';
+
+/** Raises an error about an argument, in the name of a public function. */
+export function refuse(caller: string, message: string): never {
+  throw new PageflashError('argument', `${caller}: ${message}`);
+}
+
+/** Checks that an argument is a whole number in a range, both ends included. */
+export function checkCount(caller: string, name: string, value: number, least = 0, most = MAX_COUNT): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  const range = most === MAX_COUNT && !(value > most) ? `≥ ${least}` : `from ${least} to ${most}`;
+  refuse(caller, `${name} must be a whole number ${range}, not ${String(value)}.`);
+}
+
+/** Checks that tokens are what an Int32Array can hold. */
+export function checkTokens(caller: string, tokens: ArrayLike<number>): void {
+  for (let i = 0; i < tokens.length; i++)
+    if (!isInt32(tokens[i])) refuseInt32(caller, `tokens[${i}]`, tokens[i]);
+}
+
+/** Checks that an argument is a whole number of 32 bits. */
+export function checkInt32(caller: string, name: string, value: number): void {
+  if (!isInt32(value)) refuseInt32(caller, name, value);
+}
+
+function isInt32(value: unknown): boolean {
+  return typeof value === 'number' && value === (value | 0);
+}
+
+function refuseInt32(caller: string, name: string, value: unknown): never {
+  refuse(caller, `${name} must be a whole number of 32 bits, not ${String(value)}.`);
+}
+
+// Slots, which are page · pageSize + offset, and token counts are i32 on the GPU.
+const MAX_COUNT = 2 ** 31 - 1;

@@ -1,0 +1,20 @@
+/** Integers in place: a view of the length in use, which is a new object only when that length changes. */
+export class IntBuffer {
+  #storage = new Int32Array(16);
+  #view = this.#storage.subarray(0, 0);
+
+  get view(): Int32Array<ArrayBuffer> {
+    return this.#view;
+  }
+
+  /** The view of a new length. What was written stays, also what a shorter view hides. */
+  resize(length: number): Int32Array<ArrayBuffer> {
+    if (length > this.#storage.length) {
+      const storage = new Int32Array(Math.max(length, 2 * this.#storage.length));
+      storage.set(this.#storage);
+      this.#storage = storage;
+    } else if (length === this.#view.length) return this.#view;
+    this.#view = this.#storage.subarray(0, length);
+    return this.#view;
+  }
+}

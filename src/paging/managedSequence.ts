@@ -1,0 +1,117 @@
+import type { SequenceId } from './blockAllocator.js';
+import { NULL_PAGE } from './pageList.js';
+import type { PageTable } from './pageTable.js';
+import type { Prompt } from './prefixCache.js';
+
+/** What one may know of a sequence. Changes with it. */
+export interface SequenceView {
+  readonly id: SequenceId;
+  /** Tokens that are known. */
+  readonly nTokens: number;
+  /** The first of them, whose keys and values are in the cache. */
+  readonly nComputed: number;
+  /** Those after them, which the current step computes. */
+  readonly nInFlight: number;
+  /** Whether its pages are in host memory. */
+  readonly isSwapped: boolean;
+  /** Pages that it holds, shared ones included. */
+  readonly nPages: number;
+  token(position: number): number;
+}
+
+export interface ManagedSequenceArgs {
+  readonly id: SequenceId;
+  readonly tokens: Int32Array;
+  readonly table: PageTable;
+  readonly salt: number;
+  readonly isPrivate: boolean;
+}
+
+/** A sequence with its tokens, and how far each thing was done that is to be done with them. */
+export class ManagedSequence implements SequenceView, Prompt {
+  readonly id: SequenceId;
+  readonly table: PageTable;
+  readonly salt: number;
+  /** Neither looks for pages nor publishes its own. */
+  readonly isPrivate: boolean;
+  /** Whether its next full page can be found by way of those before. */
+  isPublishing: boolean;
+  nComputed = 0;
+  nInFlight = 0;
+  /** Pages that are published, from the first on. */
+  nPublished = 0;
+  /** A page that is being copied and nobody else holds. */
+  copySource = NULL_PAGE;
+  /** What is in host memory: the columns from `firstPage` on. */
+  swapped: { readonly firstPage: number; readonly hostPages: Int32Array } | undefined;
+  #tokens: Int32Array;
+  #nTokens: number;
+  #nTruncations = 0;
+
+  constructor({ id, tokens, table, salt, isPrivate }: ManagedSequenceArgs) {
+    this.id = id;
+    this.table = table;
+    this.salt = salt;
+    this.isPrivate = isPrivate;
+    this.isPublishing = !isPrivate;
+    this.#tokens = tokens;
+    this.#nTokens = tokens.length;
+  }
+
+  /** The tokens, and then anything. */
+  get tokens(): Int32Array {
+    return this.#tokens;
+  }
+
+  get nTokens(): number {
+    return this.#nTokens;
+  }
+
+  get isSwapped(): boolean {
+    return this.swapped !== undefined;
+  }
+
+  /** Whether it has no pages anywhere, so that it starts with a look into the prefix cache. */
+  get isFresh(): boolean {
+    return this.nComputed === 0 && this.table.nPages === 0;
+  }
+
+  get nPages(): number {
+    return this.table.nPages - this.table.firstPage;
+  }
+
+  /** Another number whenever tokens may have been replaced. */
+  get nTruncations(): number {
+    return this.#nTruncations;
+  }
+
+  token(position: number): number {
+    return this.#tokens[position]!;
+  }
+
+  append(token: number): void {
+    if (this.#nTokens === this.#tokens.length) {
+      const tokens = new Int32Array(Math.max(16, 2 * this.#nTokens));
+      tokens.set(this.#tokens);
+      this.#tokens = tokens;
+    }
+    this.#tokens[this.#nTokens++] = token;
+  }
+
+  /** Forget the tokens from `nTokens` on. */
+  truncate(nTokens: number): void {
+    if (nTokens < this.#nTokens) this.#nTruncations++;
+    this.#nTokens = nTokens;
+  }
+
+  /** Another sequence with the same tokens in the same pages. */
+  fork(id: SequenceId): ManagedSequence {
+    const tokens = this.#tokens.slice(0, this.#nTokens);
+    const { salt, isPrivate } = this;
+    const copy = new ManagedSequence({ id, tokens, table: this.table.clone(), salt, isPrivate });
+    copy.nComputed = this.nComputed;
+    copy.nPublished = this.nPublished;
+    copy.isPublishing = this.isPublishing;
+    return copy;
+  }
+}

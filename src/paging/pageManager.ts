@@ -1,0 +1,352 @@
+import { BatchArrays, type Batch } from './batch.js';
+import { checkPoolSize, refuseSequence, type SequenceId } from './blockAllocator.js';
+import { checkCount, checkInt32, checkTokens, refuse } from './check.js';
+import { ManagedSequence, type SequenceView } from './managedSequence.js';
+import { nFitting, nMissing, nMissingInAll, nToCompute } from './pageDemand.js';
+import { snapshotOf, type PageSnapshot } from './pageSnapshot.js';
+import { PageStore } from './pageStore.js';
+import type { PageCopy, PageTable } from './pageTable.js';
+import { usageOf, type PageUsage } from './pageUsage.js';
+import type { PageEvent } from './prefixCache.js';
+
+export interface PageManagerOptions {
+  /** Pages in the pool. */
+  readonly nPages: number;
+  /** Tokens in a page. */
+  readonly pageSize: number;
+  /** Pages in host memory, for `swapOut`. Default 0 */
+  readonly nHostPages?: number;
+  /** Keys that a query sees to its left in every layer, as `windowSize[0]` of the attention. Default −1: all */
+  readonly window?: number;
+  /** Whether prompts find what others have computed. Default true */
+  readonly isCaching?: boolean;
+  /** Hears of each page whose content can be found from now on, or no more. */
+  readonly onEvent?: (event: PageEvent) => void;
+}
+
+export interface AddOptions {
+  /** Any i32. Pages are shared only among equal salts: one for each adapter, or for each customer. Default 0 */
+  readonly salt?: number;
+  /** Neither find pages nor let one's own be found. Default false */
+  readonly isPrivate?: boolean;
+}
+
+/** Names pages that are kept for as long as it takes. */
+export type PinId = number;
+
+/**
+ * Keeps the pages of sequences whose tokens it knows, so that it can share what is equal, take back what is no longer
+ * seen, and move a sequence out of the way. It deals in ids of pages; whoever owns the memory copies and computes.
+ *
+ * A sequence has tokens; the first `nComputed` of them are in the cache. A step reserves pages for some of the next
+ * ones, computes them, and commits:
+ *
+ * ```ts
+ * const pages = new PageManager({ nPages: 1024, pageSize: 16 });
+ * const chat = pages.add(prompt);
+ * const copies = pages.reserve(chat, 512); // pages for up to 512 tokens that nobody has computed before
+ * if (copies === 'full') …                 // nothing has changed: release, evict or swap out another one
+ * copyPages(copies);
+ * const logits = model.run(pages.batch([chat]));
+ * pages.commit(chat);                      // now others may find these pages
+ * pages.append(chat, [sample(logits)]);
+ * ```
+ *
+ * A full pool, here or on the host, is an answer, `'full'`. Wrong arguments throw `PageflashError` with code `argument`.
+ * Both change nothing. `StepPlanner` does all this for many sequences at once.
+ */
+export class PageManager {
+  readonly #store: PageStore;
+  readonly #arrays: BatchArrays;
+  readonly #batchTables: PageTable[] = [];
+  readonly #batchCounts: number[] = [];
+  readonly #sequences = new Map<SequenceId, ManagedSequence>();
+  readonly #pins = new Map<PinId, PageTable>();
+  readonly #isCaching: boolean;
+  #nextId = 0;
+  #nAsked = 0;
+  #nHit = 0;
+
+  /** @throws PageflashError `argument` if a size is out of range */
+  constructor(options: PageManagerOptions) {
+    const { nPages, pageSize, nHostPages = 0, window = -1, isCaching = true, onEvent } = options;
+    checkPoolSize('PageManager', nPages, pageSize);
+    checkCount('PageManager', 'nHostPages', nHostPages);
+    checkCount('PageManager', 'window', window, -1);
+    this.#store = new PageStore({ nPages, pageSize, nHostPages, window, isCaching, onEvent });
+    this.#arrays = new BatchArrays(pageSize);
+    this.#isCaching = isCaching;
+  }
+
+  /** Tokens in a page. */
+  get pageSize(): number {
+    return this.#store.pageSize;
+  }
+
+  /** Pages in the pool. */
+  get nPages(): number {
+    return this.#store.pool.nPages;
+  }
+
+  /** Pages that nobody holds. Some of them may contain what can still be found. */
+  get nFreePages(): number {
+    return this.#store.pool.nFree;
+  }
+
+  /** A sequence as it is, and as it will be: the view changes with it. */
+  sequence(sequence: SequenceId): SequenceView {
+    return this.#find('sequence', sequence);
+  }
+
+  /** Start a sequence. It has no pages before the first `reserve`. O(tokens) */
+  add(tokens: ArrayLike<number>, { salt = 0, isPrivate = false }: AddOptions = {}): SequenceId {
+    checkTokens('PageManager.add', tokens);
+    checkInt32('PageManager.add', 'salt', salt);
+    const sequence = new ManagedSequence({
+      id: this.#nextId++,
+      tokens: Int32Array.from(tokens),
+      table: this.#store.newTable(),
+      salt,
+      isPrivate: isPrivate || !this.#isCaching,
+    });
+    this.#sequences.set(sequence.id, sequence);
+    return sequence.id;
+  }
+
+  /** Tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
+  append(sequence: SequenceId, tokens: ArrayLike<number>): void {
+    const found = this.#findAtRest('append', sequence);
+    checkTokens('PageManager.append', tokens);
+    for (let i = 0; i < tokens.length; i++) found.append(tokens[i]!);
+  }
+
+  /**
+   * Pages for the next `nTokens` tokens of a sequence, or for all it has if these are fewer. They are in flight until
+   * `commit`. A sequence without pages first takes over what others have computed, at most all but its last token.
+   *
+   * Returns what must be copied before anything is written, or `'full'`. O(pages), and O(tokens) for the search
+   */
+  reserve(sequence: SequenceId, nTokens: number): readonly PageCopy[] | 'full' {
+    const found = this.#findAtRest('reserve', sequence);
+    checkCount('PageManager.reserve', 'nTokens', nTokens);
+    refuseSwapped('reserve', found);
+    if (nMissing(this.#store, found, nTokens) > this.#store.pool.nFree) return 'full';
+    if (found.isFresh) {
+      this.#nAsked += found.nTokens;
+      this.#store.revive(found);
+      this.#nHit += found.nComputed;
+    }
+    const end = Math.min(found.nComputed + nTokens, found.nTokens);
+    found.nInFlight = end - found.nComputed;
+    return this.#store.grow(found, end);
+  }
+
+  /**
+   * The tokens in flight are computed, but for the last `nRejected`, which the sequence loses. O(pages that are full)
+   *
+   * Full pages can be found from now on. Where others had computed the same before, the sequence goes on with theirs.
+   */
+  commit(sequence: SequenceId, nRejected = 0): void {
+    const found = this.#find('commit', sequence);
+    checkCount('PageManager.commit', 'nRejected', nRejected, 0, found.nInFlight);
+    const nComputed = found.nComputed + found.nInFlight;
+    if (nRejected > 0 && nComputed < found.nTokens) {
+      refuse(
+        'PageManager.commit',
+        `sequence ${sequence} cannot lose ${nRejected} tokens, as ${found.nTokens - nComputed} come after those in flight.`,
+      );
+    }
+    found.nComputed = nComputed - nRejected;
+    found.nInFlight = 0;
+    this.#store.dropCopySource(found);
+    if (nRejected > 0) {
+      found.truncate(found.nComputed);
+      found.table.shrink(found.nComputed);
+    }
+    this.#store.publish(found);
+    this.#store.reclaim(found);
+  }
+
+  /** A sequence with the first `nTokens` of another one, by default with all, in the same pages. O(tokens) */
+  fork(sequence: SequenceId, nTokens?: number): SequenceId {
+    const found = this.#findAtRest('fork', sequence);
+    checkCount('PageManager.fork', 'nTokens', nTokens ?? 0, 0, found.nTokens);
+    refuseSwapped('fork', found);
+    const copy = found.fork(this.#nextId++);
+    this.#sequences.set(copy.id, copy);
+    this.#truncate(copy, nTokens ?? found.nTokens);
+    return copy.id;
+  }
+
+  /**
+   * Keep the first `nTokens`. Where that needs pages which have left the window, all is computed again. At least one
+   * token has to be appended, or dropped with them and appended again, to compute the next one. O(pages given back)
+   */
+  truncate(sequence: SequenceId, nTokens: number): void {
+    const found = this.#findAtRest('truncate', sequence);
+    checkCount('PageManager.truncate', 'nTokens', nTokens, 0, found.nTokens);
+    refuseSwapped('truncate', found);
+    this.#truncate(found, nTokens);
+  }
+
+  /** End a sequence, in flight or not. Its pages can be found until they are reused. O(pages) */
+  release(sequence: SequenceId): void {
+    this.#giveBack(this.#find('release', sequence));
+    this.#sequences.delete(sequence);
+  }
+
+  /** Take the pages of a sequence, here or on the host. It will be computed again. O(pages) */
+  evict(sequence: SequenceId): void {
+    this.#giveBack(this.#findAtRest('evict', sequence));
+  }
+
+  /**
+   * Move a sequence to host memory. Returns [page, host page] copies, to be made before any page is written, or
+   * `'full'`. O(pages)
+   */
+  swapOut(sequence: SequenceId): readonly PageCopy[] | 'full' {
+    const found = this.#findAtRest('swapOut', sequence);
+    refuseSwapped('swapOut', found);
+    return found.nPages > this.#store.host.nFree ? 'full' : this.#store.swapOut(found);
+  }
+
+  /** Bring a sequence back. Returns [host page, page] copies, to be made before `reserve`d tokens are, or `'full'`. O(pages) */
+  swapIn(sequence: SequenceId): readonly PageCopy[] | 'full' {
+    const found = this.#findAtRest('swapIn', sequence);
+    if (!found.isSwapped)
+      refuse('PageManager.swapIn', `sequence ${sequence} is not in host memory. Swap it out first.`);
+    return nMissing(this.#store, found, 0) > this.#store.pool.nFree ? 'full' : this.#store.swapIn(found);
+  }
+
+  /** Keep what a sequence has published, so that it is found also long after the sequence has ended. O(pages) */
+  pin(sequence: SequenceId): PinId {
+    const found = this.#find('pin', sequence);
+    refuseSwapped('pin', found);
+    const table = found.table.clone();
+    this.#store.shrink(table, found.nPublished * this.pageSize);
+    this.#pins.set(this.#nextId, table);
+    return this.#nextId++;
+  }
+
+  /** Let pinned pages be reused. O(pages) */
+  unpin(pin: PinId): void {
+    const table = this.#pins.get(pin);
+    if (!table) refuse('PageManager.unpin', `there is no pin ${String(pin)}. Unpin once what pin returned.`);
+    this.#store.shrink(table, 0);
+    this.#pins.delete(pin);
+  }
+
+  /**
+   * Use the pages below `nPages` only, at most as many as the pool was made with. What is cached goes first, in the order
+   * of eviction, and the rest moves below. Nothing may be in flight.
+   *
+   * Returns [source, target] copies, to be made before the memory above is given up, or `'full'`. O(pages of the pool)
+   */
+  resize(nPages: number): readonly PageCopy[] | 'full' {
+    checkCount('PageManager.resize', 'nPages', nPages, 1, this.#store.nPagesMost);
+    for (const sequence of this.#sequences.values()) refuseInFlight('resize', sequence);
+    return this.#store.resize(nPages, this.#tables());
+  }
+
+  /** Forget what all pages contain, after new weights or a lost device. Every sequence is computed again. O(pages) */
+  reset(): void {
+    for (const sequence of this.#sequences.values()) this.#giveBack(sequence);
+    for (const pin of this.#pins.values()) this.#store.shrink(pin, 0);
+    this.#store.clearCache();
+  }
+
+  /** Tokens of a sequence that are neither computed nor to be found. O(1), or O(tokens) for one without pages */
+  nToCompute(sequence: SequenceId): number {
+    return nToCompute(this.#store, this.#find('nToCompute', sequence));
+  }
+
+  /** Pages that must be free for `nTokens` more tokens, those to be swapped in included. Costs as `nToCompute`. */
+  nMissing(sequence: SequenceId, nTokens: number): number {
+    return nMissing(this.#store, this.#findAtRest('nMissing', sequence), nTokens);
+  }
+
+  /** Pages that must be free for all tokens that a sequence has. Costs as `nToCompute`. */
+  nMissingInAll(sequence: SequenceId): number {
+    return nMissingInAll(this.#store, this.#findAtRest('nMissingInAll', sequence));
+  }
+
+  /** More tokens that can be computed with `nPages` free pages. Costs as `nToCompute`. */
+  nFitting(sequence: SequenceId, nPages: number): number {
+    return nFitting(this.#store, this.#findAtRest('nFitting', sequence), nPages);
+  }
+
+  /** The arrays of a step that computes what is in flight of these sequences. Valid until the next call. */
+  batch(sequences: readonly SequenceId[]): Batch {
+    this.fill(this.#arrays, sequences, sequences.length);
+    return this.#arrays;
+  }
+
+  /** `batch` for the first `nSequences` into arrays of one's own. */
+  fill(arrays: BatchArrays, sequences: ArrayLike<SequenceId>, nSequences: number): void {
+    for (let b = 0; b < nSequences; b++) {
+      const { table, nInFlight } = this.#find('batch', sequences[b]!);
+      this.#batchTables[b] = table;
+      this.#batchCounts[b] = nInFlight;
+    }
+    arrays.update(this.#batchTables, this.#batchCounts, nSequences);
+  }
+
+  /** How full the pool is, and what caching is good for. O(sequences) */
+  usage(): PageUsage {
+    const { pool, host, pageSize } = this.#store;
+    const hitPercent = this.#nAsked === 0 ? 0 : (100 * this.#nHit) / this.#nAsked;
+    return usageOf({ pool, host, pageSize, sequences: this.#sequences.values(), hitPercent });
+  }
+
+  /** All there is to know, for pictures, logs and tests. O(pages of the pool) */
+  snapshot(): PageSnapshot {
+    return snapshotOf({ store: this.#store, sequences: this.#sequences.values(), pins: this.#pins });
+  }
+
+  #truncate(sequence: ManagedSequence, nTokens: number): void {
+    sequence.truncate(nTokens);
+    if (nTokens >= sequence.nComputed) return;
+    if (!this.#store.canGoBack(sequence, nTokens)) {
+      this.#giveBack(sequence);
+      return;
+    }
+    this.#store.shrink(sequence.table, nTokens);
+    sequence.nComputed = nTokens;
+    sequence.nPublished = Math.min(sequence.nPublished, Math.floor(nTokens / this.pageSize));
+  }
+
+  #giveBack(sequence: ManagedSequence): void {
+    this.#store.dropCopySource(sequence);
+    this.#store.dropHostPages(sequence);
+    this.#store.shrink(sequence.table, 0);
+    sequence.nComputed = 0;
+    sequence.nInFlight = 0;
+    sequence.nPublished = 0;
+  }
+
+  *#tables(): Iterable<PageTable> {
+    for (const { table } of this.#sequences.values()) yield table;
+    yield* this.#pins.values();
+  }
+
+  #find(operation: string, sequence: SequenceId): ManagedSequence {
+    return (
+      this.#sequences.get(sequence) ?? refuseSequence(`PageManager.${operation}`, sequence, this.#nextId)
+    );
+  }
+
+  #findAtRest(operation: string, sequence: SequenceId): ManagedSequence {
+    const found = this.#find(operation, sequence);
+    refuseInFlight(operation, found);
+    return found;
+  }
+}
+
+function refuseInFlight(operation: string, { id, nInFlight }: ManagedSequence): void {
+  if (nInFlight === 0) return;
+  refuse(`PageManager.${operation}`, `sequence ${id} has ${nInFlight} tokens in flight. Commit them first.`);
+}
+
+function refuseSwapped(operation: string, { id, isSwapped }: ManagedSequence): void {
+  if (isSwapped) refuse(`PageManager.${operation}`, `sequence ${id} is in host memory. Swap it in first.`);
+}

@@ -1,0 +1,147 @@
+import { NULL_PAGE } from './pageList.js';
+import type { PagePool } from './pagePool.js';
+
+/** Copy a page to another one, in every layer. */
+export type PageCopy = readonly [source: number, target: number];
+
+const NO_COPIES: readonly PageCopy[] = [];
+
+/** The pages of one sequence in order. It holds each of them once. */
+export class PageTable {
+  readonly #pool: PagePool;
+  #pages: Int32Array;
+  #nPages = 0;
+  #nTokens = 0;
+  #firstPage = 0;
+  #version = 0;
+
+  constructor(pool: PagePool, capacity = 4) {
+    this.#pool = pool;
+    this.#pages = new Int32Array(capacity);
+  }
+
+  /** Tokens that there is room for. */
+  get nTokens(): number {
+    return this.#nTokens;
+  }
+
+  /** Columns, those whose page was given back included. */
+  get nPages(): number {
+    return this.#nPages;
+  }
+
+  /** The first column that has a page; `nPages` if none has. */
+  get firstPage(): number {
+    return this.#firstPage;
+  }
+
+  /** Another number after each change other than pages added at the end. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** The page of a column, `NULL_PAGE` if it was given back. */
+  page(column: number): number {
+    return this.#pages[column]!;
+  }
+
+  /** The page that must not be written although `grow` would do it, or `NULL_PAGE`. */
+  copySource(nTokens: number): number {
+    if (nTokens === this.#nTokens || this.#nTokens % this.#pool.pageSize === 0) return NULL_PAGE;
+    const last = this.#pages[this.#nPages - 1]!;
+    return this.#pool.isWritable(last) ? NULL_PAGE : last;
+  }
+
+  /** Free pages that `grow` would take. */
+  nMissing(nTokens: number): number {
+    const nNew = Math.ceil(nTokens / this.#pool.pageSize) - this.#nPages;
+    return this.copySource(nTokens) === NULL_PAGE ? nNew : nNew + 1;
+  }
+
+  /**
+   * Make room up to `nTokens`. Where tokens go into a page that others need as it is, a copy takes its place.
+   *
+   * Returns what must be copied before anything is written, or `'full'`, and then nothing has changed.
+   */
+  grow(nTokens: number): readonly PageCopy[] | 'full' {
+    if (this.nMissing(nTokens) > this.#pool.nFree) return 'full';
+    const source = this.copySource(nTokens);
+    let copies = NO_COPIES;
+    if (source !== NULL_PAGE) {
+      const target = this.#pool.take();
+      this.replace(this.#nPages - 1, target);
+      copies = [[source, target]];
+    }
+    while (this.#nPages * this.#pool.pageSize < nTokens) this.#push(this.#pool.take());
+    this.#nTokens = nTokens;
+    return copies;
+  }
+
+  /** Put a full page, which is held already, at the end; `NULL_PAGE` for one that is not needed. */
+  adopt(page: number): void {
+    if (page === NULL_PAGE && this.#firstPage === this.#nPages) this.#firstPage++;
+    this.#push(page);
+    this.#nTokens += this.#pool.pageSize;
+  }
+
+  /** Put a page, which is held already, in the place of another one. */
+  replace(column: number, page: number): void {
+    const old = this.#pages[column]!;
+    this.#pages[column] = page;
+    this.#version++;
+    this.#pool.drop(old);
+  }
+
+  /** Keep the first `nTokens`. Pages are given back from the end, to be reused right before the free page `next`. */
+  shrink(nTokens: number, next = NULL_PAGE): void {
+    const nKept = Math.ceil(nTokens / this.#pool.pageSize);
+    if (nKept < this.#nPages) this.#version++;
+    for (let column = this.#nPages - 1; column >= nKept; column--) this.#giveBack(column, next);
+    this.#nPages = nKept;
+    this.#firstPage = Math.min(this.#firstPage, nKept);
+    this.#nTokens = nTokens;
+  }
+
+  /** Give back the pages before a column, to be reused right before the free page `next`. */
+  dropBefore(column: number, next = NULL_PAGE): void {
+    if (column <= this.#firstPage) return;
+    for (let before = column - 1; before >= this.#firstPage; before--) {
+      this.#giveBack(before, next);
+      this.#pages[before] = NULL_PAGE;
+    }
+    this.#firstPage = column;
+    this.#version++;
+  }
+
+  /** Pages got other ids. */
+  rename(targets: ReadonlyMap<number, number>): void {
+    for (let column = this.#firstPage; column < this.#nPages; column++)
+      this.#pages[column] = targets.get(this.#pages[column]!) ?? this.#pages[column]!;
+    this.#version++;
+  }
+
+  /** A second table with the same pages. */
+  clone(): PageTable {
+    const copy = new PageTable(this.#pool, this.#pages.length);
+    copy.#pages.set(this.#pages);
+    copy.#nPages = this.#nPages;
+    copy.#nTokens = this.#nTokens;
+    copy.#firstPage = this.#firstPage;
+    for (let column = this.#firstPage; column < this.#nPages; column++) this.#pool.hold(this.#pages[column]!);
+    return copy;
+  }
+
+  #push(page: number): void {
+    if (this.#nPages === this.#pages.length) {
+      const pages = new Int32Array(2 * this.#nPages);
+      pages.set(this.#pages);
+      this.#pages = pages;
+    }
+    this.#pages[this.#nPages++] = page;
+  }
+
+  #giveBack(column: number, next: number): void {
+    const page = this.#pages[column]!;
+    if (page !== NULL_PAGE) this.#pool.drop(page, next);
+  }
+}

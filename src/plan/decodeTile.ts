@@ -1,0 +1,99 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { PageflashError } from '../core/errors.js';
+import { decodeTileKeys, decodeWorkgroupBytes, type DecodeTile } from '../kernels/attnDecode.js';
+import { fixedSubgroupSize } from './subgroups.js';
+
+/** The most rows that a workgroup of attn_decode takes: each needs registers for its whole output. */
+export const MAX_TILE_ROWS = 8;
+
+export interface DecodeTileArgs {
+  readonly headDim: number;
+  readonly headDimV: number;
+  /** Rows that a sequence has for a kv head. */
+  readonly nRows: number;
+  readonly paged: boolean;
+}
+
+/**
+ * The tile for a device, a head size and a number of rows.
+ *
+ * @throws PageflashError `limit` where none fits
+ */
+export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs): DecodeTile {
+  const tiles = candidates(traits, args);
+  const tile = tiles.find(
+    (candidate) =>
+      candidate.threads <= traits.maxWorkgroupInvocations &&
+      decodeWorkgroupBytes(candidate, args.paged) <= traits.maxWorkgroupBytes,
+  );
+  if (tile) return tile;
+  const least = Math.min(...tiles.map((candidate) => decodeWorkgroupBytes(candidate, args.paged)));
+  throw new PageflashError(
+    'limit',
+    `The smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
+  );
+}
+
+/** Best first: more threads, then more rows. */
+function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTileArgs): DecodeTile[] {
+  const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
+  const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
+  const halvings = Array.from({ length: Math.log2(rows) + 1 }, (_, i) => rows / 2 ** i);
+  return halvings.flatMap((tileRows) =>
+    shapes.map((shape) => arrange(traits, shape, { rows: tileRows, headDim, headDimV })),
+  );
+}
+
+interface Shape {
+  readonly threads: number;
+  readonly parts: number;
+}
+
+/** Four neighbours read 64 bytes of a key in a row, which is what memory delivers at least. */
+const GPU_SHAPES: readonly Shape[] = [
+  { threads: 128, parts: 4 },
+  { threads: 64, parts: 4 },
+];
+
+/** A CPU has nothing from neighbours that read neighbouring bytes: each lane has keys of its own. */
+function softwareShapes(traits: DeviceTraits): readonly Shape[] {
+  const lanes = fixedSubgroupSize(traits) || 4;
+  return [{ threads: 4 * lanes, parts: 1 }];
+}
+
+interface Sizes {
+  readonly rows: number;
+  readonly headDim: number;
+  readonly headDimV: number;
+}
+
+function arrange(traits: DeviceTraits, { threads, parts }: Shape, { rows, headDim, headDimV }: Sizes): DecodeTile {
+  const keyQuads = decodeTileKeys({ threads, parts }) / 4;
+  const valueUnits = Math.ceil(headDimV / 8);
+  // Groups of threads take the keys by turns, four each time, so there are no more groups than that.
+  const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueUnits), threads / keyQuads));
+  const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, threads / rows);
+  const { subgroupMinSize } = traits;
+  const subgroups = subgroupMinSize >= Math.max(parts, MIN_ROW_LANES);
+  return {
+    threads,
+    rows,
+    parts,
+    // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
+    headUnits: Math.ceil(headDim / 32) * 4,
+    maxLanes: subgroups ? Math.min(rowLanes, subgroupMinSize) : rowLanes,
+    valueLanes,
+    cols: Math.ceil(valueUnits / valueLanes),
+    subgroups,
+    rolled: traits.deviceClass === 'software',
+  };
+}
+
+/** Lanes that find the maximum of a row: more have less to do, but more to tell each other. */
+const MAX_ROW_LANES = 16;
+const MIN_ROW_LANES = 4;
+
+/** The smallest power of two that is not below. */
+function powerOfTwo(n: number): number {
+  return 2 ** Math.ceil(Math.log2(n));
+}

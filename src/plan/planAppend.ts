@@ -1,0 +1,57 @@
+import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { appendK, appendV, rotateQ, rotatedQScratch } from '../kernels/appendKv.js';
+import {
+  isHostLengths,
+  type AttentionProblem,
+  type DeviceLengths,
+  type HostLengths,
+} from '../kernels/attentionProblem.js';
+
+export interface AppendPlan {
+  readonly dispatches: readonly Dispatch[];
+  /** Where attention finds its queries, if they had to be rotated. */
+  readonly rotatedQ: Scratch | null;
+}
+
+interface Shared {
+  readonly tables: Uint32Array | Scratch;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** New tokens into the cache, and queries rotated: what happens before attention. */
+export function planAppend(
+  problem: AttentionProblem,
+  lengths: HostLengths | DeviceLengths,
+  shared: Shared,
+): AppendPlan {
+  if (!problem.append) return { dispatches: [], rotatedQ: null };
+  const { newK, newV, rotary } = problem.append;
+  const fresh = { problem, items: newTokens(problem, lengths), ...shared };
+  const queries = { problem, items: queryTokens(problem, lengths), ...shared };
+  const rotatedQ = rotary && queries.items.length > 0 ? rotatedQScratch(problem) : null;
+  const dispatches: Dispatch[] = [];
+  if (fresh.items.length > 0) {
+    if (newK) dispatches.push(appendK(fresh, newK));
+    if (newV) dispatches.push(appendV(fresh, newV));
+  }
+  if (rotary && rotatedQ) dispatches.push(rotateQ(queries, rotary, rotatedQ));
+  return { dispatches, rotatedQ };
+}
+
+/** (sequence, token) of every new token, or of every one that there may be. */
+function newTokens({ batch }: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
+  return pairs(batch, (b) => (isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew));
+}
+
+function queryTokens({ batch }: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
+  return pairs(batch, (b) => (isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ));
+}
+
+function pairs(batch: number, countOf: (sequence: number) => number): Uint32Array {
+  const words: number[] = [];
+  for (let b = 0; b < batch; b++) {
+    const count = countOf(b);
+    for (let token = 0; token < count; token++) words.push(b, token);
+  }
+  return Uint32Array.from(words);
+}

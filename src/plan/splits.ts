@@ -1,0 +1,77 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { PageflashError } from '../core/errors.js';
+import { MAX_CHUNKS, splitParts } from '../kernels/attention.js';
+import type { AttentionProblem } from '../kernels/attentionProblem.js';
+import { tilesSeen, type Span } from './spans.js';
+
+/** A sequence with the kernel that takes it, as far as splitting asks. */
+export interface Routed extends Span {
+  readonly isDecode: boolean;
+  readonly tileRows: number;
+  readonly tileKeys: number;
+}
+
+/** Workgroups that fill a device evenly: several for each of its cores. */
+const TARGET: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 16, gpu: 512 };
+
+/** Keys below which a chunk costs more to start and to merge than it saves. */
+const MIN_CHUNK_KEYS: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 1024, gpu: 256 };
+
+/** Parts beyond this are not worth the memory, unless the caller says so. */
+const MAX_PART_BYTES = 2 ** 25;
+
+/**
+ * Into how many chunks to cut the keys of each sequence. Chunks are about equally long over all sequences, so that one
+ * long sequence does not keep a few workgroups busy while the others have finished.
+ *
+ * @throws PageflashError `limit` where the parts of `numSplits` chunks are more than a device can bind
+ */
+export function chooseSplits(problem: AttentionProblem, routed: readonly Routed[], traits: DeviceTraits): number[] {
+  const tiles = routed.map((span) => tilesSeen(problem, span, [0, span.nRows], span.tileKeys));
+  if (problem.numSplits > 0) return forcedSplits(problem, routed, tiles, traits);
+
+  const keysPerChunk = { decode: Infinity, prefill: Infinity };
+  for (const kind of ['decode', 'prefill'] as const) {
+    let workgroups = 0;
+    let work = 0;
+    routed.forEach((span, i) => {
+      if (span.isDecode !== (kind === 'decode')) return;
+      const jobs = Math.ceil(span.nRows / span.tileRows) * problem.nKvHeads;
+      workgroups += jobs;
+      work += jobs * tiles[i]! * span.tileKeys;
+    });
+    const target = TARGET[traits.deviceClass];
+    // Prefills that fill the device start with their longest rows, which evens them out without any parts to merge.
+    if (kind === 'prefill' && workgroups >= target) continue;
+    keysPerChunk[kind] = Math.max(MIN_CHUNK_KEYS[traits.deviceClass], work / target);
+  }
+  const splits = routed.map(({ isDecode, tileKeys }, i) => {
+    const tilesPerChunk = Math.ceil((isDecode ? keysPerChunk.decode : keysPerChunk.prefill) / tileKeys);
+    return Math.max(1, Math.ceil(tiles[i]! / tilesPerChunk));
+  });
+  const limit = Math.min(MAX_PART_BYTES, traits.maxBindingBytes);
+  while (partBytes(problem, routed, splits) > limit) {
+    splits.forEach((n, i) => (splits[i] = Math.ceil(n / 2)));
+  }
+  return splits;
+}
+
+function forcedSplits(
+  problem: AttentionProblem,
+  routed: readonly Routed[],
+  tiles: readonly number[],
+  { maxBindingBytes }: DeviceTraits,
+): number[] {
+  const splits = tiles.map((n) => Math.max(1, Math.min(problem.numSplits, n, MAX_CHUNKS)));
+  const bytes = partBytes(problem, routed, splits);
+  if (bytes <= maxBindingBytes) return splits;
+  throw new PageflashError(
+    'limit',
+    `numSplits = ${problem.numSplits} needs ${bytes} bytes for the parts of the output; this device binds at most ${maxBindingBytes}. Pass fewer, or 0 to let it be chosen.`,
+  );
+}
+
+function partBytes(problem: AttentionProblem, routed: readonly Routed[], splits: readonly number[]): number {
+  const nSlots = routed.reduce((sum, { qLen }, i) => sum + (splits[i]! > 1 ? qLen * splits[i]! : 0), 0);
+  return splitParts(problem, nSlots).out.bytes;
+}

@@ -1,0 +1,55 @@
+import { PageflashError } from '../core/errors.js';
+
+/** Raises the error of an argument in the name of a public function. */
+export function refuse(caller: string, message: string): never {
+  throw new PageflashError('argument', `${caller}: ${message}`);
+}
+
+export function checkObject(caller: string, name: string, value: unknown): void {
+  if (typeof value !== 'object' || value === null)
+    refuse(caller, `${name} must be an object, not ${describe(value)}.`);
+}
+
+/** Whole numbers, by name. Beyond 2^53 a number is no longer a count. */
+export function checkCounts(caller: string, counts: Readonly<Record<string, unknown>>, least = 1): void {
+  for (const [name, value] of Object.entries(counts)) {
+    if (!Number.isSafeInteger(value) || (value as number) < least)
+      refuse(caller, `${name} must be a whole number ≥ ${least}, not ${describe(value)}.`);
+  }
+}
+
+/** Amounts of something that can be divided, by name. */
+export function checkAmounts(
+  caller: string,
+  amounts: Readonly<Record<string, unknown>>,
+  { above = false }: { readonly above?: boolean } = {},
+): void {
+  for (const [name, value] of Object.entries(amounts)) {
+    if (!Number.isFinite(value) || (value as number) < 0 || (above && value === 0))
+      refuse(caller, `${name} must be a finite number ${above ? '>' : '≥'} 0, not ${describe(value)}.`);
+  }
+}
+
+export function checkChoice<Choice extends string | number | boolean>(
+  caller: string,
+  name: string,
+  value: unknown,
+  choices: readonly Choice[],
+): void {
+  if (choices.some((choice) => choice === value)) return;
+  const words = choices.map(describe);
+  refuse(
+    caller,
+    `${name} must be ${words.slice(0, -1).join(', ')} or ${words.at(-1)}, not ${describe(value)}.`,
+  );
+}
+
+/** A value in a few words. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (Array.isArray(value)) return `[${value.join(', ')}]`;
+  const kind = value.constructor?.name ?? 'Object';
+  return kind === 'Object' ? 'a plain object' : `a ${kind}`;
+}

@@ -1,0 +1,37 @@
+import { checkChoice, checkCounts, checkObject, refuse } from './check.js';
+import type { Filled } from './modelShape.js';
+
+/**
+ * A batch of sequences of the same lengths. A prefill has qLen = kLen; a decode step qLen = 1 and kLen tokens in the
+ * cache, the new one included; a chunk of a prompt, or the check of speculative tokens, lies between.
+ */
+export interface AttentionStep {
+  /** Sequences. Default 1. */
+  readonly batch?: number | undefined;
+  /** New tokens of each sequence. */
+  readonly qLen: number;
+  /** Tokens that each sequence has after the step. Default `qLen`. */
+  readonly kLen?: number | undefined;
+  /**
+   * Whether to count only the scores that a causal mask lets through: of a prefill half of them and half the diagonal,
+   * of a decode step all. Default false: all, as published formulas count.
+   */
+  readonly causal?: boolean | undefined;
+}
+
+export function checkStep(caller: string, step: AttentionStep): Filled<AttentionStep> {
+  checkObject(caller, 'step', step);
+  const { batch = 1, qLen, kLen = qLen, causal = false } = step;
+  checkCounts(caller, { batch, qLen, kLen }, 0);
+  checkChoice(caller, 'causal', causal, [true, false]);
+  return { batch, qLen, kLen, causal };
+}
+
+/** A step of a whole model, whose new tokens join the cache before they are attended to. */
+export function checkModelStep(caller: string, step: AttentionStep): Filled<AttentionStep> {
+  const filled = checkStep(caller, step);
+  const { qLen, kLen } = filled;
+  if (kLen < qLen)
+    refuse(caller, `kLen counts the new tokens too, so it must be at least qLen = ${qLen}, not ${kLen}.`);
+  return filled;
+}
