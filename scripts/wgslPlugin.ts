@@ -76,7 +76,11 @@ const ACCESS = { uniform: 'uniform', 'storage, read': 'read', 'storage, read_wri
 function bindingsOf(name: string, modules: readonly string[]): KernelBinding[] {
   const bindings = new Map<number, KernelBinding>();
   for (const [, number, address, variable] of modules.flatMap((module) => [...module.matchAll(BINDING)])) {
-    const binding = { name: variable!, binding: Number(number), access: ACCESS[address as keyof typeof ACCESS] };
+    const binding = {
+      name: variable!,
+      binding: Number(number),
+      access: ACCESS[address as keyof typeof ACCESS],
+    };
     const known = bindings.get(binding.binding) ?? binding;
     if (known.name !== binding.name || known.access !== binding.access)
       throw new Error(`${name}.wgsl: ${known.name} and ${binding.name} are both binding ${number}.`);

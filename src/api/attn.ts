@@ -1,3 +1,5 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch } from '../core/dispatch.js';
 import type { Tensor } from '../core/tensor.js';
 import { hostLengths, type AttentionProblem } from '../kernels/attentionProblem.js';
 import { planAttention } from '../plan/planAttention.js';
@@ -5,7 +7,7 @@ import type { Runtime } from '../runtime/runtime.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
-import { checkOutputs, runWithOutputs } from './outputs.js';
+import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
 import { denseLse, denseRows } from './rows.js';
 
 export interface AttnArgs extends AttentionOptions {
@@ -16,6 +18,8 @@ export interface AttnArgs extends AttentionOptions {
   /** [B, Sk, Hkv, Dv] in k's type */
   readonly v: Tensor;
 }
+
+const CALLER = 'attn';
 
 const NAMES = ['q', 'k', 'v', ...OPTION_NAMES];
 
@@ -29,24 +33,27 @@ const NAMES = ['q', 'k', 'v', ...OPTION_NAMES];
  * const { out } = attn(runtime, { q, k, v, causal: true });
  */
 export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
-  runtime.assertAlive('attn');
-  checkNames('attn', args, NAMES);
+  runtime.assertAlive(CALLER);
+  return runOperation(runtime, args, attnOperation(runtime.traits, args));
+}
+
+function attnOperation(traits: DeviceTraits, args: AttnArgs): Operation {
+  checkNames(CALLER, args, NAMES);
   const { q, k, v } = args;
-  const { traits } = runtime;
-  const shapes = {
+  const dims = {
     q: ['B', 'Sq', 'Hq', 'D'],
     k: ['B', 'Sk', 'Hkv', 'D'],
     v: ['B', 'Sk', 'Hkv', 'Dv'],
   } as const;
-  const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv('attn', args, shapes, traits);
-  const options = checkOptions('attn', args, { batch: B, nHeads: Hq, headDim: D }, traits);
+  const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
+  const options = checkOptions(CALLER, args, { batch: B, nHeads: Hq, headDim: D }, traits);
   const rules = {
     out: { dims: ['B', 'Sq', 'Hq', 'Dv'], sizes: [B, Sq, Hq, Dv] },
     lse: { dims: ['B', 'Hq', 'Sq'], sizes: [B, Hq, Sq] },
   };
-  checkOutputs('attn', runtime, args, rules);
-
-  return runWithOutputs(runtime, args, rules, ({ out, lse }) => {
+  checkOutputs(CALLER, traits, args, rules);
+  const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
+  const plan = ({ out, lse }: Outputs): Dispatch[] => {
     const problem: AttentionProblem = {
       batch: B,
       nHeads: Hq,
@@ -62,7 +69,7 @@ export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
       append: null,
       ...options,
     };
-    const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
     return planAttention(problem, lengths, traits);
-  });
+  };
+  return { rules, plan };
 }

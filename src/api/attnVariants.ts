@@ -75,7 +75,15 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
 }
 
 function appendVariants(options: AttnVariantOptions): Variant[] {
-  const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType, paged = false, rotary = false } = options;
+  const {
+    headDim,
+    headDimV = headDim,
+    dtype,
+    kvDType = dtype,
+    newDType,
+    paged = false,
+    rotary = false,
+  } = options;
   const variants: Variant[] = [];
   if (newDType) {
     const to = { from: newDType, to: kvDType, paged, queries: false };

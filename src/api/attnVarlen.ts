@@ -1,3 +1,5 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch } from '../core/dispatch.js';
 import type { Ints, Tensor } from '../core/tensor.js';
 import type { AttentionProblem } from '../kernels/attentionProblem.js';
 import { planAttention } from '../plan/planAttention.js';
@@ -7,7 +9,7 @@ import { checkBlockTable } from './checkBlockTable.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkVarlenLengths } from './checkVarlenLengths.js';
-import { checkOutputs, runWithOutputs } from './outputs.js';
+import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
 import { pagedRows, raggedLse, raggedRows } from './rows.js';
 
 export interface AttnVarlenArgs extends AttentionOptions {
@@ -30,6 +32,8 @@ export interface AttnVarlenArgs extends AttentionOptions {
   /** [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. */
   readonly blockTable?: Ints | undefined;
 }
+
+const CALLER = 'attnVarlen';
 
 const NAMES = [
   'q',
@@ -55,27 +59,31 @@ const NAMES = [
  * const { out } = attnVarlen(runtime, { q, k, v, cuSeqlensQ: [0, 3, 8], cuSeqlensK: [0, 3, 8], causal: true });
  */
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
-  runtime.assertAlive('attnVarlen');
-  checkNames('attnVarlen', args, NAMES);
+  runtime.assertAlive(CALLER);
+  return runOperation(runtime, args, varlenOperation(runtime.traits, args));
+}
+
+/** The call checked, and ready to be planned. */
+export function varlenOperation(traits: DeviceTraits, args: AttnVarlenArgs): Operation {
+  checkNames(CALLER, args, NAMES);
   const { q, k, v, blockTable } = args;
-  const { traits } = runtime;
   const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);
-  const shapes = {
+  const dims = {
     q: ['totalQ', 'Hq', 'D'],
     k: [...keyDims, 'Hkv', 'D'],
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
-  const { totalQ, Hq, Hkv, D, Dv } = checkQkv('attnVarlen', args, shapes, traits);
+  const { totalQ, Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
   const { batch, lengths, pages } = checkVarlenLengths(args, traits);
-  const options = checkOptions('attnVarlen', args, { batch, nHeads: Hq, headDim: D }, traits);
-  if (pages) checkBlockTable('attnVarlen', pages, lengths, options.masks);
+  const options = checkOptions(CALLER, args, { batch, nHeads: Hq, headDim: D }, traits);
+  if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
   const rules = {
     out: { dims: ['totalQ', 'Hq', 'Dv'], sizes: [totalQ, Hq, Dv] },
     lse: { dims: ['Hq', 'totalQ'], sizes: [Hq, totalQ] },
   };
-  checkOutputs('attnVarlen', runtime, args, rules);
-
-  return runWithOutputs(runtime, args, rules, ({ out, lse }) => {
+  checkOutputs(CALLER, traits, args, rules);
+  const keyRows = pages ? pagedRows : raggedRows;
+  const plan = ({ out, lse }: Outputs): Dispatch[] => {
     const problem: AttentionProblem = {
       batch,
       nHeads: Hq,
@@ -83,8 +91,8 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
       headDim: D,
       headDimV: Dv,
       q: raggedRows(q),
-      k: pages ? pagedRows(k) : raggedRows(k),
-      v: pages ? pagedRows(v) : raggedRows(v),
+      k: keyRows(k),
+      v: keyRows(v),
       out: raggedRows(out),
       lse: lse ? raggedLse(lse) : null,
       pages,
@@ -92,5 +100,6 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
       ...options,
     };
     return planAttention(problem, lengths, traits);
-  });
+  };
+  return { rules, plan };
 }

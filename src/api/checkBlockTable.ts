@@ -10,8 +10,8 @@ import { visibleBand } from '../kernels/band.js';
 import { fail } from './checkTensor.js';
 
 /**
- * Checks, as far as the host knows, that the row of each sequence has a page for each key, and that each page that a
- * query can see exists. Pages behind a window may be anything: a page manager takes them back.
+ * Checks, as far as the host knows, that the row of each sequence has a page for each key, and that each page that is
+ * read or written exists. Pages behind a window may be anything: a page manager takes them back.
  */
 export function checkBlockTable(
   caller: string,
@@ -30,11 +30,11 @@ export function checkBlockTable(
         `sequence ${b} needs ${needed} pages for ${kLen} keys but its row of blockTable has ${width}. Reserve pages first, or pass a wider table.`,
       );
     }
-    if (isTensor(table) || lengths.qLen[b] === 0) return;
-    const keys = { firstKey: lengths.firstKey[b]!, kLen };
-    const [firstKey] = visibleBand(kLen - lengths.qLen[b]!, keys, masks);
-    for (let column = Math.floor(firstKey / pageSize); column < needed; column++) {
-      const page = table[b * width + column]!;
+    if (isTensor(table)) return;
+    const firstUsed = firstUsedKey(lengths, b, masks);
+    if (firstUsed >= kLen) return;
+    for (let column = Math.floor(firstUsed / pageSize); column < needed; column++) {
+      const page = table[lengths.row[b]! * width + column]!;
       if (page >= 0 && page < nPages) continue;
       fail(
         'length',
@@ -43,4 +43,12 @@ export function checkBlockTable(
       );
     }
   });
+}
+
+/** The first key that a query sees or that is written. */
+function firstUsedKey(lengths: HostLengths, b: number, masks: Masks): number {
+  const [kLen, qLen, firstKey] = [lengths.kLen[b]!, lengths.qLen[b]!, lengths.firstKey[b]!];
+  const firstNew = lengths.nCached[b]!;
+  if (qLen === 0) return firstNew;
+  return Math.min(firstNew, visibleBand(kLen - qLen, { firstKey, kLen }, masks)[0]);
 }

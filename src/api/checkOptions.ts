@@ -20,10 +20,7 @@ export function checkOptions(
   options: AttentionOptions,
   { batch, nHeads, headDim }: Dims,
   traits: DeviceTraits,
-): Pick<
-  AttentionProblem,
-  'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks' | 'numSplits'
-> {
+): Pick<AttentionProblem, 'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks' | 'numSplits'> {
   const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks, pass } = options;
   if (!Number.isFinite(softmaxScale))
     fail('argument', caller, `softmaxScale must be a finite number, not ${describe(softmaxScale)}.`);

@@ -3,11 +3,19 @@ import type { Tensor } from '../core/tensor.js';
 import { checkDims } from './checkDims.js';
 import { checkTensor, fail } from './checkTensor.js';
 
-const FLOATS = ['f32', 'f16', 'bf16'] as const;
+export const FLOATS = ['f32', 'f16', 'bf16'] as const;
 
 const MAX_HEAD_DIM = 256;
 
-type Qkv<T> = { readonly q: T; readonly k: T; readonly v: T };
+/** Names of queries, keys and values, and what each of them is. */
+interface Qkv<Dim extends string> {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly dims: { readonly q: readonly Dim[]; readonly k: readonly Dim[]; readonly v: readonly Dim[] };
+  /** What the caller calls keys and values. Default k and v. */
+  readonly names?: { readonly k: string; readonly v: string };
+}
 
 /** Dimensions that queries, keys and values have in any layout. */
 type HeadDim = 'Hq' | 'Hkv' | 'D' | 'Dv';
@@ -19,31 +27,51 @@ type HeadDim = 'Hq' | 'Hkv' | 'D' | 'Dv';
  */
 export function checkQkv<Dim extends string>(
   caller: string,
-  { q, k, v }: Qkv<Tensor>,
-  dims: Qkv<readonly (Dim | HeadDim)[]>,
+  { q, k, v, dims, names = { k: 'k', v: 'v' } }: Qkv<Dim | HeadDim>,
   traits: DeviceTraits,
 ): Readonly<Record<Dim | HeadDim, number>> {
   checkTensor(caller, 'q', q, { dtypes: FLOATS, dims: dims.q }, traits);
-  checkTensor(caller, 'k', k, { dtypes: FLOATS, dims: dims.k }, traits);
-  checkTensor(caller, 'v', v, { dtypes: FLOATS, dims: dims.v }, traits);
-  if (k.dtype !== v.dtype)
-    fail('dtype', caller, `k is ${k.dtype} but v is ${v.dtype}; they must be the same.`);
+  checkTensor(caller, names.k, k, { dtypes: FLOATS, dims: dims.k }, traits);
+  checkTensor(caller, names.v, v, { dtypes: FLOATS, dims: dims.v }, traits);
+  checkSameType(caller, { [names.k]: k, [names.v]: v });
   const sizes = checkDims<Dim | HeadDim>(caller, {
     q: [q, ...dims.q],
-    k: [k, ...dims.k],
-    v: [v, ...dims.v],
+    [names.k]: [k, ...dims.k],
+    [names.v]: [v, ...dims.v],
   });
-  checkHeads(caller, sizes);
+  checkHeads(caller, sizes, names);
   return sizes;
 }
 
-function checkHeads(caller: string, { Hq, Hkv, D, Dv }: Readonly<Record<HeadDim, number>>): void {
+/** Checks that two tensors have the same type. */
+export function checkSameType(caller: string, tensors: Readonly<Record<string, Tensor>>): void {
+  const [[firstName, first], [secondName, second]] = Object.entries(tensors) as [
+    [string, Tensor],
+    [string, Tensor],
+  ];
+  if (first.dtype === second.dtype) return;
+  fail(
+    'dtype',
+    caller,
+    `${firstName} is ${first.dtype} but ${secondName} is ${second.dtype}; they must be the same.`,
+  );
+}
+
+function checkHeads(
+  caller: string,
+  { Hq, Hkv, D, Dv }: Readonly<Record<HeadDim, number>>,
+  { k, v }: { readonly k: string; readonly v: string },
+): void {
   if (Hq === 0) fail('shape', caller, 'q has no heads.');
-  if (Hkv === 0) fail('shape', caller, 'k has no heads.');
+  if (Hkv === 0) fail('shape', caller, `${k} has no heads.`);
   if (Hq % Hkv !== 0) {
-    fail('shape', caller, `q has ${Hq} heads, which is not a multiple of the ${Hkv} key/value heads of k.`);
+    fail(
+      'shape',
+      caller,
+      `q has ${Hq} heads, which is not a multiple of the ${Hkv} key/value heads of ${k}.`,
+    );
   }
-  for (const [name, headDim] of Object.entries({ q: D, v: Dv })) {
+  for (const [name, headDim] of Object.entries({ q: D, [v]: Dv })) {
     if (headDim < 1 || headDim > MAX_HEAD_DIM)
       fail('shape', caller, `${name} has head size ${headDim}; it must be 1 to ${MAX_HEAD_DIM}.`);
   }

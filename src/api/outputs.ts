@@ -1,3 +1,4 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
@@ -21,7 +22,7 @@ export interface Outputs {
 /** Checks the tensors that the caller wants written. Nothing is made yet. */
 export function checkOutputs(
   caller: string,
-  runtime: Runtime,
+  traits: DeviceTraits,
   args: AttentionOptions & { readonly q: Tensor },
   rules: OutputRules,
 ): void {
@@ -33,7 +34,7 @@ export function checkOutputs(
     dtype: TensorRule['dtypes'][0],
   ) => {
     if (tensor === undefined) return;
-    checkTensor(caller, name, tensor, { dims: rule.dims, dtypes: [dtype] }, runtime.traits);
+    checkTensor(caller, name, tensor, { dims: rule.dims, dtypes: [dtype] }, traits);
     checkSizes(caller, name, tensor, rule);
     checkNoOverlapWithin(caller, name, tensor);
   };
@@ -42,15 +43,20 @@ export function checkOutputs(
   checkWritesApart(caller, { out, lse }, { q, ...rest });
 }
 
+/** A checked call: what it gives, and how it is planned once there are tensors to write to. */
+export interface Operation {
+  readonly rules: OutputRules;
+  readonly plan: (outputs: Outputs) => Dispatch[];
+}
+
 /**
- * Plans the work on the outputs, made now where the caller gave none, and hands it to the GPU. What was made is freed
+ * Plans an operation on its outputs, made now where the caller gave none, and hands it to the GPU. What was made is freed
  * again if that fails.
  */
-export function runWithOutputs(
+export function runOperation(
   runtime: Runtime,
   args: AttentionOptions & { readonly q: Tensor },
-  rules: OutputRules,
-  plan: (outputs: Outputs) => Dispatch[],
+  { rules, plan }: Operation,
 ): AttentionResult {
   const made: Tensor[] = [];
   const make = ({ sizes }: SizeRule, dtype: DType, label: string): Tensor => {

@@ -113,7 +113,16 @@ export interface AttentionFeatures {
   readonly alibi: boolean;
 }
 
-export function featuresOf({ q, k, v, out, pages, softcap, slopes, ...dims }: AttentionProblem): AttentionFeatures {
+export function featuresOf({
+  q,
+  k,
+  v,
+  out,
+  pages,
+  softcap,
+  slopes,
+  ...dims
+}: AttentionProblem): AttentionFeatures {
   return {
     qDType: q.tensor.dtype as FloatDType,
     kvDType: k.tensor.dtype as FloatDType,

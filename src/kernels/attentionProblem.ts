@@ -64,8 +64,9 @@ export interface PagedRows extends TokenRows {
 export interface PageTable {
   readonly pageSize: number;
   readonly nPages: number;
-  /** On the host i32 [batch, width], row after row. */
+  /** On the host i32 [n_rows, width], row after row. */
   readonly table: Tensor | Int32Array;
+  readonly nRows: number;
   /** Entries a row has. */
   readonly width: number;
   /** Entries from one row to the next. */
@@ -139,9 +140,7 @@ export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is 
 }
 
 /** Lengths of sequences that have no cache: those not given are zero, rows are in order. */
-export function hostLengths(
-  known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>,
-): HostLengths {
+export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>): HostLengths {
   const zeros = new Int32Array(known.qLen.length);
   return {
     qStart: zeros,

@@ -7,32 +7,106 @@ import copyPagesKernel from './copy_pages.wgsl';
 
 const WG_SIZE = 64;
 
+/** Pools that one dispatch reaches: in one binding, with pages alike. */
+export interface PoolGroup extends PageShape {
+  readonly buffer: GPUBuffer;
+  /** Bytes; the first is a multiple of what bindings may begin at. */
+  readonly start: number;
+  readonly end: number;
+  /** First byte of each pool. */
+  readonly pools: readonly number[];
+}
+
+/** How the pages of a pool lie in memory, in bytes. */
+interface PageShape {
+  readonly pageBytes: number;
+  readonly pageStride: number;
+  /** Whether pages begin and end at multiples of 16. */
+  readonly isWide: boolean;
+}
+
+/**
+ * Pools [P, ...] put together for as few dispatches as possible. Pages begin at whole words and are dense; no two pools
+ * overlap.
+ */
+export function groupPools(pools: readonly Tensor[], maxBindingBytes: number): PoolGroup[] {
+  const groups: PoolGroup[] = [];
+  for (const pool of pools) {
+    // Of a single page, all copies are to itself.
+    if (pool.shape[0]! < 2 || elementCount(pool.shape) === 0) continue;
+    const alone = groupOf(pool);
+    const index = groups.findIndex((group) => canJoin(group, alone, maxBindingBytes));
+    if (index < 0) groups.push(alone);
+    else groups[index] = joined(groups[index]!, alone);
+  }
+  return groups;
+}
+
+function groupOf(pool: Tensor): PoolGroup {
+  const elementBytes = bytesPerElement(pool.dtype);
+  const { offset: start, size, firstElement } = windowOf(pool);
+  const first = start + firstElement * elementBytes;
+  const pageBytes = elementCount(pool.shape.slice(1)) * elementBytes;
+  const pageStride = stridesOf(pool)[0]! * elementBytes;
+  return {
+    buffer: pool.buffer,
+    start,
+    end: start + size,
+    pools: [first],
+    pageBytes,
+    pageStride,
+    isWide: [first, pageBytes, pageStride].every((bytes) => bytes % 16 === 0),
+  };
+}
+
+function canJoin(a: PoolGroup, b: PoolGroup, maxBindingBytes: number): boolean {
+  const { start, end } = joined(a, b);
+  return (
+    a.buffer === b.buffer &&
+    a.pageBytes === b.pageBytes &&
+    a.pageStride === b.pageStride &&
+    a.isWide === b.isWide &&
+    end - start <= maxBindingBytes
+  );
+}
+
+function joined(a: PoolGroup, b: PoolGroup): PoolGroup {
+  const [start, end] = [Math.min(a.start, b.start), Math.max(a.end, b.end)];
+  return { ...a, start, end, pools: [...a.pools, ...b.pools] };
+}
+
 export interface CopyPagesArgs {
-  /** [P, ...]: pages that begin with whole words, and are contiguous in themselves. */
-  readonly pool: Tensor;
-  /** (from, to), none of which depends on another. */
+  readonly groups: readonly PoolGroup[];
+  /** (from, to), one after the other. */
   readonly pairs: Uint32Array;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Copy pages within a pool. */
-export function copyPages({ pool, pairs, maxWorkgroupsPerDimension }: CopyPagesArgs): Dispatch {
-  const nPairs = pairs.length / 2;
-  const wordsOf = (elements: number): number => (elements * bytesPerElement(pool.dtype)) / 4;
-  // A last half word is followed by padding, or else pages would not begin with whole words.
-  const pageWords = Math.ceil(wordsOf(elementCount(pool.shape.slice(1))));
-  return {
-    kernel: copyPagesKernel,
-    spec: {},
-    params: {
-      n_pairs: nPairs,
-      page_words: pageWords,
-      base: wordsOf(windowOf(pool).firstElement),
-      page_stride: wordsOf(stridesOf(pool)[0]!),
-    },
-    bindings: { pairs, pool },
-    grid: grid2d(Math.ceil((nPairs * pageWords) / WG_SIZE), maxWorkgroupsPerDimension),
-  };
+/** Copy pages within each pool of each group. */
+export function copyPages({ groups, pairs, maxWorkgroupsPerDimension }: CopyPagesArgs): Dispatch[] {
+  if (pairs.length === 0) return [];
+  return groups.map(({ buffer, start, end, pools, pageBytes, pageStride, isWide }) => {
+    const unitBytes = isWide ? 16 : 4;
+    const pageUnits = Math.ceil(pageBytes / unitBytes);
+    const memory: Tensor = { buffer, dtype: 'u32', shape: [(end - start) / 4], offset: start / 4 };
+    return {
+      kernel: copyPagesKernel,
+      spec: copyPagesSpec(isWide),
+      params: {
+        n_pairs: pairs.length / 2,
+        n_pools: pools.length,
+        page_units: pageUnits,
+        page_stride: pageStride / unitBytes,
+        half_unit: pageBytes % 4 === 0 ? pageUnits : pageUnits - 1,
+      },
+      bindings: { pairs, bases: Uint32Array.from(pools, (first) => (first - start) / unitBytes), memory },
+      grid: grid2d(Math.ceil((pools.length * pageUnits) / WG_SIZE), maxWorkgroupsPerDimension),
+    };
+  });
+}
+
+export function copyPagesSpec(isWide: boolean) {
+  return { WIDE: isWide };
 }
 
 export { copyPagesKernel };

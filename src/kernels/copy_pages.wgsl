@@ -1,22 +1,30 @@
-// copy_pages: whole pages to other pages of the same pool.
+// copy_pages: whole pages to other pages of the same pool, one pair after the other, in several pools at once.
 //
-//   in      pairs  [n_pairs]  vec2u    (from, to); no page that is written is in another pair
-//   in-out  pool   [pages, page_words]
+//   in      pairs   [n_pairs]  vec2u    (from, to)
+//   in      bases   [n_pools]           first unit of each pool
+//   in-out  memory  [units]             all that lies between the first pool and the last; each is [pages, page_units]
 //
-// One invocation owns one word of one pair.
+// A unit is 16 bytes with WIDE, else a word. One invocation owns the same unit of every page of a pool: nobody else
+// reads or writes these, so it copies them in the order of the pairs and needs no barrier.
+//
+// Variants:
+//   WIDE   pages begin and end at multiples of 16 bytes
 
 const WG_SIZE = 64u;
 
 struct Params {
   n_pairs: u32,
-  page_words: u32,
-  base: u32,             // first word of the pool
-  page_stride: u32,      // words from one page to the next
+  n_pools: u32,
+  page_units: u32,
+  page_stride: u32,      // units from one page to the next
+  half_unit: u32,        // the unit of which only the lower half is the page's; none if there is no such unit
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> pairs: array<vec2u>;
-@group(0) @binding(2) var<storage, read_write> pool: array<u32>;
+@group(0) @binding(2) var<storage, read> bases: array<u32>;
+@if(WIDE)  @group(0) @binding(3) var<storage, read_write> memory: array<vec4u>;
+@if(!WIDE) @group(0) @binding(3) var<storage, read_write> memory: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn copy_pages(
@@ -25,9 +33,21 @@ fn copy_pages(
   @builtin(local_invocation_index) local: u32,
 ) {
   let job = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
-  let index = job / params.page_words;
-  if (index >= params.n_pairs) { return; }
-  let word = params.base + job % params.page_words;
-  let pair = pairs[index];
-  pool[word + pair.y * params.page_stride] = pool[word + pair.x * params.page_stride];
+  let pool = job / params.page_units;
+  if (pool >= params.n_pools) { return; }
+  let unit = job % params.page_units;
+  let first = bases[pool] + unit;
+  for (var i = 0u; i < params.n_pairs; i++) {
+    copy_unit(first + pairs[i].x * params.page_stride, first + pairs[i].y * params.page_stride, unit);
+  }
+}
+
+fn copy_unit(source: u32, destination: u32, unit: u32) {
+  @if(!WIDE) {
+    if (unit == params.half_unit) {
+      memory[destination] = (memory[destination] & 0xffff0000u) | (memory[source] & 0xffffu);
+      return;
+    }
+  }
+  memory[destination] = memory[source];
 }

@@ -149,6 +149,7 @@ export class PageManager {
   commit(sequence: SequenceId, nRejected = 0): void {
     const found = this.#find('commit', sequence);
     checkCount('PageManager.commit', 'nRejected', nRejected, 0, found.nInFlight);
+    if (found.nInFlight === 0) return;
     const nComputed = found.nComputed + found.nInFlight;
     if (nRejected > 0 && nComputed < found.nTokens) {
       refuse(

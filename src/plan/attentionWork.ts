@@ -78,7 +78,13 @@ function route(problem: AttentionProblem, span: Span, traits: DeviceTraits): Rou
   const paged = pages !== null;
   if (isDecode(span.qLen, span.nRows)) {
     const tile = decodeTile(traits, { headDim, headDimV, nRows: span.nRows, paged });
-    return { ...span, isDecode: true, tile: { decode: tile }, tileRows: tile.rows, tileKeys: decodeTileKeys(tile) };
+    return {
+      ...span,
+      isDecode: true,
+      tile: { decode: tile },
+      tileRows: tile.rows,
+      tileKeys: decodeTileKeys(tile),
+    };
   }
   const tile = prefillTile(traits, {
     headDim,
@@ -87,7 +93,13 @@ function route(problem: AttentionProblem, span: Span, traits: DeviceTraits): Rou
     kvDType: k.tensor.dtype as FloatDType,
     paged,
   });
-  return { ...span, isDecode: false, tile: { prefill: tile }, tileRows: tileRows(tile), tileKeys: tileKeys(tile) };
+  return {
+    ...span,
+    isDecode: false,
+    tile: { prefill: tile },
+    tileRows: tileRows(tile),
+    tileKeys: tileKeys(tile),
+  };
 }
 
 /** Whether attn_decode takes a sequence. */

@@ -67,7 +67,11 @@ interface Sizes {
   readonly headDimV: number;
 }
 
-function arrange(traits: DeviceTraits, { threads, parts }: Shape, { rows, headDim, headDimV }: Sizes): DecodeTile {
+function arrange(
+  traits: DeviceTraits,
+  { threads, parts }: Shape,
+  { rows, headDim, headDimV }: Sizes,
+): DecodeTile {
   const keyQuads = decodeTileKeys({ threads, parts }) / 4;
   const valueUnits = Math.ceil(headDimV / 8);
   // Groups of threads take the keys by turns, four each time, so there are no more groups than that.

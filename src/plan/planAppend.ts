@@ -40,7 +40,9 @@ export function planAppend(
 
 /** (sequence, token) of every new token, or of every one that there may be. */
 function newTokens({ batch }: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
-  return pairs(batch, (b) => (isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew));
+  return pairs(batch, (b) =>
+    isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
+  );
 }
 
 function queryTokens({ batch }: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {

@@ -53,7 +53,8 @@ export function planAttention(
         : attnPrefill({ ...work, range }, group.tile.prefill),
     );
   });
-  const merge = nSlots > 0 ? [mergeSplits({ problem, tables, items: merges, parts, maxWorkgroupsPerDimension })] : [];
+  const merge =
+    nSlots > 0 ? [mergeSplits({ problem, tables, items: merges, parts, maxWorkgroupsPerDimension })] : [];
   const work = [...append.dispatches, ...attention, ...merge];
   return work.length > 0 ? [...gathers, ...work] : [];
 }

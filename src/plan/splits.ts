@@ -26,7 +26,11 @@ const MAX_PART_BYTES = 2 ** 25;
  *
  * @throws PageflashError `limit` where the parts of `numSplits` chunks are more than a device can bind
  */
-export function chooseSplits(problem: AttentionProblem, routed: readonly Routed[], traits: DeviceTraits): number[] {
+export function chooseSplits(
+  problem: AttentionProblem,
+  routed: readonly Routed[],
+  traits: DeviceTraits,
+): number[] {
   const tiles = routed.map((span) => tilesSeen(problem, span, [0, span.nRows], span.tileKeys));
   if (problem.numSplits > 0) return forcedSplits(problem, routed, tiles, traits);
 

@@ -17,8 +17,7 @@ export class BindGroups {
   }
 
   get(layout: GPUBindGroupLayout, name: string, ranges: ReadonlyMap<number, BufferRange>): GPUBindGroup {
-    let key = name;
-    for (const { buffer, offset, size } of ranges.values()) key += ` ${this.#idOf(buffer)}:${offset}:${size}`;
+    const key = this.keyOf(name, ranges);
     const cached = this.#groups.get(key);
     const group = cached ?? this.#create(layout, name, ranges);
     // A Map keeps the order of insertion: what was used last goes to the end, what is dropped is at the front.
@@ -26,6 +25,13 @@ export class BindGroups {
     this.#groups.set(key, group);
     if (this.#groups.size > CAPACITY) this.#groups.delete(this.#groups.keys().next().value!);
     return group;
+  }
+
+  /** Tells what would be bound from anything else. */
+  keyOf(name: string, ranges: ReadonlyMap<number, BufferRange>): string {
+    let key = name;
+    for (const { buffer, offset, size } of ranges.values()) key += ` ${this.#idOf(buffer)}:${offset}:${size}`;
+    return key;
   }
 
   clear(): void {

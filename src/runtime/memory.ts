@@ -8,6 +8,11 @@ export class Memory {
     this.#device = device;
   }
 
+  /** The most that one binding can be. */
+  get maxBindingBytes(): number {
+    return this.#device.limits.maxStorageBufferBindingSize;
+  }
+
   /** Bytes of the buffers in use. */
   get bytes(): number {
     let bytes = 0;

@@ -1,16 +1,18 @@
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
-import type { Dispatch, HostData, KernelBinding, Scratch } from '../core/dispatch.js';
+import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
+import { bytesOf, hostArrays } from './bindingRanges.js';
 import { Memory } from './memory.js';
 import { packed } from './packed.js';
 import { Pipelines, type Variant } from './pipelines.js';
 import { Profiler, type DispatchTime } from './profiler.js';
 import { readTraits } from './readTraits.js';
+import { Recording } from './recording.js';
 import { ScratchBuffers } from './scratch.js';
+import { encode, Steps, type Step } from './steps.js';
 import { Uploads } from './uploads.js';
 
 export interface RuntimeOptions {
@@ -54,6 +56,7 @@ export class Runtime {
   readonly traits: DeviceTraits;
   readonly #pipelines: Pipelines;
   readonly #bindGroups: BindGroups;
+  readonly #steps: Steps;
   readonly #memory: Memory;
   readonly #uploads: Uploads;
   readonly #scratch: ScratchBuffers;
@@ -66,6 +69,7 @@ export class Runtime {
     this.traits = traits;
     this.#pipelines = new Pipelines(device);
     this.#bindGroups = new BindGroups(device);
+    this.#steps = new Steps(this.#pipelines, this.#bindGroups);
     this.#memory = new Memory(device);
     this.#uploads = new Uploads(device, this.#memory);
     this.#scratch = new ScratchBuffers(this.#memory);
@@ -107,24 +111,24 @@ export class Runtime {
     for (const step of steps) encode(step, pass);
   }
 
+  /** @internal For plans: record steps into a pass of the caller, or submit them at once. */
+  run(steps: readonly Step[], pass: GPUComputePassEncoder | undefined): void {
+    this.assertAlive('record');
+    if (pass) for (const step of steps) encode(step, pass);
+    else if (steps.length > 0) this.#submit(steps);
+  }
+
   /** Record dispatches, in order, and submit them at once. */
   submit(dispatches: readonly Dispatch[]): void {
     this.assertAlive('submit');
     if (dispatches.length === 0) return;
-    const steps = this.#resolve(dispatches, (parts) => this.#uploads.once(parts));
-    const encoder = this.device.createCommandEncoder({ label: 'pageflash' });
-    if (this.#profiler) {
-      for (const step of steps) {
-        const pass = this.#profiler.beginPass(encoder, step.kernel);
-        encode(step, pass);
-        pass.end();
-      }
-    } else {
-      const pass = encoder.beginComputePass({ label: 'pageflash' });
-      for (const step of steps) encode(step, pass);
-      pass.end();
-    }
-    this.device.queue.submit([encoder.finish()]);
+    this.#submit(this.#resolve(dispatches, (parts) => this.#uploads.once(parts)));
+  }
+
+  /** @internal For plans: dispatches to be recorded again and again. */
+  createRecording(): Recording {
+    this.assertAlive('createRecording');
+    return new Recording(this.device, this.#memory, this.#steps);
   }
 
   /** GPU times of the dispatches submitted since the last call; needs the option `profile`. */
@@ -153,54 +157,30 @@ export class Runtime {
     }
   }
 
-  #resolve(dispatches: readonly Dispatch[], upload: (parts: readonly Uint8Array[]) => BufferRange[]): Step[] {
-    // Each distinct array goes up once, however many dispatches name it.
-    const arrays = new Map<HostData, number>();
-    const parts = dispatches.map(({ kernel, params }) => packed(kernel.params, params));
-    for (const { bindings } of dispatches) {
-      for (const binding of Object.values(bindings)) {
-        if (!ArrayBuffer.isView(binding) || arrays.has(binding)) continue;
-        arrays.set(binding, parts.length);
-        parts.push(new Uint8Array(binding.buffer, binding.byteOffset, binding.byteLength));
+  #submit(steps: readonly Step[]): void {
+    const encoder = this.device.createCommandEncoder({ label: 'pageflash' });
+    if (this.#profiler) {
+      for (const step of steps) {
+        const pass = this.#profiler.beginPass(encoder, step.kernel);
+        encode(step, pass);
+        pass.end();
       }
+    } else {
+      const pass = encoder.beginComputePass({ label: 'pageflash' });
+      for (const step of steps) encode(step, pass);
+      pass.end();
     }
-    const uploaded = upload(parts);
-    return dispatches.map(({ kernel, spec, bindings, grid }, index) => {
-      const rangeOf = ({ name, access }: KernelBinding): BufferRange => {
-        if (access === 'uniform') return uploaded[index]!;
-        const bound = bindings[name];
-        if (!bound || isEmpty(bound)) return this.#scratch.get(`unused ${name}`, 16);
-        if (ArrayBuffer.isView(bound)) return uploaded[arrays.get(bound)!]!;
-        if ('scratch' in bound) return this.#scratch.get(bound.scratch, bound.bytes);
-        const { offset, size } = windowOf(bound);
-        return { buffer: bound.buffer, offset, size };
-      };
-      const ranges = new Map(kernel.bindings.map((binding) => [binding.binding, rangeOf(binding)]));
-      return {
-        kernel: kernel.name,
-        pipeline: this.#pipelines.get({ kernel, spec }),
-        group: this.#bindGroups.get(this.#pipelines.bindGroupLayout(kernel), kernel.name, ranges),
-        grid,
-      };
-    });
+    this.device.queue.submit([encoder.finish()]);
   }
-}
 
-/** A dispatch with everything that WebGPU wants for it. */
-interface Step {
-  readonly kernel: string;
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  readonly grid: readonly [number, number, number];
-}
-
-/** WebGPU binds no empty range. */
-function isEmpty(bound: Tensor | HostData | Scratch): boolean {
-  return 'shape' in bound && elementCount(bound.shape) === 0;
-}
-
-function encode({ pipeline, group, grid }: Step, pass: GPUComputePassEncoder): void {
-  pass.setPipeline(pipeline);
-  pass.setBindGroup(0, group);
-  pass.dispatchWorkgroups(...grid);
+  #resolve(dispatches: readonly Dispatch[], upload: (parts: readonly Uint8Array[]) => BufferRange[]): Step[] {
+    const params = dispatches.map((dispatch) => packed(dispatch.kernel.params, dispatch.params));
+    // Each distinct array goes up once, however many dispatches name it.
+    const arrays = [...hostArrays(dispatches).keys()];
+    const uploaded = upload([...params, ...arrays.map(bytesOf)]);
+    const places = new Map(arrays.map((array, i) => [array, uploaded[params.length + i]!]));
+    return dispatches.map((dispatch, i) =>
+      this.#steps.of(dispatch, { params: uploaded[i]!, arrays: places, scratch: this.#scratch }),
+    );
+  }
 }

@@ -1,4 +1,3 @@
-import { wholeWords } from '../core/tensor.js';
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
 
@@ -16,10 +15,17 @@ export class ScratchBuffers {
     if (!buffer || buffer.size < bytes) {
       if (buffer) this.#memory.abandon(buffer);
       // Growing by doubling keeps the buffers let go on the way smaller together than the one in use.
-      const size = Math.max(Math.ceil(bytes / 256) * 256, 2 * (buffer?.size ?? 0));
+      const wanted = Math.ceil(bytes / 256) * 256;
+      const size = Math.max(wanted, Math.min(2 * (buffer?.size ?? 0), this.#memory.maxBindingBytes));
       buffer = this.#memory.allocate(name, size, GPUBufferUsage.STORAGE);
       this.#buffers.set(name, buffer);
     }
-    return { buffer, offset: 0, size: wholeWords(bytes) };
+    // Always the whole buffer, so that calls of other sizes find the same bind groups.
+    return { buffer, offset: 0, size: buffer.size };
+  }
+
+  destroy(): void {
+    for (const buffer of this.#buffers.values()) this.#memory.free(buffer);
+    this.#buffers.clear();
   }
 }

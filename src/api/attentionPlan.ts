@@ -1,0 +1,200 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { DType } from '../core/dtype.js';
+import { stridesOf, type Tensor } from '../core/tensor.js';
+import { windowOf } from '../core/tensorWindow.js';
+import type { Recording } from '../runtime/recording.js';
+import type { Runtime } from '../runtime/runtime.js';
+import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
+import { varlenOperation, type AttnVarlenArgs } from './attnVarlen.js';
+import { kvCacheOperation, type AttnWithKvCacheArgs } from './attnWithKvCache.js';
+import type { SizeRule } from './checkNumbers.js';
+import { fail } from './checkTensor.js';
+import type { Operation } from './outputs.js';
+
+/** The tensors that differ from layer to layer. */
+const LAYER_TENSORS = ['q', 'k', 'v', 'kCache', 'vCache', 'out', 'lse'] as const;
+type LayerTensor = (typeof LAYER_TENSORS)[number];
+
+/** Tensors of one layer. Those left out are the ones that the plan was made with. */
+export type LayerTensors = Tensors & {
+  /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
+  readonly pass?: GPUComputePassEncoder | undefined;
+};
+
+type Tensors = { readonly [Name in LayerTensor]?: Tensor | undefined };
+type PlanArgs = AttentionOptions & Tensors & { readonly q: Tensor };
+type OperationOf<Args> = (traits: DeviceTraits, args: Args) => Operation;
+
+/** A plan for `attnVarlen`: see `planAttnWithKvCache`. */
+export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionPlan<AttnVarlenArgs> {
+  return new AttentionPlan(runtime, args, 'planAttnVarlen', varlenOperation);
+}
+
+/**
+ * What a step of a model has in common for all of its layers: lengths, tables, work lists and memory, made once. Each
+ * layer is then recorded with its own tensors, at little more than the cost of the bare dispatches; from the second step
+ * on nothing is created on the GPU.
+ *
+ * The arguments are those of `attnWithKvCache`, with the tensors of any layer. `out` may be left out until `record`.
+ *
+ * @throws PageflashError what `attnWithKvCache` throws
+ * @example
+ * const plan = planAttnWithKvCache(runtime, { q, k, v, ...cache.layer(0), cacheSeqlens, blockTable, causal: true });
+ * for (;;) {
+ *   for (let layer = 0; layer < nLayers; layer++) plan.record({ q, k, v, ...cache.layer(layer), out, pass });
+ *   // … submit, sample, reserve pages …
+ *   plan.update({ cacheSeqlens, blockTable });
+ * }
+ */
+export function planAttnWithKvCache(
+  runtime: Runtime,
+  args: AttnWithKvCacheArgs,
+): AttentionPlan<AttnWithKvCacheArgs> {
+  return new AttentionPlan(runtime, args, 'planAttnWithKvCache', kvCacheOperation);
+}
+
+/** One step's attention, planned: see `planAttnWithKvCache`. */
+export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
+  readonly #runtime: Runtime;
+  readonly #recording: Recording;
+  readonly #caller: string;
+  readonly #operationOf: OperationOf<Args>;
+  #args: Args;
+  /** The tensors that the dispatches name, to be replaced by those of a layer. */
+  #planned: Tensors = {};
+  readonly #ids = new WeakMap<Tensor, number>();
+  #nextId = 1;
+
+  /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
+  constructor(runtime: Runtime, args: Args, caller: string, operationOf: OperationOf<Args>) {
+    runtime.assertAlive(caller);
+    this.#runtime = runtime;
+    this.#caller = caller;
+    this.#operationOf = operationOf;
+    this.#args = args;
+    this.#recording = runtime.createRecording();
+    this.update({});
+  }
+
+  /**
+   * Plan the next step: what is given replaces what was given before. Submit what was recorded first, since its numbers
+   * are overwritten.
+   *
+   * @throws PageflashError what the call itself would throw; the plan is then as it was
+   */
+  update(changes: Partial<Args>): void {
+    this.#runtime.assertAlive(`${this.#caller}.update`);
+    const args: Args = { ...this.#args, ...changes };
+    if (args.pass) fail('argument', this.#caller, 'pass belongs to record, not to the plan.');
+    const { rules, plan } = this.#operationOf(this.#runtime.traits, args);
+    // A tensor that nobody binds: `record` replaces it, or refuses.
+    const stand = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
+      buffer: args.q.buffer,
+      dtype,
+      shape: sizes,
+    });
+    const out = args.out ?? stand(rules.out, args.q.dtype);
+    const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
+    const dispatches = plan({ out, lse });
+    this.#recording.update(dispatches);
+    this.#args = args;
+    const { q, k, v, kCache, vCache } = args;
+    this.#planned = { q, k, v, kCache, vCache, out, lse };
+  }
+
+  /**
+   * Record one layer. Its tensors must have the types, shapes and strides of those that the plan was made with.
+   *
+   * @throws PageflashError before anything is recorded
+   */
+  record(tensors: LayerTensors = {}): AttentionResult {
+    this.#runtime.assertAlive(`${this.#caller}.record`);
+    const layer = this.#layerOf(tensors);
+    const name = this.#nameOf(layer);
+    if (!this.#recording.has(name)) {
+      this.#check(layer);
+      this.#recording.bind(name, this.#replacements(layer));
+    }
+    this.#runtime.run(this.#recording.steps(name), tensors.pass);
+    const { out, lse } = layer as { readonly out: Tensor; readonly lse?: Tensor };
+    return lse ? { out, lse } : { out };
+  }
+
+  /** Free the plan's memory. What was recorded must have been submitted. */
+  destroy(): void {
+    this.#recording.destroy();
+  }
+
+  /** Every tensor that the plan has, as the layer has it. */
+  #layerOf(tensors: LayerTensors): Tensors {
+    const layer: { [Name in LayerTensor]?: Tensor } = {};
+    for (const name of LAYER_TENSORS) {
+      const given = tensors[name];
+      if (!this.#planned[name]) {
+        if (given) fail('argument', this.#recordName, `the plan was made without ${name}.`);
+        continue;
+      }
+      const tensor = given ?? this.#args[name];
+      if (!tensor)
+        fail('argument', this.#recordName, `${name} is missing, and the plan was made without one.`);
+      layer[name] = tensor;
+    }
+    return layer;
+  }
+
+  get #recordName(): string {
+    return `${this.#caller}.record`;
+  }
+
+  /** Tells tensors from others by their identity. */
+  #nameOf(layer: Tensors): string {
+    let name = '';
+    for (const tensor of Object.values(layer) as Tensor[]) {
+      let id = this.#ids.get(tensor);
+      if (id === undefined) {
+        id = this.#nextId++;
+        this.#ids.set(tensor, id);
+      }
+      name += ` ${id}`;
+    }
+    return name;
+  }
+
+  #check(layer: Tensors): void {
+    this.#operationOf(this.#runtime.traits, { ...this.#args, ...layer });
+    for (const name of LAYER_TENSORS) {
+      const planned = this.#planned[name];
+      if (planned) checkAlike(this.#recordName, name, layer[name]!, planned);
+    }
+  }
+
+  #replacements(layer: Tensors): Map<Tensor, Tensor> {
+    const replacements = new Map<Tensor, Tensor>();
+    for (const name of LAYER_TENSORS) {
+      const planned = this.#planned[name];
+      if (planned) replacements.set(planned, layer[name]!);
+    }
+    return replacements;
+  }
+}
+
+/** Checks that a tensor, well formed, can stand in for the one that was planned with. */
+function checkAlike(caller: string, name: string, given: Tensor, planned: Tensor): void {
+  const expect = (what: string, got: unknown, want: unknown): void => {
+    if (String(got) !== String(want))
+      fail(
+        'shape',
+        caller,
+        `${name} has ${what} ${String(got)}, but the plan was made for ${String(want)}. Give the layers of a model equal ones, or make a plan for each kind.`,
+      );
+  };
+  expect('the type', given.dtype, planned.dtype);
+  expect('the shape', `[${given.shape.join(', ')}]`, `[${planned.shape.join(', ')}]`);
+  expect('the strides', `[${stridesOf(given).join(', ')}]`, `[${stridesOf(planned).join(', ')}]`);
+  // Kernels are told this number, and nothing else of where a tensor lies.
+  expect(
+    'an offset that is, behind a multiple of 256 bytes,',
+    windowOf(given).firstElement,
+    windowOf(planned).firstElement,
+  );
+}

@@ -1,0 +1,175 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
+import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
+import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
+import { checkMost, checkPageTable, countSequences, onHost, optional, spans } from './checkLengths.js';
+import { checkCount, checkInts } from './checkNumbers.js';
+import { fail } from './checkTensor.js';
+
+export interface CacheLengths {
+  readonly batch: number;
+  readonly lengths: HostLengths | DeviceLengths;
+  readonly pages: PageTable | null;
+}
+
+const CALLER = 'attnWithKvCache';
+
+/** Lengths, new tokens, rows and pages of the sequences of a cache: on the host checked, on the GPU bounded. */
+export function checkCacheLengths(args: AttnWithKvCacheArgs, traits: DeviceTraits): CacheLengths {
+  const { q, kCache, k } = args;
+  const batch = args.cuSeqlensQ === undefined ? q.shape[0]! : countSequences(CALLER, args.cuSeqlensQ);
+  const ints = (name: string, value: Ints | undefined, rule: { dims: string[]; sizes: number[] }) =>
+    optional(value, (given) => checkInts(CALLER, name, given, rule, traits));
+  const each = { dims: ['B'], sizes: [batch] };
+  const offsets = { dims: ['B + 1'], sizes: [batch + 1] };
+
+  const cuSeqlensQ = ints('cuSeqlensQ', args.cuSeqlensQ, offsets);
+  const cuSeqlensKNew = ints('cuSeqlensKNew', args.cuSeqlensKNew, offsets);
+  const cacheSeqlens = checkCacheSeqlens(args.cacheSeqlens, batch, traits);
+  const cacheBatchIdx = ints('cacheBatchIdx', args.cacheBatchIdx, each);
+  const cacheLeftpad = ints('cacheLeftpad', args.cacheLeftpad, each);
+  const pages = optional(args.blockTable, (blockTable) => {
+    const table = {
+      blockTable,
+      nRows: batch,
+      mayHaveMore: cacheBatchIdx !== null,
+      k: kCache,
+      kName: 'kCache',
+    };
+    return checkPageTable(CALLER, table, traits);
+  });
+  const nRows = pages ? pages.nRows : kCache.shape[0]!;
+  if (!pages && !cacheBatchIdx && nRows < batch) {
+    fail(
+      'shape',
+      CALLER,
+      `kCache has ${nRows} rows for ${batch} sequences. Pass cacheBatchIdx if they share rows.`,
+    );
+  }
+  if (cuSeqlensKNew && !k) fail('argument', CALLER, 'cuSeqlensKNew is given, but no new tokens k and v.');
+
+  const maxSeqlenQ = checkCount(CALLER, 'maxSeqlenQ', args.maxSeqlenQ, Infinity);
+  const maxSeqlenK = checkCount(CALLER, 'maxSeqlenK', args.maxSeqlenK, Infinity);
+  const room = pages ? (pages.nPages > 0 ? pages.width * pages.pageSize : 0) : kCache.shape[1]!;
+  const queries = queriesOf(q, cuSeqlensQ, batch);
+  const fresh = newTokensOf(k, cuSeqlensKNew, batch);
+  if (queries) checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
+  if (onHost(cacheBatchIdx)) checkRows(cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
+
+  if (queries && fresh && onHost(cacheSeqlens) && isKnown(cacheBatchIdx) && isKnown(cacheLeftpad)) {
+    const kLen = cacheSeqlens.map((length, b) => length + fresh.lengths[b]!);
+    const row = cacheBatchIdx ?? kLen.map((_, b) => b);
+    checkMost(CALLER, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
+    if (!pages) checkRoom(kLen, room, row);
+    if (cacheLeftpad) checkLeftpad(cacheLeftpad, kLen);
+    const zeros = new Int32Array(batch);
+    const lengths: HostLengths = {
+      qStart: queries.starts,
+      qLen: queries.lengths,
+      kStart: zeros,
+      kLen,
+      nCached: cacheSeqlens,
+      newStart: fresh.starts,
+      firstKey: cacheLeftpad ?? zeros,
+      row,
+    };
+    return { batch, lengths, pages };
+  }
+  if (!queries && maxSeqlenQ === Infinity)
+    fail('argument', CALLER, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
+  const totalNew = k ? (cuSeqlensKNew ? k.shape[0]! : batch * k.shape[1]!) : 0;
+  const lengths: DeviceLengths = {
+    cuSeqlensQ,
+    cuSeqlensK: null,
+    sequsedK: cacheSeqlens,
+    cuSeqlensKNew,
+    cacheBatchIdx,
+    cacheLeftpad,
+    totalQ: cuSeqlensQ ? q.shape[0]! : batch * q.shape[1]!,
+    keysInRows: true,
+    totalK: room,
+    totalNew,
+    maxNew: fresh ? longest(fresh.lengths) : totalNew,
+    nRows,
+    maxSeqlenQ: Math.min(maxSeqlenQ, queries ? longest(queries.lengths) : q.shape[0]!),
+    maxSeqlenK: Math.min(maxSeqlenK, room),
+  };
+  return { batch, lengths, pages };
+}
+
+function isKnown(ints: Tensor | Int32Array | null): ints is Int32Array | null {
+  return ints === null || !isTensor(ints);
+}
+
+function checkCacheSeqlens(
+  cacheSeqlens: AttnWithKvCacheArgs['cacheSeqlens'],
+  batch: number,
+  traits: DeviceTraits,
+): Tensor | Int32Array {
+  if (cacheSeqlens === undefined) fail('argument', CALLER, 'cacheSeqlens is missing.');
+  const given =
+    typeof cacheSeqlens === 'number' ? Array.from({ length: batch }, () => cacheSeqlens) : cacheSeqlens;
+  const checked = checkInts(CALLER, 'cacheSeqlens', given, { dims: ['B'], sizes: [batch] }, traits);
+  if (onHost(checked)) {
+    const wrong = checked.findIndex((length) => length < 0);
+    if (wrong >= 0) fail('length', CALLER, `cacheSeqlens[${wrong}] must be ≥ 0, not ${checked[wrong]}.`);
+  }
+  return checked;
+}
+
+interface Spans {
+  readonly starts: Int32Array;
+  readonly lengths: Int32Array;
+}
+
+/** Null where only the GPU knows. */
+function queriesOf(q: Tensor, cuSeqlensQ: Tensor | Int32Array | null, batch: number): Spans | null {
+  if (!cuSeqlensQ) return { starts: new Int32Array(batch), lengths: new Int32Array(batch).fill(q.shape[1]!) };
+  return onHost(cuSeqlensQ) ? spans(CALLER, 'cuSeqlensQ', cuSeqlensQ, q.shape[0]!, 'q') : null;
+}
+
+/** Null where only the GPU knows. */
+function newTokensOf(
+  k: Tensor | undefined,
+  cuSeqlensKNew: Tensor | Int32Array | null,
+  batch: number,
+): Spans | null {
+  const zeros = new Int32Array(batch);
+  if (!k) return { starts: zeros, lengths: zeros };
+  if (!cuSeqlensKNew) return { starts: zeros, lengths: zeros.map(() => k.shape[1]!) };
+  return onHost(cuSeqlensKNew) ? spans(CALLER, 'cuSeqlensKNew', cuSeqlensKNew, k.shape[0]!, 'k') : null;
+}
+
+function checkRows(cacheBatchIdx: Int32Array, nRows: number, name: string): void {
+  const wrong = cacheBatchIdx.findIndex((row) => row < 0 || row >= nRows);
+  if (wrong < 0) return;
+  fail(
+    'length',
+    CALLER,
+    `cacheBatchIdx[${wrong}] is ${cacheBatchIdx[wrong]}, but ${name} has the rows 0 to ${nRows - 1}.`,
+  );
+}
+
+function checkRoom(kLen: Int32Array, room: number, row: Int32Array): void {
+  const wrong = kLen.findIndex((length) => length > room);
+  if (wrong < 0) return;
+  fail(
+    'length',
+    CALLER,
+    `sequence ${wrong} needs ${kLen[wrong]} slots but row ${row[wrong]} of kCache has ${room}. Pass a longer cache, or pages.`,
+  );
+}
+
+function checkLeftpad(cacheLeftpad: Int32Array, kLen: Int32Array): void {
+  const wrong = cacheLeftpad.findIndex((pad, b) => pad < 0 || pad > kLen[b]!);
+  if (wrong < 0) return;
+  fail(
+    'length',
+    CALLER,
+    `cacheLeftpad[${wrong}] must be 0 to the ${kLen[wrong]} keys of the sequence, not ${cacheLeftpad[wrong]}.`,
+  );
+}
+
+function longest(lengths: Int32Array): number {
+  return lengths.reduce((most, length) => Math.max(most, length), 0);
+}

@@ -1,0 +1,104 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
+import type { PageTable } from '../kernels/attentionProblem.js';
+import { checkInts, isHostArray } from './checkNumbers.js';
+import { describe, fail } from './checkTensor.js';
+
+export function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
+  return ints !== null && !isTensor(ints);
+}
+
+export function optional<T, R>(value: T | undefined, check: (value: T) => R): R | null {
+  return value === undefined ? null : check(value);
+}
+
+/** B, from cuSeqlensQ [B + 1]. */
+export function countSequences(caller: string, cuSeqlensQ: Ints): number {
+  const length = isTensor(cuSeqlensQ)
+    ? cuSeqlensQ.shape?.[0]
+    : isHostArray(cuSeqlensQ)
+      ? cuSeqlensQ.length
+      : undefined;
+  if (length === undefined)
+    fail(
+      'argument',
+      caller,
+      `cuSeqlensQ must be a tensor or an array of numbers, not ${describe(cuSeqlensQ)}.`,
+    );
+  if (length === 0) fail('shape', caller, 'cuSeqlensQ must have B + 1 numbers, at least one.');
+  return length - 1;
+}
+
+export interface PageTableArgs {
+  readonly blockTable: Ints;
+  /** Rows that a host table has, and that any must have. */
+  readonly nRows: number;
+  /** Whether a table on the GPU may have more. */
+  readonly mayHaveMore?: boolean;
+  /** Keys in pages, with their name. */
+  readonly k: Tensor;
+  readonly kName: string;
+}
+
+/** Where each key's page is: the sizes of table and pages, not yet the pages that it names. */
+export function checkPageTable(caller: string, args: PageTableArgs, traits: DeviceTraits): PageTable {
+  const { blockTable, mayHaveMore = false, k, kName } = args;
+  const [nPages, pageSize] = k.shape as [number, number];
+  if (pageSize === 0) fail('shape', caller, `${kName} has pages of 0 tokens.`);
+  const given = isTensor(blockTable) ? (blockTable.shape?.[0] ?? 0) : 0;
+  const nRows = mayHaveMore ? Math.max(args.nRows, given) : args.nRows;
+  const width = tableWidth(blockTable, nRows);
+  if (!Number.isInteger(width)) {
+    fail(
+      'shape',
+      caller,
+      `blockTable has ${(blockTable as Int32Array).length} numbers, which is not a multiple of the ${nRows} sequences.`,
+    );
+  }
+  const rule = { dims: ['B', 'maxPages'], sizes: [nRows, width] };
+  const table = checkInts(caller, 'blockTable', blockTable, rule, traits);
+  return { pageSize, nPages, table, nRows, width, stride: isTensor(table) ? stridesOf(table)[0]! : width };
+}
+
+/** Entries of a sequence; 0 for what is no table at all, which the check of its numbers then tells. */
+function tableWidth(blockTable: Ints, nRows: number): number {
+  if (isTensor(blockTable)) return blockTable.shape?.[1] ?? 0;
+  return isHostArray(blockTable) && nRows > 0 ? blockTable.length / nRows : 0;
+}
+
+/** Starts and lengths from running sums, which must rise and end within `total`. */
+export function spans(
+  caller: string,
+
+  name: string,
+  cuSeqlens: Int32Array,
+  total: number,
+  tensor: string,
+): { readonly starts: Int32Array; readonly lengths: Int32Array } {
+  if (cuSeqlens[0]! < 0) fail('length', caller, `${name} must start at 0 or later, not at ${cuSeqlens[0]}.`);
+  const starts = cuSeqlens.slice(0, -1);
+  const lengths = starts.map((start, b) => cuSeqlens[b + 1]! - start);
+  const falls = lengths.findIndex((length) => length < 0);
+  if (falls >= 0) {
+    fail(
+      'length',
+      caller,
+      `${name} must never fall, but ${name}[${falls}] is ${cuSeqlens[falls]} and ${name}[${falls + 1}] is ${cuSeqlens[falls + 1]}.`,
+    );
+  }
+  if (cuSeqlens.at(-1)! > total)
+    fail('length', caller, `${name} ends at ${cuSeqlens.at(-1)} but ${tensor} has ${total} tokens.`);
+  return { starts, lengths };
+}
+
+export function checkMost(
+  caller: string,
+  name: string,
+  most: number,
+  lengths: Int32Array,
+  what: string,
+): void {
+  const wrong = lengths.findIndex((length) => length > most);
+  if (wrong >= 0)
+    fail('length', caller, `sequence ${wrong} has ${lengths[wrong]} ${what}, more than ${name} = ${most}.`);
+}

@@ -1,0 +1,43 @@
+import type { Tensor } from '../core/tensor.js';
+import { copyPages as copyPagesDispatches, groupPools } from '../kernels/copyPages.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { checkPairs, checkPass, checkPools, type PagePairs } from './checkCopyPages.js';
+import { checkNames } from './checkOptions.js';
+
+export interface CopyPagesArgs {
+  /** [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them. */
+  readonly pools: Tensor | readonly Tensor[];
+  /** Pages to copy, [[from, to], ...] or flat, in every pool. */
+  readonly pairs: PagePairs;
+  /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
+  readonly pass?: GPUComputePassEncoder | undefined;
+}
+
+const CALLER = 'copyPages';
+
+/**
+ * Copy whole pages within each pool, one pair after the other: a page may be written after it was read, and what was
+ * just copied may be copied on. So the copies that a page manager asks for can be passed as they come.
+ *
+ * Pages begin at whole words of 4 bytes and have no gaps, in whatever order their tokens and heads lie; between one page
+ * and the next there may be anything. Nothing but the pages named second changes. Pools may share a buffer, even page by
+ * page, but no elements.
+ *
+ * @throws PageflashError before anything is recorded or written
+ * @example
+ * const copies = allocator.append(chat, 1); // a page shared with a fork is copied before it is written
+ * if (copies !== 'full') copyPages(runtime, { pools: [kCache, vCache], pairs: copies });
+ */
+export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
+  runtime.assertAlive(CALLER);
+  checkNames(CALLER, args, ['pools', 'pairs', 'pass']);
+  const { traits } = runtime;
+  const pools = checkPools(CALLER, args.pools, traits);
+  const pairs = checkPairs(CALLER, args.pairs, pools);
+  checkPass(CALLER, args.pass);
+  const { maxBindingBytes, maxWorkgroupsPerDimension } = traits;
+  const groups = groupPools([...pools.values()], maxBindingBytes);
+  const dispatches = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension });
+  if (args.pass) runtime.record(dispatches, args.pass);
+  else runtime.submit(dispatches);
+}

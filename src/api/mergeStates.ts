@@ -1,0 +1,191 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
+import { windowOf } from '../core/tensorWindow.js';
+import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
+import type { Runtime } from '../runtime/runtime.js';
+import type { AttentionResult } from './attentionArgs.js';
+import { checkDims } from './checkDims.js';
+import { checkNames } from './checkOptions.js';
+import { FLOATS } from './checkQkv.js';
+import { checkTensor, describe, fail } from './checkTensor.js';
+import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
+import { denseLse, denseRows, raggedLse, raggedRows } from './rows.js';
+
+/** Attention over some of the keys. */
+export interface AttentionState {
+  /** [B, Sq, Hq, Dv] or [totalQ, Hq, Dv] in f32, f16 or bf16 */
+  readonly out: Tensor;
+  /** f32 [B, Hq, Sq] or [Hq, totalQ]; where it is −∞ the part saw no key, and its out may be anything. */
+  readonly lse: Tensor;
+}
+
+export interface MergeStatesArgs {
+  /** Attention of the same queries over parts of the keys, one or more. */
+  readonly parts: readonly AttentionState[];
+  /** Where to write; a tensor of the first part's type. Default: a new one, whose buffer the caller destroys. */
+  readonly out?: Tensor | undefined;
+  /** Where to write the lse, f32. Default: a new one. */
+  readonly lse?: Tensor | undefined;
+  /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
+  readonly pass?: GPUComputePassEncoder | undefined;
+}
+
+const CALLER = 'mergeStates';
+
+/**
+ * Combines attention over parts of the keys, such as a shared prefix and each sequence's own, into attention over all of
+ * them: with w_c = exp(lse_c − lse),
+ *
+ *     lse = ln Σ_c exp(lse_c)      out = Σ_c w_c · out_c
+ *
+ * Give sinks to one part only. Parts that are equally spaced views of one buffer are read in one go.
+ *
+ * @throws PageflashError before anything is recorded or written
+ * @example
+ * const { out, lse } = mergeStates(runtime, { parts: [overPrefix, overOwnKeys] });
+ */
+export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<AttentionResult> {
+  runtime.assertAlive(CALLER);
+  checkNames(CALLER, args, ['parts', 'out', 'lse', 'pass']);
+  const { parts, ...rest } = args;
+  if (!Array.isArray(parts) || parts.length === 0)
+    fail('argument', CALLER, `parts must be an array of { out, lse }, at least one, not ${describe(parts)}.`);
+  const operation = mergeOperation(runtime.traits, parts, rest);
+  const { out, lse } = runOperation(runtime, { ...rest, q: parts[0].out, returnLse: true }, operation);
+  return { out, lse: lse! };
+}
+
+function mergeOperation(
+  traits: DeviceTraits,
+  parts: readonly AttentionState[],
+  rest: Omit<MergeStatesArgs, 'parts'>,
+): Operation {
+  const isRagged = parts[0]?.out?.shape?.length === 3;
+  const dims = isRagged
+    ? { out: ['totalQ', 'Hq', 'Dv'], lse: ['Hq', 'totalQ'] }
+    : { out: ['B', 'Sq', 'Hq', 'Dv'], lse: ['B', 'Hq', 'Sq'] };
+  const tensors: Record<string, Tensor> = {};
+  const named: Record<string, readonly [Tensor, ...string[]]> = {};
+  parts.forEach((part, i) => {
+    const names = { out: `parts[${i}].out`, lse: `parts[${i}].lse` };
+    checkTensor(CALLER, names.out, part?.out, { dims: dims.out, dtypes: FLOATS }, traits);
+    checkTensor(CALLER, names.lse, part.lse, { dims: dims.lse, dtypes: ['f32'] }, traits);
+    named[names.out] = [part.out, ...dims.out];
+    named[names.lse] = [part.lse, ...dims.lse];
+    tensors[names.out] = part.out;
+    tensors[names.lse] = part.lse;
+  });
+  checkDims(CALLER, named);
+  const first = parts[0]!;
+  const rules = {
+    out: { dims: dims.out, sizes: first.out.shape },
+    lse: { dims: dims.lse, sizes: first.lse.shape },
+  };
+  checkOutputs(CALLER, traits, { ...tensors, ...rest, q: first.out }, rules);
+  const plan = ({ out, lse }: Outputs): Dispatch[] =>
+    elementCount(first.out.shape) === 0 ? [] : planMerge(parts, { out, lse: lse! }, traits);
+  return { rules, plan };
+}
+
+/** One dispatch where parts lie at equal distances or are two, else one more for each part more. */
+function planMerge(parts: readonly AttentionState[], into: AttentionState, traits: DeviceTraits): Dispatch[] {
+  const { shape } = into.out;
+  const [nHeads, headDim] = shape.slice(-2) as [number, number];
+  const [batch, nTokens] = shape.length === 4 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
+  const sizes = {
+    batch,
+    nTokens,
+    nHeads,
+    headDim,
+    maxWorkgroupsPerDimension: traits.maxWorkgroupsPerDimension,
+  };
+  const target = rowsOf(into);
+
+  const stack = stacked(parts);
+  if (stack && windowOf(stack.out.tensor).size <= traits.maxBindingBytes)
+    return [mergeDispatch({ ...sizes, a: stack, b: null, ...target })];
+
+  const scratchBytes = 4 * elementCount(shape);
+  if (parts.length > 2 && scratchBytes > traits.maxBindingBytes) {
+    fail(
+      'limit',
+      CALLER,
+      `merging ${parts.length} parts needs ${scratchBytes} bytes in f32; this device binds at most ${traits.maxBindingBytes}. Merge fewer tokens at a time.`,
+    );
+  }
+  const dispatches: Dispatch[] = [];
+  let state: States = rowsOf(parts[0]!);
+  for (let i = 1; i < parts.length; i++) {
+    const next = i === parts.length - 1 ? target : scratchStates(sizes, i % 2);
+    const a = { ...state, n: 1, outPart: 0, lsePart: 0 };
+    dispatches.push(mergeDispatch({ ...sizes, a, b: rowsOf(parts[i]!), ...next }));
+    state = next;
+  }
+  return dispatches;
+}
+
+function rowsOf({ out, lse }: AttentionState): States {
+  const isRagged = out.shape.length === 3;
+  return { out: (isRagged ? raggedRows : denseRows)(out), lse: (isRagged ? raggedLse : denseLse)(lse) };
+}
+
+/** Room for what has been merged so far, in one of two places: the other one is being read. */
+function scratchStates(
+  { batch, nTokens, nHeads, headDim }: { batch: number; nTokens: number; nHeads: number; headDim: number },
+  place: number,
+): States {
+  const nRows = batch * nTokens * nHeads;
+  const scratch = (what: string, elements: number): Scratch => ({
+    scratch: `merged ${what} ${place}`,
+    bytes: 4 * elements,
+  });
+  const [outSequence, outToken, outHead] = contiguousStrides([batch, nTokens, nHeads, headDim]) as [
+    number,
+    number,
+    number,
+  ];
+  const [lseSequence, lseToken, lseHead] = contiguousStrides([batch, nTokens, nHeads]) as [
+    number,
+    number,
+    number,
+  ];
+  return {
+    out: { tensor: scratch('out', nRows * headDim), sequence: outSequence, token: outToken, head: outHead },
+    lse: { tensor: scratch('lse', nRows), sequence: lseSequence, token: lseToken, head: lseHead },
+  };
+}
+
+/** All parts as one, if they lie at equal distances in one buffer. */
+function stacked(parts: readonly AttentionState[]) {
+  const out = stackOf(parts.map((part) => part.out));
+  const lse = stackOf(parts.map((part) => part.lse));
+  if (!out || !lse) return null;
+  const rows = rowsOf(parts[0]!);
+  return {
+    out: { ...rows.out, tensor: out.tensor },
+    lse: { ...rows.lse, tensor: lse.tensor },
+    n: parts.length,
+    outPart: out.step,
+    lsePart: lse.step,
+  };
+}
+
+function stackOf(tensors: readonly Tensor[]): { readonly tensor: Tensor; readonly step: number } | null {
+  const [first, second = first] = tensors as [Tensor, Tensor?];
+  const start = first.offset ?? 0;
+  const step = (second.offset ?? 0) - start;
+  const strides = stridesOf(first);
+  const isStack = tensors.every(
+    (tensor, i) =>
+      tensor.buffer === first.buffer &&
+      tensor.dtype === first.dtype &&
+      (tensor.offset ?? 0) === start + i * step &&
+      stridesOf(tensor).every((stride, axis) => stride === strides[axis]),
+  );
+  if (!isStack || step < 0) return null;
+  return {
+    tensor: { ...first, shape: [tensors.length, ...first.shape], strides: [step, ...strides] },
+    step,
+  };
+}

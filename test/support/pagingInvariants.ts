@@ -1,0 +1,171 @@
+import type { PageSnapshot, PublishedPage } from '../../src/paging/pageSnapshot.js';
+import { mustBe, mustEqual } from './pagingMust.js';
+import type { World } from './pagingWorld.js';
+
+/** Whatever must be true after every operation. */
+export function checkInvariants(world: World): void {
+  const snapshot = world.manager.snapshot();
+  checkCounts(snapshot, world);
+  checkTokens(snapshot, world);
+  checkWrites(snapshot, world);
+  checkPublished(snapshot, world);
+  checkEvictionOrder(snapshot);
+  checkBatch(snapshot, world);
+}
+
+/** A page is free xor held, and its count is how often it is in tables, pins and copies. */
+function checkCounts(snapshot: PageSnapshot, { manager, options }: World): void {
+  const { nPages, counts, free, sequences, pins, published, freeHostPages } = snapshot;
+  const expected = Array.from({ length: nPages }, () => 0);
+  for (const { pages, copySource } of sequences)
+    for (const page of [...pages, copySource]) if (page >= 0) expected[page]!++;
+  for (const page of pins.flat()) if (page >= 0) expected[page]!++;
+  mustEqual('counts', counts, expected);
+  const notHeld = counts.flatMap((count, page) => (count === 0 ? [page] : []));
+  mustEqual('free pages', ascending(free), notHeld);
+
+  const hostPages = [...freeHostPages, ...sequences.flatMap((sequence) => sequence.hostPages)];
+  mustEqual('host pages', ascending(hostPages), [...Array.from({ length: options.nHostPages }).keys()]);
+
+  const { nUsed, nShared, nCached, wastePercent } = manager.usage();
+  mustBe('nFreePages', manager.nFreePages, free.length);
+  mustBe('nUsed', nUsed, nPages - free.length);
+  mustBe('nShared', nShared, counts.filter((count) => count > 1).length);
+  mustBe('nCached', nCached, published.filter(({ page }) => counts[page] === 0).length);
+  mustBe('waste within 0 to 100 %', wastePercent >= 0 && wastePercent < 100, true);
+}
+
+/** Every computed token is where the table says, and no page is missing that a query can see. */
+function checkTokens({ sequences }: PageSnapshot, world: World): void {
+  const { pageSize, window } = world.options;
+  mustBe('sequences', sequences.length, world.sequences.length);
+  sequences.forEach(({ id, nTokens, nComputed, nInFlight, pages, hostPages }, i) => {
+    const { tokens, salt, isSwapped, ...model } = world.sequences[i]!;
+    mustEqual(
+      'progress',
+      [id, nTokens, nComputed, nInFlight],
+      [model.id, tokens.length, model.nComputed, model.nInFlight],
+    );
+    const contexts = world.contexts.of(salt, tokens);
+    const nPages = Math.ceil((nComputed + nInFlight) / pageSize);
+    if (!isSwapped) mustBe('a page for each token, and none more', pages.length, nPages);
+    const held = isSwapped ? hostPages : pages;
+    const nBehind = nPages - held.length;
+    for (let position = 0; position < nComputed; position++) {
+      const page = held[Math.floor(position / pageSize) - nBehind] ?? -1;
+      if (page < 0) {
+        const isSeen = window < 0 || position >= nComputed - window;
+        mustBe(`sequence ${id} lacks token ${position} and sees it`, isSeen, false);
+        continue;
+      }
+      const memory = isSwapped ? world.hostMemory : world.memory;
+      const written = memory[(isSwapped ? page : world.source(page)) * pageSize + (position % pageSize)];
+      mustBe(`token ${position} of sequence ${id}, in page ${page}`, written, contexts[position]);
+    }
+  });
+}
+
+/** Where tokens are in flight, nobody else has the page, and nobody can find it. */
+function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, world: World): void {
+  for (const { nComputed, nInFlight, pages } of sequences) {
+    for (let position = nComputed; position < nComputed + nInFlight; position++) {
+      const page = pages[Math.floor(position / pageSize)]!;
+      mustBe('holders of a page to write', counts[page], 1);
+      mustBe(
+        'a page to write can be found',
+        published.some((other) => other.page === page),
+        false,
+      );
+    }
+  }
+  const targets = new Set(world.pending.map(([, target]) => target));
+  mustBe('copies to different pages', targets.size, world.pending.length);
+  for (const [source] of world.pending) {
+    mustBe('a copy of a copy', targets.has(source), false);
+    mustBe('a page to copy is held', counts[source]! > 0, true);
+  }
+}
+
+/** What can be found was written, and is there once. */
+function checkPublished({ published, pageSize }: PageSnapshot, world: World): void {
+  const byPage = new Map(published.map((entry) => [entry.page, entry]));
+  const names = published.map(({ parent, salt, tokens, isOrphan, page }) =>
+    [isOrphan ? `after a page that was not ${page}` : parent, salt, ...tokens].join(),
+  );
+  mustBe('contents of published pages', new Set(names).size, names.length);
+  for (const entry of published) {
+    const path = pathOf(entry, byPage);
+    if (path.at(-1)!.isOrphan) {
+      // With a window the pages before may be reused while a sequence goes on.
+      mustBe(`page ${entry.page} can be found, window`, world.options.window >= 0, true);
+      continue;
+    }
+    const tokens = path.toReversed().flatMap((page) => page.tokens);
+    const contexts = world.contexts.of(path.at(-1)!.salt, tokens).slice(-pageSize);
+    const start = entry.page * pageSize;
+    mustEqual(`published page ${entry.page}`, [...world.memory.subarray(start, start + pageSize)], contexts);
+  }
+}
+
+/** From a page to the first of its prompt, as far as that is still there. */
+function pathOf(entry: PublishedPage, byPage: ReadonlyMap<number, PublishedPage>): PublishedPage[] {
+  const path = [entry];
+  for (let { parent } = entry; parent >= 0; { parent } = path.at(-1)!) path.push(byPage.get(parent)!);
+  return path;
+}
+
+/** Empty pages are reused first, and deeper pages before those that lead to them. */
+function checkEvictionOrder({ free, published }: PageSnapshot): void {
+  const byPage = new Map(published.map((entry) => [entry.page, entry]));
+  const nEmpty = free.filter((page) => !byPage.has(page)).length;
+  mustBe(
+    'empty pages that are free first',
+    free.slice(0, nEmpty).filter((page) => !byPage.has(page)).length,
+    nEmpty,
+  );
+  const rank = new Map(free.map((page, i) => [page, i]));
+  for (const entry of published) {
+    if (!rank.has(entry.page)) continue;
+    for (const { page } of pathOf(entry, byPage).slice(1)) {
+      const isDeeperFirst = !rank.has(page) || rank.get(page)! > rank.get(entry.page)!;
+      mustBe(`page ${entry.page} is reused before page ${page}, which leads to it`, isDeeperFirst, true);
+    }
+  }
+}
+
+/** The arrays for the GPU say what the tables say, however they came about. */
+function checkBatch({ sequences, pageSize }: PageSnapshot, world: World): void {
+  const here = sequences.filter((_, i) => !world.sequences[i]!.isSwapped);
+  const batch = world.manager.batch(here.map(({ id }) => id));
+  const padded = (pages: readonly number[]) =>
+    Array.from({ length: batch.tableWidth }, (_, column) => pages[column] ?? -1);
+  const newPositions = ({ nComputed, nInFlight }: (typeof here)[number]) =>
+    Array.from({ length: nInFlight }, (_, i) => nComputed + i);
+  let total = 0;
+  const ends = here.map(({ nInFlight }) => (total += nInFlight));
+  mustEqual(
+    'blockTable',
+    [...batch.blockTable],
+    here.flatMap(({ pages }) => padded(pages)),
+  );
+  mustEqual(
+    'cacheSeqlens',
+    [...batch.cacheSeqlens],
+    here.map(({ nComputed }) => nComputed),
+  );
+  mustEqual(
+    'sequsedK',
+    [...batch.sequsedK],
+    here.map(({ nComputed, nInFlight }) => nComputed + nInFlight),
+  );
+  mustEqual('cuSeqlensQ', [...batch.cuSeqlensQ], [0, ...ends]);
+  mustEqual('positions', [...batch.positions], here.flatMap(newPositions));
+  const slotOf = (pages: readonly number[]) => (position: number) =>
+    pages[Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
+  const slots = here.flatMap((sequence) => newPositions(sequence).map(slotOf(sequence.pages)));
+  mustEqual('slotMapping', [...batch.slotMapping], slots);
+}
+
+function ascending(numbers: readonly number[]): number[] {
+  return numbers.toSorted((a, b) => a - b);
+}

@@ -1,0 +1,419 @@
+import { PageflashError } from '../../src/core/errors.js';
+import { PageManager } from '../../src/paging/pageManager.js';
+import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
+import type { PageCopy } from '../../src/paging/pageTable.js';
+import { checkInvariants } from './pagingInvariants.js';
+import { mustBe, mustThrow } from './pagingMust.js';
+import { Contexts } from './pagingContexts.js';
+
+export interface WorldOptions {
+  readonly nPages: number;
+  readonly pageSize: number;
+  readonly nHostPages: number;
+  readonly window: number;
+  readonly isCaching: boolean;
+}
+
+/** Something that an engine may do. Sequences and pins are picked by number, modulo how many there are. */
+export type Operation =
+  | {
+      readonly type: 'add';
+      readonly tokens: readonly number[];
+      readonly salt: number;
+      readonly isPrivate: boolean;
+    }
+  | { readonly type: 'append'; readonly pick: number; readonly tokens: readonly number[] }
+  | { readonly type: 'reserve' | 'commit' | 'fork' | 'truncate'; readonly pick: number; readonly n: number }
+  | { readonly type: 'compute'; readonly pick: number; readonly n: number }
+  | { readonly type: 'release' | 'evict' | 'swapOut' | 'swapIn' | 'pin' | 'unpin'; readonly pick: number }
+  | { readonly type: 'resize'; readonly n: number }
+  | { readonly type: 'reset' }
+  | { readonly type: 'misuse'; readonly pick: number };
+
+/** What the model knows of a sequence: its tokens, how many are computed, and nothing of pages. */
+export interface ModelSequence {
+  readonly id: number;
+  readonly salt: number;
+  readonly isPrivate: boolean;
+  tokens: number[];
+  nComputed: number;
+  nInFlight: number;
+  isSwapped: boolean;
+}
+
+/**
+ * A page manager beside a slow, obvious model of what it is for: every slot of an imaginary memory says which token,
+ * after which tokens, was written there. Copies are made and tokens are written as late as the contract allows.
+ */
+export class World {
+  readonly options: WorldOptions;
+  readonly manager: PageManager;
+  readonly contexts = new Contexts();
+  readonly sequences: ModelSequence[] = [];
+  readonly pins: number[] = [];
+  /** [nPages · pageSize] and [nHostPages · pageSize]: contexts, 0 where nothing was written. */
+  readonly memory: Int32Array;
+  readonly hostMemory: Int32Array;
+  /** Copies that may still be made. */
+  pending: PageCopy[] = [];
+
+  constructor(options: WorldOptions) {
+    this.options = options;
+    this.manager = new PageManager(options);
+    this.memory = new Int32Array(options.nPages * options.pageSize);
+    this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
+  }
+
+  /** Do something, then check everything. */
+  run(operation: Operation): void {
+    this.#do(operation);
+    checkInvariants(this);
+  }
+
+  /** End everything: all pages must be free. */
+  end(): void {
+    this.flush();
+    for (const { id } of this.sequences) this.manager.release(id);
+    for (const pin of this.pins) this.manager.unpin(pin);
+    this.sequences.length = 0;
+    this.pins.length = 0;
+    checkInvariants(this);
+    mustBe('free pages after all', this.manager.nFreePages, this.manager.nPages);
+    mustBe('host pages after all', this.manager.usage().nHostUsed, 0);
+  }
+
+  #do(operation: Operation): void {
+    switch (operation.type) {
+      case 'add':
+        this.#add(operation);
+        return;
+      case 'resize':
+        this.#resize(operation.n);
+        return;
+      case 'reset':
+        this.#reset();
+        return;
+      case 'unpin':
+        this.#unpin(operation.pick);
+        return;
+    }
+    if (this.sequences.length === 0) return;
+    const sequence = this.sequences[operation.pick % this.sequences.length]!;
+    switch (operation.type) {
+      case 'append':
+        this.#append(sequence, operation.tokens);
+        break;
+      case 'reserve':
+        this.#reserve(sequence, operation.n);
+        break;
+      case 'commit':
+        this.#commit(sequence, operation.n);
+        break;
+      case 'compute':
+        this.#reserve(sequence, operation.n);
+        this.#commit(sequence, 0);
+        break;
+      case 'fork':
+        this.#fork(sequence, operation.n);
+        break;
+      case 'truncate':
+        this.#truncate(sequence, operation.n);
+        break;
+      case 'release':
+        this.#release(sequence);
+        break;
+      case 'evict':
+        this.#evict(sequence);
+        break;
+      case 'swapOut':
+        this.#swapOut(sequence);
+        break;
+      case 'swapIn':
+        this.#swapIn(sequence);
+        break;
+      case 'pin':
+        if (this.#mayPin(sequence)) this.pins.push(this.manager.pin(sequence.id));
+        break;
+      case 'misuse':
+        this.#misuse(sequence);
+        break;
+    }
+  }
+
+  #add({ tokens, salt, isPrivate }: Operation & { readonly type: 'add' }): void {
+    const id = this.manager.add(tokens, { salt, isPrivate });
+    this.sequences.push({
+      id,
+      salt,
+      isPrivate: isPrivate || !this.options.isCaching,
+      tokens: [...tokens],
+      nComputed: 0,
+      nInFlight: 0,
+      isSwapped: false,
+    });
+  }
+
+  #append(sequence: ModelSequence, tokens: readonly number[]): void {
+    if (!this.#refusedInFlight(sequence, () => this.manager.append(sequence.id, tokens)))
+      sequence.tokens.push(...tokens);
+  }
+
+  #reserve(sequence: ModelSequence, n: number): void {
+    const { manager } = this;
+    const reserve = () => manager.reserve(sequence.id, n);
+    if (sequence.isSwapped) return this.#refused(reserve);
+    if (sequence.nInFlight > 0) return this.#refused(reserve);
+    const before = manager.snapshot();
+    const nHit = this.#hitOf(sequence, before);
+    const nNew = Math.min(n, sequence.tokens.length - sequence.nComputed - nHit);
+    const nMissing = this.#missingOf(sequence, before, nHit, nNew);
+    mustBe('nMissing', manager.nMissing(sequence.id, n), nMissing);
+    const nLeft = sequence.tokens.length - sequence.nComputed - nHit;
+    mustBe('nToCompute', manager.nToCompute(sequence.id), nLeft);
+    const isFitting = nMissing <= before.free.length;
+    if (nNew > 0) mustBe('nFitting', manager.nFitting(sequence.id, before.free.length) >= nNew, isFitting);
+    const copies = this.#unchangedIfFull(reserve);
+    mustBe('full', copies === 'full', !isFitting);
+    if (copies === 'full') return;
+    sequence.nComputed += nHit;
+    sequence.nInFlight = nNew;
+    this.pending.push(...copies);
+  }
+
+  #commit(sequence: ModelSequence, n: number): void {
+    const { nComputed, nInFlight, tokens } = sequence;
+    const isAtEnd = nComputed + nInFlight === tokens.length;
+    const nRejected = isAtEnd ? n % (nInFlight + 1) : 0;
+    this.flush();
+    this.#write(sequence);
+    if (!isAtEnd && nInFlight > 0) this.#refused(() => this.manager.commit(sequence.id, 1));
+    this.manager.commit(sequence.id, nRejected);
+    sequence.nComputed = nComputed + nInFlight - nRejected;
+    sequence.nInFlight = 0;
+    if (nRejected > 0) tokens.length = sequence.nComputed;
+    const { window, pageSize } = this.options;
+    if (window < 0) return;
+    const { nPages } = this.manager.sequence(sequence.id);
+    mustBe('pages behind the window', nPages > 1 + Math.max(1, Math.ceil(window / pageSize)), false);
+  }
+
+  #fork(sequence: ModelSequence, n: number): void {
+    const nTokens = n % (sequence.tokens.length + 1);
+    const fork = () => this.manager.fork(sequence.id, nTokens);
+    if (sequence.isSwapped) return this.#refused(fork);
+    if (sequence.nInFlight > 0) return this.#refused(fork);
+    this.flush();
+    const id = fork();
+    const copy = { ...sequence, id, tokens: sequence.tokens.slice(0, nTokens) };
+    this.sequences.push(copy);
+    this.#wentBack(copy, nTokens);
+  }
+
+  #truncate(sequence: ModelSequence, n: number): void {
+    const nTokens = n % (sequence.tokens.length + 1);
+    const truncate = () => this.manager.truncate(sequence.id, nTokens);
+    if (sequence.isSwapped) return this.#refused(truncate);
+    if (this.#refusedInFlight(sequence, truncate)) return;
+    sequence.tokens.length = nTokens;
+    this.#wentBack(sequence, nTokens);
+  }
+
+  /** What was computed stays computed, unless that needs pages which have left the window. */
+  #wentBack(sequence: ModelSequence, nTokens: number): void {
+    const { nComputed } = this.manager.sequence(sequence.id);
+    const least = Math.min(sequence.nComputed, nTokens);
+    const mayStartAnew = this.options.window >= 0 && nTokens < sequence.nComputed;
+    if (!mayStartAnew || nComputed > 0) mustBe('nComputed', nComputed, least);
+    sequence.nComputed = nComputed;
+  }
+
+  #release(sequence: ModelSequence): void {
+    this.flush();
+    this.manager.release(sequence.id);
+    this.sequences.splice(this.sequences.indexOf(sequence), 1);
+    this.#refused(() => this.manager.release(sequence.id));
+  }
+
+  #evict(sequence: ModelSequence): void {
+    this.flush();
+    if (this.#refusedInFlight(sequence, () => this.manager.evict(sequence.id))) return;
+    sequence.nComputed = 0;
+    sequence.isSwapped = false;
+  }
+
+  #swapOut(sequence: ModelSequence): void {
+    const swap = () => this.manager.swapOut(sequence.id);
+    if (sequence.isSwapped) return this.#refused(swap);
+    if (sequence.nInFlight > 0) return this.#refused(swap);
+    this.flush();
+    const copies = this.#unchangedIfFull(swap);
+    if (copies === 'full') return;
+    sequence.isSwapped = true;
+    for (const [page, hostPage] of copies)
+      this.hostMemory.set(this.#slots(this.memory, page), hostPage * this.options.pageSize);
+  }
+
+  #swapIn(sequence: ModelSequence): void {
+    const swap = () => this.manager.swapIn(sequence.id);
+    if (!sequence.isSwapped) return this.#refused(swap);
+    this.flush();
+    const copies = this.#unchangedIfFull(swap);
+    if (copies === 'full') return;
+    sequence.isSwapped = false;
+    for (const [hostPage, page] of copies)
+      this.memory.set(this.#slots(this.hostMemory, hostPage), page * this.options.pageSize);
+  }
+
+  #mayPin(sequence: ModelSequence): boolean {
+    if (sequence.isSwapped) this.#refused(() => this.manager.pin(sequence.id));
+    return !sequence.isSwapped;
+  }
+
+  #unpin(pick: number): void {
+    if (this.pins.length === 0) return;
+    this.flush();
+    const [pin] = this.pins.splice(pick % this.pins.length, 1);
+    this.manager.unpin(pin!);
+    this.#refused(() => this.manager.unpin(pin!));
+  }
+
+  #resize(n: number): void {
+    const nPages = 1 + (n % this.options.nPages);
+    const resize = () => this.manager.resize(nPages);
+    if (this.sequences.some(({ nInFlight }) => nInFlight > 0)) return this.#refused(resize);
+    this.flush();
+    const nUsed = this.manager.nPages - this.manager.nFreePages;
+    const copies = this.#unchangedIfFull(resize);
+    mustBe('full', copies === 'full', nUsed > nPages);
+    if (copies === 'full') return;
+    this.pending.push(...copies);
+    this.flush();
+    this.memory.fill(0, nPages * this.options.pageSize);
+  }
+
+  #reset(): void {
+    this.flush();
+    this.manager.reset();
+    this.memory.fill(0);
+    for (const sequence of this.sequences)
+      Object.assign(sequence, { nComputed: 0, nInFlight: 0, isSwapped: false });
+  }
+
+  #misuse({ id, tokens }: ModelSequence): void {
+    this.#refused(() => this.manager.release(id + 1000));
+    this.#refused(() => this.manager.reserve(id, -1));
+    this.#refused(() => this.manager.truncate(id, tokens.length + 1));
+    this.#refused(() => this.manager.append(id, [0.5]));
+    this.#refused(() => this.manager.add([NaN]));
+    this.#refused(() => this.manager.resize(0));
+    this.#refused(() => this.manager.commit(id, 1000));
+  }
+
+  /** Make all copies at once, as a kernel does. */
+  flush(): void {
+    const sources = this.pending.map(([source]) => this.#slots(this.memory, source).slice());
+    this.pending.forEach(([, target], i) => this.memory.set(sources[i]!, target * this.options.pageSize));
+    this.pending = [];
+  }
+
+  /** The page where the content of a page still is. */
+  source(page: number): number {
+    return this.pending.find(([, target]) => target === page)?.[0] ?? page;
+  }
+
+  /** What a kernel does: write what is in flight to where the arrays of the step say. */
+  #write({ id, nComputed, nInFlight, tokens, salt }: ModelSequence): void {
+    const { slotMapping } = this.manager.batch([id]);
+    const contexts = this.contexts.of(salt, tokens);
+    for (let i = 0; i < nInFlight; i++) this.memory[slotMapping[i]!] = contexts[nComputed + i]!;
+  }
+
+  #slots(memory: Int32Array, page: number): Int32Array {
+    return memory.subarray(page * this.options.pageSize, (page + 1) * this.options.pageSize);
+  }
+
+  /** Tokens that a sequence without pages must find: all but the last at most, in whole pages. */
+  #hitOf(
+    { tokens, salt, isPrivate, nComputed, id }: ModelSequence,
+    { published, sequences }: PageSnapshot,
+  ): number {
+    if (isPrivate || nComputed > 0 || sequences.find((own) => own.id === id)!.pages.length > 0) return 0;
+    const { pageSize } = this.options;
+    let parent = -1;
+    let nHit = 0;
+    for (; nHit + pageSize < tokens.length; nHit += pageSize) {
+      const wanted = tokens.slice(nHit, nHit + pageSize).join();
+      const found = published.find(
+        (candidate) =>
+          !candidate.isOrphan &&
+          candidate.parent === parent &&
+          (parent >= 0 || candidate.salt === salt) &&
+          candidate.tokens.join() === wanted,
+      );
+      if (!found) break;
+      parent = found.page;
+    }
+    return nHit;
+  }
+
+  /** Free pages that are needed: those found, those for new tokens, and a copy of a page that others need as it is. */
+  #missingOf({ id, nComputed }: ModelSequence, before: PageSnapshot, nHit: number, nNew: number): number {
+    const { pageSize, window } = this.options;
+    const { pages } = before.sequences.find((sequence) => sequence.id === id)!;
+    const nTokens = nComputed + nHit;
+    const nPages = Math.ceil((nTokens + nNew) / pageSize) - Math.ceil(nTokens / pageSize);
+    if (nHit > 0) {
+      const found = this.#foundOf(id, before, nHit);
+      const firstSeen = window < 0 ? 0 : Math.floor(Math.max(0, nHit - window) / pageSize);
+      const held = found.slice(Math.min(firstSeen, found.length - 1));
+      return nPages + held.filter((page) => before.counts[page] === 0).length;
+    }
+    const last = pages.at(-1);
+    const needsCopy =
+      nNew > 0 &&
+      nTokens % pageSize > 0 &&
+      (before.counts[last!]! > 1 || before.published.some(({ page }) => page === last));
+    return nPages + (needsCopy ? 1 : 0);
+  }
+
+  #foundOf(id: number, { published }: PageSnapshot, nHit: number): number[] {
+    const { tokens, salt } = this.sequences.find((sequence) => sequence.id === id)!;
+    const { pageSize } = this.options;
+    const pages: number[] = [];
+    for (let start = 0; start < nHit; start += pageSize) {
+      const parent = pages.at(-1) ?? -1;
+      const wanted = tokens.slice(start, start + pageSize).join();
+      const isIt = (found: PageSnapshot['published'][number]) =>
+        !found.isOrphan && found.parent === parent && (parent >= 0 || found.salt === salt);
+      pages.push(published.find((found) => isIt(found) && found.tokens.join() === wanted)!.page);
+    }
+    return pages;
+  }
+
+  #unchangedIfFull<T>(call: () => T | 'full'): T | 'full' {
+    const before = this.#state();
+    const result = call();
+    if (result === 'full') mustBe('state after a full pool', this.#state(), before);
+    return result;
+  }
+
+  #refusedInFlight(sequence: ModelSequence, call: () => void): boolean {
+    if (sequence.nInFlight > 0) {
+      this.#refused(call);
+      return true;
+    }
+    this.flush();
+    call();
+    return false;
+  }
+
+  #refused(call: () => unknown): void {
+    const before = this.#state();
+    mustBe('code', mustThrow(PageflashError, call).code, 'argument');
+    mustBe('state after an error', this.#state(), before);
+  }
+
+  #state(): string {
+    return JSON.stringify([this.manager.snapshot(), this.manager.usage()]);
+  }
+}
