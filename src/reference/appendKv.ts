@@ -1,28 +1,32 @@
 import type { FloatDType } from '../core/dtype.js';
 import { roundTo } from '../core/halves.js';
 import type { Sequence } from './attend.js';
-import { lastSizes, sizes4, type HostTensor } from './hostTensor.js';
+import { lastSizes, type HostTensor } from './hostTensor.js';
 import { rotate, type Rotary } from './rotary.js';
 
 export interface CachedSequence extends Sequence {
   /** Tokens in the cache before the new ones; keyRows has both. */
   readonly nCached: number;
+  /** The first of its new tokens among those of all sequences. */
+  readonly firstNew: number;
 }
 
 export interface AppendKvArgs {
   readonly q: HostTensor;
   readonly kCache: HostTensor;
   readonly vCache: HostTensor;
-  /** New tokens [B, Snew, Hkv, D], of which token t of a sequence goes to its key nCached + t */
+  /** New tokens [..., Hkv, D], of which token t of a sequence goes to its key nCached + t */
   readonly k: HostTensor | undefined;
-  /** New tokens [B, Snew, Hkv, Dv] */
+  /** New tokens [..., Hkv, Dv] */
   readonly v: HostTensor | undefined;
   readonly sequences: readonly CachedSequence[];
   readonly rotary: Rotary | undefined;
   /** Query i stands at nCached + i; otherwise every query of a sequence stands at nCached. */
   readonly queriesAdvance: boolean;
-  /** The type of q and of the caches. */
+  /** The type of q. */
   readonly dtype: FloatDType;
+  /** The type of the caches. */
+  readonly kvDType: FloatDType;
 }
 
 export interface AppendKvResult {
@@ -35,11 +39,11 @@ export interface AppendKvResult {
 
 /** What happens before attending to a cache: queries and new keys are rotated, new tokens written to their slots. */
 export function appendKv(args: AppendKvArgs): AppendKvResult {
-  const { q, kCache, vCache, k, v, sequences, rotary, dtype } = args;
+  const { q, kCache, vCache, k, v, sequences, rotary, kvDType } = args;
   return {
     q: rotary ? rotateQueries(args, rotary) : q,
-    kCache: k ? append({ cache: kCache, fresh: k, sequences, rotary, dtype }) : kCache,
-    vCache: v ? append({ cache: vCache, fresh: v, sequences, rotary: undefined, dtype }) : vCache,
+    kCache: k ? append({ cache: kCache, fresh: k, sequences, rotary, kvDType }) : kCache,
+    vCache: v ? append({ cache: vCache, fresh: v, sequences, rotary: undefined, kvDType }) : vCache,
   };
 }
 
@@ -57,21 +61,21 @@ function rotateQueries({ q, sequences, queriesAdvance, dtype }: AppendKvArgs, ro
   return { data, shape: q.shape };
 }
 
-interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'dtype'> {
+interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'kvDType'> {
   readonly cache: HostTensor;
   readonly fresh: HostTensor;
 }
 
-function append({ cache, fresh, sequences, rotary, dtype }: AppendArgs): HostTensor {
-  const [, nNew, nKvHeads, headDim] = sizes4('the new tokens', fresh);
+function append({ cache, fresh, sequences, rotary, kvDType }: AppendArgs): HostTensor {
+  const [nKvHeads, headDim] = lastSizes(fresh);
   const data = cache.data.slice();
-  sequences.forEach(({ nCached, keyRows }, b) => {
-    for (let t = 0; t < nNew; t++)
+  sequences.forEach(({ nCached, firstNew, keyRows }) => {
+    for (let t = 0; nCached + t < keyRows.length; t++)
       for (let kvHead = 0; kvHead < nKvHeads; kvHead++) {
-        const from = ((b * nNew + t) * nKvHeads + kvHead) * headDim;
+        const from = ((firstNew + t) * nKvHeads + kvHead) * headDim;
         const token = Float64Array.from(fresh.data.subarray(from, from + headDim));
         if (rotary) rotate(token, nCached + t, rotary);
-        roundAll(token, dtype);
+        roundAll(token, kvDType);
         data.set(token, (keyRows[nCached + t]! * nKvHeads + kvHead) * headDim);
       }
   });

@@ -13,14 +13,16 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly kCache: HostTensor;
   /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable` */
   readonly vCache: HostTensor;
-  /** New tokens [B, Snew, Hkv, D], appended before attending */
+  /** New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, appended before attending */
   readonly k?: HostTensor | undefined;
-  /** New tokens [B, Snew, Hkv, Dv] */
+  /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
   readonly v?: HostTensor | undefined;
   /** [B]: tokens in the cache before the new ones; one number serves all sequences */
   readonly cacheSeqlens: number | HostInts;
   /** [B + 1]: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
   readonly cuSeqlensQ?: HostInts | undefined;
+  /** [B + 1]: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1 */
+  readonly cuSeqlensKNew?: HostInts | undefined;
   /** [rows, maxPages], row after row */
   readonly blockTable?: HostInts | undefined;
   /** Rows of `blockTable`. Default B; with `cacheBatchIdx` there may be more. */
@@ -35,8 +37,10 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly rotarySin?: HostTensor | undefined;
   /** Default true */
   readonly rotaryInterleaved?: boolean | undefined;
-  /** The type of q and of the caches, to which rotated queries and new tokens are rounded. Default `storage`, else f32 */
+  /** The type of q, to which rotated queries are rounded. Default `storage`, else f32 */
   readonly dtype?: FloatDType | undefined;
+  /** The type of the caches, to which new tokens are rounded. Default `dtype` */
+  readonly kvDType?: FloatDType | undefined;
 }
 
 export interface AttnWithKvCacheResult extends AttentionResult {
@@ -51,7 +55,14 @@ export interface AttnWithKvCacheResult extends AttentionResult {
  * Returns out shaped like q with the head size of v, lse [B, Hq, Sq] or [Hq, totalQ], and the caches.
  */
 export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): AttnWithKvCacheResult {
-  const { k, v, causal = false, windowSize = [-1, -1], dtype = args.storage ?? 'f32' } = args;
+  const {
+    k,
+    v,
+    causal = false,
+    windowSize = [-1, -1],
+    dtype = args.storage ?? 'f32',
+    kvDType = dtype,
+  } = args;
   const { sequences, lseShape } = sequencesOf(args);
   const { q, kCache, vCache } = appendKv({
     q: args.q,
@@ -63,6 +74,7 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     rotary: rotaryOf(args),
     queriesAdvance: causal || windowSize[0] >= 0 || windowSize[1] >= 0,
     dtype,
+    kvDType,
   });
   return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
 }
@@ -82,23 +94,27 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
   readonly sequences: readonly CachedSequence[];
   readonly lseShape: readonly number[];
 } {
-  const { q, kCache, k, cacheSeqlens, cuSeqlensQ, blockTable, cacheBatchIdx, cacheLeftpad } = args;
+  const { q, kCache, k, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew } = args;
+  const { blockTable, cacheBatchIdx, cacheLeftpad } = args;
   const ragged = cuSeqlensQ !== undefined;
   const [nHeads] = lastSizes(q);
   const [batch, nQueries] = ragged ? [cuSeqlensQ.length - 1, 0] : sizes4('q', q);
   const totalQ = q.shape[0]!;
-  const nNew = k ? sizes4('k', k)[1] : 0;
+  const nNewOfEach = k && !cuSeqlensKNew ? sizes4('k', k)[1] : 0;
   const table = blockTable && pageTableOf(blockTable, args.blockTableRows ?? batch, kCache);
 
   const sequences = Array.from({ length: batch }, (_, b): CachedSequence => {
     const firstQuery = ragged ? cuSeqlensQ[b]! : b * nQueries;
     const nCached = typeof cacheSeqlens === 'number' ? cacheSeqlens : cacheSeqlens[b]!;
+    const firstNew = cuSeqlensKNew ? cuSeqlensKNew[b]! : b * nNewOfEach;
+    const nNew = cuSeqlensKNew ? cuSeqlensKNew[b + 1]! - firstNew : nNewOfEach;
     const nKeys = nCached + nNew;
     const cacheRow = cacheBatchIdx?.[b] ?? b;
     return {
       firstQuery,
       nQueries: ragged ? cuSeqlensQ[b + 1]! - firstQuery : nQueries,
       nCached,
+      firstNew,
       keyRows: table ? pagedRows(table, cacheRow, nKeys) : cacheRows(kCache, cacheRow, nKeys),
       leftpad: cacheLeftpad?.[b] ?? 0,
       lseIndex: ragged

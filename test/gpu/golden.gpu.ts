@@ -1,32 +1,38 @@
-import { attnVarlen, createRuntime } from 'pageflash';
+import { attnVarlen, attnWithKvCache, createRuntime, type Tensor } from 'pageflash';
+import {
+  attnVarlenReference,
+  attnWithKvCacheReference,
+  type HostTensor,
+} from '../../src/reference/attention.js';
 import { download, upload } from '../support/deviceTensor.js';
 import type { DeviceKind, GpuCase } from '../support/gpuCase.js';
-import { goldenNames, loadGolden, type GoldenFloats, type GoldenVarlen } from '../support/golden.js';
-import { checkLse, checkOut } from '../support/tolerance.js';
-import { attnVarlenReference } from '../../src/reference/attention.js';
+import {
+  goldenNames,
+  loadGolden,
+  type GoldenFloats,
+  type GoldenKvCache,
+  type GoldenVarlen,
+} from '../support/golden.js';
+import { checkLse, checkOut, checkRotated, checkSame } from '../support/tolerance.js';
 
 const kinds: readonly DeviceKind[] = ['full', 'plain'];
-const varlenNames = goldenNames.filter((name) => name.startsWith('varlen_'));
 
 /** The answers that PyTorch gave, against the package as it is published. */
 export const cases: GpuCase[] = kinds.flatMap((kind) =>
-  varlenNames.map((name) => ({
+  goldenNames.map((name) => ({
     name: `${name} on a ${kind} device`,
     run: async (t) => {
       const golden = await loadGolden(name);
-      if (golden.fn !== 'attnVarlen') throw new Error(`${name} is a case of ${golden.fn}.`);
-      await check(await t.device(kind), golden);
+      const device = await t.device(kind);
+      if (golden.fn === 'attnVarlen') await checkVarlen(device, golden);
+      else await checkKvCache(device, golden);
     },
   })),
 );
 
-async function check(device: GPUDevice, golden: GoldenVarlen): Promise<void> {
-  const { floats, ints, args, dtype } = golden;
+async function checkVarlen(device: GPUDevice, { floats, ints, args, dtype }: GoldenVarlen): Promise<void> {
   const runtime = createRuntime(device);
-  const tensors = [floats.q, floats.k, floats.v].map(({ dtype: type, shape, data }) =>
-    upload(device, type, shape, data),
-  );
-  const [q, k, v] = tensors as [(typeof tensors)[0], (typeof tensors)[0], (typeof tensors)[0]];
+  const { placed, host, freeAll } = tensorsOf(device, floats, ['q', 'k', 'v']);
   const options = {
     ...args,
     cuSeqlensQ: ints.cuSeqlensQ.data,
@@ -36,26 +42,68 @@ async function check(device: GPUDevice, golden: GoldenVarlen): Promise<void> {
     alibiSlopes: floats['alibiSlopes']?.data,
     sinks: floats['sinks']?.data,
   };
-  const result = attnVarlen(runtime, { ...options, q, k, v, returnLse: true });
+  const result = attnVarlen(runtime, { ...options, ...placed, returnLse: true });
   const out = await download(device, result.out);
   const lse = await download(device, result.lse!);
-  for (const { buffer } of [...tensors, result.out, result.lse!]) buffer.destroy();
+  freeAll([result.out, result.lse!]);
   runtime.destroy();
 
-  const emulated =
-    dtype === 'f32'
-      ? undefined
-      : attnVarlenReference({
-          ...options,
-          q: hostTensor(floats.q),
-          k: hostTensor(floats.k),
-          v: hostTensor(floats.v),
-          storage: dtype,
-        }).out.data;
+  const storage = dtype === 'f32' ? undefined : dtype;
+  const emulated = storage && attnVarlenReference({ ...options, ...host, storage }).out.data;
   checkOut({ actual: out, reference: floats.out.data, emulated, dtype, softcap: args.softcap });
   checkLse({ actual: lse, reference: floats.lse.data });
 }
 
-function hostTensor({ shape, data }: GoldenFloats) {
-  return { shape, data };
+async function checkKvCache(device: GPUDevice, { floats, ints, args, dtype }: GoldenKvCache): Promise<void> {
+  const runtime = createRuntime(device);
+  const caches = tensorsOf(device, floats, ['q', 'kCache', 'vCache']);
+  const fresh = tensorsOf(device, floats, floats['k'] ? ['k', 'v', 'rotaryCos', 'rotarySin'] : []);
+  const options = {
+    ...args,
+    cacheSeqlens: ints.cacheSeqlens.data,
+    blockTable: ints['blockTable']?.data,
+    cacheBatchIdx: ints['cacheBatchIdx']?.data,
+    cacheLeftpad: ints['cacheLeftpad']?.data,
+  };
+  const { kCache, vCache } = caches.placed;
+  const result = attnWithKvCache(runtime, { ...options, ...caches.placed, ...fresh.placed, returnLse: true });
+  const got = {
+    out: await download(device, result.out),
+    lse: await download(device, result.lse!),
+    kCache: await download(device, kCache),
+    vCache: await download(device, vCache),
+  };
+  caches.freeAll([result.out, result.lse!]);
+  fresh.freeAll([]);
+  runtime.destroy();
+
+  const hostArgs = { ...options, ...caches.host, ...fresh.host, dtype };
+  const storage = dtype === 'f32' ? undefined : dtype;
+  const emulated = storage && attnWithKvCacheReference({ ...hostArgs, storage }).out.data;
+  const { softcap } = args;
+  checkOut({ actual: got.out, reference: floats.out.data, emulated, dtype, softcap, kvCache: true });
+  checkLse({ actual: got.lse, reference: floats.lse.data });
+  // The golden caches list slots that hold a key; the reference, which is checked against them, has every slot.
+  const want = attnWithKvCacheReference(hostArgs);
+  checkRotated('kCache', { actual: got.kCache, reference: want.kCache.data }, dtype);
+  checkSame('vCache', { actual: got.vCache, reference: Float32Array.from(want.vCache.data) });
+}
+
+/** Golden tensors by name, on the device and on the host. */
+function tensorsOf<Name extends string>(
+  device: GPUDevice,
+  floats: Readonly<Record<string, GoldenFloats | undefined>>,
+  names: readonly Name[],
+) {
+  const placed = {} as Record<Name, Tensor>;
+  const host = {} as Record<Name, HostTensor>;
+  for (const name of names) {
+    const { dtype, shape, data } = floats[name]!;
+    placed[name] = upload(device, dtype, shape, data);
+    host[name] = { shape, data };
+  }
+  const freeAll = (more: readonly Tensor[]): void => {
+    for (const { buffer } of [...more, ...Object.values<Tensor>(placed)]) buffer.destroy();
+  };
+  return { placed, host, freeAll };
 }

@@ -1,0 +1,240 @@
+import {
+  attnWithKvCache,
+  createRuntime,
+  planAttnWithKvCache,
+  type Runtime,
+  type Tensor,
+} from '../../src/index.js';
+import { countCalls } from '../support/countCalls.js';
+import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
+import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
+import {
+  checkKvCache,
+  drawKvCache,
+  intoPages,
+  placeKvCache,
+  type KvCacheCase,
+} from '../support/kvCacheCase.js';
+
+const SMALL: KvCacheCase = {
+  why: 'small',
+  lengths: [
+    [203, 1, 1],
+    [64, 1, 1],
+    [0, 1, 1],
+  ],
+  heads: [4, 1],
+  headDim: 64,
+  dtype: 'f32',
+  causal: true,
+  rotary: { dim: 32, interleaved: true },
+};
+
+async function withRuntime(t: GpuTest, use: (runtime: Runtime) => Promise<void>): Promise<void> {
+  const runtime = createRuntime(await t.device('full'));
+  try {
+    await use(runtime);
+  } finally {
+    runtime.destroy();
+  }
+}
+
+async function bitsOf({ device }: Runtime, { buffer }: Tensor): Promise<Uint32Array> {
+  return new Uint32Array(await downloadBuffer(device, buffer));
+}
+
+export const cases: GpuCase[] = [
+  {
+    name: 'pages of any size and a cache of rows give the same bits',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        for (const numSplits of [1, 3]) {
+          const kvCase: KvCacheCase = { ...SMALL, numSplits };
+          const inputs = drawKvCache(kvCase);
+          const bits = async (pageSize?: number) => {
+            const placed = pageSize ? intoPages(inputs, pageSize) : inputs;
+            const { args } = placeKvCache(runtime.device, kvCase, placed);
+            return bitsOf(runtime, attnWithKvCache(runtime, args).out);
+          };
+          const rows = await bits();
+          for (const pageSize of [1, 3, 16, 256])
+            assertEqual(await bits(pageSize), rows, `pages of ${pageSize}`);
+        }
+      }),
+  },
+  {
+    name: "with numSplits fixed, a sequence's bits do not depend on its neighbours",
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        // The first sequence is drawn first, so it is the same in both batches.
+        const first = [203, 1, 1] as const;
+        const bits = async (neighbours: KvCacheCase['lengths']) => {
+          const kvCase: KvCacheCase = {
+            ...SMALL,
+            numSplits: 2,
+            lengths: [first, ...neighbours],
+            ragged: true,
+          };
+          const { q, k, v, kCache, vCache, rotaryCos, rotarySin } = drawKvCache({
+            ...kvCase,
+            lengths: [first],
+          });
+          const batch = drawKvCache({ ...kvCase, seed: 2 });
+          const mixed = Object.entries({ q, k, v, kCache, vCache }).map(([name, own]) => {
+            const all = batch[name as 'q'];
+            const data = Float32Array.from(all.data);
+            data.set(own!.data.subarray(0, data.length));
+            return [name, { shape: all.shape, data }] as const;
+          });
+          const inputs = {
+            ...batch,
+            ...Object.fromEntries(mixed),
+            rotaryCos: rotaryCos!,
+            rotarySin: rotarySin!,
+          };
+          const { out } = attnWithKvCache(runtime, placeKvCache(runtime.device, kvCase, inputs).args);
+          return (await bitsOf(runtime, out)).slice(0, 4 * 64);
+        };
+        const alone = await bits([]);
+        assertEqual(await bits([[9, 1, 1]]), alone, 'beside a short one');
+        assertEqual(
+          await bits([
+            [203, 3, 1],
+            [90, 30, 30],
+          ]),
+          alone,
+          'beside speculation and a prompt',
+        );
+      }),
+  },
+  {
+    name: 'lengths on the GPU that are too long are cut, and nothing is written elsewhere',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const kvCase: KvCacheCase = {
+          ...SMALL,
+          lengths: [
+            [30, 1, 1],
+            [30, 1, 1],
+          ],
+        };
+        const inputs = drawKvCache(kvCase);
+        const { args } = placeKvCache(device, kvCase, inputs);
+        const before = await bitsOf(runtime, args.kCache);
+        const cacheSeqlens = upload(device, 'i32', [2], [1_000_000, -5]);
+        const { out } = attnWithKvCache(runtime, { ...args, cacheSeqlens });
+        const after = await bitsOf(runtime, args.kCache);
+        // The first row is full; in the second, a length below zero counts as zero.
+        const firstSlot = inputs.kCache.shape[1]! * 64;
+        assertEqual(after.subarray(0, firstSlot), before.subarray(0, firstSlot), 'the full row');
+        const rest = firstSlot + 64;
+        assertEqual(after.subarray(rest), before.subarray(rest), 'the other row behind its first slot');
+        assert(after[firstSlot] !== before[firstSlot], 'nothing was written to the first slot');
+        assert(
+          !(await download(device, out)).subarray(4 * 64).some(Number.isNaN),
+          'NaN in the second output',
+        );
+      }),
+  },
+  {
+    name: 'the same input gives the same bits, a hundred times',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const kvCase: KvCacheCase = { ...SMALL, numSplits: 3 };
+        const { args } = placeKvCache(runtime.device, kvCase, drawKvCache(kvCase));
+        const { out } = attnWithKvCache(runtime, args);
+        const first = await bitsOf(runtime, out);
+        for (let run = 1; run < 100; run++) attnWithKvCache(runtime, { ...args, out });
+        assertEqual(await bitsOf(runtime, out), first, 'out');
+      }),
+  },
+  {
+    name: 'nothing to do is no error',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const none = { heads: [4, 1], headDim: 64, dtype: 'f32', why: 'empty' } as const;
+        await checkKvCache(runtime, { ...none, lengths: [[0, 0, 0]], causal: true });
+        await checkKvCache(runtime, {
+          ...none,
+          lengths: [
+            [0, 1, 0],
+            [3, 1, 0],
+          ],
+          ragged: true,
+        });
+        // Only an append, without queries.
+        await checkKvCache(runtime, {
+          ...none,
+          lengths: [
+            [7, 0, 2],
+            [0, 0, 2],
+          ],
+        });
+        const { device } = runtime;
+        const empty = upload(device, 'f32', [0, 1, 4, 64], []);
+        const cache = upload(device, 'f32', [0, 8, 1, 64], []);
+        const { out } = attnWithKvCache(runtime, {
+          q: empty,
+          kCache: cache,
+          vCache: cache,
+          cacheSeqlens: [],
+        });
+        assertEqual(out.shape, [0, 1, 4, 64], 'out');
+      }),
+  },
+  {
+    name: 'a plan does what the calls do, layer after layer and step after step, and creates nothing anew',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        // Pages for four tokens more than there are.
+        const kvCase: KvCacheCase = { ...SMALL, lengths: SMALL.lengths.map(([cached]) => [cached, 1, 5]) };
+        const inputs = intoPages(drawKvCache(kvCase), 16);
+        const makeLayers = () =>
+          [1, 2, 3].map((seed) => {
+            const { q, k, v } = drawKvCache({ ...SMALL, seed });
+            const { args } = placeKvCache(device, SMALL, { ...inputs, q, k: k!, v: v! });
+            const out = runtime.createTensor([3, 1, 4, 64], 'f32');
+            return { args, out };
+          });
+        const called = makeLayers();
+        const planned = makeLayers();
+        const { pass: _none, ...firstLayer } = planned[0]!.args;
+        const plan = planAttnWithKvCache(runtime, firstLayer);
+        for (let step = 0; step < 4; step++) {
+          const cacheSeqlens = inputs.cacheSeqlens.map((length) => length + step);
+          for (const { args, out } of called) attnWithKvCache(runtime, { ...args, cacheSeqlens, out });
+
+          const update = countCalls(device, () => plan.update({ cacheSeqlens }));
+          const encoder = device.createCommandEncoder();
+          const pass = encoder.beginComputePass();
+          const record = countCalls(device, () => {
+            for (const { args, out } of planned) {
+              const { q, k, v, kCache, vCache } = args;
+              plan.record({ q, k, v, kCache, vCache, out, pass });
+            }
+          });
+          pass.end();
+          device.queue.submit([encoder.finish()]);
+          if (step > 0) {
+            assertEqual(update.createBuffer, 0, 'buffers of an update');
+            assertEqual(update.createBindGroup, 0, 'bind groups of an update');
+            assertEqual(record.createBuffer, 0, 'buffers of a step');
+            assertEqual(record.writeBuffer, 0, 'writes of a step');
+            assertEqual(record.createBindGroup, 0, 'bind groups of a step');
+          }
+          for (const [i, { out, args }] of planned.entries()) {
+            const want = called[i]!;
+            assertEqual(await bitsOf(runtime, out), await bitsOf(runtime, want.out), `out of layer ${i}`);
+            assertEqual(
+              await bitsOf(runtime, args.kCache),
+              await bitsOf(runtime, want.args.kCache),
+              `keys of layer ${i}`,
+            );
+          }
+        }
+        plan.destroy();
+      }),
+  },
+];
