@@ -25,6 +25,8 @@ export interface DecodeTile {
   readonly cols: number;
   /** Whether threads exchange by subgroup operations. */
   readonly subgroups: boolean;
+  /** The size of all subgroups, if their lanes share queries and weights by broadcasts (`parts` is 1); else 0. */
+  readonly broadcastLanes: number;
   /** Whether to keep the compiler from unrolling the loops that are not unrolled in the text. */
   readonly rolled: boolean;
 }
@@ -66,6 +68,9 @@ export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split:
     VALUE_LANES: valueLanes,
     COLS: cols,
     SUBGROUPS: subgroups,
+    BROADCAST: tile.broadcastLanes > 0,
+    LANES: tile.broadcastLanes,
+    OWN_ROWS: tile.broadcastLanes > 0 ? Math.ceil(rows / tile.broadcastLanes) : 0,
     ROLLED: tile.rolled,
     ...attentionConditions(features, split),
   };

@@ -26,6 +26,7 @@
 //   those of units, out_rows and attention
 //   SOFTCAP     the call asks for it
 //   ROLLED      see threads
+//   BROADCAST   subgroups have LANES invocations, which share queries and weights (PARTS is 1)
 //   SUBGROUPS   the PARTS of a score and the lanes of a row exchange by subgroup operations
 
 import package::attention::{
@@ -41,6 +42,7 @@ import package::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroup
 import package::units::{Unit, q_unit, k_unit, v_unit};
 import constants::{
   WG_SIZE, TILE_KEYS, ROWS, PARTS, PART_BITS, HEAD_UNITS, MAX_LANES, MAX_BITS, LANE_QUADS, VALUE_LANES, COLS,
+  LANES, OWN_ROWS,
 };
 
 @if(SUBGROUPS) enable subgroups;
@@ -53,7 +55,7 @@ const SUM_SIZE = WG_SIZE * COLS * 2;
 @if(SUBGROUPS)  const SCORE_PARTS = 1u;
 @if(!SUBGROUPS) const SCORE_PARTS = PARTS;
 
-var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [unit][row][low, high]; at the end values
+var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [unit][low, high][row]; at the end values
 var<workgroup> scores: array<vec4f, SCORE_PARTS * ROWS * TILE_QUADS>;       // [part][row][four keys]; part 0 becomes p
 @if(!SUBGROUPS) var<workgroup> lane_part: array<f32, ROWS * MAX_LANES>;     // a lane's maximum or total of its row
 var<workgroup> row_rescale: array<f32, ROWS>;
@@ -95,6 +97,7 @@ fn attn_decode(
   let part = thread % PARTS;
   let key_quad = thread / PARTS;
   let k_head = kv_head * params.k_head;
+  let last_unit = (params.head_dim - 1u) / 8u;
 
   // For weights
   let max_lane = thread % MAX_LANES;
@@ -126,21 +129,32 @@ fn attn_decode(
     for (var step = 0u; step < max(HEAD_UNITS / PARTS, ROLLED_LOOP); step++) {
       if (step * PARTS * 8u >= params.head_dim) { break; }
       let unit = step * PARTS + part;
-      let dim = unit * 8u;
-      if (dim < params.head_dim) {
-        let left = params.head_dim - dim;
-        let k0 = k_unit(key_row[0u] + dim, left);
-        let k1 = k_unit(key_row[1u] + dim, left);
-        let k2 = k_unit(key_row[2u] + dim, left);
-        let k3 = k_unit(key_row[3u] + dim, left);
-        @unroll for (var r = 0u; r < ROWS; r++) {
-          let q_low = tile[(unit * ROWS + r) * 2u];
-          let q_high = tile[(unit * ROWS + r) * 2u + 1u];
-          s[r] += vec4f(
-            dot(q_low, k0.low) + dot(q_high, k0.high), dot(q_low, k1.low) + dot(q_high, k1.high),
-            dot(q_low, k2.low) + dot(q_high, k2.high), dot(q_low, k3.low) + dot(q_high, k3.high),
-          );
+      // Units beyond the head have queries of zero, and read a unit that is there.
+      let dim = min(unit, last_unit) * 8u;
+      let left = params.head_dim - dim;
+      let k0 = k_unit(key_row[0u] + dim, left);
+      let k1 = k_unit(key_row[1u] + dim, left);
+      let k2 = k_unit(key_row[2u] + dim, left);
+      let k3 = k_unit(key_row[3u] + dim, left);
+      let line = unit * 2u * ROWS;
+      @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
+      @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
+      @if(BROADCAST) {
+        @unroll for (var i = 0u; i < OWN_ROWS; i++) {
+          let own = min(i * LANES + thread % LANES, ROWS - 1u);
+          own_low[i] = tile[line + own];
+          own_high[i] = tile[line + ROWS + own];
         }
+      }
+      @unroll for (var r = 0u; r < ROWS; r++) {
+        @if(BROADCAST)  let q_low = subgroupBroadcast(own_low[r / LANES], r % LANES);
+        @if(BROADCAST)  let q_high = subgroupBroadcast(own_high[r / LANES], r % LANES);
+        @if(!BROADCAST) let q_low = tile[line + r];
+        @if(!BROADCAST) let q_high = tile[line + ROWS + r];
+        s[r] += vec4f(
+          dot(q_low, k0.low) + dot(q_high, k0.high), dot(q_low, k1.low) + dot(q_high, k1.high),
+          dot(q_low, k2.low) + dot(q_high, k2.high), dot(q_low, k3.low) + dot(q_high, k3.high),
+        );
       }
     }
     @if(SUBGROUPS) {
@@ -210,7 +224,16 @@ fn attn_decode(
       @registers var value_row: array<u32, 4>;
       @unroll for (var i = 0u; i < 4; i++) { value_row[i] = v_row(sequence, seen, tile_index, quad * 4u + i) + v_head; }
       @registers var p4: array<vec4f, ROWS>;
-      @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = scores[r * TILE_QUADS + quad]; }
+      @if(BROADCAST) {
+        @registers var own_p: array<vec4f, OWN_ROWS>;
+        @unroll for (var i = 0u; i < OWN_ROWS; i++) {
+          own_p[i] = scores[min(i * LANES + thread % LANES, ROWS - 1u) * TILE_QUADS + quad];
+        }
+        @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = subgroupBroadcast(own_p[r / LANES], r % LANES); }
+      }
+      @if(!BROADCAST) {
+        @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = scores[r * TILE_QUADS + quad]; }
+      }
       @unroll for (var c = 0u; c < COLS; c++) {
         let dim = (value_lane + c * VALUE_LANES) * 8u;
         if (dim < params.head_dim_v) {
@@ -271,8 +294,9 @@ fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, 
       let head = kv_head * params.group + row % params.group;
       eight = q_unit(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
     }
-    tile[index * 2u] = eight.low;
-    tile[index * 2u + 1u] = eight.high;
+    let at = index / ROWS * 2u * ROWS + index % ROWS;
+    tile[at] = eight.low;
+    tile[at + ROWS] = eight.high;
   }
 }
 

@@ -74,8 +74,10 @@ function arrange(
 ): DecodeTile {
   const keyQuads = decodeTileKeys({ threads, parts }) / 4;
   const valueUnits = Math.ceil(headDimV / 8);
+  const isSoftware = traits.deviceClass === 'software';
+  const broadcastLanes = isSoftware ? fixedSubgroupSize(traits) : 0;
   // Groups of threads take the keys by turns, four each time, so there are no more groups than that.
-  const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueUnits), threads / keyQuads));
+  const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueUnits), threads / keyQuads, broadcastLanes));
   const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, threads / rows);
   const { subgroupMinSize } = traits;
   const subgroups = subgroupMinSize >= Math.max(parts, MIN_ROW_LANES);
@@ -89,7 +91,8 @@ function arrange(
     valueLanes,
     cols: Math.ceil(valueUnits / valueLanes),
     subgroups,
-    rolled: traits.deviceClass === 'software',
+    broadcastLanes,
+    rolled: isSoftware,
   };
 }
 
