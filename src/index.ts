@@ -8,6 +8,10 @@ export {
 export { attnWithKvCache, type AttnWithKvCacheArgs } from './api/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './api/attnVariants.js';
 export { attnVarlen, type AttnVarlenArgs } from './api/attnVarlen.js';
+export type { CacheSize } from './api/cacheLayout.js';
+export type { PagePairs } from './api/checkCopyPages.js';
+export { copyPages, type CopyPagesArgs } from './api/copyPages.js';
+export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './api/pagedKvCache.js';
 export type { AttentionOptions, AttentionResult } from './api/attentionArgs.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './api/mergeStates.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
@@ -18,3 +22,19 @@ export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevic
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';
 export { createRuntime, type Runtime, type RuntimeOptions } from './runtime/runtime.js';
+export { fitKvCache, type CacheFit, type CacheRoom, type DeviceLimits } from './sizing/fitKvCache.js';
+export {
+  attentionFlops,
+  forwardFlops,
+  layerFlops,
+  type ForwardFlops,
+  type ForwardStep,
+  type LayerFlops,
+} from './sizing/flops.js';
+export { kvBytesPerToken, kvCacheBytes, type CacheLoad, type CacheShape } from './sizing/kvCache.js';
+export type { AttentionShape, LayerShape, ModelShape } from './sizing/modelShape.js';
+export { parameterCounts, type ParameterCounts } from './sizing/parameters.js';
+export { roofline, type DeviceRates, type Roofline, type StepCost } from './sizing/roofline.js';
+export type { AttentionStep } from './sizing/step.js';
+export { attentionBytes, forwardBytes, type StoredAttention, type StoredStep } from './sizing/traffic.js';
+export { weightBytes, type WeightPrecision } from './sizing/weights.js';

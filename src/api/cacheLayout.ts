@@ -1,31 +1,153 @@
-import { bytesPerElement } from '../core/dtype.js';
+import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
-import type { CacheShape } from '../sizing/kvCache.js';
+import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
+import { checkCache, type CacheShape } from '../sizing/kvCache.js';
+import { fail } from './checkTensor.js';
 
-/** The pages of one layer's keys or values, how they lie in memory. */
+/** How large a cache is to be: `pageSize`, and one of the others. */
+export interface CacheSize {
+  /** Tokens a page. */
+  readonly pageSize: number;
+  /** Pages of each layer. */
+  readonly nPages?: number | undefined;
+  /** Tokens that all pages together are to hold; rounded up to whole pages. */
+  readonly tokens?: number | undefined;
+  /** The most that all layers together may take. There are as many pages as this and the device's limits allow. */
+  readonly bytes?: number | undefined;
+}
+
+/** The limits of a device, in bytes. */
+export interface CacheLimits {
+  readonly maxBufferSize: number;
+  readonly maxStorageBufferBindingSize: number;
+}
+
+/** Where the keys and values of all layers lie. */
+export interface CacheLayout {
+  readonly dtype: FloatDType;
+  readonly nLayers: number;
+  readonly nPages: number;
+  readonly pageSize: number;
+  readonly nKvHeads: number;
+  readonly k: PageLayout;
+  readonly v: PageLayout;
+  /** Of all buffers. */
+  readonly bytes: number;
+  /** Bytes of each buffer. */
+  readonly buffers: readonly number[];
+  /** Of each tensor: the keys of the first layer, its values, the keys of the second, ... */
+  readonly places: readonly Place[];
+}
+
+/** A page of a layer's keys or values. */
 export interface PageLayout {
-  /** Elements of a page. */
-  readonly elements: number;
-  /** Elements from one page to the next. */
-  readonly stride: number;
-  /** Bytes from one page to the next: a multiple of 16, so that every page can be read 16 bytes at a time. */
+  readonly headDim: number;
+  /** Bytes from one page to the next: a multiple of 16, so that kernels can read every page 16 bytes at a time. */
   readonly strideBytes: number;
+}
+
+/** Where a tensor begins. */
+export interface Place {
+  /** Which of the buffers. */
+  readonly buffer: number;
+  /** Bytes; a multiple of what bindings may begin at. */
+  readonly offset: number;
 }
 
 const PAGE_ALIGNMENT = 16;
 
-export function pageLayouts(cache: Required<CacheShape>, pageSize: number) {
-  const { nKvHeads, headDim, headDimV, dtype } = cache;
-  const elementBytes = bytesPerElement(dtype);
-  const layout = (dim: number): PageLayout => {
-    const elements = pageSize * nKvHeads * dim;
-    const strideBytes = roundUp(elements * elementBytes, PAGE_ALIGNMENT);
-    return { elements, stride: strideBytes / elementBytes, strideBytes };
+/** Lays out a cache within the limits of a device. */
+export function layoutCache(
+  caller: string,
+  options: CacheShape & CacheSize,
+  limits: CacheLimits,
+): CacheLayout {
+  checkObject(caller, 'options', options);
+  const { nLayers, nKvHeads, headDim, headDimV, dtype } = checkCache(caller, options);
+  const { pageSize } = options;
+  checkCounts(caller, { pageSize });
+  const page = (dim: number): PageLayout => {
+    const bytes = pageSize * nKvHeads * dim * bytesPerElement(dtype);
+    return { headDim: dim, strideBytes: roundUp(bytes, PAGE_ALIGNMENT) };
   };
-  return { k: layout(headDim), v: layout(headDimV) };
+  const [k, v] = [page(headDim), page(headDimV)];
+  const packed = (nPages: number): Packing => {
+    const layer = [nPages * k.strideBytes, nPages * v.strideBytes];
+    return packTensors(Array.from({ length: nLayers }, () => layer).flat(), limits.maxBufferSize);
+  };
+  const bytesOf = (nPages: number): number => packed(nPages).buffers.reduce((sum, bytes) => sum + bytes, 0);
+  const nPages = choosePages(caller, options, {
+    pageBytes: Math.max(k.strideBytes, v.strideBytes),
+    allLayersBytes: nLayers * (k.strideBytes + v.strideBytes),
+    bytesOf,
+    limits,
+  });
+  const bytes = bytesOf(nPages);
+  return { dtype, nLayers, nPages, pageSize, nKvHeads, k, v, bytes, ...packed(nPages) };
 }
 
-/** Where tensors lie in as many buffers as they need. */
+interface Pages {
+  /** Of a layer's keys or values, whichever are larger. */
+  readonly pageBytes: number;
+  /** Of a page in all layers. */
+  readonly allLayersBytes: number;
+  /** Of so many pages in all layers, gaps between tensors included. */
+  readonly bytesOf: (nPages: number) => number;
+  readonly limits: CacheLimits;
+}
+
+function choosePages(caller: string, size: CacheSize, pages: Pages): number {
+  const { pageBytes, allLayersBytes, bytesOf, limits } = pages;
+  const { maxBufferSize, maxStorageBufferBindingSize } = limits;
+  const [limitName, limit] =
+    maxBufferSize < maxStorageBufferBindingSize
+      ? ['maxBufferSize', maxBufferSize]
+      : ['maxStorageBufferBindingSize', maxStorageBufferBindingSize];
+  const mostPages = Math.floor(limit / pageBytes);
+  const asked = checkSize(caller, size);
+
+  if (mostPages === 0) {
+    fail(
+      'limit',
+      caller,
+      `a page of a layer's keys or values takes ${pageBytes} bytes, but this device allows ${limit} (${limitName}). Put fewer tokens on a page.`,
+    );
+  }
+  if ('bytes' in asked) {
+    let nPages = Math.min(mostPages, Math.floor(asked.bytes / allLayersBytes));
+    // The gaps between tensors may take the room of a few pages.
+    while (bytesOf(nPages) > asked.bytes) nPages--;
+    if (nPages > 0) return nPages;
+    fail('argument', caller, `bytes must be at least ${bytesOf(1)} for one page, not ${asked.bytes}.`);
+  }
+  if (asked.nPages > mostPages) {
+    fail(
+      'limit',
+      caller,
+      `${asked.nPages} pages of a layer's keys or values take ${asked.nPages * pageBytes} bytes, but this device allows ${limit} (${limitName}): ${mostPages} pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.`,
+    );
+  }
+  return asked.nPages;
+}
+
+/** Checks that one size is given. */
+function checkSize(
+  caller: string,
+  { pageSize, nPages, tokens, bytes }: CacheSize,
+): { readonly nPages: number } | { readonly bytes: number } {
+  const given = Object.entries({ nPages, tokens, bytes }).filter(([, value]) => value !== undefined);
+  if (given.length !== 1) {
+    const names = given.length === 0 ? 'none of them' : given.map(([name]) => name).join(' and ');
+    fail('argument', caller, `pass one of nPages, tokens and bytes, not ${names}.`);
+  }
+  if (bytes !== undefined) {
+    checkAmounts(caller, { bytes });
+    return { bytes };
+  }
+  checkCounts(caller, Object.fromEntries(given));
+  return { nPages: nPages ?? Math.ceil(tokens! / pageSize) };
+}
+
 export interface Packing {
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
@@ -33,25 +155,23 @@ export interface Packing {
   readonly places: readonly Place[];
 }
 
-export interface Place {
-  readonly buffer: number;
-  /** Bytes; a multiple of `WINDOW_ALIGNMENT`, as of bindings. */
-  readonly offset: number;
-}
-
-/** Packs tensors of so many bytes, each at most `maxBufferBytes`, into few buffers: the largest first, each where it fits. */
-export function packTensors(tensorBytes: readonly number[], maxBufferBytes: number): Packing {
+/** Packs tensors of so many bytes, none larger than a buffer can be, into few buffers: the largest first, where it fits. */
+export function packTensors(tensorBytes: readonly number[], maxBufferSize: number): Packing {
   const buffers: number[] = [];
   const places: Place[] = [];
   const largestFirst = tensorBytes
     .map((bytes, tensor) => ({ bytes, tensor }))
     .toSorted((a, b) => b.bytes - a.bytes);
   for (const { bytes, tensor } of largestFirst) {
-    const fits = buffers.findIndex((used) => roundUp(used, WINDOW_ALIGNMENT) + bytes <= maxBufferBytes);
-    const buffer = fits < 0 ? buffers.length : fits;
+    const found = buffers.findIndex((used) => roundUp(used, WINDOW_ALIGNMENT) + bytes <= maxBufferSize);
+    const buffer = found < 0 ? buffers.length : found;
     const offset = roundUp(buffers[buffer] ?? 0, WINDOW_ALIGNMENT);
     places[tensor] = { buffer, offset };
     buffers[buffer] = offset + bytes;
   }
   return { buffers, places };
+}
+
+function roundUp(bytes: number, step: number): number {
+  return Math.ceil(bytes / step) * step;
 }

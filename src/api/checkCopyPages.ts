@@ -86,13 +86,13 @@ function checkPoolsApart(caller: string, pools: readonly (readonly [string, Tens
       fail(
         'buffer',
         caller,
-        `${earlierName} and ${name} share memory, which would be copied twice at once. Pass each pool once.`,
+        `${earlierName} and ${name} overlap. Pass each pool once; pools lie among each other only with the same page stride.`,
       );
     }
   });
 }
 
-/** Whether two pools share memory; only pages of the same stride are known to lie between each other. */
+/** Whether two pools share memory, or might: of pages with different strides it is not known. */
 function overlap(a: Tensor, b: Tensor): boolean {
   if (a.buffer !== b.buffer || elementCount(a.shape) === 0 || elementCount(b.shape) === 0) return false;
   const [aPages, bPages] = [pagesOf(a), pagesOf(b)];

@@ -1,5 +1,5 @@
 import type { Tensor } from '../core/tensor.js';
-import { copyPages as copyPagesDispatches, groupPools } from '../kernels/copyPages.js';
+import { copyPages as copyPagesDispatches, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkPairs, checkPass, checkPools, type PagePairs } from './checkCopyPages.js';
 import { checkNames } from './checkOptions.js';
@@ -35,9 +35,18 @@ export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
   const pools = checkPools(CALLER, args.pools, traits);
   const pairs = checkPairs(CALLER, args.pairs, pools);
   checkPass(CALLER, args.pass);
-  const { maxBindingBytes, maxWorkgroupsPerDimension } = traits;
-  const groups = groupPools([...pools.values()], maxBindingBytes);
+  runCopies(runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, args.pass);
+}
+
+/** Copy the pages of checked pairs: recorded into the caller's pass, or submitted at once. */
+export function runCopies(
+  runtime: Runtime,
+  groups: readonly PoolGroup[],
+  pairs: Uint32Array,
+  pass: GPUComputePassEncoder | undefined,
+): void {
+  const { maxWorkgroupsPerDimension } = runtime.traits;
   const dispatches = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension });
-  if (args.pass) runtime.record(dispatches, args.pass);
+  if (pass) runtime.record(dispatches, pass);
   else runtime.submit(dispatches);
 }

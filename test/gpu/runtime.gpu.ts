@@ -3,13 +3,16 @@ import {
   attn,
   attnVarlen,
   attnVariants,
+  attnWithKvCache,
   createRuntime,
   PageflashError,
   type Runtime,
 } from '../../src/index.js';
 import { attnReference } from '../../src/reference/attention.js';
+import { countCalls } from '../support/countCalls.js';
 import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
+import { drawKvCache, placeKvCache, type KvCacheCase } from '../support/kvCacheCase.js';
 import { Random } from '../support/random.js';
 import { checkLse, checkOut } from '../support/tolerance.js';
 import { compare, draw, place, type VarlenCase } from '../support/varlenCase.js';
@@ -176,37 +179,49 @@ export const cases: GpuCase[] = [
     name: 'prepare compiles what a call then needs',
     run: (t) =>
       withRuntime(t, async (runtime) => {
-        const created: string[] = [];
         const { device } = runtime;
-        await runtime.prepare(attnVariants(runtime, { headDim: 64, dtype: 'f32' }));
-        const watched = createRuntime(
-          new Proxy(device, {
-            get(target, name) {
-              const value: unknown = Reflect.get(target, name, target);
-              if (typeof value !== 'function') return value;
-              return (...args: unknown[]) => {
-                created.push(String(name));
-                return (value as (...args: unknown[]) => unknown).apply(target, args);
-              };
-            },
-          }),
-        );
-        await watched.prepare(attnVariants(watched, { headDim: 64, dtype: 'f32' }));
+        await runtime.prepare(attnVariants(runtime, { headDim: 64, dtype: 'f32', group: 2 }));
         const { args } = place(device, SMALL, draw(SMALL));
-        created.splice(0);
-        attnVarlen(watched, args);
-        attnVarlen(watched, args);
-        watched.destroy();
-        assertEqual(
-          created.filter((name) => /Pipeline|ShaderModule/.test(name)),
-          [],
-          'compiled by a call',
-        );
-        assertEqual(
-          created.filter((name) => name === 'createBindGroup').length,
-          2,
-          'bind groups of two outputs',
-        );
+        const counts = countCalls(device, () => {
+          attnVarlen(runtime, args);
+          attnVarlen(runtime, args);
+        });
+        assertEqual(counts.createShaderModule + counts.createComputePipeline, 0, 'compiled by a call');
+        assertEqual(counts.createBindGroup, 4, 'bind groups of two kernels for two outputs');
+      }),
+  },
+  {
+    name: 'so do calls with a cache',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const kvCase: KvCacheCase = {
+          why: '',
+          lengths: [
+            [40, 1, 1],
+            [300, 1, 1],
+          ],
+          heads: [4, 2],
+          headDim: 64,
+          dtype: 'f32',
+          pageSize: 16,
+          rotary: { dim: 64, interleaved: true },
+        };
+        const variants = {
+          headDim: 64,
+          dtype: 'f32',
+          paged: true,
+          group: 2,
+          newDType: 'f32',
+          rotary: true,
+        } as const;
+        await runtime.prepare(attnVariants(runtime, variants));
+        const { args } = placeKvCache(device, kvCase, drawKvCache(kvCase));
+        const counts = countCalls(device, () => {
+          attnWithKvCache(runtime, args);
+          attnWithKvCache(runtime, { ...args, numSplits: 3 });
+        });
+        assertEqual(counts.createShaderModule + counts.createComputePipeline, 0, 'compiled by a call');
       }),
   },
   {
@@ -245,7 +260,7 @@ export const cases: GpuCase[] = [
       const times = await runtime.takeProfile();
       assertEqual(
         times.map(({ kernel }) => kernel),
-        ['gather_tables', 'attn_prefill'],
+        ['gather_lengths', 'attn_prefill'],
         'kernels',
       );
       assert(

@@ -1,9 +1,15 @@
-const COUNTED = ['createBuffer', 'createBindGroup', 'writeBuffer'] as const;
+const COUNTED = [
+  'createBuffer',
+  'createBindGroup',
+  'createShaderModule',
+  'createComputePipeline',
+  'writeBuffer',
+] as const;
 type Counted = (typeof COUNTED)[number];
 
 /** How often a device, its queue included, makes or writes something while `work` runs. */
 export function countCalls(device: GPUDevice, work: () => void): Record<Counted, number> {
-  const counts: Record<Counted, number> = { createBuffer: 0, createBindGroup: 0, writeBuffer: 0 };
+  const counts = Object.fromEntries(COUNTED.map((name) => [name, 0])) as Record<Counted, number>;
   const restore: (() => void)[] = [];
   // By prototype, since `device.queue` need not be the same object each time.
   for (const owner of [device, device.queue].map((object) => Object.getPrototypeOf(object) as object)) {

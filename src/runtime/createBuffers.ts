@@ -1,0 +1,13 @@
+/** Storage buffers of the sizes given, or undefined where the device has no memory for all of them. */
+export async function createBuffers(
+  device: GPUDevice,
+  label: string,
+  sizes: readonly number[],
+): Promise<GPUBuffer[] | undefined> {
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  device.pushErrorScope('out-of-memory');
+  const buffers = sizes.map((size) => device.createBuffer({ label, size, usage }));
+  if (!(await device.popErrorScope())) return buffers;
+  for (const buffer of buffers) buffer.destroy();
+  return undefined;
+}

@@ -1,0 +1,85 @@
+import { PageflashError } from '../core/errors.js';
+
+/** Bytes on the host and where they belong in a buffer. Offsets and lengths are multiples of 4. */
+export interface Transfer {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Fill the host's bytes with what all work submitted before the call leaves in the buffers. */
+export async function readBytes(
+  caller: string,
+  device: GPUDevice,
+  transfers: readonly Transfer[],
+): Promise<void> {
+  if (transfers.length === 0) return;
+  const batches = batchesOf(transfers, device.limits.maxBufferSize);
+  // Everything is submitted before the first await: what the caller submits next comes later.
+  device.pushErrorScope('validation');
+  device.pushErrorScope('out-of-memory');
+  const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
+  const buffers = batches.map(({ size }) => device.createBuffer({ label: caller, size, usage }));
+  const outOfMemory = device.popErrorScope();
+  const encoder = device.createCommandEncoder({ label: caller });
+  batches.forEach(({ pieces }, i) => {
+    for (const { transfer, at } of pieces) {
+      encoder.copyBufferToBuffer(transfer.buffer, transfer.offset, buffers[i]!, at, transfer.bytes.length);
+    }
+  });
+  device.queue.submit([encoder.finish()]);
+  const mappings = Promise.allSettled(buffers.map((buffer) => buffer.mapAsync(GPUMapMode.READ)));
+  const invalid = device.popErrorScope();
+
+  try {
+    if (await outOfMemory) {
+      const size = batches.reduce((sum, batch) => sum + batch.size, 0);
+      throw new PageflashError(
+        'limit',
+        `${caller}: the device has no memory for ${size} bytes on their way to the host. Read fewer pages at a time.`,
+      );
+    }
+    const error = await invalid;
+    if (error) throw new PageflashError('buffer', `${caller}: the device refused to read: ${error.message}`);
+    for (const mapping of await mappings) {
+      if (mapping.status === 'fulfilled') continue;
+      const { message } = mapping.reason as Error;
+      throw new PageflashError('device', `${caller}: what was read could not be mapped: ${message}`);
+    }
+    batches.forEach(({ pieces }, i) => {
+      const mapped = new Uint8Array(buffers[i]!.getMappedRange());
+      for (const { transfer, at } of pieces)
+        transfer.bytes.set(mapped.subarray(at, at + transfer.bytes.length));
+    });
+  } finally {
+    for (const buffer of buffers) buffer.destroy();
+  }
+}
+
+/** Write the host's bytes to the buffers: after all work submitted before, before all that is submitted later. */
+export function writeBytes(device: GPUDevice, transfers: readonly Transfer[]): void {
+  for (const { buffer, offset, bytes } of transfers) {
+    device.queue.writeBuffer(buffer, offset, bytes as Uint8Array<ArrayBuffer>);
+  }
+}
+
+/** Transfers that share a buffer on their way. */
+interface Batch {
+  size: number;
+  readonly pieces: { readonly transfer: Transfer; readonly at: number }[];
+}
+
+function batchesOf(transfers: readonly Transfer[], maxBytes: number): readonly Batch[] {
+  const batches: Batch[] = [];
+  for (const transfer of transfers) {
+    const { length } = transfer.bytes;
+    let batch = batches.at(-1);
+    if (!batch || batch.size + length > maxBytes) {
+      batch = { size: 0, pieces: [] };
+      batches.push(batch);
+    }
+    batch.pieces.push({ transfer, at: batch.size });
+    batch.size += length;
+  }
+  return batches;
+}
