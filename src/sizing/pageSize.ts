@@ -8,10 +8,10 @@ const WASTED_ONE_IN = 32;
  * sequence, or else 16.
  *
  * A sequence wastes half a page on average. For that, larger pages save lookups in the block table and work of the page
- * manager, but only up to 64 tokens: no tile of keys is longer, so each lies on one page. Beyond, nothing grows but the
- * waste, and what sequences of a common prefix cannot share, as only full pages are shared. The size of the table never
- * decides: 4 bytes an entry, where a page is many kilobytes in every layer. (The vLLM paper found 16 to 128 equally
- * good for conversations of 500 tokens, and no more than 32 for prompts and answers of 80.)
+ * manager; beyond 64 tokens little of either is left to save, while the waste goes on growing, and so does what sequences
+ * of a common prefix cannot share, as only full pages are shared. The size of the table never decides: 4 bytes an entry,
+ * where a page is many kilobytes in every layer. (The vLLM paper found 16 to 128 equally good for conversations of 500
+ * tokens, and no more than 32 for prompts and answers of 80.)
  */
 export function choosePageSize(tokensPerSequence: number): number {
   return PAGE_SIZES.find((pageSize) => pageSize / 2 <= tokensPerSequence / WASTED_ONE_IN) ?? 16;

@@ -4,27 +4,37 @@ import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 
 const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
 
-/** The code blocks of the README, run as they stand. */
+/** The code blocks of the README, run one after the other as they stand. */
 export const cases: GpuCase[] = [
   {
-    name: 'the first example',
+    name: 'the examples',
     async run() {
-      assertEqual(blocks.length, 1, 'blocks of JavaScript');
-      const code = blocks[0]!.replace(/import (\{.*?\}) from 'pageflash';/, 'const $1 = pageflash;');
+      assertEqual(blocks.length, EXAMPLES, 'blocks of JavaScript');
+      const code = blocks
+        .map((block) => block.replaceAll(/import (\{.*?\}) from 'pageflash';/gs, 'const $1 = pageflash;'))
+        .join('\n');
       const run = new Function(
         'pageflash',
-        `return (async () => {${code}\nreturn { out, device, runtime }; })();`,
+        `return (async () => {${code}\nreturn { out, device, runtime, cache, plan }; })();`,
       );
-      const { out, device, runtime } = (await run(pageflash)) as {
-        readonly out: pageflash.Tensor;
-        readonly device: GPUDevice;
-        readonly runtime: pageflash.Runtime;
-      };
+      const { out, device, runtime, cache, plan } = (await run(pageflash)) as Results;
       assertEqual(out.shape, [8, 8, 64], 'shape of out');
       assert(out.dtype === 'f16', 'out has the type of q');
       await device.queue.onSubmittedWorkDone();
+      plan.destroy();
+      cache.destroy();
       runtime.destroy();
       device.destroy();
     },
   },
 ];
+
+const EXAMPLES = 2;
+
+interface Results {
+  readonly out: pageflash.Tensor;
+  readonly device: GPUDevice;
+  readonly runtime: pageflash.Runtime;
+  readonly cache: pageflash.PagedKvCache;
+  readonly plan: pageflash.AttentionPlan;
+}
