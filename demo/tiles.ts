@@ -37,13 +37,14 @@ export function tileBands(
   const height = tileRows(tile) / group;
   const width = tileKeys(tile);
   const shift = nKeys - nQueries;
+  const keyRange = { firstKey: 0, kLen: nKeys };
 
   const bands: TileBand[] = [];
   let computed = 0;
   for (let first = 0; first < nQueries; first += height) {
     const end = Math.min(first + height, nQueries);
-    const [begin] = visibleBand(Math.floor(first) + shift, nKeys, masks);
-    const [, last] = visibleBand(Math.ceil(end) - 1 + shift, nKeys, masks);
+    const [begin] = visibleBand(Math.floor(first) + shift, keyRange, masks);
+    const [, last] = visibleBand(Math.ceil(end) - 1 + shift, keyRange, masks);
     const firstTile = Math.floor(begin / width);
     const nTiles = last < begin ? 0 : Math.floor(last / width) - firstTile + 1;
     computed += nTiles;

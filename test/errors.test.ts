@@ -3,26 +3,15 @@ import {
   attn,
   attnVarlen,
   createRuntime,
-  PageflashError,
   requestDevice,
   type AttnArgs,
   type AttnVarlenArgs,
 } from '../src/index.js';
 import { fakeBuffer, fakeDevice, fakeTensor } from './support/fakeDevice.js';
+import { refusal } from './support/refusal.js';
 
 // What is refused must be refused before the device is asked for anything: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
-
-/** The error's code and sentence. */
-function refusal(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof PageflashError) return `${error.code}: ${error.message}`;
-    throw error;
-  }
-  throw new Error('Nothing was refused.');
-}
 
 describe('attnVarlen', () => {
   const good: AttnVarlenArgs = {
@@ -171,8 +160,8 @@ describe('attnVarlen', () => {
         "length: attnVarlen: sequence 1 has 5 queries, more than maxSeqlenQ = 4.",
         "length: attnVarlen: sequence 1 has 7 keys, more than maxSeqlenK = 6.",
         "length: attnVarlen: sequence 1 needs 3 pages for 9 keys but its row of blockTable has 2. Reserve pages first, or pass a wider table.",
-        "length: attnVarlen: blockTable gives sequence 1 the page 6 for keys 4 to 6, but there are pages 0 to 5.",
-        "length: attnVarlen: blockTable gives sequence 0 the page -1 for keys 4 to 4, but there are pages 0 to 5.",
+        "length: attnVarlen: blockTable gives sequence 1 the page 6 for keys 4 to 6, but there are pages 0 to 5. Reserve pages first.",
+        "length: attnVarlen: blockTable gives sequence 0 the page -1 for key 4, but there are pages 0 to 5. Reserve pages first.",
       ]
     `);
   });

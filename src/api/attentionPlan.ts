@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { DType } from '../core/dtype.js';
-import { stridesOf, type Tensor } from '../core/tensor.js';
+import { isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 import type { Recording } from '../runtime/recording.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -8,12 +8,14 @@ import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
 import { varlenOperation, type AttnVarlenArgs } from './attnVarlen.js';
 import { kvCacheOperation, type AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import type { SizeRule } from './checkNumbers.js';
-import { fail } from './checkTensor.js';
+import { checkNames, checkPass } from './checkOptions.js';
+import { describe, fail } from './checkTensor.js';
 import type { Operation } from './outputs.js';
 
 /** The tensors that differ from layer to layer. */
 const LAYER_TENSORS = ['q', 'k', 'v', 'kCache', 'vCache', 'out', 'lse'] as const;
 type LayerTensor = (typeof LAYER_TENSORS)[number];
+const RECORD_NAMES = [...LAYER_TENSORS, 'pass'];
 
 /** Tensors of one layer. Those left out are the ones that the plan was made with. */
 export type LayerTensors = Tensors & {
@@ -64,6 +66,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   #planned: Tensors = {};
   readonly #ids = new WeakMap<Tensor, number>();
   #nextId = 1;
+  #isDestroyed = false;
 
   /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
   constructor(runtime: Runtime, args: Args, caller: string, operationOf: OperationOf<Args>) {
@@ -83,7 +86,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    * @throws PageflashError what the call itself would throw; the plan is then as it was
    */
   update(changes: Partial<Args>): void {
-    this.#runtime.assertAlive(`${this.#caller}.update`);
+    this.#assertAlive(`${this.#caller}.update`);
     const args: Args = { ...this.#args, ...changes };
     if (args.pass) fail('argument', this.#caller, 'pass belongs to record, not to the plan.');
     const { rules, plan } = this.#operationOf(this.#runtime.traits, args);
@@ -93,7 +96,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
       dtype,
       shape: sizes,
     });
-    const out = args.out ?? stand(rules.out, args.q.dtype);
+    const out = args.out ?? stand(rules.out, rules.dtype);
     const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
     const dispatches = plan({ out, lse });
     this.#recording.update(dispatches);
@@ -108,7 +111,8 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    * @throws PageflashError before anything is recorded
    */
   record(tensors: LayerTensors = {}): AttentionResult {
-    this.#runtime.assertAlive(`${this.#caller}.record`);
+    this.#assertAlive(this.#recordName);
+    checkPass(this.#recordName, tensors.pass);
     const layer = this.#layerOf(tensors);
     const name = this.#nameOf(layer);
     if (!this.#recording.has(name)) {
@@ -122,16 +126,28 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
 
   /** Free the plan's memory. What was recorded must have been submitted. */
   destroy(): void {
+    this.#isDestroyed = true;
     this.#recording.destroy();
+  }
+
+  #assertAlive(caller: string): void {
+    this.#runtime.assertAlive(caller);
+    if (this.#isDestroyed) fail('device', caller, 'the plan was destroyed. Make a new one.');
   }
 
   /** Every tensor that the plan has, as the layer has it. */
   #layerOf(tensors: LayerTensors): Tensors {
+    checkNames(this.#recordName, tensors, RECORD_NAMES);
     const layer: { [Name in LayerTensor]?: Tensor } = {};
     for (const name of LAYER_TENSORS) {
       const given = tensors[name];
       if (!this.#planned[name]) {
-        if (given) fail('argument', this.#recordName, `the plan was made without ${name}.`);
+        if (given)
+          fail(
+            'argument',
+            this.#recordName,
+            `the plan was made without ${name}. Make it with ${name}, or leave ${name} out.`,
+          );
         continue;
       }
       const tensor = given ?? this.#args[name];
@@ -161,11 +177,11 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 
   #check(layer: Tensors): void {
-    this.#operationOf(this.#runtime.traits, { ...this.#args, ...layer });
     for (const name of LAYER_TENSORS) {
       const planned = this.#planned[name];
       if (planned) checkAlike(this.#recordName, name, layer[name]!, planned);
     }
+    this.#operationOf(this.#runtime.traits, { ...this.#args, ...layer });
   }
 
   #replacements(layer: Tensors): Map<Tensor, Tensor> {
@@ -178,23 +194,30 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 }
 
-/** Checks that a tensor, well formed, can stand in for the one that was planned with. */
+/** Checks that a tensor can stand in for the one that was planned with. */
 function checkAlike(caller: string, name: string, given: Tensor, planned: Tensor): void {
-  const expect = (what: string, got: unknown, want: unknown): void => {
-    if (String(got) !== String(want))
-      fail(
-        'shape',
-        caller,
-        `${name} has ${what} ${String(got)}, but the plan was made for ${String(want)}. Give the layers of a model equal ones, or make a plan for each kind.`,
-      );
-  };
-  expect('the type', given.dtype, planned.dtype);
-  expect('the shape', `[${given.shape.join(', ')}]`, `[${planned.shape.join(', ')}]`);
-  expect('the strides', `[${stridesOf(given).join(', ')}]`, `[${stridesOf(planned).join(', ')}]`);
+  if (!isTensor(given))
+    fail('argument', caller, `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(given)}.`);
+  if (given.dtype !== planned.dtype)
+    fail('dtype', caller, `${name} is ${String(given.dtype)}, but the plan was made for ${planned.dtype}.`);
+  expectSame(caller, `the shape of ${name} is`, given.shape, planned.shape);
+  expectSame(caller, `the strides of ${name} are`, stridesOf(given), stridesOf(planned));
   // Kernels are told this number, and nothing else of where a tensor lies.
-  expect(
-    'an offset that is, behind a multiple of 256 bytes,',
-    windowOf(given).firstElement,
-    windowOf(planned).firstElement,
+  const [first, plannedFirst] = [windowOf(given).firstElement, windowOf(planned).firstElement];
+  if (first !== plannedFirst) {
+    fail(
+      'shape',
+      caller,
+      `${name} begins ${first} elements after a multiple of 256 bytes, but the plan was made for ${plannedFirst}. Place all layers alike.`,
+    );
+  }
+}
+
+function expectSame(caller: string, what: string, got: readonly number[], want: readonly number[]): void {
+  if (String(got) === String(want)) return;
+  fail(
+    'shape',
+    caller,
+    `${what} [${got.join(', ')}], but the plan was made for [${want.join(', ')}]. Give all layers the same, or make a plan for each kind.`,
   );
 }

@@ -49,12 +49,14 @@ function attnOperation(traits: DeviceTraits, args: AttnArgs): Operation {
   const options = checkOptions(CALLER, args, { batch: B, nHeads: Hq, headDim: D }, traits);
   const rules = {
     out: { dims: ['B', 'Sq', 'Hq', 'Dv'], sizes: [B, Sq, Hq, Dv] },
+    dtype: q.dtype,
     lse: { dims: ['B', 'Hq', 'Sq'], sizes: [B, Hq, Sq] },
   };
   checkOutputs(CALLER, traits, args, rules);
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
   const plan = ({ out, lse }: Outputs): Dispatch[] => {
     const problem: AttentionProblem = {
+      caller: CALLER,
       batch: B,
       nHeads: Hq,
       nKvHeads: Hkv,

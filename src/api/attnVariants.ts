@@ -57,14 +57,33 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     softcap,
     alibi,
   };
-  const prefill = prefillTile(runtime.traits, { headDim, headDimV, qDType: dtype, kvDType, paged });
+  const prefill = prefillTile(
+    runtime.traits,
+    {
+      headDim,
+      headDimV,
+      qDType: dtype,
+      kvDType,
+      paged,
+    },
+    'attnVariants',
+  );
   const variants: Variant[] = [
     { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, false) },
     { kernel: gatherLengthsKernel, spec: {} },
     { kernel: gatherHeadsKernel, spec: {} },
   ];
   if (group !== undefined) {
-    const decode = decodeTile(runtime.traits, { headDim, headDimV, nRows: group * decodeTokens, paged });
+    const decode = decodeTile(
+      runtime.traits,
+      {
+        headDim,
+        headDimV,
+        nRows: group * decodeTokens,
+        paged,
+      },
+      'attnVariants',
+    );
     variants.push(
       { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, false) },
       { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, true) },

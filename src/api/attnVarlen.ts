@@ -79,12 +79,14 @@ export function varlenOperation(traits: DeviceTraits, args: AttnVarlenArgs): Ope
   if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
   const rules = {
     out: { dims: ['totalQ', 'Hq', 'Dv'], sizes: [totalQ, Hq, Dv] },
+    dtype: q.dtype,
     lse: { dims: ['Hq', 'totalQ'], sizes: [Hq, totalQ] },
   };
   checkOutputs(CALLER, traits, args, rules);
   const keyRows = pages ? pagedRows : raggedRows;
   const plan = ({ out, lse }: Outputs): Dispatch[] => {
     const problem: AttentionProblem = {
+      caller: CALLER,
       batch,
       nHeads: Hq,
       nKvHeads: Hkv,

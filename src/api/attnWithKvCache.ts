@@ -5,9 +5,10 @@ import type { AttentionProblem } from '../kernels/attentionProblem.js';
 import { planAttention } from '../plan/planAttention.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
-import { checkAppend } from './checkAppend.js';
+import { checkAppend, checkNewTokens } from './checkAppend.js';
 import { checkBlockTable } from './checkBlockTable.js';
 import { checkCacheLengths } from './checkCacheLengths.js';
+import { countSequences } from './checkLengths.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
@@ -104,22 +105,23 @@ export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs
   } as const;
   const names = { k: 'kCache', v: 'vCache' };
   const { Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k: kCache, v: vCache, dims, names }, traits);
-  const { batch, lengths, pages } = checkCacheLengths(args, traits);
+  const batch = isRagged ? countSequences(CALLER, args.cuSeqlensQ) : q.shape[0]!;
+  const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
+  checkNewTokens(args, sizes, traits);
+  const { lengths, pages } = checkCacheLengths(args, batch, traits);
   const options = checkOptions(CALLER, args, { batch, nHeads: Hq, headDim: D }, traits);
   if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
-  const append = checkAppend(
-    args,
-    { batch, lengths, pages, masks: options.masks, headDim: D, headDimV: Dv, nKvHeads: Hkv },
-    traits,
-  );
+  const append = checkAppend(args, { lengths, pages, masks: options.masks, headDim: D }, traits);
   const queries = q.shape.slice(0, -2);
   const rules = isRagged
     ? {
         out: { dims: ['totalQ', 'Hq', 'Dv'], sizes: [...queries, Hq, Dv] },
+        dtype: q.dtype,
         lse: { dims: ['Hq', 'totalQ'], sizes: [Hq, ...queries] },
       }
     : {
         out: { dims: ['B', 'Sq', 'Hq', 'Dv'], sizes: [...queries, Hq, Dv] },
+        dtype: q.dtype,
         lse: { dims: ['B', 'Hq', 'Sq'], sizes: [batch, Hq, ...queries.slice(1)] },
       };
   // New tokens are read before anything else is written.
@@ -131,6 +133,7 @@ export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs
   const lseRows = isRagged ? raggedLse : denseLse;
   const plan = ({ out, lse }: Outputs): Dispatch[] => {
     const problem: AttentionProblem = {
+      caller: CALLER,
       batch,
       nHeads: Hq,
       nKvHeads: Hkv,

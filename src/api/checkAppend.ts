@@ -19,41 +19,22 @@ import { denseRows, raggedRows } from './rows.js';
 
 const CALLER = 'attnWithKvCache';
 
-interface Context {
+interface Sizes {
   readonly batch: number;
-  readonly lengths: HostLengths | DeviceLengths;
-  readonly pages: PageTable | null;
-  readonly masks: Masks;
   readonly nKvHeads: number;
   readonly headDim: number;
   readonly headDimV: number;
 }
 
-/** New tokens and rotary positions; null where there are neither. */
-export function checkAppend(
-  args: AttnWithKvCacheArgs,
-  context: Context,
-  traits: DeviceTraits,
-): AppendProblem | null {
-  const rotary = checkRotary(args, context, traits);
-  const { k, v, kCache, vCache } = args;
-  if (!k !== !v) fail('argument', CALLER, `${k ? 'v' : 'k'} is missing: new tokens need both k and v.`);
-  if (!k || !v) return rotary && { newK: null, newV: null, rotary };
-  checkNewTokens(args, { k, v }, context, traits);
-  checkNoOverlapWithin(CALLER, 'kCache', kCache);
-  checkNoOverlapWithin(CALLER, 'vCache', vCache);
-  checkApart(args);
-  if (isHostLengths(context.lengths)) checkWrittenOnce(context.lengths, context.pages);
-  const rows = args.cuSeqlensKNew === undefined ? denseRows : raggedRows;
-  return { newK: rows(k), newV: rows(v), rotary };
-}
-
-function checkNewTokens(
-  { cuSeqlensKNew }: AttnWithKvCacheArgs,
-  { k, v }: { readonly k: Tensor; readonly v: Tensor },
-  { batch, nKvHeads, headDim, headDimV }: Context,
+/** Checks the tensors of new tokens, if there are any. */
+export function checkNewTokens(
+  { k, v, cuSeqlensKNew }: AttnWithKvCacheArgs,
+  { batch, nKvHeads, headDim, headDimV }: Sizes,
   traits: DeviceTraits,
 ): void {
+  if ((k === undefined) !== (v === undefined))
+    fail('argument', CALLER, `${k === undefined ? 'k' : 'v'} is missing: new tokens need both k and v.`);
+  if (k === undefined || v === undefined) return;
   const isDense = cuSeqlensKNew === undefined;
   const tokens = isDense ? ['B', 'Snew'] : ['totalNew'];
   const dims = { k: [...tokens, 'Hkv', 'D'], v: [...tokens, 'Hkv', 'Dv'] };
@@ -64,6 +45,30 @@ function checkNewTokens(
   const sizes = isDense ? [batch, k.shape[1]!] : [k.shape[0]!];
   checkSizes(CALLER, 'k', k, { dims: dims.k, sizes: [...sizes, nKvHeads, headDim] });
   checkSizes(CALLER, 'v', v, { dims: dims.v, sizes: [...sizes, nKvHeads, headDimV] });
+}
+
+interface Context {
+  readonly lengths: HostLengths | DeviceLengths;
+  readonly pages: PageTable | null;
+  readonly masks: Masks;
+  readonly headDim: number;
+}
+
+/** What is to be appended and rotated, new tokens being well formed; null if nothing is. */
+export function checkAppend(
+  args: AttnWithKvCacheArgs,
+  context: Context,
+  traits: DeviceTraits,
+): AppendProblem | null {
+  const rotary = checkRotary(args, context, traits);
+  const { k, v, kCache, vCache } = args;
+  if (!k || !v) return rotary && { newK: null, newV: null, rotary };
+  checkNoOverlapWithin(CALLER, 'kCache', kCache);
+  checkNoOverlapWithin(CALLER, 'vCache', vCache);
+  checkApart(args);
+  if (isHostLengths(context.lengths)) checkWrittenOnce(context.lengths, context.pages);
+  const rows = args.cuSeqlensKNew === undefined ? denseRows : raggedRows;
+  return { newK: rows(k), newV: rows(v), rotary };
 }
 
 /** What a dispatch that writes to the cache reads may not be in the cache's buffer. */
@@ -84,26 +89,36 @@ function checkApart({ k, v, kCache, vCache, blockTable, rotaryCos, rotarySin }: 
   }
 }
 
-/** Checks that no two sequences write to one row of the cache, or to one page. */
+/** Checks that no row of the cache and no page is written for two sequences, or for two places of one. */
 function checkWrittenOnce({ kLen, nCached, row }: HostLengths, pages: PageTable | null): void {
   const writers = new Map<number, number>();
-  const claim = (place: number, b: number, what: string): void => {
-    const other = writers.get(place) ?? b;
-    writers.set(place, b);
-    if (other === b) return;
-    fail(
-      'length',
-      CALLER,
-      `sequences ${other} and ${b} both write new tokens to ${what} ${place}. Give each its own; copy a shared page first.`,
-    );
-  };
   kLen.forEach((length, b) => {
     if (length === nCached[b]) return;
-    if (!pages) return claim(row[b]!, b, 'row');
+    if (!pages) {
+      const other = writers.get(row[b]!);
+      if (other !== undefined) {
+        fail(
+          'length',
+          CALLER,
+          `sequences ${other} and ${b} both write new tokens to row ${row[b]} of kCache. Give each sequence its own row.`,
+        );
+      }
+      writers.set(row[b]!, b);
+      return;
+    }
     if (isTensor(pages.table)) return;
     const { pageSize, table, width } = pages;
     for (let column = Math.floor(nCached[b]! / pageSize); column * pageSize < length; column++) {
-      claim(table[row[b]! * width + column]!, b, 'page');
+      const page = table[row[b]! * width + column]!;
+      const other = writers.get(page);
+      if (other !== undefined) {
+        const who =
+          other === b
+            ? `sequence ${b} writes new tokens twice`
+            : `sequences ${other} and ${b} both write new tokens`;
+        fail('length', CALLER, `${who} to page ${page}. Copy a shared page first.`);
+      }
+      writers.set(page, b);
     }
   });
 }
@@ -129,6 +144,8 @@ function checkRotary(args: AttnWithKvCacheArgs, context: Context, traits: Device
   const rule = { dims: ['L', 'rotaryDim / 2'], sizes: [nPositions, pairs] };
   const cos = checkFloats(CALLER, 'rotaryCos', rotaryCos, rule, traits);
   const sin = checkFloats(CALLER, 'rotarySin', rotarySin, rule, traits);
+  if (isTensor(cos) !== isTensor(sin))
+    fail('argument', CALLER, 'pass rotaryCos and rotarySin both on the GPU or both on the host.');
   if (typeName(cos) !== typeName(sin))
     fail(
       'dtype',
@@ -137,7 +154,7 @@ function checkRotary(args: AttnWithKvCacheArgs, context: Context, traits: Device
     );
   const queriesAdvance = masks.left >= 0 || masks.right >= 0;
   const rotary = { cos, sin, nPositions, pairs, interleaved: rotaryInterleaved, queriesAdvance };
-  if (nPositions === 0) fail('length', CALLER, 'rotaryCos has no positions.');
+
   if (isHostLengths(context.lengths)) checkPositions(context.lengths, rotary);
   return rotary;
 }
@@ -146,21 +163,34 @@ function checkRotary(args: AttnWithKvCacheArgs, context: Context, traits: Device
 function rotaryPairs(rotaryCos: Floats, rotaryDim: number | undefined, headDim: number): number {
   const shown = isTensor(rotaryCos) ? 2 * (rotaryCos.shape?.[1] ?? 0) : headDim;
   const dim = rotaryDim ?? shown;
+  const reason = isTensor(rotaryCos)
+    ? ', which is what the shape of rotaryCos says'
+    : ', which is the head size. Pass rotaryDim';
   if (isCount(dim) && dim % 2 === 0 && dim >= 2 && dim <= headDim) return dim / 2;
   fail(
     'argument',
     CALLER,
-    `rotaryDim must be an even number from 2 to the head size ${headDim}, not ${describe(dim)}${rotaryDim === undefined ? ', which is what rotaryCos says' : ''}.`,
+    `rotaryDim must be an even number from 2 to the head size ${headDim}, not ${describe(dim)}${rotaryDim === undefined ? reason : ''}.`,
   );
 }
 
 function positionsOf(rotaryCos: Floats, pairs: number): number {
-  if (isTensor(rotaryCos)) return rotaryCos.shape?.[0] ?? 0;
-  return isHostArray(rotaryCos) ? Math.floor(rotaryCos.length / pairs) : 0;
+  if (isTensor(rotaryCos)) {
+    const [nPositions = 0] = rotaryCos.shape ?? [];
+    if (nPositions > 0) return nPositions;
+    fail('shape', CALLER, 'rotaryCos has no rows: pass one for each position.');
+  }
+  const length = isHostArray(rotaryCos) ? rotaryCos.length : 0;
+  if (length > 0 && length % pairs === 0) return length / pairs;
+  fail(
+    'shape',
+    CALLER,
+    `rotaryCos must be a tensor, or an array of numbers, ${pairs} (rotaryDim / 2) for each position, not ${isHostArray(rotaryCos) ? `${length} numbers. Pass rotaryDim if fewer elements are rotated` : describe(rotaryCos)}.`,
+  );
 }
 
 function typeName(floats: SmallFloats): string {
-  return isTensor(floats) ? floats.dtype : 'on the host';
+  return isTensor(floats) ? floats.dtype : 'f32';
 }
 
 function checkPositions({ qLen, kLen, nCached }: HostLengths, { nPositions, queriesAdvance }: Rotary): void {
@@ -172,7 +202,7 @@ function checkPositions({ qLen, kLen, nCached }: HostLengths, { nPositions, quer
     fail(
       'length',
       CALLER,
-      `sequence ${b} reaches position ${last}, but rotaryCos has the positions 0 to ${nPositions - 1}.`,
+      `sequence ${b} reaches position ${last}, but rotaryCos has the positions 0 to ${nPositions - 1}. Pass a longer table.`,
     );
   });
 }

@@ -20,17 +20,11 @@ export function checkBlockTable(
   masks: Masks,
 ): void {
   if (!isHostLengths(lengths)) return;
+  checkRoomInTable(caller, pages, lengths.kLen);
   const { pageSize, nPages, table, width } = pages;
+  if (isTensor(table)) return;
   lengths.kLen.forEach((kLen, b) => {
     const needed = Math.ceil(kLen / pageSize);
-    if (needed > width) {
-      fail(
-        'length',
-        caller,
-        `sequence ${b} needs ${needed} pages for ${kLen} keys but its row of blockTable has ${width}. Reserve pages first, or pass a wider table.`,
-      );
-    }
-    if (isTensor(table)) return;
     const firstUsed = firstUsedKey(lengths, b, masks);
     if (firstUsed >= kLen) return;
     for (let column = Math.floor(firstUsed / pageSize); column < needed; column++) {
@@ -39,10 +33,27 @@ export function checkBlockTable(
       fail(
         'length',
         caller,
-        `blockTable gives sequence ${b} the page ${page} for keys ${column * pageSize} to ${Math.min(kLen, (column + 1) * pageSize) - 1}, but there are pages 0 to ${nPages - 1}.`,
+        `blockTable gives sequence ${b} the page ${page} for ${keys(column * pageSize, Math.min(kLen, (column + 1) * pageSize) - 1)}, but there are pages 0 to ${nPages - 1}. Reserve pages first.`,
       );
     }
   });
+}
+
+/** Checks that the row of each sequence has an entry for each page that it needs. */
+export function checkRoomInTable(caller: string, { pageSize, width }: PageTable, kLen: Int32Array): void {
+  kLen.forEach((length, b) => {
+    const needed = Math.ceil(length / pageSize);
+    if (needed <= width) return;
+    fail(
+      'length',
+      caller,
+      `sequence ${b} needs ${needed} pages for ${length} keys but its row of blockTable has ${width}. Reserve pages first, or pass a wider table.`,
+    );
+  });
+}
+
+function keys(first: number, last: number): string {
+  return first === last ? `key ${first}` : `keys ${first} to ${last}`;
 }
 
 /** The first key that a query sees or that is written. */

@@ -2,12 +2,12 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
 import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
 import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
-import { checkMost, checkPageTable, countSequences, onHost, optional, spans } from './checkLengths.js';
+import { checkRoomInTable } from './checkBlockTable.js';
+import { checkMost, checkPageTable, onHost, optional, spans } from './checkLengths.js';
 import { checkCount, checkInts } from './checkNumbers.js';
 import { fail } from './checkTensor.js';
 
 export interface CacheLengths {
-  readonly batch: number;
   readonly lengths: HostLengths | DeviceLengths;
   readonly pages: PageTable | null;
 }
@@ -15,9 +15,12 @@ export interface CacheLengths {
 const CALLER = 'attnWithKvCache';
 
 /** Lengths, new tokens, rows and pages of the sequences of a cache: on the host checked, on the GPU bounded. */
-export function checkCacheLengths(args: AttnWithKvCacheArgs, traits: DeviceTraits): CacheLengths {
+export function checkCacheLengths(
+  args: AttnWithKvCacheArgs,
+  batch: number,
+  traits: DeviceTraits,
+): CacheLengths {
   const { q, kCache, k } = args;
-  const batch = args.cuSeqlensQ === undefined ? q.shape[0]! : countSequences(CALLER, args.cuSeqlensQ);
   const ints = (name: string, value: Ints | undefined, rule: { dims: string[]; sizes: number[] }) =>
     optional(value, (given) => checkInts(CALLER, name, given, rule, traits));
   const each = { dims: ['B'], sizes: [batch] };
@@ -43,7 +46,7 @@ export function checkCacheLengths(args: AttnWithKvCacheArgs, traits: DeviceTrait
     fail(
       'shape',
       CALLER,
-      `kCache has ${nRows} rows for ${batch} sequences. Pass cacheBatchIdx if they share rows.`,
+      `kCache has ${nRows} row${nRows === 1 ? '' : 's'} for ${batch} sequences. Pass cacheBatchIdx if they share rows.`,
     );
   }
   if (cuSeqlensKNew && !k) fail('argument', CALLER, 'cuSeqlensKNew is given, but no new tokens k and v.');
@@ -56,24 +59,28 @@ export function checkCacheLengths(args: AttnWithKvCacheArgs, traits: DeviceTrait
   if (queries) checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
   if (onHost(cacheBatchIdx)) checkRows(cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
 
-  if (queries && fresh && onHost(cacheSeqlens) && isKnown(cacheBatchIdx) && isKnown(cacheLeftpad)) {
-    const kLen = cacheSeqlens.map((length, b) => length + fresh.lengths[b]!);
-    const row = cacheBatchIdx ?? kLen.map((_, b) => b);
+  const kLen =
+    onHost(cacheSeqlens) && fresh ? cacheSeqlens.map((length, b) => length + fresh.lengths[b]!) : null;
+  if (kLen) {
     checkMost(CALLER, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
-    if (!pages) checkRoom(kLen, room, row);
-    if (cacheLeftpad) checkLeftpad(cacheLeftpad, kLen);
+    if (pages) checkRoomInTable(CALLER, pages, kLen);
+    else checkRoom(kLen, room);
+    if (onHost(cacheLeftpad)) checkLeftpad(cacheLeftpad, kLen);
+  }
+
+  if (queries && fresh && kLen && isKnown(cacheBatchIdx) && isKnown(cacheLeftpad)) {
     const zeros = new Int32Array(batch);
     const lengths: HostLengths = {
       qStart: queries.starts,
       qLen: queries.lengths,
       kStart: zeros,
       kLen,
-      nCached: cacheSeqlens,
+      nCached: cacheSeqlens as Int32Array,
       newStart: fresh.starts,
       firstKey: cacheLeftpad ?? zeros,
-      row,
+      row: cacheBatchIdx ?? zeros.map((_, b) => b),
     };
-    return { batch, lengths, pages };
+    return { lengths, pages };
   }
   if (!queries && maxSeqlenQ === Infinity)
     fail('argument', CALLER, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
@@ -94,7 +101,7 @@ export function checkCacheLengths(args: AttnWithKvCacheArgs, traits: DeviceTrait
     maxSeqlenQ: Math.min(maxSeqlenQ, queries ? longest(queries.lengths) : q.shape[0]!),
     maxSeqlenK: Math.min(maxSeqlenK, room),
   };
-  return { batch, lengths, pages };
+  return { lengths, pages };
 }
 
 function isKnown(ints: Tensor | Int32Array | null): ints is Int32Array | null {
@@ -106,7 +113,12 @@ function checkCacheSeqlens(
   batch: number,
   traits: DeviceTraits,
 ): Tensor | Int32Array {
-  if (cacheSeqlens === undefined) fail('argument', CALLER, 'cacheSeqlens is missing.');
+  if (cacheSeqlens === undefined)
+    fail(
+      'argument',
+      CALLER,
+      'cacheSeqlens is missing. Pass how many tokens the cache holds: one number, or one for each sequence.',
+    );
   const given =
     typeof cacheSeqlens === 'number' ? Array.from({ length: batch }, () => cacheSeqlens) : cacheSeqlens;
   const checked = checkInts(CALLER, 'cacheSeqlens', given, { dims: ['B'], sizes: [batch] }, traits);
@@ -150,13 +162,13 @@ function checkRows(cacheBatchIdx: Int32Array, nRows: number, name: string): void
   );
 }
 
-function checkRoom(kLen: Int32Array, room: number, row: Int32Array): void {
+function checkRoom(kLen: Int32Array, room: number): void {
   const wrong = kLen.findIndex((length) => length > room);
   if (wrong < 0) return;
   fail(
     'length',
     CALLER,
-    `sequence ${wrong} needs ${kLen[wrong]} slots but row ${row[wrong]} of kCache has ${room}. Pass a longer cache, or pages.`,
+    `sequence ${wrong} needs ${kLen[wrong]} slots but a row of kCache has ${room}. Pass a longer cache, or pages.`,
   );
 }
 

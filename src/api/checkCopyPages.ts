@@ -163,8 +163,3 @@ function fewestPages(pools: ReadonlyMap<string, Pick<Tensor, 'shape'>>): readonl
     Infinity,
   ] as const);
 }
-
-export function checkPass(caller: string, pass: GPUComputePassEncoder | undefined): void {
-  if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
-    fail('argument', caller, `pass must be a GPUComputePassEncoder, not ${describe(pass)}.`);
-}

@@ -31,8 +31,7 @@ export function checkOptions(
     if (value !== undefined && typeof value !== 'boolean')
       fail('argument', caller, `${name} must be true or false, not ${describe(value)}.`);
   }
-  if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
-    fail('argument', caller, `pass must be a GPUComputePassEncoder, not ${describe(pass)}.`);
+  checkPass(caller, pass);
   return {
     masks: checkMasks(caller, options),
     numSplits: checkCount(caller, 'numSplits', options.numSplits, 0),
@@ -44,6 +43,12 @@ export function checkOptions(
         ? null
         : checkFloats(caller, 'sinks', sinks, { dims: ['Hq'], sizes: [nHeads] }, traits),
   };
+}
+
+/** Checks that a pass, if there is one, can be recorded into. */
+export function checkPass(caller: string, pass: GPUComputePassEncoder | undefined): void {
+  if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
+    fail('argument', caller, `pass must be a GPUComputePassEncoder, not ${describe(pass)}.`);
 }
 
 function checkMasks(caller: string, options: AttentionOptions): Masks {

@@ -1,7 +1,8 @@
 import type { Tensor } from '../core/tensor.js';
 import { copyPages as copyPagesDispatches, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkPairs, checkPass, checkPools, type PagePairs } from './checkCopyPages.js';
+import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
+import { checkPass } from './checkOptions.js';
 import { checkNames } from './checkOptions.js';
 
 export interface CopyPagesArgs {

@@ -6,7 +6,7 @@ import { mergeStates as mergeDispatch, type States } from '../kernels/mergeState
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionResult } from './attentionArgs.js';
 import { checkDims } from './checkDims.js';
-import { checkNames } from './checkOptions.js';
+import { checkNames, checkPass } from './checkOptions.js';
 import { FLOATS } from './checkQkv.js';
 import { checkTensor, describe, fail } from './checkTensor.js';
 import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
@@ -49,10 +49,11 @@ export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<A
   runtime.assertAlive(CALLER);
   checkNames(CALLER, args, ['parts', 'out', 'lse', 'pass']);
   const { parts, ...rest } = args;
+  checkPass(CALLER, args.pass);
   if (!Array.isArray(parts) || parts.length === 0)
     fail('argument', CALLER, `parts must be an array of { out, lse }, at least one, not ${describe(parts)}.`);
   const operation = mergeOperation(runtime.traits, parts, rest);
-  const { out, lse } = runOperation(runtime, { ...rest, q: parts[0].out, returnLse: true }, operation);
+  const { out, lse } = runOperation(runtime, { ...rest, returnLse: true }, operation);
   return { out, lse: lse! };
 }
 
@@ -80,9 +81,10 @@ function mergeOperation(
   const first = parts[0]!;
   const rules = {
     out: { dims: dims.out, sizes: first.out.shape },
+    dtype: first.out.dtype,
     lse: { dims: dims.lse, sizes: first.lse.shape },
   };
-  checkOutputs(CALLER, traits, { ...tensors, ...rest, q: first.out }, rules);
+  checkOutputs(CALLER, traits, { ...tensors, ...rest }, rules);
   const plan = ({ out, lse }: Outputs): Dispatch[] =>
     elementCount(first.out.shape) === 0 ? [] : planMerge(parts, { out, lse: lse! }, traits);
   return { rules, plan };

@@ -10,6 +10,8 @@ import { checkNoOverlapWithin, checkTensor, checkWritesApart, type TensorRule } 
 /** What the outputs of a call look like. */
 export interface OutputRules {
   readonly out: SizeRule;
+  /** Of out. */
+  readonly dtype: DType;
   readonly lse: SizeRule;
 }
 
@@ -19,14 +21,14 @@ export interface Outputs {
   readonly lse: Tensor | undefined;
 }
 
-/** Checks the tensors that the caller wants written. Nothing is made yet. */
+/** Checks the tensors that the caller wants written, against what is read as well. Nothing is made yet. */
 export function checkOutputs(
   caller: string,
   traits: DeviceTraits,
-  args: AttentionOptions & { readonly q: Tensor },
+  args: Pick<AttentionOptions, 'out' | 'lse'>,
   rules: OutputRules,
 ): void {
-  const { out, lse, q, ...rest } = args;
+  const { out, lse, ...read } = args;
   const check = (
     name: string,
     tensor: Tensor | undefined,
@@ -38,9 +40,9 @@ export function checkOutputs(
     checkSizes(caller, name, tensor, rule);
     checkNoOverlapWithin(caller, name, tensor);
   };
-  check('out', out, rules.out, q.dtype);
+  check('out', out, rules.out, rules.dtype);
   check('lse', lse, rules.lse, 'f32');
-  checkWritesApart(caller, { out, lse }, { q, ...rest });
+  checkWritesApart(caller, { out, lse }, read);
 }
 
 /** A checked call: what it gives, and how it is planned once there are tensors to write to. */
@@ -55,7 +57,7 @@ export interface Operation {
  */
 export function runOperation(
   runtime: Runtime,
-  args: AttentionOptions & { readonly q: Tensor },
+  args: AttentionOptions,
   { rules, plan }: Operation,
 ): AttentionResult {
   const made: Tensor[] = [];
@@ -65,7 +67,7 @@ export function runOperation(
     return tensor;
   };
   try {
-    const out = args.out ?? make(rules.out, args.q.dtype, 'out');
+    const out = args.out ?? make(rules.out, rules.dtype, 'out');
     const lse = args.lse ?? (args.returnLse ? make(rules.lse, 'f32', 'lse') : undefined);
     const dispatches = plan({ out, lse });
     if (args.pass) runtime.record(dispatches, args.pass);

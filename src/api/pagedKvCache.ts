@@ -6,8 +6,9 @@ import type { Runtime } from '../runtime/runtime.js';
 import { readBytes, writeBytes, type Transfer } from '../runtime/transfers.js';
 import type { CacheShape } from '../sizing/kvCache.js';
 import { layoutCache, type CacheLayout, type CacheSize, type PageLayout, type Place } from './cacheLayout.js';
-import { checkPairs, checkPass, type PagePairs } from './checkCopyPages.js';
+import { checkPairs, type PagePairs } from './checkCopyPages.js';
 import { isHostArray } from './checkNumbers.js';
+import { checkPass } from './checkOptions.js';
 import { describe, fail, isCount } from './checkTensor.js';
 import { runCopies } from './copyPages.js';
 

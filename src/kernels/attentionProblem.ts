@@ -2,6 +2,8 @@ import type { Tensor } from '../core/tensor.js';
 
 /** What an attention kernel is to compute: arguments checked, defaults filled in, dimensions named. */
 export interface AttentionProblem {
+  /** The public function, for errors. */
+  readonly caller: string;
   readonly batch: number;
   readonly nHeads: number;
   readonly nKvHeads: number;

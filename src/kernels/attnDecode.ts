@@ -7,6 +7,7 @@ import {
   type AttentionWork,
 } from './attention.js';
 import attnDecodeKernel from './attn_decode.wgsl';
+import { variableBytes } from './workgroupMemory.js';
 
 /** How a workgroup of attn_decode divides its work; the header of the kernel says more. All are powers of two. */
 export interface DecodeTile {
@@ -39,11 +40,14 @@ export function decodeTileKeys({ threads, parts }: Pick<DecodeTile, 'threads' | 
 export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
   const { threads, rows, parts, headUnits, maxLanes, cols, subgroups } = tile;
   const keys = decodeTileKeys(tile);
-  const queriesOrSums = Math.max(headUnits * rows * 2, threads * cols * 2) * 16;
-  const scores = (subgroups ? 1 : parts) * rows * keys * 4;
-  const exchange = subgroups ? 4 : rows * maxLanes * 4;
-  const rowSums = 3 * rows * 4;
-  return queriesOrSums + scores + exchange + rowSums + (paged ? 4 * keys * 4 : 0);
+  return variableBytes([
+    Math.max(headUnits * rows * 2, threads * cols * 2) * 16,
+    (subgroups ? 1 : parts) * rows * keys * 4,
+    subgroups ? 4 : rows * maxLanes * 4,
+    rows * 4,
+    rows * 8,
+    ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
+  ]);
 }
 
 /** Attention of few query rows: a chunk of keys in each workgroup. */

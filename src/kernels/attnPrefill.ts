@@ -7,6 +7,7 @@ import {
   type AttentionWork,
 } from './attention.js';
 import attnPrefillKernel from './attn_prefill.wgsl';
+import { variableBytes } from './workgroupMemory.js';
 
 /** How a workgroup of attn_prefill divides its work; the constants of the kernel say more. */
 export interface PrefillTile {
@@ -49,12 +50,14 @@ export function workgroupBytes(tile: PrefillTile, paged: boolean): number {
   const { lanes, cols, headQuads, chunkQuads, valueKeys, qResident, subgroups, broadcast, f16Tiles } = tile;
   const quadBytes = f16Tiles ? 8 : 16;
   const line = tileRows(tile) + 1;
-  const queries = (qResident ? headQuads : chunkQuads) * line;
-  const keysOrValues = Math.max(chunkQuads * (tileKeys(tile) + 1), valueKeys * cols * lanes);
-  const weights = broadcast ? 0 : lanes * line;
-  const exchange = subgroups ? 4 : lanes * line * 4;
-  const rowOffsets = paged ? 4 * tileKeys(tile) * 4 : 0;
-  return (queries + keysOrValues + weights) * quadBytes + exchange + rowOffsets;
+  const keys = tileKeys(tile);
+  return variableBytes([
+    (qResident ? headQuads : chunkQuads) * line * quadBytes,
+    Math.max(chunkQuads * (keys + 1), valueKeys * cols * lanes) * quadBytes,
+    broadcast ? 0 : lanes * line * quadBytes,
+    subgroups ? 4 : lanes * line * 4,
+    ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
+  ]);
 }
 
 /** Attention of many query rows: a tile of rows in each workgroup. */

@@ -266,7 +266,6 @@ fn attn_decode(
       row_sums[max_row] = Sums(maximum, total);
     }
   }
-  workgroupBarrier();
   for (var turn = 0u; turn < max(ROWS, ROLLED_LOOP); turn++) {
     if (turn >= min(ROWS, n_rows - first_row)) { break; }
     @unroll for (var r = 0u; r < ROWS; r++) {

@@ -74,10 +74,10 @@ interface Route extends Routed {
 }
 
 function route(problem: AttentionProblem, span: Span, traits: DeviceTraits): Route {
-  const { headDim, headDimV, q, k, pages } = problem;
+  const { caller, headDim, headDimV, q, k, pages } = problem;
   const paged = pages !== null;
   if (isDecode(span.qLen, span.nRows)) {
-    const tile = decodeTile(traits, { headDim, headDimV, nRows: span.nRows, paged });
+    const tile = decodeTile(traits, { headDim, headDimV, nRows: span.nRows, paged }, caller);
     return {
       ...span,
       isDecode: true,
@@ -86,13 +86,17 @@ function route(problem: AttentionProblem, span: Span, traits: DeviceTraits): Rou
       tileKeys: decodeTileKeys(tile),
     };
   }
-  const tile = prefillTile(traits, {
-    headDim,
-    headDimV,
-    qDType: q.tensor.dtype as FloatDType,
-    kvDType: k.tensor.dtype as FloatDType,
-    paged,
-  });
+  const tile = prefillTile(
+    traits,
+    {
+      headDim,
+      headDimV,
+      qDType: q.tensor.dtype as FloatDType,
+      kvDType: k.tensor.dtype as FloatDType,
+      paged,
+    },
+    caller,
+  );
   return {
     ...span,
     isDecode: false,

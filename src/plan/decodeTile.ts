@@ -19,7 +19,7 @@ export interface DecodeTileArgs {
  *
  * @throws PageflashError `limit` where none fits
  */
-export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs): DecodeTile {
+export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 'pageflash'): DecodeTile {
   const tiles = candidates(traits, args);
   const tile = tiles.find(
     (candidate) =>
@@ -30,11 +30,11 @@ export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs): DecodeTi
   const least = Math.min(...tiles.map((candidate) => decodeWorkgroupBytes(candidate, args.paged)));
   throw new PageflashError(
     'limit',
-    `The smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
+    `${caller}: the smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
   );
 }
 
-/** Best first: more threads, then more rows. */
+/** Best first: more rows, then more threads. */
 function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTileArgs): DecodeTile[] {
   const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
   const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
@@ -58,7 +58,7 @@ const GPU_SHAPES: readonly Shape[] = [
 /** A CPU has nothing from neighbours that read neighbouring bytes: each lane has keys of its own. */
 function softwareShapes(traits: DeviceTraits): readonly Shape[] {
   const lanes = fixedSubgroupSize(traits) || 4;
-  return [{ threads: 4 * lanes, parts: 1 }];
+  return [4, 2, 1].map((subgroups) => ({ threads: subgroups * lanes, parts: 1 }));
 }
 
 interface Sizes {

@@ -67,7 +67,7 @@ export interface PrefillTileArgs {
  *
  * @throws PageflashError `limit` where none fits
  */
-export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile {
+export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
   const { paged } = args;
   const tiles = candidates(traits, args);
   const tile = tiles.find(
@@ -79,7 +79,7 @@ export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs): Prefil
   const least = Math.min(...tiles.map((candidate) => workgroupBytes(candidate, paged)));
   throw new PageflashError(
     'limit',
-    `The smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
+    `${caller}: the smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
   );
 }
 

@@ -66,12 +66,15 @@ function forcedSplits(
   tiles: readonly number[],
   { maxBindingBytes }: DeviceTraits,
 ): number[] {
-  const splits = tiles.map((n) => Math.max(1, Math.min(problem.numSplits, n, MAX_CHUNKS)));
+  const splits = tiles.map((n) => {
+    const tilesPerChunk = Math.ceil(n / Math.min(problem.numSplits, MAX_CHUNKS));
+    return Math.max(1, Math.ceil(n / Math.max(1, tilesPerChunk)));
+  });
   const bytes = partBytes(problem, routed, splits);
   if (bytes <= maxBindingBytes) return splits;
   throw new PageflashError(
     'limit',
-    `numSplits = ${problem.numSplits} needs ${bytes} bytes for the parts of the output; this device binds at most ${maxBindingBytes}. Pass fewer, or 0 to let it be chosen.`,
+    `${problem.caller}: numSplits = ${problem.numSplits} needs ${bytes} bytes for the parts of the output; this device binds at most ${maxBindingBytes}. Pass fewer, or 0 to let it be chosen.`,
   );
 }
 

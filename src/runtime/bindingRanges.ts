@@ -30,12 +30,17 @@ export function bindingRanges({ kernel, bindings }: Dispatch, places: Places): M
   );
 }
 
-/** The arrays of some dispatches, each once, named by who first binds it. */
+/** The arrays of some dispatches, each once, with names of their own: by who first binds it, and how many do. */
 export function hostArrays(dispatches: readonly Dispatch[]): Map<HostData, string> {
   const arrays = new Map<HostData, string>();
+  const counts = new Map<string, number>();
   for (const { kernel, bindings } of dispatches) {
     for (const [name, bound] of Object.entries(bindings)) {
-      if (ArrayBuffer.isView(bound) && !arrays.has(bound)) arrays.set(bound, `${kernel.name} ${name}`);
+      if (!ArrayBuffer.isView(bound) || arrays.has(bound)) continue;
+      const binder = `${kernel.name} ${name}`;
+      const count = (counts.get(binder) ?? 0) + 1;
+      counts.set(binder, count);
+      arrays.set(bound, `${binder} ${count}`);
     }
   }
   return arrays;
