@@ -1,13 +1,7 @@
-import {
-  attnWithKvCache,
-  createRuntime,
-  planAttnWithKvCache,
-  type Runtime,
-  type Tensor,
-} from '../../src/index.js';
+import { attnWithKvCache, planAttnWithKvCache, type Runtime, type Tensor } from '../../src/index.js';
 import { countCalls } from '../support/countCalls.js';
 import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
-import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
+import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 import {
   checkKvCache,
   drawKvCache,
@@ -15,6 +9,7 @@ import {
   placeKvCache,
   type KvCacheCase,
 } from '../support/kvCacheCase.js';
+import { withRuntime } from '../support/withRuntime.js';
 
 const SMALL: KvCacheCase = {
   why: 'small',
@@ -29,15 +24,6 @@ const SMALL: KvCacheCase = {
   causal: true,
   rotary: { dim: 32, interleaved: true },
 };
-
-async function withRuntime(t: GpuTest, use: (runtime: Runtime) => Promise<void>): Promise<void> {
-  const runtime = createRuntime(await t.device('full'));
-  try {
-    await use(runtime);
-  } finally {
-    runtime.destroy();
-  }
-}
 
 async function bitsOf({ device }: Runtime, { buffer }: Tensor): Promise<Uint32Array> {
   return new Uint32Array(await downloadBuffer(device, buffer));

@@ -1,19 +1,14 @@
 import type { FloatDType } from '../../src/core/dtype.js';
 import { roundTo } from '../../src/core/halves.js';
 import { elementCount } from '../../src/core/tensor.js';
-import {
-  attnVarlen,
-  createRuntime,
-  mergeStates,
-  type AttentionState,
-  type Runtime,
-} from '../../src/index.js';
+import { attnVarlen, mergeStates, type AttentionState } from '../../src/index.js';
 import { mergeStatesReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, upload } from '../support/deviceTensor.js';
-import { assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
+import { assertEqual, type GpuCase } from '../support/gpuCase.js';
 import { Random } from '../support/random.js';
 import { checkMerged, checkRotated } from '../support/tolerance.js';
 import { draw, place, type VarlenCase } from '../support/varlenCase.js';
+import { withRuntime } from '../support/withRuntime.js';
 
 /** Parts to merge, drawn from a seed. */
 interface MergeCase {
@@ -45,15 +40,6 @@ const table: readonly MergeCase[] = [
     stacked: true,
   })),
 ];
-
-async function withRuntime(t: GpuTest, use: (runtime: Runtime) => Promise<void>): Promise<void> {
-  const runtime = createRuntime(await t.device('full'));
-  try {
-    await use(runtime);
-  } finally {
-    runtime.destroy();
-  }
-}
 
 export const cases: GpuCase[] = [
   ...table.map((mergeCase): GpuCase => ({

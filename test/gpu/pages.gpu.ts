@@ -6,6 +6,7 @@ import { createRuntime, PageflashError, type Runtime } from '../../src/index.js'
 import { downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
 import { Random } from '../support/random.js';
+import { withRuntime } from '../support/withRuntime.js';
 
 type Pairs = readonly (readonly [from: number, to: number])[];
 
@@ -54,15 +55,6 @@ const ROTATION: Pairs = [
   [2, 1],
   [6, 2],
 ];
-
-async function withRuntime(t: GpuTest, use: (runtime: Runtime) => Promise<void>): Promise<void> {
-  const runtime = createRuntime(await t.device('full'));
-  try {
-    await use(runtime);
-  } finally {
-    runtime.destroy();
-  }
-}
 
 async function withCache(
   t: GpuTest,

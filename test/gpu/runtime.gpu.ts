@@ -6,16 +6,16 @@ import {
   attnWithKvCache,
   createRuntime,
   PageflashError,
-  type Runtime,
 } from '../../src/index.js';
 import { attnReference } from '../../src/reference/attention.js';
 import { countCalls } from '../support/countCalls.js';
 import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
-import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
+import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 import { drawKvCache, placeKvCache, type KvCacheCase } from '../support/kvCacheCase.js';
 import { Random } from '../support/random.js';
 import { checkLse, checkOut } from '../support/tolerance.js';
 import { compare, draw, place, type VarlenCase } from '../support/varlenCase.js';
+import { withRuntime } from '../support/withRuntime.js';
 
 const SMALL: VarlenCase = {
   why: 'small',
@@ -28,15 +28,6 @@ const SMALL: VarlenCase = {
   dtype: 'f32',
   causal: true,
 };
-
-async function withRuntime(t: GpuTest, use: (runtime: Runtime) => Promise<void>): Promise<void> {
-  const runtime = createRuntime(await t.device('full'));
-  try {
-    await use(runtime);
-  } finally {
-    runtime.destroy();
-  }
-}
 
 export const cases: GpuCase[] = [
   {
