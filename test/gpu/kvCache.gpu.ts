@@ -4,6 +4,7 @@ import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 import {
   checkKvCache,
+  compareKvCache,
   drawKvCache,
   intoPages,
   placeKvCache,
@@ -24,6 +25,28 @@ const SMALL: KvCacheCase = {
   causal: true,
   rotary: { dim: 32, interleaved: true },
 };
+
+/** Batches for which one kernel runs several times, each time with a list of its own. */
+const PLANNED: readonly KvCacheCase[] = [
+  {
+    ...SMALL,
+    why: 'decoding beside speculation, whole and in chunks',
+    lengths: [
+      [100, 1, 1],
+      [100, 3, 3],
+      [2100, 1, 1],
+    ],
+    ragged: true,
+  },
+  {
+    ...SMALL,
+    why: 'fewer new tokens than queries to rotate',
+    lengths: [
+      [100, 3, 1],
+      [50, 3, 1],
+    ],
+  },
+];
 
 async function bitsOf({ device }: Runtime, { buffer }: Tensor): Promise<Uint32Array> {
   return new Uint32Array(await downloadBuffer(device, buffer));
@@ -223,4 +246,27 @@ export const cases: GpuCase[] = [
         plan.destroy();
       }),
   },
+  ...PLANNED.map((kvCase): GpuCase => ({
+    name: `a plan of ${kvCase.why}`,
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const inputs = drawKvCache(kvCase);
+        const { args } = placeKvCache(device, kvCase, inputs);
+        const plan = planAttnWithKvCache(runtime, { ...args, returnLse: true });
+        const { q } = args;
+        const queries = q.shape.slice(0, -2);
+        const lseShape = kvCase.ragged ? [4, ...queries] : [queries[0]!, 4, queries[1]!];
+        const out = runtime.createTensor(q.shape, 'f32');
+        const lse = runtime.createTensor(lseShape, 'f32');
+        plan.record({ out, lse });
+        compareKvCache(kvCase, inputs, {
+          out: await download(device, out),
+          lse: await download(device, lse),
+          kCache: await download(device, args.kCache),
+          vCache: await download(device, args.vCache),
+        });
+        plan.destroy();
+      }),
+  })),
 ];
