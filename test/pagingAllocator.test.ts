@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { BlockAllocator } from '../src/paging/blockAllocator.js';
+import { runAllocations } from './support/pagingScripts.js';
 
 const allocatorOf = (nPages: number, pageSize = 4) => new BlockAllocator({ nPages, pageSize });
 
@@ -9,6 +10,10 @@ function grown(allocator: BlockAllocator, nTokens: number): number {
   expect(allocator.append(sequence, nTokens)).toEqual([]);
   return sequence;
 }
+
+test('whatever is done, each sequence finds its own tokens', { timeout: 60_000 }, () => {
+  expect(runAllocations({ nScripts: 100, seed: 1 })).toBeGreaterThan(3000);
+});
 
 describe('append', () => {
   test.each([
@@ -164,6 +169,16 @@ describe('batch', () => {
     expect(tableOf(a, b)).toEqual([0, -1, -1, -1, 0, 1, -1, -1]);
   });
 
+  test('shows all rows again after a smaller batch, also in arrays that had to grow', () => {
+    const allocator = allocatorOf(18);
+    const sequences = Array.from({ length: 9 }, () => grown(allocator, 8));
+    for (const count of [7, 1, 9]) {
+      const some = sequences.slice(0, count);
+      const { blockTable } = allocator.batch(some, Array(count).fill(1));
+      expect([...blockTable]).toEqual(some.flatMap((sequence) => allocator.pages(sequence)));
+    }
+  });
+
   test('may be empty', () => {
     expect(arraysOf(allocatorOf(1).batch([], []))).toEqual({
       blockTable: [],
@@ -198,7 +213,7 @@ describe('wrong arguments throw and change nothing', () => {
 
   test('a sequence that never was', () => {
     expect(() => allocatorOf(4).append(7, 1)).toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: BlockAllocator.append: there is no sequence 7. Pass an id that create or fork returned.]`,
+      `[PageflashError: BlockAllocator.append: there is no sequence 7. Pass the id of one that was started.]`,
     );
     expect(() => allocatorOf(4).fork(-1)).toThrow();
   });

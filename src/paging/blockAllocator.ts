@@ -1,10 +1,10 @@
 import { BatchArrays, type Batch } from './batch.js';
-import { checkCount, refuse } from './check.js';
+import { checkCount, checkPoolSize, refuse } from './check.js';
 import { PagePool } from './pagePool.js';
 import { PageTable, type PageCopy } from './pageTable.js';
+import { Registry, type SequenceId } from './registry.js';
 
-/** Names a sequence. Ids are never used again. */
-export type SequenceId = number;
+export type { SequenceId } from './registry.js';
 
 export interface BlockAllocatorOptions {
   /** Pages in the pool. */
@@ -25,16 +25,17 @@ export interface BlockAllocatorOptions {
  * const chat = allocator.create();
  * const copies = allocator.append(chat, prompt.length);
  * if (copies === 'full') … // release a sequence, or wait until one ends
+ * cache.copyPages(copies);
  * const { cuSeqlensQ, cacheSeqlens, blockTable } = allocator.batch([chat], [prompt.length]);
- * attnWithKvCache(runtime, { q, k, v, kCache, vCache, cuSeqlensQ, cacheSeqlens, blockTable, causal: true });
+ * const lengths = { cuSeqlensQ, cuSeqlensKNew: cuSeqlensQ, cacheSeqlens };
+ * attnWithKvCache(runtime, { q, k, v, ...cache.layer(0), ...lengths, blockTable, causal: true });
  * ```
  */
 export class BlockAllocator {
   readonly #pool: PagePool;
-  readonly #tables = new Map<SequenceId, PageTable>();
+  readonly #tables = new Registry<PageTable>('BlockAllocator');
   readonly #arrays: BatchArrays;
   readonly #batchTables: PageTable[] = [];
-  #nextId = 0;
 
   /** @throws PageflashError `argument` if there is not at least one page of at least one token */
   constructor({ nPages, pageSize }: BlockAllocatorOptions) {
@@ -65,47 +66,48 @@ export class BlockAllocator {
 
   /** Start a sequence without tokens. It has no pages. O(1) */
   create(): SequenceId {
-    return this.#add(new PageTable(this.#pool));
+    return this.#tables.add(new PageTable(this.#pool));
   }
 
   /**
    * Make room for `nTokens` more: for all of them, or for none. O(pages taken)
    *
    * Returns pages to copy before the new tokens are written: where the last page is shared with a fork, the sequence
-   * goes on in a copy of it. There is at most one. `'full'` if there are not enough free pages.
+   * goes on in a copy of it. There is at most one. `'full'` if there are not enough free pages. The copies of several
+   * calls can be made at once, as long as nothing was forked, truncated or released in between.
    */
   append(sequence: SequenceId, nTokens: number): readonly PageCopy[] | 'full' {
-    const table = this.#find('append', sequence);
+    const table = this.#tables.find('append', sequence);
     checkCount('BlockAllocator.append', 'nTokens', nTokens);
     return table.grow(table.nTokens + nTokens);
   }
 
   /** Keep the first `nTokens`: takes back what was speculated and rejected. O(pages given back) */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const table = this.#find('truncate', sequence);
+    const table = this.#tables.find('truncate', sequence);
     checkCount('BlockAllocator.truncate', 'nTokens', nTokens, 0, table.nTokens);
     table.shrink(nTokens);
   }
 
   /** A second sequence with the same tokens in the same pages. O(pages) */
   fork(sequence: SequenceId): SequenceId {
-    return this.#add(this.#find('fork', sequence).clone());
+    return this.#tables.add(this.#tables.find('fork', sequence).clone());
   }
 
   /** End a sequence and give back its pages. O(pages) */
   release(sequence: SequenceId): void {
-    this.#find('release', sequence).shrink(0);
+    this.#tables.find('release', sequence).shrink(0);
     this.#tables.delete(sequence);
   }
 
   /** Tokens of a sequence. */
   nTokens(sequence: SequenceId): number {
-    return this.#find('nTokens', sequence).nTokens;
+    return this.#tables.find('nTokens', sequence).nTokens;
   }
 
   /** The pages of a sequence, in order. A new array. */
   pages(sequence: SequenceId): number[] {
-    const table = this.#find('pages', sequence);
+    const table = this.#tables.find('pages', sequence);
     return Array.from({ length: table.nPages }, (_, column) => table.page(column));
   }
 
@@ -121,37 +123,11 @@ export class BlockAllocator {
       );
     }
     for (let b = 0; b < sequences.length; b++) {
-      const table = this.#find('batch', sequences[b]!);
+      const table = this.#tables.find('batch', sequences[b]!);
       checkCount('BlockAllocator.batch', 'nNewTokens', nNewTokens[b]!, 0, table.nTokens);
       this.#batchTables[b] = table;
     }
     this.#arrays.update(this.#batchTables, nNewTokens, sequences.length);
     return this.#arrays;
   }
-
-  #add(table: PageTable): SequenceId {
-    this.#tables.set(this.#nextId, table);
-    return this.#nextId++;
-  }
-
-  #find(operation: string, sequence: SequenceId): PageTable {
-    return (
-      this.#tables.get(sequence) ?? refuseSequence(`BlockAllocator.${operation}`, sequence, this.#nextId)
-    );
-  }
-}
-
-/** Checks that a pool can be made, and that its slots can be numbered. */
-export function checkPoolSize(caller: string, nPages: number, pageSize: number): void {
-  checkCount(caller, 'nPages', nPages, 1);
-  checkCount(caller, 'pageSize', pageSize, 1);
-  checkCount(caller, 'nPages · pageSize', nPages * pageSize, 1);
-}
-
-/** Raises the error for an id that stands for no sequence; ids up to `nextId` once did. */
-export function refuseSequence(caller: string, sequence: SequenceId, nextId: SequenceId): never {
-  const isPast = Number.isInteger(sequence) && sequence >= 0 && sequence < nextId;
-  if (isPast)
-    refuse(caller, `sequence ${sequence} was released already. Release it once, and use it no more.`);
-  refuse(caller, `there is no sequence ${String(sequence)}. Pass an id that create or fork returned.`);
 }

@@ -12,6 +12,13 @@ export function checkCount(caller: string, name: string, value: number, least = 
   refuse(caller, `${name} must be a whole number ${range}, not ${String(value)}.`);
 }
 
+/** Checks that a pool can be made, and that its slots can be numbered. */
+export function checkPoolSize(caller: string, nPages: number, pageSize: number): void {
+  checkCount(caller, 'nPages', nPages, 1);
+  checkCount(caller, 'pageSize', pageSize, 1);
+  checkCount(caller, 'nPages · pageSize', nPages * pageSize, 1);
+}
+
 /** Checks that tokens are what an Int32Array can hold. */
 export function checkTokens(caller: string, tokens: ArrayLike<number>): void {
   for (let i = 0; i < tokens.length; i++)
@@ -21,6 +28,12 @@ export function checkTokens(caller: string, tokens: ArrayLike<number>): void {
 /** Checks that an argument is a whole number of 32 bits. */
 export function checkInt32(caller: string, name: string, value: number): void {
   if (!isInt32(value)) refuseInt32(caller, name, value);
+}
+
+/** Checks that an argument is one of a few words. */
+export function checkOneOf(caller: string, name: string, value: string, words: readonly string[]): void {
+  if (words.includes(value)) return;
+  refuse(caller, `${name} must be '${words.join(`' or '`)}', not ${JSON.stringify(value)}.`);
 }
 
 function isInt32(value: unknown): boolean {

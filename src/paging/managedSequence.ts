@@ -1,4 +1,4 @@
-import type { SequenceId } from './blockAllocator.js';
+import type { SequenceId } from './registry.js';
 import { NULL_PAGE } from './pageList.js';
 import type { PageTable } from './pageTable.js';
 import type { Prompt } from './prefixCache.js';
@@ -21,7 +21,7 @@ export interface SequenceView {
 
 export interface ManagedSequenceArgs {
   readonly id: SequenceId;
-  readonly tokens: Int32Array;
+  readonly tokens: ArrayLike<number>;
   readonly table: PageTable;
   readonly salt: number;
   readonly isPrivate: boolean;
@@ -54,7 +54,8 @@ export class ManagedSequence implements SequenceView, Prompt {
     this.salt = salt;
     this.isPrivate = isPrivate;
     this.isPublishing = !isPrivate;
-    this.#tokens = tokens;
+    this.#tokens = new Int32Array(tokens.length + ROOM);
+    this.#tokens.set(tokens);
     this.#nTokens = tokens.length;
   }
 
@@ -91,7 +92,7 @@ export class ManagedSequence implements SequenceView, Prompt {
 
   append(token: number): void {
     if (this.#nTokens === this.#tokens.length) {
-      const tokens = new Int32Array(Math.max(16, 2 * this.#nTokens));
+      const tokens = new Int32Array(2 * this.#nTokens);
       tokens.set(this.#tokens);
       this.#tokens = tokens;
     }
@@ -106,7 +107,7 @@ export class ManagedSequence implements SequenceView, Prompt {
 
   /** Another sequence with the same tokens in the same pages. */
   fork(id: SequenceId): ManagedSequence {
-    const tokens = this.#tokens.slice(0, this.#nTokens);
+    const tokens = this.#tokens.subarray(0, this.#nTokens);
     const { salt, isPrivate } = this;
     const copy = new ManagedSequence({ id, tokens, table: this.table.clone(), salt, isPrivate });
     copy.nComputed = this.nComputed;
@@ -115,3 +116,6 @@ export class ManagedSequence implements SequenceView, Prompt {
     return copy;
   }
 }
+
+// Tokens that an answer has at first room for.
+const ROOM = 256;

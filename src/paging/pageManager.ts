@@ -1,6 +1,5 @@
 import { BatchArrays, type Batch } from './batch.js';
-import { checkPoolSize, refuseSequence, type SequenceId } from './blockAllocator.js';
-import { checkCount, checkInt32, checkTokens, refuse } from './check.js';
+import { checkCount, checkInt32, checkPoolSize, checkTokens, refuse } from './check.js';
 import { ManagedSequence, type SequenceView } from './managedSequence.js';
 import { nFitting, nMissing, nMissingInAll, nToCompute } from './pageDemand.js';
 import { snapshotOf, type PageSnapshot } from './pageSnapshot.js';
@@ -8,6 +7,7 @@ import { PageStore } from './pageStore.js';
 import type { PageCopy, PageTable } from './pageTable.js';
 import { usageOf, type PageUsage } from './pageUsage.js';
 import type { PageEvent } from './prefixCache.js';
+import { Registry, type SequenceId } from './registry.js';
 
 export interface PageManagerOptions {
   /** Pages in the pool. */
@@ -46,7 +46,7 @@ export type PinId = number;
  * const chat = pages.add(prompt);
  * const copies = pages.reserve(chat, 512); // pages for up to 512 tokens that nobody has computed before
  * if (copies === 'full') …                 // nothing has changed: release, evict or swap out another one
- * copyPages(copies);
+ * cache.copyPages(copies);
  * const logits = model.run(pages.batch([chat]));
  * pages.commit(chat);                      // now others may find these pages
  * pages.append(chat, [sample(logits)]);
@@ -60,10 +60,10 @@ export class PageManager {
   readonly #arrays: BatchArrays;
   readonly #batchTables: PageTable[] = [];
   readonly #batchCounts: number[] = [];
-  readonly #sequences = new Map<SequenceId, ManagedSequence>();
+  readonly #sequences = new Registry<ManagedSequence>('PageManager');
   readonly #pins = new Map<PinId, PageTable>();
   readonly #isCaching: boolean;
-  #nextId = 0;
+  #nextPin = 0;
   #nAsked = 0;
   #nHit = 0;
 
@@ -95,22 +95,26 @@ export class PageManager {
 
   /** A sequence as it is, and as it will be: the view changes with it. */
   sequence(sequence: SequenceId): SequenceView {
-    return this.#find('sequence', sequence);
+    return this.#sequences.find('sequence', sequence);
   }
 
-  /** Start a sequence. It has no pages before the first `reserve`. O(tokens) */
+  /**
+   * Start a sequence. It has no pages before the first `reserve`. O(tokens)
+   *
+   * Equal tokens are taken for equal content. Give what is no text, as an image, numbers of its own.
+   */
   add(tokens: ArrayLike<number>, { salt = 0, isPrivate = false }: AddOptions = {}): SequenceId {
     checkTokens('PageManager.add', tokens);
     checkInt32('PageManager.add', 'salt', salt);
-    const sequence = new ManagedSequence({
-      id: this.#nextId++,
-      tokens: Int32Array.from(tokens),
-      table: this.#store.newTable(),
-      salt,
-      isPrivate: isPrivate || !this.#isCaching,
-    });
-    this.#sequences.set(sequence.id, sequence);
-    return sequence.id;
+    return this.#sequences.add(
+      new ManagedSequence({
+        id: this.#sequences.nextId,
+        tokens,
+        table: this.#store.newTable(),
+        salt,
+        isPrivate: isPrivate || !this.#isCaching,
+      }),
+    );
   }
 
   /** Tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
@@ -121,40 +125,41 @@ export class PageManager {
   }
 
   /**
-   * Pages for the next `nTokens` tokens of a sequence, or for all it has if these are fewer. They are in flight until
+   * Pages for the next `nTokens` tokens of a sequence, at most and by default all that it has. They are in flight until
    * `commit`. A sequence without pages first takes over what others have computed, at most all but its last token.
    *
    * Returns what must be copied before anything is written, or `'full'`. O(pages), and O(tokens) for the search
    */
-  reserve(sequence: SequenceId, nTokens: number): readonly PageCopy[] | 'full' {
+  reserve(sequence: SequenceId, nTokens?: number): readonly PageCopy[] | 'full' {
     const found = this.#findAtRest('reserve', sequence);
-    checkCount('PageManager.reserve', 'nTokens', nTokens);
+    const nWanted = nTokens ?? found.nTokens;
+    checkCount('PageManager.reserve', 'nTokens', nWanted);
     refuseSwapped('reserve', found);
-    if (nMissing(this.#store, found, nTokens) > this.#store.pool.nFree) return 'full';
+    if (nMissing(this.#store, found, nWanted) > this.#store.pool.nFree) return 'full';
     if (found.isFresh) {
       this.#nAsked += found.nTokens;
       this.#store.revive(found);
       this.#nHit += found.nComputed;
     }
-    const end = Math.min(found.nComputed + nTokens, found.nTokens);
+    const end = Math.min(found.nComputed + nWanted, found.nTokens);
     found.nInFlight = end - found.nComputed;
     return this.#store.grow(found, end);
   }
 
   /**
-   * The tokens in flight are computed, but for the last `nRejected`, which the sequence loses. O(pages that are full)
+   * The tokens in flight are computed, but for the last `nRejected`, which the sequence loses. O(pages filled)
    *
    * Full pages can be found from now on. Where others had computed the same before, the sequence goes on with theirs.
    */
   commit(sequence: SequenceId, nRejected = 0): void {
-    const found = this.#find('commit', sequence);
+    const found = this.#sequences.find('commit', sequence);
     checkCount('PageManager.commit', 'nRejected', nRejected, 0, found.nInFlight);
     if (found.nInFlight === 0) return;
     const nComputed = found.nComputed + found.nInFlight;
     if (nRejected > 0 && nComputed < found.nTokens) {
       refuse(
         'PageManager.commit',
-        `sequence ${sequence} cannot lose ${nRejected} tokens, as ${found.nTokens - nComputed} come after those in flight.`,
+        `sequence ${sequence} has ${found.nTokens - nComputed} tokens after those in flight, so none of these can be rejected. Truncate it instead.`,
       );
     }
     found.nComputed = nComputed - nRejected;
@@ -173,15 +178,14 @@ export class PageManager {
     const found = this.#findAtRest('fork', sequence);
     checkCount('PageManager.fork', 'nTokens', nTokens ?? 0, 0, found.nTokens);
     refuseSwapped('fork', found);
-    const copy = found.fork(this.#nextId++);
-    this.#sequences.set(copy.id, copy);
+    const copy = found.fork(this.#sequences.nextId);
     this.#truncate(copy, nTokens ?? found.nTokens);
-    return copy.id;
+    return this.#sequences.add(copy);
   }
 
   /**
-   * Keep the first `nTokens`. Where that needs pages which have left the window, all is computed again. At least one
-   * token has to be appended, or dropped with them and appended again, to compute the next one. O(pages given back)
+   * Keep the first `nTokens`. If that takes pages which have left the window, all is computed again. To sample anew after
+   * a token, drop that one too and append it again: only what is computed gives logits. O(pages given back)
    */
   truncate(sequence: SequenceId, nTokens: number): void {
     const found = this.#findAtRest('truncate', sequence);
@@ -192,7 +196,7 @@ export class PageManager {
 
   /** End a sequence, in flight or not. Its pages can be found until they are reused. O(pages) */
   release(sequence: SequenceId): void {
-    this.#giveBack(this.#find('release', sequence));
+    this.#giveBack(this.#sequences.find('release', sequence));
     this.#sequences.delete(sequence);
   }
 
@@ -211,7 +215,7 @@ export class PageManager {
     return found.nPages > this.#store.host.nFree ? 'full' : this.#store.swapOut(found);
   }
 
-  /** Bring a sequence back. Returns [host page, page] copies, to be made before `reserve`d tokens are, or `'full'`. O(pages) */
+  /** Bring a sequence back. Returns [host page, page] copies, to be made before its next step, or `'full'`. O(pages) */
   swapIn(sequence: SequenceId): readonly PageCopy[] | 'full' {
     const found = this.#findAtRest('swapIn', sequence);
     if (!found.isSwapped)
@@ -221,12 +225,12 @@ export class PageManager {
 
   /** Keep what a sequence has published, so that it is found also long after the sequence has ended. O(pages) */
   pin(sequence: SequenceId): PinId {
-    const found = this.#find('pin', sequence);
+    const found = this.#sequences.find('pin', sequence);
     refuseSwapped('pin', found);
     const table = found.table.clone();
     this.#store.shrink(table, found.nPublished * this.pageSize);
-    this.#pins.set(this.#nextId, table);
-    return this.#nextId++;
+    this.#pins.set(this.#nextPin, table);
+    return this.#nextPin++;
   }
 
   /** Let pinned pages be reused. O(pages) */
@@ -244,7 +248,7 @@ export class PageManager {
    * Returns [source, target] copies, to be made before the memory above is given up, or `'full'`. O(pages of the pool)
    */
   resize(nPages: number): readonly PageCopy[] | 'full' {
-    checkCount('PageManager.resize', 'nPages', nPages, 1, this.#store.nPagesMost);
+    checkCount('PageManager.resize', 'nPages', nPages, 1, this.#store.pool.capacity);
     for (const sequence of this.#sequences.values()) refuseInFlight('resize', sequence);
     return this.#store.resize(nPages, this.#tables());
   }
@@ -258,7 +262,7 @@ export class PageManager {
 
   /** Tokens of a sequence that are neither computed nor to be found. O(1), or O(tokens) for one without pages */
   nToCompute(sequence: SequenceId): number {
-    return nToCompute(this.#store, this.#find('nToCompute', sequence));
+    return nToCompute(this.#store, this.#sequences.find('nToCompute', sequence));
   }
 
   /** Pages that must be free for `nTokens` more tokens, those to be swapped in included. Costs as `nToCompute`. */
@@ -278,18 +282,18 @@ export class PageManager {
 
   /** The arrays of a step that computes what is in flight of these sequences. Valid until the next call. */
   batch(sequences: readonly SequenceId[]): Batch {
-    this.fill(this.#arrays, sequences, sequences.length);
+    this.fill(this.#arrays, sequences);
     return this.#arrays;
   }
 
-  /** `batch` for the first `nSequences` into arrays of one's own. */
-  fill(arrays: BatchArrays, sequences: ArrayLike<SequenceId>, nSequences: number): void {
-    for (let b = 0; b < nSequences; b++) {
-      const { table, nInFlight } = this.#find('batch', sequences[b]!);
+  /** @internal `batch`, into the arrays of a planner. */
+  fill(arrays: BatchArrays, sequences: ArrayLike<SequenceId>): void {
+    for (let b = 0; b < sequences.length; b++) {
+      const { table, nInFlight } = this.#sequences.find('batch', sequences[b]!);
       this.#batchTables[b] = table;
       this.#batchCounts[b] = nInFlight;
     }
-    arrays.update(this.#batchTables, this.#batchCounts, nSequences);
+    arrays.update(this.#batchTables, this.#batchCounts, sequences.length);
   }
 
   /** How full the pool is, and what caching is good for. O(sequences) */
@@ -330,14 +334,8 @@ export class PageManager {
     yield* this.#pins.values();
   }
 
-  #find(operation: string, sequence: SequenceId): ManagedSequence {
-    return (
-      this.#sequences.get(sequence) ?? refuseSequence(`PageManager.${operation}`, sequence, this.#nextId)
-    );
-  }
-
   #findAtRest(operation: string, sequence: SequenceId): ManagedSequence {
-    const found = this.#find(operation, sequence);
+    const found = this.#sequences.find(operation, sequence);
     refuseInFlight(operation, found);
     return found;
   }

@@ -38,8 +38,14 @@ export class PagePool {
     for (let page = 0; page < nPages; page++) this.#free.putLast(page);
   }
 
+  /** Pages that are in use or may be. */
   get nPages(): number {
     return this.#nPages;
+  }
+
+  /** The most pages that there may be. */
+  get capacity(): number {
+    return this.#counts.length;
   }
 
   /** Pages that nobody holds, those with content included. */
@@ -120,10 +126,10 @@ export class PagePool {
   }
 
   /**
-   * Use the pages below `nPages` only, at most as many as there were at first. What has to go is reused content first,
-   * in the order of eviction; the rest moves below.
+   * Use the pages below `nPages` only, or again. Free pages go in the order of eviction; the others, if they lie above,
+   * move to where one below went.
    *
-   * Returns the pages that got another id, or `'full'`, and then nothing has changed.
+   * Returns all moves, those of pages without content too, or `'full'`, and then nothing has changed.
    */
   resize(nPages: number): readonly PageCopy[] | 'full' {
     const nUsed = this.#nPages - this.#nFree;

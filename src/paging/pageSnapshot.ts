@@ -1,4 +1,4 @@
-import type { SequenceId } from './blockAllocator.js';
+import type { SequenceId } from './registry.js';
 import type { ManagedSequence } from './managedSequence.js';
 import { NULL_PAGE } from './pageList.js';
 import type { PageStore } from './pageStore.js';

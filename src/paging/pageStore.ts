@@ -25,14 +25,11 @@ export class PageStore {
   readonly cache: PrefixCache;
   readonly pool: PagePool;
   readonly host: PagePool;
-  /** Pages that the pool was made with. */
-  readonly nPagesMost: number;
   readonly #search: PrefixSearch;
 
   constructor({ nPages, pageSize, nHostPages, window, isCaching, onEvent }: PageStoreOptions) {
     this.pageSize = pageSize;
     this.window = window;
-    this.nPagesMost = nPages;
     this.cache = new PrefixCache(isCaching ? nPages : 0, pageSize, onEvent);
     this.pool = new PagePool(nPages, pageSize, this.cache);
     this.host = new PagePool(nHostPages, pageSize);
@@ -81,7 +78,7 @@ export class PageStore {
   /** The copies for a sequence are made. */
   dropCopySource(sequence: ManagedSequence): void {
     if (sequence.copySource === NULL_PAGE) return;
-    this.pool.drop(sequence.copySource, this.#anchor(sequence.table));
+    this.pool.drop(sequence.copySource, this.#freeAncestor(sequence.copySource));
     sequence.copySource = NULL_PAGE;
   }
 
@@ -92,7 +89,8 @@ export class PageStore {
       const column = sequence.nPublished;
       if ((column + 1) * this.pageSize > sequence.nComputed) return;
       const parent = column === 0 ? NULL_PAGE : table.page(column - 1);
-      if (column > 0 && !this.cache.has(parent)) {
+      // What came back from the host may have left the pages before it behind.
+      if (column < table.firstPage || (column > 0 && !this.cache.has(parent))) {
         sequence.isPublishing = false;
         return;
       }
@@ -154,7 +152,6 @@ export class PageStore {
     }
     table.shrink(nComputed);
     sequence.nPublished = nFound;
-    if (nFound < firstPage) sequence.isPublishing = false;
     this.dropHostPages(sequence);
     return copies;
   }
@@ -202,8 +199,13 @@ export class PageStore {
     for (let column = table.firstPage; column < table.nPages; column++) this.cache.forget(table.page(column));
   }
 
+  /** Where in the order of eviction the pages of a table belong. */
   #anchor(table: PageTable): number {
-    if (table.firstPage === 0 || table.firstPage === table.nPages) return NULL_PAGE;
-    return freeAncestor(table.page(table.firstPage), this.cache, this.pool);
+    return table.firstPage === table.nPages ? NULL_PAGE : this.#freeAncestor(table.page(table.firstPage));
+  }
+
+  #freeAncestor(page: number): number {
+    // Without a window, who holds a page holds those before it.
+    return this.window < 0 ? NULL_PAGE : freeAncestor(page, this.cache, this.pool);
   }
 }

@@ -40,7 +40,6 @@ export class PrefixCache implements PageContents {
   readonly #parentLives: Int32Array;
   // Odd while the page is published. Reused, it has another life, and is the parent of its former children no more.
   readonly #lives: Int32Array;
-  #nPages = 0;
   #version = 0;
 
   constructor(nPages: number, pageSize: number, onEvent?: (event: PageEvent) => void) {
@@ -51,11 +50,6 @@ export class PrefixCache implements PageContents {
     this.#parents = new Int32Array(nPages);
     this.#parentLives = new Int32Array(nPages);
     this.#lives = new Int32Array(nPages);
-  }
-
-  /** Pages that are published. */
-  get nPages(): number {
-    return this.#nPages;
   }
 
   /** Another number whenever a search may have another result. */
@@ -158,14 +152,12 @@ export class PrefixCache implements PageContents {
   #begin(page: number, hash: number): void {
     this.#index.add(page, hash);
     this.#lives[page]!++;
-    this.#nPages++;
     this.#version++;
   }
 
   #end(page: number): void {
     this.#index.remove(page);
     this.#lives[page]!++;
-    this.#nPages--;
     this.#version++;
   }
 

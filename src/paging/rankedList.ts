@@ -9,12 +9,9 @@ export interface Ranked {
 export class RankedList<T extends Ranked> {
   readonly #items: T[] = [];
 
-  get length(): number {
-    return this.#items.length;
-  }
-
-  at(index: number): T {
-    return this.#items[index]!;
+  /** In order. */
+  get items(): readonly T[] {
+    return this.#items;
   }
 
   add(item: T): void {

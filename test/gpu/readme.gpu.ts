@@ -29,7 +29,7 @@ export const cases: GpuCase[] = [
   },
 ];
 
-const EXAMPLES = 2;
+const EXAMPLES = 3;
 
 interface Results {
   readonly out: pageflash.Tensor;

@@ -1,9 +1,9 @@
 import type { PageSnapshot, PublishedPage } from '../../src/paging/pageSnapshot.js';
 import { mustBe, mustEqual } from './pagingMust.js';
-import type { World } from './pagingWorld.js';
+import type { PagingModel } from './pagingModel.js';
 
 /** Whatever must be true after every operation. */
-export function checkInvariants(world: World): void {
+export function checkInvariants(world: PagingModel): void {
   const snapshot = world.manager.snapshot();
   checkCounts(snapshot, world);
   checkTokens(snapshot, world);
@@ -14,7 +14,7 @@ export function checkInvariants(world: World): void {
 }
 
 /** A page is free xor held, and its count is how often it is in tables, pins and copies. */
-function checkCounts(snapshot: PageSnapshot, { manager, options }: World): void {
+function checkCounts(snapshot: PageSnapshot, { manager, options }: PagingModel): void {
   const { nPages, counts, free, sequences, pins, published, freeHostPages } = snapshot;
   const expected = Array.from({ length: nPages }, () => 0);
   for (const { pages, copySource } of sequences)
@@ -36,7 +36,7 @@ function checkCounts(snapshot: PageSnapshot, { manager, options }: World): void 
 }
 
 /** Every computed token is where the table says, and no page is missing that a query can see. */
-function checkTokens({ sequences }: PageSnapshot, world: World): void {
+function checkTokens({ sequences }: PageSnapshot, world: PagingModel): void {
   const { pageSize, window } = world.options;
   mustBe('sequences', sequences.length, world.sequences.length);
   sequences.forEach(({ id, nTokens, nComputed, nInFlight, pages, hostPages }, i) => {
@@ -59,14 +59,19 @@ function checkTokens({ sequences }: PageSnapshot, world: World): void {
         continue;
       }
       const memory = isSwapped ? world.hostMemory : world.memory;
-      const written = memory[(isSwapped ? page : world.source(page)) * pageSize + (position % pageSize)];
+      const written = memory[(isSwapped ? page : sourceOf(page, world)) * pageSize + (position % pageSize)];
       mustBe(`token ${position} of sequence ${id}, in page ${page}`, written, contexts[position]);
     }
   });
 }
 
+/** The page where the content of a page still is. */
+function sourceOf(page: number, { pending }: PagingModel): number {
+  return pending.find(([, target]) => target === page)?.[0] ?? page;
+}
+
 /** Where tokens are in flight, nobody else has the page, and nobody can find it. */
-function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, world: World): void {
+function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, world: PagingModel): void {
   for (const { nComputed, nInFlight, pages } of sequences) {
     for (let position = nComputed; position < nComputed + nInFlight; position++) {
       const page = pages[Math.floor(position / pageSize)]!;
@@ -87,7 +92,7 @@ function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, w
 }
 
 /** What can be found was written, and is there once. */
-function checkPublished({ published, pageSize }: PageSnapshot, world: World): void {
+function checkPublished({ published, pageSize }: PageSnapshot, world: PagingModel): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
   const names = published.map(({ parent, salt, tokens, isOrphan, page }) =>
     [isOrphan ? `after a page that was not ${page}` : parent, salt, ...tokens].join(),
@@ -134,7 +139,7 @@ function checkEvictionOrder({ free, published }: PageSnapshot): void {
 }
 
 /** The arrays for the GPU say what the tables say, however they came about. */
-function checkBatch({ sequences, pageSize }: PageSnapshot, world: World): void {
+function checkBatch({ sequences, pageSize }: PageSnapshot, world: PagingModel): void {
   const here = sequences.filter((_, i) => !world.sequences[i]!.isSwapped);
   const batch = world.manager.batch(here.map(({ id }) => id));
   const padded = (pages: readonly number[]) =>

@@ -1,12 +1,36 @@
-import fc from 'fast-check';
-import { World, type Operation, type WorldOptions } from './pagingWorld.js';
+import * as fc from 'fast-check';
+import { AllocatorWorld, type Allocation } from './pagingAllocatorWorld.js';
+import type { PagingOptions } from './pagingModel.js';
+import { Engine, type EngineOptions, type Event } from './pagingEngine.js';
+import { World, type Operation } from './pagingWorld.js';
 
 export interface ScriptsArgs {
   readonly nScripts: number;
   readonly seed: number;
 }
 
-/** Scripts of random operations against the model. Returns how many operations were run; throws a short script that fails. */
+/** Random operations on an allocator. Returns how many there were; throws a short script that fails. */
+export function runAllocations({ nScripts, seed }: ScriptsArgs): number {
+  let nOperations = 0;
+  const pool = fc.record({
+    nPages: fc.integer({ min: 1, max: 14 }),
+    pageSize: fc.integer({ min: 1, max: 4 }),
+  });
+  const script = fc.property(
+    pool,
+    fc.array(allocation, { maxLength: 120, size: 'max' }),
+    (options, operations) => {
+      nOperations += operations.length;
+      const world = new AllocatorWorld(options);
+      for (const next of operations) world.run(next);
+      world.end();
+    },
+  );
+  fc.assert(script, { numRuns: nScripts, seed });
+  return nOperations;
+}
+
+/** Random operations on a page manager, likewise. */
 export function runScripts({ nScripts, seed }: ScriptsArgs): number {
   let nOperations = 0;
   const script = fc.property(
@@ -22,14 +46,36 @@ export function runScripts({ nScripts, seed }: ScriptsArgs): number {
 }
 
 /** One script from its start to the end of all sequences. */
-export function runScript(options: WorldOptions, operations: readonly Operation[]): void {
+export function runScript(options: PagingOptions, operations: readonly Operation[]): void {
   const world = new World(options);
   for (const next of operations) world.run(next);
   world.end();
 }
 
+/** Random users of an engine that plans its steps. Returns how many events and steps there were. */
+export function runEngines({ nScripts, seed }: ScriptsArgs): number {
+  let nEvents = 0;
+  const script = fc.property(
+    engineOptions,
+    fc.array(event, { maxLength: 60, size: 'max' }),
+    (engine, events) => {
+      nEvents += events.reduce((sum, next) => sum + (next.type === 'steps' ? next.n : 1), 0);
+      runEngine(engine, events);
+    },
+  );
+  fc.assert(script, { numRuns: nScripts, seed });
+  return nEvents;
+}
+
+/** One engine until its last sequence ends. */
+export function runEngine(options: EngineOptions, events: readonly Event[]): void {
+  const engine = new Engine(options);
+  for (const next of events) engine.run(next);
+  engine.end();
+}
+
 // Few pages, few different tokens and short prompts, so that pages are shared, run out and are reused all the time.
-const options: fc.Arbitrary<WorldOptions> = fc.record({
+const options: fc.Arbitrary<PagingOptions> = fc.record({
   nPages: fc.integer({ min: 1, max: 14 }),
   pageSize: fc.integer({ min: 1, max: 4 }),
   nHostPages: fc.integer({ min: 0, max: 6 }),
@@ -81,6 +127,66 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
     })),
   },
 );
+
+const allocation: fc.Arbitrary<Allocation> = fc.oneof(
+  { weight: 2, arbitrary: fc.constant({ type: 'create' as const }) },
+  { weight: 6, arbitrary: fc.record({ type: fc.constant('append' as const), pick, n: fc.nat(12) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('truncate' as const), pick, n: fc.nat(12) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('fork' as const, 'release' as const), pick }) },
+);
+
+const engineOptions: fc.Arbitrary<EngineOptions> = options.chain((pages) =>
+  fc.record({
+    nPages: fc.constant(pages.nPages),
+    pageSize: fc.constant(pages.pageSize),
+    nHostPages: fc.constant(pages.nHostPages),
+    window: fc.constant(pages.window),
+    isCaching: fc.constant(pages.isCaching),
+    maxTokens: fc.integer({ min: 1, max: 24 }),
+    maxSequences: fc.integer({ min: 1, max: 5 }),
+    prefer: fc.constantFrom('decode' as const, 'prefill' as const),
+    preempt: fc.constantFrom('recompute' as const, 'swap' as const),
+    watermark: fc.constantFrom(0, 0.01, 0.3),
+  }),
+);
+
+const event: fc.Arbitrary<Event> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      type: fc.constant('add' as const),
+      tokens: fc.array(token, { maxLength: 24, size: 'max' }),
+      priority: fc.nat(1),
+      salt: fc.nat(1),
+      isPrivate: isRarely,
+      nNew: fc.nat(20),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({ type: fc.constant('steps' as const), n: fc.integer({ min: 1, max: 6 }) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ type: fc.constant('draft' as const), pick, nRight: fc.nat(3), nWrong: fc.nat(3) }),
+  },
+  happening('abort', 1),
+  happening('fork', 2),
+  happening('pin', 1),
+  happening('unpin', 2),
+  happening('goBack', 1),
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('resize' as const), n: fc.nat(20) }) },
+  {
+    weight: 1,
+    arbitrary: isRarely.map((isReset) =>
+      isReset ? { type: 'reset' as const } : { type: 'steps' as const, n: 1 },
+    ),
+  },
+);
+
+function happening<T extends 'abort' | 'fork' | 'pin' | 'unpin' | 'goBack'>(type: T, weight: number) {
+  return { weight, arbitrary: fc.record({ type: fc.constant(type), pick }) };
+}
 
 function numbered<T extends 'reserve' | 'commit' | 'compute' | 'fork' | 'truncate'>(type: T, weight: number) {
   return { weight, arbitrary: fc.record({ type: fc.constant(type), pick, n: fc.nat(12) }) };

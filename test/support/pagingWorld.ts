@@ -4,15 +4,8 @@ import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
 import type { PageCopy } from '../../src/paging/pageTable.js';
 import { checkInvariants } from './pagingInvariants.js';
 import { mustBe, mustThrow } from './pagingMust.js';
+import type { ModelSequence, PagingModel, PagingOptions } from './pagingModel.js';
 import { Contexts } from './pagingContexts.js';
-
-export interface WorldOptions {
-  readonly nPages: number;
-  readonly pageSize: number;
-  readonly nHostPages: number;
-  readonly window: number;
-  readonly isCaching: boolean;
-}
 
 /** Something that an engine may do. Sequences and pins are picked by number, modulo how many there are. */
 export type Operation =
@@ -30,23 +23,12 @@ export type Operation =
   | { readonly type: 'reset' }
   | { readonly type: 'misuse'; readonly pick: number };
 
-/** What the model knows of a sequence: its tokens, how many are computed, and nothing of pages. */
-export interface ModelSequence {
-  readonly id: number;
-  readonly salt: number;
-  readonly isPrivate: boolean;
-  tokens: number[];
-  nComputed: number;
-  nInFlight: number;
-  isSwapped: boolean;
-}
-
 /**
  * A page manager beside a slow, obvious model of what it is for: every slot of an imaginary memory says which token,
  * after which tokens, was written there. Copies are made and tokens are written as late as the contract allows.
  */
-export class World {
-  readonly options: WorldOptions;
+export class World implements PagingModel {
+  readonly options: PagingOptions;
   readonly manager: PageManager;
   readonly contexts = new Contexts();
   readonly sequences: ModelSequence[] = [];
@@ -57,7 +39,7 @@ export class World {
   /** Copies that may still be made. */
   pending: PageCopy[] = [];
 
-  constructor(options: WorldOptions) {
+  constructor(options: PagingOptions) {
     this.options = options;
     this.manager = new PageManager(options);
     this.memory = new Int32Array(options.nPages * options.pageSize);
@@ -314,11 +296,6 @@ export class World {
     const sources = this.pending.map(([source]) => this.#slots(this.memory, source).slice());
     this.pending.forEach(([, target], i) => this.memory.set(sources[i]!, target * this.options.pageSize));
     this.pending = [];
-  }
-
-  /** The page where the content of a page still is. */
-  source(page: number): number {
-    return this.pending.find(([, target]) => target === page)?.[0] ?? page;
   }
 
   /** What a kernel does: write what is in flight to where the arrays of the step say. */

@@ -1,0 +1,205 @@
+import { checkCount, checkOneOf, checkTokens, refuse } from './check.js';
+import { Jobs, type Job } from './jobs.js';
+import type { AddOptions, PageManager } from './pageManager.js';
+import type { SequenceId } from './registry.js';
+import { StepArrays, type Step } from './step.js';
+import { StepChoice } from './stepChoice.js';
+
+export interface StepPlannerOptions {
+  /** The planner is the only one who adds sequences to it. */
+  readonly pages: PageManager;
+  /** The most tokens of a step. */
+  readonly maxTokens: number;
+  /** The most sequences of a step. */
+  readonly maxSequences: number;
+  /**
+   * Who gets the tokens of a step first: `'decode'`, so that what is being written does not falter, or `'prefill'`, so
+   * that answers begin early. The sequence that ranks first always gets one. Default `'decode'`
+   */
+  readonly prefer?: 'decode' | 'prefill';
+  /** How a sequence gives way when the pool is full. `'swap'` recomputes where the host is full. Default `'recompute'` */
+  readonly preempt?: 'recompute' | 'swap';
+  /** The share of pages that stays free when a sequence is admitted, for those who run to grow into. Default 0.01 */
+  readonly watermark?: number;
+}
+
+export interface AddArgs extends AddOptions {
+  /** The prompt. */
+  readonly tokens: ArrayLike<number>;
+  /** Higher ones are admitted first, and give way last. Default 0 */
+  readonly priority?: number;
+}
+
+/**
+ * Plans steps for sequences that come and go: continuous batching with chunked prefill. A sequence that has few tokens
+ * left to compute decodes; with more it prefills, in chunks of what the step has room for.
+ *
+ * ```ts
+ * const pages = new PageManager({ nPages: cache.nPages, pageSize: cache.pageSize });
+ * const planner = new StepPlanner({ pages, maxTokens: 256, maxSequences: 32 });
+ * planner.add({ tokens: prompt });
+ *
+ * for (;;) {
+ *   const step = planner.plan();
+ *   if (step === 'idle') break; // or wait for the next prompt
+ *   if (step === 'full') …      // no sequence fits, not even alone: finish one, or unpin pages
+ *   cache.copyPages(step.copies);
+ *   const logits = model.run(step); // embeds step.tokens, and in every layer calls attnWithKvCache with
+ *   // cuSeqlensQ and cuSeqlensKNew: step.cuSeqlensQ, cacheSeqlens: step.cacheSeqlens, blockTable: step.blockTable
+ *   const tokens = await sample(logits, step.sampledRows);
+ *   planner.commit(tokens);
+ *   step.sampled.forEach((sequence, i) => {
+ *     if (tokens[i] === END) planner.finish(sequence);
+ *   });
+ * }
+ * ```
+ *
+ * Drafts for speculation are `append`ed after the sampled token, and those found wrong are dropped by `commit`. For
+ * parallel sampling and beams, `fork` before the token that differs and `append` another one.
+ */
+export class StepPlanner {
+  readonly #pages: PageManager;
+  readonly #jobs = new Jobs();
+  readonly #step: StepArrays;
+  readonly #choice: StepChoice;
+  readonly #token = new Int32Array(1);
+  #isPlanned = false;
+
+  /** @throws PageflashError `argument` if a number is out of range */
+  constructor(options: StepPlannerOptions) {
+    const { pages, maxTokens, maxSequences } = options;
+    const { prefer = 'decode', preempt = 'recompute', watermark = 0.01 } = options;
+    checkCount('StepPlanner', 'maxTokens', maxTokens, 1);
+    checkCount('StepPlanner', 'maxSequences', maxSequences, 1);
+    if (!(watermark >= 0 && watermark < 1))
+      refuse(
+        'StepPlanner',
+        `watermark must be a share of the pages, at least 0 and below 1, not ${watermark}.`,
+      );
+    checkOneOf('StepPlanner', 'prefer', prefer, ['decode', 'prefill']);
+    checkOneOf('StepPlanner', 'preempt', preempt, ['recompute', 'swap']);
+    this.#pages = pages;
+    this.#step = new StepArrays(pages.pageSize);
+    const rules = { maxTokens, maxSequences, prefer, preempt, watermark };
+    this.#choice = new StepChoice({ jobs: this.#jobs, pages, step: this.#step, rules });
+  }
+
+  /** Sequences that have pages. */
+  get nRunning(): number {
+    return this.#jobs.running.items.length;
+  }
+
+  /** Sequences that wait for pages, those in host memory included. */
+  get nWaiting(): number {
+    return this.#jobs.waiting.items.length;
+  }
+
+  /** A prompt to go on with. */
+  add({ tokens, priority = 0, ...options }: AddArgs): SequenceId {
+    if (!Number.isFinite(priority))
+      refuse('StepPlanner.add', `priority must be a finite number, not ${String(priority)}.`);
+    return this.#start(this.#pages.add(tokens, options), priority);
+  }
+
+  /** Tokens to compute besides: drafts, or what a user adds. Not while the sequence is in flight. */
+  append(sequence: SequenceId, tokens: ArrayLike<number>): void {
+    this.#find('append', sequence);
+    this.#pages.append(sequence, tokens);
+  }
+
+  /** A sequence with the first `nTokens` of another one, by default with all. Not while that one is in flight. */
+  fork(sequence: SequenceId, nTokens?: number): SequenceId {
+    const { priority } = this.#find('fork', sequence);
+    return this.#start(this.#pages.fork(sequence, nTokens), priority);
+  }
+
+  /** Keep the first `nTokens` of a sequence. Not while it is in flight. */
+  truncate(sequence: SequenceId, nTokens: number): void {
+    const job = this.#find('truncate', sequence);
+    this.#pages.truncate(sequence, nTokens);
+    this.#jobs.settle(job);
+  }
+
+  /** End a sequence, at any time. */
+  finish(sequence: SequenceId): void {
+    this.#jobs.delete(this.#find('finish', sequence));
+    this.#pages.release(sequence);
+  }
+
+  /** Forget what pages contain, and the step that is planned: after a lost device, or with new weights. */
+  reset(): void {
+    this.#pages.reset();
+    this.#isPlanned = false;
+    for (const job of this.#jobs.all()) this.#jobs.settle(job);
+  }
+
+  /**
+   * The next step. `'idle'` if there is nothing to compute, `'full'` if no sequence fits that has something to compute,
+   * not even alone. Otherwise the step is not empty, and sequences that end do so after finitely many steps.
+   *
+   * O(running sequences + new tokens), and O(tokens) for each sequence that asks to be admitted.
+   */
+  plan(): Step | 'idle' | 'full' {
+    if (this.#isPlanned)
+      refuse('StepPlanner.plan', 'the last step is not committed. Call commit with its samples.');
+    const answer = this.#choice.choose();
+    if (answer !== 'chosen') return answer;
+    this.#isPlanned = true;
+    return this.#step;
+  }
+
+  /**
+   * The step is computed, and `tokens` [S] are sampled for the sequences `step.sampled`. The last `nRejected` [S] tokens
+   * of these, drafts, were wrong. What is given for a sequence that was finished meanwhile does not matter.
+   */
+  commit(tokens: ArrayLike<number>, nRejected?: ArrayLike<number>): void {
+    if (!this.#isPlanned) refuse('StepPlanner.commit', 'no step is planned. Call plan first.');
+    this.#checkSamples(tokens, nRejected);
+    this.#isPlanned = false;
+    const { sampled, sequences } = this.#step;
+    let nSampled = 0;
+    for (let b = 0; b < sequences.length; b++) {
+      const isSampled = sampled[nSampled] === sequences[b];
+      const i = isSampled ? nSampled++ : -1;
+      const job = this.#jobs.get(sequences[b]!);
+      if (!job) continue;
+      this.#pages.commit(job.id, isSampled ? (nRejected?.[i] ?? 0) : 0);
+      if (isSampled) {
+        this.#token[0] = tokens[i]!;
+        this.#pages.append(job.id, this.#token);
+      }
+      this.#jobs.settle(job);
+    }
+  }
+
+  #checkSamples(tokens: ArrayLike<number>, nRejected: ArrayLike<number> | undefined): void {
+    const { sampled } = this.#step;
+    if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length)) {
+      refuse(
+        'StepPlanner.commit',
+        `tokens and nRejected must have a number for each of ${sampled.length} sampled sequences, not ${tokens.length} and ${nRejected?.length ?? 'none'}.`,
+      );
+    }
+    checkTokens('StepPlanner.commit', tokens);
+    if (!nRejected) return;
+    for (let i = 0; i < sampled.length; i++) {
+      const view = this.#jobs.get(sampled[i]!)?.view;
+      if (view) checkCount('StepPlanner.commit', `nRejected[${i}]`, nRejected[i]!, 0, view.nInFlight);
+    }
+  }
+
+  #start(sequence: SequenceId, priority: number): SequenceId {
+    this.#jobs.add(this.#pages.sequence(sequence), priority);
+    return sequence;
+  }
+
+  #find(operation: string, sequence: SequenceId): Job {
+    return (
+      this.#jobs.get(sequence) ??
+      refuse(
+        `StepPlanner.${operation}`,
+        `there is no sequence ${String(sequence)}. It was finished, or never added.`,
+      )
+    );
+  }
+}

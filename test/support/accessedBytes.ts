@@ -1,0 +1,36 @@
+import type { Dispatch } from '../../src/core/dispatch.js';
+import { Accesses } from './accesses.js';
+import { HostBuffers } from './hostBuffers.js';
+import { interpret } from './interpreter.js';
+
+/** Bytes of each binding that a dispatch reads and writes. */
+export interface AccessedBytes {
+  readonly dispatch: Dispatch;
+  /** By all invocations. */
+  readonly all: ReadonlyMap<string, number>;
+  /** Each byte once for a workgroup. */
+  readonly distinct: ReadonlyMap<string, number>;
+}
+
+/** Runs a dispatch on the CPU and counts what it accesses. */
+export function accessedBytes(dispatch: Dispatch): AccessedBytes {
+  const all = new Map<string, number>();
+  const words = new Map<string, Set<string>>();
+  const workgroupSize = Number(dispatch.spec['WG_SIZE'] ?? 64);
+  const record = Accesses.prototype.record;
+  Accesses.prototype.record = function (this: Accesses, ...access) {
+    const [memory, offset, size] = access;
+    all.set(memory, (all.get(memory) ?? 0) + size);
+    const seen = words.get(memory) ?? new Set();
+    words.set(memory, seen);
+    const workgroup = Math.floor(this.currentInvocation / workgroupSize);
+    for (let word = offset; word < offset + size; word += 4) seen.add(`${workgroup}:${word}`);
+    record.apply(this, access);
+  };
+  try {
+    interpret(dispatch, new HostBuffers());
+  } finally {
+    Accesses.prototype.record = record;
+  }
+  return { dispatch, all, distinct: new Map(Array.from(words, ([memory, seen]) => [memory, 4 * seen.size])) };
+}

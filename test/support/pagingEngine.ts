@@ -1,0 +1,314 @@
+import { PageManager } from '../../src/paging/pageManager.js';
+import type { PageCopy } from '../../src/paging/pageTable.js';
+import type { Step } from '../../src/paging/step.js';
+import { StepPlanner, type StepPlannerOptions } from '../../src/paging/stepPlanner.js';
+import { Contexts } from './pagingContexts.js';
+import { checkInvariants } from './pagingInvariants.js';
+import type { ModelSequence, PagingModel, PagingOptions } from './pagingModel.js';
+import { mustBe, mustEqual } from './pagingMust.js';
+
+export interface EngineOptions extends PagingOptions, Required<Omit<StepPlannerOptions, 'pages'>> {}
+
+/** What the users of an engine do. Sequences and pins are picked by number, modulo how many there are. */
+export type Event =
+  | {
+      readonly type: 'add';
+      readonly tokens: readonly number[];
+      readonly priority: number;
+      readonly salt: number;
+      readonly isPrivate: boolean;
+      /** Tokens to sample. */
+      readonly nNew: number;
+    }
+  | { readonly type: 'steps'; readonly n: number }
+  | { readonly type: 'resize'; readonly n: number }
+  | { readonly type: 'draft'; readonly pick: number; readonly nRight: number; readonly nWrong: number }
+  | { readonly type: 'abort' | 'fork' | 'pin' | 'unpin' | 'goBack'; readonly pick: number }
+  | { readonly type: 'reset' };
+
+interface EngineSequence extends ModelSequence {
+  readonly priority: number;
+  readonly arrival: number;
+  nNew: number;
+  /** Tokens at the end that are guesses. */
+  nDrafts: number;
+}
+
+/**
+ * An engine around a step planner, whose model predicts tokens from contexts. Everything that a model would read is
+ * checked to be what this sequence, and no other one, has written.
+ */
+export class Engine implements PagingModel {
+  readonly options: EngineOptions;
+  readonly manager: PageManager;
+  readonly planner: StepPlanner;
+  readonly sequences: EngineSequence[] = [];
+  readonly contexts = new Contexts();
+  readonly memory: Int32Array;
+  readonly hostMemory: Int32Array;
+  readonly pending: readonly PageCopy[] = [];
+  readonly pins: number[] = [];
+  #nArrivals = 0;
+
+  constructor(options: EngineOptions) {
+    this.options = options;
+    this.manager = new PageManager(options);
+    this.planner = new StepPlanner({ pages: this.manager, ...options });
+    this.memory = new Int32Array(options.nPages * options.pageSize);
+    this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
+  }
+
+  run(event: Event): void {
+    this.#do(event);
+    this.#observe();
+    checkInvariants(this);
+  }
+
+  /** Run until every sequence has ended. */
+  end(): void {
+    const nTokens = this.sequences.reduce((sum, { tokens, nNew }) => sum + tokens.length + nNew, 0);
+    let nSteps = 0;
+    for (; this.sequences.length > 0; nSteps++) {
+      mustBe('steps without an end', nSteps > 100 + 20 * nTokens, false);
+      if (this.#step() === 'idle') break;
+      checkInvariants(this);
+    }
+    mustBe('sequences without an end', this.sequences.length, 0);
+    for (const pin of this.pins) this.manager.unpin(pin);
+    mustBe('free pages after all', this.manager.nFreePages, this.manager.nPages);
+    mustBe('host pages after all', this.manager.usage().nHostUsed, 0);
+  }
+
+  #do(event: Event): void {
+    if (event.type === 'add') {
+      this.#add(event);
+    } else if (event.type === 'steps') {
+      for (let i = 0; i < event.n; i++) this.#step();
+    } else if (event.type === 'resize') {
+      this.#resize(1 + (event.n % this.options.nPages));
+    } else if (event.type === 'reset') {
+      this.planner.reset();
+      this.memory.fill(0);
+    } else if (event.type === 'unpin') {
+      if (this.pins.length > 0) this.manager.unpin(this.pins.splice(event.pick % this.pins.length, 1)[0]!);
+    } else if (this.sequences.length > 0) {
+      const sequence = this.sequences[event.pick % this.sequences.length]!;
+      if (event.type === 'abort') this.#finish(sequence);
+      else if (event.type === 'draft') this.#draft(sequence, event);
+      else if (!sequence.isSwapped) this.#doHere(event.type, sequence);
+    }
+  }
+
+  #doHere(type: 'fork' | 'pin' | 'goBack', sequence: EngineSequence): void {
+    if (type === 'fork') this.#fork(sequence);
+    else if (type === 'pin') this.pins.push(this.manager.pin(sequence.id));
+    else this.#goBack(sequence);
+  }
+
+  #add({ tokens, priority, salt, isPrivate, nNew }: Event & { readonly type: 'add' }): void {
+    const id = this.planner.add({ tokens, priority, salt, isPrivate });
+    const state = { nComputed: 0, nInFlight: 0, isSwapped: false, nDrafts: 0 };
+    const arrival = this.#nArrivals++;
+    this.sequences.push({ id, salt, isPrivate, priority, arrival, nNew, tokens: [...tokens], ...state });
+    if (nNew === 0 || tokens.length === 0) this.#finish(this.sequences.at(-1)!);
+  }
+
+  /** Another sequence with another last token. */
+  #fork(sequence: EngineSequence): void {
+    const nTokens = sequence.tokens.length - sequence.nDrafts;
+    const token = (sequence.tokens[nTokens - 1]! + 1) % N_TOKENS;
+    const id = this.planner.fork(sequence.id, nTokens - 1);
+    this.planner.append(id, [token]);
+    const tokens = [...sequence.tokens.slice(0, nTokens - 1), token];
+    this.sequences.push({ ...sequence, id, tokens, nDrafts: 0, arrival: this.#nArrivals++ });
+  }
+
+  /** The user takes back half of it all. */
+  #goBack(sequence: EngineSequence): void {
+    const nTokens = Math.floor(sequence.tokens.length / 2);
+    this.planner.truncate(sequence.id, nTokens);
+    this.planner.append(sequence.id, [1]);
+    sequence.tokens = [...sequence.tokens.slice(0, nTokens), 1];
+    sequence.nDrafts = 0;
+  }
+
+  #draft(sequence: EngineSequence, { nRight, nWrong }: Event & { readonly type: 'draft' }): void {
+    const { tokens } = sequence;
+    for (let i = 0; i < nRight + nWrong; i++) {
+      const token = (this.#next(sequence, tokens.length) + (i < nRight ? 0 : 1)) % N_TOKENS;
+      this.planner.append(sequence.id, [token]);
+      tokens.push(token);
+      sequence.nDrafts++;
+    }
+  }
+
+  #resize(nPages: number): void {
+    const copies = this.manager.resize(nPages);
+    if (copies !== 'full') this.#copy(copies, this.memory, this.memory);
+  }
+
+  #finish(sequence: EngineSequence): void {
+    this.planner.finish(sequence.id);
+    this.sequences.splice(this.sequences.indexOf(sequence), 1);
+  }
+
+  #step(): 'idle' | 'full' | 'done' {
+    this.#observe();
+    const before = this.sequences.map((sequence) => ({ ...sequence }));
+    const step = this.planner.plan();
+    if (step === 'full') this.#checkFull();
+    if (typeof step === 'string') return step;
+    this.#observe();
+    this.#checkStep(step);
+    this.#checkPreempted(before, step);
+    this.#copy(step.swapsOut, this.memory, this.hostMemory);
+    this.#copy(step.copies, this.memory, this.memory);
+    this.#copy(step.swapsIn, this.hostMemory, this.memory);
+    this.#compute(step);
+    this.#commit(step);
+    return 'done';
+  }
+
+  /** Copies made at once: sources are read before anything is written. */
+  #copy(copies: readonly PageCopy[], from: Int32Array, to: Int32Array): void {
+    const { pageSize } = this.options;
+    const targets = new Set(copies.map(([, target]) => target));
+    mustBe('copies to different pages', targets.size, copies.length);
+    if (from === to) for (const [source] of copies) mustBe('a copy of a copy', targets.has(source), false);
+    for (const [source, target] of copies)
+      to.set(from.slice(source * pageSize, (source + 1) * pageSize), target * pageSize);
+  }
+
+  /** Full is an answer only where no sequence fits that has something to compute. */
+  #checkFull(): void {
+    this.#observe();
+    const { pageSize, window } = this.options;
+    const pinned = new Set(this.manager.snapshot().pins.flat()).size;
+    for (const { tokens, nComputed, id } of this.sequences) {
+      const nSeen = window < 0 ? Infinity : 1 + Math.max(1, Math.ceil(window / pageSize));
+      const nPages = Math.min(nSeen, Math.ceil(tokens.length / pageSize));
+      const fits = tokens.length > nComputed && nPages <= this.manager.nPages - pinned;
+      mustBe(`full, although sequence ${id} fits`, fits, false);
+    }
+    if (this.pins.length > 0) this.manager.unpin(this.pins.pop()!);
+    else this.#finish(this.sequences.toSorted((a, b) => b.tokens.length - a.tokens.length)[0]!);
+  }
+
+  #checkStep(step: Step): void {
+    const { maxTokens, maxSequences } = this.options;
+    mustBe('tokens within the budget', step.nNewTokens <= maxTokens && step.nNewTokens > 0, true);
+    mustBe('sequences within the limit', step.nSequences <= maxSequences && step.nSequences > 0, true);
+    const rows = Array.from(step.sequences, (id) => this.#get(id)!);
+    const inFlight = rows.flatMap(({ tokens, nComputed, nInFlight }) =>
+      tokens.slice(nComputed, nComputed + nInFlight),
+    );
+    mustEqual('tokens of the step', [...step.tokens], inFlight);
+    const ended = rows.flatMap(({ nComputed, nInFlight, tokens }, b) =>
+      nComputed + nInFlight === tokens.length ? [b] : [],
+    );
+    mustEqual(
+      'sampled',
+      [...step.sampled],
+      ended.map((b) => step.sequences[b]!),
+    );
+    mustEqual(
+      'sampledRows',
+      [...step.sampledRows],
+      ended.map((b) => step.cuSeqlensQ[b + 1]! - 1),
+    );
+  }
+
+  /** Whoever gave way did so for one that ranks before it, or for the one that is alone in the step. */
+  #checkPreempted(before: readonly EngineSequence[], step: Step): void {
+    const isBefore = (one: EngineSequence, other: EngineSequence) =>
+      one.priority > other.priority || (one.priority === other.priority && one.arrival < other.arrival);
+    for (const sequence of before) {
+      const now = this.#get(sequence.id)!;
+      const hasLost = sequence.nComputed > 0 && !sequence.isSwapped && (now.nComputed === 0 || now.isSwapped);
+      if (!hasLost || step.nSequences === 1) continue;
+      const isInOrder = Array.from(step.sequences).some((id) => isBefore(this.#get(id)!, now));
+      mustBe('preempted for one before', isInOrder, true);
+    }
+  }
+
+  /** Write the new tokens, then look at what each of them sees. */
+  #compute(step: Step): void {
+    const { pageSize, window } = this.options;
+    const contextsOf = Array.from(step.sequences, (id) => {
+      const { salt, tokens } = this.#get(id)!;
+      return this.contexts.of(salt, tokens);
+    });
+    const rowsOf = (b: number) =>
+      Array.from(
+        { length: step.cuSeqlensQ[b + 1]! - step.cuSeqlensQ[b]! },
+        (_, i) => step.cuSeqlensQ[b]! + i,
+      );
+    contextsOf.forEach((contexts, b) => {
+      for (const row of rowsOf(b)) this.memory[step.slotMapping[row]!] = contexts[step.positions[row]!]!;
+    });
+    contextsOf.forEach((contexts, b) => {
+      for (const row of rowsOf(b)) {
+        const position = step.positions[row]!;
+        for (let key = window < 0 ? 0 : Math.max(0, position - window); key <= position; key++) {
+          const page = step.blockTable[b * step.tableWidth + Math.floor(key / pageSize)]!;
+          const seen = page < 0 ? 'no page' : this.memory[page * pageSize + (key % pageSize)];
+          mustBe(
+            `key ${key} that token ${position} of sequence ${step.sequences[b]} sees`,
+            seen,
+            contexts[key],
+          );
+        }
+      }
+    });
+  }
+
+  #commit(step: Step): void {
+    const sampled = Array.from(step.sampled, (id) => this.#get(id)!);
+    const right = sampled.map((sequence) => this.#nRight(sequence));
+    const rejected = sampled.map(({ tokens, nInFlight }, i) =>
+      Math.min(nInFlight, tokens.length - right[i]!),
+    );
+    const next = sampled.map((sequence, i) => this.#next(sequence, right[i]!));
+    this.planner.commit(next, rejected);
+    sampled.forEach((sequence, i) => {
+      if (sequence.tokens.length - rejected[i]! > right[i]!) {
+        // Wrong drafts were computed in an earlier step.
+        this.planner.truncate(sequence.id, right[i]!);
+        this.planner.append(sequence.id, [next[i]!]);
+      }
+      sequence.nNew -= right[i]! - (sequence.tokens.length - sequence.nDrafts) + 1;
+      sequence.tokens = [...sequence.tokens.slice(0, right[i]), next[i]!];
+      sequence.nDrafts = 0;
+    });
+    this.#observe();
+    for (const sequence of sampled) if (sequence.nNew <= 0) this.#finish(sequence);
+  }
+
+  /** Tokens up to the first wrong draft. */
+  #nRight(sequence: EngineSequence): number {
+    let nRight = sequence.tokens.length - sequence.nDrafts;
+    while (nRight < sequence.tokens.length && sequence.tokens[nRight] === this.#next(sequence, nRight))
+      nRight++;
+    return nRight;
+  }
+
+  /** What the model predicts after the first `nTokens`. */
+  #next({ salt, tokens }: EngineSequence, nTokens: number): number {
+    const [context = 0] = this.contexts.of(salt, tokens.slice(0, nTokens)).slice(-1);
+    return Math.floor((context * 7919) / 13) % N_TOKENS;
+  }
+
+  #get(id: number): EngineSequence | undefined {
+    return this.sequences.find((sequence) => sequence.id === id);
+  }
+
+  /** How far a planner gets is its own affair. */
+  #observe(): void {
+    for (const sequence of this.sequences) {
+      const { nComputed, nInFlight, isSwapped } = this.manager.sequence(sequence.id);
+      Object.assign(sequence, { nComputed, nInFlight, isSwapped });
+    }
+  }
+}
+
+const N_TOKENS = 3;
