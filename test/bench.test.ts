@@ -1,14 +1,24 @@
 import { describe, expect, test } from 'vitest';
-import { checkAgainstNaive } from '../bench/check.js';
-import { flopsOf, naiveScoresBytes, visiblePairs } from '../bench/counts.js';
+import { benchCases, caseName, lengthOf, SHAPES } from '../bench/cases.js';
+import type { CaseOptions } from '../bench/caseOptions.js';
+import { checkAgainstReference, checkAgainstRival, fewOf } from '../bench/check.js';
+import { countTraffic } from '../bench/decode/countTraffic.js';
+import { shuffledPages } from '../bench/decode/inputs.js';
+import { decodeByPrefill } from '../bench/decode/prefillKernel.js';
+import { DECODE_SHAPES, decodeCases } from '../bench/decode/shapes.js';
 import { formatBytes, formatDuration, formatMs, formatRatio } from '../bench/format.js';
 import { parseOptions } from '../bench/options.js';
+import { flopsOf, naiveScoresBytes, visiblePairs } from '../bench/prefill/counts.js';
+import { PREFILL_SHAPES, type PrefillCase } from '../bench/prefill/shapes.js';
+import { bareCommands } from '../bench/recording/bareCommands.js';
+import { madeText, type RecordingRow } from '../bench/recording/results.js';
 import { report } from '../bench/report/report.js';
 import { linearScale, logScale } from '../bench/report/scale.js';
-import type { BenchResults, MeasuredRow, Measurement, Row } from '../bench/results.js';
-import { benchCases, SHAPES, type BenchCase, type CaseOptions } from '../bench/shapes.js';
+import type { BenchResults, MeasuredRow, Measurement, Rival, Row } from '../bench/results.js';
 import { geometricMean, ratios, summarize } from '../bench/statistics.js';
 import { table } from '../bench/table.js';
+import { problemOf } from './support/benchProblem.js';
+import { traitsOf } from './support/traits.js';
 
 const OPTIONS: CaseOptions = { software: false, dtype: 'f32', shapes: [], quick: false, full: false };
 
@@ -38,9 +48,10 @@ describe('statistics', () => {
   });
 });
 
-describe('counts', () => {
-  const benchCase: BenchCase = {
-    ...SHAPES[0]!,
+describe('counts of a prompt', () => {
+  const benchCase: PrefillCase = {
+    ...PREFILL_SHAPES[0]!,
+    kind: 'prefill',
     shape: 'tiny',
     nHeads: 3,
     nKvHeads: 1,
@@ -66,11 +77,10 @@ describe('counts', () => {
 });
 
 describe('the check of an output', () => {
-  const benchCase = benchCases(OPTIONS)[0]!;
   const naive = Float32Array.of(1, -4, 2);
 
   test('passes roundings and tells the largest', () => {
-    const check = checkAgainstNaive(Float32Array.of(1, -4, 2.00003), naive, benchCase);
+    const check = checkAgainstRival('naive', Float32Array.of(1, -4, 2.00003), naive, 'f32');
     expect(check.allowed).toBeCloseTo(4 * 2e-5, 12);
     expect(check.maxDifference).toBeCloseTo(3e-5, 6);
   });
@@ -80,24 +90,39 @@ describe('the check of an output', () => {
     { out: [1, NaN, 2], why: 'not a number' },
     { out: [1, -4], why: 'too short' },
   ])('refuses what is $why', ({ out }) => {
-    expect(() => checkAgainstNaive(Float32Array.from(out), naive, benchCase)).toThrow(
+    expect(() => checkAgainstRival('naive', Float32Array.from(out), naive, 'f32')).toThrow(
       /^pageflash and naive disagree: at element [12] they have/,
     );
+  });
+
+  test('compares a part with the reference, and says where it is in the whole', () => {
+    const rows = [
+      { expected: Float64Array.of(1, -4), firstIndex: 0 },
+      { expected: Float64Array.of(7), firstIndex: 2 },
+    ];
+    expect(() => checkAgainstReference(naive, rows, 'f32')).toThrow('at element 2 they have 2 and 7');
+    expect(checkAgainstReference(naive, rows.slice(0, 1), 'f32').maxDifference).toBe(0);
+  });
+
+  test('a few of many are the ends and the middle', () => {
+    expect([1, 2, 8].map(fewOf)).toEqual([[0], [0, 1], [0, 4, 7]]);
   });
 });
 
 describe('cases', () => {
   test('a GPU gets the shapes as they are, at all their lengths', () => {
     const cases = benchCases(OPTIONS);
-    expect(cases).toHaveLength(SHAPES.reduce((sum, { lengths }) => sum + lengths.length, 0));
+    const nPrompts = PREFILL_SHAPES.reduce((sum, { lengths }) => sum + lengths.length, 0);
+    expect(cases).toHaveLength(nPrompts + DECODE_SHAPES.length);
     expect(cases[0]).toMatchObject({ shape: 'llama-7b', nHeads: 32, length: 512, scaled: false });
+    expect(cases.at(-1)).toMatchObject({ shape: 'decode-small', nHeads: 32, keys: [2048], scaled: false });
   });
 
   test('software gets fewer heads in groups as big as before', () => {
     for (const { shape, nHeads, nKvHeads, scaled } of benchCases({ ...OPTIONS, software: true })) {
       const own = SHAPES.find(({ name }) => name === shape)!;
       expect(nHeads / nKvHeads).toBe(own.nHeads / own.nKvHeads);
-      expect(nHeads).toBeLessThan(own.nHeads);
+      expect(nKvHeads).toBeLessThanOrEqual(Math.max(1, own.nKvHeads / 2));
       expect(scaled).toBe(true);
     }
   });
@@ -107,8 +132,69 @@ describe('cases', () => {
   });
 
   test('a shape that is named is measured, in a quick run too', () => {
-    const cases = benchCases({ ...OPTIONS, software: true, quick: true, shapes: ['gemma-2-9b'] });
-    expect(cases.map(({ shape, length }) => [shape, length])).toEqual([['gemma-2-9b', 512]]);
+    const cases = benchCases({
+      ...OPTIONS,
+      software: true,
+      quick: true,
+      shapes: ['gemma-2-9b', 'decode-long'],
+    });
+    expect(cases.map(caseName)).toEqual(['gemma-2-9b 512', 'decode-long']);
+  });
+
+  test('a quick run on software has prompts and a step of decoding', () => {
+    const cases = benchCases({ ...OPTIONS, software: true, quick: true });
+    expect(cases.map(caseName)).toEqual(['llama-3-8b 512', 'encoder-base 512', 'decode-small']);
+  });
+
+  test('lengths of a step are told by their ends', () => {
+    const cases = decodeCases(OPTIONS);
+    expect(cases.map(lengthOf)).toEqual(['1 × 2048', '2 × 2048', '8 × ≤ 4000', '1 × 16384', '1 × 2048']);
+  });
+});
+
+describe('pages of a step', () => {
+  const { table: pages, width, nPages } = shuffledPages({ keys: [40, 1, 16] });
+
+  test('each sequence has as many as it needs, and none is given twice', () => {
+    expect([width, nPages]).toEqual([3, 5]);
+    const rows = [0, 1, 2].map((b) => [...pages.subarray(b * width, (b + 1) * width)]);
+    expect(rows.map((row) => row.filter((page) => page >= 0).length)).toEqual([3, 1, 1]);
+    expect(
+      rows
+        .flat()
+        .filter((page) => page >= 0)
+        .toSorted(),
+    ).toEqual([0, 1, 2, 3, 4]);
+  });
+});
+
+test('a step goes to attn_prefill in chunks as a prompt would', () => {
+  const [benchCase] = decodeCases({ ...OPTIONS, shapes: ['decode-ragged'] });
+  const dispatches = decodeByPrefill(problemOf(benchCase!), traitsOf({}));
+  expect(dispatches.map(({ kernel, spec }) => [kernel.name, spec['SPLIT']])).toEqual([
+    ['attn_prefill', true],
+    ['attn_prefill', false],
+    ['merge_states', undefined],
+  ]);
+});
+
+describe('the cost of recording', () => {
+  test('what is made, in words', () => {
+    expect(madeText({ createBuffer: 0, createBindGroup: 0, writeBuffer: 0 })).toBe('nothing');
+    expect(madeText({ createBuffer: 2, createBindGroup: 0, writeBuffer: 1 })).toBe('2 buffers, 1 write');
+  });
+
+  test('what was recorded can be recorded bare', () => {
+    const commands = bareCommands((pass) => {
+      pass.setPipeline('a' as unknown as GPUComputePipeline);
+      pass.setBindGroup(0, 'b' as unknown as GPUBindGroup);
+      pass.dispatchWorkgroups(1, 2, 3);
+      pass.dispatchWorkgroups(4);
+    });
+    expect(commands).toEqual([
+      { pipeline: 'a', group: 'b', grid: [1, 2, 3] },
+      { pipeline: 'a', group: 'b', grid: [4] },
+    ]);
   });
 });
 
@@ -153,7 +239,7 @@ describe('options', () => {
     });
     expect(messages).toMatchInlineSnapshot(`
       [
-        "Error: --shape must be one of llama-7b, llama-3-8b, qwen2.5-7b, gemma-2-9b, llama-3.2-1b, encoder-base, not "llama"",
+        "Error: --shape must be one of llama-7b, llama-3-8b, qwen2.5-7b, gemma-2-9b, llama-3.2-1b, encoder-base, decode-mha, decode-gqa, decode-ragged, decode-long, decode-small, recording, not "llama"",
         "Error: --dtype must be one of f32, f16, bf16, not "i8"",
         "Error: --adapter must be one of chrome, node, not "firefox"",
         "Error: Unknown option '--fast'",
@@ -216,21 +302,33 @@ const MEASUREMENT: Measurement = {
   memoryBytes: 2560,
 };
 
-const WITH_NAIVE: Pick<MeasuredRow, 'naive' | 'speedup'> = {
-  naive: { ...MEASUREMENT, ms: summarize([40, 48, 44]), memoryBytes: 2 ** 22 },
+const NAIVE: Rival = {
+  ...MEASUREMENT,
+  name: 'naive',
+  ms: summarize([40, 48, 44]),
+  memoryBytes: 2 ** 22,
   speedup: summarize([4, 4, 4]),
 };
+const SKIPPED: Rival = { name: 'naive', skipped: 'its scores take 4 GiB' };
+const PREFILL_KERNEL: Rival = { ...NAIVE, name: 'attn_prefill', speedup: summarize([2, 2.5, 3]) };
 
-function measuredRow(benchCase: BenchCase, naive: Pick<MeasuredRow, 'naive' | 'speedup'>): MeasuredRow {
-  return {
-    case: benchCase,
-    status: 'measured',
-    flops: 5e7,
-    checks: [{ against: 'reference', maxDifference: 1e-6, allowed: 5e-5 }],
-    pageflash: MEASUREMENT,
-    ...naive,
-  };
-}
+const RECORDING: RecordingRow = {
+  status: 'measured',
+  costs: [
+    {
+      name: 'append',
+      layers: 16,
+      dispatchesPerLayer: 4,
+      layerUs: summarize([6, 7, 8]),
+      dispatchUs: summarize([1, 1.1, 1.2]),
+      overBare: summarize([1.5, 1.6, 1.7]),
+      updateUs: summarize([50, 60, 70]),
+      steps: 16,
+      madeByLayers: { createBuffer: 0, createBindGroup: 0, writeBuffer: 0 },
+      madeByUpdates: { createBuffer: 0, createBindGroup: 0, writeBuffer: 96 },
+    },
+  ],
+};
 
 /** Every shape once: one whose naive twin did not fit, one that failed, all others measured. */
 function results(): BenchResults {
@@ -242,10 +340,21 @@ function results(): BenchResults {
   });
   const rows = cases.map((benchCase, i): Row => {
     if (i === 0) return { case: benchCase, status: 'failed', message: 'off by <1>' };
-    return measuredRow(benchCase, i === 1 ? { naive: { skipped: 'its scores take 4 GiB' } } : WITH_NAIVE);
+    const naive = i === 1 ? SKIPPED : NAIVE;
+    const row: MeasuredRow = {
+      case: benchCase,
+      status: 'measured',
+      flops: 5e7,
+      checks: [{ against: 'reference', maxDifference: 1e-6, allowed: 5e-5 }],
+      pageflash: MEASUREMENT,
+      rivals: [naive],
+    };
+    if (benchCase.kind === 'prefill') return row;
+    const traffic = countTraffic(problemOf(benchCase), traitsOf({}));
+    return { ...row, rivals: [naive, PREFILL_KERNEL], traffic };
   });
   return {
-    format: 1,
+    format: 2,
     date: '2026-01-02T03:04:05.678Z',
     commit: 'unknown',
     environment: 'Chrome 156',
@@ -261,6 +370,7 @@ function results(): BenchResults {
     },
     options: { dtype: 'f32', shapes: [], quick: true, full: false },
     rows,
+    recording: RECORDING,
   };
 }
 
@@ -268,23 +378,37 @@ describe('the report', () => {
   const html = report(results());
 
   test.each(SHAPES)('has $name', ({ name, model }) => {
-    expect(html).toContain(`<td>${name}</td>`);
+    expect(html).toContain(`<td>${name}<small>`);
     expect(html).toContain(`<dd>${model}`);
   });
 
   test('shows in the plots what was measured', () => {
     const plots = html.match(/<svg[^]*?<\/svg>/g)!;
-    expect(plots).toHaveLength(3);
-    for (const plot of plots) {
-      for (const { name } of SHAPES.slice(1)) expect(plot).toContain(`>${name}</text>`);
+    expect(plots).toHaveLength(6);
+    plots.forEach((plot, i) => {
+      for (const { name } of i < 3 ? PREFILL_SHAPES.slice(1) : DECODE_SHAPES)
+        expect(plot).toContain(`>${name}</text>`);
       expect(plot).not.toMatch(/NaN|Infinity|undefined/);
+    });
+  });
+
+  test('has a place in its style for every contender', () => {
+    for (const name of ['pageflash', 'naive', 'attn_prefill']) {
+      expect(html).toContain(`svg .${name} {`);
+      expect(html).toContain(`<circle class="${name}"`);
     }
   });
 
   test('says what failed and what was not run', () => {
-    expect(html).toContain('1 of 6 rows failed');
+    expect(html).toContain('1 of 11 rows failed');
     expect(html).toContain('off by &lt;1&gt;');
     expect(html).toContain('not run: its scores take 4 GiB');
+  });
+
+  test('says what recording costs, or why it does not', () => {
+    expect(html).toContain('to record a planned layer of 4 dispatches; a bare dispatch takes 1.1 µs');
+    const failed = report({ ...results(), recording: { status: 'failed', message: 'made <2>' } });
+    expect(failed).toContain('made &lt;2&gt;');
   });
 
   test('lets no text of a driver become markup', () => {
@@ -303,20 +427,40 @@ describe('the report', () => {
   });
 
   test('stands without a single measured row', () => {
-    const { rows, ...rest } = results();
-    expect(report({ ...rest, rows: rows.slice(0, 1) })).toContain('1 of 1 rows failed');
+    const { rows, recording: _recording, ...rest } = results();
+    const alone = report({ ...rest, rows: rows.slice(0, 1) });
+    expect(alone).toContain('1 of 1 rows failed');
+    expect(alone).not.toContain('<h2>Decoding');
+    expect(alone).not.toContain('<h2>Recording');
   });
 });
 
-test('the table for the terminal', () => {
-  expect(table(results().rows)).toMatchInlineSnapshot(`
+test('the tables for the terminal', () => {
+  expect(table(results())).toMatchInlineSnapshot(`
     "shape           heads    S  pageflash  naive              speed-up  GFLOP/s  naive  extra memory  naive
     llama-3-8b    4/1×128  512      11 ms      —                     —        5      —       2.5 KiB      —
     qwen2.5-7b    7/1×128  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
     gemma-2-9b    2/1×256  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
     llama-3.2-1b   4/1×64  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
     encoder-base   2/2×64  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
+
+    shape            heads          keys  pageflash  naive              speed-up  attn_prefill  speed-up  GB/s  bytes ÷ needed  by loads  extra memory  naive
+    decode-mha     8/8×128      1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.007     1.014       2.5 KiB  4 MiB
+    decode-gqa     8/1×128      2 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.046     1.066       2.5 KiB  4 MiB
+    decode-ragged  8/2×128  8 × 100–4000      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025     1.053       2.5 KiB  4 MiB
+    decode-long    8/1×128     1 × 16384      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.048     1.061       2.5 KiB  4 MiB
+    decode-small    8/2×64      1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025     1.044       2.5 KiB  4 MiB
+
+    planned layer  dispatches              to record            a bare dispatch  over bare  made by layers  a step’s plan
+    append                  4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]      1.60×         nothing          60 µs
+
     llama-3-8b 512: naive was not run, as its scores take 4 GiB.
     FAILED llama-7b 512: off by <1>"
   `);
+});
+
+test('the terminal is told when recording has failed', () => {
+  expect(table({ rows: [], recording: { status: 'failed', message: 'made a buffer' } })).toBe(
+    'FAILED recording: made a buffer',
+  );
 });

@@ -155,7 +155,7 @@ function readSources(): Sources {
   return Object.fromEntries(paths.map((path) => [path, readFileSync(root + path, 'utf8')]));
 }
 
-test('the sources keep the order of the layers', () => {
+test('the sources keep the order of the layers', { timeout: 30_000 }, () => {
   const sources = readSources();
   expect(Object.keys(sources)).toContain('core/tensor.ts');
   expect(violations(sources)).toEqual([]);

@@ -7,8 +7,8 @@ import type { PageTable } from './pageTable.js';
  * the rows cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 of totalQ.
  *
  * Take its properties one by one, `const { blockTable, cacheSeqlens } = batch`: they are read when they are asked for, so
- * a spread copies none. The arrays are updated in place from step to step. They are valid until the next one, and new objects only when B,
- * the width of the table or totalQ changes.
+ * a spread copies none. The arrays are updated in place from step to step. They are valid until the next one, and new
+ * objects only when B, the width of the table or totalQ changes.
  */
 export interface Batch {
   /** B */
