@@ -1,10 +1,13 @@
 import type { DeviceTraits } from '../src/index.js';
+import { decodeTileKeys } from '../src/kernels/attnDecode.js';
 import { tileKeys, tileRows } from '../src/kernels/attnPrefill.js';
 import { visibleBand } from '../src/kernels/band.js';
+import { isDecode } from '../src/plan/attentionWork.js';
+import { decodeTile } from '../src/plan/decodeTile.js';
 import { prefillTile } from '../src/plan/prefillTile.js';
 import type { Sequence, Settings } from './settings.js';
 
-/** The tiles of a sequence that one workgroup of attn_prefill walks. */
+/** The tiles of a sequence that one workgroup walks. */
 export interface TileBand {
   /** Queries, fractions where the rows of one are in two tiles: first, and one past the last. */
   readonly queries: readonly [number, number];
@@ -24,18 +27,11 @@ export function tileBands(
   { nQueries, nKeys }: Sequence,
   traits: DeviceTraits,
 ): TileBands {
-  const { nHeads, nKvHeads, headDim, dtype, causal, windowSize, attentionChunk, pageSize } = settings;
-  const tile = prefillTile(traits, {
-    headDim,
-    headDimV: headDim,
-    qDType: dtype,
-    kvDType: dtype,
-    paged: pageSize > 0,
-  });
+  const { nHeads, nKvHeads, causal, windowSize, attentionChunk } = settings;
   const masks = { left: windowSize[0], right: causal ? 0 : windowSize[1], attentionChunk };
   const group = nHeads / nKvHeads;
-  const height = tileRows(tile) / group;
-  const width = tileKeys(tile);
+  const { rows, width } = tileSize(settings, nQueries * group, nQueries, traits);
+  const height = rows / group;
   const shift = nKeys - nQueries;
   const keyRange = { firstKey: 0, kLen: nKeys };
 
@@ -53,4 +49,20 @@ export function tileBands(
   }
   const all = bands.length * Math.ceil(nKeys / width);
   return { bands, skipped: all > 0 ? 1 - computed / all : 0 };
+}
+
+/** Rows and keys of the tiles of the kernel that takes the sequence. */
+function tileSize(
+  { headDim, dtype, pageSize }: Settings,
+  nRows: number,
+  nQueries: number,
+  traits: DeviceTraits,
+): { readonly rows: number; readonly width: number } {
+  const sizes = { headDim, headDimV: headDim, paged: pageSize > 0 };
+  if (isDecode(nQueries, nRows)) {
+    const tile = decodeTile(traits, { ...sizes, nRows });
+    return { rows: tile.rows, width: decodeTileKeys(tile) };
+  }
+  const tile = prefillTile(traits, { ...sizes, qDType: dtype, kvDType: dtype });
+  return { rows: tileRows(tile), width: tileKeys(tile) };
 }
