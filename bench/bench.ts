@@ -1,6 +1,7 @@
+import type { BenchCase } from './cases.js';
 import type { Tell } from './measure.js';
+import type { RecordingRow } from './recording/results.js';
 import type { AdapterFacts, Row } from './results.js';
-import type { BenchCase } from './shapes.js';
 
 /** A place to measure in: this process, or a page in a browser. */
 export interface Bench {
@@ -8,5 +9,6 @@ export interface Bench {
   readonly environment: string;
   readonly adapter: AdapterFacts;
   measure(benchCase: BenchCase, quick: boolean, tell: Tell): Promise<Row>;
+  measureRecording(quick: boolean): Promise<RecordingRow>;
   close(): Promise<void>;
 }

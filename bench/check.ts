@@ -1,62 +1,50 @@
 import type { FloatDType } from '../src/core/dtype.js';
-import { attnVarlenReference, type HostTensor } from '../src/reference/attention.js';
-import type { Inputs } from './inputs.js';
-import type { Check } from './results.js';
-import { windowOf, type BenchCase } from './shapes.js';
+import type { Check, RivalName } from './results.js';
 
-type Reals = Float32Array | Float64Array;
+export type Reals = Float32Array | Float64Array;
 
 /** The biggest difference to be allowed, as a share of the biggest output or of 1: roundings of the type, no more. */
 const ALLOWED: Readonly<Record<FloatDType, number>> = { f32: 2e-5, f16: 3e-3, bf16: 1e-2 };
 
 /** @throws Error that says where the two differ by more than is allowed */
-export function checkAgainstNaive(out: Reals, naive: Reals, { dtype }: BenchCase): Check {
-  return compare({ against: 'naive', out, expected: naive, dtype, firstIndex: 0 });
+export function checkAgainstRival(rival: RivalName, out: Reals, expected: Reals, dtype: FloatDType): Check {
+  return compare({ against: rival, out, expected, dtype, firstIndex: 0 });
+}
+
+/** Some rows of an output, as the reference gives them. */
+export interface ExpectedRows {
+  readonly expected: Reals;
+  /** Of the first of these outputs in the whole. */
+  readonly firstIndex: number;
 }
 
 /**
- * Compare the output of a few queries, all heads of each, with the reference on the CPU.
+ * Compare a part of an output, as much of it as the reference can compute in little time.
  *
  * @throws Error that says where the two differ by more than is allowed
  */
-export function checkAgainstReference(out: Reals, inputs: Inputs, benchCase: BenchCase): Check {
-  const { length, nHeads, headDim, causal, softcap, dtype } = benchCase;
-  const rowSize = nHeads * headDim;
-  const checks = [0, Math.floor(length / 2), length - 1].map((query) => {
-    // Queries and keys end together, so a causal query is the last one of a sequence that ends with it.
-    const nKeys = causal ? query + 1 : length;
-    const q: HostTensor = {
-      data: inputs.q.host.data.subarray(query * rowSize, (query + 1) * rowSize),
-      shape: [1, nHeads, headDim],
-    };
-    const { out: expected } = attnVarlenReference({
-      q,
-      k: inputs.k.host,
-      v: inputs.v.host,
-      cuSeqlensQ: [0, 1],
-      cuSeqlensK: [0, nKeys],
-      causal,
-      windowSize: windowOf(benchCase),
-      softcap,
-    });
-    return compare({
+export function checkAgainstReference(out: Reals, rows: readonly ExpectedRows[], dtype: FloatDType): Check {
+  const checks = rows.map(({ expected, firstIndex }) =>
+    compare({
       against: 'reference',
-      out: out.subarray(query * rowSize, (query + 1) * rowSize),
-      expected: expected.data,
+      out: out.subarray(firstIndex, firstIndex + expected.length),
+      expected,
       dtype,
-      firstIndex: query * rowSize,
-    });
-  });
+      firstIndex,
+    }),
+  );
   return checks.reduce((worst, check) => (check.maxDifference > worst.maxDifference ? check : worst));
 }
 
-interface CompareArgs {
+/** The first, the middle and the last of so many, each once. */
+export function fewOf(n: number): number[] {
+  return [...new Set([0, Math.floor(n / 2), n - 1])];
+}
+
+interface CompareArgs extends ExpectedRows {
   readonly against: Check['against'];
   readonly out: Reals;
-  readonly expected: Reals;
   readonly dtype: FloatDType;
-  /** Of the first output in the whole. */
-  readonly firstIndex: number;
 }
 
 function compare({ against, out, expected, dtype, firstIndex }: CompareArgs): Check {

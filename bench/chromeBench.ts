@@ -16,6 +16,7 @@ export async function openChromeBench(): Promise<Bench> {
         listener = tell;
         return page.evaluate((...args) => globalThis.measureRow(...args), benchCase, quick);
       },
+      measureRecording: (quick) => page.evaluate((...args) => globalThis.measureRecording(...args), quick),
       close: () => chrome.close(),
     };
   } catch (error) {

@@ -1,55 +1,55 @@
+import type { FloatDType } from '../src/core/dtype.js';
+import type { Tensor } from '../src/core/tensor.js';
 import { createRuntime, type Runtime } from '../src/index.js';
 import { download } from '../test/support/deviceTensor.js';
-import { CALLS, type Call, type ContenderName, type Operands } from './calls.js';
 import type { Effort } from './effort.js';
-import type { Inputs } from './inputs.js';
 import type { Measurement } from './results.js';
-import type { BenchCase } from './shapes.js';
 import { summarize, type Summary } from './statistics.js';
 import { captureErrors, chooseRepetitions, idle, timeCalls } from './timing.js';
+import type { Approach, Call, Workload } from './workload.js';
 
 export interface ContenderArgs {
   readonly device: GPUDevice;
-  readonly benchCase: BenchCase;
+  readonly dtype: FloatDType;
   readonly effort: Effort;
-  readonly inputs: Inputs;
+  readonly workload: Workload;
 }
 
-/** One way to compute attention, with an output and a runtime of its own. */
-export class Contender {
-  readonly #name: ContenderName;
+/** An approach with an output and a runtime of its own. */
+export class Contender<A extends Approach = Approach> {
+  readonly approach: A;
+  readonly runtime: Runtime;
   readonly #device: GPUDevice;
-  readonly #benchCase: BenchCase;
   readonly #effort: Effort;
-  readonly #operands: Operands;
-  readonly #runtime: Runtime;
+  readonly #flops: number;
+  readonly #out: Tensor;
   readonly #call: Call;
   #repetitions = 1;
   #gpuMs: Summary | undefined;
   /** Milliseconds of a call, one for each round. */
   readonly samples: number[] = [];
 
-  constructor(name: ContenderName, { device, benchCase, effort, inputs }: ContenderArgs) {
-    this.#name = name;
+  constructor(approach: A, { device, dtype, effort, workload }: ContenderArgs) {
+    this.approach = approach;
+    this.runtime = createRuntime(device);
     this.#device = device;
-    this.#benchCase = benchCase;
     this.#effort = effort;
-    this.#runtime = createRuntime(device);
-    const { length, nHeads, headDim, dtype } = benchCase;
-    const out = this.#runtime.createTensor([length, nHeads, headDim], dtype, `out of ${name}`);
-    this.#operands = { q: inputs.q.tensor, k: inputs.k.tensor, v: inputs.v.tensor, out };
-    this.#call = CALLS[name](this.#runtime, benchCase, this.#operands);
+    this.#flops = workload.flops;
+    this.#out = this.runtime.createTensor(workload.outShape, dtype, `out of ${approach.name}`);
+    this.#call = approach.prepare(this.runtime, this.#out);
   }
 
-  /** Compiles, runs once and gives the output, or an error where the device has not the memory for it. */
+  /** Compiles, runs once and gives the output, or an error where the device cannot run it or lacks the memory for it. */
   async firstRun(): Promise<Float32Array | Error> {
+    const { name, obstacle } = this.approach;
+    if (obstacle) return new Error(obstacle);
     const error = await captureErrors(this.#device, async () => {
       this.#call();
       await idle(this.#device);
     });
     if (error instanceof GPUOutOfMemoryError) return new Error('the device has not enough memory for it');
-    if (error) throw new Error(`${this.#name}: ${error.message}`);
-    return download(this.#device, this.#operands.out);
+    if (error) throw new Error(`${name}: ${error.message}`);
+    return download(this.#device, this.#out);
   }
 
   async warmUp(): Promise<void> {
@@ -65,12 +65,12 @@ export class Contender {
 
   /** Times calls by the clock of the device, where it is a GPU that has one. */
   async timeOnGpu(): Promise<void> {
-    const { deviceClass } = this.#runtime.traits;
+    const { deviceClass } = this.runtime.traits;
     if (deviceClass !== 'gpu' || !this.#device.features.has('timestamp-query')) return;
     // A runtime of its own, since timestamps part what would be one pass.
     const runtime = createRuntime(this.#device, { profile: true });
     try {
-      const call = CALLS[this.#name](runtime, this.#benchCase, this.#operands);
+      const call = this.approach.prepare(runtime, this.#out);
       call();
       await runtime.takeProfile();
       const samples: number[] = [];
@@ -85,20 +85,20 @@ export class Contender {
     }
   }
 
-  result(flops: number, bytes: number): Measurement {
+  result(): Measurement {
     const ms = summarize(this.samples);
     return {
       ms,
       ...(this.#gpuMs && { gpuMs: this.#gpuMs }),
       repetitions: this.#repetitions,
-      gflops: flops / ms.median / 1e6,
-      gbps: bytes / ms.median / 1e6,
-      memoryBytes: this.#runtime.memoryBytes,
+      gflops: this.#flops / ms.median / 1e6,
+      gbps: this.approach.bytes / ms.median / 1e6,
+      memoryBytes: this.runtime.memoryBytes,
     };
   }
 
   destroy(): void {
-    this.#runtime.destroy();
-    this.#operands.out.buffer.destroy();
+    this.runtime.destroy();
+    this.#out.buffer.destroy();
   }
 }

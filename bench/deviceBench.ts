@@ -1,8 +1,10 @@
 import { createRuntime, requestDevice } from '../src/index.js';
+import type { BenchCase } from './cases.js';
 import { effortFor } from './effort.js';
 import { measureCase, type Tell } from './measure.js';
+import { measureRecording } from './recording/measureRecording.js';
+import type { RecordingRow } from './recording/results.js';
 import type { AdapterFacts, Row } from './results.js';
-import type { BenchCase } from './shapes.js';
 
 /** Measures rows on one device, and on a new one after a row has cost the device its life. */
 export class DeviceBench {
@@ -32,13 +34,25 @@ export class DeviceBench {
   async measure(benchCase: BenchCase, quick: boolean, tell: Tell): Promise<Row> {
     try {
       const device = await this.#getDevice();
-      const effort = effortFor({ software: isSoftware(device), quick });
+      const effort = effortFor({ software: isSoftware(device), quick, kind: benchCase.kind });
       const row = await measureCase({ device, benchCase, effort, tell });
       this.#throwErrors();
       return row;
     } catch (error) {
       this.#errors.length = 0;
       return { case: benchCase, status: 'failed', message: (error as Error).message };
+    }
+  }
+
+  /** What goes wrong is told in the result. */
+  async measureRecording(quick: boolean): Promise<RecordingRow> {
+    try {
+      const costs = await measureRecording(await this.#getDevice(), quick);
+      this.#throwErrors();
+      return { status: 'measured', costs };
+    } catch (error) {
+      this.#errors.length = 0;
+      return { status: 'failed', message: (error as Error).message };
     }
   }
 

@@ -1,3 +1,5 @@
+import type { BenchCase } from './cases.js';
+
 /** How much time a row may take. */
 export interface Effort {
   readonly minRounds: number;
@@ -8,12 +10,19 @@ export interface Effort {
   readonly minSampleMs: number;
 }
 
-/** What the options leave for a row. On a software adapter each call is long, and rounds are few. */
-export function effortFor({ software, quick }: { software: boolean; quick: boolean }): Effort {
+export interface EffortArgs {
+  readonly software: boolean;
+  readonly quick: boolean;
+  readonly kind: BenchCase['kind'];
+}
+
+/** What the options leave for a row. On a software adapter each prefill is long, and rounds are few. */
+export function effortFor({ software, quick, kind }: EffortArgs): Effort {
   if (software) {
+    const minSampleMs = kind === 'decode' ? 20 : 0;
     return quick
-      ? { minRounds: 3, maxRounds: 5, budgetMs: 1500, minSampleMs: 0 }
-      : { minRounds: 3, maxRounds: 9, budgetMs: 6000, minSampleMs: 0 };
+      ? { minRounds: 3, maxRounds: 5, budgetMs: 1500, minSampleMs }
+      : { minRounds: 3, maxRounds: 9, budgetMs: 6000, minSampleMs };
   }
   return quick
     ? { minRounds: 5, maxRounds: 7, budgetMs: 2000, minSampleMs: 30 }

@@ -1,3 +1,5 @@
+import type { Summary } from './statistics.js';
+
 /** 1536 is `1.5 KiB`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB'];
@@ -11,8 +13,17 @@ export function formatMs(ms: number): string {
   return ms >= 1 ? `${threeDigits(ms)} ms` : `${threeDigits(ms * 1000)} µs`;
 }
 
+export function formatUs(us: number): string {
+  return formatMs(us / 1000);
+}
+
 export function formatRatio(ratio: number): string {
   return `${ratio >= 100 ? ratio.toFixed(0) : ratio.toFixed(ratio >= 10 ? 1 : 2)}×`;
+}
+
+/** What is little above 1. */
+export function formatExcess(ratio: number): string {
+  return ratio.toFixed(3);
 }
 
 /** Three digits that count, without an exponent and without zeros at the end. */
@@ -26,4 +37,9 @@ export function formatDuration(ms: number): string {
   const seconds = Math.round(ms / 1000);
   const rest = seconds % 60;
   return seconds < 60 ? `${rest}s` : `${Math.floor(seconds / 60)}m${String(rest).padStart(2, '0')}s`;
+}
+
+/** The median, and the quartiles in brackets. */
+export function formatSpread({ median, q1, q3 }: Summary, format: (value: number) => string): string {
+  return `${format(median)} [${format(q1)}, ${format(q3)}]`;
 }

@@ -1,13 +1,10 @@
-import { checkAgainstNaive, checkAgainstReference } from './check.js';
-import type { ContenderName } from './calls.js';
+import type { BenchCase } from './cases.js';
+import { checkAgainstRival } from './check.js';
 import { Contender } from './contender.js';
-import { bytesOf, flopsOf, naiveBytesOf, naiveScoresBytes } from './counts.js';
 import type { Effort } from './effort.js';
-import { formatBytes } from './format.js';
-import { createInputs, destroyInputs, type Inputs } from './inputs.js';
-import type { Check, MeasuredRow, Skipped } from './results.js';
-import type { BenchCase } from './shapes.js';
+import type { Check, MeasuredRow, Rival } from './results.js';
 import { ratios, summarize } from './statistics.js';
+import { createWorkload, type Workload } from './workload.js';
 
 // Runs in Node and in a page alike: nothing here may need either of them.
 
@@ -22,58 +19,73 @@ export interface MeasureArgs {
 }
 
 /**
- * Check the outputs, then time both contenders in turns.
+ * Check the outputs, then time all contenders in turns.
  *
  * @throws Error where an output is wrong or the device refuses something
  */
 export async function measureCase(args: MeasureArgs): Promise<MeasuredRow> {
-  const inputs = createInputs(args.device, args.benchCase);
-  const contenders = {
-    pageflash: new Contender('pageflash', { ...args, inputs }),
-    naive: new Contender('naive', { ...args, inputs }),
-  };
+  const workload = createWorkload(args.device, args.benchCase);
+  const contenderArgs = { ...args, workload, dtype: args.benchCase.dtype };
+  const pageflash = new Contender(workload.pageflash, contenderArgs);
+  const rivals = workload.rivals.map((rival) => new Contender(rival, contenderArgs));
   try {
-    return await measureContenders(args, inputs, contenders);
+    return await measureContenders(args, workload, pageflash, rivals);
   } finally {
-    for (const contender of Object.values(contenders)) contender.destroy();
-    destroyInputs(inputs);
+    for (const contender of [pageflash, ...rivals]) contender.destroy();
+    workload.destroy();
   }
 }
 
+type RivalContender = Contender<Workload['rivals'][number]>;
+
 async function measureContenders(
   args: MeasureArgs,
-  inputs: Inputs,
-  { pageflash, naive }: Readonly<Record<ContenderName, Contender>>,
+  workload: Workload,
+  pageflash: Contender,
+  rivals: readonly RivalContender[],
 ): Promise<MeasuredRow> {
-  const { device, benchCase, tell } = args;
+  const { benchCase, tell } = args;
   tell(0, 'compiling pageflash');
   const out = await pageflash.firstRun();
-  tell(0.1, 'compiling naive');
-  const noNaive = whyNoNaive(device, benchCase);
-  const naiveOut = noNaive ? new Error(noNaive) : await naive.firstRun();
   if (out instanceof Error) throw out;
+  tell(0.1, 'checking');
+  const checks: Check[] = [workload.check(out)];
 
-  tell(0.2, 'checking');
-  const checks: Check[] = [checkAgainstReference(out, inputs, benchCase)];
-  if (!(naiveOut instanceof Error)) checks.push(checkAgainstNaive(out, naiveOut, benchCase));
+  const running: RivalContender[] = [];
+  const skipped = new Map<RivalContender, string>();
+  for (const rival of rivals) {
+    const { name } = rival.approach;
+    tell(0.15, `compiling ${name}`);
+    const rivalOut = await rival.firstRun();
+    if (rivalOut instanceof Error) {
+      skipped.set(rival, rivalOut.message);
+    } else {
+      checks.push(checkAgainstRival(name, out, rivalOut, benchCase.dtype));
+      running.push(rival);
+    }
+  }
 
   tell(0.25, 'warming up');
-  const running = naiveOut instanceof Error ? [pageflash] : [pageflash, naive];
-  for (const contender of running) await contender.warmUp();
-  await takeTurns(running, args);
-  for (const contender of running) await contender.timeOnGpu();
+  const all = [pageflash, ...running];
+  for (const contender of all) await contender.warmUp();
+  await takeTurns(all, args);
+  for (const contender of all) await contender.timeOnGpu();
 
-  const flops = flopsOf(benchCase);
-  const row = { case: benchCase, status: 'measured', flops, checks } as const;
-  const measured = pageflash.result(flops, bytesOf(benchCase));
-  if (naiveOut instanceof Error) {
-    return { ...row, pageflash: measured, naive: { skipped: naiveOut.message } satisfies Skipped };
-  }
+  const traffic = workload.traffic?.(pageflash.runtime);
   return {
-    ...row,
-    pageflash: measured,
-    naive: naive.result(flops, naiveBytesOf(benchCase)),
-    speedup: summarize(ratios(naive.samples, pageflash.samples)),
+    case: benchCase,
+    status: 'measured',
+    flops: workload.flops,
+    checks,
+    pageflash: pageflash.result(),
+    rivals: rivals.map((rival): Rival => {
+      const { name } = rival.approach;
+      const reason = skipped.get(rival);
+      if (reason !== undefined) return { name, skipped: reason };
+      const speedup = summarize(ratios(rival.samples, pageflash.samples));
+      return { name, ...rival.result(), speedup };
+    }),
+    ...(traffic && { traffic }),
   };
 }
 
@@ -84,15 +96,8 @@ async function takeTurns(contenders: readonly Contender[], { effort, tell }: Mea
     const spent = (performance.now() - start) / effort.budgetMs;
     if (round >= effort.minRounds && spent >= 1) break;
     tell(0.3 + 0.65 * Math.max(round / effort.maxRounds, Math.min(spent, 1)), `round ${round + 1}`);
-    const order = round % 2 === 0 ? contenders : contenders.toReversed();
+    const first = round % contenders.length;
+    const order = [...contenders.slice(first), ...contenders.slice(0, first)];
     for (const contender of order) await contender.takeSample();
   }
-}
-
-/** What forbids to run naive attention; undefined if nothing does. */
-function whyNoNaive({ limits }: GPUDevice, benchCase: BenchCase): string | undefined {
-  const bytes = naiveScoresBytes(benchCase);
-  const allowed = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
-  if (bytes <= allowed) return undefined;
-  return `its scores take ${formatBytes(bytes)}; this device allows ${formatBytes(allowed)} in a binding`;
 }

@@ -12,6 +12,7 @@ export async function openNodeBench(): Promise<Bench> {
     environment: `Node ${process.versions.node}, Dawn of webgpu ${webgpuVersion()}`,
     adapter: await bench.adapter(),
     measure: (...args) => bench.measure(...args),
+    measureRecording: (quick) => bench.measureRecording(quick),
     close: () => bench.destroy(),
   };
 }

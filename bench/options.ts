@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util';
 import type { FloatDType } from '../src/core/dtype.js';
-import { SHAPES, SOFTWARE_DIVISOR } from './shapes.js';
+import { SHAPES } from './cases.js';
+import { DECODE_SOFTWARE_DIVISOR } from './decode/shapes.js';
+import { PREFILL_SOFTWARE_DIVISOR } from './prefill/shapes.js';
 
 export const ADAPTERS = ['chrome', 'node'] as const;
 export type Adapter = (typeof ADAPTERS)[number];
@@ -10,12 +12,17 @@ const DTYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly FloatDType[];
 export interface BenchOptions {
   readonly adapter: Adapter;
   readonly dtype: FloatDType;
+  /** Also `RECORDING`; none means all. */
   readonly shapes: readonly string[];
   readonly quick: boolean;
   readonly full: boolean;
   /** Where the results go, without `.json` and `.html`. */
   readonly out: string;
 }
+
+/** What to call the cost of recording where names of shapes are asked for. */
+export const RECORDING = 'recording';
+const NAMES = [...SHAPES.map(({ name }) => name), RECORDING];
 
 /** The user asked for something that is not there; the message says what is. */
 export class UsageError extends Error {}
@@ -31,11 +38,10 @@ export function parseOptions(
 ): BenchOptions | undefined {
   const values = parse(args);
   if (values.help) return undefined;
-  const names = SHAPES.map(({ name }) => name);
   return {
     adapter: oneOf('--adapter', values.adapter ?? adapters[0]!, adapters),
     dtype: oneOf('--dtype', values.dtype ?? 'f32', DTYPES),
-    shapes: (values.shape ?? []).map((name) => oneOf('--shape', name, names)),
+    shapes: (values.shape ?? []).map((name) => oneOf('--shape', name, NAMES)),
     quick: values.quick ?? false,
     full: values.full ?? false,
     out: outPath(values.out ?? 'latest'),
@@ -81,19 +87,21 @@ export function help(command: string, adapters: readonly Adapter[]): string {
     adapters.length > 1
       ? `  --adapter ${adapters.join('|')}   where to run: headless Chrome, or Dawn in Node (${adapters[0]})\n`
       : '';
-  return `Times naive attention, with the S×S scores in memory, against pageflash.
+  return `Times pageflash against naive attention, which keeps all scores in memory: prompts, steps of decoding over a cache
+in pages (against pageflash's kernel for prompts, too), and what it costs the host to record a planned layer.
 
   ${command} [options]
 
 ${adapterLines}  --quick                 few lengths and rounds: half a minute on a software adapter
   --shape NAME            only this shape; may be repeated
   --dtype ${DTYPES.join('|')}    how q, k, v and out are stored (f32)
-  --full                  the models' own sizes on a software adapter too, where heads and windows are
-                          otherwise divided by ${SOFTWARE_DIVISOR} and sequences end at 512 to 2048
+  --full                  the models' own sizes on a software adapter too, where prompts otherwise have heads
+                          and windows divided by ${PREFILL_SOFTWARE_DIVISOR} and end at 512 to 2048, and decoding has
+                          heads divided by ${DECODE_SOFTWARE_DIVISOR}
   --out NAME              write bench/results/NAME.json and .html (latest); with a slash, a path
   --help                  this text
 
-Shapes: ${SHAPES.map(({ name }) => name).join(', ')}.
+Shapes: ${NAMES.join(', ')}.
 Exits with 1 if a shape failed, with 2 if the options make no sense.
 `;
 }

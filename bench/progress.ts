@@ -1,4 +1,5 @@
-import { formatDuration, formatMs, formatRatio } from './format.js';
+import { formatDuration, formatMs, formatRatio, formatUs } from './format.js';
+import type { RecordingRow } from './recording/results.js';
 import { wasSkipped, type Row } from './results.js';
 
 const BAR_WIDTH = 24;
@@ -23,10 +24,10 @@ export class Progress {
     this.#draw(`${bar} ${this.#done + 1}/${this.#nRows} ${this.#elapsed()}  ${name}: ${step}`);
   }
 
-  finishRow(name: string, row: Row): void {
+  finishRow(name: string, outcome: string): void {
     this.#done++;
     this.#clear();
-    const line = `${this.#done}/${this.#nRows} ${this.#elapsed()}  ${name}: ${outcome(row)}`;
+    const line = `${this.#done}/${this.#nRows} ${this.#elapsed()}  ${name}: ${outcome}`;
     process.stderr.write(`${line}\n`);
   }
 
@@ -44,10 +45,19 @@ export class Progress {
   }
 }
 
-function outcome(row: Row): string {
+/** A row in a line. */
+export function outcomeOf(row: Row): string {
   if (row.status === 'failed') return `FAILED: ${row.message}`;
-  const { pageflash, naive, speedup } = row;
-  const own = `pageflash ${formatMs(pageflash.ms.median)}`;
-  if (wasSkipped(naive)) return `${own}, naive not run: ${naive.skipped}`;
-  return `${own}, naive ${formatMs(naive.ms.median)}, ${formatRatio(speedup!.median)} as fast`;
+  const rivals = row.rivals.map((rival) =>
+    wasSkipped(rival)
+      ? `${rival.name} not run: ${rival.skipped}`
+      : `${rival.name} ${formatMs(rival.ms.median)} (${formatRatio(rival.speedup.median)})`,
+  );
+  return [`pageflash ${formatMs(row.pageflash.ms.median)}`, ...rivals].join(', ');
+}
+
+export function recordingOutcomeOf(recording: RecordingRow): string {
+  if (recording.status === 'failed') return `FAILED: ${recording.message}`;
+  const { layerUs, dispatchesPerLayer, dispatchUs } = recording.costs[0]!;
+  return `a planned layer of ${dispatchesPerLayer} dispatches ${formatUs(layerUs.median)}, a bare dispatch ${formatUs(dispatchUs.median)}`;
 }

@@ -1,11 +1,13 @@
 import type { FloatDType } from '../src/core/dtype.js';
-import type { BenchCase } from './shapes.js';
+import type { BenchCase } from './cases.js';
+import type { DecodeTraffic } from './decode/traffic.js';
+import type { RecordingRow } from './recording/results.js';
 import type { Summary } from './statistics.js';
 
 /** All that a run has found, as it is written to JSON. */
 export interface BenchResults {
   /** Grows when fields change their meaning. */
-  readonly format: 1;
+  readonly format: 2;
   /** ISO 8601 */
   readonly date: string;
   /** Of the sources; `unknown` outside of a checkout, with `-dirty` where files were changed. */
@@ -17,6 +19,8 @@ export interface BenchResults {
   readonly adapter: AdapterFacts;
   readonly options: BenchSettings;
   readonly rows: readonly Row[];
+  /** What plans cost the host; missing where that was not asked for. */
+  readonly recording?: RecordingRow;
 }
 
 export interface AdapterFacts {
@@ -44,13 +48,14 @@ export type Row = MeasuredRow | FailedRow;
 export interface MeasuredRow {
   readonly case: BenchCase;
   readonly status: 'measured';
-  /** Of both contenders, over visible pairs only. */
+  /** Of all contenders, over visible pairs only. */
   readonly flops: number;
   readonly checks: readonly Check[];
   readonly pageflash: Measurement;
-  readonly naive: Measurement | Skipped;
-  /** Time of naive over time of pageflash, round by round; missing where naive was skipped. */
-  readonly speedup?: Summary;
+  /** Naive attention first. */
+  readonly rivals: readonly Rival[];
+  /** Of decoding, what pageflash moves. */
+  readonly traffic?: DecodeTraffic;
 }
 
 export interface FailedRow {
@@ -61,7 +66,7 @@ export interface FailedRow {
 
 /** A comparison that was passed, or the row would have failed. */
 export interface Check {
-  readonly against: 'naive' | 'reference';
+  readonly against: RivalName | 'reference';
   readonly maxDifference: number;
   readonly allowed: number;
 }
@@ -80,7 +85,19 @@ export interface Measurement {
   readonly memoryBytes: number;
 }
 
-export interface Skipped {
+/** `attn_prefill`: our own kernel for prompts, given a step of decoding. */
+export type RivalName = 'naive' | 'attn_prefill';
+export type Rival = MeasuredRival | SkippedRival;
+
+export interface MeasuredRival extends Measurement {
+  readonly name: RivalName;
+  /** Its time over the time of pageflash, round by round. */
+  readonly speedup: Summary;
+}
+
+export interface SkippedRival {
+  readonly name: RivalName;
+  /** Why. */
   readonly skipped: string;
 }
 
@@ -88,6 +105,11 @@ export function isMeasured(row: Row): row is MeasuredRow {
   return row.status === 'measured';
 }
 
-export function wasSkipped(contender: Measurement | Skipped): contender is Skipped {
-  return 'skipped' in contender;
+export function wasSkipped(rival: Rival): rival is SkippedRival {
+  return 'skipped' in rival;
+}
+
+/** The rival of that name, if it was measured. */
+export function measuredRival({ rivals }: MeasuredRow, name: RivalName): MeasuredRival | undefined {
+  return rivals.find((rival): rival is MeasuredRival => rival.name === name && !wasSkipped(rival));
 }

@@ -1,11 +1,12 @@
 import { adapterName } from './adapterName.js';
 import type { Bench } from './bench.js';
-import { help, parseOptions, UsageError, type Adapter, type BenchOptions } from './options.js';
-import { Progress } from './progress.js';
+import { benchCases, caseName } from './cases.js';
+import { help, parseOptions, RECORDING, UsageError, type Adapter, type BenchOptions } from './options.js';
+import { outcomeOf, Progress, recordingOutcomeOf } from './progress.js';
 import type { BenchResults, Row } from './results.js';
 import { currentCommit, currentPlatform, save } from './save.js';
-import { benchCases } from './shapes.js';
-import { caseName, table } from './table.js';
+import type { RecordingRow } from './recording/results.js';
+import { table } from './table.js';
 
 export interface Program {
   /** How a user starts it. */
@@ -40,8 +41,10 @@ async function measureAll(bench: Bench, options: BenchOptions): Promise<void> {
   const { adapter, environment } = bench;
   console.error(`${adapterName(adapter)} · ${environment}`);
   const cases = benchCases({ ...settings, software: adapter.software });
-  const progress = new Progress(cases.length);
+  const withRecording = shapes.length === 0 || shapes.includes(RECORDING);
+  const progress = new Progress(cases.length + (withRecording ? 1 : 0));
   const rows: Row[] = [];
+  let recording: RecordingRow | undefined;
   try {
     for (const benchCase of cases) {
       const name = caseName(benchCase);
@@ -49,14 +52,21 @@ async function measureAll(bench: Bench, options: BenchOptions): Promise<void> {
         .measure(benchCase, quick, (...step) => progress.update(name, ...step))
         // As when a page crashes: what was measured so far is worth keeping.
         .catch((error: Error): Row => ({ case: benchCase, status: 'failed', message: error.message }));
-      progress.finishRow(name, row);
+      progress.finishRow(name, outcomeOf(row));
       rows.push(row);
+    }
+    if (withRecording) {
+      progress.update(RECORDING, 0, 'recording plans');
+      recording = await bench
+        .measureRecording(quick)
+        .catch((error: Error): RecordingRow => ({ status: 'failed', message: error.message }));
+      progress.finishRow(RECORDING, recordingOutcomeOf(recording));
     }
   } finally {
     await bench.close();
   }
   const results: BenchResults = {
-    format: 1,
+    format: 2,
     date: new Date().toISOString(),
     commit: currentCommit(),
     environment,
@@ -64,8 +74,9 @@ async function measureAll(bench: Bench, options: BenchOptions): Promise<void> {
     adapter,
     options: settings,
     rows,
+    ...(recording && { recording }),
   };
-  console.log(`\n${table(rows)}\n`);
+  console.log(`\n${table(results)}\n`);
   console.log(`Written: ${save(out, results).join(', ')}`);
-  if (rows.some(({ status }) => status === 'failed')) process.exitCode = 1;
+  if ([...rows, recording].some((row) => row?.status === 'failed')) process.exitCode = 1;
 }

@@ -1,74 +1,104 @@
-import { formatBytes, formatMs, formatRatio, threeDigits } from './format.js';
-import { isMeasured, wasSkipped, type Measurement, type Row } from './results.js';
-import type { BenchCase } from './shapes.js';
-import type { Summary } from './statistics.js';
+import { caseName, headsOf, lengthOf } from './cases.js';
+import { excessOf } from './decode/traffic.js';
+import {
+  formatBytes,
+  formatExcess,
+  formatMs,
+  formatRatio,
+  formatSpread,
+  formatUs,
+  threeDigits,
+} from './format.js';
+import { madeText, type RecordingCost, type RecordingRow } from './recording/results.js';
+import {
+  isMeasured,
+  measuredRival,
+  wasSkipped,
+  type BenchResults,
+  type MeasuredRival,
+  type MeasuredRow,
+  type RivalName,
+  type Row,
+} from './results.js';
+import { textTable, type Column } from './textTable.js';
 
-interface Column {
-  readonly title: string;
-  readonly align: 'left' | 'right';
+/** The results as text for a terminal: medians, with the quartiles of speed-ups. */
+export function table({ rows, recording }: Pick<BenchResults, 'rows' | 'recording'>): string {
+  const measured = rows.filter(isMeasured);
+  const ofKind = (kind: string) => measured.filter((row) => row.case.kind === kind);
+  const blocks = [
+    textTable(PREFILL_COLUMNS, ofKind('prefill')),
+    textTable(DECODE_COLUMNS, ofKind('decode')),
+    recordingLines(recording),
+    [...measured.flatMap(notes), ...rows.flatMap(failures)],
+  ];
+  return blocks
+    .filter((lines) => lines.length > 0)
+    .map((lines) => lines.join('\n'))
+    .join('\n\n');
 }
 
-const COLUMNS: readonly Column[] = [
-  { title: 'shape', align: 'left' },
-  { title: 'heads', align: 'right' },
-  { title: 'S', align: 'right' },
-  { title: 'pageflash', align: 'right' },
-  { title: 'naive', align: 'right' },
-  { title: 'speed-up', align: 'right' },
-  { title: 'GFLOP/s', align: 'right' },
-  { title: 'naive', align: 'right' },
-  { title: 'extra memory', align: 'right' },
-  { title: 'naive', align: 'right' },
+const START: readonly Column<MeasuredRow>[] = [
+  { title: 'shape', align: 'left', cell: ({ case: { shape } }) => shape },
+  { title: 'heads', cell: (row) => headsOf(row.case) },
 ];
 
-/** The results as text for a terminal: medians, with the quartiles of the speed-up. */
-export function table(rows: readonly Row[]): string {
-  const lines = [COLUMNS.map(({ title }) => title), ...rows.filter(isMeasured).map(cells)];
-  const widths = COLUMNS.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
-  const text = lines.map((line) =>
-    line
-      .map((cell, i) => (COLUMNS[i]!.align === 'left' ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
-      .join('  ')
-      .trimEnd(),
-  );
-  const failures = rows.flatMap((row) =>
-    row.status === 'failed' ? [`FAILED ${caseName(row.case)}: ${row.message}`] : [],
-  );
-  const notes = rows.flatMap((row) =>
-    isMeasured(row) && wasSkipped(row.naive)
-      ? [`${caseName(row.case)}: naive was not run, as ${row.naive.skipped}.`]
-      : [],
-  );
-  return [...text, ...notes, ...failures].join('\n');
+const PREFILL_COLUMNS: readonly Column<MeasuredRow>[] = [
+  ...START,
+  { title: 'S', cell: (row) => lengthOf(row.case) },
+  { title: 'pageflash', cell: ({ pageflash }) => formatMs(pageflash.ms.median) },
+  { title: 'naive', cell: ofRival('naive', ({ ms }) => formatMs(ms.median)) },
+  { title: 'speed-up', cell: ofRival('naive', ({ speedup }) => formatSpread(speedup, formatRatio)) },
+  { title: 'GFLOP/s', cell: ({ pageflash }) => threeDigits(pageflash.gflops) },
+  { title: 'naive', cell: ofRival('naive', ({ gflops }) => threeDigits(gflops)) },
+  { title: 'extra memory', cell: ({ pageflash }) => formatBytes(pageflash.memoryBytes) },
+  { title: 'naive', cell: ofRival('naive', ({ memoryBytes }) => formatBytes(memoryBytes)) },
+];
+
+const DECODE_COLUMNS: readonly Column<MeasuredRow>[] = [
+  ...START,
+  { title: 'keys', cell: (row) => lengthOf(row.case) },
+  { title: 'pageflash', cell: ({ pageflash }) => formatMs(pageflash.ms.median) },
+  { title: 'naive', cell: ofRival('naive', ({ ms }) => formatMs(ms.median)) },
+  { title: 'speed-up', cell: ofRival('naive', ({ speedup }) => formatSpread(speedup, formatRatio)) },
+  { title: 'attn_prefill', cell: ofRival('attn_prefill', ({ ms }) => formatMs(ms.median)) },
+  { title: 'speed-up', cell: ofRival('attn_prefill', ({ speedup }) => formatRatio(speedup.median)) },
+  { title: 'GB/s', cell: ({ pageflash }) => threeDigits(pageflash.gbps) },
+  { title: 'bytes ÷ needed', cell: ({ traffic }) => (traffic ? formatExcess(excessOf(traffic).moved) : '—') },
+  { title: 'by loads', cell: ({ traffic }) => (traffic ? formatExcess(excessOf(traffic).asked) : '—') },
+  { title: 'extra memory', cell: ({ pageflash }) => formatBytes(pageflash.memoryBytes) },
+  { title: 'naive', cell: ofRival('naive', ({ memoryBytes }) => formatBytes(memoryBytes)) },
+];
+
+function ofRival(name: RivalName, format: (rival: MeasuredRival) => string): Column<MeasuredRow>['cell'] {
+  return (row) => {
+    const rival = measuredRival(row, name);
+    return rival ? format(rival) : '—';
+  };
 }
 
-function cells(row: Extract<Row, { status: 'measured' }>): string[] {
-  const naive = wasSkipped(row.naive) ? undefined : row.naive;
-  const orDash = (format: (measured: Measurement) => string) => (naive ? format(naive) : '—');
-  return [
-    row.case.shape,
-    headsOf(row.case),
-    String(row.case.length),
-    formatMs(row.pageflash.ms.median),
-    orDash(({ ms }) => formatMs(ms.median)),
-    row.speedup ? formatSpread(row.speedup, formatRatio) : '—',
-    threeDigits(row.pageflash.gflops),
-    orDash(({ gflops }) => threeDigits(gflops)),
-    formatBytes(row.pageflash.memoryBytes),
-    orDash(({ memoryBytes }) => formatBytes(memoryBytes)),
-  ];
+const RECORDING_COLUMNS: readonly Column<RecordingCost>[] = [
+  { title: 'planned layer', align: 'left', cell: ({ name }) => name },
+  { title: 'dispatches', cell: ({ dispatchesPerLayer }) => String(dispatchesPerLayer) },
+  { title: 'to record', cell: ({ layerUs }) => formatSpread(layerUs, formatUs) },
+  { title: 'a bare dispatch', cell: ({ dispatchUs }) => formatSpread(dispatchUs, formatUs) },
+  { title: 'over bare', cell: ({ overBare }) => formatRatio(overBare.median) },
+  { title: 'made by layers', cell: ({ madeByLayers }) => madeText(madeByLayers) },
+  { title: 'a step’s plan', cell: ({ updateUs }) => formatUs(updateUs.median) },
+];
+
+function recordingLines(recording: RecordingRow | undefined): string[] {
+  if (!recording) return [];
+  if (recording.status === 'failed') return [`FAILED recording: ${recording.message}`];
+  return textTable(RECORDING_COLUMNS, recording.costs);
 }
 
-/** As `32/8×128`: query heads, kv heads, head size. */
-export function headsOf({ nHeads, nKvHeads, headDim }: BenchCase): string {
-  return `${nHeads}/${nKvHeads}×${headDim}`;
+function notes(row: MeasuredRow): string[] {
+  return row.rivals
+    .filter(wasSkipped)
+    .map(({ name, skipped }) => `${caseName(row.case)}: ${name} was not run, as ${skipped}.`);
 }
 
-export function caseName({ shape, length }: BenchCase): string {
-  return `${shape} ${length}`;
-}
-
-/** The median, and the quartiles in brackets. */
-export function formatSpread({ median, q1, q3 }: Summary, format: (value: number) => string): string {
-  return `${format(median)} [${format(q1)}, ${format(q3)}]`;
+function failures(row: Row): string[] {
+  return isMeasured(row) ? [] : [`FAILED ${caseName(row.case)}: ${row.message}`];
 }

@@ -524,7 +524,10 @@ describe('planAttention', () => {
       },
     } as unknown as GPUDevice;
     const bound: Places[] = [];
-    const steps = { groupKey: (_: Dispatch, places: Places) => String(bound.push(places)) };
+    const steps = {
+      groupKey: (_: Dispatch, places: Places) => String(bound.push(places)),
+      pipeline: () => undefined,
+    };
     const sequences: Sequences = [
       [1, 40],
       [2, 30],

@@ -2,6 +2,7 @@
 //
 //   in   q       [batch × q_len, n_heads, head_dim]      f32, or packed halves
 //   in   k       [batch × k_len, n_kv_heads, head_dim]   likewise
+//   in   k_lens  [batch]                                 u32    keys that a sequence has; only with RAGGED, else k_len
 //   out  scores  [batch, n_heads, q_len, k_len]          f32    MASKED where the query does not see the key
 //
 // One invocation per score, 8 × 8 of them in a workgroup: x is the key, y the query, z the sequence and head.
@@ -30,20 +31,23 @@ struct Params {
 @if(F16 || BF16) @group(0) @binding(2) var<storage, read> k: array<vec2u>;
 @else            @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+@if(RAGGED) @group(0) @binding(4) var<storage, read> k_lens: array<u32>;
 
 @compute @workgroup_size(8, 8)
 fn naive_scores(@builtin(global_invocation_id) id: vec3u) {
   let key = id.x;
   let query = id.y;
+  let sequence = id.z / params.n_heads;
+  @if(RAGGED)  let n_keys = k_lens[sequence];
+  @if(!RAGGED) let n_keys = params.k_len;
   if (query >= params.q_len) { return; }
-  if (key >= params.k_len) { return; }
+  if (key >= n_keys) { return; }
   let to = (id.z * params.q_len + query) * params.k_len + key;
-  if (!is_visible(query, key, params.q_len, params.k_len, params.window_left, params.window_right)) {
+  if (!is_visible(query, key, params.q_len, n_keys, params.window_left, params.window_right)) {
     scores[to] = MASKED;
     return;
   }
 
-  let sequence = id.z / params.n_heads;
   let head = id.z % params.n_heads;
   let n_kv_heads = params.n_heads / params.group;
   let q_row = ((sequence * params.q_len + query) * params.n_heads + head) * HEAD_QUADS;

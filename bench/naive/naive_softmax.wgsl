@@ -1,6 +1,7 @@
 // naive_softmax: turn each row of scores into weights that sum to 1, in place.
 //
 //   inout  scores  [batch × n_heads, q_len, k_len]  f32
+//   in     k_lens  [batch]                          u32   keys that a sequence has; only with RAGGED, else k_len
 //
 // One workgroup per row; its invocations stride over the keys and reduce in workgroup memory.
 //
@@ -9,12 +10,14 @@
 const WG_SIZE = 64u;
 
 struct Params {
+  n_heads: u32,
   q_len: u32,
   k_len: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> scores: array<f32>;
+@if(RAGGED) @group(0) @binding(4) var<storage, read> k_lens: array<u32>;
 
 var<workgroup> partial: array<f32, WG_SIZE>;
 
@@ -22,9 +25,11 @@ var<workgroup> partial: array<f32, WG_SIZE>;
 fn naive_softmax(@builtin(workgroup_id) workgroup_id: vec3u, @builtin(local_invocation_index) local: u32) {
   let query = workgroup_id.x;
   let row = (workgroup_id.y * params.q_len + query) * params.k_len;
+  @if(RAGGED)  let n_keys = k_lens[workgroup_id.y / params.n_heads];
+  @if(!RAGGED) let n_keys = params.k_len;
 
   var largest = -1e30;
-  for (var key = local; key < params.k_len; key += WG_SIZE) { largest = max(largest, scores[row + key]); }
+  for (var key = local; key < n_keys; key += WG_SIZE) { largest = max(largest, scores[row + key]); }
   partial[local] = largest;
   workgroupBarrier();
   for (var width = WG_SIZE / 2u; width > 0u; width /= 2u) {
@@ -35,7 +40,7 @@ fn naive_softmax(@builtin(workgroup_id) workgroup_id: vec3u, @builtin(local_invo
   workgroupBarrier();  // all have read the maximum before the sums take its place
 
   var sum = 0.0;
-  for (var key = local; key < params.k_len; key += WG_SIZE) {
+  for (var key = local; key < n_keys; key += WG_SIZE) {
     let weight = exp(scores[row + key] - largest);
     scores[row + key] = weight;
     sum += weight;
@@ -48,5 +53,5 @@ fn naive_softmax(@builtin(workgroup_id) workgroup_id: vec3u, @builtin(local_invo
   }
 
   let share = 1.0 / max(partial[0], 1e-30);
-  for (var key = local; key < params.k_len; key += WG_SIZE) { scores[row + key] *= share; }
+  for (var key = local; key < n_keys; key += WG_SIZE) { scores[row + key] *= share; }
 }

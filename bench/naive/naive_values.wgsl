@@ -2,6 +2,7 @@
 //
 //   in   weights  [batch, n_heads, q_len, k_len]            f32
 //   in   v        [batch × k_len, n_kv_heads, head_dim_v]   f32, or packed halves
+//   in   k_lens   [batch]                                   u32    keys that a sequence has; only with RAGGED, else k_len
 //   out  out      [batch × q_len, n_heads, head_dim_v]      likewise
 //
 // One invocation per four neighbouring outputs, 8 × 8 of them in a workgroup: x is the four dims, y the query, z the
@@ -22,6 +23,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @if(F16 || BF16) @group(0) @binding(2) var<storage, read> v: array<vec2u>;
 @else            @group(0) @binding(2) var<storage, read> v: array<vec4f>;
+@if(RAGGED) @group(0) @binding(4) var<storage, read> k_lens: array<u32>;
 @if(F16 || BF16) @group(0) @binding(3) var<storage, read_write> out: array<vec2u>;
 @else            @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 
@@ -36,8 +38,10 @@ fn naive_values(@builtin(global_invocation_id) id: vec3u) {
   let key_quads = params.n_heads / params.group * HEAD_QUADS;
   let first_value = sequence * params.k_len * key_quads + head / params.group * HEAD_QUADS + quad;
   let row = (id.z * params.q_len + query) * params.k_len;
+  @if(RAGGED)  let n_keys = k_lens[sequence];
+  @if(!RAGGED) let n_keys = params.k_len;
   var sum = vec4f();
-  for (var key = 0u; key < params.k_len; key++) {
+  for (var key = 0u; key < n_keys; key++) {
     @if(F16 || BF16) { sum += weights[row + key] * quad_from(v[first_value + key * key_quads]); }
     @else            { sum += weights[row + key] * v[first_value + key * key_quads]; }
   }

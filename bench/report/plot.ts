@@ -12,7 +12,7 @@ export interface PlotRow {
 }
 
 export interface Mark {
-  /** A class of the style sheet: `pageflash` or `naive`. */
+  /** A class of the style sheet: `pageflash` or the name of a rival. */
   readonly series: string;
   readonly value: number;
   /** Quartiles, where there are any. */
@@ -36,7 +36,7 @@ export interface PlotArgs {
 
 const WIDTH = 880;
 const GROUP_X = 0;
-const LABEL_X = 172;
+const LABEL_X = 188;
 /** Between these lie the values; beyond them is room for their labels. */
 const PLOT_X: readonly [number, number] = [250, 790];
 const ROW_HEIGHT = 24;

@@ -1,5 +1,6 @@
+import { lengthOf } from '../cases.js';
 import { formatBytes, formatMs, formatRatio, threeDigits } from '../format.js';
-import { wasSkipped, type MeasuredRow, type Measurement } from '../results.js';
+import { wasSkipped, type MeasuredRow, type Measurement, type Rival } from '../results.js';
 import { plot, type Mark, type PlotRow } from './plot.js';
 import { linearScale, logScale, type LogTicks } from './scale.js';
 
@@ -20,32 +21,39 @@ export function timePlot(rows: readonly MeasuredRow[]): string {
 export function memoryPlot(rows: readonly MeasuredRow[]): string {
   return plot({
     title: 'Extra GPU memory',
-    axis: 'GPU memory besides q, k, v and out, logarithmic',
+    axis: 'GPU memory besides inputs and output, logarithmic',
     kind: 'dots',
-    rows: rows.map((row) => comparison(row, ({ memoryBytes }) => ({ value: memoryBytes }))),
+    rows: rows.map(({ rivals, ...row }) => {
+      // Our own kernels take the same memory.
+      const naive = rivals.filter(({ name }) => name === 'naive');
+      return comparison({ ...row, rivals: naive }, ({ memoryBytes }) => ({ value: memoryBytes }));
+    }),
     scale: (args) => logScale(args, BINARY),
     format: formatBytes,
     formatTick: formatBytes,
   });
 }
 
+/** A bar for each rival of a row. */
 export function speedupPlot(rows: readonly MeasuredRow[]): string {
   return plot({
-    title: 'Speed-up over naive attention',
-    axis: 'time of naive attention ÷ time of pageflash',
+    title: 'Speed-up',
+    axis: 'time of the other ÷ time of pageflash',
     kind: 'bars',
-    rows: rows.map((row) => ({
-      ...labels(row),
-      marks: row.speedup
-        ? [{ series: 'pageflash', value: row.speedup.median, spread: [row.speedup.q1, row.speedup.q3] }]
-        : [],
-      note: row.speedup ? undefined : NOT_RUN,
-    })),
+    rows: rows.flatMap((row) => row.rivals.map((rival) => speedupRow(row, rival))),
     scale: linearScale,
     format: formatRatio,
     formatTick: (ratio) => `${threeDigits(ratio)}×`,
     reference: 1,
   });
+}
+
+function speedupRow(row: MeasuredRow, rival: Rival): PlotRow {
+  const { group, label } = labels(row);
+  const start = { group, label: row.rivals.length > 1 ? rival.name : label };
+  if (wasSkipped(rival)) return { ...start, marks: [], note: notRun(rival) };
+  const { median, q1, q3 } = rival.speedup;
+  return { ...start, marks: [{ series: 'pageflash', value: median, spread: [q1, q3] }] };
 }
 
 const DECIMAL: readonly LogTicks[] = [
@@ -56,15 +64,18 @@ const DECIMAL: readonly LogTicks[] = [
 
 const BINARY: readonly LogTicks[] = [2, 4, 32, 1024].map((base) => ({ base, digits: [1] }));
 
-const NOT_RUN = 'naive was not run';
-
-function comparison(row: MeasuredRow, value: (measured: Measurement) => Omit<Mark, 'series'>): PlotRow {
-  const { pageflash, naive } = row;
-  const marks: Mark[] = [{ series: 'pageflash', ...value(pageflash) }];
-  if (!wasSkipped(naive)) marks.push({ series: 'naive', ...value(naive) });
-  return { ...labels(row), marks, note: wasSkipped(naive) ? NOT_RUN : undefined };
+function notRun({ name }: Rival): string {
+  return `${name} was not run`;
 }
 
-function labels({ case: { shape, length } }: MeasuredRow): Pick<PlotRow, 'group' | 'label'> {
-  return { group: shape, label: `S ${length}` };
+function comparison(row: MeasuredRow, value: (measured: Measurement) => Omit<Mark, 'series'>): PlotRow {
+  const marks: Mark[] = [{ series: 'pageflash', ...value(row.pageflash) }];
+  for (const rival of row.rivals) if (!wasSkipped(rival)) marks.push({ series: rival.name, ...value(rival) });
+  const note = row.rivals.filter(wasSkipped).map(notRun).join(', ') || undefined;
+  return { ...labels(row), marks, note };
+}
+
+function labels({ case: benchCase }: MeasuredRow): Pick<PlotRow, 'group' | 'label'> {
+  const length = lengthOf(benchCase);
+  return { group: benchCase.shape, label: benchCase.kind === 'prefill' ? `S ${length}` : length };
 }

@@ -3,12 +3,12 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --page: #fbfbfa; --card: #fff; --text: #1d1f23; --soft: #5c6370; --line: #e3e4e8; --join: #c4c7ce;
-  --pageflash: #2468c4; --naive: #d0601c; --bad: #b3261e;
+  --pageflash: #2468c4; --naive: #d0601c; --prefill: #7a4fb5; --bad: #b3261e;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #131518; --card: #1b1e23; --text: #e6e7ea; --soft: #9aa1ad; --line: #2d3138; --join: #4a505b;
-    --pageflash: #6ba6f5; --naive: #f0935a; --bad: #ff8a80;
+    --pageflash: #6ba6f5; --naive: #f0935a; --prefill: #b99af0; --bad: #ff8a80;
   }
 }
 * { box-sizing: border-box; }
@@ -31,10 +31,12 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin-right: 6px; }
 .legend .pageflash { background: var(--pageflash); }
 .legend .naive { background: var(--naive); }
+.legend .attn_prefill { background: var(--prefill); }
 .scroll { overflow-x: auto; }
 svg { display: block; width: 100%; min-width: 780px; max-width: 980px; height: auto; font: 12.5px system-ui, sans-serif; fill: var(--text); }
 svg .pageflash { fill: var(--pageflash); }
 svg .naive { fill: var(--naive); }
+svg .attn_prefill { fill: var(--prefill); }
 svg .grid { stroke: var(--line); }
 svg .reference { stroke: var(--soft); stroke-dasharray: 4 3; }
 svg .join { stroke: var(--join); stroke-width: 2; }
@@ -43,7 +45,7 @@ svg .group { font-weight: 600; }
 svg .tick, svg .axis, svg .label, svg .note { fill: var(--soft); }
 svg .value { font-variant-numeric: tabular-nums; font-size: 12px; stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: 5px 7px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: 5px 5px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 td:first-child, th.shape { text-align: left; padding-left: 0; }
 th.contender { text-align: center; }

@@ -17,6 +17,7 @@ export class Recording {
   readonly #scratch: ScratchBuffers;
   #dispatches: readonly Dispatch[] = [];
   #places: readonly Places[] = [];
+  #pipelines: readonly GPUComputePipeline[] = [];
   #layout = '';
   #groups = new Map<string, readonly GPUBindGroup[]>();
 
@@ -37,6 +38,7 @@ export class Recording {
       arrays,
       scratch: this.#scratch,
     }));
+    this.#pipelines = dispatches.map((dispatch) => this.#steps.pipeline(dispatch));
     const keys = dispatches.map((dispatch, i) => this.#steps.groupKey(dispatch, this.#places[i]!));
     const layout = keys.join();
     if (layout !== this.#layout) this.#groups.clear();
@@ -60,7 +62,12 @@ export class Recording {
   /** The dispatches on the tensors of that name. */
   steps(name: string): Step[] {
     const groups = this.#groups.get(name)!;
-    return this.#dispatches.map((dispatch, i) => this.#steps.with(dispatch, groups[i]!));
+    return this.#dispatches.map(({ kernel, grid }, i) => ({
+      kernel: kernel.name,
+      pipeline: this.#pipelines[i]!,
+      group: groups[i]!,
+      grid,
+    }));
   }
 
   destroy(): void {

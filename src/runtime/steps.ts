@@ -22,11 +22,17 @@ export class Steps {
   }
 
   of(dispatch: Dispatch, places: Places): Step {
-    return this.with(dispatch, this.group(dispatch, places));
+    const { kernel, grid } = dispatch;
+    return {
+      kernel: kernel.name,
+      pipeline: this.pipeline(dispatch),
+      group: this.group(dispatch, places),
+      grid,
+    };
   }
 
-  with({ kernel, spec, grid }: Dispatch, group: GPUBindGroup): Step {
-    return { kernel: kernel.name, pipeline: this.#pipelines.get({ kernel, spec }), group, grid };
+  pipeline({ kernel, spec }: Dispatch): GPUComputePipeline {
+    return this.#pipelines.get({ kernel, spec });
   }
 
   group(dispatch: Dispatch, places: Places): GPUBindGroup {

@@ -1,7 +1,8 @@
-import type { FloatDType } from '../src/core/dtype.js';
+import type { FloatDType } from '../../src/core/dtype.js';
+import { fewerHeads, isScaled, wantedShapes, type CaseOptions } from '../caseOptions.js';
 
-/** The attention of a model that people run. */
-export interface Shape {
+/** The attention of a model that people run, over a prompt. */
+export interface PrefillShape {
   readonly name: string;
   /** What it is taken from. */
   readonly model: string;
@@ -19,7 +20,7 @@ export interface Shape {
 
 const LENGTHS = [512, 1024, 2048, 4096];
 
-export const SHAPES: readonly Shape[] = [
+export const PREFILL_SHAPES: readonly PrefillShape[] = [
   {
     name: 'llama-7b',
     model: 'LLaMA-7B',
@@ -89,8 +90,9 @@ export const SHAPES: readonly Shape[] = [
   },
 ];
 
-/** One line of the benchmark: a shape at a length, perhaps scaled down. */
-export interface BenchCase extends Omit<Shape, 'name' | 'lengths'> {
+/** A shape at one of its lengths. */
+export interface PrefillCase extends Omit<PrefillShape, 'name' | 'lengths'> {
+  readonly kind: 'prefill';
   readonly shape: string;
   readonly length: number;
   readonly dtype: FloatDType;
@@ -98,30 +100,20 @@ export interface BenchCase extends Omit<Shape, 'name' | 'lengths'> {
   readonly scaled: boolean;
 }
 
-export interface CaseOptions {
-  /** Whether shaders run on the CPU, where shapes are scaled down: see `scaledDown`. */
-  readonly software: boolean;
-  readonly dtype: FloatDType;
-  /** Names of shapes; none means all. */
-  readonly shapes: readonly string[];
-  readonly quick: boolean;
-  /** Never scale. */
-  readonly full: boolean;
-}
-
-/** What the options ask for, in the order of `SHAPES`. */
-export function benchCases({ software, dtype, shapes, quick, full }: CaseOptions): BenchCase[] {
-  const scaled = software && !full;
-  const names = shapes.length > 0 ? shapes : quick && scaled ? QUICK_SHAPES : SHAPES.map(({ name }) => name);
-  return SHAPES.filter(({ name }) => names.includes(name)).flatMap((shape) => {
+export function prefillCases(options: CaseOptions): PrefillCase[] {
+  const { dtype, quick } = options;
+  const scaled = isScaled(options);
+  return wantedShapes(PREFILL_SHAPES, QUICK_SHAPES, options).flatMap((shape) => {
     const { name, lengths, ...rest } = scaled ? scaledDown(shape) : shape;
     const wanted = quick ? [scaled ? 512 : 1024] : lengths;
-    return wanted.map((length): BenchCase => Object.assign({ shape: name, length, dtype, scaled }, rest));
+    return wanted.map((length): PrefillCase =>
+      Object.assign({ kind: 'prefill', shape: name, length, dtype, scaled } as const, rest),
+    );
   });
 }
 
 /** On software adapters, kv heads (at least one is left) and windows are divided by this. */
-export const SOFTWARE_DIVISOR = 8;
+export const PREFILL_SOFTWARE_DIVISOR = 8;
 /** Tokens there: a call takes up to seconds, and one shape must go on to where the memory of naive attention tells. */
 const SOFTWARE_LENGTHS: Readonly<Record<string, readonly number[]>> = {
   'llama-3-8b': [512, 1024],
@@ -131,22 +123,22 @@ const SOFTWARE_LENGTHS: Readonly<Record<string, readonly number[]>> = {
   'encoder-base': [512, 1024],
 };
 const OTHER_SOFTWARE_LENGTHS = [512];
-const QUICK_SHAPES = ['llama-3-8b', 'llama-3.2-1b', 'encoder-base'];
+const QUICK_SHAPES = ['llama-3-8b', 'encoder-base'];
 
-/** The shape with fewer kv heads, as many query heads to each as before, a shorter window and shorter sequences. */
-function scaledDown(shape: Shape): Shape {
-  const { name, nHeads, nKvHeads, window } = shape;
-  const fewer = Math.max(1, Math.round(nKvHeads / SOFTWARE_DIVISOR));
+/** The shape with fewer heads, a shorter window and shorter sequences. */
+function scaledDown(shape: PrefillShape): PrefillShape {
   return {
     ...shape,
-    nHeads: (nHeads / nKvHeads) * fewer,
-    nKvHeads: fewer,
-    window: window / SOFTWARE_DIVISOR,
-    lengths: SOFTWARE_LENGTHS[name] ?? OTHER_SOFTWARE_LENGTHS,
+    ...fewerHeads(shape, PREFILL_SOFTWARE_DIVISOR),
+    window: shape.window / PREFILL_SOFTWARE_DIVISOR,
+    lengths: SOFTWARE_LENGTHS[shape.name] ?? OTHER_SOFTWARE_LENGTHS,
   };
 }
 
 /** How far to either side of its own place a query sees keys; −1: without a bound. */
-export function windowOf({ causal, window }: Pick<Shape, 'causal' | 'window'>): readonly [number, number] {
+export function windowOf({
+  causal,
+  window,
+}: Pick<PrefillShape, 'causal' | 'window'>): readonly [number, number] {
   return [window > 0 ? window - 1 : -1, causal ? 0 : -1];
 }
