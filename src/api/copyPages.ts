@@ -1,9 +1,9 @@
 import type { Tensor } from '../core/tensor.js';
-import { copyPages as copyPagesDispatches, groupPools, type PoolGroup } from '../kernels/copyPages.js';
+import { groupPools } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
-import { checkPass } from './checkOptions.js';
-import { checkNames } from './checkOptions.js';
+import { checkNames, checkPass } from './checkOptions.js';
+import { runCopies } from './runCopies.js';
 
 export interface CopyPagesArgs {
   /** [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them. */
@@ -37,17 +37,4 @@ export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
   const pairs = checkPairs(CALLER, args.pairs, pools);
   checkPass(CALLER, args.pass);
   runCopies(runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, args.pass);
-}
-
-/** Copy the pages of checked pairs: recorded into the caller's pass, or submitted at once. */
-export function runCopies(
-  runtime: Runtime,
-  groups: readonly PoolGroup[],
-  pairs: Uint32Array,
-  pass: GPUComputePassEncoder | undefined,
-): void {
-  const { maxWorkgroupsPerDimension } = runtime.traits;
-  const dispatches = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension });
-  if (pass) runtime.record(dispatches, pass);
-  else runtime.submit(dispatches);
 }

@@ -10,7 +10,7 @@ import { checkPairs, type PagePairs } from './checkCopyPages.js';
 import { isHostArray } from './checkNumbers.js';
 import { checkPass } from './checkOptions.js';
 import { describe, fail, isCount } from './checkTensor.js';
-import { runCopies } from './copyPages.js';
+import { runCopies } from './runCopies.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
 export type PagedKvCacheOptions = CacheShape & CacheSize;

@@ -1,0 +1,15 @@
+import { copyPages, type PoolGroup } from '../kernels/copyPages.js';
+import type { Runtime } from '../runtime/runtime.js';
+
+/** Copy the pages of checked pairs: recorded into the caller's pass, or submitted at once. */
+export function runCopies(
+  runtime: Runtime,
+  groups: readonly PoolGroup[],
+  pairs: Uint32Array,
+  pass: GPUComputePassEncoder | undefined,
+): void {
+  const { maxWorkgroupsPerDimension } = runtime.traits;
+  const dispatches = copyPages({ groups, pairs, maxWorkgroupsPerDimension });
+  if (pass) runtime.record(dispatches, pass);
+  else runtime.submit(dispatches);
+}
