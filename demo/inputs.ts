@@ -1,5 +1,6 @@
 import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
 import { decode, encode } from '../src/core/halves.js';
+import { holdPages } from './pages.js';
 import { Random } from './random.js';
 import { cumulative, totalKeys, totalQueries, type Settings } from './settings.js';
 
@@ -92,20 +93,16 @@ export function tokensOf({ nHeads, headDim, data }: Rows, first: number, end: nu
   return data.subarray(first * nHeads * headDim, end * nHeads * headDim);
 }
 
-/** The same keys and values, scattered over pages in random order. Slots that hold no token hold NaN. */
-export function scatterToPages({ k, v, cuSeqlensK }: Inputs, pageSize: number, seed: number): Paged {
-  const lengths = Array.from(cuSeqlensK.subarray(1), (end, b) => end - cuSeqlensK[b]!);
-  const width = Math.max(...lengths.map((length) => Math.ceil(length / pageSize)));
-  const nPages = lengths.reduce((total, length) => total + Math.ceil(length / pageSize), 0);
-  const ids = new Random(seed).permutation(nPages);
-  const blockTable = new Int32Array(lengths.length * width);
+/** The same keys and values, in pages. Slots that hold no token hold NaN. */
+export function scatterToPages({ k, v, cuSeqlensK }: Inputs, settings: Settings): Paged {
+  const { pageSize, sequences } = settings;
+  const { nPages, blockTable } = holdPages(settings);
+  const width = blockTable.length / sequences.length;
   const scatter = (rows: Rows): Stored => {
     const pages = filledWithNaN(rows.dtype, nPages * pageSize * rows.nHeads * rows.headDim);
-    let used = 0;
-    lengths.forEach((length, b) => {
-      for (let first = 0; first < length; first += pageSize, used++) {
-        const page = ids[used]!;
-        blockTable[b * width + first / pageSize] = page;
+    sequences.forEach(({ nKeys }, b) => {
+      for (let first = 0; first < nKeys; first += pageSize) {
+        const page = blockTable[b * width + first / pageSize]!;
         const start = cuSeqlensK[b]! + first;
         const tokens = tokensOf(rows, start, Math.min(start + pageSize, cuSeqlensK[b + 1]!));
         pages.set(tokens, page * pageSize * rows.nHeads * rows.headDim);

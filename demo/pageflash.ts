@@ -43,15 +43,16 @@ export function createPageflash({ device, tensors, settings, inputs }: Contender
 
 function uploadKeys(
   tensors: Tensors,
-  { pageSize, seed }: Settings,
+  settings: Settings,
   inputs: Inputs,
 ): Pick<AttnVarlenArgs, 'k' | 'v' | 'blockTable'> {
+  const { pageSize } = settings;
   const { k, v, cuSeqlensK } = inputs;
   if (pageSize === 0) {
     const totalK = cuSeqlensK.at(-1)!;
     return { k: uploadRows(tensors, k, [totalK], k.data), v: uploadRows(tensors, v, [totalK], v.data) };
   }
-  const paged = scatterToPages(inputs, pageSize, seed);
+  const paged = scatterToPages(inputs, settings);
   const dims = [paged.nPages, pageSize];
   return {
     k: uploadRows(tensors, k, dims, paged.k),

@@ -1,9 +1,11 @@
-import type { DeviceTraits } from '../src/index.js';
+import { drawPagesSvg, type DeviceTraits } from '../src/index.js';
 import { drawPattern, rampGradient } from './draw.js';
 import { fillOptions } from './form.js';
-import { element, setNote } from './page.js';
+import { element, setNote, setText } from './page.js';
+import { holdPages } from './pages.js';
 import { computePattern, type Pattern } from './pattern.js';
 import type { RunResult } from './run.js';
+import { totalKeys, type Settings } from './settings.js';
 import { tileBands, type TileBands } from './tiles.js';
 
 /** The attention pattern of one head of one sequence of the last run. */
@@ -49,6 +51,7 @@ export class Picture {
     this.#result = result;
     this.#traits = traits;
     this.#compute();
+    showPages(result.settings);
   }
 
   #compute(): void {
@@ -80,3 +83,20 @@ export class Picture {
     });
   }
 }
+
+/** Who has which page of the run. */
+function showPages(settings: Settings): void {
+  const { pageSize, sequences } = settings;
+  element('pages').hidden = pageSize === 0;
+  if (pageSize === 0) return;
+  const { nPages, snapshot } = holdPages(settings);
+  element('pages-picture').innerHTML = drawPagesSvg(snapshot, { columns: PAGE_COLUMNS });
+  const slots = nPages * pageSize;
+  const waste = slots > 0 ? (100 * (slots - totalKeys({ sequences }))) / slots : 0;
+  setText(
+    'pages-note',
+    `${nPages} pages of ${pageSize} tokens; ${waste.toFixed(1)} % of their slots hold none.`,
+  );
+}
+
+const PAGE_COLUMNS = 48;

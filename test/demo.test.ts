@@ -44,6 +44,8 @@ test('checks and times a ragged batch, draws it, leaves nothing on the GPU, and 
     expect(await textOf(page, `#memory-${who}`)).toMatch(/^[\d.]+ \w*B$/);
   }
   expect(await countColours(page)).toBeGreaterThan(20);
+  expect(await page.$$eval('#pages-picture rect', (squares) => squares.length)).toBe(11);
+  expect(await textOf(page, '#pages-note')).toBe('11 pages of 8 tokens; 9.1 % of their slots hold none.');
   expect(await page.evaluate(() => globalThis.liveBuffers)).toBe(0);
 
   await page.$eval('[name=nKvHeads]', (field) => ((field as HTMLInputElement).value = '3'));
