@@ -4,7 +4,7 @@ import { plugins } from './vite.config.js';
 const LANES = ['test/node.test.ts', 'test/chrome.test.ts', 'test/demo.test.ts'];
 
 // A kernel is compiled and run by the CPU where there is no GPU.
-const laneTimeout = 120_000;
+const laneTimeout = 300_000;
 
 export default defineConfig({
   test: {
