@@ -69,7 +69,6 @@ function tableWidth(blockTable: Ints, nRows: number): number {
 /** Starts and lengths from running sums, which must rise and end within `total`. */
 export function spans(
   caller: string,
-
   name: string,
   cuSeqlens: Int32Array,
   total: number,

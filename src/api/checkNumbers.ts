@@ -65,11 +65,17 @@ export function isHostArray(value: unknown): value is ArrayLike<number> {
   return Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value);
 }
 
-function hostNumbers(caller: string, name: string, numbers: unknown, { dims, sizes }: SizeRule): number[] {
+function hostNumbers(
+  caller: string,
+  name: string,
+  numbers: unknown,
+  { dims, sizes }: SizeRule,
+): readonly number[] {
   if (!isHostArray(numbers)) {
     fail('argument', caller, `${name} must be a tensor or an array of numbers, not ${describe(numbers)}.`);
   }
-  const list = Array.from(numbers);
+  // Plain or typed, it has the methods that are used of it; block tables are too long to be copied for nothing.
+  const list = numbers as readonly number[];
   const length = sizes.reduce((product, size) => product * size, 1);
   if (list.length !== length) {
     fail(

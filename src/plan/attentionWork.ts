@@ -30,7 +30,7 @@ export interface Work {
   readonly nSlots: number;
 }
 
-/** Rows of a sequence up to which attn_decode reads keys often enough; beyond, or from the second token on, attn_prefill does. */
+/** Rows up to which attn_decode takes a sequence of several tokens; one of a single token it takes with any number. */
 const MAX_DECODE_ROWS = 16;
 
 /** What there is to do, and by which kernel. */

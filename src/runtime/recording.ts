@@ -29,6 +29,8 @@ export class Recording {
 
   /** Take new dispatches. What was recorded before must have been submitted. */
   update(dispatches: readonly Dispatch[]): void {
+    // First, since a kernel that was refused throws.
+    this.#pipelines = dispatches.map((dispatch) => this.#steps.pipeline(dispatch));
     const arrays = new Map(
       Array.from(hostArrays(dispatches), ([array, name]) => [array, this.#slots.write(name, bytesOf(array))]),
     );
@@ -38,7 +40,6 @@ export class Recording {
       arrays,
       scratch: this.#scratch,
     }));
-    this.#pipelines = dispatches.map((dispatch) => this.#steps.pipeline(dispatch));
     const keys = dispatches.map((dispatch, i) => this.#steps.groupKey(dispatch, this.#places[i]!));
     const layout = keys.join();
     if (layout !== this.#layout) this.#groups.clear();

@@ -1,11 +1,12 @@
 import { wholeWords } from '../core/tensor.js';
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
+import { sameWords, wordsOf } from './words.js';
 
 interface Slot {
   readonly buffer: GPUBuffer;
   /** What was last written. */
-  bytes: Uint8Array;
+  words: Uint32Array;
 }
 
 /** Buffers by name for numbers that change from time to time. They stay where they are until they are too small. */
@@ -28,13 +29,14 @@ export class Slots {
       const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
       slot = {
         buffer: this.#memory.allocate(name, size, STORAGE | UNIFORM | COPY_DST),
-        bytes: new Uint8Array(0),
+        words: new Uint32Array(0),
       };
       this.#slots.set(name, slot);
     }
-    if (!sameBytes(slot.bytes, bytes)) {
-      slot.bytes = bytes.slice();
-      this.#queue.writeBuffer(slot.buffer, 0, slot.bytes as Uint8Array<ArrayBuffer>);
+    const words = wordsOf(bytes);
+    if (!sameWords(slot.words, words)) {
+      slot.words = words.slice();
+      this.#queue.writeBuffer(slot.buffer, 0, bytes as Uint8Array<ArrayBuffer>);
     }
     return { buffer: slot.buffer, offset: 0, size: slot.buffer.size };
   }
@@ -43,8 +45,4 @@ export class Slots {
     for (const { buffer } of this.#slots.values()) this.#memory.free(buffer);
     this.#slots.clear();
   }
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

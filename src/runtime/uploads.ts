@@ -1,5 +1,6 @@
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
+import { sameWords, wordsOf } from './words.js';
 
 /** Bytes between the starts of two parts: what offsets of uniform and storage bindings must be multiples of. */
 const ALIGNMENT = 256;
@@ -41,7 +42,7 @@ export class Uploads {
    */
   keep(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
-    const words = new Uint32Array(bytes.buffer);
+    const words = wordsOf(bytes);
     const key = digest(words);
     let stored = this.#kept.get(key);
     if (stored && sameWords(stored.words, words)) {
@@ -99,10 +100,4 @@ function digest(words: Uint32Array): string {
   let hash = 0x811c9dc5;
   for (const word of words) hash = Math.imul(hash ^ word, 0x01000193);
   return `${words.length}:${hash}`;
-}
-
-function sameWords(a: Uint32Array, b: Uint32Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
