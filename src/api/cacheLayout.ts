@@ -1,6 +1,7 @@
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
 import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
+import type { DeviceLimits } from '../sizing/fitKvCache.js';
 import { checkCache, type CacheShape } from '../sizing/kvCache.js';
 import { fail } from './checkTensor.js';
 
@@ -14,12 +15,6 @@ export interface CacheSize {
   readonly tokens?: number | undefined;
   /** The most that all layers together may take. There are as many pages as this and the device's limits allow. */
   readonly bytes?: number | undefined;
-}
-
-/** The limits of a device, in bytes. */
-export interface CacheLimits {
-  readonly maxBufferSize: number;
-  readonly maxStorageBufferBindingSize: number;
 }
 
 /** Where the keys and values of all layers lie. */
@@ -60,7 +55,7 @@ const PAGE_ALIGNMENT = 16;
 export function layoutCache(
   caller: string,
   options: CacheShape & CacheSize,
-  limits: CacheLimits,
+  limits: DeviceLimits,
 ): CacheLayout {
   checkObject(caller, 'options', options);
   const { nLayers, nKvHeads, headDim, headDimV, dtype } = checkCache(caller, options);
@@ -93,7 +88,7 @@ interface Pages {
   readonly allLayersBytes: number;
   /** Of so many pages in all layers, gaps between tensors included. */
   readonly bytesOf: (nPages: number) => number;
-  readonly limits: CacheLimits;
+  readonly limits: DeviceLimits;
 }
 
 function choosePages(caller: string, size: CacheSize, pages: Pages): number {

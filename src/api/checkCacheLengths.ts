@@ -3,7 +3,7 @@ import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
 import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
 import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import { checkRoomInTable } from './checkBlockTable.js';
-import { checkMost, checkPageTable, onHost, optional, spans } from './checkLengths.js';
+import { checkMost, checkPageTable, longest, onHost, optional, roomOf, spans } from './checkLengths.js';
 import { checkCount, checkInts } from './checkNumbers.js';
 import { fail } from './checkTensor.js';
 
@@ -53,7 +53,7 @@ export function checkCacheLengths(
 
   const maxSeqlenQ = checkCount(CALLER, 'maxSeqlenQ', args.maxSeqlenQ, Infinity);
   const maxSeqlenK = checkCount(CALLER, 'maxSeqlenK', args.maxSeqlenK, Infinity);
-  const room = pages ? (pages.nPages > 0 ? pages.width * pages.pageSize : 0) : kCache.shape[1]!;
+  const room = pages ? roomOf(pages) : kCache.shape[1]!;
   const queries = queriesOf(q, cuSeqlensQ, batch);
   const fresh = newTokensOf(k, cuSeqlensKNew, batch);
   if (queries) checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
@@ -180,8 +180,4 @@ function checkLeftpad(cacheLeftpad: Int32Array, kLen: Int32Array): void {
     CALLER,
     `cacheLeftpad[${wrong}] must be 0 to the ${kLen[wrong]} keys of the sequence, not ${cacheLeftpad[wrong]}.`,
   );
-}
-
-function longest(lengths: Int32Array): number {
-  return lengths.reduce((most, length) => Math.max(most, length), 0);
 }

@@ -66,6 +66,15 @@ function tableWidth(blockTable: Ints, nRows: number): number {
   return isHostArray(blockTable) && nRows > 0 ? blockTable.length / nRows : 0;
 }
 
+/** Keys that a row of the table can lead to. */
+export function roomOf({ nPages, width, pageSize }: PageTable): number {
+  return nPages > 0 ? width * pageSize : 0;
+}
+
+export function longest(lengths: Int32Array): number {
+  return lengths.reduce((most, length) => Math.max(most, length), 0);
+}
+
 /** Starts and lengths from running sums, which must rise and end within `total`. */
 export function spans(
   caller: string,

@@ -7,7 +7,16 @@ import {
   type PageTable,
 } from '../kernels/attentionProblem.js';
 import type { AttnVarlenArgs } from './attnVarlen.js';
-import { checkMost, checkPageTable, countSequences, onHost, optional, spans } from './checkLengths.js';
+import {
+  checkMost,
+  checkPageTable,
+  countSequences,
+  longest,
+  onHost,
+  optional,
+  roomOf,
+  spans,
+} from './checkLengths.js';
 import { checkCount, checkInts } from './checkNumbers.js';
 import { fail } from './checkTensor.js';
 
@@ -40,7 +49,7 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
   const maxSeqlenQ = checkCount(CALLER, 'maxSeqlenQ', args.maxSeqlenQ, Infinity);
   const maxSeqlenK = checkCount(CALLER, 'maxSeqlenK', args.maxSeqlenK, Infinity);
   const totalQ = args.q.shape[0]!;
-  const totalK = pages ? (pages.nPages > 0 ? pages.width * pages.pageSize : 0) : args.k.shape[0]!;
+  const totalK = pages ? roomOf(pages) : args.k.shape[0]!;
   const q = isTensor(cuSeqlensQ) ? null : spans(CALLER, 'cuSeqlensQ', cuSeqlensQ, totalQ, 'q');
   const k = onHost(cuSeqlensK)
     ? spans(CALLER, 'cuSeqlensK', cuSeqlensK, pages ? Infinity : totalK, 'k')
@@ -74,10 +83,7 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
     totalNew: 0,
     maxNew: 0,
     nRows: batch,
-    maxSeqlenQ: Math.min(
-      maxSeqlenQ,
-      q ? q.lengths.reduce((most, length) => Math.max(most, length), 0) : totalQ,
-    ),
+    maxSeqlenQ: Math.min(maxSeqlenQ, q ? longest(q.lengths) : totalQ),
     maxSeqlenK: Math.min(maxSeqlenK, totalK),
   };
   return { batch, pages, lengths };

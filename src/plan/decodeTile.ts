@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import { PageflashError } from '../core/errors.js';
 import { decodeTileKeys, decodeWorkgroupBytes, type DecodeTile } from '../kernels/attnDecode.js';
+import { firstFitting, type TileNeeds } from './firstFitting.js';
 import { fixedSubgroupSize } from './subgroups.js';
 
 /** The most rows that a workgroup of attn_decode takes: each needs registers for its whole output. */
@@ -20,18 +20,11 @@ export interface DecodeTileArgs {
  * @throws PageflashError `limit` where none fits
  */
 export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 'pageflash'): DecodeTile {
-  const tiles = candidates(traits, args);
-  const tile = tiles.find(
-    (candidate) =>
-      candidate.threads <= traits.maxWorkgroupInvocations &&
-      decodeWorkgroupBytes(candidate, args.paged) <= traits.maxWorkgroupBytes,
-  );
-  if (tile) return tile;
-  const least = Math.min(...tiles.map((candidate) => decodeWorkgroupBytes(candidate, args.paged)));
-  throw new PageflashError(
-    'limit',
-    `${caller}: the smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
-  );
+  const needsOf = (tile: DecodeTile): TileNeeds => ({
+    threads: tile.threads,
+    bytes: decodeWorkgroupBytes(tile, args.paged),
+  });
+  return firstFitting(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
 }
 
 /** Best first: more rows, then more threads. */

@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
-import { PageflashError } from '../core/errors.js';
 import { tileKeys, workgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
+import { firstFitting, type TileNeeds } from './firstFitting.js';
 import { fixedSubgroupSize } from './subgroups.js';
 
 /** How a workgroup's threads are arranged. */
@@ -68,19 +68,11 @@ export interface PrefillTileArgs {
  * @throws PageflashError `limit` where none fits
  */
 export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
-  const { paged } = args;
-  const tiles = candidates(traits, args);
-  const tile = tiles.find(
-    (candidate) =>
-      candidate.teams * candidate.lanes <= traits.maxWorkgroupInvocations &&
-      workgroupBytes(candidate, paged) <= traits.maxWorkgroupBytes,
-  );
-  if (tile) return tile;
-  const least = Math.min(...tiles.map((candidate) => workgroupBytes(candidate, paged)));
-  throw new PageflashError(
-    'limit',
-    `${caller}: the smallest tile for headDim ${args.headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
-  );
+  const needsOf = (tile: PrefillTile): TileNeeds => ({
+    threads: tile.teams * tile.lanes,
+    bytes: workgroupBytes(tile, args.paged),
+  });
+  return firstFitting(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
 }
 
 function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] {

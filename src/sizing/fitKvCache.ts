@@ -15,6 +15,7 @@ export interface CacheRoom {
   readonly pageSize?: number | undefined;
 }
 
+/** The limits of a device, in bytes, that a cache meets. */
 export interface DeviceLimits {
   readonly maxBufferSize: number;
   readonly maxStorageBufferBindingSize: number;
