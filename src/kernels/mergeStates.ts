@@ -38,17 +38,47 @@ export interface MergeStatesArgs {
 
 /** Combine parts of attention, each a tensor like the output. */
 export function mergeStates(args: MergeStatesArgs): Dispatch {
+  return merge(args, null);
+}
+
+export interface MergeSplitsArgs {
+  readonly problem: AttentionProblem;
+  readonly tables: HostData | Scratch;
+  /** (sequence, token, first slot, chunks) of every token whose keys were split, four words each. */
+  readonly items: Uint32Array;
+  readonly parts: SplitParts;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** Combine the chunks of a split attention. */
+export function mergeSplits(args: MergeSplitsArgs): Dispatch {
+  const { problem, parts, items, maxWorkgroupsPerDimension } = args;
+  const { nHeads, headDimV, out, lse } = problem;
+  // Where a token's parts begin, and how many there are, its item tells.
+  const byItem = { sequence: 0, token: 0 };
+  const a = {
+    out: { tensor: parts.out, head: parts.rowElements, ...byItem },
+    lse: { tensor: parts.lse, head: 1, ...byItem },
+    n: 0,
+    outPart: nHeads * parts.rowElements,
+    lsePart: nHeads,
+  };
+  const sizes = { batch: 1, nTokens: items.length / 4, nHeads, headDim: headDimV };
+  return merge({ ...sizes, a, b: null, out, lse, maxWorkgroupsPerDimension }, args);
+}
+
+function merge(args: MergeStatesArgs, splits: MergeSplitsArgs | null): Dispatch {
   const { batch, nTokens, nHeads, headDim, a, b, out, lse, maxWorkgroupsPerDimension } = args;
   const headQuads = Math.ceil(headDim / 4);
   return {
     kernel: mergeStatesKernel,
     spec: outConditions(out, headDim),
     params: {
-      ...NO_LIST,
       n_heads: nHeads,
       head_dim: headDim,
       head_quads: headQuads,
       n_items: batch * nTokens,
+      is_listed: splits ? 1 : 0,
       n_tokens: nTokens,
       n_a: a.n,
       has_b: b ? 1 : 0,
@@ -63,79 +93,22 @@ export function mergeStates(args: MergeStatesArgs): Dispatch {
       ...strides('out', out),
       ...strides('lse', lse),
       has_lse: lse ? 1 : 0,
+      sinks_at: splits ? tablesLayout(splits.problem).sinksAt : 0,
+      has_sinks: splits?.problem.sinks ? 1 : 0,
     },
     bindings: {
       a_out: a.out.tensor,
       a_lse: a.lse.tensor,
       b_out: b?.out.tensor ?? null,
       b_lse: b?.lse.tensor ?? null,
-      tables: null,
-      items: null,
+      tables: splits?.tables ?? null,
+      items: splits?.items ?? null,
       out: out.tensor,
       lse: lse?.tensor ?? null,
     },
     grid: grid2d(Math.ceil((batch * nTokens * nHeads * headQuads) / WG_SIZE), maxWorkgroupsPerDimension),
   };
 }
-
-export interface MergeSplitsArgs {
-  readonly problem: AttentionProblem;
-  readonly tables: HostData | Scratch;
-  /** (sequence, token, first slot, chunks) of every token whose keys were split, four words each. */
-  readonly items: Uint32Array;
-  readonly parts: SplitParts;
-  readonly maxWorkgroupsPerDimension: number;
-}
-
-/** Combine the chunks of a split attention. */
-export function mergeSplits(args: MergeSplitsArgs): Dispatch {
-  const { problem, tables, items, parts, maxWorkgroupsPerDimension } = args;
-  const { nHeads, headDimV, out, lse, sinks } = problem;
-  const headQuads = Math.ceil(headDimV / 4);
-  const nItems = items.length / 4;
-  return {
-    kernel: mergeStatesKernel,
-    spec: outConditions(out, headDimV),
-    params: {
-      n_heads: nHeads,
-      head_dim: headDimV,
-      head_quads: headQuads,
-      n_items: nItems,
-      is_listed: 1,
-      n_tokens: 0,
-      n_a: 0,
-      has_b: 0,
-      a_type: typeOf(null),
-      b_type: typeOf(null),
-      ...strides('a', null),
-      ...strides('a_lse', null),
-      ...strides('b', null),
-      ...strides('b_lse', null),
-      a_part: nHeads * parts.rowElements,
-      a_head: parts.rowElements,
-      a_lse_part: nHeads,
-      a_lse_head: 1,
-      ...strides('out', out),
-      ...strides('lse', lse),
-      has_lse: lse ? 1 : 0,
-      sinks_at: tablesLayout(problem).sinksAt,
-      has_sinks: sinks ? 1 : 0,
-    },
-    bindings: {
-      a_out: parts.out,
-      a_lse: parts.lse,
-      b_out: null,
-      b_lse: null,
-      tables,
-      items,
-      out: out.tensor,
-      lse: lse?.tensor ?? null,
-    },
-    grid: grid2d(Math.ceil((nItems * nHeads * headQuads) / WG_SIZE), maxWorkgroupsPerDimension),
-  };
-}
-
-const NO_LIST = { is_listed: 0, sinks_at: 0, has_sinks: 0 };
 
 function isTensorRows(rows: TokenRows | ScratchRows): rows is TokenRows {
   return 'buffer' in rows.tensor;
