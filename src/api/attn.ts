@@ -1,14 +1,14 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { Dispatch } from '../core/dispatch.js';
 import type { Tensor } from '../core/tensor.js';
-import { hostLengths, type AttentionProblem } from '../kernels/attentionProblem.js';
-import { planAttention } from '../plan/planAttention.js';
+import { hostLengths } from '../kernels/attentionProblem.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { attentionOperation } from './attentionOperation.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
-import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
-import { denseLse, denseRows } from './rows.js';
+import { runOperation, type Operation } from './outputs.js';
+import { DENSE } from './queryLayout.js';
+import { denseRows } from './rows.js';
 
 export interface AttnArgs extends AttentionOptions {
   /** [B, Sq, Hq, D] in f32, f16 or bf16 */
@@ -47,31 +47,20 @@ function attnOperation(traits: DeviceTraits, args: AttnArgs): Operation {
   } as const;
   const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
   const options = checkOptions(CALLER, args, { batch: B, nHeads: Hq, headDim: D }, traits);
-  const rules = {
-    out: { dims: ['B', 'Sq', 'Hq', 'Dv'], sizes: [B, Sq, Hq, Dv] },
-    dtype: q.dtype,
-    lse: { dims: ['B', 'Hq', 'Sq'], sizes: [B, Hq, Sq] },
+  const problem = {
+    caller: CALLER,
+    batch: B,
+    nHeads: Hq,
+    nKvHeads: Hkv,
+    headDim: D,
+    headDimV: Dv,
+    q: denseRows(q),
+    k: denseRows(k),
+    v: denseRows(v),
+    pages: null,
+    append: null,
+    ...options,
   };
-  checkOutputs(CALLER, traits, args, rules);
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
-  const plan = ({ out, lse }: Outputs): Dispatch[] => {
-    const problem: AttentionProblem = {
-      caller: CALLER,
-      batch: B,
-      nHeads: Hq,
-      nKvHeads: Hkv,
-      headDim: D,
-      headDimV: Dv,
-      q: denseRows(q),
-      k: denseRows(k),
-      v: denseRows(v),
-      out: denseRows(out),
-      lse: lse ? denseLse(lse) : null,
-      pages: null,
-      append: null,
-      ...options,
-    };
-    return planAttention(problem, lengths, traits);
-  };
-  return { rules, plan };
+  return attentionOperation({ problem, lengths, layout: DENSE, args }, traits);
 }

@@ -1,16 +1,15 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { Dispatch } from '../core/dispatch.js';
 import type { Ints, Tensor } from '../core/tensor.js';
-import type { AttentionProblem } from '../kernels/attentionProblem.js';
-import { planAttention } from '../plan/planAttention.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { attentionOperation } from './attentionOperation.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkBlockTable } from './checkBlockTable.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkVarlenLengths } from './checkVarlenLengths.js';
-import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
-import { pagedRows, raggedLse, raggedRows } from './rows.js';
+import { runOperation, type Operation } from './outputs.js';
+import { RAGGED } from './queryLayout.js';
+import { pagedRows, raggedRows } from './rows.js';
 
 export interface AttnVarlenArgs extends AttentionOptions {
   /** [totalQ, Hq, D] in f32, f16 or bf16 */
@@ -73,35 +72,24 @@ export function varlenOperation(traits: DeviceTraits, args: AttnVarlenArgs): Ope
     k: [...keyDims, 'Hkv', 'D'],
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
-  const { totalQ, Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
+  const { Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
   const { batch, lengths, pages } = checkVarlenLengths(args, traits);
   const options = checkOptions(CALLER, args, { batch, nHeads: Hq, headDim: D }, traits);
   if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
-  const rules = {
-    out: { dims: ['totalQ', 'Hq', 'Dv'], sizes: [totalQ, Hq, Dv] },
-    dtype: q.dtype,
-    lse: { dims: ['Hq', 'totalQ'], sizes: [Hq, totalQ] },
-  };
-  checkOutputs(CALLER, traits, args, rules);
   const keyRows = pages ? pagedRows : raggedRows;
-  const plan = ({ out, lse }: Outputs): Dispatch[] => {
-    const problem: AttentionProblem = {
-      caller: CALLER,
-      batch,
-      nHeads: Hq,
-      nKvHeads: Hkv,
-      headDim: D,
-      headDimV: Dv,
-      q: raggedRows(q),
-      k: keyRows(k),
-      v: keyRows(v),
-      out: raggedRows(out),
-      lse: lse ? raggedLse(lse) : null,
-      pages,
-      append: null,
-      ...options,
-    };
-    return planAttention(problem, lengths, traits);
+  const problem = {
+    caller: CALLER,
+    batch,
+    nHeads: Hq,
+    nKvHeads: Hkv,
+    headDim: D,
+    headDimV: Dv,
+    q: raggedRows(q),
+    k: keyRows(k),
+    v: keyRows(v),
+    pages,
+    append: null,
+    ...options,
   };
-  return { rules, plan };
+  return attentionOperation({ problem, lengths, layout: RAGGED, args }, traits);
 }

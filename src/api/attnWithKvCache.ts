@@ -1,9 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { Dispatch } from '../core/dispatch.js';
 import type { Floats, Ints, Tensor } from '../core/tensor.js';
-import type { AttentionProblem } from '../kernels/attentionProblem.js';
-import { planAttention } from '../plan/planAttention.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { attentionOperation } from './attentionOperation.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { checkAppend, checkNewTokens } from './checkAppend.js';
 import { checkBlockTable } from './checkBlockTable.js';
@@ -11,8 +9,9 @@ import { checkCacheLengths } from './checkCacheLengths.js';
 import { countSequences } from './checkLengths.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
-import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
-import { denseLse, denseRows, pagedRows, raggedLse, raggedRows } from './rows.js';
+import { runOperation, type Operation } from './outputs.js';
+import { DENSE, RAGGED } from './queryLayout.js';
+import { denseRows, pagedRows } from './rows.js';
 
 export interface AttnWithKvCacheArgs extends AttentionOptions {
   /** [B, Sq, Hq, D], or [totalQ, Hq, D] with `cuSeqlensQ`; f32, f16 or bf16 */
@@ -96,59 +95,38 @@ export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): At
 export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs): Operation {
   checkNames(CALLER, args, NAMES);
   const { q, kCache, vCache, blockTable } = args;
-  const isRagged = args.cuSeqlensQ !== undefined;
+  const layout = args.cuSeqlensQ === undefined ? DENSE : RAGGED;
   const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
   const dims = {
-    q: isRagged ? (['totalQ', 'Hq', 'D'] as const) : (['B', 'Sq', 'Hq', 'D'] as const),
+    q: [...layout.tokens, 'Hq', 'D'],
     k: [...keyDims, 'Hkv', 'D'],
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
   const names = { k: 'kCache', v: 'vCache' };
   const { Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k: kCache, v: vCache, dims, names }, traits);
-  const batch = isRagged ? countSequences(CALLER, args.cuSeqlensQ) : q.shape[0]!;
+  const batch = args.cuSeqlensQ === undefined ? q.shape[0]! : countSequences(CALLER, args.cuSeqlensQ);
   const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
   checkNewTokens(args, sizes, traits);
   const { lengths, pages } = checkCacheLengths(args, batch, traits);
   const options = checkOptions(CALLER, args, { batch, nHeads: Hq, headDim: D }, traits);
   if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
   const append = checkAppend(args, { lengths, pages, masks: options.masks, headDim: D }, traits);
-  const queries = q.shape.slice(0, -2);
-  const rules = isRagged
-    ? {
-        out: { dims: ['totalQ', 'Hq', 'Dv'], sizes: [...queries, Hq, Dv] },
-        dtype: q.dtype,
-        lse: { dims: ['Hq', 'totalQ'], sizes: [Hq, ...queries] },
-      }
-    : {
-        out: { dims: ['B', 'Sq', 'Hq', 'Dv'], sizes: [...queries, Hq, Dv] },
-        dtype: q.dtype,
-        lse: { dims: ['B', 'Hq', 'Sq'], sizes: [batch, Hq, ...queries.slice(1)] },
-      };
+  const keyRows = pages ? pagedRows : denseRows;
+  const problem = {
+    caller: CALLER,
+    batch,
+    nHeads: Hq,
+    nKvHeads: Hkv,
+    headDim: D,
+    headDimV: Dv,
+    q: layout.rows(q),
+    k: keyRows(kCache),
+    v: keyRows(vCache),
+    pages,
+    append,
+    ...options,
+  };
   // New tokens are read before anything else is written.
   const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, ...readWithOut } = args;
-  checkOutputs(CALLER, traits, readWithOut, rules);
-
-  const queryRows = isRagged ? raggedRows : denseRows;
-  const keyRows = pages ? pagedRows : denseRows;
-  const lseRows = isRagged ? raggedLse : denseLse;
-  const plan = ({ out, lse }: Outputs): Dispatch[] => {
-    const problem: AttentionProblem = {
-      caller: CALLER,
-      batch,
-      nHeads: Hq,
-      nKvHeads: Hkv,
-      headDim: D,
-      headDimV: Dv,
-      q: queryRows(q),
-      k: keyRows(kCache),
-      v: keyRows(vCache),
-      out: queryRows(out),
-      lse: lse ? lseRows(lse) : null,
-      pages,
-      append,
-      ...options,
-    };
-    return planAttention(problem, lengths, traits);
-  };
-  return { rules, plan };
+  return attentionOperation({ problem, lengths, layout, args: readWithOut }, traits);
 }

@@ -10,7 +10,7 @@ import { checkNames, checkPass } from './checkOptions.js';
 import { FLOATS } from './checkQkv.js';
 import { checkTensor, describe, fail } from './checkTensor.js';
 import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
-import { denseLse, denseRows, raggedLse, raggedRows } from './rows.js';
+import { DENSE, RAGGED, type QueryLayout } from './queryLayout.js';
 
 /** Attention over some of the keys. */
 export interface AttentionState {
@@ -62,10 +62,8 @@ function mergeOperation(
   parts: readonly AttentionState[],
   rest: Omit<MergeStatesArgs, 'parts'>,
 ): Operation {
-  const isRagged = parts[0]?.out?.shape?.length === 3;
-  const dims = isRagged
-    ? { out: ['totalQ', 'Hq', 'Dv'], lse: ['Hq', 'totalQ'] }
-    : { out: ['B', 'Sq', 'Hq', 'Dv'], lse: ['B', 'Hq', 'Sq'] };
+  const layout = layoutOf(parts[0]?.out);
+  const dims = { out: [...layout.tokens, 'Hq', 'Dv'], lse: layout.lse };
   const tensors: Record<string, Tensor> = {};
   const named: Record<string, readonly [Tensor, ...string[]]> = {};
   parts.forEach((part, i) => {
@@ -128,8 +126,12 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
 }
 
 function rowsOf({ out, lse }: AttentionState): States {
-  const isRagged = out.shape.length === 3;
-  return { out: (isRagged ? raggedRows : denseRows)(out), lse: (isRagged ? raggedLse : denseLse)(lse) };
+  const layout = layoutOf(out);
+  return { out: layout.rows(out), lse: layout.lseRows(lse) };
+}
+
+function layoutOf(out: Tensor | undefined): QueryLayout {
+  return out?.shape?.length === 3 ? RAGGED : DENSE;
 }
 
 /** Room for what has been merged so far, in one of two places: the other one is being read. */
