@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { DType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 import type { Recording } from '../runtime/recording.js';
@@ -9,7 +10,7 @@ import { varlenOperation, type AttnVarlenArgs } from './attnVarlen.js';
 import { kvCacheOperation, type AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import type { SizeRule } from './checkNumbers.js';
 import { checkNames, checkPass } from './checkOptions.js';
-import { describe, fail } from './checkTensor.js';
+import { describe } from './checkTensor.js';
 import type { Operation } from './outputs.js';
 
 /** The tensors that differ from layer to layer. */

@@ -1,9 +1,9 @@
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
 import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
 import type { DeviceLimits } from '../sizing/fitKvCache.js';
 import { checkCache, type CacheShape } from '../sizing/kvCache.js';
-import { fail } from './checkTensor.js';
 
 /** How large a cache is to be: `pageSize`, and one of the others. */
 export interface CacheSize {

@@ -1,4 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
 import {
   isHostLengths,
@@ -14,7 +15,7 @@ import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import { checkDims } from './checkDims.js';
 import { checkFloats, checkSizes, isHostArray } from './checkNumbers.js';
 import { checkSameType, FLOATS } from './checkQkv.js';
-import { checkNoOverlapWithin, checkTensor, describe, fail, isCount } from './checkTensor.js';
+import { checkNoOverlapWithin, checkTensor, describe, isCount } from './checkTensor.js';
 import { denseRows, raggedRows } from './rows.js';
 
 const CALLER = 'attnWithKvCache';

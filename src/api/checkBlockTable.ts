@@ -1,3 +1,4 @@
+import { fail } from '../core/errors.js';
 import { isTensor } from '../core/tensor.js';
 import {
   isHostLengths,
@@ -7,7 +8,6 @@ import {
   type PageTable,
 } from '../kernels/attentionProblem.js';
 import { visibleBand } from '../kernels/band.js';
-import { fail } from './checkTensor.js';
 
 /**
  * Checks, as far as the host knows, that the row of each sequence has a page for each key, and that each page that is

@@ -1,11 +1,11 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
 import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
 import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import { checkRoomInTable } from './checkBlockTable.js';
 import { checkMost, checkPageTable, longest, onHost, optional, roomOf, spans } from './checkLengths.js';
 import { checkCount, checkInts } from './checkNumbers.js';
-import { fail } from './checkTensor.js';
 
 export interface CacheLengths {
   readonly lengths: HostLengths | DeviceLengths;

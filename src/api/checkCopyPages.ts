@@ -1,7 +1,8 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { elementCount, endBytes, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
-import { checkTensor, describe, fail, isCount } from './checkTensor.js';
+import { checkTensor, describe, isCount } from './checkTensor.js';
 
 /** Pages to copy in order, from and to: as pairs, or flat. */
 export type PagePairs = readonly (readonly [from: number, to: number])[] | Int32Array | Uint32Array;

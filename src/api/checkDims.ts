@@ -1,5 +1,5 @@
+import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
-import { fail } from './checkTensor.js';
 
 /** Tensors by argument name, each with the names of its dimensions. */
 export type DimsOf = Readonly<Record<string, readonly [tensor: Tensor, ...dims: string[]]>>;

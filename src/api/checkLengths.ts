@@ -1,8 +1,9 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import type { PageTable } from '../kernels/attentionProblem.js';
 import { checkInts, isHostArray } from './checkNumbers.js';
-import { describe, fail } from './checkTensor.js';
+import { describe } from './checkTensor.js';
 
 export function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
   return ints !== null && !isTensor(ints);

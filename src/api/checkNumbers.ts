@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import { isTensor, type Floats, type Ints, type Tensor } from '../core/tensor.js';
-import { checkTensor, describe, fail, isCount } from './checkTensor.js';
+import { checkTensor, describe, isCount } from './checkTensor.js';
 
 /** The sizes that an argument may have, with its dimensions in words. */
 export interface SizeRule {

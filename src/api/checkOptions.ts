@@ -1,9 +1,10 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import { isTensor, type Floats } from '../core/tensor.js';
 import type { AttentionProblem, Masks, Slopes } from '../kernels/attentionProblem.js';
 import type { AttentionOptions } from './attentionArgs.js';
 import { checkCount, checkFloats } from './checkNumbers.js';
-import { describe, fail } from './checkTensor.js';
+import { describe } from './checkTensor.js';
 
 /** Bounds of a window beyond this change nothing, and positions may still be added to them in 32 bits. */
 const WIDEST_WINDOW = 2 ** 30;

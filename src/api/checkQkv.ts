@@ -1,7 +1,8 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { checkDims } from './checkDims.js';
-import { checkTensor, fail } from './checkTensor.js';
+import { checkTensor } from './checkTensor.js';
 
 export const FLOATS = ['f32', 'f16', 'bf16'] as const;
 

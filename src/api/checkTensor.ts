@@ -1,13 +1,8 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { PageflashError, type ErrorCode } from '../core/errors.js';
+import { fail } from '../core/errors.js';
 import { elementCount, endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
-
-/** Raises errors in the name of a public function. */
-export function fail(code: ErrorCode, caller: string, message: string): never {
-  throw new PageflashError(code, `${caller}: ${message}`);
-}
 
 export interface TensorRule {
   readonly dtypes: readonly DType[];

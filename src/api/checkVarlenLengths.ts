@@ -1,4 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
 import { isTensor } from '../core/tensor.js';
 import {
   hostLengths,
@@ -18,7 +19,6 @@ import {
   spans,
 } from './checkLengths.js';
 import { checkCount, checkInts } from './checkNumbers.js';
-import { fail } from './checkTensor.js';
 
 export interface VarlenLengths {
   readonly batch: number;

@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { fail } from '../core/errors.js';
 import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
@@ -8,7 +9,7 @@ import type { AttentionResult } from './attentionArgs.js';
 import { checkDims } from './checkDims.js';
 import { checkNames, checkPass } from './checkOptions.js';
 import { FLOATS } from './checkQkv.js';
-import { checkTensor, describe, fail } from './checkTensor.js';
+import { checkTensor, describe } from './checkTensor.js';
 import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
 import { DENSE, RAGGED, type QueryLayout } from './queryLayout.js';
 

@@ -1,4 +1,5 @@
 import { bytesPerElement } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers } from '../runtime/createBuffers.js';
@@ -9,7 +10,7 @@ import { layoutCache, type CacheLayout, type CacheSize, type PageLayout, type Pl
 import { checkPairs, type PagePairs } from './checkCopyPages.js';
 import { isHostArray } from './checkNumbers.js';
 import { checkPass } from './checkOptions.js';
-import { describe, fail, isCount } from './checkTensor.js';
+import { describe, isCount } from './checkTensor.js';
 import { runCopies } from './runCopies.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */

@@ -24,3 +24,8 @@ export class PageflashError extends Error {
     this.code = code;
   }
 }
+
+/** Raises an error in the name of a public function. */
+export function fail(code: ErrorCode, caller: string, message: string): never {
+  throw new PageflashError(code, `${caller}: ${message}`);
+}

@@ -1,5 +1,6 @@
+import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './batch.js';
-import { checkCount, checkPoolSize, refuse } from './check.js';
+import { checkCount, checkPoolSize } from './check.js';
 import { PagePool } from './pagePool.js';
 import { PageTable, type PageCopy } from './pageTable.js';
 import { Registry, type SequenceId } from './registry.js';
@@ -117,7 +118,8 @@ export class BlockAllocator {
    */
   batch(sequences: readonly SequenceId[], nNewTokens: ArrayLike<number>): Batch {
     if (nNewTokens.length !== sequences.length) {
-      refuse(
+      fail(
+        'argument',
         'BlockAllocator.batch',
         `nNewTokens must have a number for each of ${sequences.length} sequences, not ${nNewTokens.length}.`,
       );

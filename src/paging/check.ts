@@ -1,15 +1,10 @@
-import { PageflashError } from '../core/errors.js';
-
-/** Raises an error about an argument, in the name of a public function. */
-export function refuse(caller: string, message: string): never {
-  throw new PageflashError('argument', `${caller}: ${message}`);
-}
+import { fail } from '../core/errors.js';
 
 /** Checks that an argument is a whole number in a range, both ends included. */
 export function checkCount(caller: string, name: string, value: number, least = 0, most = MAX_COUNT): void {
   if (Number.isInteger(value) && value >= least && value <= most) return;
   const range = most === MAX_COUNT && !(value > most) ? `≥ ${least}` : `from ${least} to ${most}`;
-  refuse(caller, `${name} must be a whole number ${range}, not ${String(value)}.`);
+  fail('argument', caller, `${name} must be a whole number ${range}, not ${String(value)}.`);
 }
 
 /** Checks that a pool can be made, and that its slots can be numbered. */
@@ -33,7 +28,7 @@ export function checkInt32(caller: string, name: string, value: number): void {
 /** Checks that an argument is one of a few words. */
 export function checkOneOf(caller: string, name: string, value: string, words: readonly string[]): void {
   if (words.includes(value)) return;
-  refuse(caller, `${name} must be '${words.join(`' or '`)}', not ${JSON.stringify(value)}.`);
+  fail('argument', caller, `${name} must be '${words.join(`' or '`)}', not ${JSON.stringify(value)}.`);
 }
 
 function isInt32(value: unknown): boolean {
@@ -41,7 +36,7 @@ function isInt32(value: unknown): boolean {
 }
 
 function refuseInt32(caller: string, name: string, value: unknown): never {
-  refuse(caller, `${name} must be a whole number of 32 bits, not ${String(value)}.`);
+  fail('argument', caller, `${name} must be a whole number of 32 bits, not ${String(value)}.`);
 }
 
 // Slots, which are page · pageSize + offset, and token counts are i32 on the GPU.

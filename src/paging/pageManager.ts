@@ -1,5 +1,6 @@
+import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './batch.js';
-import { checkCount, checkInt32, checkPoolSize, checkTokens, refuse } from './check.js';
+import { checkCount, checkInt32, checkPoolSize, checkTokens } from './check.js';
 import { ManagedSequence, type SequenceView } from './managedSequence.js';
 import { nFitting, nMissing, nMissingInAll, nToCompute } from './pageDemand.js';
 import { snapshotOf, type PageSnapshot } from './pageSnapshot.js';
@@ -157,7 +158,8 @@ export class PageManager {
     if (found.nInFlight === 0) return;
     const nComputed = found.nComputed + found.nInFlight;
     if (nRejected > 0 && nComputed < found.nTokens) {
-      refuse(
+      fail(
+        'argument',
         'PageManager.commit',
         `sequence ${sequence} has ${found.nTokens - nComputed} tokens after those in flight, so none of these can be rejected. Truncate it instead.`,
       );
@@ -219,7 +221,11 @@ export class PageManager {
   swapIn(sequence: SequenceId): readonly PageCopy[] | 'full' {
     const found = this.#findAtRest('swapIn', sequence);
     if (!found.isSwapped)
-      refuse('PageManager.swapIn', `sequence ${sequence} is not in host memory. Swap it out first.`);
+      fail(
+        'argument',
+        'PageManager.swapIn',
+        `sequence ${sequence} is not in host memory. Swap it out first.`,
+      );
     return nMissing(this.#store, found, 0) > this.#store.pool.nFree ? 'full' : this.#store.swapIn(found);
   }
 
@@ -236,7 +242,8 @@ export class PageManager {
   /** Let pinned pages be reused. O(pages) */
   unpin(pin: PinId): void {
     const table = this.#pins.get(pin);
-    if (!table) refuse('PageManager.unpin', `there is no pin ${String(pin)}. Unpin once what pin returned.`);
+    if (!table)
+      fail('argument', 'PageManager.unpin', `there is no pin ${String(pin)}. Unpin once what pin returned.`);
     this.#store.shrink(table, 0);
     this.#pins.delete(pin);
   }
@@ -343,9 +350,14 @@ export class PageManager {
 
 function refuseInFlight(operation: string, { id, nInFlight }: ManagedSequence): void {
   if (nInFlight === 0) return;
-  refuse(`PageManager.${operation}`, `sequence ${id} has ${nInFlight} tokens in flight. Commit them first.`);
+  fail(
+    'argument',
+    `PageManager.${operation}`,
+    `sequence ${id} has ${nInFlight} tokens in flight. Commit them first.`,
+  );
 }
 
 function refuseSwapped(operation: string, { id, isSwapped }: ManagedSequence): void {
-  if (isSwapped) refuse(`PageManager.${operation}`, `sequence ${id} is in host memory. Swap it in first.`);
+  if (isSwapped)
+    fail('argument', `PageManager.${operation}`, `sequence ${id} is in host memory. Swap it in first.`);
 }

@@ -1,4 +1,4 @@
-import { refuse } from './check.js';
+import { fail } from '../core/errors.js';
 
 /** Names a sequence. Ids are never used again. */
 export type SequenceId = number;
@@ -43,7 +43,15 @@ export class Registry<T> {
   #refuse(caller: string, sequence: SequenceId): never {
     const isPast = Number.isInteger(sequence) && sequence >= 0 && sequence < this.#nextId;
     if (isPast)
-      refuse(caller, `sequence ${sequence} was released already. Release it once, and use it no more.`);
-    refuse(caller, `there is no sequence ${String(sequence)}. Pass the id of one that was started.`);
+      fail(
+        'argument',
+        caller,
+        `sequence ${sequence} was released already. Release it once, and use it no more.`,
+      );
+    fail(
+      'argument',
+      caller,
+      `there is no sequence ${String(sequence)}. Pass the id of one that was started.`,
+    );
   }
 }

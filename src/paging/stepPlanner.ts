@@ -1,4 +1,5 @@
-import { checkCount, checkOneOf, checkTokens, refuse } from './check.js';
+import { fail } from '../core/errors.js';
+import { checkCount, checkOneOf, checkTokens } from './check.js';
 import { Jobs, type Job } from './jobs.js';
 import type { AddOptions, PageManager } from './pageManager.js';
 import type { SequenceId } from './registry.js';
@@ -72,7 +73,8 @@ export class StepPlanner {
     checkCount('StepPlanner', 'maxTokens', maxTokens, 1);
     checkCount('StepPlanner', 'maxSequences', maxSequences, 1);
     if (!(watermark >= 0 && watermark < 1))
-      refuse(
+      fail(
+        'argument',
         'StepPlanner',
         `watermark must be a share of the pages, at least 0 and below 1, not ${watermark}.`,
       );
@@ -97,7 +99,7 @@ export class StepPlanner {
   /** A prompt to go on with. */
   add({ tokens, priority = 0, ...options }: AddArgs): SequenceId {
     if (!Number.isFinite(priority))
-      refuse('StepPlanner.add', `priority must be a finite number, not ${String(priority)}.`);
+      fail('argument', 'StepPlanner.add', `priority must be a finite number, not ${String(priority)}.`);
     return this.#start(this.#pages.add(tokens, options), priority);
   }
 
@@ -141,7 +143,7 @@ export class StepPlanner {
    */
   plan(): Step | 'idle' | 'full' {
     if (this.#isPlanned)
-      refuse('StepPlanner.plan', 'the last step is not committed. Call commit with its samples.');
+      fail('argument', 'StepPlanner.plan', 'the last step is not committed. Call commit with its samples.');
     const answer = this.#choice.choose();
     if (answer !== 'chosen') return answer;
     this.#isPlanned = true;
@@ -153,7 +155,7 @@ export class StepPlanner {
    * of these, drafts, were wrong. What is given for a sequence that was finished meanwhile does not matter.
    */
   commit(tokens: ArrayLike<number>, nRejected?: ArrayLike<number>): void {
-    if (!this.#isPlanned) refuse('StepPlanner.commit', 'no step is planned. Call plan first.');
+    if (!this.#isPlanned) fail('argument', 'StepPlanner.commit', 'no step is planned. Call plan first.');
     this.#checkSamples(tokens, nRejected);
     this.#isPlanned = false;
     const { sampled, sequences } = this.#step;
@@ -175,7 +177,8 @@ export class StepPlanner {
   #checkSamples(tokens: ArrayLike<number>, nRejected: ArrayLike<number> | undefined): void {
     const { sampled } = this.#step;
     if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length)) {
-      refuse(
+      fail(
+        'argument',
         'StepPlanner.commit',
         `tokens and nRejected must have a number for each of ${sampled.length} sampled sequences, not ${tokens.length} and ${nRejected?.length ?? 'none'}.`,
       );
@@ -196,7 +199,8 @@ export class StepPlanner {
   #find(operation: string, sequence: SequenceId): Job {
     return (
       this.#jobs.get(sequence) ??
-      refuse(
+      fail(
+        'argument',
         `StepPlanner.${operation}`,
         `there is no sequence ${String(sequence)}. It was finished, or never added.`,
       )

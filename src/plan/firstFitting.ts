@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import { PageflashError } from '../core/errors.js';
+import { fail } from '../core/errors.js';
 
 /** What a tile asks of a device. */
 export interface TileNeeds {
@@ -25,8 +25,9 @@ export function firstFitting<Tile>(
   });
   if (tile) return tile;
   const least = Math.min(...tiles.map((candidate) => needsOf(candidate).bytes));
-  throw new PageflashError(
+  fail(
     'limit',
-    `${caller}: the smallest tile for headDim ${headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
+    caller,
+    `the smallest tile for headDim ${headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
   );
 }

@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import { PageflashError } from '../core/errors.js';
+import { fail } from '../core/errors.js';
 import { MAX_CHUNKS, splitParts } from '../kernels/attention.js';
 import type { AttentionProblem } from '../kernels/attentionProblem.js';
 import { tilesSeen, type Span } from './spans.js';
@@ -72,9 +72,10 @@ function forcedSplits(
   });
   const bytes = partBytes(problem, routed, splits);
   if (bytes <= maxBindingBytes) return splits;
-  throw new PageflashError(
+  fail(
     'limit',
-    `${problem.caller}: numSplits = ${problem.numSplits} needs ${bytes} bytes for the parts of the output; this device binds at most ${maxBindingBytes}. Pass fewer, or 0 to let it be chosen.`,
+    problem.caller,
+    `numSplits = ${problem.numSplits} needs ${bytes} bytes for the parts of the output; this device binds at most ${maxBindingBytes}. Pass fewer, or 0 to let it be chosen.`,
   );
 }
 

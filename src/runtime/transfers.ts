@@ -1,4 +1,4 @@
-import { PageflashError } from '../core/errors.js';
+import { fail } from '../core/errors.js';
 
 /** Bytes on the host and where they belong in a buffer. Offsets and lengths are multiples of 4. */
 export interface Transfer {
@@ -34,17 +34,18 @@ export async function readBytes(
   try {
     if (await outOfMemory) {
       const size = batches.reduce((sum, batch) => sum + batch.size, 0);
-      throw new PageflashError(
+      fail(
         'limit',
-        `${caller}: the device has no memory for ${size} bytes on their way to the host. Read fewer pages at a time.`,
+        caller,
+        `the device has no memory for ${size} bytes on their way to the host. Read fewer pages at a time.`,
       );
     }
     const error = await invalid;
-    if (error) throw new PageflashError('buffer', `${caller}: the device refused to read: ${error.message}`);
+    if (error) fail('buffer', caller, `the device refused to read: ${error.message}`);
     for (const mapping of await mappings) {
       if (mapping.status === 'fulfilled') continue;
       const { message } = mapping.reason as Error;
-      throw new PageflashError('device', `${caller}: what was read could not be mapped: ${message}`);
+      fail('device', caller, `what was read could not be mapped: ${message}`);
     }
     batches.forEach(({ pieces }, i) => {
       const mapped = new Uint8Array(buffers[i]!.getMappedRange());

@@ -1,20 +1,15 @@
-import { PageflashError } from '../core/errors.js';
-
-/** Raises the error of an argument in the name of a public function. */
-export function refuse(caller: string, message: string): never {
-  throw new PageflashError('argument', `${caller}: ${message}`);
-}
+import { fail } from '../core/errors.js';
 
 export function checkObject(caller: string, name: string, value: unknown): void {
   if (typeof value !== 'object' || value === null)
-    refuse(caller, `${name} must be an object, not ${describe(value)}.`);
+    fail('argument', caller, `${name} must be an object, not ${describe(value)}.`);
 }
 
 /** Whole numbers, by name. Beyond 2^53 a number is no longer a count. */
 export function checkCounts(caller: string, counts: Readonly<Record<string, unknown>>, least = 1): void {
   for (const [name, value] of Object.entries(counts)) {
     if (!Number.isSafeInteger(value) || (value as number) < least)
-      refuse(caller, `${name} must be a whole number ≥ ${least}, not ${describe(value)}.`);
+      fail('argument', caller, `${name} must be a whole number ≥ ${least}, not ${describe(value)}.`);
   }
 }
 
@@ -26,7 +21,11 @@ export function checkAmounts(
 ): void {
   for (const [name, value] of Object.entries(amounts)) {
     if (!Number.isFinite(value) || (value as number) < 0 || (above && value === 0))
-      refuse(caller, `${name} must be a finite number ${above ? '>' : '≥'} 0, not ${describe(value)}.`);
+      fail(
+        'argument',
+        caller,
+        `${name} must be a finite number ${above ? '>' : '≥'} 0, not ${describe(value)}.`,
+      );
   }
 }
 
@@ -38,7 +37,8 @@ export function checkChoice<Choice extends string | number | boolean>(
 ): void {
   if (choices.some((choice) => choice === value)) return;
   const words = choices.map(describe);
-  refuse(
+  fail(
+    'argument',
     caller,
     `${name} must be ${words.slice(0, -1).join(', ')} or ${words.at(-1)}, not ${describe(value)}.`,
   );

@@ -1,4 +1,5 @@
-import { checkChoice, checkCounts, checkObject, refuse } from './check.js';
+import { fail } from '../core/errors.js';
+import { checkChoice, checkCounts, checkObject } from './check.js';
 
 /** The attention of a layer. */
 export interface AttentionShape {
@@ -54,7 +55,11 @@ export function checkAttention(caller: string, shape: AttentionShape): Filled<At
   const { nHeads, nKvHeads, headDim, headDimV = headDim } = shape;
   checkCounts(caller, { nHeads, nKvHeads, headDim, headDimV });
   if (nHeads % nKvHeads !== 0)
-    refuse(caller, `nHeads must be a multiple of nKvHeads, but there are ${nHeads} and ${nKvHeads}.`);
+    fail(
+      'argument',
+      caller,
+      `nHeads must be a multiple of nKvHeads, but there are ${nHeads} and ${nKvHeads}.`,
+    );
   return { nHeads, nKvHeads, headDim, headDimV };
 }
 

@@ -1,4 +1,5 @@
-import { checkChoice, checkCounts, checkObject, refuse } from './check.js';
+import { fail } from '../core/errors.js';
+import { checkChoice, checkCounts, checkObject } from './check.js';
 import type { Filled } from './modelShape.js';
 
 /**
@@ -32,6 +33,10 @@ export function checkModelStep(caller: string, step: AttentionStep): Filled<Atte
   const filled = checkStep(caller, step);
   const { qLen, kLen } = filled;
   if (kLen < qLen)
-    refuse(caller, `kLen counts the new tokens too, so it must be at least qLen = ${qLen}, not ${kLen}.`);
+    fail(
+      'argument',
+      caller,
+      `kLen counts the new tokens too, so it must be at least qLen = ${qLen}, not ${kLen}.`,
+    );
   return filled;
 }

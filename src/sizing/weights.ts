@@ -1,5 +1,6 @@
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
-import { checkCounts, describe, refuse } from './check.js';
+import { fail } from '../core/errors.js';
+import { checkCounts, describe } from './check.js';
 
 /** How a weight is stored: an element type, or bits per weight, such as 4.5 for 4 bits and an f16 scale every 32. */
 export type WeightPrecision = FloatDType | number;
@@ -22,7 +23,8 @@ export function checkPrecision(caller: string, name: string, precision: WeightPr
   if (precision === 'f32' || precision === 'f16' || precision === 'bf16')
     return 8 * bytesPerElement(precision);
   if (!Number.isFinite(precision) || precision <= 0) {
-    refuse(
+    fail(
+      'argument',
       caller,
       `${name} must be 'f32', 'f16', 'bf16' or a number of bits > 0, not ${describe(precision)}.`,
     );
