@@ -57,37 +57,21 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     softcap,
     alibi,
   };
-  const prefill = prefillTile(
-    runtime.traits,
-    {
-      headDim,
-      headDimV,
-      qDType: dtype,
-      kvDType,
-      paged,
-    },
-    'attnVariants',
-  );
+  const prefillArgs = { headDim, headDimV, qDType: dtype, kvDType, paged };
+  const prefill = prefillTile(runtime.traits, prefillArgs, 'attnVariants');
   const variants: Variant[] = [
     { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, false) },
+    { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, true) },
+    { kernel: mergeStatesKernel, spec: mergeSpec(dtype, features.outWide) },
     { kernel: gatherLengthsKernel, spec: {} },
     { kernel: gatherHeadsKernel, spec: {} },
   ];
   if (group !== undefined) {
-    const decode = decodeTile(
-      runtime.traits,
-      {
-        headDim,
-        headDimV,
-        nRows: group * decodeTokens,
-        paged,
-      },
-      'attnVariants',
-    );
+    const decodeArgs = { headDim, headDimV, nRows: group * decodeTokens, paged };
+    const decode = decodeTile(runtime.traits, decodeArgs, 'attnVariants');
     variants.push(
       { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, false) },
       { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, true) },
-      { kernel: mergeStatesKernel, spec: mergeSpec(dtype, features.outWide) },
     );
   }
   return [...variants, ...appendVariants(options)];

@@ -177,7 +177,9 @@ export const cases: GpuCase[] = [
           attnVarlen(runtime, args);
           attnVarlen(runtime, args);
         });
+        const split = countCalls(device, () => void attnVarlen(runtime, { ...args, numSplits: 2 }));
         assertEqual(counts.createShaderModule + counts.createComputePipeline, 0, 'compiled by a call');
+        assertEqual(split.createShaderModule + split.createComputePipeline, 0, 'compiled for split keys');
         assertEqual(counts.createBindGroup, 4, 'bind groups of two kernels for two outputs');
       }),
   },
