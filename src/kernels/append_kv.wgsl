@@ -22,12 +22,10 @@
 //   ROTARY                elements below rotary_dim are rotated
 //   QUERIES               fresh is q, and the "cache" is laid out like it
 
-import package::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits};
+import package::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits, word_of, number_from};
 import package::sequences::{Sequence, sequence_at};
 
 const WG_SIZE = 64u;
-const F16 = 1u;
-const BF16 = 2u;
 
 struct Params {
   n_items: u32,
@@ -150,16 +148,12 @@ fn cache_bits(x: f32) -> u32 {
 
 @if(ROTARY) fn cos_of(position: u32, pair: u32) -> f32 {
   let at = params.cos_base + position * params.cos_position + pair;
-  if (params.angle_type == F16) { return half_from_f16(cosines[at / 2u], at % 2u == 1u); }
-  if (params.angle_type == BF16) { return half_from_bf16(cosines[at / 2u], at % 2u == 1u); }
-  return bitcast<f32>(cosines[at]);
+  return number_from(cosines[word_of(at, params.angle_type)], at, params.angle_type);
 }
 
 @if(ROTARY) fn sin_of(position: u32, pair: u32) -> f32 {
   let at = params.sin_base + position * params.sin_position + pair;
-  if (params.angle_type == F16) { return half_from_f16(sines[at / 2u], at % 2u == 1u); }
-  if (params.angle_type == BF16) { return half_from_bf16(sines[at / 2u], at % 2u == 1u); }
-  return bitcast<f32>(sines[at]);
+  return number_from(sines[word_of(at, params.angle_type)], at, params.angle_type);
 }
 
 // The other half of the word may be another row's, or not ours at all: each half is set without touching its neighbour.

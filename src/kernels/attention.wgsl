@@ -7,6 +7,7 @@
 //   SPLIT   an item is one of several chunks of keys: out and lse are parts for merge_states, by slot
 
 import package::band::{Band, visible_band};
+import package::base2::LOG2_E;
 import package::out_rows::write_lse;
 import package::sequences::{Sequence, tables};
 
@@ -45,11 +46,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(5) var<storage, read> items: array<vec4u>;
-
-// Scores that a row may not see, and where its maximum starts: finite, apart by more than any exponent can bridge.
-const MASKED = -1e30;
-const NO_MAXIMUM = -1e29;
-const LOG2_E = 1.4426950408889634;
 
 // One of the jobs of a plan: a tile of a sequence's rows against a chunk of the keys that they see.
 struct Item {

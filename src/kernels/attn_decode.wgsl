@@ -31,9 +31,9 @@
 
 import package::attention::{
   params, items, Item, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
-  MASKED, NO_MAXIMUM,
 };
 import package::band::Band;
+import package::base2::{MASKED, NO_MAXIMUM};
 import package::key_rows::{find_rows, k_row, v_row};
 import package::out_rows::write_quad;
 import package::sequences::{Sequence, sequence_at};

@@ -17,6 +17,21 @@ fn half_from_bf16(word: u32, odd: bool) -> f32 {
   return bitcast<f32>(select(word << 16u, word & 0xffff0000u, odd));
 }
 
+// How kernels that learn a type only at run time are told it; f32 otherwise.
+const F16 = 1u;
+const BF16 = 2u;
+
+// The word that holds element `at` of that type, and the element in it.
+fn word_of(at: u32, number_type: u32) -> u32 {
+  return select(at, at / 2u, number_type == F16 || number_type == BF16);
+}
+
+fn number_from(word: u32, at: u32, number_type: u32) -> f32 {
+  if (number_type == F16) { return half_from_f16(word, at % 2u == 1u); }
+  if (number_type == BF16) { return half_from_bf16(word, at % 2u == 1u); }
+  return bitcast<f32>(word);
+}
+
 // The 16 bits of x, rounded to nearest even. pack2x16float leaves rounding and overflow to the driver.
 fn f16_bits(x: f32) -> u32 {
   let bits = bitcast<u32>(x);

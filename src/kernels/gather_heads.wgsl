@@ -7,7 +7,7 @@
 //
 // One invocation writes one word.
 
-import package::elements::{half_from_f16, half_from_bf16};
+import package::elements::{word_of, number_from};
 
 const WG_SIZE = 64u;
 
@@ -24,8 +24,6 @@ struct Params {
   sinks_type: u32,
 }
 
-const F16 = 1u;
-const BF16 = 2u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> slopes: array<u32>;
@@ -55,14 +53,10 @@ fn gather_heads(
 
 fn slope_bits(slope: u32) -> u32 {
   let at = params.slopes_base + slope / params.n_heads * params.slopes_row + slope % params.n_heads;
-  if (params.slopes_type == F16) { return bitcast<u32>(half_from_f16(slopes[at / 2u], at % 2u == 1u)); }
-  if (params.slopes_type == BF16) { return bitcast<u32>(half_from_bf16(slopes[at / 2u], at % 2u == 1u)); }
-  return slopes[at];
+  return bitcast<u32>(number_from(slopes[word_of(at, params.slopes_type)], at, params.slopes_type));
 }
 
 fn sink_bits(sink: u32) -> u32 {
   let at = params.sinks_base + sink;
-  if (params.sinks_type == F16) { return bitcast<u32>(half_from_f16(sinks[at / 2u], at % 2u == 1u)); }
-  if (params.sinks_type == BF16) { return bitcast<u32>(half_from_bf16(sinks[at / 2u], at % 2u == 1u)); }
-  return sinks[at];
+  return bitcast<u32>(number_from(sinks[word_of(at, params.sinks_type)], at, params.sinks_type));
 }

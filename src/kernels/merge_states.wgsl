@@ -15,16 +15,12 @@
 //
 // Stages: 1 largest lse   2 weighted sums   3 write
 
-import package::elements::{half_from_f16, half_from_bf16};
-import package::out_rows::{write_quad, write_lse, MINUS_INFINITY};
+import package::base2::{LOG2_E, MASKED, NO_MAXIMUM, MINUS_INFINITY};
+import package::elements::{word_of, number_from};
+import package::out_rows::{write_quad, write_lse};
 import package::sequences::{sequence_at, tables};
 
 const WG_SIZE = 64u;
-const MASKED = -1e30;
-const NO_MAXIMUM = -1e29;
-const LOG2_E = 1.4426950408889634;
-const F16 = 1u;
-const BF16 = 2u;
 
 struct Params {
   n_heads: u32,
@@ -182,13 +178,9 @@ fn out_of(token: Token, part: u32, dim: u32) -> vec4f {
 }
 
 fn a_element(at: u32) -> f32 {
-  if (params.a_type == F16) { return half_from_f16(a_out[at / 2u], at % 2u == 1u); }
-  if (params.a_type == BF16) { return half_from_bf16(a_out[at / 2u], at % 2u == 1u); }
-  return bitcast<f32>(a_out[at]);
+  return number_from(a_out[word_of(at, params.a_type)], at, params.a_type);
 }
 
 fn b_element(at: u32) -> f32 {
-  if (params.b_type == F16) { return half_from_f16(b_out[at / 2u], at % 2u == 1u); }
-  if (params.b_type == BF16) { return half_from_bf16(b_out[at / 2u], at % 2u == 1u); }
-  return bitcast<f32>(b_out[at]);
+  return number_from(b_out[word_of(at, params.b_type)], at, params.b_type);
 }

@@ -4,6 +4,7 @@
 //   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
 //   OUT_WIDE            rows allow writes of four elements at once; else element by element
 
+import package::base2::{LN_2, MINUS_INFINITY};
 @if(OUT_F16)  import package::elements::f16_bits as out_bits;
 @if(OUT_BF16) import package::elements::bf16_bits as out_bits;
 
@@ -12,10 +13,6 @@
 @if(!OUT_WIDE && !OUT_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<u32>;
 @if(!OUT_WIDE && OUT_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
 @group(0) @binding(8) var<storage, read_write> lse: array<u32>;   // the bits of f32
-
-const LN_2 = 0.6931471805599453;
-// WGSL has no infinity to write, but its bits can be.
-const MINUS_INFINITY = 0xff800000u;
 
 // Writes dims dim .. dim + 3 of the row at `row`, or those of them that the row has.
 fn write_quad(row: u32, dim: u32, head_dim: u32, value: vec4f) {

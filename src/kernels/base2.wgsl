@@ -1,0 +1,9 @@
+// base2: scores, maxima and weights are in base 2, since exp2 is what a GPU has; an lse is a natural log.
+
+const LOG2_E = 1.4426950408889634;
+const LN_2 = 0.6931471805599453;
+// Scores that a row may not see, and where its maximum starts: finite, apart by more than any exponent can bridge.
+const MASKED = -1e30;
+const NO_MAXIMUM = -1e29;
+// WGSL has no infinity to write, but its bits can be.
+const MINUS_INFINITY = 0xff800000u;
