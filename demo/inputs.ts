@@ -1,6 +1,6 @@
 import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
 import { decode, encode } from '../src/core/halves.js';
-import { holdPages } from './pages.js';
+import { holdPages, type HeldPages } from './pages.js';
 import { Random } from './random.js';
 import { cumulative, totalKeys, totalQueries, type Settings } from './settings.js';
 
@@ -21,16 +21,14 @@ export interface Inputs {
   /** [B + 1] */
   readonly cuSeqlensQ: Int32Array<ArrayBuffer>;
   readonly cuSeqlensK: Int32Array<ArrayBuffer>;
+  /** Who has which page; null for keys that lie end to end. */
+  readonly pages: HeldPages | null;
 }
 
-/** Keys and values in pages of a pool. */
+/** [pages, pageSize, heads, dims] */
 export interface Paged {
-  /** [pages, pageSize, heads, dims] */
   readonly k: Stored;
   readonly v: Stored;
-  readonly nPages: number;
-  /** [B, width] */
-  readonly blockTable: Int32Array<ArrayBuffer>;
 }
 
 /**
@@ -55,6 +53,7 @@ export function createInputs(settings: Settings): Inputs {
     v: rows(nKvHeads, kPositions),
     cuSeqlensQ: cumulative(sequences.map(({ nQueries }) => nQueries)),
     cuSeqlensK: cumulative(sequences.map(({ nKeys }) => nKeys)),
+    pages: settings.pageSize > 0 ? holdPages(settings) : null,
   };
 }
 
@@ -93,10 +92,12 @@ export function tokensOf({ nHeads, headDim, data }: Rows, first: number, end: nu
   return data.subarray(first * nHeads * headDim, end * nHeads * headDim);
 }
 
-/** The same keys and values, in pages. Slots that hold no token hold NaN. */
-export function scatterToPages({ k, v, cuSeqlensK }: Inputs, settings: Settings): Paged {
-  const { pageSize, sequences } = settings;
-  const { nPages, blockTable } = holdPages(settings);
+/** The same keys and values, in their pages. Slots that hold no token hold NaN. */
+export function scatterToPages(
+  { k, v, cuSeqlensK }: Inputs,
+  { nPages, blockTable }: HeldPages,
+  { pageSize, sequences }: Settings,
+): Paged {
   const width = blockTable.length / sequences.length;
   const scatter = (rows: Rows): Stored => {
     const pages = filledWithNaN(rows.dtype, nPages * pageSize * rows.nHeads * rows.headDim);
@@ -110,7 +111,7 @@ export function scatterToPages({ k, v, cuSeqlensK }: Inputs, settings: Settings)
     });
     return pages;
   };
-  return { k: scatter(k), v: scatter(v), nPages, blockTable };
+  return { k: scatter(k), v: scatter(v) };
 }
 
 interface Wave {

@@ -46,18 +46,17 @@ function uploadKeys(
   settings: Settings,
   inputs: Inputs,
 ): Pick<AttnVarlenArgs, 'k' | 'v' | 'blockTable'> {
-  const { pageSize } = settings;
-  const { k, v, cuSeqlensK } = inputs;
-  if (pageSize === 0) {
+  const { k, v, cuSeqlensK, pages } = inputs;
+  if (!pages) {
     const totalK = cuSeqlensK.at(-1)!;
     return { k: uploadRows(tensors, k, [totalK], k.data), v: uploadRows(tensors, v, [totalK], v.data) };
   }
-  const paged = scatterToPages(inputs, settings);
-  const dims = [paged.nPages, pageSize];
+  const paged = scatterToPages(inputs, pages, settings);
+  const dims = [pages.nPages, settings.pageSize];
   return {
     k: uploadRows(tensors, k, dims, paged.k),
     v: uploadRows(tensors, v, dims, paged.v),
-    blockTable: paged.blockTable,
+    blockTable: pages.blockTable,
   };
 }
 

@@ -2,10 +2,9 @@ import { drawPagesSvg, type DeviceTraits } from '../src/index.js';
 import { drawPattern, rampGradient } from './draw.js';
 import { fillOptions } from './form.js';
 import { element, setNote, setText } from './page.js';
-import { holdPages } from './pages.js';
 import { computePattern, type Pattern } from './pattern.js';
 import type { RunResult } from './run.js';
-import { totalKeys, type Settings } from './settings.js';
+import { totalKeys } from './settings.js';
 import { tileBands, type TileBands } from './tiles.js';
 
 /** The attention pattern of one head of one sequence of the last run. */
@@ -51,7 +50,7 @@ export class Picture {
     this.#result = result;
     this.#traits = traits;
     this.#compute();
-    showPages(result.settings);
+    showPages(result);
   }
 
   #compute(): void {
@@ -85,11 +84,11 @@ export class Picture {
 }
 
 /** Who has which page of the run. */
-function showPages(settings: Settings): void {
+function showPages({ settings, inputs: { pages } }: RunResult): void {
+  element('pages').hidden = !pages;
+  if (!pages) return;
   const { pageSize, sequences } = settings;
-  element('pages').hidden = pageSize === 0;
-  if (pageSize === 0) return;
-  const { nPages, snapshot } = holdPages(settings);
+  const { nPages, snapshot } = pages;
   element('pages-picture').innerHTML = drawPagesSvg(snapshot, { columns: PAGE_COLUMNS });
   const slots = nPages * pageSize;
   const waste = slots > 0 ? (100 * (slots - totalKeys({ sequences }))) / slots : 0;

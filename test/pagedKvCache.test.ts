@@ -8,33 +8,13 @@ import { createRuntime, PageflashError, type Runtime, type Tensor } from '../src
 import { groupPools } from '../src/kernels/copyPages.js';
 import { fakeBuffer, fakeDevice, fakeTensor } from './support/fakeDevice.js';
 import { Random } from './support/random.js';
+import { refusal, rejection } from './support/refusal.js';
 
 // Node has no WebGPU of its own.
 Object.assign(globalThis, { GPUMapMode: { READ: 1 } });
 
 const MiB = 2 ** 20;
 const LIMITS = { maxBufferSize: 256 * MiB, maxStorageBufferBindingSize: 128 * MiB };
-
-/** The error's code and sentence. */
-function refusal(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    return sentence(error);
-  }
-  throw new Error('Nothing was refused.');
-}
-
-async function rejection(promise: Promise<unknown>): Promise<string> {
-  return promise.then(() => {
-    throw new Error('Nothing was refused.');
-  }, sentence);
-}
-
-function sentence(error: unknown): string {
-  if (error instanceof PageflashError) return `${error.code}: ${error.message}`;
-  throw error;
-}
 
 describe('packing', () => {
   test.each([

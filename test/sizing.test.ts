@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { PageflashError } from '../src/core/errors.js';
 import { fitKvCache, type CacheRoom } from '../src/sizing/fitKvCache.js';
 import { attentionFlops, forwardFlops, layerFlops } from '../src/sizing/flops.js';
 import { kvBytesPerToken, kvCacheBytes, type CacheShape } from '../src/sizing/kvCache.js';
@@ -9,6 +8,7 @@ import { roofline } from '../src/sizing/roofline.js';
 import { attentionBytes, forwardBytes } from '../src/sizing/traffic.js';
 import { weightBytes } from '../src/sizing/weights.js';
 import { Random } from './support/random.js';
+import { refusal } from './support/refusal.js';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -80,17 +80,6 @@ function layerOf(hiddenSize: number, nHeads: number): LayerShape {
 }
 
 const A100 = { flopsPerSecond: 312e12, bytesPerSecond: 1.5e12 };
-
-/** The error's code and sentence. */
-function refusal(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof PageflashError) return `${error.code}: ${error.message}`;
-    throw error;
-  }
-  throw new Error('Nothing was refused.');
-}
 
 describe('parameterCounts', () => {
   test.each([
