@@ -1,4 +1,5 @@
 import type { SequenceId } from './registry.js';
+import { grown } from './intBuffer.js';
 import { NULL_PAGE } from './pageList.js';
 import type { PageTable } from './pageTable.js';
 import type { Prompt } from './prefixCache.js';
@@ -91,11 +92,7 @@ export class ManagedSequence implements SequenceView, Prompt {
   }
 
   append(token: number): void {
-    if (this.#nTokens === this.#tokens.length) {
-      const tokens = new Int32Array(2 * this.#nTokens);
-      tokens.set(this.#tokens);
-      this.#tokens = tokens;
-    }
+    if (this.#nTokens === this.#tokens.length) this.#tokens = grown(this.#tokens);
     this.#tokens[this.#nTokens++] = token;
   }
 

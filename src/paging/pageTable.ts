@@ -1,3 +1,4 @@
+import { grown } from './intBuffer.js';
 import { NULL_PAGE } from './pageList.js';
 import type { PagePool } from './pagePool.js';
 
@@ -132,11 +133,7 @@ export class PageTable {
   }
 
   #push(page: number): void {
-    if (this.#nPages === this.#pages.length) {
-      const pages = new Int32Array(2 * this.#nPages);
-      pages.set(this.#pages);
-      this.#pages = pages;
-    }
+    if (this.#nPages === this.#pages.length) this.#pages = grown(this.#pages);
     this.#pages[this.#nPages++] = page;
   }
 
