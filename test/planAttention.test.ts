@@ -8,6 +8,7 @@ import { tileKeys, tileRows } from '../src/kernels/attnPrefill.js';
 import { attentionWork, type Work, type WorkGroup } from '../src/plan/attentionWork.js';
 import { planAttention } from '../src/plan/planAttention.js';
 import { bytesOf, type Places } from '../src/runtime/bindingRanges.js';
+import type { Faults } from '../src/runtime/faults.js';
 import { Memory } from '../src/runtime/memory.js';
 import { Recording } from '../src/runtime/recording.js';
 import type { Steps } from '../src/runtime/steps.js';
@@ -534,7 +535,8 @@ describe('planAttention', () => {
       [1, 9000],
     ];
     const plan = planOf(sequences, { heads: [4, 1], newTokens: [1, 2, 0], rotary });
-    new Recording(device, new Memory(device), steps as unknown as Steps).update(plan);
+    const faults = { createBuffer: device.createBuffer } as unknown as Faults;
+    new Recording(device, new Memory(device, faults), steps as unknown as Steps).update(plan);
     const arrays = plan.flatMap((dispatch, i) =>
       Object.entries(dispatch.bindings).flatMap(([name, array]) =>
         ArrayBuffer.isView(array)

@@ -27,6 +27,7 @@ export function attentionOperation(
   };
   checkOutputs(problem.caller, traits, args, rules);
   return {
+    caller: problem.caller,
     rules,
     plan: ({ out, lse }) => {
       const outputs = { out: layout.rows(out), lse: lse ? layout.lseRows(lse) : null };

@@ -100,7 +100,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const out = args.out ?? stand(rules.out, rules.dtype);
     const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
     const dispatches = plan({ out, lse });
-    this.#recording.update(dispatches);
+    this.#runtime.watch(`${this.#caller}.update`, () => this.#recording.update(dispatches));
     this.#args = args;
     const { q, k, v, kCache, vCache } = args;
     this.#planned = { q, k, v, kCache, vCache, out, lse };
@@ -118,9 +118,10 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const name = this.#nameOf(layer);
     if (!this.#recording.has(name)) {
       this.#check(layer);
-      this.#recording.bind(name, this.#replacements(layer));
+      const replacements = this.#replacements(layer);
+      this.#runtime.watch(this.#recordName, () => this.#recording.bind(name, replacements));
     }
-    this.#runtime.run(this.#recording.steps(name), tensors.pass);
+    this.#runtime.run(this.#recordName, this.#recording.steps(name), tensors.pass);
     const { out, lse } = layer as { readonly out: Tensor; readonly lse?: Tensor };
     return lse ? { out, lse } : { out };
   }

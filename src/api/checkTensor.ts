@@ -1,3 +1,4 @@
+import { areOfDifferentDevices } from '../core/bufferOrigins.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
@@ -56,6 +57,13 @@ function checkBuffer(caller: string, name: string, tensor: Tensor, traits: Devic
   const { buffer, dtype } = tensor;
   if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number') {
     fail('buffer', caller, `${name}.buffer must be a GPUBuffer, not ${describe(buffer)}.`);
+  }
+  if (areOfDifferentDevices(buffer, traits)) {
+    fail(
+      'device',
+      caller,
+      `${name} was made by another device than the runtime's. Make it on this one, or bring it over by way of the host.`,
+    );
   }
   if ((buffer.usage & GPUBufferUsage.STORAGE) === 0) {
     fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.STORAGE.`);

@@ -36,5 +36,5 @@ export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
   const pools = checkPools(CALLER, args.pools, traits);
   const pairs = checkPairs(CALLER, args.pairs, pools);
   checkPass(CALLER, args.pass);
-  runCopies(runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, args.pass);
+  runCopies(CALLER, runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, args.pass);
 }

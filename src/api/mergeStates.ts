@@ -86,7 +86,7 @@ function mergeOperation(
   checkOutputs(CALLER, traits, { ...tensors, ...rest }, rules);
   const plan = ({ out, lse }: Outputs): Dispatch[] =>
     elementCount(first.out.shape) === 0 ? [] : planMerge(parts, { out, lse: lse! }, traits);
-  return { rules, plan };
+  return { caller: CALLER, rules, plan };
 }
 
 /** One dispatch where parts lie at equal distances or are two, else one more for each part more. */

@@ -47,6 +47,8 @@ export function checkOutputs(
 
 /** A checked call: what it gives, and how it is planned once there are tensors to write to. */
 export interface Operation {
+  /** The public function. */
+  readonly caller: string;
   readonly rules: OutputRules;
   readonly plan: (outputs: Outputs) => Dispatch[];
 }
@@ -58,7 +60,7 @@ export interface Operation {
 export function runOperation(
   runtime: Runtime,
   args: AttentionOptions,
-  { rules, plan }: Operation,
+  { caller, rules, plan }: Operation,
 ): AttentionResult {
   const made: Tensor[] = [];
   const make = ({ sizes }: SizeRule, dtype: DType, label: string): Tensor => {
@@ -67,12 +69,14 @@ export function runOperation(
     return tensor;
   };
   try {
-    const out = args.out ?? make(rules.out, rules.dtype, 'out');
-    const lse = args.lse ?? (args.returnLse ? make(rules.lse, 'f32', 'lse') : undefined);
-    const dispatches = plan({ out, lse });
-    if (args.pass) runtime.record(dispatches, args.pass);
-    else runtime.submit(dispatches);
-    return lse ? { out, lse } : { out };
+    return runtime.watch(caller, () => {
+      const out = args.out ?? make(rules.out, rules.dtype, 'out');
+      const lse = args.lse ?? (args.returnLse ? make(rules.lse, 'f32', 'lse') : undefined);
+      const dispatches = plan({ out, lse });
+      if (args.pass) runtime.record(dispatches, args.pass);
+      else runtime.submit(dispatches);
+      return lse ? { out, lse } : { out };
+    });
   } catch (error) {
     for (const { buffer } of made) buffer.destroy();
     throw error;

@@ -139,7 +139,7 @@ export class PagedKvCache {
     this.#assertUsable(caller);
     const checked = checkPairs(caller, pairs, new Map([['the cache', { shape: [this.nPages] }]]));
     checkPass(caller, pass);
-    runCopies(this.#runtime, this.#groups, checked, pass);
+    runCopies(caller, this.#runtime, this.#groups, checked, pass);
   }
 
   /**
@@ -159,12 +159,8 @@ export class PagedKvCache {
     this.#assertUsable(caller);
     this.#checkPages(caller, pages);
     const contents = Array.from(pages, () => new Uint8Array(this.pageBytes));
-    try {
-      await readBytes(caller, this.#runtime.device, this.#transfers(pages, contents));
-    } catch (error) {
-      this.#runtime.assertAlive(caller); // A lost device knows best why.
-      throw error;
-    }
+    const transfers = this.#transfers(pages, contents);
+    await this.#runtime.until(caller, readBytes(caller, this.#runtime.device, transfers));
     return contents;
   }
 
@@ -177,7 +173,8 @@ export class PagedKvCache {
     this.#assertUsable(caller);
     this.#checkPages(caller, pages);
     this.#checkContents(caller, contents, pages.length);
-    writeBytes(this.#runtime.device, this.#transfers(pages, contents));
+    const { device } = this.#runtime;
+    this.#runtime.watch(caller, () => writeBytes(device, this.#transfers(pages, contents)));
   }
 
   /** Free the memory. Harmless if that was done before. */

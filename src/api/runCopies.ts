@@ -3,6 +3,7 @@ import type { Runtime } from '../runtime/runtime.js';
 
 /** Copy the pages of checked pairs: recorded into the caller's pass, or submitted at once. */
 export function runCopies(
+  caller: string,
   runtime: Runtime,
   groups: readonly PoolGroup[],
   pairs: Uint32Array,
@@ -10,6 +11,9 @@ export function runCopies(
 ): void {
   const { maxWorkgroupsPerDimension } = runtime.traits;
   const dispatches = copyPages({ groups, pairs, maxWorkgroupsPerDimension });
-  if (pass) runtime.record(dispatches, pass);
-  else runtime.submit(dispatches);
+  if (dispatches.length === 0) return;
+  runtime.watch(caller, () => {
+    if (pass) runtime.record(dispatches, pass);
+    else runtime.submit(dispatches);
+  });
 }

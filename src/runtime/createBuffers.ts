@@ -1,3 +1,5 @@
+import { noteDevice } from '../core/bufferOrigins.js';
+
 /** Storage buffers of the sizes given, or undefined where the device has no memory for all of them. */
 export async function createBuffers(
   device: GPUDevice,
@@ -7,6 +9,7 @@ export async function createBuffers(
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
   device.pushErrorScope('out-of-memory');
   const buffers = sizes.map((size) => device.createBuffer({ label, size, usage }));
+  for (const buffer of buffers) noteDevice(buffer, device);
   if (!(await device.popErrorScope())) return buffers;
   for (const buffer of buffers) buffer.destroy();
   return undefined;

@@ -1,11 +1,16 @@
+import type { Faults } from './faults.js';
+
 /** A GPU buffer allocator that knows what it has handed out, so that all of it can be freed. */
 export class Memory {
   readonly #device: GPUDevice;
+  readonly #faults: Faults;
   readonly #live = new Set<GPUBuffer>();
   readonly #abandoned = new Set<WeakRef<GPUBuffer>>();
+  #nLost = 0;
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, faults: Faults) {
     this.#device = device;
+    this.#faults = faults;
   }
 
   /** The most that one binding can be. */
@@ -20,10 +25,23 @@ export class Memory {
     return bytes;
   }
 
+  /** Buffers that turned out to be none, as the device had no memory for them. */
+  get nLost(): number {
+    return this.#nLost;
+  }
+
   allocate(label: string, size: number, usage: GPUBufferUsageFlags): GPUBuffer {
-    const buffer = this.#device.createBuffer({ label: `pageflash ${label}`, size, usage });
+    const buffer = this.#faults.createBuffer({ label: `pageflash ${label}`, size, usage }, (lost) => {
+      this.#live.delete(lost);
+      this.#nLost++;
+    });
     this.#live.add(buffer);
     return buffer;
+  }
+
+  /** Whether a buffer is in use, and there was memory for it. */
+  has(buffer: GPUBuffer | undefined): buffer is GPUBuffer {
+    return buffer !== undefined && this.#live.has(buffer);
   }
 
   free(buffer: GPUBuffer): void {

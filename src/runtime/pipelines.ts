@@ -1,6 +1,7 @@
 import type { Kernel, KernelBinding, Spec } from '../core/dispatch.js';
 import { PageflashError } from '../core/errors.js';
 import { link, variantName } from '../kernels/link.js';
+import type { Faults } from './faults.js';
 
 /** One variant of a kernel to compile. */
 export interface Variant {
@@ -17,13 +18,15 @@ const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingTyp
 /** Compiles each variant of a kernel once. All variants of a kernel share one bind group layout. */
 export class Pipelines {
   readonly #device: GPUDevice;
+  readonly #faults: Faults;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
   readonly #refused = new Map<string, PageflashError>();
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, faults: Faults) {
     this.#device = device;
+    this.#faults = faults;
   }
 
   /**
@@ -39,11 +42,13 @@ export class Pipelines {
     const { module, descriptor, code } = this.#describe(name, kernel, spec);
     const pipeline = this.#device.createComputePipeline(descriptor);
     this.#ready.set(name, pipeline);
-    // WebGPU tells of a refusal later, by an uncaptured error; from then on the variant throws.
-    void refusalOf(name, code, module).then((refusal) => {
-      if (!refusal) return;
+    // WebGPU tells of a refusal later; from then on the variant throws.
+    const refusal = refusalOf(name, code, module);
+    this.#faults.expect(refusal);
+    void refusal.then((found) => {
+      if (!found) return;
       this.#ready.delete(name);
-      this.#refused.set(name, refusal);
+      this.#refused.set(name, found);
     });
     return pipeline;
   }

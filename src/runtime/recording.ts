@@ -12,6 +12,7 @@ import type { Step, Steps } from './steps.js';
  * next their buffers stay where they are as long as they are large enough, and so bind groups stay valid.
  */
 export class Recording {
+  readonly #memory: Memory;
   readonly #steps: Steps;
   readonly #slots: Slots;
   readonly #scratch: ScratchBuffers;
@@ -20,8 +21,10 @@ export class Recording {
   #pipelines: readonly GPUComputePipeline[] = [];
   #layout = '';
   #groups = new Map<string, readonly GPUBindGroup[]>();
+  #nLost = 0;
 
   constructor(device: GPUDevice, memory: Memory, steps: Steps) {
+    this.#memory = memory;
     this.#steps = steps;
     this.#slots = new Slots(device, memory);
     this.#scratch = new ScratchBuffers(memory);
@@ -44,15 +47,17 @@ export class Recording {
     const layout = keys.join();
     if (layout !== this.#layout) this.#groups.clear();
     this.#layout = layout;
+    this.#nLost = this.#memory.nLost;
   }
 
   /** Whether tensors of that name were bound, and nothing has moved since. */
   has(name: string): boolean {
-    return this.#groups.has(name);
+    return !this.#isStale && this.#groups.has(name);
   }
 
   /** Bind other tensors than the dispatches were planned for, under a name. */
   bind(name: string, instead: ReadonlyMap<Tensor, Tensor>): void {
+    if (this.#isStale) this.update(this.#dispatches);
     if (this.#groups.size >= CAPACITY) this.#groups.clear();
     const groups = this.#dispatches.map((dispatch, i) =>
       this.#steps.group(dispatch, { ...this.#places[i]!, instead }),
@@ -69,6 +74,11 @@ export class Recording {
       group: groups[i]!,
       grid,
     }));
+  }
+
+  /** Whether there was no memory for a buffer, which may be one of ours. */
+  get #isStale(): boolean {
+    return this.#nLost !== this.#memory.nLost;
   }
 
   destroy(): void {

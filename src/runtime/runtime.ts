@@ -1,3 +1,4 @@
+import { noteDevice } from '../core/bufferOrigins.js';
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
@@ -5,6 +6,8 @@ import { PageflashError } from '../core/errors.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
 import { bytesOf, hostArrays } from './bindingRanges.js';
+import { Faults } from './faults.js';
+import { Lifetime } from './lifetime.js';
 import { Memory } from './memory.js';
 import { packed } from './packed.js';
 import { Pipelines, type Variant } from './pipelines.js';
@@ -54,6 +57,8 @@ export function createRuntime(device: GPUDevice, options: RuntimeOptions = {}): 
 export class Runtime {
   readonly device: GPUDevice;
   readonly traits: DeviceTraits;
+  readonly #lifetime: Lifetime;
+  readonly #faults: Faults;
   readonly #pipelines: Pipelines;
   readonly #bindGroups: BindGroups;
   readonly #steps: Steps;
@@ -61,22 +66,21 @@ export class Runtime {
   readonly #uploads: Uploads;
   readonly #scratch: ScratchBuffers;
   readonly #profiler: Profiler | undefined;
-  #gone: string | undefined;
 
   /** @internal Use `createRuntime`. */
   constructor(device: GPUDevice, traits: DeviceTraits, profile: boolean) {
     this.device = device;
     this.traits = traits;
-    this.#pipelines = new Pipelines(device);
+    noteDevice(traits, device);
+    this.#lifetime = new Lifetime(device);
+    this.#faults = new Faults(device);
+    this.#pipelines = new Pipelines(device, this.#faults);
     this.#bindGroups = new BindGroups(device);
     this.#steps = new Steps(this.#pipelines, this.#bindGroups);
-    this.#memory = new Memory(device);
+    this.#memory = new Memory(device, this.#faults);
     this.#uploads = new Uploads(device, this.#memory);
     this.#scratch = new ScratchBuffers(this.#memory);
     this.#profiler = profile ? new Profiler(device) : undefined;
-    void device.lost.then(({ reason, message }) => {
-      this.#gone ??= `the device was lost (${reason}): ${message || 'no reason was given'}`;
-    });
   }
 
   /** Bytes of GPU memory that the runtime holds for itself: scratch and uploads, no tensor of the caller's. */
@@ -91,7 +95,7 @@ export class Runtime {
    */
   async prepare(variants: readonly Variant[]): Promise<void> {
     this.assertAlive('prepare');
-    await this.#pipelines.prepare(variants);
+    await this.#lifetime.until('prepare', this.#pipelines.prepare(variants));
   }
 
   /** A new contiguous tensor in a buffer of its own, which the caller destroys. */
@@ -99,7 +103,9 @@ export class Runtime {
     this.assertAlive('createTensor');
     const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
     const size = wholeWords(elementCount(shape) * bytesPerElement(dtype));
-    const buffer = this.device.createBuffer({ label, size, usage: STORAGE | COPY_SRC | COPY_DST });
+    const usage = STORAGE | COPY_SRC | COPY_DST;
+    const buffer = this.watch('createTensor', () => this.#faults.createBuffer({ label, size, usage }));
+    noteDevice(buffer, this.device);
     return { buffer, dtype, shape };
   }
 
@@ -107,22 +113,22 @@ export class Runtime {
   record(dispatches: readonly Dispatch[], pass: GPUComputePassEncoder): void {
     this.assertAlive('record');
     if (dispatches.length === 0) return;
-    const steps = this.#resolve(dispatches, (parts) => this.#uploads.keep(parts));
+    const steps = this.watch('record', () => this.#resolve(dispatches, (parts) => this.#uploads.keep(parts)));
     for (const step of steps) encode(step, pass);
   }
 
   /** @internal For plans: record steps into a pass of the caller, or submit them at once. */
-  run(steps: readonly Step[], pass: GPUComputePassEncoder | undefined): void {
-    this.assertAlive('record');
+  run(caller: string, steps: readonly Step[], pass: GPUComputePassEncoder | undefined): void {
+    this.assertAlive(caller);
     if (pass) for (const step of steps) encode(step, pass);
-    else if (steps.length > 0) this.#submit(steps);
+    else if (steps.length > 0) this.watch(caller, () => this.#submit(steps));
   }
 
   /** Record dispatches, in order, and submit them at once. */
   submit(dispatches: readonly Dispatch[]): void {
     this.assertAlive('submit');
     if (dispatches.length === 0) return;
-    this.#submit(this.#resolve(dispatches, (parts) => this.#uploads.once(parts)));
+    this.watch('submit', () => this.#submit(this.#resolve(dispatches, (parts) => this.#uploads.once(parts))));
   }
 
   /** @internal For plans: dispatches to be recorded again and again. */
@@ -131,30 +137,54 @@ export class Runtime {
     return new Recording(this.device, this.#memory, this.#steps);
   }
 
+  /**
+   * Wait until the GPU has finished all that the runtime has submitted so far. What the device has to say against it
+   * comes out here, or in the next call of anything on the runtime if that is earlier, and only once.
+   *
+   * @throws PageflashError `device` if the device is lost or the runtime destroyed, also while waiting; `buffer` if the
+   * device refused work, as when a buffer was destroyed or is another device's; `limit` if it had no memory for a tensor
+   * or for what the runtime needs itself; `compile` if the compiler refused a kernel that was not prepared
+   */
+  async done(): Promise<void> {
+    this.assertAlive('done');
+    const work = Promise.all([this.device.queue.onSubmittedWorkDone(), this.#faults.settled]);
+    await this.#lifetime.until('done', work);
+    this.#faults.throwUnheard();
+  }
+
   /** GPU times of the dispatches submitted since the last call; needs the option `profile`. */
   async takeProfile(): Promise<DispatchTime[]> {
     this.assertAlive('takeProfile');
     if (!this.#profiler) {
       throw new PageflashError('argument', 'takeProfile: this runtime was made without { profile: true }.');
     }
-    return this.#profiler.take();
+    return this.#lifetime.until('takeProfile', this.#profiler.take());
   }
 
   /** Free all GPU memory of the runtime. Tensors are the caller's and stay. */
   destroy(): void {
-    this.#gone ??= 'it was destroyed';
+    this.#lifetime.end('it was destroyed');
     this.#bindGroups.clear();
     this.#memory.freeAll();
   }
 
-  /** @throws PageflashError `device` once the runtime was destroyed or its device lost */
+  /**
+   * @throws PageflashError `device` once the runtime was destroyed or its device lost, or what an earlier call has come
+   * to, if nobody has heard of it yet
+   */
   assertAlive(caller: string): void {
-    if (this.#gone) {
-      throw new PageflashError(
-        'device',
-        `${caller}: the runtime cannot be used any more, since ${this.#gone}.`,
-      );
-    }
+    this.#lifetime.assert(caller);
+    this.#faults.throwUnheard();
+  }
+
+  /** @internal Give the device work in the name of a call, which hears later if it is refused. */
+  watch<T>(caller: string, work: () => T): T {
+    return this.#faults.watch(caller, work);
+  }
+
+  /** @internal What a promise gives, or a rejection once the runtime cannot be used any more. */
+  until<T>(caller: string, work: Promise<T>): Promise<T> {
+    return this.#lifetime.until(caller, work);
   }
 
   #submit(steps: readonly Step[]): void {

@@ -11,7 +11,8 @@ export class ScratchBuffers {
   }
 
   get(name: string, bytes: number): BufferRange {
-    let buffer = this.#buffers.get(name);
+    const found = this.#buffers.get(name);
+    let buffer = this.#memory.has(found) ? found : undefined;
     if (!buffer || buffer.size < bytes) {
       if (buffer) this.#memory.abandon(buffer);
       // Growing by doubling keeps the buffers let go on the way smaller together than the one in use.

@@ -22,7 +22,8 @@ export class Slots {
 
   /** Bring bytes, whole words of them, to the GPU, unless they are there. */
   write(name: string, bytes: Uint8Array): BufferRange {
-    let slot = this.#slots.get(name);
+    const found = this.#slots.get(name);
+    let slot = this.#memory.has(found?.buffer) ? found : undefined;
     if (!slot || slot.buffer.size < bytes.length) {
       if (slot) this.#memory.abandon(slot.buffer);
       const size = Math.max(Math.ceil(wholeWords(bytes.length) / 256) * 256, 2 * (slot?.buffer.size ?? 0));

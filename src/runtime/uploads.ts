@@ -28,12 +28,14 @@ export class Uploads {
   /** For commands that are submitted at once: the next call may overwrite the buffer, since the queue keeps order. */
   once(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
-    if (!this.#reusable || this.#reusable.size < bytes.length) {
-      if (this.#reusable) this.#memory.free(this.#reusable);
-      this.#reusable = this.#allocate(2 * bytes.length);
+    let buffer = this.#memory.has(this.#reusable) ? this.#reusable : undefined;
+    if (!buffer || buffer.size < bytes.length) {
+      if (buffer) this.#memory.free(buffer);
+      buffer = this.#allocate(2 * bytes.length);
+      this.#reusable = buffer;
     }
-    this.#queue.writeBuffer(this.#reusable, 0, bytes);
-    return ranges(this.#reusable, parts);
+    this.#queue.writeBuffer(buffer, 0, bytes);
+    return ranges(buffer, parts);
   }
 
   /**
@@ -44,7 +46,8 @@ export class Uploads {
     const bytes = joined(parts);
     const words = wordsOf(bytes);
     const key = digest(words);
-    let stored = this.#kept.get(key);
+    const found = this.#kept.get(key);
+    let stored = this.#memory.has(found?.buffer) ? found : undefined;
     if (stored && sameWords(stored.words, words)) {
       this.#kept.delete(key);
     } else {

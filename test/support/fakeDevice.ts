@@ -19,6 +19,9 @@ export function fakeDevice(limits: Partial<GPUSupportedLimits> = {}): GPUDevice 
     features: new Set<string>(),
     lost: new Promise(() => {}),
     queue: {},
+    // Asking what went wrong is no work.
+    pushErrorScope: () => {},
+    popErrorScope: () => Promise.resolve(null),
   };
   return new Proxy(device, {
     get(target, name) {
