@@ -22,7 +22,13 @@ export type { Batch } from './paging/batch.js';
 export { BlockAllocator, type BlockAllocatorOptions } from './paging/blockAllocator.js';
 export { commonPrefix } from './paging/commonPrefix.js';
 export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPages.js';
-export { PageManager, type AddOptions, type PageManagerOptions, type PinId } from './paging/pageManager.js';
+export {
+  PageManager,
+  type AddOptions,
+  type PageManagerOptions,
+  type PinId,
+  type ResetOptions,
+} from './paging/pageManager.js';
 export type { PageSnapshot, PublishedPage, SequencePages } from './paging/pageSnapshot.js';
 export type { PageCopy } from './paging/pageTable.js';
 export type { PageUsage } from './paging/pageUsage.js';

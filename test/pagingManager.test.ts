@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PageflashError } from '../src/core/errors.js';
 import { PageManager, type PageManagerOptions } from '../src/paging/pageManager.js';
+import type { PageCopy } from '../src/paging/pageTable.js';
 import type { PageEvent } from '../src/paging/prefixCache.js';
 import { runScripts } from './support/pagingScripts.js';
 import { compute, computed, pagesOf, tokensOf } from './support/pagingTokens.js';
@@ -393,6 +394,18 @@ describe('the pool', () => {
     expect(manager.nToCompute(chat)).toBe(10);
     manager.unpin(pin);
     compute(manager, chat);
+  });
+
+  test('keeps what is in host memory if the device alone is lost', () => {
+    const manager = managerOf({ nHostPages: 4 });
+    const [here, away] = [computed(manager, tokensOf(9)), computed(manager, tokensOf(9, 1))];
+    const out = manager.swapOut(away);
+    manager.reset({ keepSwapped: true });
+    expect(manager.nToCompute(here)).toBe(9);
+    expect(manager.sequence(away)).toMatchObject({ nComputed: 9, isSwapped: true });
+    const back = manager.swapIn(away) as readonly PageCopy[];
+    expect(back.map(([hostPage]) => hostPage)).toEqual((out as readonly PageCopy[]).map(([, page]) => page));
+    expect(manager.usage()).toMatchObject({ nUsed: 3, nHostUsed: 0 });
   });
 
   test('has no page too many at an exact boundary', () => {

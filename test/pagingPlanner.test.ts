@@ -428,6 +428,20 @@ describe('the end', () => {
     planner.reset();
     expect(stepOf(planner)).toEqual([[chat, 0, 10]]);
   });
+
+  test('nor does it cost what is in host memory, unless that was still on its way', () => {
+    for (const isArriving of [false, true]) {
+      const { planner, pages } = plannerOf({ nPages: 6, pageSize: 4, nHostPages: 6, preempt: 'swap' });
+      const chats = [planner.add({ tokens: tokensOf(11) }), planner.add({ tokens: tokensOf(11, 1) })];
+      const swapsOut = () => (planner.plan() as Step).swapsOut.length;
+      while (swapsOut() === 0) planner.commit([1, 2]);
+      if (!isArriving) planner.commit([1]);
+      const isSwapped = () => chats.filter((chat) => pages.sequence(chat).isSwapped).length;
+      expect(isSwapped()).toBe(1);
+      planner.reset({ keepSwapped: true });
+      expect(isSwapped()).toBe(isArriving ? 0 : 1);
+    }
+  });
 });
 
 describe('wrong arguments', () => {

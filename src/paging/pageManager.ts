@@ -32,6 +32,11 @@ export interface AddOptions {
   readonly isPrivate?: boolean;
 }
 
+export interface ResetOptions {
+  /** Whether pages in host memory still hold what they held, as when only the device was lost. Default false */
+  readonly keepSwapped?: boolean;
+}
+
 /** Names pages that are kept for as long as it takes. */
 export type PinId = number;
 
@@ -260,9 +265,13 @@ export class PageManager {
     return this.#store.resize(nPages, this.#tables());
   }
 
-  /** Forget what all pages contain, after new weights or a lost device. Every sequence is computed again. O(pages) */
-  reset(): void {
-    for (const sequence of this.#sequences.values()) this.#giveBack(sequence);
+  /**
+   * Forget what all pages contain, after new weights or a lost device. Every sequence is computed again, but for those in
+   * host memory if `keepSwapped`, which come back as they are. O(pages)
+   */
+  reset({ keepSwapped = false }: ResetOptions = {}): void {
+    for (const sequence of this.#sequences.values())
+      if (!(keepSwapped && sequence.isSwapped)) this.#giveBack(sequence);
     for (const pin of this.#pins.values()) this.#store.shrink(pin, 0);
     this.#store.clearCache();
   }

@@ -1,7 +1,7 @@
 import { fail } from '../core/errors.js';
 import { checkCount, checkOneOf, checkTokens } from './check.js';
 import { Jobs, type Job } from './jobs.js';
-import type { AddOptions, PageManager } from './pageManager.js';
+import type { AddOptions, PageManager, ResetOptions } from './pageManager.js';
 import type { SequenceId } from './registry.js';
 import { StepArrays, type Step } from './step.js';
 import { StepChoice } from './stepChoice.js';
@@ -128,9 +128,13 @@ export class StepPlanner {
     this.#pages.release(sequence);
   }
 
-  /** Forget what pages contain, and the step that is planned: after a lost device, or with new weights. */
-  reset(): void {
-    this.#pages.reset();
+  /**
+   * Forget what pages contain, and the step that is planned: after a lost device, or with new weights. What is in host
+   * memory can be kept, unless the step that is planned was to bring something there: that may not have arrived.
+   */
+  reset({ keepSwapped = false }: ResetOptions = {}): void {
+    const isArriving = this.#isPlanned && this.#step.swapsOut.length > 0;
+    this.#pages.reset({ keepSwapped: keepSwapped && !isArriving });
     this.#isPlanned = false;
     for (const job of this.#jobs.all()) this.#jobs.settle(job);
   }

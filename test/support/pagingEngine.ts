@@ -24,7 +24,7 @@ export type Event =
   | { readonly type: 'resize'; readonly n: number }
   | { readonly type: 'draft'; readonly pick: number; readonly nRight: number; readonly nWrong: number }
   | { readonly type: 'abort' | 'fork' | 'pin' | 'unpin' | 'goBack'; readonly pick: number }
-  | { readonly type: 'reset' };
+  | { readonly type: 'reset'; readonly keepSwapped: boolean };
 
 interface EngineSequence extends ModelSequence {
   readonly priority: number;
@@ -87,7 +87,7 @@ export class Engine implements PagingModel {
     } else if (event.type === 'resize') {
       this.#resize(1 + (event.n % this.options.nPages));
     } else if (event.type === 'reset') {
-      this.planner.reset();
+      this.planner.reset({ keepSwapped: event.keepSwapped });
       this.memory.fill(0);
     } else if (event.type === 'unpin') {
       if (this.pins.length > 0) this.manager.unpin(this.pins.splice(event.pick % this.pins.length, 1)[0]!);

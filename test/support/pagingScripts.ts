@@ -121,10 +121,11 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   // A reset now and then: most of what is interesting takes a while to come about.
   {
     weight: 1,
-    arbitrary: isRarely.map((isReset) => ({
-      type: isReset ? ('reset' as const) : ('unpin' as const),
-      pick: 0,
-    })),
+    arbitrary: fc
+      .tuple(isRarely, fc.boolean())
+      .map(([isReset, keepSwapped]) =>
+        isReset ? { type: 'reset' as const, keepSwapped } : { type: 'unpin' as const, pick: 0 },
+      ),
   },
 );
 
@@ -178,9 +179,11 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constant('resize' as const), n: fc.nat(20) }) },
   {
     weight: 1,
-    arbitrary: isRarely.map((isReset) =>
-      isReset ? { type: 'reset' as const } : { type: 'steps' as const, n: 1 },
-    ),
+    arbitrary: fc
+      .tuple(isRarely, fc.boolean())
+      .map(([isReset, keepSwapped]) =>
+        isReset ? { type: 'reset' as const, keepSwapped } : { type: 'steps' as const, n: 1 },
+      ),
   },
 );
 

@@ -20,7 +20,7 @@ export type Operation =
   | { readonly type: 'compute'; readonly pick: number; readonly n: number }
   | { readonly type: 'release' | 'evict' | 'swapOut' | 'swapIn' | 'pin' | 'unpin'; readonly pick: number }
   | { readonly type: 'resize'; readonly n: number }
-  | { readonly type: 'reset' }
+  | { readonly type: 'reset'; readonly keepSwapped: boolean }
   | { readonly type: 'misuse'; readonly pick: number };
 
 /**
@@ -73,7 +73,7 @@ export class World implements PagingModel {
         this.#resize(operation.n);
         return;
       case 'reset':
-        this.#reset();
+        this.#reset(operation.keepSwapped);
         return;
       case 'unpin':
         this.#unpin(operation.pick);
@@ -273,12 +273,13 @@ export class World implements PagingModel {
     this.memory.fill(0, nPages * this.options.pageSize);
   }
 
-  #reset(): void {
+  #reset(keepSwapped: boolean): void {
     this.flush();
-    this.manager.reset();
+    this.manager.reset({ keepSwapped });
     this.memory.fill(0);
     for (const sequence of this.sequences)
-      Object.assign(sequence, { nComputed: 0, nInFlight: 0, isSwapped: false });
+      if (!(keepSwapped && sequence.isSwapped))
+        Object.assign(sequence, { nComputed: 0, nInFlight: 0, isSwapped: false });
   }
 
   #misuse({ id, tokens }: ModelSequence): void {
