@@ -45,7 +45,8 @@ export class Lifetime {
       this.#waiting.add(stop);
       work.then(
         (value) => settle(() => resolve(value)),
-        (error: Error) => settle(() => reject(error)),
+        // What a loss breaks may be told before the loss itself.
+        (error: Error) => setTimeout(() => settle(() => reject(error)), 0),
       );
     });
   }

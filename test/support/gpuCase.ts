@@ -10,6 +10,8 @@ export interface GpuTest {
   readonly lane: Lane;
   /** A device shared by the cases of a lane. An error that no error scope caught on it fails the case. */
   device(kind?: DeviceKind): Promise<GPUDevice>;
+  /** A device of the case's own, which it may lose, and destroys otherwise. */
+  ownDevice(kind?: DeviceKind): Promise<GPUDevice>;
 }
 
 /** What a report calls the case. */

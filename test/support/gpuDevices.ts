@@ -13,9 +13,10 @@ export class GpuDevices {
   get(kind: DeviceKind = 'full'): Promise<GPUDevice> {
     let device = this.#devices.get(kind);
     if (!device) {
-      device = this.#request(kind);
+      device = this.make(kind);
       this.#devices.set(kind, device);
-      device.catch(() => this.#devices.delete(kind));
+      const forget = () => this.#devices.delete(kind);
+      device.then(({ lost }) => lost.then(forget), forget);
     }
     return device;
   }
@@ -31,7 +32,8 @@ export class GpuDevices {
     this.#devices.clear();
   }
 
-  async #request(kind: DeviceKind): Promise<GPUDevice> {
+  /** A device that nobody shares. What goes wrong on it counts as well. */
+  async make(kind: DeviceKind = 'full'): Promise<GPUDevice> {
     const adapter = await this.#gpu.requestAdapter();
     if (!adapter) throw new Error('No GPU adapter: run `npm run setup`, or install a Vulkan driver.');
     const device = await adapter.requestDevice({
@@ -46,7 +48,6 @@ export class GpuDevices {
     });
     void device.lost.then(({ reason, message }) => {
       if (reason !== 'destroyed') this.#errors.push(`The ${kind} device was lost: ${message}`);
-      this.#devices.delete(kind);
     });
     return device;
   }

@@ -5,7 +5,11 @@ import type { GpuDevices } from './gpuDevices.js';
 export async function runCase(gpuCase: GpuCase, devices: GpuDevices, lane: Lane): Promise<void> {
   let thrown: Error | undefined;
   try {
-    await gpuCase.run({ lane, device: (kind) => devices.get(kind) });
+    await gpuCase.run({
+      lane,
+      device: (kind) => devices.get(kind),
+      ownDevice: (kind) => devices.make(kind),
+    });
   } catch (error) {
     thrown = error instanceof Error ? error : new Error(String(error));
   }
