@@ -10,7 +10,7 @@ const SOURCES_DIR = '/etc/apt/sources.list.d';
  */
 export function addBackports(codename) {
   const release = `${codename}-backports`;
-  const sources = readSources();
+  const sources = aptSources();
   if (!sources.some(({ suites }) => suites.includes(release))) {
     const base = sources.find(({ suites }) => suites.includes(codename));
     if (!base)
@@ -23,8 +23,12 @@ export function addBackports(codename) {
 
 /** @typedef {{ uri: string, suites: readonly string[], signedBy?: string | undefined }} Source */
 
-/** @returns {Source[]} */
-function readSources() {
+/**
+ * Where apt looks for packages, by its own files.
+ *
+ * @returns {Source[]}
+ */
+export function aptSources() {
   const inDir = existsSync(SOURCES_DIR)
     ? readdirSync(SOURCES_DIR).map((name) => `${SOURCES_DIR}/${name}`)
     : [];

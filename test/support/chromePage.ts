@@ -1,10 +1,7 @@
 import { createServer, type Server } from 'node:http';
-import { SourceMap, type SourceMapPayload } from 'node:module';
 import type { AddressInfo } from 'node:net';
-import { resolve } from 'node:path';
 import type { Page } from 'puppeteer';
-import { build, type Rolldown } from 'vite';
-import { plugins } from '../../vite.config.js';
+import { bundleScript } from './bundleScript.js';
 import { launchChrome } from './launchChrome.js';
 
 export interface ChromePage {
@@ -16,7 +13,7 @@ export interface ChromePage {
 
 /** Bundle a TypeScript entry into one script and open a page with it in headless Chrome. */
 export async function openChromePage(entry: string): Promise<ChromePage> {
-  const { code, map } = await bundle(entry);
+  const { code, sourceStack } = await bundleScript(entry);
   const server = await serve(code);
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const browser = await launchChrome();
@@ -28,32 +25,12 @@ export async function openChromePage(entry: string): Promise<ChromePage> {
   await page.goto(url);
   return {
     page,
-    sourceStack: (stack) => mapStack(stack, map),
+    sourceStack,
     async close() {
       await browser.close();
       server.close();
     },
   };
-}
-
-async function bundle(entry: string): Promise<{ code: string; map: SourceMap }> {
-  const result = await build({
-    configFile: false,
-    logLevel: 'warn',
-    plugins,
-    build: {
-      write: false,
-      minify: false,
-      sourcemap: true,
-      target: 'esnext',
-      rolldownOptions: {
-        input: entry,
-        output: { codeSplitting: false, dir: '.', entryFileNames: 'page.js' },
-      },
-    },
-  });
-  const [{ code, map }] = (result as Rolldown.RolldownOutput).output;
-  return { code, map: new SourceMap(map as unknown as SourceMapPayload) };
 }
 
 function serve(script: string): Promise<Server> {
@@ -68,13 +45,5 @@ function serve(script: string): Promise<Server> {
   });
   return new Promise((listening) => {
     server.listen(0, '127.0.0.1', () => listening(server));
-  });
-}
-
-function mapStack(stack: string, map: SourceMap): string {
-  return stack.replace(/http:\S+\/page\.js:(\d+):(\d+)/g, (frame, line, column) => {
-    const origin = map.findOrigin(Number(line), Number(column));
-    if (!('fileName' in origin)) return frame;
-    return `${resolve(origin.fileName)}:${origin.lineNumber}:${origin.columnNumber}`;
   });
 }

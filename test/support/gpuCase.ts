@@ -1,4 +1,4 @@
-/** One check on a GPU, run as it stands in Node and in Chrome. */
+/** One check on a GPU, run as it stands in every lane. */
 export interface GpuCase {
   readonly name: string;
   /** What the case guards against, where the name alone does not say it. */
@@ -8,6 +8,8 @@ export interface GpuCase {
 
 export interface GpuTest {
   readonly lane: Lane;
+  /** What the lane's `full` device was made with. */
+  readonly features: FeatureSet;
   /** A device shared by the cases of a lane. An error that no error scope caught on it fails the case. */
   device(kind?: DeviceKind): Promise<GPUDevice>;
   /** A device of the case's own, which it may lose, and destroys otherwise. */
@@ -19,9 +21,26 @@ export function title({ name, why }: GpuCase): string {
   return why ? `${name}: ${why}` : name;
 }
 
-export type Lane = 'node' | 'chrome';
+/**
+ * | lane | WebGPU | shader compiler |
+ * | --- | --- | --- |
+ * | `node` | Dawn in Node, on the machine's Vulkan driver | Tint |
+ * | `mesa-sid` | Dawn in Node, on the newest lavapipe, which has subgroup matrices | Tint |
+ * | `chrome` | Dawn in headless Chrome | Tint |
+ * | `deno` | wgpu in Deno | naga |
+ * | `firefox` | wgpu in headless Firefox | naga |
+ */
+export const LANES = ['node', 'mesa-sid', 'chrome', 'deno', 'firefox'] as const;
+export type Lane = (typeof LANES)[number];
 
-/** `full`: every optional feature and the highest limits of the adapter. `plain`: no feature, default limits. */
+/**
+ * The optional features of a `full` device: `all` that the adapter has, `none`, or one of the two that decide how
+ * kernels are written.
+ */
+export const FEATURE_SETS = ['all', 'none', 'f16', 'subgroups'] as const;
+export type FeatureSet = (typeof FEATURE_SETS)[number];
+
+/** `full`: the features of the set, and the highest limits of the adapter. `plain`: no feature, default limits. */
 export type DeviceKind = 'full' | 'plain';
 
 export function assert(condition: unknown, message: string): asserts condition {

@@ -1,13 +1,17 @@
-import type { DeviceKind } from './gpuCase.js';
+import type { DeviceKind, FeatureSet } from './gpuCase.js';
 
 /** The devices that the cases of a lane share, and what went wrong on them outside every error scope. */
 export class GpuDevices {
+  readonly features: FeatureSet;
   readonly #gpu: GPU;
   readonly #devices = new Map<DeviceKind, Promise<GPUDevice>>();
+  // Deno 2.9 ends with a panic where a device is asked for an adapterInfo that has been garbage-collected.
+  readonly #adapters: GPUAdapter[] = [];
   readonly #errors: string[] = [];
 
-  constructor(gpu: GPU) {
+  constructor(gpu: GPU, features: FeatureSet = 'all') {
     this.#gpu = gpu;
+    this.features = features;
   }
 
   get(kind: DeviceKind = 'full'): Promise<GPUDevice> {
@@ -36,10 +40,11 @@ export class GpuDevices {
   async make(kind: DeviceKind = 'full'): Promise<GPUDevice> {
     const adapter = await this.#gpu.requestAdapter();
     if (!adapter) throw new Error('No GPU adapter: run `npm run setup`, or install a Vulkan driver.');
+    this.#adapters.push(adapter);
     const device = await adapter.requestDevice({
       label: kind,
       ...(kind === 'full' && {
-        requiredFeatures: [...adapter.features] as GPUFeatureName[],
+        requiredFeatures: featuresOf(adapter, this.features),
         requiredLimits: limitsOf(adapter),
       }),
     });
@@ -51,6 +56,18 @@ export class GpuDevices {
     });
     return device;
   }
+}
+
+function featuresOf(adapter: GPUAdapter, set: FeatureSet): GPUFeatureName[] {
+  if (set === 'none') return [];
+  if (set === 'f16') return ['shader-f16'];
+  if (set === 'subgroups') return ['subgroups'];
+  return [...adapter.features] as GPUFeatureName[];
+}
+
+/** Whether an adapter has the features of a set. */
+export function offers(adapter: GPUAdapter, set: FeatureSet): boolean {
+  return set === 'all' || featuresOf(adapter, set).every((feature) => adapter.features.has(feature));
 }
 
 function limitsOf(adapter: GPUAdapter): Record<string, number> {

@@ -7,6 +7,7 @@ export async function runCase(gpuCase: GpuCase, devices: GpuDevices, lane: Lane)
   try {
     await gpuCase.run({
       lane,
+      features: devices.features,
       device: (kind) => devices.get(kind),
       ownDevice: (kind) => devices.make(kind),
     });

@@ -1,0 +1,37 @@
+// node scripts/lanes.mjs [OPTION...]: installs what the lanes need and runs test/lanes/main.ts, which knows the options.
+import { parseArgs } from 'node:util';
+import { runProgram } from './runProgram.mjs';
+import { bundleForNode } from './bundleForNode.mjs';
+import { ensureDeno } from './setup/deno.mjs';
+import { ensureFirefox } from './setup/firefox.mjs';
+import { ensureMesaSid } from './setup/mesaSid.mjs';
+
+const args = process.argv.slice(2);
+const { values } = parseArgs({
+  args,
+  strict: false,
+  options: {
+    lane: { type: 'string', default: 'node,mesa-sid,chrome,deno,firefox' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+const lanes = values.help ? [] : String(values.lane).split(',');
+/** @type {(name: string) => boolean} */
+const wants = (name) => lanes.includes(name);
+
+const programs = {
+  ...(wants('deno') && { deno: await ensureDeno() }),
+  ...(wants('firefox') && { firefox: await ensureFirefox() }),
+  ...(wants('mesa-sid') && { mesaSid: await ensureMesaSid() }),
+};
+await bundleForNode({
+  entry: 'test/lanes/nodeGpu.ts',
+  out: 'node_modules/.cache/pageflash/lanes/nodeGpu.mjs',
+  external: ['webgpu'],
+});
+await runProgram({
+  entry: 'test/lanes/main.ts',
+  args: [...args, '--programs', JSON.stringify(programs)],
+  // naga comes without a driver, too.
+  needs: [...(wants('chrome') ? ['chrome'] : []), ...(lanes.length > 0 ? ['vulkan'] : [])],
+});

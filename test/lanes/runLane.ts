@@ -1,0 +1,64 @@
+import { title, type GpuCase } from '../support/gpuCase.js';
+import { GpuDevices, offers } from '../support/gpuDevices.js';
+import { runCase } from '../support/runCase.js';
+import type { Failure, LaneOptions, Message } from './message.js';
+import { suites } from './suites.js';
+import { watchCompiler } from './watchCompiler.js';
+
+/** Run the cases one after the other. */
+export async function* runLane(gpu: GPU, options: LaneOptions): AsyncGenerator<Message> {
+  const adapter = await gpu.requestAdapter();
+  if (!adapter) throw new Error('There is no GPU adapter.');
+  const selected = select(options);
+  const isOffered = offers(adapter, options.features);
+  yield { kind: 'begin', adapter: nameOf(adapter), isOffered, nCases: selected.length };
+  if (isOffered) {
+    const compiler = watchCompiler();
+    const devices = new GpuDevices(gpu, options.features);
+    for (const [index, { name, gpuCase }] of selected.entries()) {
+      if (index < options.from) continue;
+      yield { kind: 'start', index, title: name };
+      const start = performance.now();
+      const failure = await runCase(gpuCase, devices, options.lane).then(() => undefined, failureOf);
+      const milliseconds = Math.round(performance.now() - start);
+      const { compiled, refused } = await compiler.take();
+      yield {
+        kind: 'end',
+        index,
+        title: name,
+        milliseconds,
+        ...(failure && { failure }),
+        compiled,
+        refused,
+      };
+    }
+    await devices.destroy();
+  }
+  yield { kind: 'done' };
+}
+
+interface Selected {
+  readonly name: string;
+  readonly gpuCase: GpuCase;
+}
+
+function select({ suites: names, filter = '' }: LaneOptions): Selected[] {
+  return names.flatMap((suite) => {
+    const cases = suites[suite];
+    if (!cases) {
+      throw new Error(`There is no suite ${suite}, only ${Object.keys(suites).join(', ')}.`);
+    }
+    return cases
+      .map((gpuCase) => ({ name: `${suite}: ${title(gpuCase)}`, gpuCase }))
+      .filter(({ name }) => name.includes(filter));
+  });
+}
+
+function nameOf({ info }: GPUAdapter): string {
+  // Firefox tells no names.
+  return info.description || info.device || (info.isFallbackAdapter ? 'software' : 'not named');
+}
+
+function failureOf(error: Error): Failure {
+  return { message: error.message, stack: error.stack ?? '' };
+}

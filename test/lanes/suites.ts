@@ -1,0 +1,5 @@
+import { suites as gpuSuites } from '../gpu/index.js';
+import type { GpuCase } from '../support/gpuCase.js';
+
+/** Everything that a lane can run, by name. */
+export const suites: Readonly<Record<string, readonly GpuCase[]>> = { ...gpuSuites };

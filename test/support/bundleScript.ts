@@ -1,0 +1,40 @@
+import { SourceMap, type SourceMapPayload } from 'node:module';
+import { resolve } from 'node:path';
+import { build, type Rolldown } from 'vite';
+import { plugins } from '../../vite.config.js';
+
+export interface Script {
+  readonly code: string;
+  /** A stack trace of the script with the files and lines of the sources. */
+  sourceStack(stack: string): string;
+}
+
+/** Bundle a TypeScript entry and all that it imports into one script. */
+export async function bundleScript(entry: string): Promise<Script> {
+  const result = await build({
+    configFile: false,
+    logLevel: 'warn',
+    plugins,
+    build: {
+      write: false,
+      minify: false,
+      sourcemap: true,
+      target: 'esnext',
+      rolldownOptions: {
+        input: entry,
+        output: { codeSplitting: false, dir: '.', entryFileNames: 'page.js' },
+      },
+    },
+  });
+  const [{ code, map }] = (result as Rolldown.RolldownOutput).output;
+  const sources = new SourceMap(map as unknown as SourceMapPayload);
+  return { code, sourceStack: (stack) => mapStack(stack, sources) };
+}
+
+function mapStack(stack: string, map: SourceMap): string {
+  return stack.replace(/(?:http|file):\S+\/page\.m?js:(\d+):(\d+)/g, (frame, line, column) => {
+    const origin = map.findOrigin(Number(line), Number(column));
+    if (!('fileName' in origin)) return frame;
+    return `${resolve(origin.fileName)}:${origin.lineNumber}:${origin.columnNumber}`;
+  });
+}
