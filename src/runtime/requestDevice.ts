@@ -23,6 +23,9 @@ const HELPFUL_LIMITS = [
   'maxComputeWorkgroupSizeX',
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
+// Deno 2.9 ends with a panic when a device is asked for its adapterInfo and nobody holds the adapter any more.
+const adapters = new WeakMap<GPUDevice, GPUAdapter>();
+
 /**
  * A device with every optional feature and limit that helps and that the adapter has.
  *
@@ -43,9 +46,11 @@ export async function requestDevice(options: RequestDeviceOptions = {}): Promise
       'requestDevice: no GPU adapter was found. Install a graphics driver, or allow WebGPU in the browser.',
     );
   }
-  return adapter.requestDevice({
+  const device = await adapter.requestDevice({
     label,
     requiredFeatures: HELPFUL_FEATURES.filter((feature) => adapter.features.has(feature)),
     requiredLimits: Object.fromEntries(HELPFUL_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
   });
+  adapters.set(device, adapter);
+  return device;
 }
