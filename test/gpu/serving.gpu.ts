@@ -1,129 +1,46 @@
-import { PagedKvCache } from '../../src/api/pagedKvCache.js';
-import { createRuntime, type Runtime } from '../../src/index.js';
-import { PageManager } from '../../src/paging/pageManager.js';
-import type { Step } from '../../src/paging/step.js';
-import { StepPlanner } from '../../src/paging/stepPlanner.js';
+import { createRuntime } from '../../src/index.js';
 import { CachedLlama } from '../support/cachedLlama.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
-import { Random } from '../support/random.js';
 import { ServedChunks, type Chunk } from '../support/servedChunks.js';
-import { ServingUsers } from '../support/servingUsers.js';
+import {
+  layersOf,
+  makeCache,
+  MAX_TOKENS,
+  NUM_SPLITS,
+  POOL,
+  ServingEngine,
+  type Lab,
+  type Preempt,
+} from '../support/servingEngine.js';
 import { TinyLlama } from '../support/tinyLlama.js';
 import { tinyLlamaReference } from '../support/tinyLlamaReference.js';
 import { drawLlama, TINY_LLAMA } from '../support/tinyLlamaWeights.js';
 import { checkOut } from '../support/tolerance.js';
 
-const { vocabSize, hiddenSize, nLayers } = TINY_LLAMA;
+const { hiddenSize } = TINY_LLAMA;
 const N_QUESTIONS = 32;
 const N_POSITIONS = 128;
-const MAX_TOKENS = 64;
-
-/** Room for about three sequences, where ten may be in a step; and the host has not room for all that gives way. */
-const POOL = { nPages: 24, pageSize: 4, nHostPages: 20 };
-
-/** With splits chosen for the batch, neighbours would have a say in the last bits. */
-const NUM_SPLITS = 1;
-
-type Preempt = 'recompute' | 'swap';
-
-interface Lab {
-  readonly runtime: Runtime;
-  readonly model: TinyLlama;
-}
-
-/** An engine that runs what the planner plans, on the pages that it names. */
-class Engine {
-  readonly pages = new PageManager(POOL);
-  readonly planner: StepPlanner;
-  readonly users: ServingUsers;
-  readonly chunks = new ServedChunks(POOL.pageSize);
-  readonly nTimes = { evicted: 0, copied: 0, swappedOut: 0, swappedIn: 0 };
-  readonly #model: TinyLlama;
-  readonly #cache: PagedKvCache;
-  readonly #llama: CachedLlama;
-  readonly #hostPages = new Map<number, Uint8Array>();
-
-  constructor({ runtime, model }: Lab, cache: PagedKvCache, preempt: Preempt) {
-    const { pages } = this;
-    this.planner = new StepPlanner({ pages, maxTokens: MAX_TOKENS, maxSequences: 10, preempt });
-    this.users = new ServingUsers({ pages, planner: this.planner, random: new Random(7), vocabSize });
-    this.#model = model;
-    this.#cache = cache;
-    this.#llama = new CachedLlama({ runtime, model, layers: layersOf(cache), numSplits: NUM_SPLITS });
-  }
-
-  async step(): Promise<void> {
-    const step = this.#plan();
-    assert(step !== 'full', 'no sequence fits into the pool, not even alone');
-    if (step === 'idle') return;
-    await this.#copyPages(step);
-    this.chunks.record(step, (sequence) => this.users.tokensOf(sequence));
-    this.#llama.step(step.tokens, step);
-    const logits = await this.#model.logits();
-    this.users.answer(step, (row) => mostLikely(logits.subarray(row * vocabSize, (row + 1) * vocabSize)));
-  }
-
-  destroy(): void {
-    this.#llama.destroy();
-  }
-
-  #plan(): Step | 'idle' | 'full' {
-    const { pages, users } = this;
-    const started = users.sequences.filter((sequence) => pages.sequence(sequence).nComputed > 0);
-    const step = this.planner.plan();
-    this.nTimes.evicted += started.filter((sequence) => pages.sequence(sequence).nComputed === 0).length;
-    return step;
-  }
-
-  async #copyPages({ swapsOut, copies, swapsIn }: Step): Promise<void> {
-    const contents = await this.#cache.readPages(swapsOut.map(([page]) => page));
-    swapsOut.forEach(([, hostPage], i) => this.#hostPages.set(hostPage, contents[i]!));
-    this.#cache.copyPages(copies);
-    this.#cache.writePages(
-      swapsIn.map(([, page]) => page),
-      swapsIn.map(([hostPage]) => this.#hostPages.get(hostPage)!),
-    );
-    this.nTimes.copied += copies.length;
-    this.nTimes.swappedOut += swapsOut.length;
-    this.nTimes.swappedIn += swapsIn.length;
-  }
-}
-
-function mostLikely(logits: Float32Array): number {
-  return logits.indexOf(Math.max(...logits));
-}
-
-/** Slots hold NaN until somebody writes to them. */
-async function makeCache(
-  runtime: Runtime,
-  size: { readonly nPages: number; readonly pageSize: number },
-): Promise<PagedKvCache> {
-  const cache = await PagedKvCache.create(runtime, { ...TINY_LLAMA, dtype: 'f32', ...size });
-  for (const buffer of cache.buffers)
-    runtime.device.queue.writeBuffer(buffer, 0, new Float32Array(buffer.size / 4).fill(NaN));
-  return cache;
-}
-
-function layersOf(cache: PagedKvCache): ReturnType<PagedKvCache['layer']>[] {
-  return Array.from({ length: nLayers }, (_, i) => cache.layer(i));
-}
 
 /**
  * Answer all questions. Two users begin with the same one: both compute it, and go on with the pages of one of them. The
  * others come later, one a step, and find what all of them begin with.
  */
-async function serve(lab: Lab, preempt: Preempt): Promise<Engine> {
+async function serve(
+  lab: Lab,
+  preempt: Preempt,
+): Promise<{ readonly engine: ServingEngine; readonly chunks: ServedChunks }> {
   const cache = await makeCache(lab.runtime, POOL);
-  const engine = new Engine(lab, cache, preempt);
+  const engine = new ServingEngine(lab, cache, preempt);
+  const chunks = new ServedChunks(POOL.pageSize);
   const { users } = engine;
   users.ask(2);
   for (let nAsked = 2; nAsked < N_QUESTIONS || users.sequences.length > 0; nAsked++) {
-    await engine.step();
+    await engine.step((step, tokensOf) => chunks.record(step, tokensOf));
     if (nAsked < N_QUESTIONS) users.ask(1);
   }
   engine.destroy();
   cache.destroy();
-  return engine;
+  return { engine, chunks };
 }
 
 /**
@@ -200,7 +117,8 @@ export const cases: GpuCase[] = (['recompute', 'swap'] as const).map((preempt) =
   name: `32 sequences with forks, drafts and truncations, in a pool that is too small (${preempt}), each as if alone`,
   run: (t) =>
     inLab(t, async (lab) => {
-      const { chunks, users, nTimes, pages } = await serve(lab, preempt);
+      const { engine, chunks } = await serve(lab, preempt);
+      const { users, nTimes, pages } = engine;
       const served = await lab.model.takeStates();
       const order = await computeAlone(lab, chunks.all);
       assertEqual(order.length, chunks.all.length, 'chunks');
