@@ -56,7 +56,12 @@ function select({ suites: names, filter = '' }: LaneOptions): Selected[] {
 
 function nameOf({ info }: GPUAdapter): string {
   // Firefox tells no names.
-  return info.description || info.device || (info.isFallbackAdapter ? 'software' : 'not named');
+  return (
+    info.description ||
+    info.device ||
+    info.architecture ||
+    (info.isFallbackAdapter ? 'software' : 'not named')
+  );
 }
 
 function failureOf(error: Error): Failure {
