@@ -7,6 +7,7 @@ export class Memory {
   readonly #live = new Set<GPUBuffer>();
   readonly #abandoned = new Set<WeakRef<GPUBuffer>>();
   #nLost = 0;
+  #sweepAt = SWEEP;
 
   constructor(device: GPUDevice, faults: Faults) {
     this.#device = device;
@@ -56,6 +57,7 @@ export class Memory {
   abandon(buffer: GPUBuffer): void {
     this.#live.delete(buffer);
     this.#abandoned.add(new WeakRef(buffer));
+    if (this.#abandoned.size >= this.#sweepAt) this.#sweep();
   }
 
   freeAll(): void {
@@ -64,4 +66,12 @@ export class Memory {
     this.#live.clear();
     this.#abandoned.clear();
   }
+
+  /** Forget abandoned buffers that are gone. As often as there may be as many of them again. */
+  #sweep(): void {
+    for (const reference of this.#abandoned) if (!reference.deref()) this.#abandoned.delete(reference);
+    this.#sweepAt = SWEEP + 2 * this.#abandoned.size;
+  }
 }
+
+const SWEEP = 64;

@@ -5,7 +5,7 @@ const WIDTH = 420;
 const HEIGHT = 150;
 const COLUMNS = 2;
 /** Around the lines of a panel: room for its title, and for the numbers at the left and below. */
-const INSET = { left: 64, right: 14, top: 30, bottom: 26 };
+const INSET = { left: 64, right: 26, top: 30, bottom: 26 };
 const HEAD = 44;
 
 /** A panel for each figure over the steps, as SVG. */
