@@ -70,7 +70,7 @@ describe('attnVarlen', () => {
         "argument: attnVarlen: cuSeqlensQ must be a tensor or an array of numbers, not undefined.",
         "argument: attnVarlen: cuSeqlensK is missing.",
         "argument: attnVarlen: cuSeqlensQ[1] must be a whole number of 32 bits, not 1.5.",
-        "argument: attnVarlen: sinks[1] must be finite, not Infinity.",
+        "argument: attnVarlen: sinks[1] must be a finite number, not Infinity.",
         "argument: attnVarlen: with blockTable, pass sequsedK or cuSeqlensK to say how many keys there are.",
         "argument: attnVarlen: cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.",
         "argument: attnVarlen: cuSeqlensK is on the GPU, so maxSeqlenK is needed.",
@@ -260,8 +260,8 @@ describe('devices', () => {
     expect([make({ tier: 'T9' }), make({ deviceClass: 'toaster' }), make({ profile: true })])
       .toMatchInlineSnapshot(`
         [
-          "argument: createRuntime: tier must be 'T0' or 'T1', not T9.",
-          "argument: createRuntime: deviceClass must be 'software' or 'gpu', not toaster.",
+          "argument: createRuntime: tier must be 'T0' or 'T1', not "T9".",
+          "argument: createRuntime: deviceClass must be 'software' or 'gpu', not "toaster".",
           "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
         ]
       `);

@@ -95,7 +95,7 @@ describe('attnWithKvCache', () => {
         "argument: attnWithKvCache: rotaryDim must be an even number from 2 to the head size 64, not 66.",
         "argument: attnWithKvCache: rotaryDim must be an even number from 2 to the head size 64, not 96, which is what the shape of rotaryCos says.",
         "shape: attnWithKvCache: rotaryCos must be a tensor, or an array of numbers, 32 (rotaryDim / 2) for each position, not null.",
-        "argument: attnWithKvCache: rotaryCos[1] must be finite, not Infinity.",
+        "argument: attnWithKvCache: rotaryCos[1] must be a finite number, not Infinity.",
       ]
     `);
   });
@@ -329,7 +329,7 @@ describe('mergeStates', () => {
         "argument: mergeStates: parts must be an array of { out, lse }, at least one, not [].",
         "argument: mergeStates: parts must be an array of { out, lse }, at least one, not a plain object.",
         "argument: mergeStates: there is no argument sinks. There are parts, out, lse, pass.",
-        "argument: mergeStates: parts[0].out must be a tensor, { buffer, dtype, shape }, not undefined.",
+        "argument: mergeStates: parts[0] must be { out, lse }, not null.",
         "argument: mergeStates: parts[1].out must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: mergeStates: parts[1].lse must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: mergeStates: parts[0].out must be a tensor, { buffer, dtype, shape }, not undefined.",

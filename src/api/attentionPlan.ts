@@ -1,8 +1,10 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { DType } from '../core/dtype.js';
+import { isDType, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
+import { checkDispatches } from '../plan/limits.js';
 import type { Recording } from '../runtime/recording.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
@@ -10,7 +12,8 @@ import { varlenOperation, type AttnVarlenArgs } from './attnVarlen.js';
 import { kvCacheOperation, type AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import type { SizeRule } from './checkNumbers.js';
 import { checkNames, checkPass } from './checkOptions.js';
-import { describe } from './checkTensor.js';
+import { checkRuntime } from './checkRuntime.js';
+import { checkForm, checkUnmapped } from './checkTensor.js';
 import type { Operation } from './outputs.js';
 
 /** The tensors that differ from layer to layer. */
@@ -71,7 +74,8 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
 
   /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
   constructor(runtime: Runtime, args: Args, caller: string, operationOf: OperationOf<Args>) {
-    runtime.assertAlive(caller);
+    checkRuntime(caller, runtime);
+    checkArgs(caller, args);
     this.#runtime = runtime;
     this.#caller = caller;
     this.#operationOf = operationOf;
@@ -88,8 +92,9 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    */
   update(changes: Partial<Args>): void {
     this.#assertAlive(`${this.#caller}.update`);
-    const args: Args = { ...this.#args, ...changes };
-    if (args.pass) fail('argument', this.#caller, 'pass belongs to record, not to the plan.');
+    checkArgs(`${this.#caller}.update`, changes);
+    const args: Args = apart({ ...this.#args, ...changes });
+    if (args.pass !== undefined) fail('argument', this.#caller, 'pass belongs to record, not to the plan.');
     const { rules, plan } = this.#operationOf(this.#runtime.traits, args);
     // A tensor that nobody binds: `record` replaces it, or refuses.
     const stand = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
@@ -100,6 +105,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const out = args.out ?? stand(rules.out, rules.dtype);
     const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
     const dispatches = plan({ out, lse });
+    checkDispatches(this.#caller, dispatches, this.#runtime.traits);
     this.#runtime.watch(`${this.#caller}.update`, () => this.#recording.update(dispatches));
     this.#args = args;
     const { q, k, v, kCache, vCache } = args;
@@ -113,6 +119,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    */
   record(tensors: LayerTensors = {}): AttentionResult {
     this.#assertAlive(this.#recordName);
+    checkNames(this.#recordName, tensors, RECORD_NAMES);
     checkPass(this.#recordName, tensors.pass);
     const layer = this.#layerOf(tensors);
     const name = this.#nameOf(layer);
@@ -139,12 +146,11 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
 
   /** Every tensor that the plan has, as the layer has it. */
   #layerOf(tensors: LayerTensors): Tensors {
-    checkNames(this.#recordName, tensors, RECORD_NAMES);
     const layer: { [Name in LayerTensor]?: Tensor } = {};
     for (const name of LAYER_TENSORS) {
       const given = tensors[name];
       if (!this.#planned[name]) {
-        if (given)
+        if (given !== undefined)
           fail(
             'argument',
             this.#recordName,
@@ -152,9 +158,17 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
           );
         continue;
       }
-      const tensor = given ?? this.#args[name];
-      if (!tensor)
+      const tensor = given === undefined ? this.#args[name] : given;
+      if (tensor === undefined)
         fail('argument', this.#recordName, `${name} is missing, and the plan was made without one.`);
+      if (!isTensor(tensor)) {
+        fail(
+          'argument',
+          this.#recordName,
+          `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`,
+        );
+      }
+      checkUnmapped(this.#recordName, name, tensor);
       layer[name] = tensor;
     }
     return layer;
@@ -196,12 +210,48 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 }
 
+/** Checks what is to be spread into the arguments of a plan. */
+function checkArgs(caller: string, args: object): void {
+  if (typeof args !== 'object' || args === null)
+    fail('argument', caller, `the arguments must be one object, not ${describe(args)}.`);
+}
+
+/**
+ * The arguments with a tensor of its own for each name. A layer may have two tensors where the plan was given one twice,
+ * as for keys that are values as well.
+ */
+function apart<Args extends PlanArgs>(args: Args): Args {
+  const seen = new Set<unknown>();
+  const copies: { [Name in LayerTensor]?: Tensor } = {};
+  for (const name of LAYER_TENSORS) {
+    const tensor = args[name];
+    if (isTensor(tensor) && seen.has(tensor)) copies[name] = copyOf(tensor);
+    seen.add(tensor);
+  }
+  return { ...args, ...copies };
+}
+
+function copyOf({ buffer, dtype, shape, offset, strides }: Tensor): Tensor {
+  return {
+    buffer,
+    dtype,
+    shape,
+    ...(offset !== undefined && { offset }),
+    ...(strides !== undefined && { strides }),
+  };
+}
+
 /** Checks that a tensor can stand in for the one that was planned with. */
 function checkAlike(caller: string, name: string, given: Tensor, planned: Tensor): void {
-  if (!isTensor(given))
-    fail('argument', caller, `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(given)}.`);
-  if (given.dtype !== planned.dtype)
-    fail('dtype', caller, `${name} is ${String(given.dtype)}, but the plan was made for ${planned.dtype}.`);
+  const { dtype } = given;
+  if (dtype !== planned.dtype)
+    fail(
+      'dtype',
+      caller,
+      `${name} is ${isDType(dtype) ? dtype : describe(dtype)}, but the plan was made for ${planned.dtype}.`,
+    );
+  const dims = planned.shape.map(String);
+  checkForm(caller, name, given, { dtypes: [planned.dtype], dims });
   expectSame(caller, `the shape of ${name} is`, given.shape, planned.shape);
   expectSame(caller, `the strides of ${name} are`, stridesOf(given), stridesOf(planned));
   // Kernels are told this number, and nothing else of where a tensor lies.

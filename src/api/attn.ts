@@ -4,8 +4,10 @@ import { hostLengths } from '../kernels/attentionProblem.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { attentionOperation } from './attentionOperation.js';
 import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import { checkBatch, checkCountable } from './checkLengths.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
+import { checkRuntime } from './checkRuntime.js';
 import { runOperation, type Operation } from './outputs.js';
 import { DENSE } from './queryLayout.js';
 import { denseRows } from './rows.js';
@@ -33,7 +35,7 @@ const NAMES = ['q', 'k', 'v', ...OPTION_NAMES];
  * const { out } = attn(runtime, { q, k, v, causal: true });
  */
 export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
-  runtime.assertAlive(CALLER);
+  checkRuntime(CALLER, runtime);
   return runOperation(runtime, args, attnOperation(runtime.traits, args));
 }
 
@@ -46,6 +48,9 @@ function attnOperation(traits: DeviceTraits, args: AttnArgs): Operation {
     v: ['B', 'Sk', 'Hkv', 'Dv'],
   } as const;
   const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
+  checkBatch(CALLER, B);
+  checkCountable(CALLER, [Sq], 'queries');
+  checkCountable(CALLER, [Sk], 'keys');
   const options = checkOptions(CALLER, args, { batch: B, nHeads: Hq, headDim: D }, traits);
   const problem = {
     caller: CALLER,

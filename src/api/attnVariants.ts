@@ -1,4 +1,5 @@
 import type { FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { decodeSpec, attnDecodeKernel } from '../kernels/attnDecode.js';
 import { appendKvKernel, appendSpec } from '../kernels/appendKv.js';
 import type { AttentionFeatures } from '../kernels/attention.js';
@@ -11,6 +12,26 @@ import { decodeTile } from '../plan/decodeTile.js';
 import { prefillTile } from '../plan/prefillTile.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { checkChoice, checkCounts } from '../sizing/check.js';
+import { checkNames } from './checkOptions.js';
+import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
+import { checkRuntime } from './checkRuntime.js';
+
+const CALLER = 'attnVariants';
+
+const NAMES = [
+  'headDim',
+  'headDimV',
+  'dtype',
+  'kvDType',
+  'paged',
+  'softcap',
+  'alibi',
+  'group',
+  'decodeTokens',
+  'newDType',
+  'rotary',
+];
 
 /** What decides which kernels a call of `attn`, `attnVarlen` or `attnWithKvCache` runs. */
 export interface AttnVariantOptions {
@@ -45,6 +66,8 @@ export interface AttnVariantOptions {
  * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
  */
 export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Variant[] {
+  checkRuntime(CALLER, runtime);
+  checkVariantOptions(options);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype } = options;
   const { paged = false, softcap = false, alibi = false, group, decodeTokens = 1 } = options;
   const features: AttentionFeatures = {
@@ -58,7 +81,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     alibi,
   };
   const prefillArgs = { headDim, headDimV, qDType: dtype, kvDType, paged };
-  const prefill = prefillTile(runtime.traits, prefillArgs, 'attnVariants');
+  const prefill = prefillTile(runtime.traits, prefillArgs, CALLER);
   const variants: Variant[] = [
     { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, false) },
     { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, true) },
@@ -68,13 +91,28 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
   ];
   if (group !== undefined) {
     const decodeArgs = { headDim, headDimV, nRows: group * decodeTokens, paged };
-    const decode = decodeTile(runtime.traits, decodeArgs, 'attnVariants');
+    const decode = decodeTile(runtime.traits, decodeArgs, CALLER);
     variants.push(
       { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, false) },
       { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, true) },
     );
   }
   return [...variants, ...appendVariants(options)];
+}
+
+function checkVariantOptions(options: AttnVariantOptions): void {
+  checkNames(CALLER, options, NAMES);
+  const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
+  const { paged = false, softcap = false, alibi = false, rotary = false } = options;
+  const { group = 1, decodeTokens = 1 } = options;
+  checkCounts(CALLER, { headDim, headDimV, group, decodeTokens });
+  for (const [name, size] of Object.entries({ headDim, headDimV })) {
+    if (size > MAX_HEAD_DIM) fail('shape', CALLER, `${name} is ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
+  }
+  for (const [name, type] of Object.entries({ dtype, kvDType, newDType }))
+    checkChoice(CALLER, name, type, FLOATS);
+  for (const [name, value] of Object.entries({ paged, softcap, alibi, rotary }))
+    checkChoice(CALLER, name, value, [true, false]);
 }
 
 function appendVariants(options: AttnVariantOptions): Variant[] {

@@ -7,6 +7,7 @@ import { checkBlockTable } from './checkBlockTable.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkVarlenLengths } from './checkVarlenLengths.js';
+import { checkRuntime } from './checkRuntime.js';
 import { runOperation, type Operation } from './outputs.js';
 import { RAGGED } from './queryLayout.js';
 import { pagedRows, raggedRows } from './rows.js';
@@ -58,7 +59,7 @@ const NAMES = [
  * const { out } = attnVarlen(runtime, { q, k, v, cuSeqlensQ: [0, 3, 8], cuSeqlensK: [0, 3, 8], causal: true });
  */
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
-  runtime.assertAlive(CALLER);
+  checkRuntime(CALLER, runtime);
   return runOperation(runtime, args, varlenOperation(runtime.traits, args));
 }
 

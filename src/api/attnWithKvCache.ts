@@ -6,9 +6,10 @@ import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './att
 import { checkAppend, checkNewTokens } from './checkAppend.js';
 import { checkBlockTable } from './checkBlockTable.js';
 import { checkCacheLengths } from './checkCacheLengths.js';
-import { countSequences } from './checkLengths.js';
+import { checkBatch, countSequences } from './checkLengths.js';
 import { checkNames, checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
+import { checkRuntime } from './checkRuntime.js';
 import { runOperation, type Operation } from './outputs.js';
 import { DENSE, RAGGED } from './queryLayout.js';
 import { denseRows, pagedRows } from './rows.js';
@@ -87,7 +88,7 @@ const NAMES = [
  * const { out } = attnWithKvCache(runtime, { q, k, v, kCache, vCache, cacheSeqlens: [70, 9], blockTable, causal: true });
  */
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult {
-  runtime.assertAlive(CALLER);
+  checkRuntime(CALLER, runtime);
   return runOperation(runtime, args, kvCacheOperation(runtime.traits, args));
 }
 
@@ -105,6 +106,7 @@ export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs
   const names = { k: 'kCache', v: 'vCache' };
   const { Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k: kCache, v: vCache, dims, names }, traits);
   const batch = args.cuSeqlensQ === undefined ? q.shape[0]! : countSequences(CALLER, args.cuSeqlensQ);
+  checkBatch(CALLER, batch);
   const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
   checkNewTokens(args, sizes, traits);
   const { lengths, pages } = checkCacheLengths(args, batch, traits);

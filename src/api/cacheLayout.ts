@@ -3,6 +3,7 @@ import { fail } from '../core/errors.js';
 import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
 import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
 import type { DeviceLimits } from '../sizing/fitKvCache.js';
+import { MAX_ELEMENTS } from './checkTensor.js';
 import { checkCache, type CacheShape } from '../sizing/kvCache.js';
 
 /** How large a cache is to be: `pageSize`, and one of the others. */
@@ -51,6 +52,9 @@ export interface Place {
 
 const PAGE_ALIGNMENT = 16;
 
+/** Beyond it, packing alone would take long; the deepest models have some hundred. */
+const MAX_LAYERS = 4096;
+
 /** Lays out a cache within the limits of a device. */
 export function layoutCache(
   caller: string,
@@ -61,6 +65,8 @@ export function layoutCache(
   const { nLayers, nKvHeads, headDim, headDimV, dtype } = checkCache(caller, options);
   const { pageSize } = options;
   checkCounts(caller, { pageSize });
+  if (nLayers > MAX_LAYERS)
+    fail('limit', caller, `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
   const page = (dim: number): PageLayout => {
     const bytes = pageSize * nKvHeads * dim * bytesPerElement(dtype);
     return { headDim: dim, strideBytes: roundUp(bytes, PAGE_ALIGNMENT) };
@@ -75,7 +81,7 @@ export function layoutCache(
     pageBytes: Math.max(k.strideBytes, v.strideBytes),
     allLayersBytes: nLayers * (k.strideBytes + v.strideBytes),
     bytesOf,
-    limits,
+    limits: { ...limits, elements: MAX_ELEMENTS * bytesPerElement(dtype) },
   });
   const bytes = bytesOf(nPages);
   return { dtype, nLayers, nPages, pageSize, nKvHeads, k, v, bytes, ...packed(nPages) };
@@ -88,16 +94,22 @@ interface Pages {
   readonly allLayersBytes: number;
   /** Of so many pages in all layers, gaps between tensors included. */
   readonly bytesOf: (nPages: number) => number;
-  readonly limits: DeviceLimits;
+  readonly limits: DeviceLimits & {
+    /** Bytes of the elements that kernels can count. */
+    readonly elements: number;
+  };
 }
 
 function choosePages(caller: string, size: CacheSize, pages: Pages): number {
   const { pageBytes, allLayersBytes, bytesOf, limits } = pages;
-  const { maxBufferSize, maxStorageBufferBindingSize } = limits;
-  const [limitName, limit] =
-    maxBufferSize < maxStorageBufferBindingSize
-      ? ['maxBufferSize', maxBufferSize]
-      : ['maxStorageBufferBindingSize', maxStorageBufferBindingSize];
+  const { maxBufferSize, maxStorageBufferBindingSize, elements } = limits;
+  const [limitName, limit] = (
+    [
+      ['maxStorageBufferBindingSize', maxStorageBufferBindingSize],
+      ['maxBufferSize', maxBufferSize],
+      ['2³² elements', elements],
+    ] as const
+  ).reduce((least, next) => (next[1] < least[1] ? next : least));
   const mostPages = Math.floor(limit / pageBytes);
   const asked = checkSize(caller, size);
 

@@ -1,3 +1,4 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
@@ -15,8 +16,9 @@ import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import { checkDims } from './checkDims.js';
 import { checkFloats, checkSizes, isHostArray } from './checkNumbers.js';
 import { checkSameType, FLOATS } from './checkQkv.js';
-import { checkNoOverlapWithin, checkTensor, describe, isCount } from './checkTensor.js';
+import { checkForm, checkNoOverlapWithin, checkTensor, isCount } from './checkTensor.js';
 import { denseRows, raggedRows } from './rows.js';
+import { mayOverlap } from './tensorsApart.js';
 
 const CALLER = 'attnWithKvCache';
 
@@ -62,10 +64,14 @@ export function checkAppend(
   traits: DeviceTraits,
 ): AppendProblem | null {
   const rotary = checkRotary(args, context, traits);
+  // Rotated queries are laid out like q, each at a place of its own.
+  if (rotary) checkNoOverlapWithin(CALLER, 'q', args.q);
   const { k, v, kCache, vCache } = args;
   if (!k || !v) return rotary && { newK: null, newV: null, rotary };
   checkNoOverlapWithin(CALLER, 'kCache', kCache);
   checkNoOverlapWithin(CALLER, 'vCache', vCache);
+  if (mayOverlap(kCache, vCache))
+    fail('buffer', CALLER, 'kCache and vCache overlap, so new keys and values would overwrite each other.');
   checkApart(args);
   if (isHostLengths(context.lengths)) checkWrittenOnce(context.lengths, context.pages);
   const rows = args.cuSeqlensKNew === undefined ? denseRows : raggedRows;
@@ -140,6 +146,8 @@ function checkRotary(args: AttnWithKvCacheArgs, context: Context, traits: Device
     return null;
   }
   const { headDim, masks } = context;
+  if (isTensor(rotaryCos))
+    checkForm(CALLER, 'rotaryCos', rotaryCos, { dtypes: FLOATS, dims: ['L', 'rotaryDim / 2'] });
   const pairs = rotaryPairs(rotaryCos, rotaryDim, headDim);
   const nPositions = positionsOf(rotaryCos, pairs);
   const rule = { dims: ['L', 'rotaryDim / 2'], sizes: [nPositions, pairs] };
@@ -162,8 +170,8 @@ function checkRotary(args: AttnWithKvCacheArgs, context: Context, traits: Device
 
 /** rotaryDim / 2 */
 function rotaryPairs(rotaryCos: Floats, rotaryDim: number | undefined, headDim: number): number {
-  const shown = isTensor(rotaryCos) ? 2 * (rotaryCos.shape?.[1] ?? 0) : headDim;
-  const dim = rotaryDim ?? shown;
+  const shown = isTensor(rotaryCos) ? 2 * rotaryCos.shape[1]! : headDim;
+  const dim = rotaryDim === undefined ? shown : rotaryDim;
   const reason = isTensor(rotaryCos)
     ? ', which is what the shape of rotaryCos says'
     : ', which is the head size. Pass rotaryDim';
@@ -177,7 +185,7 @@ function rotaryPairs(rotaryCos: Floats, rotaryDim: number | undefined, headDim: 
 
 function positionsOf(rotaryCos: Floats, pairs: number): number {
   if (isTensor(rotaryCos)) {
-    const [nPositions = 0] = rotaryCos.shape ?? [];
+    const nPositions = rotaryCos.shape[0]!;
     if (nPositions > 0) return nPositions;
     fail('shape', CALLER, 'rotaryCos has no rows: pass one for each position.');
   }

@@ -4,8 +4,18 @@ import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
 import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
 import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
 import { checkRoomInTable } from './checkBlockTable.js';
-import { checkMost, checkPageTable, longest, onHost, optional, roomOf, spans } from './checkLengths.js';
-import { checkCount, checkInts } from './checkNumbers.js';
+import {
+  checkCountable,
+  checkMost,
+  checkPageTable,
+  longest,
+  MAX_LENGTH,
+  onHost,
+  optional,
+  roomOf,
+  spans,
+} from './checkLengths.js';
+import { checkCount, checkInts, MAX_INT } from './checkNumbers.js';
 
 export interface CacheLengths {
   readonly lengths: HostLengths | DeviceLengths;
@@ -42,6 +52,7 @@ export function checkCacheLengths(
     return checkPageTable(CALLER, table, traits);
   });
   const nRows = pages ? pages.nRows : kCache.shape[0]!;
+  if (!pages && batch > 0 && nRows === 0) fail('shape', CALLER, 'kCache has no rows.');
   if (!pages && !cacheBatchIdx && nRows < batch) {
     fail(
       'shape',
@@ -56,15 +67,24 @@ export function checkCacheLengths(
   const room = pages ? roomOf(pages) : kCache.shape[1]!;
   const queries = queriesOf(q, cuSeqlensQ, batch);
   const fresh = newTokensOf(k, cuSeqlensKNew, batch);
-  if (queries) checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
+  if (queries) {
+    checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
+    checkCountable(CALLER, queries.lengths, 'queries');
+  }
   if (onHost(cacheBatchIdx)) checkRows(cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
 
-  const kLen =
-    onHost(cacheSeqlens) && fresh ? cacheSeqlens.map((length, b) => length + fresh.lengths[b]!) : null;
+  // Sums that leave 32 bits stay too long.
+  const atLeast =
+    onHost(cacheSeqlens) &&
+    cacheSeqlens.map((length, b) => Math.min(length + (fresh?.lengths[b] ?? 0), MAX_INT));
+  if (atLeast) {
+    if (pages) checkRoomInTable(CALLER, pages, atLeast);
+    else checkRoom(atLeast, room);
+  }
+  const kLen = atLeast && fresh ? atLeast : null;
   if (kLen) {
     checkMost(CALLER, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
-    if (pages) checkRoomInTable(CALLER, pages, kLen);
-    else checkRoom(kLen, room);
+    checkCountable(CALLER, kLen, 'keys');
     if (onHost(cacheLeftpad)) checkLeftpad(cacheLeftpad, kLen);
   }
 
@@ -98,8 +118,8 @@ export function checkCacheLengths(
     totalNew,
     maxNew: fresh ? longest(fresh.lengths) : totalNew,
     nRows,
-    maxSeqlenQ: Math.min(maxSeqlenQ, queries ? longest(queries.lengths) : q.shape[0]!),
-    maxSeqlenK: Math.min(maxSeqlenK, room),
+    maxSeqlenQ: Math.min(maxSeqlenQ, queries ? longest(queries.lengths) : q.shape[0]!, MAX_LENGTH),
+    maxSeqlenK: Math.min(maxSeqlenK, room, MAX_LENGTH),
   };
   return { lengths, pages };
 }
@@ -119,6 +139,8 @@ function checkCacheSeqlens(
       CALLER,
       'cacheSeqlens is missing. Pass how many tokens the cache holds: one number, or one for each sequence.',
     );
+  // Without sequences, nothing of it is looked at below.
+  if (typeof cacheSeqlens === 'number' && batch === 0) checkCount(CALLER, 'cacheSeqlens', cacheSeqlens, 0);
   const given =
     typeof cacheSeqlens === 'number' ? Array.from({ length: batch }, () => cacheSeqlens) : cacheSeqlens;
   const checked = checkInts(CALLER, 'cacheSeqlens', given, { dims: ['B'], sizes: [batch] }, traits);

@@ -1,8 +1,9 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { elementCount, endBytes, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
-import { checkTensor, describe, isCount } from './checkTensor.js';
+import { checkTensor, isCount } from './checkTensor.js';
 
 /** Pages to copy in order, from and to: as pairs, or flat. */
 export type PagePairs = readonly (readonly [from: number, to: number])[] | Int32Array | Uint32Array;
@@ -17,13 +18,14 @@ export function checkPools(
 ): ReadonlyMap<string, Tensor> {
   if (!isTensor(pools) && !Array.isArray(pools))
     fail('argument', caller, `pools must be a tensor or an array of tensors, not ${describe(pools)}.`);
-  const byName: ReadonlyMap<string, Tensor> = new Map(
-    isTensor(pools) ? [['pools', pools]] : pools.map((pool, i) => [`pools[${i}]`, pool]),
-  );
-  for (const [name, pool] of byName) {
+  const byName = new Map<string, Tensor>();
+  const check = (name: string, pool: Tensor): void => {
     checkTensor(caller, name, pool, { dtypes: DTYPES, dims: ['P', 'pageSize', 'Hkv', 'D'] }, traits);
     checkPages(caller, name, pool);
-  }
+    byName.set(name, pool);
+  };
+  if (isTensor(pools)) check('pools', pools);
+  else for (let i = 0; i < pools.length; i++) check(`pools[${i}]`, pools[i]!);
   checkPoolsApart(caller, [...byName]);
   return byName;
 }
@@ -154,7 +156,7 @@ function flatPairs(caller: string, pairs: PagePairs): ArrayLike<number> {
   const wrong = pairs.findIndex((pair: unknown) => !Array.isArray(pair) || pair.length !== 2);
   if (wrong >= 0)
     fail('argument', caller, `pairs[${wrong}] must be [from, to], not ${describe(pairs[wrong])}.`);
-  return pairs.flat();
+  return Array.from(pairs, ([from, to]: readonly unknown[]) => [from, to] as number[]).flat();
 }
 
 function fewestPages(pools: ReadonlyMap<string, Pick<Tensor, 'shape'>>): readonly [name: string, n: number] {

@@ -1,9 +1,10 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import type { PageTable } from '../kernels/attentionProblem.js';
-import { checkInts, isHostArray } from './checkNumbers.js';
-import { describe } from './checkTensor.js';
+import { checkInts, INTS, isHostArray } from './checkNumbers.js';
+import { checkForm } from './checkTensor.js';
 
 export function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
   return ints !== null && !isTensor(ints);
@@ -15,17 +16,14 @@ export function optional<T, R>(value: T | undefined, check: (value: T) => R): R 
 
 /** B, from cuSeqlensQ [B + 1]. */
 export function countSequences(caller: string, cuSeqlensQ: Ints): number {
-  const length = isTensor(cuSeqlensQ)
-    ? cuSeqlensQ.shape?.[0]
-    : isHostArray(cuSeqlensQ)
-      ? cuSeqlensQ.length
-      : undefined;
-  if (length === undefined)
+  if (!isTensor(cuSeqlensQ) && !isHostArray(cuSeqlensQ))
     fail(
       'argument',
       caller,
       `cuSeqlensQ must be a tensor or an array of numbers, not ${describe(cuSeqlensQ)}.`,
     );
+  if (isTensor(cuSeqlensQ)) checkForm(caller, 'cuSeqlensQ', cuSeqlensQ, { dtypes: INTS, dims: ['B + 1'] });
+  const length = isTensor(cuSeqlensQ) ? cuSeqlensQ.shape[0]! : cuSeqlensQ.length;
   if (length === 0) fail('shape', caller, 'cuSeqlensQ must have B + 1 numbers, at least one.');
   return length - 1;
 }
@@ -46,7 +44,9 @@ export function checkPageTable(caller: string, args: PageTableArgs, traits: Devi
   const { blockTable, mayHaveMore = false, k, kName } = args;
   const [nPages, pageSize] = k.shape as [number, number];
   if (pageSize === 0) fail('shape', caller, `${kName} has pages of 0 tokens.`);
-  const given = isTensor(blockTable) ? (blockTable.shape?.[0] ?? 0) : 0;
+  const dims = ['B', 'maxPages'];
+  if (isTensor(blockTable)) checkForm(caller, 'blockTable', blockTable, { dtypes: INTS, dims });
+  const given = isTensor(blockTable) ? blockTable.shape[0]! : 0;
   const nRows = mayHaveMore ? Math.max(args.nRows, given) : args.nRows;
   const width = tableWidth(blockTable, nRows);
   if (!Number.isInteger(width)) {
@@ -56,20 +56,20 @@ export function checkPageTable(caller: string, args: PageTableArgs, traits: Devi
       `blockTable has ${(blockTable as Int32Array).length} numbers, which is not a multiple of the ${nRows} sequences.`,
     );
   }
-  const rule = { dims: ['B', 'maxPages'], sizes: [nRows, width] };
+  const rule = { dims, sizes: [nRows, width] };
   const table = checkInts(caller, 'blockTable', blockTable, rule, traits);
   return { pageSize, nPages, table, nRows, width, stride: isTensor(table) ? stridesOf(table)[0]! : width };
 }
 
 /** Entries of a sequence; 0 for what is no table at all, which the check of its numbers then tells. */
 function tableWidth(blockTable: Ints, nRows: number): number {
-  if (isTensor(blockTable)) return blockTable.shape?.[1] ?? 0;
+  if (isTensor(blockTable)) return blockTable.shape[1]!;
   return isHostArray(blockTable) && nRows > 0 ? blockTable.length / nRows : 0;
 }
 
 /** Keys that a row of the table can lead to. */
 export function roomOf({ nPages, width, pageSize }: PageTable): number {
-  return nPages > 0 ? width * pageSize : 0;
+  return nPages > 0 ? Math.min(width * pageSize, MAX_LENGTH) : 0;
 }
 
 export function longest(lengths: Int32Array): number {
@@ -86,8 +86,8 @@ export function spans(
 ): { readonly starts: Int32Array; readonly lengths: Int32Array } {
   if (cuSeqlens[0]! < 0) fail('length', caller, `${name} must start at 0 or later, not at ${cuSeqlens[0]}.`);
   const starts = cuSeqlens.slice(0, -1);
-  const lengths = starts.map((start, b) => cuSeqlens[b + 1]! - start);
-  const falls = lengths.findIndex((length) => length < 0);
+  // Compared and not subtracted, which could leave 32 bits.
+  const falls = starts.findIndex((start, b) => cuSeqlens[b + 1]! < start);
   if (falls >= 0) {
     fail(
       'length',
@@ -97,7 +97,33 @@ export function spans(
   }
   if (cuSeqlens.at(-1)! > total)
     fail('length', caller, `${name} ends at ${cuSeqlens.at(-1)} but ${tensor} has ${total} tokens.`);
-  return { starts, lengths };
+  return { starts, lengths: starts.map((start, b) => cuSeqlens[b + 1]! - start) };
+}
+
+/** Positions, and the bounds of windows around them, stay within 32 bits below it. */
+export const MAX_LENGTH = 2 ** 30;
+
+/** Checks that kernels can count the tokens of each sequence. */
+export function checkCountable(caller: string, lengths: ArrayLike<number>, what: string): void {
+  const wrong = Array.prototype.findIndex.call(lengths, (length: number) => length > MAX_LENGTH);
+  if (wrong < 0) return;
+  fail(
+    'limit',
+    caller,
+    `sequence ${wrong} has ${lengths[wrong]} ${what}, but kernels count to ${MAX_LENGTH}. Split it.`,
+  );
+}
+
+/** Sequences that a call takes at most: beyond it the tables of kernels alone would fill much memory. */
+const MAX_BATCH = 2 ** 20;
+
+export function checkBatch(caller: string, batch: number): void {
+  if (batch > MAX_BATCH)
+    fail(
+      'limit',
+      caller,
+      `there are ${batch} sequences, but a call takes at most ${MAX_BATCH}. Make several calls.`,
+    );
 }
 
 export function checkMost(

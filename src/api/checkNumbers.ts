@@ -1,7 +1,8 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, type Floats, type Ints, type Tensor } from '../core/tensor.js';
-import { checkTensor, describe, isCount } from './checkTensor.js';
+import { checkTensor, isCount } from './checkTensor.js';
 
 /** The sizes that an argument may have, with its dimensions in words. */
 export interface SizeRule {
@@ -18,19 +19,25 @@ export function checkInts(
   traits: DeviceTraits,
 ): Tensor | Int32Array {
   if (isTensor(ints)) {
-    checkTensor(caller, name, ints, { dims: rule.dims, dtypes: ['i32', 'u32'] }, traits);
+    checkTensor(caller, name, ints, { dims: rule.dims, dtypes: INTS }, traits);
     checkSizes(caller, name, ints, rule);
     return ints;
   }
   const numbers = hostNumbers(caller, name, ints, rule);
   const wrong = numbers.findIndex((value) => !Number.isInteger(value) || Math.abs(value) > MAX_INT);
   if (wrong >= 0) {
-    fail('argument', caller, `${name}[${wrong}] must be a whole number of 32 bits, not ${numbers[wrong]}.`);
+    fail(
+      'argument',
+      caller,
+      `${name}[${wrong}] must be a whole number of 32 bits, not ${describe(numbers[wrong])}.`,
+    );
   }
   return Int32Array.from(numbers);
 }
 
-const MAX_INT = 2 ** 31 - 1;
+export const INTS = ['i32', 'u32'] as const;
+
+export const MAX_INT = 2 ** 31 - 1;
 
 /** Finite real numbers. On the GPU they are f32, f16 or bf16. */
 export function checkFloats(
@@ -45,10 +52,11 @@ export function checkFloats(
     checkSizes(caller, name, floats, rule);
     return floats;
   }
-  const numbers = Float32Array.from(hostNumbers(caller, name, floats, rule));
-  const wrong = numbers.findIndex((value) => !Number.isFinite(value));
-  if (wrong >= 0) fail('argument', caller, `${name}[${wrong}] must be finite, not ${numbers[wrong]}.`);
-  return numbers;
+  const numbers = hostNumbers(caller, name, floats, rule);
+  const wrong = numbers.findIndex((value) => !isFinite32(value));
+  if (wrong >= 0)
+    fail('argument', caller, `${name}[${wrong}] must be a finite number, not ${describe(numbers[wrong])}.`);
+  return Float32Array.from(numbers);
 }
 
 /** Checks that a tensor has the sizes that other arguments ask for. */
@@ -59,6 +67,11 @@ export function checkSizes(caller: string, name: string, { shape }: Tensor, { di
     caller,
     `${name} must be [${dims.join(', ')}] = [${sizes.join(', ')}], not [${shape.join(', ')}].`,
   );
+}
+
+/** Whether a value is a number, and not too large for an f32. */
+export function isFinite32(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(Math.fround(value));
 }
 
 /** Whether a value is a plain or a typed array. */

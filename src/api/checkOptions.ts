@@ -1,10 +1,11 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, type Floats } from '../core/tensor.js';
 import type { AttentionProblem, Masks, Slopes } from '../kernels/attentionProblem.js';
 import type { AttentionOptions } from './attentionArgs.js';
-import { checkCount, checkFloats } from './checkNumbers.js';
-import { describe } from './checkTensor.js';
+import { scoreScale } from '../kernels/scoreScale.js';
+import { checkCount, checkFloats, isFinite32 } from './checkNumbers.js';
 
 /** Bounds of a window beyond this change nothing, and positions may still be added to them in 32 bits. */
 const WIDEST_WINDOW = 2 ** 30;
@@ -27,6 +28,7 @@ export function checkOptions(
     fail('argument', caller, `softmaxScale must be a finite number, not ${describe(softmaxScale)}.`);
   if (!Number.isFinite(softcap) || softcap < 0)
     fail('argument', caller, `softcap must be a finite number ≥ 0, not ${describe(softcap)}.`);
+  checkFactors(caller, softmaxScale, softcap);
   for (const name of ['causal', 'returnLse'] as const) {
     const value = options[name];
     if (value !== undefined && typeof value !== 'boolean')
@@ -46,6 +48,18 @@ export function checkOptions(
   };
 }
 
+/** Checks that what kernels multiply scores by is neither infinite in f32 nor, of a softcap, nothing. */
+function checkFactors(caller: string, softmaxScale: number, softcap: number): void {
+  const { factor, capLog2 } = scoreScale(softmaxScale, softcap);
+  if (!isFinite32(factor) || !isFinite32(capLog2) || (softcap > 0 && Math.fround(capLog2) === 0)) {
+    fail(
+      'argument',
+      caller,
+      `softmaxScale ${softmaxScale} with softcap ${softcap} is out of the range of f32. Pass less extreme numbers.`,
+    );
+  }
+}
+
 /** Checks that a pass, if there is one, can be recorded into. */
 export function checkPass(caller: string, pass: GPUComputePassEncoder | undefined): void {
   if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
@@ -57,7 +71,7 @@ function checkMasks(caller: string, options: AttentionOptions): Masks {
   const isWindow =
     Array.isArray(windowSize) &&
     windowSize.length === 2 &&
-    windowSize.every((bound) => Number.isInteger(bound) && bound >= -1);
+    Array.from(windowSize).every((bound) => Number.isInteger(bound) && bound >= -1);
   if (!isWindow) {
     fail(
       'argument',

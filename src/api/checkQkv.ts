@@ -6,7 +6,7 @@ import { checkTensor } from './checkTensor.js';
 
 export const FLOATS = ['f32', 'f16', 'bf16'] as const;
 
-const MAX_HEAD_DIM = 256;
+export const MAX_HEAD_DIM = 256;
 
 /** Names of queries, keys and values, and what each of them is. */
 interface Qkv<Dim extends string> {

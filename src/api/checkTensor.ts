@@ -1,4 +1,5 @@
 import { areOfDifferentDevices } from '../core/bufferOrigins.js';
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
@@ -19,29 +20,44 @@ export function checkTensor(
   rule: TensorRule,
   traits: DeviceTraits,
 ): void {
+  checkForm(caller, name, tensor, rule);
+  checkBuffer(caller, name, tensor, traits);
+}
+
+/** Checks that a tensor is well formed, wherever it lies. */
+export function checkForm(caller: string, name: string, tensor: Tensor, rule: TensorRule): void {
   if (!isTensor(tensor)) {
     fail('argument', caller, `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`);
   }
   checkDType(caller, name, tensor, rule.dtypes);
   checkLayout(caller, name, tensor, rule.dims);
-  checkBuffer(caller, name, tensor, traits);
 }
 
 function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: readonly DType[]): void {
   if (isDType(dtype) && dtypes.includes(dtype)) return;
-  fail('dtype', caller, `${name} must be ${listed(dtypes)}, not ${String(dtype)}.`);
+  fail(
+    'dtype',
+    caller,
+    `${name} must be ${listed(dtypes)}, not ${isDType(dtype) ? dtype : describe(dtype)}.`,
+  );
 }
 
 function checkLayout(caller: string, name: string, tensor: Tensor, dims: readonly string[]): void {
   const { shape, strides, offset = 0 } = tensor;
-  if (!Array.isArray(shape) || shape.length !== dims.length || !shape.every(isCount)) {
-    const got = Array.isArray(shape) ? `[${shape.join(', ')}]` : describe(shape);
-    fail('shape', caller, `${name} must have the shape [${dims.join(', ')}], not ${got}.`);
+  if (!isCounts(shape, dims.length))
+    fail('shape', caller, `${name} must have the shape [${dims.join(', ')}], not ${describe(shape)}.`);
+  const tooLarge = shape.find((size) => size > MAX_SIZE);
+  if (tooLarge !== undefined) {
+    fail(
+      'limit',
+      caller,
+      `${name} is ${describe(shape)}, but kernels count only to ${MAX_SIZE} in each dimension. Split it.`,
+    );
   }
   if (!isCount(offset))
-    fail('shape', caller, `the offset of ${name} must be a whole number ≥ 0, not ${String(offset)}.`);
+    fail('shape', caller, `the offset of ${name} must be a whole number ≥ 0, not ${describe(offset)}.`);
   if (strides === undefined) return;
-  if (!Array.isArray(strides) || strides.length !== shape.length || !strides.every(isCount)) {
+  if (!isCounts(strides, shape.length)) {
     fail(
       'shape',
       caller,
@@ -68,9 +84,7 @@ function checkBuffer(caller: string, name: string, tensor: Tensor, traits: Devic
   if ((buffer.usage & GPUBufferUsage.STORAGE) === 0) {
     fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.STORAGE.`);
   }
-  if (buffer.mapState !== undefined && buffer.mapState !== 'unmapped') {
-    fail('buffer', caller, `the buffer of ${name} is mapped. Unmap it first.`);
-  }
+  checkUnmapped(caller, name, tensor);
   const end = endBytes(tensor);
   if (end > buffer.size) {
     fail(
@@ -99,7 +113,17 @@ function checkBuffer(caller: string, name: string, tensor: Tensor, traits: Devic
   }
 }
 
-const MAX_ELEMENTS = 2 ** 32;
+/** A buffer may be mapped or unmapped at any time, so each use asks anew. */
+export function checkUnmapped(caller: string, name: string, { buffer }: Tensor): void {
+  if (buffer?.mapState !== undefined && buffer.mapState !== 'unmapped')
+    fail('buffer', caller, `the buffer of ${name} is mapped. Unmap it first.`);
+}
+
+/** Kernels count elements in u32. */
+export const MAX_ELEMENTS = 2 ** 32;
+
+/** Kernels count tokens, rows and pages in i32. */
+const MAX_SIZE = 2 ** 31 - 1;
 
 /** Checks that no two elements of a tensor that is written share their memory. */
 export function checkNoOverlapWithin(caller: string, name: string, tensor: Tensor): void {
@@ -157,16 +181,12 @@ export function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
+/** Whether a value is an array of so many counts, without holes. */
+function isCounts(value: unknown, length: number): value is readonly number[] {
+  return Array.isArray(value) && value.length === length && Array.from(value).every(isCount);
+}
+
 /** "a, b or c". */
 export function listed(words: readonly string[]): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
-}
-
-/** A value of the wrong kind, in a few words. */
-export function describe(value: unknown): string {
-  if (value === null || typeof value !== 'object')
-    return typeof value === 'string' ? `"${value}"` : String(value);
-  if (Array.isArray(value)) return `[${value.join(', ')}]`;
-  const kind = value.constructor?.name ?? 'Object';
-  return kind === 'Object' ? 'a plain object' : `a ${kind}`;
 }

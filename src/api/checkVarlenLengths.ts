@@ -8,11 +8,15 @@ import {
   type PageTable,
 } from '../kernels/attentionProblem.js';
 import type { AttnVarlenArgs } from './attnVarlen.js';
+import { checkRoomInTable } from './checkBlockTable.js';
 import {
+  checkBatch,
+  checkCountable,
   checkMost,
   checkPageTable,
   countSequences,
   longest,
+  MAX_LENGTH,
   onHost,
   optional,
   roomOf,
@@ -31,6 +35,7 @@ const CALLER = 'attnVarlen';
 /** Lengths, starts and pages of the sequences: on the host checked, on the GPU bounded. */
 export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): VarlenLengths {
   const batch = countSequences(CALLER, args.cuSeqlensQ);
+  checkBatch(CALLER, batch);
   const offsets = { dims: ['B + 1'], sizes: [batch + 1] };
   const cuSeqlensQ = checkInts(CALLER, 'cuSeqlensQ', args.cuSeqlensQ, offsets, traits);
   const cuSeqlensK = optional(args.cuSeqlensK, (ints) =>
@@ -55,13 +60,19 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
     ? spans(CALLER, 'cuSeqlensK', cuSeqlensK, pages ? Infinity : totalK, 'k')
     : null;
   const keysUsed = onHost(sequsedK) ? used(sequsedK, k?.lengths) : null;
-  if (q) checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, q.lengths, 'queries');
+  if (q) {
+    checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, q.lengths, 'queries');
+    checkCountable(CALLER, q.lengths, 'queries');
+  }
   if (q && (cuSeqlensK ? k : true) && (sequsedK ? keysUsed : true)) {
     const kLen = keysUsed ?? k!.lengths;
     checkMost(CALLER, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
+    checkCountable(CALLER, kLen, 'keys');
     const kStart = pages || !k ? new Int32Array(batch) : k.starts;
     return { batch, pages, lengths: hostLengths({ qStart: q.starts, qLen: q.lengths, kStart, kLen }) };
   }
+  const keysKnown = keysUsed ?? (sequsedK ? null : k?.lengths);
+  if (pages && keysKnown) checkRoomInTable(CALLER, pages, keysKnown);
   if (!q && maxSeqlenQ === Infinity)
     fail('argument', CALLER, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
   if (!keysUsed && !k && maxSeqlenK === Infinity)
@@ -83,8 +94,8 @@ export function checkVarlenLengths(args: AttnVarlenArgs, traits: DeviceTraits): 
     totalNew: 0,
     maxNew: 0,
     nRows: batch,
-    maxSeqlenQ: Math.min(maxSeqlenQ, q ? longest(q.lengths) : totalQ),
-    maxSeqlenK: Math.min(maxSeqlenK, totalK),
+    maxSeqlenQ: Math.min(maxSeqlenQ, q ? longest(q.lengths) : totalQ, MAX_LENGTH),
+    maxSeqlenK: Math.min(maxSeqlenK, totalK, MAX_LENGTH),
   };
   return { batch, pages, lengths };
 }

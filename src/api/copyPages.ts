@@ -3,6 +3,7 @@ import { groupPools } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
 import { checkNames, checkPass } from './checkOptions.js';
+import { checkRuntime } from './checkRuntime.js';
 import { runCopies } from './runCopies.js';
 
 export interface CopyPagesArgs {
@@ -30,7 +31,7 @@ const CALLER = 'copyPages';
  * if (copies !== 'full') copyPages(runtime, { pools: [kCache, vCache], pairs: copies });
  */
 export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
-  runtime.assertAlive(CALLER);
+  checkRuntime(CALLER, runtime);
   checkNames(CALLER, args, ['pools', 'pairs', 'pass']);
   const { traits } = runtime;
   const pools = checkPools(CALLER, args.pools, traits);

@@ -1,5 +1,7 @@
+import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { bytesPerElement } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
@@ -9,7 +11,8 @@ import type { AttentionResult } from './attentionArgs.js';
 import { checkDims } from './checkDims.js';
 import { checkNames, checkPass } from './checkOptions.js';
 import { FLOATS } from './checkQkv.js';
-import { checkTensor, describe } from './checkTensor.js';
+import { checkRuntime } from './checkRuntime.js';
+import { checkTensor, MAX_ELEMENTS } from './checkTensor.js';
 import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
 import { DENSE, RAGGED, type QueryLayout } from './queryLayout.js';
 
@@ -47,12 +50,17 @@ const CALLER = 'mergeStates';
  * const { out, lse } = mergeStates(runtime, { parts: [overPrefix, overOwnKeys] });
  */
 export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<AttentionResult> {
-  runtime.assertAlive(CALLER);
+  checkRuntime(CALLER, runtime);
   checkNames(CALLER, args, ['parts', 'out', 'lse', 'pass']);
   const { parts, ...rest } = args;
   checkPass(CALLER, args.pass);
   if (!Array.isArray(parts) || parts.length === 0)
     fail('argument', CALLER, `parts must be an array of { out, lse }, at least one, not ${describe(parts)}.`);
+  for (let i = 0; i < parts.length; i++) {
+    const part: unknown = parts[i];
+    if (typeof part !== 'object' || part === null)
+      fail('argument', CALLER, `parts[${i}] must be { out, lse }, not ${describe(part)}.`);
+  }
   const operation = mergeOperation(runtime.traits, parts, rest);
   const { out, lse } = runOperation(runtime, { ...rest, returnLse: true }, operation);
   return { out, lse: lse! };
@@ -69,14 +77,15 @@ function mergeOperation(
   const named: Record<string, readonly [Tensor, ...string[]]> = {};
   parts.forEach((part, i) => {
     const names = { out: `parts[${i}].out`, lse: `parts[${i}].lse` };
-    checkTensor(CALLER, names.out, part?.out, { dims: dims.out, dtypes: FLOATS }, traits);
+    checkTensor(CALLER, names.out, part.out, { dims: dims.out, dtypes: FLOATS }, traits);
     checkTensor(CALLER, names.lse, part.lse, { dims: dims.lse, dtypes: ['f32'] }, traits);
     named[names.out] = [part.out, ...dims.out];
     named[names.lse] = [part.lse, ...dims.lse];
     tensors[names.out] = part.out;
     tensors[names.lse] = part.lse;
   });
-  checkDims(CALLER, named);
+  const { Dv } = checkDims<'Dv'>(CALLER, named);
+  if (Dv === 0) fail('shape', CALLER, 'parts[0].out has heads of no elements.');
   const first = parts[0]!;
   const rules = {
     out: { dims: dims.out, sizes: first.out.shape },
@@ -89,7 +98,12 @@ function mergeOperation(
   return { caller: CALLER, rules, plan };
 }
 
-/** One dispatch where parts lie at equal distances or are two, else one more for each part more. */
+function canBind(tensor: Tensor, { maxBindingBytes }: DeviceTraits): boolean {
+  const { size } = windowOf(tensor);
+  return size <= maxBindingBytes && size <= MAX_ELEMENTS * bytesPerElement(tensor.dtype);
+}
+
+/** One dispatch where parts lie at equal distances or are two, else one fewer than there are parts. */
 function planMerge(parts: readonly AttentionState[], into: AttentionState, traits: DeviceTraits): Dispatch[] {
   const { shape } = into.out;
   const [nHeads, headDim] = shape.slice(-2) as [number, number];
@@ -104,7 +118,7 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
   const target = rowsOf(into);
 
   const stack = stacked(parts);
-  if (stack && windowOf(stack.out.tensor).size <= traits.maxBindingBytes)
+  if (stack && canBind(stack.out.tensor, traits) && canBind(stack.lse.tensor, traits))
     return [mergeDispatch({ ...sizes, a: stack, b: null, ...target })];
 
   const scratchBytes = 4 * elementCount(shape);
@@ -116,13 +130,19 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
     );
   }
   const dispatches: Dispatch[] = [];
-  let state: States = rowsOf(parts[0]!);
-  for (let i = 1; i < parts.length; i++) {
-    const next = i === parts.length - 1 ? target : scratchStates(sizes, i % 2);
-    const a = { ...state, n: 1, outPart: 0, lsePart: 0 };
-    dispatches.push(mergeDispatch({ ...sizes, a, b: rowsOf(parts[i]!), ...next }));
-    state = next;
-  }
+  // By halves, and these by halves: a result is rounded log2(n) times. One part after the other it would be n times,
+  // and a hundred roundings show.
+  const combine = (some: readonly AttentionState[], result: States, depth: number): void => {
+    const middle = Math.ceil(some.length / 2);
+    const [a, b] = [some.slice(0, middle), some.slice(middle)].map((half, side) => {
+      if (half.length === 1) return rowsOf(half[0]!);
+      const state = scratchStates(sizes, 2 * depth + side);
+      combine(half, state, depth + 1);
+      return state;
+    }) as [States, States];
+    dispatches.push(mergeDispatch({ ...sizes, a: { ...a, n: 1, outPart: 0, lsePart: 0 }, b, ...result }));
+  };
+  combine(parts, target, 0);
   return dispatches;
 }
 
@@ -135,7 +155,7 @@ function layoutOf(out: Tensor | undefined): QueryLayout {
   return out?.shape?.length === 3 ? RAGGED : DENSE;
 }
 
-/** Room for what has been merged so far, in one of two places: the other one is being read. */
+/** Room for what half of the parts give. */
 function scratchStates(
   { batch, nTokens, nHeads, headDim }: { batch: number; nTokens: number; nHeads: number; headDim: number },
   place: number,

@@ -2,6 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
+import { checkDispatches } from '../plan/limits.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
 import { checkSizes, type SizeRule } from './checkNumbers.js';
@@ -73,6 +74,7 @@ export function runOperation(
       const out = args.out ?? make(rules.out, rules.dtype, 'out');
       const lse = args.lse ?? (args.returnLse ? make(rules.lse, 'f32', 'lse') : undefined);
       const dispatches = plan({ out, lse });
+      checkDispatches(caller, dispatches, runtime.traits);
       if (args.pass) runtime.record(dispatches, args.pass);
       else runtime.submit(dispatches);
       return lse ? { out, lse } : { out };

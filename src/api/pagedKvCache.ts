@@ -1,3 +1,4 @@
+import { describe } from '../core/describe.js';
 import { bytesPerElement } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
@@ -10,7 +11,8 @@ import { layoutCache, type CacheLayout, type CacheSize, type PageLayout, type Pl
 import { checkPairs, type PagePairs } from './checkCopyPages.js';
 import { isHostArray } from './checkNumbers.js';
 import { checkPass } from './checkOptions.js';
-import { describe, isCount } from './checkTensor.js';
+import { checkRuntime } from './checkRuntime.js';
+import { isCount } from './checkTensor.js';
 import { runCopies } from './runCopies.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
@@ -73,7 +75,7 @@ export class PagedKvCache {
    * than the device allows, with how many pages would do, or if there is no memory left
    */
   static async create(runtime: Runtime, options: PagedKvCacheOptions): Promise<PagedKvCache> {
-    runtime.assertAlive(CREATE);
+    checkRuntime(CREATE, runtime);
     const { device, traits } = runtime;
     const layout = layoutCache(CREATE, options, {
       maxBufferSize: device.limits.maxBufferSize,
@@ -125,7 +127,7 @@ export class PagedKvCache {
   layer(index: number): CacheLayer {
     const caller = 'PagedKvCache.layer';
     this.#assertUsable(caller);
-    const layer = this.#layers[index];
+    const layer = isCount(index) ? this.#layers[index] : undefined;
     if (layer) return layer;
     fail('argument', caller, `there are layers 0 to ${this.nLayers - 1}, not ${describe(index)}.`);
   }
@@ -158,7 +160,7 @@ export class PagedKvCache {
     const caller = 'PagedKvCache.readPages';
     this.#assertUsable(caller);
     this.#checkPages(caller, pages);
-    const contents = Array.from(pages, () => new Uint8Array(this.pageBytes));
+    const contents = this.#roomFor(caller, pages);
     const transfers = this.#transfers(pages, contents);
     await this.#runtime.until(caller, readBytes(caller, this.#runtime.device, transfers));
     return contents;
@@ -181,6 +183,15 @@ export class PagedKvCache {
   destroy(): void {
     this.#isDestroyed = true;
     for (const buffer of this.buffers) buffer.destroy();
+  }
+
+  #roomFor(caller: string, pages: ArrayLike<number>): Uint8Array<ArrayBuffer>[] {
+    try {
+      return Array.from(pages, () => new Uint8Array(this.pageBytes));
+    } catch {
+      const bytes = pages.length * this.pageBytes;
+      fail('limit', caller, `the host has no memory for ${bytes} bytes. Read fewer pages at a time.`);
+    }
   }
 
   /** Each page of each pool, in the order of `readPages`. */
@@ -215,7 +226,7 @@ export class PagedKvCache {
       const got = Array.isArray(contents) ? contents.length : describe(contents);
       fail('argument', caller, `contents must be an array of ${nPages}, one for each page, not ${got}.`);
     }
-    contents.forEach((content: unknown, i) => {
+    Array.from(contents).forEach((content: unknown, i) => {
       if (content instanceof Uint8Array && content.length === this.pageBytes) return;
       const got = content instanceof Uint8Array ? `${content.length}` : describe(content);
       fail('argument', caller, `contents[${i}] must be a Uint8Array of ${this.pageBytes} bytes, not ${got}.`);

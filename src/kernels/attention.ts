@@ -3,6 +3,7 @@ import type { FloatDType } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
 import type { AttentionProblem } from './attentionProblem.js';
 import { tablesLayout } from './attnTables.js';
+import { scoreScale } from './scoreScale.js';
 import { hasMultiplesOf, isWide } from './wideRows.js';
 
 /** Jobs of an attention kernel, as `Item` of attention.wgsl has them. */
@@ -50,6 +51,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
   const { problem, tables, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
   const { slopesAt, slopesSequence, sinksAt } = tablesLayout(problem);
+  const scale = scoreScale(softmaxScale, softcap);
   return {
     kernel,
     spec,
@@ -77,8 +79,8 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
       window_left: masks.left,
       window_right: masks.right,
       attention_chunk: masks.attentionChunk,
-      score_scale: softcap > 0 ? softmaxScale / softcap : softmaxScale * Math.LOG2E,
-      softcap_log2: softcap * Math.LOG2E,
+      score_scale: scale.factor,
+      softcap_log2: scale.capLog2,
       slopes_at: slopesAt,
       slopes_sequence: slopesSequence,
       sinks_at: sinksAt,

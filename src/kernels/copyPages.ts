@@ -66,9 +66,12 @@ function canJoin(a: PoolGroup, b: PoolGroup, maxBindingBytes: number): boolean {
     a.pageBytes === b.pageBytes &&
     a.pageStride === b.pageStride &&
     a.isWide === b.isWide &&
-    end - start <= maxBindingBytes
+    end - start <= Math.min(maxBindingBytes, MAX_BYTES)
   );
 }
+
+/** The words of which kernels can count. */
+const MAX_BYTES = 4 * 2 ** 32;
 
 function joined(a: PoolGroup, b: PoolGroup): PoolGroup {
   const [start, end] = [Math.min(a.start, b.start), Math.max(a.end, b.end)];

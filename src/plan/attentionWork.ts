@@ -5,6 +5,7 @@ import type { AttentionProblem, DeviceLengths, HostLengths } from '../kernels/at
 import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
 import { tileKeys, tileRows, type PrefillTile } from '../kernels/attnPrefill.js';
 import { decodeTile } from './decodeTile.js';
+import { checkJobs } from './limits.js';
 import { prefillTile } from './prefillTile.js';
 import { chooseSplits, type Routed } from './splits.js';
 import { spansOf, tilesSeen, type Span } from './spans.js';
@@ -41,6 +42,9 @@ export function attentionWork(
 ): Work {
   const routes = spansOf(problem, lengths).map((span) => route(problem, span, traits));
   const splits = chooseSplits(problem, routes, traits);
+  const nItems = routes.reduce((sum, span, i) => sum + Math.ceil(span.nRows / span.tileRows) * splits[i]!, 0);
+  const nMerges = routes.reduce((sum, span, i) => sum + (splits[i]! > 1 ? span.qLen : 0), 0);
+  checkJobs(problem.caller, Math.max(nItems, nMerges), 'tiles of queries and keys');
   const groups = new Map<string, Jobs>();
   const merges: number[] = [];
   let nSlots = 0;

@@ -6,6 +6,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../kernels/attentionProblem.js';
+import { checkJobs } from './limits.js';
 
 export interface AppendPlan {
   readonly dispatches: readonly Dispatch[];
@@ -27,7 +28,7 @@ export function planAppend(
   if (!problem.append) return { dispatches: [], rotatedQ: null };
   const { newK, newV, rotary } = problem.append;
   const fresh = { problem, items: newTokens(problem, lengths), ...shared };
-  const queries = { problem, items: queryTokens(problem, lengths), ...shared };
+  const queries = { problem, items: rotary ? queryTokens(problem, lengths) : new Uint32Array(0), ...shared };
   const rotatedQ = rotary && queries.items.length > 0 ? rotatedQScratch(problem) : null;
   const dispatches: Dispatch[] = [];
   if (fresh.items.length > 0) {
@@ -39,21 +40,33 @@ export function planAppend(
 }
 
 /** (sequence, token) of every new token, or of every one that there may be. */
-function newTokens({ batch }: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
-  return pairs(batch, (b) =>
+function newTokens(problem: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
+  return pairs(problem, 'new tokens', (b) =>
     isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
   );
 }
 
-function queryTokens({ batch }: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
-  return pairs(batch, (b) => (isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ));
+function queryTokens(problem: AttentionProblem, lengths: HostLengths | DeviceLengths): Uint32Array {
+  return pairs(problem, 'queries to rotate', (b) =>
+    isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ,
+  );
 }
 
-function pairs(batch: number, countOf: (sequence: number) => number): Uint32Array {
-  const words: number[] = [];
-  for (let b = 0; b < batch; b++) {
-    const count = countOf(b);
-    for (let token = 0; token < count; token++) words.push(b, token);
-  }
-  return Uint32Array.from(words);
+function pairs(
+  { caller, batch }: AttentionProblem,
+  what: string,
+  countOf: (sequence: number) => number,
+): Uint32Array {
+  const counts = Array.from({ length: batch }, (_, b) => countOf(b));
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  checkJobs(caller, total, what);
+  const words = new Uint32Array(2 * total);
+  let at = 0;
+  counts.forEach((count, b) => {
+    for (let token = 0; token < count; token++) {
+      words[at++] = b;
+      words[at++] = token;
+    }
+  });
+  return words;
 }

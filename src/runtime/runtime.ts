@@ -6,6 +6,7 @@ import { PageflashError } from '../core/errors.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
 import { bytesOf, hostArrays } from './bindingRanges.js';
+import { checkDevice, checkOptions, checkTensorArguments, checkVariants } from './checkArguments.js';
 import { Faults } from './faults.js';
 import { Lifetime } from './lifetime.js';
 import { Memory } from './memory.js';
@@ -33,22 +34,8 @@ export interface RuntimeOptions {
  * @throws PageflashError `limit` if `profile` is asked of a device without `timestamp-query`
  */
 export function createRuntime(device: GPUDevice, options: RuntimeOptions = {}): Runtime {
-  const { tier = 'T1', deviceClass, profile = false } = options;
-  if (tier !== 'T0' && tier !== 'T1') {
-    throw new PageflashError('argument', `createRuntime: tier must be 'T0' or 'T1', not ${String(tier)}.`);
-  }
-  if (deviceClass !== undefined && deviceClass !== 'software' && deviceClass !== 'gpu') {
-    throw new PageflashError(
-      'argument',
-      `createRuntime: deviceClass must be 'software' or 'gpu', not ${String(deviceClass)}.`,
-    );
-  }
-  if (profile && !device.features.has('timestamp-query')) {
-    throw new PageflashError(
-      'limit',
-      'createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().',
-    );
-  }
+  checkDevice(device);
+  const { tier, deviceClass, profile } = checkOptions(device, options);
   const traits = readTraits(device, tier);
   return new Runtime(device, deviceClass ? { ...traits, deviceClass } : traits, profile);
 }
@@ -95,12 +82,14 @@ export class Runtime {
    */
   async prepare(variants: readonly Variant[]): Promise<void> {
     this.assertAlive('prepare');
+    checkVariants('prepare', variants);
     await this.#lifetime.until('prepare', this.#pipelines.prepare(variants));
   }
 
   /** A new contiguous tensor in a buffer of its own, which the caller destroys. */
   createTensor(shape: readonly number[], dtype: DType, label = 'tensor'): Tensor {
     this.assertAlive('createTensor');
+    checkTensorArguments('createTensor', shape, dtype);
     const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
     const size = wholeWords(elementCount(shape) * bytesPerElement(dtype));
     const usage = STORAGE | COPY_SRC | COPY_DST;

@@ -1,3 +1,4 @@
+import { describe as describeValue } from '../core/describe.js';
 import { fail } from '../core/errors.js';
 
 export function checkObject(caller: string, name: string, value: unknown): void {
@@ -46,10 +47,6 @@ export function checkChoice<Choice extends string | number | boolean>(
 
 /** A value in a few words. */
 export function describe(value: unknown): string {
-  if (typeof value === 'string') return `'${value}'`;
-  if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value !== 'object' || value === null) return String(value);
-  if (Array.isArray(value)) return `[${value.join(', ')}]`;
-  const kind = value.constructor?.name ?? 'Object';
-  return kind === 'Object' ? 'a plain object' : `a ${kind}`;
+  const words = describeValue(value);
+  return typeof value === 'string' ? `'${words.slice(1, -1)}'` : words;
 }
