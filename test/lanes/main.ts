@@ -18,8 +18,8 @@ const SUITES = ['adapter', 'attnVarlen', 'attnWithKvCache', 'kvCache', 'mergeSta
 /** What whole runs have shown, row by row: a run of one lane renews its rows only. */
 const FOLDER = 'test/lanes/results';
 
-/** Every case of the last run, one line of JSON each. */
-const CASES = 'node_modules/.cache/pageflash/lanes/cases.jsonl';
+/** What the last run of a lane with a set of features has told: a file each, with a line of JSON for every case. */
+const CASES = 'node_modules/.cache/pageflash/lanes';
 
 const { values } = parseArgs({
   options: {
@@ -40,20 +40,21 @@ async function main(): Promise<boolean> {
   const sets = chosen('features', values.features, FEATURE_SETS);
   const suites = values.suite?.split(',') ?? SUITES;
   const hosts = await createHosts(JSON.parse(values.programs) as Programs);
-  const log = createWriteStream(CASES);
   const rows: Row[] = [];
   for (const lane of lanes) {
     for (const features of sets) {
       const start = performance.now();
       const host = hosts.of(lane);
+      const log = createWriteStream(`${CASES}/${lane}-${features}.jsonl`);
       const run = await driveLane(host, { lane, features, suites, filter: values.filter }, (end) => {
-        log.write(`${JSON.stringify({ lane, features, ...end })}\n`);
+        log.write(`${JSON.stringify(end)}\n`);
         if (!end.failure) return;
         const { message, stack } = end.failure;
         console.log(
           `FAILED ${lane} ${features}: ${end.title}\n${message}\n${hosts.script.sourceStack(stack)}`,
         );
       });
+      log.end();
       rows.push({
         lane,
         features,
