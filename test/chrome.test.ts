@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { everyPair } from './conformance/index.js';
 import { suites } from './gpu/index.js';
 import { openChromePage, type ChromePage } from './support/chromePage.js';
 import { title } from './support/gpuCase.js';
@@ -9,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => chrome.close());
 
-for (const [suite, cases] of Object.entries(suites)) {
+for (const [suite, cases] of Object.entries({ ...suites, ...everyPair })) {
   describe(suite, () => {
     for (const gpuCase of cases) test(title(gpuCase), () => runInPage(suite, gpuCase.name));
   });

@@ -1,27 +1,10 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
-import { elementCount } from '../../src/core/tensor.js';
 import { attnVarlen, mergeStates, type AttentionState } from '../../src/index.js';
-import { mergeStatesReference, type HostTensor } from '../../src/reference/attention.js';
-import { download, upload } from '../support/deviceTensor.js';
-import { assertEqual, type GpuCase } from '../support/gpuCase.js';
-import { Random } from '../support/random.js';
-import { checkMerged, checkRotated } from '../support/tolerance.js';
+import { download } from '../support/deviceTensor.js';
+import type { GpuCase } from '../support/gpuCase.js';
+import { checkMerge, type MergeCase } from '../support/mergeCase.js';
+import { checkMerged } from '../support/tolerance.js';
 import { draw, place, type VarlenCase } from '../support/varlenCase.js';
 import { withRuntime } from '../support/withRuntime.js';
-
-/** Parts to merge, drawn from a seed. */
-interface MergeCase {
-  readonly why: string;
-  readonly nParts: number;
-  /** [B, Sq, Hq, Dv] or [totalQ, Hq, Dv] */
-  readonly shape: readonly number[];
-  readonly dtype?: FloatDType;
-  /** Which parts of a row saw no key; their out is NaN. */
-  readonly isEmpty?: (part: number, row: number) => boolean;
-  /** Parts are views of one buffer. */
-  readonly stacked?: boolean;
-}
 
 const some = (part: number, row: number): boolean => (part * 7 + row) % 3 === 0 || row === 4;
 
@@ -44,18 +27,7 @@ const table: readonly MergeCase[] = [
 export const cases: GpuCase[] = [
   ...table.map((mergeCase): GpuCase => ({
     name: mergeCase.why,
-    run: (t) =>
-      withRuntime(t, async (runtime) => {
-        const parts = drawParts(mergeCase);
-        const want = mergeStatesReference(parts);
-        const got = mergeStates(runtime, { parts: placeParts(runtime.device, mergeCase, parts) });
-        assertEqual(got.out.shape, mergeCase.shape, 'shape of out');
-        const { dtype = 'f32' } = mergeCase;
-        const out = { actual: await download(runtime.device, got.out), reference: want.out.data };
-        if (dtype === 'f32') checkMerged('out', out);
-        else checkRotated('out', out, dtype); // one rounding of the type
-        checkMerged('lse', { actual: await download(runtime.device, got.lse), reference: want.lse.data });
-      }),
+    run: (t) => withRuntime(t, (runtime) => checkMerge(runtime, mergeCase)),
   })),
   {
     name: 'attention over two halves of the keys, merged, is attention over all of them',
@@ -79,47 +51,3 @@ export const cases: GpuCase[] = [
       }),
   },
 ];
-
-interface Part {
-  readonly out: HostTensor;
-  readonly lse: HostTensor;
-}
-
-function drawParts({ nParts, shape, dtype = 'f32', isEmpty = () => false }: MergeCase): Part[] {
-  const random = new Random(nParts);
-  const [tokens, nHeads, headDim] = shape.slice(-3) as [number, number, number];
-  const lseShape = [...shape.slice(0, -3), nHeads, tokens];
-  return Array.from({ length: nParts }, (_, part) => {
-    const lse = random
-      .normals(elementCount(lseShape))
-      .map((x, row) => (isEmpty(part, row) ? -Infinity : 5 * x));
-    const out = random.normals(elementCount(shape)).map((x, i) => {
-      const token = Math.floor(i / (nHeads * headDim));
-      const head = Math.floor(i / headDim) % nHeads;
-      const row = (Math.floor(token / tokens) * nHeads + head) * tokens + (token % tokens);
-      return lse[row] === -Infinity ? NaN : roundTo(dtype, x);
-    });
-    return { out: { shape, data: out }, lse: { shape: lseShape, data: lse } };
-  });
-}
-
-function placeParts(
-  device: GPUDevice,
-  { dtype = 'f32', stacked }: MergeCase,
-  parts: readonly Part[],
-): AttentionState[] {
-  if (!stacked) {
-    return parts.map(({ out, lse }) => ({
-      out: upload(device, dtype, out.shape, out.data),
-      lse: upload(device, 'f32', lse.shape, lse.data),
-    }));
-  }
-  const stack = (name: 'out' | 'lse') => {
-    const { shape } = parts[0]![name];
-    const data = parts.flatMap((part) => [...part[name].data]);
-    const { buffer } = upload(device, 'f32', [parts.length, ...shape], data);
-    return parts.map((_, i) => ({ buffer, dtype: 'f32' as const, shape, offset: i * elementCount(shape) }));
-  };
-  const [outs, lses] = [stack('out'), stack('lse')];
-  return outs.map((out, i) => ({ out, lse: lses[i]! }));
-}

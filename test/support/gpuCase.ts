@@ -3,6 +3,8 @@ export interface GpuCase {
   readonly name: string;
   /** What the case guards against, where the name alone does not say it. */
   readonly why?: string;
+  /** How many different calls it checks, where they are many. */
+  readonly cells?: number;
   run(t: GpuTest): Promise<void> | void;
 }
 

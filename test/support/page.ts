@@ -1,4 +1,4 @@
-import { suites } from '../gpu/index.js';
+import { suites } from '../lanes/suites.js';
 import { GpuDevices } from './gpuDevices.js';
 import { runCase } from './runCase.js';
 

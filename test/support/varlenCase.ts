@@ -1,7 +1,14 @@
 import type { DType, FloatDType } from '../../src/core/dtype.js';
-import { decode, encode } from '../../src/core/halves.js';
-import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
-import { attnVarlen, type AttnVarlenArgs, type Runtime } from '../../src/index.js';
+import { decode, encode, roundTo } from '../../src/core/halves.js';
+import { elementCount, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
+import {
+  attn,
+  attnVarlen,
+  type AttentionResult,
+  type AttnArgs,
+  type AttnVarlenArgs,
+  type Runtime,
+} from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, downloadGaps, upload, type Placement } from './deviceTensor.js';
 import { assert } from './gpuCase.js';
@@ -29,7 +36,7 @@ export interface VarlenCase {
   readonly sinks?: boolean;
   /** Keys in pages of this size, permuted, among pages of NaN. */
   readonly pageSize?: number;
-  /** Count only part of each sequence's keys, by `sequsedK`. */
+  /** Count only part of each sequence's keys, by `sequsedK`; the others are NaN. */
   readonly partlyUsed?: boolean;
   /** Keep lengths, tables, slopes and sinks on the GPU. */
   readonly onGpu?: boolean;
@@ -37,8 +44,15 @@ export interface VarlenCase {
   readonly gap?: number;
   /** Factor on the queries, for scores far from zero. */
   readonly magnitude?: number;
+  /** Default: those of normal queries and keys. */
+  readonly scores?: Scores;
+  /** Call `attn` on the same tensors; the sequences are equally long then. */
+  readonly dense?: boolean;
   readonly seed?: number;
 }
+
+/** `equal`: of all keys. `spike`: of one key, far above the rest. `huge`: near ±3e5 before scaling, many of them equal. */
+export type Scores = 'normal' | 'equal' | 'spike' | 'huge';
 
 interface Inputs {
   readonly q: HostTensor;
@@ -56,13 +70,41 @@ interface Inputs {
 export async function checkVarlen(runtime: Runtime, varlen: VarlenCase): Promise<void> {
   const inputs = draw(varlen);
   const { args, lent } = place(runtime.device, varlen, inputs);
-  const result = attnVarlen(runtime, { ...args, returnLse: true });
+  const result = callVarlen(runtime, varlen, { ...args, returnLse: true });
   const out = await download(runtime.device, result.out);
   const lse = await download(runtime.device, result.lse!);
   const gaps = varlen.gap ? await downloadGaps(runtime.device, result.out) : [];
   for (const { buffer } of [...lent, result.out, result.lse!]) buffer.destroy();
   compare(varlen, inputs, { out, lse });
   assert(gaps.every(Number.isNaN), 'something beside the elements of out was written');
+}
+
+function callVarlen(runtime: Runtime, { dense, lengths }: VarlenCase, args: AttnVarlenArgs): AttentionResult {
+  if (!dense) return attnVarlen(runtime, args);
+  const { cuSeqlensQ: _q, cuSeqlensK: _k, ...rest } = args;
+  const { out, lse } = attn(runtime, denseArgs(rest, lengths.length));
+  return { out, lse: headsFirst(lse!) };
+}
+
+/** The same tensors, with the sequences as a dimension of their own. */
+function denseArgs({ q, k, v, out, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>, batch: number): AttnArgs {
+  const split = (tensor: Tensor): Tensor => {
+    const [tokens, ...row] = tensor.shape as [number, number, number];
+    const [tokenStride, ...rowStrides] = stridesOf(tensor) as [number, number, number];
+    const perSequence = tokens / batch;
+    return {
+      ...tensor,
+      shape: [batch, perSequence, ...row],
+      strides: [perSequence * tokenStride, tokenStride, ...rowStrides],
+    };
+  };
+  return { ...rest, q: split(q), k: split(k), v: split(v), ...(out && { out: split(out) }) };
+}
+
+/** [B, Hq, Sq] → [Hq, B, Sq], which is [Hq, totalQ]. */
+function headsFirst(lse: Tensor): Tensor {
+  const [batch, nHeads, sq] = lse.shape as [number, number, number];
+  return { ...lse, shape: [nHeads, batch, sq, 1], strides: [sq, nHeads * sq, 1, 1] };
 }
 
 /** Throws unless the results are what the reference gives. */
@@ -110,18 +152,59 @@ export function draw(varlen: VarlenCase): Inputs {
   const q = rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * (varlen.softcap || 1));
   const keys = rounded(kvDType, [totalK, nKvHeads, headDim], 1);
   const values = rounded(kvDType, [totalK, nKvHeads, headDimV], 1);
+  if (varlen.scores) shapeScores(varlen, random, { q, keys, cuSeqlensK });
+  const used = varlen.partlyUsed && Int32Array.from(lengths, ([, sk]) => random.int(0, sk + 1));
+  if (used) spoilUnused([keys, values], cuSeqlensK, used);
   const paged = pageSize ? intoPages(random, pageSize, cuSeqlensK, keys, values) : { k: keys, v: values };
   return {
     q,
     cuSeqlensQ,
     cuSeqlensK,
     ...paged,
-    ...(varlen.partlyUsed && { sequsedK: Int32Array.from(lengths, ([, sk]) => random.int(0, sk + 1)) }),
+    ...(used && { sequsedK: used }),
     ...(varlen.alibi && {
       alibiSlopes: random.uniforms((varlen.alibi === 'per sequence' ? batch : 1) * nHeads, 0, 0.3),
     }),
     ...(varlen.sinks && { sinks: random.normals(nHeads) }),
   };
+}
+
+/** Changes queries and keys so that their scores are what the case wants. */
+function shapeScores(
+  { scores, headDim, dtype, kvDType = dtype }: VarlenCase,
+  random: Random,
+  {
+    q,
+    keys,
+    cuSeqlensK,
+  }: { readonly q: HostTensor; readonly keys: HostTensor; readonly cuSeqlensK: Int32Array },
+): void {
+  const row = elementCount(keys.shape.slice(1));
+  const set = (tensor: HostTensor, type: FloatDType, valueAt: (i: number, old: number) => number): void => {
+    tensor.data.forEach((old, i) => ((tensor.data as Float32Array)[i] = roundTo(type, valueAt(i, old))));
+  };
+  if (scores === 'equal') set(keys, kvDType, (i) => keys.data[i % row]!);
+  if (scores === 'huge') {
+    // Each is a multiple of one step, so that two are either equal to the last bit or far apart.
+    const factors = random.uniforms(keys.data.length / headDim, -8, 9).map(Math.floor);
+    set(q, dtype, () => 3e5 / 8 / headDim);
+    set(keys, kvDType, (i) => factors[Math.floor(i / headDim)]!);
+  }
+  if (scores === 'spike') {
+    const spikes = new Set(cuSeqlensK.subarray(1).map((end, b) => random.int(cuSeqlensK[b]!, end)));
+    set(q, dtype, (_, old) => old + 1);
+    set(keys, kvDType, (i, old) => (spikes.has(Math.floor(i / row)) ? old + 10 : old));
+  }
+}
+
+/** Keys that do not count may be anything. */
+function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, used: Int32Array): void {
+  for (const { data, shape } of tensors) {
+    const row = elementCount(shape.slice(1));
+    used.forEach((n, b) =>
+      (data as Float32Array).fill(NaN, (cuSeqlensK[b]! + n) * row, cuSeqlensK[b + 1]! * row),
+    );
+  }
 }
 
 /** Uploads the inputs where the case wants them. */

@@ -1,0 +1,73 @@
+import { createRuntime, type Runtime, type Tier } from '../../src/index.js';
+import type { GpuCase } from '../support/gpuCase.js';
+import { kvCacheCells } from './kvCacheCells.js';
+import { mergeCells } from './mergeCells.js';
+import { draw, select, type KernelCells } from './selection.js';
+import type { ConformanceSuite } from './suite.js';
+import { varlenCells } from './varlenCells.js';
+
+/** The families of calls by the name that `npm run test:full` knows them by. */
+export const conformanceSuites = {
+  varlen: varlenCells as unknown as ConformanceSuite,
+  kvCache: kvCacheCells as unknown as ConformanceSuite,
+  merge: mergeCells as unknown as ConformanceSuite,
+} as const;
+
+export type SuiteName = keyof typeof conformanceSuites;
+
+/** Multiplications of a cell: a second or two for the CPU. */
+export const MAX_COST = 4.2e8;
+
+/** A fixed choice of cells as cases: one for each set of kernels. */
+export function conformanceCases(name: SuiteName, strength: 1 | 2): GpuCase[] {
+  return select(conformanceSuites[name], { strength, maxCost: MAX_COST, seed: 1 }).map((chosen, i) =>
+    caseOf(name, chosen, 1000 * i),
+  );
+}
+
+/** Cells at random as a case, the same ones for the same seed. */
+export function randomCase(name: SuiteName, seed: number): GpuCase {
+  return caseOf(name, draw(conformanceSuites[name], { nCells: 8, maxCost: 4 * MAX_COST, seed }), seed);
+}
+
+function caseOf(name: SuiteName, { kernel, cells }: KernelCells, seed: number): GpuCase {
+  return {
+    name: Object.entries(kernel)
+      .map(([axis, value]) => `${axis} ${String(value)}`)
+      .join(', '),
+    cells: cells.length,
+    async run(t) {
+      const device = await t.device();
+      for (const [i, cell] of cells.entries()) await checkCell(name, { device, cell, seed: seed + i });
+    },
+  };
+}
+
+export interface CellArgs {
+  readonly device: GPUDevice;
+  readonly cell: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+}
+
+/** Runs one cell; what it throws says how to run it again. */
+export async function checkCell(name: SuiteName, { device, cell, seed }: CellArgs): Promise<void> {
+  const runtime = runtimeOf(device, (cell['tier'] ?? 'T1') as Tier);
+  try {
+    await conformanceSuites[name].check(runtime, cell, seed);
+  } catch (error) {
+    (error as Error).message +=
+      `\nAgain: npm run test:full -- --suite ${name} --seed ${seed} --cell '${JSON.stringify(cell)}'`;
+    throw error;
+  }
+}
+
+const runtimes = new WeakMap<GPUDevice, Map<Tier, Runtime>>();
+
+/** One for all cells, since what costs is to compile kernels. */
+function runtimeOf(device: GPUDevice, tier: Tier): Runtime {
+  const ofDevice = runtimes.get(device) ?? new Map<Tier, Runtime>();
+  runtimes.set(device, ofDevice);
+  const runtime = ofDevice.get(tier) ?? createRuntime(device, { tier });
+  ofDevice.set(tier, runtime);
+  return runtime;
+}

@@ -1,0 +1,15 @@
+import type { GpuCase } from '../support/gpuCase.js';
+import { conformanceCases, type SuiteName } from './cases.js';
+
+type Suites = Readonly<Record<string, readonly GpuCase[]>>;
+
+/** Cells with every pair of values. */
+export const everyPair: Suites = suitesOf('every pair', 2);
+
+/** Cells with every value, for lanes that compile slowly. */
+export const everyValue: Suites = suitesOf('every value', 1);
+
+function suitesOf(what: string, strength: 1 | 2): Suites {
+  const names: readonly SuiteName[] = ['varlen', 'kvCache', 'merge'];
+  return Object.fromEntries(names.map((name) => [`${name}, ${what}`, conformanceCases(name, strength)]));
+}

@@ -1,0 +1,147 @@
+import type { FloatDType } from '../../src/core/dtype.js';
+import type { Tier } from '../../src/index.js';
+import { checkKvCache, type KvCacheCase } from '../support/kvCacheCase.js';
+import { Random } from '../support/random.js';
+import type { Row } from './coveringArray.js';
+import { SPREADS } from './lengths.js';
+import { otherType } from './otherType.js';
+import type { ConformanceSuite } from './suite.js';
+import { drawWindow } from './window.js';
+
+/** What decides which kernels are compiled. */
+const KERNEL_AXES = {
+  tier: ['T0', 'T1'] as readonly Tier[],
+  dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
+  kvDType: ['same', 'other'],
+  newDType: ['same', 'other'],
+  headDim: [59, 64, 128, 256],
+  keys: ['in rows', 'in pages'],
+  softcapped: [false, true],
+  sloped: [false, true],
+  rotary: ['none', 'half', 'whole', 'half, halves apart', 'whole, halves apart'],
+} as const;
+
+const AXES = {
+  ...KERNEL_AXES,
+  heads: [
+    [6, 6],
+    [6, 3],
+    [6, 1],
+  ] as readonly (readonly [number, number])[],
+  /** Queries, and keys with the new ones. */
+  lengths: [
+    '1, 128',
+    '1, 339',
+    '3, 1024',
+    '64, 800',
+    '64, 256',
+    '3, 799',
+    '64, 2048',
+    '16, 20000',
+    '1, 131072',
+    '128, 128',
+  ],
+  spread: SPREADS,
+  fresh: ['none', 'as many as queries', 'fewer than queries', 'more than queries'],
+  mask: ['none', 'causal', 'window', 'causal window'],
+  softcap: [0, 15, 50],
+  sinks: [false, true],
+  attentionChunk: [0, 100],
+  pageSize: [0, 1, 4, 16, 128, 256],
+  leftpad: [false, true],
+  batchIdx: [false, true],
+  numSplits: [0, 1, 3],
+  ragged: [false, true],
+  numbers: ['host', 'GPU'],
+} as const;
+
+type Cell = Row<typeof AXES>;
+
+export const kvCacheCells: ConformanceSuite<typeof AXES> = {
+  name: 'attnWithKvCache',
+  axes: AXES,
+  kernelAxes: KERNEL_AXES,
+  allows: (cell) => RULES.every((rule) => rule(cell)),
+  /** What the caches hold counts as well: they are filled, read back and compared. */
+  cost({ lengths, heads = [6, 1], headDim = 59 }) {
+    if (lengths === undefined) return 0;
+    const [sq, sk] = sizesOf(lengths);
+    const batch = batchOf(lengths);
+    return 2 * batch * sk * headDim * (sq * heads[0] + 20 * heads[1]);
+  },
+  check: (runtime, cell, seed) => checkKvCache(runtime, caseOf(cell, seed)),
+};
+
+/** What cannot be together. An axis that is not chosen yet contradicts nothing. */
+const RULES: readonly ((cell: Partial<Cell>) => boolean)[] = [
+  ({ keys, pageSize }) =>
+    keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
+  ({ softcapped, softcap }) =>
+    softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
+  // Tables of one page for each key are beyond any use here.
+  ({ lengths, pageSize }) =>
+    lengths !== '1, 131072' || pageSize === undefined || pageSize === 0 || pageSize >= 16,
+];
+
+/** A batch, or one sequence where it is long. */
+function batchOf(lengths: Cell['lengths']): number {
+  return sizesOf(lengths)[1] > 10_000 ? 1 : 3;
+}
+
+function sizesOf(lengths: Cell['lengths']): readonly [sq: number, sk: number] {
+  return lengths.split(', ').map(Number) as [number, number];
+}
+
+function caseOf(cell: Cell, seed: number): KvCacheCase {
+  const random = new Random(seed);
+  const { dtype, headDim, rotary } = cell;
+  const [, sk] = sizesOf(cell.lengths);
+  return {
+    why: '',
+    lengths: drawLengths(cell, random),
+    ragged: cell.ragged,
+    heads: cell.heads,
+    headDim,
+    dtype,
+    ...(cell.kvDType === 'other' && { kvDType: otherType(dtype) }),
+    ...(cell.newDType === 'other' && { newDType: otherType(otherType(dtype)) }),
+    causal: cell.mask.startsWith('causal'),
+    windowSize: drawWindow(cell.mask.endsWith('window') ? 'both' : 'none', sk, random),
+    softcap: cell.softcap,
+    attentionChunk: cell.attentionChunk,
+    alibi: cell.sloped,
+    sinks: cell.sinks,
+    numSplits: cell.numSplits,
+    pageSize: cell.pageSize,
+    batchIdx: cell.batchIdx,
+    leftpad: cell.leftpad,
+    ...(rotary !== 'none' && {
+      rotary: {
+        dim: rotary.startsWith('half') ? 2 * Math.floor(headDim / 4) : 2 * Math.floor(headDim / 2),
+        interleaved: !rotary.endsWith('apart'),
+      },
+    }),
+    onGpu: cell.numbers === 'GPU',
+    seed,
+  };
+}
+
+/** Cached, queries and new tokens of each sequence; the last two differ between sequences where they are ragged. */
+function drawLengths({ lengths, spread, fresh, ragged }: Cell, random: Random): KvCacheCase['lengths'] {
+  const [sq, sk] = sizesOf(lengths);
+  const batch = batchOf(lengths);
+  const nNew = {
+    none: 0,
+    'as many as queries': sq,
+    'fewer than queries': Math.floor(sq / 2),
+    'more than queries': sq + 3,
+  };
+  return Array.from({ length: batch }, (_, b) => {
+    const isEmpty = spread === 'upper two thirds' && b === batch - 1 && batch > 1;
+    const least = { full: sk, 'last 20': sk - 20, 'upper two thirds': Math.ceil(sk / 3) }[spread];
+    const queries = ragged ? random.int(b === 0 ? sq : 0, sq + 1) : sq;
+    const added = ragged ? Math.min(nNew[fresh], random.int(0, nNew[fresh] + 1)) : nNew[fresh];
+    const cached = isEmpty ? 0 : Math.max(0, random.int(least, sk + 1) - added);
+    return [cached, queries, added];
+  });
+}

@@ -1,0 +1,55 @@
+import type { Random } from '../support/random.js';
+
+/** Queries and keys of a sequence. */
+export type Lengths = readonly [sq: number, sk: number];
+
+/** Which attention kernels a batch is for. */
+export const TAKERS = ['attn_prefill', 'attn_decode', 'both'] as const;
+export type Taker = (typeof TAKERS)[number];
+
+interface Batch {
+  readonly taker: Taker;
+  readonly most: readonly Lengths[];
+}
+
+const prompts = (...most: Lengths[]): Batch => ({ taker: 'attn_prefill', most });
+const single = (...keys: number[]): Batch => ({
+  taker: 'attn_decode',
+  most: keys.map((sk) => [1, sk]),
+});
+const mixed = (...most: Lengths[]): Batch => ({ taker: 'both', most });
+
+/** Batches by name: sizes at which tiles, chunks and pages begin and end, and mixtures that a server sees. */
+export const BATCHES = {
+  'single tokens': single(1, 239, 33, 1024, 700),
+  'a long cache among single keys': single(1, 1, 1, 1024, 1, 1, 1, 1),
+  'few keys': prompts([64, 1], [239, 1], [799, 3]),
+  primes: prompts([113, 203], [113, 211], [128, 217], [108, 256]),
+  'half as many': prompts([256, 512], [512, 256]),
+  '1024 each': prompts([1024, 1024]),
+  'around 1024': prompts([1023, 1024], [1024, 1023]),
+  '2048 each': prompts([2048, 2048]),
+  '32 of 64': prompts(...Array.from({ length: 32 }, () => [64, 64] as const)),
+  'a prompt among single tokens': mixed([1, 1], [512, 512], [1, 1], [1, 1]),
+  'prompts and decoding': mixed([200, 300], [1, 700], [3, 3], [1, 33], [2, 129], [1, 256], [64, 64]),
+  'all prime': mixed([2, 3], [5, 7], [11, 13], [17, 19], [29, 53], [101, 211], [307, 401]),
+  edges: mixed(
+    ...[1, 3, 7, 15, 31, 33, 63, 65, 127, 129, 255, 257].flatMap((sq) =>
+      [1, 7, 31, 33, 127, 129, 257, 513].map((sk) => [sq, sk] as const),
+    ),
+  ),
+} as const satisfies Readonly<Record<string, Batch>>;
+
+export const BATCH_NAMES = Object.keys(BATCHES) as readonly (keyof typeof BATCHES)[];
+
+/** How long sequences are: as the batch has them, up to 20 less, or from a third on with some empty. */
+export const SPREADS = ['full', 'last 20', 'upper two thirds'] as const;
+
+export function spread(most: readonly Lengths[], how: (typeof SPREADS)[number], random: Random): Lengths[] {
+  const draw = (n: number, b: number): number => {
+    if (how === 'full') return n;
+    if (how === 'last 20') return random.int(Math.max(0, n - 20), n + 1);
+    return b % 5 === 4 || b === most.length - 1 ? 0 : random.int(Math.ceil(n / 3), n + 1);
+  };
+  return most.map(([sq, sk], b) => [draw(sq, b), draw(sk, b)]);
+}

@@ -1,0 +1,72 @@
+import { Random } from '../support/random.js';
+import { coveringArray, randomRow, type Axes, type Row } from './coveringArray.js';
+import type { ConformanceSuite } from './suite.js';
+
+/** Cells that need the same kernels, so that these are compiled once for all of them. */
+export interface KernelCells<A extends Axes = Axes> {
+  readonly kernel: Partial<Row<A>>;
+  readonly cells: readonly Row<A>[];
+}
+
+export interface SelectionOptions {
+  /** 1: every value of every axis; 2: every pair of values. */
+  readonly strength: 1 | 2;
+  /** Multiplications that a cell may take. A value that is only in dearer cells gets one cell, not one for each pair. */
+  readonly maxCost: number;
+  readonly seed: number;
+}
+
+/**
+ * A fixed choice of cells that has every pair of values, of few kernels: these have every pair of the values that
+ * decide about kernels, and the cells are spread over them.
+ */
+export function select<A extends Axes>(
+  suite: ConformanceSuite<A>,
+  { strength, maxCost, seed }: SelectionOptions,
+): readonly KernelCells<A>[] {
+  const { axes } = suite;
+  const random = new Random(seed);
+  const kernelAxes = suite.kernelAxes as A;
+  const kernels = coveringArray({ axes: kernelAxes, strength, allows: suite.allows, random }).rows;
+  const fits = (cell: Partial<Row<A>>): boolean =>
+    suite.allows(cell) && kernels.some((kernel) => agrees(kernel, cell));
+  const isCheap = (cell: Partial<Row<A>>): boolean => fits(cell) && suite.cost(cell) <= maxCost;
+  const { rows } = coveringArray({ axes, strength, allows: isCheap, random });
+  const dear = valuesBeside(axes, rows).map((value) =>
+    Array.from({ length: CANDIDATES }, () => randomRow({ axes, allows: fits, random }, value)).reduce(
+      (a, b) => (suite.cost(a) <= suite.cost(b) ? a : b),
+    ),
+  );
+  const cells = [...rows, ...dear];
+  return kernels.map((kernel) => ({ kernel, cells: cells.filter((cell) => agrees(kernel, cell)) }));
+}
+
+/** How many dear cells the cheapest is taken of. */
+const CANDIDATES = 20;
+
+/** One kernel and some cells for it, at random. */
+export function draw<A extends Axes>(
+  suite: ConformanceSuite<A>,
+  { nCells, maxCost, seed }: { readonly nCells: number; readonly maxCost: number; readonly seed: number },
+): KernelCells<A> {
+  const { axes } = suite;
+  const random = new Random(seed);
+  const kernel = randomRow({ axes: suite.kernelAxes as A, allows: (part) => suite.allows(part), random });
+  const allows = (cell: Partial<Row<A>>): boolean => suite.allows(cell) && suite.cost(cell) <= maxCost;
+  const cells = Array.from({ length: nCells }, () => randomRow({ axes, allows, random }, kernel));
+  return { kernel, cells };
+}
+
+/** Whether no axis has two values. */
+function agrees<A extends Axes>(one: Partial<Row<A>>, other: Partial<Row<A>>): boolean {
+  return Object.keys(one).every((axis) => !(axis in other) || one[axis] === other[axis]);
+}
+
+/** Values that no row has. */
+function valuesBeside<A extends Axes>(axes: A, rows: readonly Row<A>[]): Partial<Row<A>>[] {
+  return Object.entries(axes).flatMap(([axis, values]) =>
+    values
+      .filter((value) => !rows.some((row) => row[axis] === value))
+      .map((value) => ({ [axis]: value }) as Partial<Row<A>>),
+  );
+}

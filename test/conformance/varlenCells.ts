@@ -1,0 +1,125 @@
+import type { FloatDType } from '../../src/core/dtype.js';
+import type { Tier } from '../../src/index.js';
+import { Random } from '../support/random.js';
+import { checkVarlen, type VarlenCase } from '../support/varlenCase.js';
+import type { Row } from './coveringArray.js';
+import { BATCH_NAMES, BATCHES, spread, SPREADS, TAKERS } from './lengths.js';
+import { otherType } from './otherType.js';
+import type { ConformanceSuite } from './suite.js';
+import { drawWindow, WINDOWS } from './window.js';
+
+/** What decides which kernels are compiled. */
+const KERNEL_AXES = {
+  tier: ['T0', 'T1'] as readonly Tier[],
+  taker: TAKERS,
+  numSplits: [0, 1, 3],
+  dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
+  kvDType: ['same', 'other'],
+  headDim: [32, 40, 59, 64, 80, 96, 111, 128, 160, 192, 224, 256],
+  headDimV: ['same', 'other'],
+  /** Elements between tokens and heads: units of 16 bytes stay whole, or do not. */
+  gap: [0, 8, 1],
+  keys: ['end to end', 'in pages'],
+  softcapped: [false, true],
+  sloped: [false, true],
+} as const;
+
+const AXES = {
+  ...KERNEL_AXES,
+  call: ['attn', 'attnVarlen'],
+  heads: [
+    [6, 6],
+    [6, 2],
+    [6, 1],
+  ] as readonly (readonly [number, number])[],
+  causal: [false, true],
+  window: WINDOWS,
+  softcap: [0, 15, 50],
+  alibi: ['none', 'per head', 'per sequence'],
+  sinks: [false, true],
+  attentionChunk: [0, 48, 1000],
+  batch: BATCH_NAMES,
+  spread: SPREADS,
+  used: ['all', 'part'],
+  pageSize: [0, 1, 2, 3, 4, 13, 16, 64, 128, 250, 256],
+  numbers: ['host', 'GPU'],
+  scores: ['normal', 'equal', 'spike', 'huge'],
+} as const;
+
+type Cell = Row<typeof AXES>;
+
+export const varlenCells: ConformanceSuite<typeof AXES> = {
+  name: 'attn and attnVarlen',
+  axes: AXES,
+  kernelAxes: KERNEL_AXES,
+  allows: (cell) => RULES.every((rule) => rule(cell)),
+  /** Multiplications of the batch, with all keys seen. */
+  cost({ batch, heads = [6, 1], headDim = 32 }) {
+    if (batch === undefined) return 0;
+    const scores = BATCHES[batch].most.reduce((sum, [sq, sk]) => sum + sq * sk, 0);
+    return 2 * scores * heads[0] * headDim;
+  },
+  async check(runtime, cell, seed) {
+    for (const varlen of casesOf(cell, seed)) await checkVarlen(runtime, varlen);
+  },
+};
+
+/** What cannot be together. An axis that is not chosen yet contradicts nothing. */
+const RULES: readonly ((cell: Partial<Cell>) => boolean)[] = [
+  ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,
+  ({ keys, pageSize }) =>
+    keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
+  ({ softcapped, softcap }) =>
+    softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
+  ({ sloped, alibi }) => sloped === undefined || alibi === undefined || sloped === (alibi !== 'none'),
+  // attn takes sequences of one length, end to end, and no lengths.
+  ({ call, ...cell }) =>
+    call !== 'attn' ||
+    ((cell.spread ?? 'full') === 'full' &&
+      (cell.used ?? 'all') === 'all' &&
+      (cell.keys ?? 'end to end') === 'end to end' &&
+      !cell.pageSize &&
+      (cell.numbers ?? 'host') === 'host'),
+  // Scores of 3e5 leave no bits for a slope.
+  ({ scores, alibi, sloped }) => scores !== 'huge' || ((alibi ?? 'none') === 'none' && !sloped),
+];
+
+/** The calls of a cell: one of attnVarlen, or one of attn for each pair of lengths. */
+function casesOf(cell: Cell, seed: number): VarlenCase[] {
+  const random = new Random(seed);
+  const { dtype, headDim } = cell;
+  const { most } = BATCHES[cell.batch];
+  const common = {
+    why: '',
+    heads: cell.heads,
+    headDim,
+    ...(cell.headDimV === 'other' && { headDimV: headDim > 64 ? 64 : 96 }),
+    dtype,
+    ...(cell.kvDType === 'other' && { kvDType: otherType(dtype) }),
+    gap: cell.gap,
+    causal: cell.causal,
+    softcap: cell.softcap,
+    ...(cell.alibi !== 'none' && { alibi: cell.alibi }),
+    sinks: cell.sinks,
+    attentionChunk: cell.attentionChunk,
+    numSplits: cell.numSplits,
+    pageSize: cell.pageSize,
+    partlyUsed: cell.used === 'part',
+    onGpu: cell.numbers === 'GPU',
+    scores: cell.scores,
+    seed,
+  } as const;
+  const batches =
+    cell.call === 'attn'
+      ? most.slice(0, MOST_CALLS).map((pair) => [pair, pair])
+      : [spread(most, cell.spread, random)];
+  return batches.map((batch) => ({
+    ...common,
+    dense: cell.call === 'attn',
+    lengths: batch,
+    windowSize: drawWindow(cell.window, Math.max(1, ...batch.map(([, sk]) => sk)), random),
+  }));
+}
+
+/** Of attn in one cell. */
+const MOST_CALLS = 5;
