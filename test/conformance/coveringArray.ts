@@ -13,6 +13,8 @@ export interface CoveringOptions<A extends Axes> {
   /** Whether there may be a row with these values, whatever the axes not yet chosen say. */
   readonly allows?: (chosen: Partial<Row<A>>) => boolean;
   readonly random: Random;
+  /** Rows that are there already. */
+  readonly present?: readonly Row<A>[];
 }
 
 export interface CoveringArray<A extends Axes> {
@@ -31,6 +33,7 @@ const CANDIDATES = 12;
 export function coveringArray<A extends Axes>(options: CoveringOptions<A>): CoveringArray<A> {
   const { random } = options;
   const open = targetsOf(options);
+  for (const row of options.present ?? []) for (const held of keysOf(row, options)) open.delete(held);
   const rows: Row<A>[] = [];
   const left: Partial<Row<A>>[] = [];
   while (open.size > 0) {

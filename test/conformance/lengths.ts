@@ -18,6 +18,12 @@ const single = (...keys: number[]): Batch => ({
   most: keys.map((sk) => [1, sk]),
 });
 const mixed = (...most: Lengths[]): Batch => ({ taker: 'both', most });
+/** Beside keys around the edges of tiles; a single token among them. */
+const edges = (...queries: number[]): Batch =>
+  mixed(
+    [1, 65],
+    ...queries.flatMap((sq) => [1, 7, 31, 33, 127, 129, 257, 513].map((sk) => [sq, sk] as const)),
+  );
 
 /** Batches by name: sizes at which tiles, chunks and pages begin and end, and mixtures that a server sees. */
 export const BATCHES = {
@@ -33,11 +39,10 @@ export const BATCHES = {
   'a prompt among single tokens': mixed([1, 1], [512, 512], [1, 1], [1, 1]),
   'prompts and decoding': mixed([200, 300], [1, 700], [3, 3], [1, 33], [2, 129], [1, 256], [64, 64]),
   'all prime': mixed([2, 3], [5, 7], [11, 13], [17, 19], [29, 53], [101, 211], [307, 401]),
-  edges: mixed(
-    ...[1, 3, 7, 15, 31, 33, 63, 65, 127, 129, 255, 257].flatMap((sq) =>
-      [1, 7, 31, 33, 127, 129, 257, 513].map((sk) => [sq, sk] as const),
-    ),
-  ),
+  'edges of few rows': edges(1, 3, 7, 15),
+  'edges of tiles': edges(31, 33, 63, 65),
+  'edges of several tiles': edges(127, 129),
+  'edges of many tiles': edges(255, 257),
 } as const satisfies Readonly<Record<string, Batch>>;
 
 export const BATCH_NAMES = Object.keys(BATCHES) as readonly (keyof typeof BATCHES)[];

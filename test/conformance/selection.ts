@@ -18,7 +18,7 @@ export interface SelectionOptions {
 
 /**
  * A fixed choice of cells that has every pair of values, of few kernels: these have every pair of the values that
- * decide about kernels, and the cells are spread over them.
+ * decide about kernels, and the cells are spread over them. Pairs that none of these can have get kernels of their own.
  */
 export function select<A extends Axes>(
   suite: ConformanceSuite<A>,
@@ -26,22 +26,50 @@ export function select<A extends Axes>(
 ): readonly KernelCells<A>[] {
   const { axes } = suite;
   const random = new Random(seed);
-  const kernelAxes = suite.kernelAxes as A;
-  const kernels = coveringArray({ axes: kernelAxes, strength, allows: suite.allows, random }).rows;
+  const allows = (cell: Partial<Row<A>>): boolean => suite.allows(cell) && suite.cost(cell) <= maxCost;
+  const kernels = coveringArray({
+    axes: suite.kernelAxes as A,
+    strength,
+    allows: (part) => suite.allows(part),
+    random,
+  }).rows;
   const fits = (cell: Partial<Row<A>>): boolean =>
-    suite.allows(cell) && kernels.some((kernel) => agrees(kernel, cell));
-  const isCheap = (cell: Partial<Row<A>>): boolean => fits(cell) && suite.cost(cell) <= maxCost;
-  const { rows } = coveringArray({ axes, strength, allows: isCheap, random });
-  const dear = valuesBeside(axes, rows).map((value) =>
-    Array.from({ length: CANDIDATES }, () => randomRow({ axes, allows: fits, random }, value)).reduce(
-      (a, b) => (suite.cost(a) <= suite.cost(b) ? a : b),
-    ),
-  );
-  const cells = [...rows, ...dear];
-  return kernels.map((kernel) => ({ kernel, cells: cells.filter((cell) => agrees(kernel, cell)) }));
+    kernels.some((kernel) => agrees(kernel, cell) && allows({ ...kernel, ...cell }));
+  const shared = coveringArray({ axes, strength, allows: fits, random }).rows;
+  const others = coveringArray({ axes, strength, allows, random, present: shared }).rows;
+  const dear = valuesBeside(axes, [...shared, ...others]).map((value) => cheapest(suite, value, random));
+  return groupByKernel(suite, [...shared, ...others, ...dear]);
 }
 
-/** How many dear cells the cheapest is taken of. */
+function groupByKernel<A extends Axes>(
+  suite: ConformanceSuite<A>,
+  cells: readonly Row<A>[],
+): readonly KernelCells<A>[] {
+  const groups = new Map<string, { readonly kernel: Partial<Row<A>>; readonly cells: Row<A>[] }>();
+  for (const cell of cells) {
+    const kernel = Object.fromEntries(Object.keys(suite.kernelAxes).map((axis) => [axis, cell[axis]]));
+    const key = JSON.stringify(kernel);
+    const group = groups.get(key) ?? { kernel: kernel as Partial<Row<A>>, cells: [] };
+    group.cells.push(cell);
+    groups.set(key, group);
+  }
+  return [...groups.values()];
+}
+
+/** A cell with a value that none can afford. */
+function cheapest<A extends Axes>(
+  suite: ConformanceSuite<A>,
+  value: Partial<Row<A>>,
+  random: Random,
+): Row<A> {
+  const { axes } = suite;
+  const candidates = Array.from({ length: CANDIDATES }, () =>
+    randomRow({ axes, allows: (cell) => suite.allows(cell), random }, value),
+  );
+  return candidates.reduce((a, b) => (suite.cost(a) <= suite.cost(b) ? a : b));
+}
+
+/** Of how many cells the cheapest is taken. */
 const CANDIDATES = 20;
 
 /** One kernel and some cells for it, at random. */
