@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { plugins } from './vite.config.js';
 
-const LANES = ['test/node.test.ts', 'test/chrome.test.ts', 'test/demo.test.ts'];
+const LANES = ['test/node.test.ts', 'test/chrome.test.ts', 'test/crash.test.ts', 'test/demo.test.ts'];
 
 // A kernel is compiled and run by the CPU where there is no GPU.
 const laneTimeout = 300_000;
@@ -30,7 +30,7 @@ export default defineConfig({
         plugins,
         test: {
           name: 'chrome',
-          include: ['test/chrome.test.ts', 'test/demo.test.ts'],
+          include: ['test/chrome.test.ts', 'test/crash.test.ts', 'test/demo.test.ts'],
           globalSetup: 'scripts/setup/chrome.mjs',
           testTimeout: laneTimeout,
           hookTimeout: laneTimeout,

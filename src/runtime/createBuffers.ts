@@ -1,4 +1,5 @@
 import { noteDevice } from '../core/bufferOrigins.js';
+import { closeScope } from './errorScope.js';
 
 /** Storage buffers of the sizes given, or undefined where the device has no memory for all of them. */
 export async function createBuffers(
@@ -10,7 +11,7 @@ export async function createBuffers(
   device.pushErrorScope('out-of-memory');
   const buffers = sizes.map((size) => device.createBuffer({ label, size, usage }));
   for (const buffer of buffers) noteDevice(buffer, device);
-  if (!(await device.popErrorScope())) return buffers;
+  if (!(await closeScope(device))) return buffers;
   for (const buffer of buffers) buffer.destroy();
   return undefined;
 }

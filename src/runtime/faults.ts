@@ -1,4 +1,5 @@
 import { fail, PageflashError } from '../core/errors.js';
+import { closeScope } from './errorScope.js';
 
 /**
  * What a device says of work only after it was given it: kept until somebody hears of it, as CUDA does with errors of
@@ -72,14 +73,8 @@ export class Faults {
 
   /** Close the innermost scope. */
   #expectNone(describe: (problem: string) => PageflashError): void {
-    const error = this.#device.popErrorScope();
-    // A lost device may refuse to say.
-    this.expect(
-      error.then(
-        (found) => (found ? describe(found.message) : undefined),
-        () => undefined,
-      ),
-    );
+    const error = closeScope(this.#device);
+    this.expect(error.then((found) => (found ? describe(found.message) : undefined)));
   }
 
   /** In the order of the calls: what is found late, as by a compiler, may be the cause of what was found before. */

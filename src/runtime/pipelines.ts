@@ -1,6 +1,7 @@
 import type { Kernel, KernelBinding, Spec } from '../core/dispatch.js';
 import { PageflashError } from '../core/errors.js';
 import { link, variantName } from '../kernels/link.js';
+import { closeScope } from './errorScope.js';
 import type { Faults } from './faults.js';
 
 /** One variant of a kernel to compile. */
@@ -94,7 +95,7 @@ export class Pipelines {
     // What goes wrong is told by the error thrown below, so nothing may reach the device's own error event.
     this.#device.pushErrorScope('validation');
     const { module, descriptor, code } = this.#describe(name, kernel, spec);
-    void this.#device.popErrorScope();
+    void closeScope(this.#device);
     try {
       this.#ready.set(name, await this.#device.createComputePipelineAsync(descriptor));
     } catch (error) {

@@ -1,4 +1,5 @@
 import { fail } from '../core/errors.js';
+import { closeScope } from './errorScope.js';
 
 /** Bytes on the host and where they belong in a buffer. Offsets and lengths are multiples of 4. */
 export interface Transfer {
@@ -20,7 +21,7 @@ export async function readBytes(
   device.pushErrorScope('out-of-memory');
   const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
   const buffers = batches.map(({ size }) => device.createBuffer({ label: caller, size, usage }));
-  const outOfMemory = device.popErrorScope();
+  const outOfMemory = closeScope(device);
   const encoder = device.createCommandEncoder({ label: caller });
   batches.forEach(({ pieces }, i) => {
     for (const { transfer, at } of pieces) {
@@ -29,7 +30,7 @@ export async function readBytes(
   });
   device.queue.submit([encoder.finish()]);
   const mappings = Promise.allSettled(buffers.map((buffer) => buffer.mapAsync(GPUMapMode.READ)));
-  const invalid = device.popErrorScope();
+  const invalid = closeScope(device);
 
   try {
     if (await outOfMemory) {

@@ -5,16 +5,14 @@ import {
   attnVarlen,
   attnWithKvCache,
   createRuntime,
-  PageManager,
   planAttnVarlen,
-  type AttentionResult,
   type Runtime,
   type Tensor,
 } from '../../src/index.js';
 import { downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
-import { Random } from '../support/random.js';
 import { refusal, rejection } from '../support/refusal.js';
+import { TwoChats } from '../support/twoChats.js';
 import { draw, place, type VarlenCase } from '../support/varlenCase.js';
 import { withRuntime } from '../support/withRuntime.js';
 
@@ -341,130 +339,17 @@ const lost: GpuCase[] = [
   },
   {
     name: 'after a loss, page tables and swapped-out pages go on with a new device, bit for bit',
-    run: (t) => recover(t),
+    run: async (t) => {
+      const chats = new TwoChats();
+      const device = await t.ownDevice();
+      await chats.begin(device);
+      device.destroy();
+      const next = await t.ownDevice();
+      await chats.goOn(next);
+      next.destroy();
+    },
   },
 ];
-
-/** Two chats, one of which is in host memory when the device is lost. The other is computed again. */
-async function recover(t: GpuTest): Promise<void> {
-  const pages = new PageManager({ ...CACHE, nHostPages: 8 });
-  const hostPages = new Map<number, Uint8Array>();
-  const chats = [tokensOf(10, 1), tokensOf(13, 2)].map((tokens) => pages.add(tokens));
-  const [here, away] = chats as [number, number];
-
-  const before = new Engine(await t.ownDevice());
-  await before.start();
-  const first = chats.map((chat) => before.compute(pages, chat));
-  const outBefore = await Promise.all(first.map((out) => before.bits(out)));
-  const out = pages.swapOut(away);
-  assert(out !== 'full' && out.length === 4, 'the host has no room');
-  const contents = await before.cache.readPages(out.map(([page]) => page));
-  out.forEach(([, hostPage], i) => hostPages.set(hostPage, contents[i]!));
-  before.device.destroy();
-  assertRefused(await rejection(before.runtime.done()), 'device', 'lost (destroyed)');
-  pages.reset({ keepSwapped: true });
-
-  const after = new Engine(await t.ownDevice());
-  await after.start();
-  const back = pages.swapIn(away);
-  assert(back !== 'full' && back.length === 4, 'the pages did not come back');
-  after.cache.writePages(
-    back.map(([, page]) => page),
-    back.map(([hostPage]) => hostPages.get(hostPage)!),
-  );
-  const same = await after.cache.readPages(back.map(([, page]) => page));
-  back.forEach(([hostPage], i) => assertEqual(same[i]!, hostPages.get(hostPage)!, `page ${i}`));
-  assertEqual(pages.sequence(away).nComputed, 13, 'tokens that need not be computed again');
-  assertEqual(pages.nToCompute(here), 10, 'tokens to be computed again');
-  assertEqual(await after.bits(after.compute(pages, here)), outBefore[0]!, 'what is computed again');
-
-  // The next token of both, beside what it would be had nothing happened.
-  const unharmed = new Engine(await t.ownDevice());
-  await unharmed.start();
-  const twins = new PageManager(CACHE);
-  for (const [chat, tokens] of [
-    [here, tokensOf(10, 1)],
-    [away, tokensOf(13, 2)],
-  ] as const) {
-    const twin = twins.add(tokens);
-    unharmed.compute(twins, twin);
-    for (const [manager, sequence] of [
-      [pages, chat],
-      [twins, twin],
-    ] as const)
-      manager.append(sequence, [7]);
-    const want = await unharmed.bits(unharmed.compute(twins, twin));
-    assertEqual(await after.bits(after.compute(pages, chat)), want, 'the next token');
-  }
-  for (const engine of [after, unharmed]) engine.device.destroy();
-}
-
-function tokensOf(n: number, seed: number): number[] {
-  const random = new Random(seed);
-  return Array.from({ length: n }, () => random.int(0, 50));
-}
-
-const { headDim } = CACHE;
-/** Tokens of a step: so few that the kernel for them is that for one. */
-const MAX_TOKENS = 4;
-
-/** One layer whose queries, keys and values are drawn from the token and its position. */
-class Engine {
-  readonly device: GPUDevice;
-  readonly runtime: Runtime;
-  cache!: PagedKvCache;
-
-  constructor(device: GPUDevice) {
-    this.device = device;
-    this.runtime = createRuntime(device);
-  }
-
-  async start(): Promise<void> {
-    this.cache = await PagedKvCache.create(this.runtime, CACHE);
-  }
-
-  /** All tokens that are not computed, in steps; what the last step gives. */
-  compute(pages: PageManager, sequence: number): AttentionResult {
-    let result = this.#step(pages, sequence);
-    while (pages.nToCompute(sequence) > 0) result = this.#step(pages, sequence);
-    return result;
-  }
-
-  bits({ out }: AttentionResult): Promise<Uint32Array> {
-    return bitsOf(this.runtime, out);
-  }
-
-  #step(pages: PageManager, sequence: number): AttentionResult {
-    const copies = pages.reserve(sequence, MAX_TOKENS);
-    assert(copies !== 'full', 'the pool is full');
-    this.cache.copyPages(copies);
-    const { nComputed, nInFlight } = pages.sequence(sequence);
-    const { cacheSeqlens, blockTable } = pages.batch([sequence]);
-    const tokens = Array.from({ length: nInFlight }, (_, i) => {
-      const position = nComputed + i;
-      return new Random(1000 * position + pages.sequence(sequence).token(position)).normals(6 * headDim);
-    });
-    const tensor = (first: number, nHeads: number) =>
-      upload(
-        this.device,
-        'f32',
-        [1, nInFlight, nHeads, headDim],
-        tokens.flatMap((numbers) => [...numbers.subarray(headDim * first, headDim * (first + nHeads))]),
-      );
-    const result = attnWithKvCache(this.runtime, {
-      q: tensor(0, 4),
-      k: tensor(4, 1),
-      v: tensor(5, 1),
-      ...this.cache.layer(1),
-      cacheSeqlens,
-      blockTable,
-      causal: true,
-      numSplits: 1,
-    });
-    pages.commit(sequence);
-    return result;
-  }
-}
 
 /** Memory is short for real: the device is asked for the largest buffer that it allows, which it has no memory for. */
 const outOfMemory: GpuCase[] = [

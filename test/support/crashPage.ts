@@ -1,0 +1,54 @@
+import { PagedKvCache } from '../../src/api/pagedKvCache.js';
+import { attnVariants, attnVarlen, createRuntime, requestDevice, type Runtime } from '../../src/index.js';
+import { refusal, rejection } from './refusal.js';
+import { TwoChats } from './twoChats.js';
+import { draw, place, type VarlenCase } from './varlenCase.js';
+
+// A page that goes on after its GPU process has crashed. The test outside does the crashing, between `begin` and `hear`.
+
+declare global {
+  /** Start work, and leave some of it pending. */
+  var begin: () => Promise<void>;
+  /** What became of what was pending, by who was asked, and what new calls say. */
+  var hear: () => Promise<Record<string, string>>;
+  /** Go on with a new device. Rejects if anything is not as it was. */
+  var goOn: () => Promise<void>;
+}
+
+const CACHE = { nLayers: 2, nKvHeads: 1, headDim: 32, dtype: 'f32', pageSize: 4, nPages: 8 } as const;
+const PROMPT: VarlenCase = { why: '', lengths: [[4, 33]], heads: [4, 2], headDim: 32, dtype: 'f32' };
+
+const chats = new TwoChats();
+let runtime: Runtime;
+let call: () => void;
+let pending: [caller: string, sentence: Promise<string>][];
+
+globalThis.begin = async () => {
+  const device = await requestDevice();
+  device.addEventListener('uncapturederror', ({ error }) => console.error(error.message));
+  await chats.begin(device);
+  runtime = createRuntime(device);
+  const cache = await PagedKvCache.create(runtime, CACHE);
+  const { args } = place(device, PROMPT, draw(PROMPT));
+  call = () => void attnVarlen(runtime, args);
+  // Compiled before the crash, so that there is work in the queue when it comes.
+  call();
+  await runtime.done();
+  for (let i = 0; i < 2000; i++) call();
+  pending = [
+    ['done', rejection(runtime.done())],
+    ['PagedKvCache.readPages', rejection(cache.readPages([0, 5]))],
+    ['prepare', rejection(runtime.prepare(attnVariants(runtime, { headDim: 64, dtype: 'f16' })))],
+  ];
+};
+
+globalThis.hear = async () => {
+  const sentences: Record<string, string> = {};
+  for (const [caller, sentence] of pending) sentences[caller] = await sentence;
+  sentences['attnVarlen'] = refusal(call);
+  return sentences;
+};
+
+globalThis.goOn = async () => {
+  await chats.goOn(await requestDevice());
+};
