@@ -35,6 +35,7 @@ export type MakeTensor = (dtype: DType, shape: readonly number[], rest?: Partial
 interface Maker {
   readonly random: Random;
   readonly tensor: MakeTensor;
+  readonly dtypes: readonly FloatDType[];
 }
 
 /** A tensor in a buffer of its own, somewhere in it, perhaps with gaps. */
@@ -67,16 +68,20 @@ function spread(shape: readonly number[], gap: number): number[] {
 
 /** A valid call of one of the public functions. */
 export function drawCall(random: Random): HostileCall {
-  const maker = { random, tensor: drawTensor(random) };
-  return random.pick(MAKERS)(maker);
+  return random.pick(MAKERS)({ random, tensor: drawTensor(random), dtypes: DTYPES });
+}
+
+/** A valid call that needs few kernels and has a reference. */
+export function drawPlainCall(random: Random): HostileCall {
+  return random.pick([attnCall, varlenCall])({ random, tensor: drawTensor(random), dtypes: ['f32'] });
 }
 
 const DTYPES: readonly FloatDType[] = ['f32', 'f16', 'bf16'];
 
 /** Sizes that need few kernel variants. */
-function drawSizes(random: Random) {
+function drawSizes({ random, dtypes }: Maker) {
   const nKvHeads = random.int(1, 3);
-  const dtype = random.pick(DTYPES);
+  const dtype = random.pick(dtypes);
   return {
     batch: random.pick([0, 1, 2, 3]),
     nKvHeads,
@@ -84,7 +89,7 @@ function drawSizes(random: Random) {
     headDim: random.pick([32, 8, 5]),
     headDimV: random.pick([32, 8]),
     dtype,
-    kvDType: random.boolean() ? dtype : random.pick(DTYPES),
+    kvDType: random.boolean() ? dtype : random.pick(dtypes),
   };
 }
 
@@ -135,7 +140,7 @@ function sums(values: readonly number[]): number[] {
 
 function attnCall(maker: Maker): HostileCall {
   const { random, tensor } = maker;
-  const sizes = drawSizes(random);
+  const sizes = drawSizes(maker);
   const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
   const [sq, sk] = [random.int(0, 20), random.int(0, 20)];
   const args = {
@@ -149,7 +154,7 @@ function attnCall(maker: Maker): HostileCall {
 
 function varlenArgs(maker: Maker): Args {
   const { random, tensor } = maker;
-  const sizes = drawSizes(random);
+  const sizes = drawSizes(maker);
   const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
   const [qLens, kLens] = [lengths(random, batch), lengths(random, batch, 20)];
   const [totalQ, totalK] = [sums(qLens).at(-1)! + random.int(0, 3), sums(kLens).at(-1)! + random.int(0, 3)];
@@ -176,7 +181,7 @@ function varlenArgs(maker: Maker): Args {
 
 function kvCacheArgs(maker: Maker): Args {
   const { random, tensor } = maker;
-  const sizes = drawSizes(random);
+  const sizes = drawSizes(maker);
   const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
   const isRagged = random.boolean();
   const hasNew = random.boolean();
@@ -290,8 +295,9 @@ function planCall(maker: Maker, name: 'planAttnVarlen' | 'planAttnWithKvCache'):
   return { name, args: args as unknown as Args, run };
 }
 
-function mergeCall({ random, tensor }: Maker): HostileCall {
-  const { batch, nHeads, headDim, dtype } = drawSizes(random);
+function mergeCall(maker: Maker): HostileCall {
+  const { random, tensor } = maker;
+  const { batch, nHeads, headDim, dtype } = drawSizes(maker);
   const isRagged = random.boolean();
   const nTokens = random.int(0, 6);
   const out = isRagged ? [nTokens, nHeads, headDim] : [batch, nTokens, nHeads, headDim];
@@ -390,8 +396,9 @@ function tensorCall({ random }: Maker): HostileCall {
   return { name: 'createTensor', args, run };
 }
 
-function variantsCall({ random }: Maker): HostileCall {
-  const { headDim, headDimV, dtype, kvDType } = drawSizes(random);
+function variantsCall(maker: Maker): HostileCall {
+  const { random } = maker;
+  const { headDim, headDimV, dtype, kvDType } = drawSizes(maker);
   const args = {
     headDim,
     ...(random.boolean() && { headDimV, kvDType }),
