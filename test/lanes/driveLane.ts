@@ -12,8 +12,7 @@ export interface LaneRun {
 
 /**
  * Run all cases of a lane, in a new process or browser after each crash: the case that was running then has failed.
- *
- * @throws Error if the lane cannot run at all
+ * A lane that breaks down between cases has failed itself, and is given up.
  */
 export async function driveLane(
   host: Host,
@@ -27,20 +26,20 @@ export async function driveLane(
   };
   for (;;) {
     const part = await runPart(host, { ...options, from: cases.length }, add);
-    if (!part.begin) throw new Error(`${options.lane} did not begin: ${part.ended}.`);
-    if (part.isDone) return { adapter: part.begin.adapter, isOffered: part.begin.isOffered, cases };
-    if (!part.running) throw new Error(`${options.lane} stopped between cases: ${part.ended}.`);
-    const { index, title } = part.running;
-    const failure = { message: `The lane broke down: ${part.ended}.`, stack: '' };
+    if (part.isDone && part.begin) {
+      return { adapter: part.begin.adapter, isOffered: part.begin.isOffered, cases };
+    }
     add({
       kind: 'end',
-      index,
-      title,
+      index: cases.length,
+      title: part.running?.title ?? 'the lane itself',
+      cells: 0,
       milliseconds: part.waitedMs,
-      failure,
+      failure: { message: `The lane broke down: ${part.ended}.`, stack: '' },
       compiled: [],
       refused: [],
     });
+    if (!part.running) return { adapter: part.begin?.adapter ?? 'none', isOffered: true, cases };
   }
 }
 

@@ -1,9 +1,9 @@
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { FEATURE_SETS, LANES } from '../support/gpuCase.js';
+import { FEATURE_SETS, LANES, type FeatureSet, type Lane } from '../support/gpuCase.js';
 import { driveLane } from './driveLane.js';
-import { createHosts, type Programs } from './hosts.js';
+import { createHosts, type Hosts, type Programs } from './hosts.js';
+import { saveRows } from './saveRows.js';
 import { table, type Row } from './table.js';
 
 const USAGE = `npm run test:lanes -- [OPTION...]: GPU cases on every WebGPU, with every set of features.
@@ -14,9 +14,6 @@ const USAGE = `npm run test:lanes -- [OPTION...]: GPU cases on every WebGPU, wit
 
 /** Suites of kernels whose few variants even the slowest compiler is done with in minutes. */
 const SUITES = ['adapter', 'attnVarlen', 'attnWithKvCache', 'kvCache', 'mergeStates', 'pages', 'runtime'];
-
-/** What whole runs have shown, row by row: a run of one lane renews its rows only. */
-const FOLDER = 'test/lanes/results';
 
 /** What the last run of a lane with a set of features has told: a file each, with a line of JSON for every case. */
 const CASES = 'node_modules/.cache/pageflash/lanes';
@@ -32,61 +29,61 @@ const { values } = parseArgs({
   },
 });
 
+// Puppeteer closes its browser at this signal, and nothing else would end.
+process.once('SIGTERM', () => process.exit(143));
 if (values.help) console.log(USAGE);
 else process.exitCode = (await main()) ? 0 : 1;
 
 async function main(): Promise<boolean> {
   const lanes = chosen('lane', values.lane, LANES);
   const sets = chosen('features', values.features, FEATURE_SETS);
-  const suites = values.suite?.split(',') ?? SUITES;
+  const isWhole = !values.suite && !values.filter;
   const hosts = await createHosts(JSON.parse(values.programs) as Programs);
   const rows: Row[] = [];
   for (const lane of lanes) {
     for (const features of sets) {
-      const start = performance.now();
-      const host = hosts.of(lane);
-      const log = createWriteStream(`${CASES}/${lane}-${features}.jsonl`);
-      const run = await driveLane(host, { lane, features, suites, filter: values.filter }, (end) => {
-        log.write(`${JSON.stringify(end)}\n`);
-        if (!end.failure) return;
-        const { message, stack } = end.failure;
-        console.log(
-          `FAILED ${lane} ${features}: ${end.title}\n${message}\n${hosts.script.sourceStack(stack)}`,
-        );
-      });
-      log.end();
-      rows.push({
-        lane,
-        features,
-        adapter: run.adapter,
-        isOffered: run.isOffered,
-        cases: run.cases.length,
-        failed: run.cases.filter(({ failure }) => failure).map(({ title }) => title),
-        variants: new Set(run.cases.flatMap(({ compiled }) => compiled)).size,
-        refused: [...new Set(run.cases.filter(({ failure }) => failure).flatMap(({ refused }) => refused))],
-        seconds: Math.round((performance.now() - start) / 1000),
-      });
-      console.log(`${table(rows).split('\n').at(-1)}`);
+      rows.push(await run(hosts, lane, features));
+      if (isWhole) await saveRows(rows);
     }
   }
   console.log(`\n${table(rows)}`);
-  if (!values.suite && !values.filter) await save(rows);
+  if (rows.every(({ cases }) => cases === 0)) throw new Error('No case was run.');
   return rows.every(({ failed }) => failed.length === 0);
 }
 
-async function save(rows: readonly Row[]): Promise<void> {
-  const file = `${FOLDER}/rows.json`;
-  const before = JSON.parse(await readFile(file, 'utf8').catch(() => '[]')) as Row[];
-  const key = ({ lane, features }: Row): string => `${lane} ${features}`;
-  const all = new Map([...before, ...rows].map((row) => [key(row), row]));
-  const order = LANES.flatMap((lane) => FEATURE_SETS.map((features) => `${lane} ${features}`));
-  const sorted = order.flatMap((name) => all.get(name) ?? []);
-  await mkdir(FOLDER, { recursive: true });
-  await writeFile(file, `${JSON.stringify(sorted, undefined, 2)}\n`);
-  await writeFile(
-    `${FOLDER}/README.md`,
-    `# What ran where\n\nWritten by \`npm run test:lanes\`.\n\n${table(sorted)}\n`,
+async function run(hosts: Hosts, lane: Lane, features: FeatureSet): Promise<Row> {
+  const start = performance.now();
+  const suites = values.suite?.split(',') ?? SUITES;
+  const log = createWriteStream(`${CASES}/${lane}-${features}.jsonl`);
+  const { adapter, isOffered, cases } = await driveLane(
+    hosts.of(lane),
+    { lane, features, suites, filter: values.filter },
+    (end) => {
+      log.write(`${JSON.stringify(end)}\n`);
+      if (!end.failure) return;
+      const { message, stack } = end.failure;
+      console.log(`FAILED ${lane} ${features}: ${end.title}\n${message}\n${hosts.script.sourceStack(stack)}`);
+    },
   );
+  log.end();
+  const failures = cases.filter(({ failure }) => failure);
+  const seconds = Math.round((performance.now() - start) / 1000);
+  console.log(
+    `${lane} ${features}: ${isOffered ? `${cases.length} cases, ${failures.length} failed, ${seconds} s` : 'not offered'}`,
+  );
+  return {
+    lane,
+    features,
+    adapter,
+    isOffered,
+    cases: cases.length,
+    cells: cases.reduce((sum, { cells }) => sum + cells, 0),
+    failed: failures.map(({ title }) => title),
+    variants: new Set(cases.flatMap(({ compiled }) => compiled)).size,
+    // Some cases pass only if the compiler refuses what they give it.
+    refused: [...new Set(failures.flatMap(({ refused }) => refused))],
+    seconds,
+  };
 }
 
 function chosen<T extends string>(option: string, text: string, known: readonly T[]): T[] {

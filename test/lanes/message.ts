@@ -33,6 +33,8 @@ export interface End {
   readonly kind: 'end';
   readonly index: number;
   readonly title: string;
+  /** Calls that it has checked. */
+  readonly cells: number;
   readonly milliseconds: number;
   readonly failure?: Failure;
   /** Labels of the shader modules that the case made, and of those that the compiler refused. */

@@ -26,6 +26,7 @@ export async function* runLane(gpu: GPU, options: LaneOptions): AsyncGenerator<M
         kind: 'end',
         index,
         title: name,
+        cells: gpuCase.cells ?? 1,
         milliseconds,
         ...(failure && { failure }),
         compiled,

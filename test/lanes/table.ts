@@ -8,6 +8,8 @@ export interface Row {
   /** Whether the adapter has the features; if not, nothing ran. */
   readonly isOffered: boolean;
   readonly cases: number;
+  /** Calls that they checked: many cases check several. */
+  readonly cells: number;
   readonly failed: readonly string[];
   /** Variants of kernels that were compiled, and those that the compiler refused. */
   readonly variants: number;
@@ -15,7 +17,7 @@ export interface Row {
   readonly seconds: number;
 }
 
-const HEADER = ['lane', 'features', 'adapter', 'cases', 'failed', 'variants', 'refused', 'seconds'];
+const HEADER = ['lane', 'features', 'adapter', 'cases', 'cells', 'failed', 'variants', 'refused', 'seconds'];
 
 /** The rows as a table in Markdown. */
 export function table(rows: readonly Row[]): string {
@@ -24,8 +26,8 @@ export function table(rows: readonly Row[]): string {
     features,
     adapter,
     ...(isOffered
-      ? [ran.cases, ran.failed.length, ran.variants, ran.refused.length, ran.seconds].map(String)
-      : ['not offered', '', '', '', '']),
+      ? [ran.cases, ran.cells, ran.failed.length, ran.variants, ran.refused.length, ran.seconds].map(String)
+      : ['not offered', '', '', '', '', '']),
   ]);
   const widths = HEADER.map((name, i) => Math.max(name.length, ...lines.map((line) => line[i]!.length)));
   const print = (cells: readonly string[]): string =>
