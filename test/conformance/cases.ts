@@ -1,5 +1,6 @@
-import { createRuntime, type Runtime, type Tier } from '../../src/index.js';
+import type { Tier } from '../../src/index.js';
 import type { GpuCase } from '../support/gpuCase.js';
+import { sharedRuntime } from '../support/sharedRuntime.js';
 import { kvCacheCells } from './kvCacheCells.js';
 import { mergeCells } from './mergeCells.js';
 import { draw, select, type KernelCells } from './selection.js';
@@ -51,7 +52,7 @@ export interface CellArgs {
 
 /** Runs one cell; what it throws says how to run it again. */
 export async function checkCell(name: SuiteName, { device, cell, seed }: CellArgs): Promise<void> {
-  const runtime = runtimeOf(device, (cell['tier'] ?? 'T1') as Tier);
+  const runtime = sharedRuntime(device, cell['tier'] as Tier | undefined);
   try {
     await conformanceSuites[name].check(runtime, cell, seed);
   } catch (error) {
@@ -59,15 +60,4 @@ export async function checkCell(name: SuiteName, { device, cell, seed }: CellArg
       `\nAgain: npm run test:full -- --suite ${name} --seed ${seed} --cell '${JSON.stringify(cell)}'`;
     throw error;
   }
-}
-
-const runtimes = new WeakMap<GPUDevice, Map<Tier, Runtime>>();
-
-/** One for all cells, since what costs is to compile kernels. */
-function runtimeOf(device: GPUDevice, tier: Tier): Runtime {
-  const ofDevice = runtimes.get(device) ?? new Map<Tier, Runtime>();
-  runtimes.set(device, ofDevice);
-  const runtime = ofDevice.get(tier) ?? createRuntime(device, { tier });
-  ofDevice.set(tier, runtime);
-  return runtime;
 }
