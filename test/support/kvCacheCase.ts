@@ -91,7 +91,13 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
   const args = {
     ...optionsOf(kvCase),
     ...rest,
-    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
+    ...(rotary && {
+      rotaryCos,
+      rotarySin,
+      rotaryInterleaved: rotary.interleaved,
+      // What they are is checked by itself.
+      appendedK: { shape: inputs.kCache.shape, data: got.kCache },
+    }),
     dtype,
     kvDType,
   };
