@@ -4,6 +4,7 @@ import { copyPages, type CopyPagesArgs } from '../src/api/copyPages.js';
 import { PagedKvCache, type PagedKvCacheOptions } from '../src/api/pagedKvCache.js';
 import type { Dispatch } from '../src/core/dispatch.js';
 import { bytesPerElement } from '../src/core/dtype.js';
+import { windowOf } from '../src/core/tensorWindow.js';
 import { createRuntime, PageflashError, type Runtime, type Tensor } from '../src/index.js';
 import { groupPools } from '../src/kernels/copyPages.js';
 import { fakeBuffer, fakeDevice, fakeTensor } from './support/fakeDevice.js';
@@ -324,10 +325,10 @@ describe('copyPages', () => {
 });
 
 /** A device that makes buffers, as long as there is memory for them. */
-function memoryDevice(memoryBytes = Infinity) {
+function memoryDevice(memoryBytes = Infinity, limits: Partial<GPUSupportedLimits> = {}) {
   const live = new Set<GPUBuffer>();
   let isOut = false;
-  const device = Object.assign(fakeDevice({ maxBufferSize: 2 ** 20 }), {
+  const device = Object.assign(fakeDevice({ maxBufferSize: 2 ** 20, ...limits }), {
     pushErrorScope: () => {
       isOut = false;
     },
@@ -359,8 +360,8 @@ describe('PagedKvCache', () => {
   };
 
   /** With a runtime that compiles nothing and lists what it is to run. */
-  async function setUp(change: object = {}, memoryBytes?: number) {
-    const { device, live } = memoryDevice(memoryBytes);
+  async function setUp(change: object = {}, memoryBytes?: number, limits: Partial<GPUSupportedLimits> = {}) {
+    const { device, live } = memoryDevice(memoryBytes, limits);
     const runtime = createRuntime(device);
     const submitted: Dispatch[] = [];
     Object.assign(runtime, {
@@ -389,6 +390,32 @@ describe('PagedKvCache', () => {
         expect((offset! * bytesPerElement(dtype)) % 256).toBe(0);
       }
     }
+  });
+
+  test('keys beyond 2 GiB, on paper: each tensor in a binding of its own, at the byte where it should be', async () => {
+    const GiB = 2 ** 30;
+    const limits = { maxBufferSize: 8 * GiB, maxStorageBufferBindingSize: 4 * GiB - 4 };
+    const pageBytes = 16 * 8 * 128 * 2;
+    const nPages = (3 * GiB) / pageBytes;
+    const big = { nLayers: 3, nKvHeads: 8, headDim: 128, headDimV: 128, pageSize: 16, nPages };
+    const { cache, runtime, submitted } = await setUp(big, Infinity, limits);
+    expect(cache.buffers.map(({ size }) => size / GiB)).toEqual([6, 6, 6]);
+    for (let layer = 0; layer < 3; layer++) {
+      const { kCache, vCache } = cache.layer(layer);
+      expect(kCache.buffer).toBe(vCache.buffer);
+      expect(windowOf(kCache)).toEqual({ offset: 0, size: 3 * GiB, firstElement: 0 });
+      expect(windowOf(vCache)).toEqual({ offset: 3 * GiB, size: 3 * GiB, firstElement: 0 });
+    }
+    const written: (readonly [buffer: number, offset: number])[] = [];
+    Object.assign(runtime.device.queue, {
+      writeBuffer: (buffer: GPUBuffer, offset: number) =>
+        written.push([cache.buffers.indexOf(buffer), offset]),
+    });
+    cache.writePages([nPages - 1], [new Uint8Array(cache.pageBytes)]);
+    const ends = [0, 1, 2].flatMap((buffer) => [3 * GiB, 6 * GiB].map((end) => [buffer, end - pageBytes]));
+    expect(written).toEqual(ends);
+    cache.copyPages([[0, nPages - 1]]);
+    expect(submitted.map(({ params }) => params['n_pools'])).toEqual([1, 1, 1, 1, 1, 1]);
   });
 
   test('copies in all layers by a dispatch for the keys and one for the values of a buffer', async () => {

@@ -64,6 +64,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #runtime: Runtime;
   readonly #recording: Recording;
   readonly #caller: string;
+  readonly #recordName: string;
   readonly #operationOf: OperationOf<Args>;
   #args: Args;
   /** The tensors that the dispatches name, to be replaced by those of a layer. */
@@ -78,6 +79,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     checkArgs(caller, args);
     this.#runtime = runtime;
     this.#caller = caller;
+    this.#recordName = `${caller}.record`;
     this.#operationOf = operationOf;
     this.#args = args;
     this.#recording = runtime.createRecording();
@@ -172,10 +174,6 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
       layer[name] = tensor;
     }
     return layer;
-  }
-
-  get #recordName(): string {
-    return `${this.#caller}.record`;
   }
 
   /** Tells tensors from others by their identity. */
