@@ -41,11 +41,6 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly dtype?: FloatDType | undefined;
   /** The type of the caches, to which new tokens are rounded. Default `dtype` */
   readonly kvDType?: FloatDType | undefined;
-  /**
-   * The cache of keys as another implementation leaves it. A rotated key that lies between two numbers of the type may
-   * be rounded to either: with this, attention is over the keys that the other one had. Default the own result
-   */
-  readonly appendedK?: HostTensor | undefined;
 }
 
 export interface AttnWithKvCacheResult extends AttentionResult {
@@ -81,8 +76,7 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     dtype,
     kvDType,
   });
-  const keys = args.appendedK ?? kCache;
-  return { ...attend({ q, k: keys, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
+  return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
 }
 
 function rotaryOf({

@@ -91,13 +91,7 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
   const args = {
     ...optionsOf(kvCase),
     ...rest,
-    ...(rotary && {
-      rotaryCos,
-      rotarySin,
-      rotaryInterleaved: rotary.interleaved,
-      // What they are is checked by itself.
-      appendedK: { shape: inputs.kCache.shape, data: got.kCache },
-    }),
+    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
     dtype,
     kvDType,
   };
