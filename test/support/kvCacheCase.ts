@@ -115,6 +115,9 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     shape,
     data: random.normals(elementCount(shape)).map((x) => roundTo(type, x * factor)),
   });
+  // Whatever is rotated and then rounded to halves has so few bits that its rotation is exact in f32: else it might lie
+  // next to the middle between two numbers, where implementations round one way or the other.
+  const isExact = rotary !== undefined && (dtype !== 'f32' || kvDType !== 'f32');
   const tokens = (which: 1 | 2): number[] =>
     ragged ? [sum(lengths.map((length) => length[which]))] : [batch, lengths[0]![which]];
   const hasNew = lengths.some(([, , fresh]) => fresh > 0);
@@ -124,6 +127,7 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     data: random.uniforms((nPositions * rotary!.dim) / 2, -Math.PI, Math.PI),
   });
   const angle = rotary && angles();
+  const few = (x: number): number => (isExact ? Math.round(x * 64) / 64 : x);
   const cache = drawCache(random, kvCase);
   const fill = (type: FloatDType, size: number): HostTensor => {
     const row = nKvHeads * size;
@@ -135,7 +139,7 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
   return {
     q: normals(dtype, [...tokens(1), nHeads, headDim], softcap || 1),
     ...(hasNew && {
-      k: normals(newDType, [...tokens(2), nKvHeads, headDim]),
+      k: normals(isExact && newDType === 'f32' ? 'bf16' : newDType, [...tokens(2), nKvHeads, headDim]),
       v: normals(newDType, [...tokens(2), nKvHeads, headDimV]),
     }),
     kCache: fill(kvDType, headDim),
@@ -145,8 +149,8 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     ...(ragged && hasNew && { cuSeqlensKNew: runningSum(lengths.map(([, , fresh]) => fresh)) }),
     ...cache.tables,
     ...(angle && {
-      rotaryCos: { ...angle, data: angle.data.map((x) => Math.cos(x)) },
-      rotarySin: { ...angle, data: angle.data.map((x) => Math.sin(x)) },
+      rotaryCos: { ...angle, data: angle.data.map((x) => few(Math.cos(x))) },
+      rotarySin: { ...angle, data: angle.data.map((x) => few(Math.sin(x))) },
     }),
     ...(kvCase.alibi && { alibiSlopes: random.uniforms(nHeads, 0, 0.3) }),
     ...(kvCase.sinks && { sinks: random.normals(nHeads) }),
