@@ -195,16 +195,14 @@ export async function checkHostileNumbers(
       sequsedK: ints(numbers.used),
     });
   }
-  const [out, lse, gotK, gotV] = await Promise.all(
-    [common.out, common.lse, k, v].map((tensor) => downloadGuarded(device, tensor)),
-  );
+  const got = new Map<Tensor, Guarded>();
   for (const tensor of lent) {
-    const { nBroken } = await downloadGuarded(device, tensor);
-    assert(
-      nBroken === 0,
-      `${nBroken} canaries around a ${tensor.dtype} [${tensor.shape.join(', ')}] are gone`,
-    );
+    const guarded = await downloadGuarded(device, tensor);
+    const what = `${tensor.dtype} [${tensor.shape.join(', ')}]`;
+    assert(guarded.nBroken === 0, `${guarded.nBroken} canaries around a ${what} are gone`);
+    got.set(tensor, guarded);
   }
+  const [out, lse, gotK, gotV] = [common.out, common.lse, k, v].map((tensor) => got.get(tensor));
 
   const angles = (data: Float32Array) => ({ shape: [N_POSITIONS, N_PAIRS], data });
   const rotary = { cos: angles(host.cos), sin: angles(host.sin), interleaved: true };

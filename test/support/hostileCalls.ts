@@ -36,6 +36,7 @@ interface Maker {
   readonly random: Random;
   readonly tensor: MakeTensor;
   readonly dtypes: readonly FloatDType[];
+  readonly headDims: readonly number[];
 }
 
 /** A tensor in a buffer of its own, somewhere in it, perhaps with gaps. */
@@ -68,26 +69,31 @@ function spread(shape: readonly number[], gap: number): number[] {
 
 /** A valid call of one of the public functions. */
 export function drawCall(random: Random): HostileCall {
-  return random.pick(MAKERS)({ random, tensor: drawTensor(random), dtypes: DTYPES });
+  return random.pick(MAKERS)({ random, tensor: drawTensor(random), dtypes: DTYPES, headDims: [32, 8, 5] });
 }
 
 /** A valid call that needs few kernels and has a reference. */
 export function drawPlainCall(random: Random): HostileCall {
-  return random.pick([attnCall, varlenCall])({ random, tensor: drawTensor(random), dtypes: ['f32'] });
+  return random.pick([attnCall, varlenCall])({
+    random,
+    tensor: drawTensor(random),
+    dtypes: ['f32'],
+    headDims: [32],
+  });
 }
 
 const DTYPES: readonly FloatDType[] = ['f32', 'f16', 'bf16'];
 
 /** Sizes that need few kernel variants. */
-function drawSizes({ random, dtypes }: Maker) {
+function drawSizes({ random, dtypes, headDims }: Maker) {
   const nKvHeads = random.int(1, 3);
   const dtype = random.pick(dtypes);
   return {
     batch: random.pick([0, 1, 2, 3]),
     nKvHeads,
     nHeads: nKvHeads * random.pick([1, 2, 3]),
-    headDim: random.pick([32, 8, 5]),
-    headDimV: random.pick([32, 8]),
+    headDim: random.pick(headDims),
+    headDimV: random.pick(headDims.slice(0, 2)),
     dtype,
     kvDType: random.boolean() ? dtype : random.pick(dtypes),
   };
