@@ -15,11 +15,16 @@ export function pageHost(launch: () => Promise<Browser>, script: string): Host {
       const { port } = server.address() as AddressInfo;
       const browser = await launch();
       const page = await browser.newPage();
+      page.on('console', (message) => {
+        if (message.type() === 'error') console.error(message.text());
+      });
+      page.on('pageerror', (error) => console.error(error));
+      const url = `http://127.0.0.1:${port}/#${encodeURIComponent(JSON.stringify(options))}`;
       const ended = new Promise<string>((resolve) => {
         page.on('error', (error) => resolve(`the page crashed: ${error.message}`));
         browser.on('disconnected', () => resolve('the browser closed'));
+        page.goto(url, { timeout: 0 }).catch((error: Error) => resolve(error.message));
       });
-      await page.goto(`http://127.0.0.1:${port}/#${encodeURIComponent(JSON.stringify(options))}`);
       return {
         ended,
         async stop() {

@@ -3,13 +3,23 @@ export interface Compiled {
   readonly refused: readonly string[];
 }
 
-/** Notes each shader module that any device makes, and what the compiler has against it. */
+interface Watched {
+  readonly label: string;
+  readonly isRefused: Promise<boolean>;
+}
+
+/** Notes each shader module that any device makes, and whether the compiler refused it. */
 export function watchCompiler(): { take(): Promise<Compiled> } {
-  let modules: GPUShaderModule[] = [];
+  let modules: Watched[] = [];
   const { createShaderModule } = GPUDevice.prototype;
   GPUDevice.prototype.createShaderModule = function watched(this: GPUDevice, descriptor) {
     const module = createShaderModule.call(this, descriptor);
-    modules.push(module);
+    // Asked at once: Chrome may never answer who asks when the device has nothing else to do.
+    const isRefused = module.getCompilationInfo().then(
+      ({ messages }) => messages.some(({ type }) => type === 'error'),
+      () => false, // a lost device has nothing to say
+    );
+    modules.push({ label: module.label, isRefused });
     return module;
   };
   return {
@@ -17,11 +27,7 @@ export function watchCompiler(): { take(): Promise<Compiled> } {
       const taken = modules;
       modules = [];
       const refused: string[] = [];
-      for (const module of taken) {
-        // A lost device may have nothing to say.
-        const info = await module.getCompilationInfo().catch(() => undefined);
-        if (info?.messages.some(({ type }) => type === 'error')) refused.push(module.label);
-      }
+      for (const { label, isRefused } of taken) if (await isRefused) refused.push(label);
       return { compiled: taken.map(({ label }) => label), refused };
     },
   };
