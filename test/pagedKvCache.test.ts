@@ -344,7 +344,7 @@ function memoryDevice(memoryBytes = Infinity, limits: Partial<GPUSupportedLimits
     },
     createCommandEncoder: () => ({ copyBufferToBuffer: () => {}, finish: () => ({}) }),
   });
-  Object.assign(device.queue, { submit: () => {} });
+  Object.assign(device.queue, { submit: () => {}, onSubmittedWorkDone: () => Promise.resolve() });
   return { device, live };
 }
 

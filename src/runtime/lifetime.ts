@@ -2,10 +2,12 @@ import { fail } from '../core/errors.js';
 
 /** From the making of a runtime until it is destroyed or its device lost, and who waits meanwhile. */
 export class Lifetime {
+  readonly #device: GPUDevice;
   readonly #waiting = new Set<() => void>();
   #end: string | undefined;
 
   constructor(device: GPUDevice) {
+    this.#device = device;
     void device.lost.then(({ reason, message }) => {
       this.end(`the device was lost (${reason}): ${message || 'no reason was given'}`);
     });
@@ -45,9 +47,17 @@ export class Lifetime {
       this.#waiting.add(stop);
       work.then(
         (value) => settle(() => resolve(value)),
-        // What a loss breaks may be told before the loss itself.
-        (error: Error) => setTimeout(() => settle(() => reject(error)), 0),
+        async (error: Error) => {
+          await this.#news();
+          settle(() => reject(error));
+        },
       );
     });
+  }
+
+  /** Wait until the device would have said that it is lost: what that breaks, such as a mapping, may be told before. */
+  async #news(): Promise<void> {
+    await this.#device.queue.onSubmittedWorkDone().catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 0));
   }
 }
