@@ -11,8 +11,8 @@ afterAll(() => chrome.close());
 
 test('a crash of the GPU process rejects what is pending, and two chats go on with a new device', async () => {
   const { page } = chrome;
-  await page.evaluate(() => globalThis.begin());
   const browser = await page.browser().target().createCDPSession();
+  await page.evaluate(() => globalThis.begin());
   await browser.send('Browser.crashGpuProcess');
   const sentences = await page.evaluate(() => globalThis.hear());
   expect(Object.keys(sentences)).toHaveLength(4);
