@@ -64,7 +64,7 @@ function countItem({ problem, lengths, tile, split }: ItemPlan, [sequence, rowTi
 
   const rows = endRow - firstRow;
   const results = split
-    ? { partsWritten: rows * (splitParts(problem, 0).rowElements * 4 + 4) }
+    ? { partsWritten: rows * (splitParts(problem, 0).rowElements * 4 + SUMS_BYTES) }
     : { out: rows * (headDimV * bytes.out + (lse ? 4 : 0)) };
   const tables = attnDecodeKernel.params.bytes + ITEM_BYTES + SEQUENCE_BYTES;
   const rest = { q: rows * headDim * bytes.q, tables, ...results };
@@ -99,7 +99,7 @@ function countMerge({ problem }: DecodeProblem, items: readonly Words[]): Count 
   const nInvocations = items.length * nHeads * quads;
   const nWorkgroups = Math.ceil(nInvocations / MERGE_WG_SIZE);
   const nParts = nHeads * items.reduce((total, [, , , chunks]) => total + chunks, 0);
-  const lseBytes = 4 * nParts;
+  const sumsBytes = SUMS_BYTES * nParts;
   const outBytes = 4 * nParts * rowElements;
   const params = nWorkgroups * mergeStatesKernel.params.bytes;
   const rest = { out: items.length * nHeads * (headDimV * elementBytes(problem).out + (lse ? 4 : 0)) };
@@ -107,19 +107,21 @@ function countMerge({ problem }: DecodeProblem, items: readonly Words[]): Count 
     moved: traffic({
       ...rest,
       tables: params + nWorkgroups * (ITEM_BYTES + SEQUENCE_BYTES),
-      partsRead: lseBytes + outBytes,
+      partsRead: sumsBytes + outBytes,
     }),
     asked: traffic({
       ...rest,
       tables: params + nInvocations * (ITEM_BYTES + SEQUENCE_BYTES),
-      // Each invocation goes through the lse of its head once for the maximum and once for the weights.
-      partsRead: 2 * quads * lseBytes + outBytes,
+      // Each invocation goes through the sums of its head once for the maximum and once for the weights.
+      partsRead: 2 * quads * sumsBytes + outBytes,
     }),
   };
 }
 
 /** Threads of a workgroup of merge_states. */
 const MERGE_WG_SIZE = 64;
+/** The maximum and the total of a part. */
+const SUMS_BYTES = 8;
 /** `Item` and `Sequence` of the kernels. */
 const ITEM_BYTES = 16;
 const SEQUENCE_BYTES = 48;

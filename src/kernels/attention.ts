@@ -21,10 +21,11 @@ export interface AttentionWork {
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Room for the results of chunks: out f32 [slots, n_heads, row_elements], lse f32 [slots, n_heads]. */
+/** Room for the results of chunks: out f32 [slots, n_heads, row_elements], sums f32 [slots, n_heads, 2]. */
 export interface SplitParts {
   readonly out: Scratch;
-  readonly lse: Scratch;
+  /** Maximum and total of each row. */
+  readonly sums: Scratch;
   /** Elements from one head's output to the next. */
   readonly rowElements: number;
 }
@@ -33,7 +34,7 @@ export function splitParts({ nHeads, headDimV }: AttentionProblem, nSlots: numbe
   const rowElements = Math.ceil(headDimV / 4) * 4;
   return {
     out: { scratch: 'parts of out', bytes: 4 * nSlots * nHeads * rowElements },
-    lse: { scratch: 'parts of lse', bytes: 4 * nSlots * nHeads },
+    sums: { scratch: 'sums of parts', bytes: 8 * nSlots * nHeads },
     rowElements,
   };
 }
@@ -72,8 +73,8 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
       v_head: v.head,
       out_token: parts ? nHeads * parts.rowElements : out.token,
       out_head: parts ? parts.rowElements : out.head,
-      lse_token: parts ? nHeads : (lse?.token ?? 0),
-      lse_head: parts ? 1 : (lse?.head ?? 0),
+      lse_token: parts ? 2 * nHeads : (lse?.token ?? 0),
+      lse_head: parts ? 2 : (lse?.head ?? 0),
       page_size: pages?.pageSize ?? 1,
       n_pages: pages?.nPages ?? 0,
       window_left: masks.left,
@@ -95,7 +96,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
       items,
       block_table: pages?.table ?? null,
       out: parts ? parts.out : out.tensor,
-      lse: parts ? parts.lse : (lse?.tensor ?? null),
+      lse: parts ? parts.sums : (lse?.tensor ?? null),
     },
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };

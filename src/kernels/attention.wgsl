@@ -8,7 +8,7 @@
 
 import package::band::{Band, visible_band};
 import package::base2::LOG2_E;
-import package::out_rows::write_lse;
+import package::out_rows::{write_lse, write_sums};
 import package::sequences::{Sequence, tables};
 
 struct Params {
@@ -125,5 +125,6 @@ fn write_lse_of(item: Item, sequence: Sequence, token: u32, head: u32, sums: Sum
   if (params.has_lse == 0u) { return; }
   @if(SPLIT)  let row = (item.slot + token * item.n_chunks + item.chunk) * params.lse_token;
   @if(!SPLIT) let row = sequence.lse_base + token * params.lse_token;
-  write_lse(row + head * params.lse_head, sums.maximum, sums.total);
+  @if(SPLIT)  write_sums(row + head * params.lse_head, sums.maximum, sums.total);
+  @if(!SPLIT) write_lse(row + head * params.lse_head, sums.maximum, sums.total);
 }

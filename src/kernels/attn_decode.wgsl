@@ -7,7 +7,7 @@
 //   in   items        [n_items]  vec4u    see Item; heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [slots, ...]
-//   out  lse          [n_heads, tokens]   f32                                 with SPLIT [slots, n_heads]
+//   out  lse          [n_heads, tokens]   f32                                 with SPLIT (maximum, total) [slots, n_heads]
 //
 // A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of
 // all heads that share the kv head, against a chunk of the keys, so each key is read once for all of them.

@@ -58,10 +58,10 @@ export function mergeSplits(args: MergeSplitsArgs): Dispatch {
   const byItem = { sequence: 0, token: 0 };
   const a = {
     out: { tensor: parts.out, head: parts.rowElements, ...byItem },
-    lse: { tensor: parts.lse, head: 1, ...byItem },
+    lse: { tensor: parts.sums, head: 2, ...byItem },
     n: 0,
     outPart: nHeads * parts.rowElements,
-    lsePart: nHeads,
+    lsePart: 2 * nHeads,
   };
   const sizes = { batch: 1, nTokens: items.length / 4, nHeads, headDim: headDimV };
   return merge({ ...sizes, a, b: null, out, lse, maxWorkgroupsPerDimension }, args);

@@ -2,6 +2,7 @@
 //
 //   in   a_out   [parts, tokens, n_heads, head_dim]       each part's output
 //   in   a_lse   [parts, tokens, n_heads]  f32            ln(sum(exp(score))); -inf: the part saw no key, and its out counts for nothing
+//                [slots, n_heads] (f32, f32)              if is_listed: m_c and l_c, sum(exp(score)) = l_c * 2^m_c; l_c is 0 without keys
 //   in   b_out   [tokens, n_heads, head_dim]              one more part; only if has_b
 //   in   b_lse   [tokens, n_heads]         f32
 //   in   tables  sequences [B], ..., sinks [n_heads]      only if is_listed
@@ -9,11 +10,11 @@
 //   out  out     [tokens, n_heads, head_dim]              see out_rows
 //   out  lse     [tokens, n_heads]         f32
 //
-// One invocation owns four neighbouring dims of one head of one token. With m = max_c lse_c, w_c = exp(lse_c - m):
-//   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = m + ln(sum_c(w_c))
-// A sink is one more part, which has a weight and no output.
+// One invocation owns four neighbouring dims of one head of one token. With m = max_c m_c, w_c = l_c * 2^(m_c - m):
+//   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = ln(sum_c(w_c) * 2^m)
+// A part that has only its lse has m_c = lse_c in base 2, and l_c = 1. A sink is one more part, without an output.
 //
-// Stages: 1 largest lse   2 weighted sums   3 write
+// Stages: 1 largest maximum   2 weighted sums   3 write
 
 import package::base2::{LOG2_E, MASKED, NO_MAXIMUM, MINUS_INFINITY};
 import package::elements::{word_of, number_from};
@@ -98,20 +99,20 @@ fn merge_states(
   let token = token_at(index, head);
   let n_parts = token.n_a + params.has_b;
 
-  // 1 largest lse, in base 2
+  // 1 largest maximum
   var sink = NO_MAXIMUM;
   if (params.has_sinks != 0u) { sink = bitcast<f32>(tables[params.sinks_at + head]) * LOG2_E; }
   var maximum = sink;
-  for (var part = 0u; part < n_parts; part++) { maximum = max(maximum, lse_of(token, part)); }
+  for (var part = 0u; part < n_parts; part++) { maximum = max(maximum, sums_of(token, part).x); }
 
   // 2 weighted sums
   var total = 0.0;
   if (params.has_sinks != 0u) { total = exp2(sink - maximum); }
   var sum = vec4f();
   for (var part = 0u; part < n_parts; part++) {
-    let part_lse = lse_of(token, part);
-    if (part_lse > NO_MAXIMUM) {
-      let weight = exp2(part_lse - maximum);
+    let sums = sums_of(token, part);
+    if (sums.y > 0.0) {
+      let weight = sums.y * exp2(sums.x - maximum);
       total += weight;
       sum += weight * out_of(token, part, dim);
     }
@@ -151,16 +152,17 @@ fn token_at(index: u32, head: u32) -> Token {
   );
 }
 
-// A part's lse in base 2; that of a part without keys is below any other.
-fn lse_of(token: Token, part: u32) -> f32 {
-  var bits = 0u;
-  if (part < token.n_a) {
-    bits = a_lse[token.a_lse + (token.first_part + part) * params.a_lse_part];
-  } else {
-    bits = b_lse[token.b_lse];
-  }
-  if (bits == MINUS_INFINITY) { return MASKED; }
-  return bitcast<f32>(bits) * LOG2_E;
+// A part's maximum and total; the maximum of a part without keys is below any other.
+fn sums_of(token: Token, part: u32) -> vec2f {
+  if (part >= token.n_a) { return sums_from(b_lse[token.b_lse]); }
+  let at = token.a_lse + (token.first_part + part) * params.a_lse_part;
+  if (params.is_listed == 0u) { return sums_from(a_lse[at]); }
+  return vec2f(bitcast<f32>(a_lse[at]), bitcast<f32>(a_lse[at + 1u]));
+}
+
+fn sums_from(lse_bits: u32) -> vec2f {
+  if (lse_bits == MINUS_INFINITY) { return vec2f(MASKED, 0.0); }
+  return vec2f(bitcast<f32>(lse_bits) * LOG2_E, 1.0);
 }
 
 fn out_of(token: Token, part: u32, dim: u32) -> vec4f {

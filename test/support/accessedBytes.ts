@@ -12,8 +12,8 @@ export interface AccessedBytes {
   readonly distinct: ReadonlyMap<string, number>;
 }
 
-/** Runs a dispatch on the CPU and counts what it accesses. */
-export function accessedBytes(dispatch: Dispatch): AccessedBytes {
+/** Runs a dispatch on the CPU, on what others left in the buffers, and counts what it accesses. */
+export function accessedBytes(dispatch: Dispatch, buffers: HostBuffers): AccessedBytes {
   const all = new Map<string, number>();
   const words = new Map<string, Set<string>>();
   const workgroupSize = Number(dispatch.spec['WG_SIZE'] ?? 64);
@@ -28,7 +28,7 @@ export function accessedBytes(dispatch: Dispatch): AccessedBytes {
     record.apply(this, access);
   };
   try {
-    interpret(dispatch, new HostBuffers());
+    interpret(dispatch, buffers);
   } finally {
     Accesses.prototype.record = record;
   }
