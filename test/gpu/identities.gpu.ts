@@ -33,7 +33,7 @@ interface Answer {
   readonly lse: Float32Array;
 }
 
-async function ask(runtime: Runtime, { q, k, v, lengths, ...options }: Question): Promise<Answer> {
+async function answerTo(runtime: Runtime, { q, k, v, lengths, ...options }: Question): Promise<Answer> {
   const { device } = runtime;
   const sequences = lengths ?? [[q.shape[0]!, k.shape[0]!] as const];
   const lent = [q, k, v].map(({ shape, data }) => upload(device, 'f32', shape, data));
@@ -75,7 +75,7 @@ function identity(
     name,
     async run(t) {
       const runtime = sharedRuntime(await t.device());
-      await run(runtime, (question) => ask(runtime, question));
+      await run(runtime, (question) => answerTo(runtime, question));
     },
   };
 }
@@ -270,5 +270,6 @@ function repeatHeads({ data, shape }: HostTensor): HostTensor {
 }
 
 function runningSum(lengths: readonly number[]): number[] {
-  return lengths.reduce((sums, length) => [...sums, sums.at(-1)! + length], [0]);
+  let sum = 0;
+  return [0, ...lengths.map((length) => (sum += length))];
 }

@@ -12,8 +12,16 @@ const USAGE = `npm run test:lanes -- [OPTION...]: GPU cases on every WebGPU, wit
   --suite NAME,...                           default: those that fit into minutes on software
   --filter TEXT                              only cases with it in their title`;
 
-/** Suites of kernels whose few variants even the slowest compiler is done with in minutes. */
-const SUITES = ['adapter', 'attnVarlen', 'attnWithKvCache', 'kvCache', 'mergeStates', 'pages', 'runtime'];
+/** Every value of every axis of the conformance, what must be the same, and what the runtime asks of a device. */
+const SUITES = [
+  'adapter',
+  'runtime',
+  'pages',
+  'identities',
+  'varlen-values',
+  'kvCache-values',
+  'merge-values',
+];
 
 /** What the last run of a lane with a set of features has told: a file each, with a line of JSON for every case. */
 const CASES = 'node_modules/.cache/pageflash/lanes';

@@ -1,6 +1,6 @@
 import type { Dispatch } from '../../src/core/dispatch.js';
 import { Accesses } from './accesses.js';
-import { HostBuffers } from './hostBuffers.js';
+import type { HostBuffers } from './hostBuffers.js';
 import { interpret } from './interpreter.js';
 
 /** Bytes of each binding that a dispatch reads and writes. */
