@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { conformanceSuites, MAX_COST } from './conformance/cases.js';
+import { conformanceSuites, SELECTIONS } from './conformance/cases.js';
 import { coveringArray, type Axes } from './conformance/coveringArray.js';
 import { draw, select } from './conformance/selection.js';
 import type { ConformanceSuite } from './conformance/suite.js';
@@ -55,7 +55,8 @@ test('a pair that no whole row allows is told', () => {
 });
 
 describe.each(Object.entries(conformanceSuites))('cells of %s', (_, suite: ConformanceSuite) => {
-  const options = { strength: 2, maxCost: MAX_COST, seed: 1 } as const;
+  const options = SELECTIONS.pairs;
+  const { maxCost } = options;
   const chosen = select(suite, options);
   const cells = chosen.flatMap((kernel) => kernel.cells);
 
@@ -67,15 +68,15 @@ describe.each(Object.entries(conformanceSuites))('cells of %s', (_, suite: Confo
 
   test('hold every pair of values that a cell can afford', () => {
     const missing = pairsOf(suite.axes).filter(
-      (pair) => suite.allows(pair) && suite.cost(pair) <= MAX_COST && !together(cells, pair),
+      (pair) => suite.allows(pair) && suite.cost(pair) <= maxCost && !together(cells, pair),
     );
     expect(missing).toEqual([]);
   });
 
   test('are the same each time', () => {
     expect(select(suite, options)).toEqual(chosen);
-    expect(draw(suite, { nCells: 3, maxCost: MAX_COST, seed: 7 })).toEqual(
-      draw(suite, { nCells: 3, maxCost: MAX_COST, seed: 7 }),
+    expect(draw(suite, { nCells: 3, maxCost, seed: 7 })).toEqual(
+      draw(suite, { nCells: 3, maxCost, seed: 7 }),
     );
   });
 });

@@ -4,12 +4,12 @@ import { conformanceCases, type SuiteName } from './cases.js';
 type Suites = Readonly<Record<string, readonly GpuCase[]>>;
 
 /** Cells with every pair of values: `varlen-pairs`, ... */
-export const everyPair: Suites = suitesOf('pairs', 2);
+export const everyPair: Suites = suitesOf('pairs');
 
 /** Cells with every value, for lanes that compile slowly: `varlen-values`, ... */
-export const everyValue: Suites = suitesOf('values', 1);
+export const everyValue: Suites = suitesOf('values');
 
-function suitesOf(what: string, strength: 1 | 2): Suites {
+function suitesOf(selection: 'pairs' | 'values'): Suites {
   const names: readonly SuiteName[] = ['varlen', 'kvCache', 'merge'];
-  return Object.fromEntries(names.map((name) => [`${name}-${what}`, conformanceCases(name, strength)]));
+  return Object.fromEntries(names.map((name) => [`${name}-${selection}`, conformanceCases(name, selection)]));
 }

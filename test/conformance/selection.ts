@@ -11,8 +11,10 @@ export interface KernelCells<A extends Axes = Axes> {
 export interface SelectionOptions {
   /** 1: every value of every axis; 2: every pair of values. */
   readonly strength: 1 | 2;
-  /** Multiplications that a cell may take. A value that is only in dearer cells gets one cell, not one for each pair. */
+  /** Multiplications that a cell may take. */
   readonly maxCost: number;
+  /** Whether a value that is only in dearer cells gets one cell, though not one for each pair. */
+  readonly withDear: boolean;
   readonly seed: number;
 }
 
@@ -22,7 +24,7 @@ export interface SelectionOptions {
  */
 export function select<A extends Axes>(
   suite: ConformanceSuite<A>,
-  { strength, maxCost, seed }: SelectionOptions,
+  { strength, maxCost, withDear, seed }: SelectionOptions,
 ): readonly KernelCells<A>[] {
   const { axes } = suite;
   const random = new Random(seed);
@@ -37,7 +39,8 @@ export function select<A extends Axes>(
     kernels.some((kernel) => agrees(kernel, cell) && allows({ ...kernel, ...cell }));
   const shared = coveringArray({ axes, strength, allows: fits, random }).rows;
   const others = coveringArray({ axes, strength, allows, random, present: shared }).rows;
-  const dear = valuesBeside(axes, [...shared, ...others]).map((value) => cheapest(suite, value, random));
+  const missing = withDear ? valuesBeside(axes, [...shared, ...others]) : [];
+  const dear = missing.map((value) => cheapest(suite, value, random));
   return groupByKernel(suite, [...shared, ...others, ...dear]);
 }
 
