@@ -1,7 +1,13 @@
 import { defineConfig } from 'vitest/config';
 import { plugins } from './vite.config.js';
 
-const LANES = ['test/node.test.ts', 'test/chrome.test.ts', 'test/crash.test.ts', 'test/demo.test.ts'];
+const NODE_LANE = ['test/node.test.ts'];
+const CHROME_LANE = [
+  'test/chrome.test.ts',
+  'test/conformance.test.ts',
+  'test/crash.test.ts',
+  'test/demo.test.ts',
+];
 
 // A kernel is compiled and run by the CPU where there is no GPU.
 const laneTimeout = 300_000;
@@ -15,13 +21,18 @@ export default defineConfig({
     projects: [
       {
         plugins,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: LANES, testTimeout: unitTimeout },
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...NODE_LANE, ...CHROME_LANE],
+          testTimeout: unitTimeout,
+        },
       },
       {
         plugins,
         test: {
           name: 'node',
-          include: ['test/node.test.ts'],
+          include: NODE_LANE,
           globalSetup: 'scripts/setup/vulkan.mjs',
           testTimeout: laneTimeout,
         },
@@ -30,7 +41,7 @@ export default defineConfig({
         plugins,
         test: {
           name: 'chrome',
-          include: ['test/chrome.test.ts', 'test/crash.test.ts', 'test/demo.test.ts'],
+          include: CHROME_LANE,
           globalSetup: 'scripts/setup/chrome.mjs',
           testTimeout: laneTimeout,
           hookTimeout: laneTimeout,
