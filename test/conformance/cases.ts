@@ -30,7 +30,7 @@ export function conformanceCases(name: SuiteName, selection: keyof typeof SELECT
 }
 
 /** Multiplications of a cell at random: some seconds for the CPU. */
-const MAX_COST = 1.7e9;
+const MAX_COST = 6e8;
 
 /** Cells at random as a case, the same ones for the same seed. */
 export function randomCase(name: SuiteName, seed: number): GpuCase {
