@@ -58,7 +58,6 @@ const AXES = {
 type Cell = Row<typeof AXES>;
 
 export const kvCacheCells: ConformanceSuite<typeof AXES> = {
-  name: 'attnWithKvCache',
   axes: AXES,
   kernelAxes: KERNEL_AXES,
   allows: (cell) => RULES.every((rule) => rule(cell)),

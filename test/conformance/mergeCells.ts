@@ -21,7 +21,6 @@ const AXES = {
 type Cell = Row<typeof AXES>;
 
 export const mergeCells: ConformanceSuite<typeof AXES> = {
-  name: 'mergeStates',
   axes: AXES,
   kernelAxes: KERNEL_AXES,
   allows: () => true,

@@ -49,7 +49,6 @@ const AXES = {
 type Cell = Row<typeof AXES>;
 
 export const varlenCells: ConformanceSuite<typeof AXES> = {
-  name: 'attn and attnVarlen',
   axes: AXES,
   kernelAxes: KERNEL_AXES,
   allows: (cell) => RULES.every((rule) => rule(cell)),
