@@ -14,25 +14,14 @@ import { downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 import { drawKvCache, intoPages, placeKvCache, type KvCacheCase } from '../support/kvCacheCase.js';
 import { Random } from '../support/random.js';
+import { SMALL_DECODE, SMALL_VARLEN } from '../support/smallCases.js';
 import { draw, place, type VarlenCase } from '../support/varlenCase.js';
 import { withRuntime } from '../support/withRuntime.js';
 
 const N_RUNS = 100;
 
-const VARLEN: VarlenCase = {
-  why: 'a prompt and a token',
-  lengths: [
-    [20, 33],
-    [1, 40],
-  ],
-  heads: [4, 2],
-  headDim: 64,
-  dtype: 'f32',
-  causal: true,
-};
-
 const DENSE: VarlenCase = {
-  ...VARLEN,
+  ...SMALL_VARLEN,
   why: 'dense',
   dtype: 'f16',
   lengths: [
@@ -41,20 +30,7 @@ const DENSE: VarlenCase = {
   ],
 };
 
-const DECODE: KvCacheCase = {
-  why: 'decoding',
-  lengths: [
-    [203, 1, 1],
-    [64, 1, 1],
-    [0, 1, 1],
-  ],
-  heads: [4, 1],
-  headDim: 64,
-  dtype: 'f32',
-  causal: true,
-  rotary: { dim: 32, interleaved: true },
-  numSplits: 3,
-};
+const DECODE: KvCacheCase = { ...SMALL_DECODE, numSplits: 3 };
 
 type Out = { readonly out: Tensor; readonly lse: Tensor };
 
@@ -68,11 +44,11 @@ interface Repeated {
 
 const REPEATED: Readonly<Record<string, (runtime: Runtime) => Repeated>> = {
   attnVarlen: (runtime) => {
-    const { args } = place(runtime.device, VARLEN, draw(VARLEN));
+    const { args } = place(runtime.device, SMALL_VARLEN, draw(SMALL_VARLEN));
     return { shapes: shapesOf(args.q), run: (outputs) => void attnVarlen(runtime, { ...args, ...outputs }) };
   },
   'attnVarlen over split keys': (runtime) => {
-    const varlen: VarlenCase = { ...VARLEN, numSplits: 2 };
+    const varlen: VarlenCase = { ...SMALL_VARLEN, numSplits: 2 };
     const { args } = place(runtime.device, varlen, draw(varlen));
     return { shapes: shapesOf(args.q), run: (outputs) => void attnVarlen(runtime, { ...args, ...outputs }) };
   },
@@ -110,7 +86,7 @@ const REPEATED: Readonly<Record<string, (runtime: Runtime) => Repeated>> = {
     };
   },
   planAttnVarlen: (runtime) => {
-    const { args } = place(runtime.device, VARLEN, draw(VARLEN));
+    const { args } = place(runtime.device, SMALL_VARLEN, draw(SMALL_VARLEN));
     const plan = planAttnVarlen(runtime, { ...args, returnLse: true });
     return { shapes: shapesOf(args.q), run: (outputs) => void plan.record(outputs) };
   },

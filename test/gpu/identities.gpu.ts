@@ -12,6 +12,7 @@ import { download, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 import { randomTensor } from '../support/hostTensors.js';
 import { Random } from '../support/random.js';
+import { runningSum } from '../support/runningSum.js';
 import { sharedRuntime } from '../support/sharedRuntime.js';
 
 // Different questions that have one answer.
@@ -267,9 +268,4 @@ function repeatHeads({ data, shape }: HostTensor): HostTensor {
     repeated.set(data.subarray(from, from + HEAD_DIM), row * HEAD_DIM);
   }
   return { data: repeated, shape: [shape[0]!, N_HEADS, HEAD_DIM] };
-}
-
-function runningSum(lengths: readonly number[]): number[] {
-  let sum = 0;
-  return [0, ...lengths.map((length) => (sum += length))];
 }

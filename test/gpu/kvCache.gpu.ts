@@ -10,26 +10,13 @@ import {
   placeKvCache,
   type KvCacheCase,
 } from '../support/kvCacheCase.js';
+import { SMALL_DECODE } from '../support/smallCases.js';
 import { withRuntime } from '../support/withRuntime.js';
-
-const SMALL: KvCacheCase = {
-  why: 'small',
-  lengths: [
-    [203, 1, 1],
-    [64, 1, 1],
-    [0, 1, 1],
-  ],
-  heads: [4, 1],
-  headDim: 64,
-  dtype: 'f32',
-  causal: true,
-  rotary: { dim: 32, interleaved: true },
-};
 
 /** Batches for which one kernel runs several times, each time with a list of its own. */
 const PLANNED: readonly KvCacheCase[] = [
   {
-    ...SMALL,
+    ...SMALL_DECODE,
     why: 'decoding beside speculation, whole and in chunks',
     lengths: [
       [100, 1, 1],
@@ -39,7 +26,7 @@ const PLANNED: readonly KvCacheCase[] = [
     ragged: true,
   },
   {
-    ...SMALL,
+    ...SMALL_DECODE,
     why: 'fewer new tokens than queries to rotate',
     lengths: [
       [100, 3, 1],
@@ -58,7 +45,7 @@ export const cases: GpuCase[] = [
     run: (t) =>
       withRuntime(t, async (runtime) => {
         for (const numSplits of [1, 3]) {
-          const kvCase: KvCacheCase = { ...SMALL, numSplits };
+          const kvCase: KvCacheCase = { ...SMALL_DECODE, numSplits };
           const inputs = drawKvCache(kvCase);
           const bits = async (pageSize?: number) => {
             const placed = pageSize ? intoPages(inputs, pageSize) : inputs;
@@ -77,7 +64,7 @@ export const cases: GpuCase[] = [
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
         const kvCase: KvCacheCase = {
-          ...SMALL,
+          ...SMALL_DECODE,
           lengths: [
             [30, 1, 1],
             [30, 1, 1],
@@ -141,12 +128,15 @@ export const cases: GpuCase[] = [
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
         // Pages for four tokens more than there are.
-        const kvCase: KvCacheCase = { ...SMALL, lengths: SMALL.lengths.map(([cached]) => [cached, 1, 5]) };
+        const kvCase: KvCacheCase = {
+          ...SMALL_DECODE,
+          lengths: SMALL_DECODE.lengths.map(([cached]) => [cached, 1, 5]),
+        };
         const inputs = intoPages(drawKvCache(kvCase), 16);
         const makeLayers = () =>
           [1, 2, 3].map((seed) => {
-            const { q, k, v } = drawKvCache({ ...SMALL, seed });
-            const { args } = placeKvCache(device, SMALL, { ...inputs, q, k: k!, v: v! });
+            const { q, k, v } = drawKvCache({ ...SMALL_DECODE, seed });
+            const { args } = placeKvCache(device, SMALL_DECODE, { ...inputs, q, k: k!, v: v! });
             const out = runtime.createTensor([3, 1, 4, 64], 'f32');
             return { args, out };
           });

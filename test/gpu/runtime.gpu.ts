@@ -14,21 +14,10 @@ import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
 import { drawKvCache, placeKvCache, type KvCacheCase } from '../support/kvCacheCase.js';
 import { Random } from '../support/random.js';
+import { SMALL_VARLEN } from '../support/smallCases.js';
 import { checkLse, checkOut } from '../support/tolerance.js';
-import { compare, draw, place, type VarlenCase } from '../support/varlenCase.js';
+import { compare, draw, place } from '../support/varlenCase.js';
 import { withRuntime } from '../support/withRuntime.js';
-
-const SMALL: VarlenCase = {
-  why: 'small',
-  lengths: [
-    [20, 33],
-    [1, 40],
-  ],
-  heads: [4, 2],
-  headDim: 64,
-  dtype: 'f32',
-  causal: true,
-};
 
 export const cases: GpuCase[] = [
   {
@@ -67,9 +56,9 @@ export const cases: GpuCase[] = [
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
         const batches = [
-          SMALL,
-          { ...SMALL, lengths: [[64, 64]] as const, seed: 2, onGpu: true, sinks: true },
-          SMALL,
+          SMALL_VARLEN,
+          { ...SMALL_VARLEN, lengths: [[64, 64]] as const, seed: 2, onGpu: true, sinks: true },
+          SMALL_VARLEN,
         ];
         const encoder = device.createCommandEncoder();
         const pass = encoder.beginComputePass();
@@ -92,7 +81,7 @@ export const cases: GpuCase[] = [
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
         const bits = async (pageSize?: number) => {
-          const varlen = { ...SMALL, dtype: 'f16' as const, ...(pageSize && { pageSize }) };
+          const varlen = { ...SMALL_VARLEN, dtype: 'f16' as const, ...(pageSize && { pageSize }) };
           const { args } = place(device, varlen, draw(varlen));
           return new Uint32Array(await downloadBuffer(device, attnVarlen(runtime, args).out.buffer));
         };
@@ -161,7 +150,7 @@ export const cases: GpuCase[] = [
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
         await runtime.prepare(attnVariants(runtime, { headDim: 64, dtype: 'f32', group: 2 }));
-        const { args } = place(device, SMALL, draw(SMALL));
+        const { args } = place(device, SMALL_VARLEN, draw(SMALL_VARLEN));
         const counts = countCalls(device, () => {
           attnVarlen(runtime, args);
           attnVarlen(runtime, args);
@@ -254,7 +243,7 @@ export const cases: GpuCase[] = [
         return;
       }
       const runtime = createRuntime(device, { profile: true });
-      const varlen = { ...SMALL, onGpu: true };
+      const varlen = { ...SMALL_VARLEN, onGpu: true };
       attnVarlen(runtime, place(device, varlen, draw(varlen)).args);
       const times = await runtime.takeProfile();
       assertEqual(
@@ -276,7 +265,7 @@ export const cases: GpuCase[] = [
       const device = await t.device('full');
       const runtime = createRuntime(device);
       assertEqual(runtime.memoryBytes, 0, 'bytes at the start');
-      const { args } = place(device, SMALL, draw(SMALL));
+      const { args } = place(device, SMALL_VARLEN, draw(SMALL_VARLEN));
       const { out } = attnVarlen(runtime, args);
       const once = runtime.memoryBytes;
       assert(once > 0 && once < 8192, `${once} bytes for two sequences`);

@@ -53,8 +53,7 @@ export async function download(device: GPUDevice, tensor: Tensor): Promise<Float
 /** What lies in the tensor's buffer before, between and behind its elements. */
 export async function downloadGaps(device: GPUDevice, tensor: Tensor): Promise<number[]> {
   const all = await downloadAll(device, tensor);
-  const owned = new Set<number>();
-  forEachElement(tensor, (at) => owned.add(at));
+  const owned = new Set(placesOf(tensor));
   return [...all].filter((_, at) => !owned.has(at));
 }
 
@@ -73,6 +72,13 @@ export async function downloadBuffer(device: GPUDevice, buffer: GPUBuffer): Prom
   const bytes = readback.getMappedRange().slice(0);
   readback.destroy();
   return bytes;
+}
+
+/** Where each element of a tensor is in its buffer. */
+export function placesOf(tensor: Tensor): number[] {
+  const places: number[] = [];
+  forEachElement(tensor, (at) => places.push(at));
+  return places;
 }
 
 /** Calls back with the place of each element in the buffer and its number in order. */

@@ -1,5 +1,5 @@
-import { elementCount, stridesOf, type Tensor } from '../../src/core/tensor.js';
-import { downloadBuffer } from './deviceTensor.js';
+import type { Tensor } from '../../src/core/tensor.js';
+import { downloadBuffer, placesOf } from './deviceTensor.js';
 
 /** NaN in f32, and no number that any sequence could begin at or any page could have. */
 const CANARY = 0x7fc0dead;
@@ -53,17 +53,4 @@ export async function downloadGuarded(device: GPUDevice, tensor: Tensor): Promis
     isCanary: (index) => bits[index] === CANARY,
     nBroken: words.filter((word, at) => word !== CANARY && !owned.has(at)).length,
   };
-}
-
-/** Where each element of a tensor is in its buffer. */
-export function placesOf(tensor: Tensor): number[] {
-  const strides = stridesOf(tensor);
-  return Array.from({ length: elementCount(tensor.shape) }, (_, i) => {
-    let [at, rest] = [tensor.offset ?? 0, i];
-    for (let axis = tensor.shape.length - 1; axis >= 0; axis--) {
-      at += (rest % tensor.shape[axis]!) * strides[axis]!;
-      rest = Math.floor(rest / tensor.shape[axis]!);
-    }
-    return at;
-  });
 }

@@ -1,9 +1,8 @@
 import { isTensor, type Tensor } from '../../src/core/tensor.js';
 import { createRuntime, PageflashError, type AttentionResult, type Runtime } from '../../src/index.js';
 import { attnReference, attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
-import { downloadBuffer } from './deviceTensor.js';
+import { downloadBuffer, placesOf } from './deviceTensor.js';
 import { assert } from './gpuCase.js';
-import { placesOf } from './guardedTensor.js';
 import { drawPlainCall, type Args, type HostileCall } from './hostileCalls.js';
 import { mutate } from './hostileMutations.js';
 import { Random } from './random.js';

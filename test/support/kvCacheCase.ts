@@ -5,6 +5,7 @@ import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../s
 import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, upload } from './deviceTensor.js';
 import { Random } from './random.js';
+import { runningSum } from './runningSum.js';
 import { checkLse, checkOut, checkRotated, checkSame } from './tolerance.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
@@ -256,8 +257,4 @@ function optionsOf({ causal, windowSize, softcap, attentionChunk, numSplits }: K
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, n) => total + n, 0);
-}
-
-function runningSum(numbers: readonly number[]): Int32Array {
-  return Int32Array.from({ length: numbers.length + 1 }, (_, b) => sum(numbers.slice(0, b)));
 }

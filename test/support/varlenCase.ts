@@ -13,6 +13,7 @@ import { attnVarlenReference, type HostTensor } from '../../src/reference/attent
 import { download, downloadGaps, upload, type Placement } from './deviceTensor.js';
 import { assert } from './gpuCase.js';
 import { Random } from './random.js';
+import { runningSum } from './runningSum.js';
 import { checkLse, checkOut } from './tolerance.js';
 
 /** A batch to attend to, with inputs drawn from a seed. */
@@ -274,12 +275,6 @@ function withGaps(shape: readonly number[], gap: number): Placement {
     strides[axis] = strides[axis + 1]! * shape[axis + 1]! + gap;
   }
   return { strides, offset: gap };
-}
-
-function runningSum(lengths: readonly number[]): Int32Array {
-  const sums = new Int32Array(lengths.length + 1);
-  lengths.forEach((length, b) => (sums[b + 1] = sums[b]! + length));
-  return sums;
 }
 
 /** Scatters keys and values over a random choice of three times the pages they need; all other slots are NaN. */
