@@ -2,7 +2,7 @@ import { title, type GpuCase } from '../support/gpuCase.js';
 import { GpuDevices, offers } from '../support/gpuDevices.js';
 import { runCase } from '../support/runCase.js';
 import type { Failure, LaneOptions, Message } from './message.js';
-import { suites } from './suites.js';
+import { casesOf } from './suites.js';
 import { watchCompiler } from './watchCompiler.js';
 
 /** Run the cases one after the other. */
@@ -44,15 +44,11 @@ interface Selected {
 }
 
 function select({ suites: names, filter = '' }: LaneOptions): Selected[] {
-  return names.flatMap((suite) => {
-    const cases = suites[suite];
-    if (!cases) {
-      throw new Error(`There is no suite ${suite}, only ${Object.keys(suites).join(', ')}.`);
-    }
-    return cases
+  return names.flatMap((suite) =>
+    casesOf(suite)
       .map((gpuCase) => ({ name: `${suite}: ${title(gpuCase)}`, gpuCase }))
-      .filter(({ name }) => name.includes(filter));
-  });
+      .filter(({ name }) => name.includes(filter)),
+  );
 }
 
 function nameOf({ info }: GPUAdapter): string {

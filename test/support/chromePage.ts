@@ -1,8 +1,7 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Page } from 'puppeteer';
 import { bundleScript } from './bundleScript.js';
 import { launchChrome } from './launchChrome.js';
+import { newPage, servePage } from './servePage.js';
 
 export interface ChromePage {
   readonly page: Page;
@@ -14,15 +13,10 @@ export interface ChromePage {
 /** Bundle a TypeScript entry into one script and open a page with it in headless Chrome. */
 export async function openChromePage(entry: string): Promise<ChromePage> {
   const { code, sourceStack } = await bundleScript(entry);
-  const server = await serve(code);
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const server = await servePage(code);
   const browser = await launchChrome();
-  const page = await browser.newPage();
-  page.on('console', (message) => {
-    if (message.type() === 'error') console.error(message.text());
-  });
-  page.on('pageerror', (error) => console.error(error));
-  await page.goto(url);
+  const page = await newPage(browser);
+  await page.goto(server.url);
   return {
     page,
     sourceStack,
@@ -31,19 +25,4 @@ export async function openChromePage(entry: string): Promise<ChromePage> {
       server.close();
     },
   };
-}
-
-function serve(script: string): Promise<Server> {
-  const server = createServer((request, response) => {
-    const isScript = request.url === '/page.js';
-    response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
-    response.end(
-      isScript
-        ? script
-        : '<!doctype html><link rel="icon" href="data:," /><script type="module" src="page.js"></script>',
-    );
-  });
-  return new Promise((listening) => {
-    server.listen(0, '127.0.0.1', () => listening(server));
-  });
 }

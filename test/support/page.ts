@@ -1,13 +1,9 @@
-import { suites } from '../lanes/suites.js';
+import { casesOf } from '../lanes/suites.js';
+import type { Failure } from '../lanes/message.js';
 import { GpuDevices } from './gpuDevices.js';
 import { runCase } from './runCase.js';
 
 // The page of the Chrome lane: the tests outside call `runGpuCase`.
-
-export interface Failure {
-  readonly message: string;
-  readonly stack: string;
-}
 
 declare global {
   var runGpuCase: (suite: string, name: string) => Promise<Failure | undefined>;
@@ -17,7 +13,7 @@ const devices = new GpuDevices(navigator.gpu);
 
 globalThis.runGpuCase = async (suite, name) => {
   try {
-    const gpuCase = suites[suite]?.find((candidate) => candidate.name === name);
+    const gpuCase = casesOf(suite).find((candidate) => candidate.name === name);
     if (!gpuCase) throw new Error(`The page has no case "${name}" in ${suite}.`);
     await runCase(gpuCase, devices, 'chrome');
     return undefined;
