@@ -152,7 +152,7 @@ describe('attnVarlen', () => {
     ]).toMatchInlineSnapshot(`
       [
         "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[1] is 5 and cuSeqlensQ[2] is 3.",
-        "length: attnVarlen: cuSeqlensQ must start at 0 or later, not at -1.",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not -1: pass the running sums of the lengths, with a 0 before the first.",
         "length: attnVarlen: cuSeqlensQ ends at 9 but q has 8 tokens.",
         "length: attnVarlen: cuSeqlensK ends at 13 but k has 12 tokens.",
         "length: attnVarlen: sequsedK[0] must be 0 to the 5 keys of the sequence, not 6.",
@@ -244,7 +244,7 @@ describe('attn', () => {
       message({ alibiSlopes: fakeTensor('f32', [3, 4]) }),
     ]).toMatchInlineSnapshot(`
       [
-        "shape: attn: q must have the shape [B, Sq, Hq, D], not [8, 4, 64].",
+        "shape: attn: q must have the shape [B, Sq, Hq, D], not [8, 4, 64]. For sequences end to end, use attnVarlen.",
         "shape: attn: k is [3, 12, 2, 64], which says B = 3, but q says B = 2; k must be [B, Sk, Hkv, D].",
         "shape: attn: v is [2, 13, 2, 64], which says Sk = 13, but k says Sk = 12; v must be [B, Sk, Hkv, Dv].",
         "shape: attn: lse must be [B, Hq, Sq] = [2, 4, 8], not [2, 8, 4].",

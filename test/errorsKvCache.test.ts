@@ -82,7 +82,7 @@ describe('attnWithKvCache', () => {
         "argument: attnWithKvCache: causal must be true or false, not 1.",
         "argument: attnWithKvCache: numSplits must be a whole number ≥ 0, not -1.",
         "argument: attnWithKvCache: cuSeqlensQ must be a tensor or an array of numbers, not 4.",
-        "argument: attnWithKvCache: cuSeqlensKNew is given, but no new tokens k and v.",
+        "argument: attnWithKvCache: cuSeqlensKNew is given, but no new tokens k and v. Pass these, or leave it out: without them it may only be what cuSeqlensQ is.",
         "argument: attnWithKvCache: maxSeqlenK must be a whole number ≥ 0, not -1.",
         "argument: attnWithKvCache: cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.",
         "argument: attnWithKvCache: v is missing: new tokens need both k and v.",
@@ -144,8 +144,8 @@ describe('attnWithKvCache', () => {
       message({ lse: fakeTensor('f32', [2, 4, 2]) }, ragged),
     ]).toMatchInlineSnapshot(`
       [
-        "shape: attnWithKvCache: q must have the shape [B, Sq, Hq, D], not [2, 4, 64].",
-        "shape: attnWithKvCache: q must have the shape [totalQ, Hq, D], not [2, 2, 4, 64].",
+        "shape: attnWithKvCache: q must have the shape [B, Sq, Hq, D], not [2, 4, 64]. For sequences end to end, pass cuSeqlensQ.",
+        "shape: attnWithKvCache: q must have the shape [totalQ, Hq, D], not [2, 2, 4, 64]. For a dense batch, leave cuSeqlensQ out.",
         "shape: attnWithKvCache: kCache must have the shape [Bc, Sc, Hkv, D], not [16, 2, 64].",
         "dtype: attnWithKvCache: kCache must be f32, f16 or bf16, not i32.",
         "dtype: attnWithKvCache: kCache is f16 but vCache is f32; they must be the same.",
@@ -162,7 +162,7 @@ describe('attnWithKvCache', () => {
         "shape: attnWithKvCache: cuSeqlensQ must have B + 1 numbers, at least one.",
         "shape: attnWithKvCache: blockTable has 3 numbers, which is not a multiple of the 2 sequences.",
         "shape: attnWithKvCache: blockTable must be [B, maxPages] = [2, 2], not [3, 2].",
-        "shape: attnWithKvCache: k must have the shape [B, Snew, Hkv, D], not [4, 2, 64].",
+        "shape: attnWithKvCache: k must have the shape [B, Snew, Hkv, D], not [4, 2, 64]. If they are ragged, pass cuSeqlensKNew.",
         "shape: attnWithKvCache: v is [2, 2, 2, 64], which says Snew = 2, but k says Snew = 3; v must be [B, Snew, Hkv, Dv].",
         "shape: attnWithKvCache: k must be [B, Snew, Hkv, D] = [2, 2, 2, 64], not [2, 2, 4, 64].",
         "dtype: attnWithKvCache: k is f16 but v is f32; they must be the same.",
@@ -400,15 +400,15 @@ describe('plans', () => {
       make({ layers: 3 }),
       refusal(() => planAttnVarlen(runtime, {} as Parameters<typeof planAttnVarlen>[1])),
       refusal(() => plan.update({ cacheSeqlens: [1] })),
-      refusal(() => plan.update({ pass } as object)),
+      refusal(() => plan.update({ pass } as never)),
     ]).toMatchInlineSnapshot(`
       [
         "argument: planAttnWithKvCache: pass belongs to record, not to the plan.",
-        "length: attnWithKvCache: sequence 1 needs 9 slots but a row of kCache has 8. Pass a longer cache, or pages.",
-        "argument: attnWithKvCache: there is no argument layers. There are q, kCache, vCache, k, v, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits, returnLse, out, lse, pass.",
-        "argument: attnVarlen: q must be a tensor, { buffer, dtype, shape }, not undefined.",
-        "shape: attnWithKvCache: cacheSeqlens must have 0 numbers, [B] = [0], not 1.",
-        "argument: planAttnWithKvCache: pass belongs to record, not to the plan.",
+        "length: planAttnWithKvCache: sequence 1 needs 9 slots but a row of kCache has 8. Pass a longer cache, or pages.",
+        "argument: planAttnWithKvCache: there is no argument layers. There are q, kCache, vCache, k, v, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnVarlen: q must be a tensor, { buffer, dtype, shape }, not undefined.",
+        "shape: planAttnWithKvCache.update: cacheSeqlens must have 0 numbers, [B] = [0], not 1.",
+        "argument: planAttnWithKvCache.update: pass belongs to record, not to the plan.",
       ]
     `);
   });
@@ -438,7 +438,7 @@ describe('plans', () => {
         "shape: planAttnWithKvCache.record: the shape of kCache is [2, 9, 2, 64], but the plan was made for [2, 8, 2, 64]. Give all layers the same, or make a plan for each kind.",
         "shape: planAttnWithKvCache.record: the strides of kCache are [2048, 256, 128, 1], but the plan was made for [1024, 128, 64, 1]. Give all layers the same, or make a plan for each kind.",
         "shape: planAttnWithKvCache.record: kCache begins 8 elements after a multiple of 256 bytes, but the plan was made for 0. Place all layers alike.",
-        "buffer: attnWithKvCache: out is in the same buffer as q. WebGPU cannot read and write a buffer in one dispatch: give out a buffer of its own.",
+        "buffer: planAttnWithKvCache.record: out is in the same buffer as q. WebGPU cannot read and write a buffer in one dispatch: give out a buffer of its own.",
       ]
     `);
   });
@@ -449,7 +449,7 @@ describe('plans', () => {
     destroyed.destroy();
     expect([
       refusal(() => planAttnWithKvCache(destroyed, empty)),
-      refusal(() => orphan.update({})),
+      refusal(() => orphan.update({ causal: true })),
       refusal(() => orphan.record({ out })),
       refusal(() => mergeStates(destroyed, { parts: [] })),
       refusal(() => attnWithKvCache(destroyed, good)),

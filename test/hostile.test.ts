@@ -123,15 +123,15 @@ describe('what the fuzzer and reading have found', () => {
       cacheSeqlens: [2 ** 31 - 1],
     };
     expect([
-      message({ cuSeqlensQ: [5, -(2 ** 31) + 1, 8] }),
-      message({ cuSeqlensQ: [5, 8, -(2 ** 31) + 1] }),
+      message({ cuSeqlensQ: [0, -(2 ** 31) + 1, 8] }),
+      message({ cuSeqlensQ: [0, 8, -(2 ** 31) + 1] }),
       refusal(() => attnWithKvCache(runtime, cache)),
       refusal(() => attnWithKvCache(runtime, { ...cache, cacheBatchIdx: fakeTensor('i32', [1]) })),
       refusal(() => attnWithKvCache(runtime, { ...cache, cacheSeqlens: NaN })),
     ]).toMatchInlineSnapshot(`
       [
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[0] is 5 and cuSeqlensQ[1] is -2147483647.",
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[1] is 8 and cuSeqlensQ[2] is -2147483647.",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 5: pass the running sums of the lengths, with a 0 before the first.",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 5: pass the running sums of the lengths, with a 0 before the first.",
         "length: attnWithKvCache: sequence 0 needs 2147483647 slots but a row of kCache has 8. Pass a longer cache, or pages.",
         "length: attnWithKvCache: sequence 0 needs 2147483647 slots but a row of kCache has 8. Pass a longer cache, or pages.",
         "argument: attnWithKvCache: cacheSeqlens[0] must be a whole number of 32 bits, not NaN.",
@@ -233,7 +233,7 @@ describe('what the fuzzer and reading have found', () => {
     ]).toMatchInlineSnapshot(`
       [
         "limit: planAttnVarlen: attn_decode needs 8590000125 workgroups of 128, but there can be 65535² of them, with 2³² invocations. Do less at a time.",
-        "limit: attnVarlen: there are 8388608 tiles of queries and keys, but a call takes at most 4194304. Pass fewer sequences, or lower maxSeqlenQ and numSplits.",
+        "limit: planAttnVarlen: there are 8388608 tiles of queries and keys, but a call takes at most 4194304. Pass fewer sequences, or lower maxSeqlenQ and numSplits.",
         "limit: attnWithKvCache: there are 16777216 new tokens, but a call takes at most 4194304. Pass fewer sequences, or lower maxSeqlenQ and numSplits.",
       ]
     `);
@@ -295,7 +295,7 @@ describe('what the fuzzer and reading have found', () => {
       record({ q: { ...q, shape: null }, out }),
       record({ q: { ...q, strides: null }, out }),
       record({ q: { ...q, dtype: Symbol('f16') }, out }),
-      refusal(() => plan.update(null as unknown as object)),
+      refusal(() => plan.update(null as never)),
       refusal(() => planAttnVarlen(runtime, null as unknown as AttnVarlenArgs)),
     ]).toMatchInlineSnapshot(`
       [

@@ -34,17 +34,17 @@ export interface AttentionResult {
   readonly lse?: Tensor;
 }
 
-export const OPTION_NAMES: readonly (keyof AttentionOptions)[] = [
-  'softmaxScale',
-  'causal',
-  'windowSize',
-  'softcap',
-  'alibiSlopes',
-  'sinks',
-  'attentionChunk',
-  'numSplits',
-  'returnLse',
-  'out',
-  'lse',
-  'pass',
-];
+export const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
+  softmaxScale: true,
+  causal: true,
+  windowSize: true,
+  softcap: true,
+  alibiSlopes: true,
+  sinks: true,
+  attentionChunk: true,
+  numSplits: true,
+  returnLse: true,
+  out: true,
+  lse: true,
+  pass: true,
+};

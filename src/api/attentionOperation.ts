@@ -1,37 +1,49 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { AttentionProblem, DeviceLengths, HostLengths } from '../kernels/attentionProblem.js';
 import { planAttention } from '../plan/planAttention.js';
 import type { AttentionOptions } from './attentionArgs.js';
+import type { Call } from './call.js';
+import type { TensorsOfLayer } from './layerTensors.js';
 import { checkOutputs, type Operation } from './outputs.js';
 import type { QueryLayout } from './queryLayout.js';
 
 /** Attention, checked but for where it writes. */
 export interface CheckedCall {
-  readonly problem: Omit<AttentionProblem, 'out' | 'lse'>;
+  readonly problem: Omit<AttentionProblem, 'caller' | 'out' | 'lse'>;
   readonly lengths: HostLengths | DeviceLengths;
   readonly layout: QueryLayout;
-  /** The tensors to write, if the caller gave any, and all that is read besides. */
-  readonly args: Pick<AttentionOptions, 'out' | 'lse'>;
+  /** The tensors to write, if the caller gave any. */
+  readonly outputs: Pick<AttentionOptions, 'out' | 'lse'>;
+  readonly checkPlaces: CheckPlaces;
+}
+
+/** Checks where the tensors of a call lie to each other, some of them being those of another layer instead. */
+export type CheckPlaces = (caller: string, layer: TensorsOfLayer) => void;
+
+/** A call that can be planned once, and made for many layers. */
+export interface AttentionOperation extends Operation {
+  readonly checkPlaces: CheckPlaces;
 }
 
 /** Checks the outputs of a call, the last of its arguments. */
 export function attentionOperation(
-  { problem, lengths, layout, args }: CheckedCall,
-  traits: DeviceTraits,
-): Operation {
+  call: Call,
+  { problem, lengths, layout, outputs: given, checkPlaces }: CheckedCall,
+): AttentionOperation {
   const { dtype, shape } = problem.q.tensor;
   const rules = {
     out: { dims: [...layout.tokens, 'Hq', 'Dv'], sizes: [...shape.slice(0, -1), problem.headDimV] },
     dtype,
     lse: { dims: layout.lse, sizes: layout.lseSizes(shape) },
   };
-  checkOutputs(problem.caller, traits, args, rules);
+  checkOutputs(call, given, rules);
+  checkPlaces(call.name, {});
   return {
-    caller: problem.caller,
+    caller: call.name,
     rules,
+    checkPlaces,
     plan: ({ out, lse }) => {
       const outputs = { out: layout.rows(out), lse: lse ? layout.lseRows(lse) : null };
-      return planAttention({ ...problem, ...outputs }, lengths, traits);
+      return planAttention({ caller: call.name, ...problem, ...outputs }, lengths, call.traits);
     },
   };
 }

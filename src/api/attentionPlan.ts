@@ -1,39 +1,71 @@
+import { bufferId } from '../core/bufferIds.js';
+import { checkNames, namesOf } from '../core/checkNames.js';
 import { describe } from '../core/describe.js';
-import type { DeviceTraits } from '../core/deviceTraits.js';
-import { isDType, type DType } from '../core/dtype.js';
+import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import { isTensor, stridesOf, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import { contiguousStrides, isTensor, sameNumbers, stridesOf, type Tensor } from '../core/tensor.js';
+import { WINDOW_ALIGNMENT, windowOf } from '../core/tensorWindow.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Recording } from '../runtime/recording.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
-import { varlenOperation, type AttnVarlenArgs } from './attnVarlen.js';
-import { kvCacheOperation, type AttnWithKvCacheArgs } from './attnWithKvCache.js';
+import type { AttentionOperation, CheckPlaces } from './attentionOperation.js';
+import { readVarlenArgs, varlenOperation, type AttnVarlenArgs } from './attnVarlen.js';
+import { kvCacheOperation, readKvCacheArgs, type AttnWithKvCacheArgs } from './attnWithKvCache.js';
+import { viewOf, withCopies, withViews } from './byValue.js';
+import type { Call } from './call.js';
 import type { SizeRule } from './checkNumbers.js';
-import { checkNames, checkPass } from './checkOptions.js';
+import { checkPass } from './checkOptions.js';
 import { checkRuntime } from './checkRuntime.js';
-import { checkForm, checkUnmapped } from './checkTensor.js';
-import type { Operation } from './outputs.js';
-
-/** The tensors that differ from layer to layer. */
-const LAYER_TENSORS = ['q', 'k', 'v', 'kCache', 'vCache', 'out', 'lse'] as const;
-type LayerTensor = (typeof LAYER_TENSORS)[number];
-const RECORD_NAMES = [...LAYER_TENSORS, 'pass'];
+import { checkTensor, checkUnmapped } from './checkTensor.js';
+import { LAYER_TENSORS, type TensorsOfLayer } from './layerTensors.js';
 
 /** Tensors of one layer. Those left out are the ones that the plan was made with. */
-export type LayerTensors = Tensors & {
+export interface LayerTensors {
+  readonly q?: Tensor | undefined;
+  readonly k?: Tensor | undefined;
+  readonly v?: Tensor | undefined;
+  readonly kCache?: Tensor | undefined;
+  readonly vCache?: Tensor | undefined;
+  readonly out?: Tensor | undefined;
+  readonly lse?: Tensor | undefined;
   /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
   readonly pass?: GPUComputePassEncoder | undefined;
-};
+}
 
-type Tensors = { readonly [Name in LayerTensor]?: Tensor | undefined };
-type PlanArgs = AttentionOptions & Tensors & { readonly q: Tensor };
-type OperationOf<Args> = (traits: DeviceTraits, args: Args) => Operation;
+const RECORD_NAMES = namesOf<LayerTensors>({
+  q: true,
+  k: true,
+  v: true,
+  kCache: true,
+  vCache: true,
+  out: true,
+  lse: true,
+  pass: true,
+});
+
+/** Arguments of a call, at least one of them. */
+export type PlanChanges<Args extends object> = {
+  [Name in keyof Args]-?: Partial<Args> & Readonly<Record<Name, Args[Name]>>;
+}[keyof Args];
+
+type PlanArgs = AttentionOptions & LayerTensors & { readonly q: Tensor };
+
+/** Which call is planned. */
+interface PlannedCall<Args extends PlanArgs> {
+  /** The public function, for errors. */
+  readonly name: string;
+  readonly read: (caller: string, given: Partial<Args>) => Partial<Args>;
+  readonly operationOf: (call: Call, args: Args) => AttentionOperation;
+}
 
 /** A plan for `attnVarlen`: see `planAttnWithKvCache`. */
 export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionPlan<AttnVarlenArgs> {
-  return new AttentionPlan(runtime, args, 'planAttnVarlen', varlenOperation);
+  return new AttentionPlan(runtime, args, {
+    name: 'planAttnVarlen',
+    read: readVarlenArgs,
+    operationOf: varlenOperation,
+  });
 }
 
 /**
@@ -41,97 +73,104 @@ export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): Attentio
  * layer is then recorded with its own tensors, at little more than the cost of the bare dispatches; from the second step
  * on nothing is created on the GPU.
  *
- * The arguments are those of `attnWithKvCache`, with the tensors of any layer. `out` may be left out until `record`.
+ * The arguments are those of `attnWithKvCache`, with the tensors of any layer; a `Batch` or a `Step` may be spread into
+ * them. `out` may be left out until `record`. All of them are taken as they are now: arrays that change afterwards, as
+ * those of a batch do, and tensors whose offset or buffer is changed, change nothing in the plan.
  *
  * @throws PageflashError what `attnWithKvCache` throws
  * @example
- * const plan = planAttnWithKvCache(runtime, { q, k, v, ...cache.layer(0), cacheSeqlens, blockTable, causal: true });
+ * const plan = planAttnWithKvCache(runtime, { q, k, v, ...cache.layer(0), ...batch, causal: true });
  * for (;;) {
  *   for (let layer = 0; layer < nLayers; layer++) plan.record({ q, k, v, ...cache.layer(layer), out, pass });
  *   // … submit, sample, reserve pages …
- *   plan.update({ cacheSeqlens, blockTable });
+ *   plan.update({ q, k, v, ...batch });
  * }
  */
 export function planAttnWithKvCache(
   runtime: Runtime,
   args: AttnWithKvCacheArgs,
 ): AttentionPlan<AttnWithKvCacheArgs> {
-  return new AttentionPlan(runtime, args, 'planAttnWithKvCache', kvCacheOperation);
+  return new AttentionPlan(runtime, args, {
+    name: 'planAttnWithKvCache',
+    read: readKvCacheArgs,
+    operationOf: kvCacheOperation,
+  });
+}
+
+/** A tensor that the dispatches of a plan name, to be replaced by a layer's. */
+interface Planned {
+  readonly name: (typeof LAYER_TENSORS)[number];
+  readonly tensor: Tensor;
+  readonly strides: readonly number[];
+  readonly isContiguous: boolean;
+  readonly elementBytes: number;
+  /** Where it begins, in elements from what is bound. */
+  readonly firstElement: number;
 }
 
 /** One step's attention, planned: see `planAttnWithKvCache`. */
 export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #runtime: Runtime;
   readonly #recording: Recording;
-  readonly #caller: string;
+  readonly #call: PlannedCall<Args>;
   readonly #recordName: string;
-  readonly #operationOf: OperationOf<Args>;
+  /** By value: nobody else has these tensors and arrays. */
   #args: Args;
-  /** The tensors that the dispatches name, to be replaced by those of a layer. */
-  #planned: Tensors = {};
-  readonly #ids = new WeakMap<Tensor, number>();
-  #nextId = 1;
+  #planned: readonly Planned[] = [];
+  #checkPlaces: CheckPlaces = () => {};
   #isDestroyed = false;
 
   /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
-  constructor(runtime: Runtime, args: Args, caller: string, operationOf: OperationOf<Args>) {
-    checkRuntime(caller, runtime);
-    checkArgs(caller, args);
+  constructor(runtime: Runtime, args: Args, call: PlannedCall<Args>) {
+    checkRuntime(call.name, runtime);
     this.#runtime = runtime;
-    this.#caller = caller;
-    this.#recordName = `${caller}.record`;
-    this.#operationOf = operationOf;
-    this.#args = args;
+    this.#call = call;
+    this.#recordName = `${call.name}.record`;
+    const given = call.read(call.name, args);
+    this.#args = {} as Args;
     this.#recording = runtime.createRecording();
-    this.update({});
+    this.#plan(call.name, given);
   }
 
   /**
-   * Plan the next step: what is given replaces what was given before. Submit what was recorded first, since its numbers
-   * are overwritten.
+   * Plan the next step: what is named replaces what was given before, and is cleared if it is undefined. A `Batch` or a
+   * `Step` can be passed whole. Submit what was recorded first, since its numbers are overwritten.
    *
-   * @throws PageflashError what the call itself would throw; the plan is then as it was
+   * @throws PageflashError what the call itself would throw, and `argument` if no argument is named; the plan is then as
+   * it was
    */
-  update(changes: Partial<Args>): void {
-    this.#assertAlive(`${this.#caller}.update`);
-    checkArgs(`${this.#caller}.update`, changes);
-    const args: Args = apart({ ...this.#args, ...changes });
-    if (args.pass !== undefined) fail('argument', this.#caller, 'pass belongs to record, not to the plan.');
-    const { rules, plan } = this.#operationOf(this.#runtime.traits, args);
-    // A tensor that nobody binds: `record` replaces it, or refuses.
-    const stand = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
-      buffer: args.q.buffer,
-      dtype,
-      shape: sizes,
-    });
-    const out = args.out ?? stand(rules.out, rules.dtype);
-    const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
-    const dispatches = plan({ out, lse });
-    checkDispatches(this.#caller, dispatches, this.#runtime.traits);
-    this.#runtime.watch(`${this.#caller}.update`, () => this.#recording.update(dispatches));
-    this.#args = args;
-    const { q, k, v, kCache, vCache } = args;
-    this.#planned = { q, k, v, kCache, vCache, out, lse };
+  update(changes: PlanChanges<Args>): void {
+    const caller = `${this.#call.name}.update`;
+    this.#assertAlive(caller);
+    const given = this.#call.read(caller, changes);
+    if (Object.keys(given).length === 0) {
+      fail(
+        'argument',
+        caller,
+        'the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.',
+      );
+    }
+    this.#plan(caller, given);
   }
 
   /**
-   * Record one layer. Its tensors must have the types, shapes and strides of those that the plan was made with.
+   * Record one layer, with its tensors as they are now. They must have the types, shapes and strides of those that the
+   * plan was made with.
    *
    * @throws PageflashError before anything is recorded
    */
   record(tensors: LayerTensors = {}): AttentionResult {
-    this.#assertAlive(this.#recordName);
-    checkNames(this.#recordName, tensors, RECORD_NAMES);
-    checkPass(this.#recordName, tensors.pass);
+    const caller = this.#recordName;
+    this.#assertAlive(caller);
+    checkNames(caller, tensors, RECORD_NAMES, { hint: 'Lengths, tables and options are given to update.' });
+    checkPass(caller, tensors.pass);
     const layer = this.#layerOf(tensors);
-    const name = this.#nameOf(layer);
-    if (!this.#recording.has(name)) {
-      this.#check(layer);
-      const replacements = this.#replacements(layer);
-      this.#runtime.watch(this.#recordName, () => this.#recording.bind(name, replacements));
-    }
-    this.#runtime.run(this.#recordName, this.#recording.steps(name), tensors.pass);
-    const { out, lse } = layer as { readonly out: Tensor; readonly lse?: Tensor };
+    let key = this.#keyOf(layer);
+    if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
+    this.#runtime.run(caller, this.#recording.steps(key), tensors.pass);
+    // The plan's own tensors are not handed out.
+    const out = tensors.out ?? viewOf(layer.out!);
+    const lse = tensors.lse ?? (layer.lse && viewOf(layer.lse));
     return lse ? { out, lse } : { out };
   }
 
@@ -146,114 +185,130 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     if (this.#isDestroyed) fail('device', caller, 'the plan was destroyed. Make a new one.');
   }
 
+  #plan(caller: string, given: Partial<Args>): void {
+    const changes = withViews(given);
+    const args: Args = { ...this.#args, ...changes };
+    if (args.pass !== undefined) fail('argument', caller, 'pass belongs to record, not to the plan.');
+    const { traits } = this.#runtime;
+    const { rules, plan, checkPlaces } = this.#call.operationOf({ name: caller, traits }, args);
+    // A tensor that nobody binds: `record` replaces it, or refuses.
+    const stand = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
+      buffer: args.q.buffer,
+      dtype,
+      shape: sizes,
+    });
+    const out = args.out ?? stand(rules.out, rules.dtype);
+    const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
+    const dispatches = plan({ out, lse });
+    checkDispatches(caller, dispatches, traits);
+    this.#runtime.watch(caller, () => this.#recording.update(dispatches));
+    const { q, k, v, kCache, vCache } = args;
+    this.#args = { ...args, ...withCopies(changes) };
+    this.#planned = plannedOf({ q, k, v, kCache, vCache, out, lse });
+    this.#checkPlaces = checkPlaces;
+  }
+
   /** Every tensor that the plan has, as the layer has it. */
-  #layerOf(tensors: LayerTensors): Tensors {
-    const layer: { [Name in LayerTensor]?: Tensor } = {};
-    for (const name of LAYER_TENSORS) {
-      const given = tensors[name];
-      if (!this.#planned[name]) {
-        if (given !== undefined)
-          fail(
-            'argument',
-            this.#recordName,
-            `the plan was made without ${name}. Make it with ${name}, or leave ${name} out.`,
-          );
-        continue;
-      }
-      const tensor = given === undefined ? this.#args[name] : given;
+  #layerOf(tensors: LayerTensors): TensorsOfLayer {
+    const caller = this.#recordName;
+    const layer: { [Name in Planned['name']]?: Tensor } = {};
+    for (const { name } of this.#planned) {
+      const tensor = tensors[name] === undefined ? this.#args[name] : tensors[name];
       if (tensor === undefined)
-        fail('argument', this.#recordName, `${name} is missing, and the plan was made without one.`);
+        fail('argument', caller, `${name} is missing, and the plan was made without one.`);
       if (!isTensor(tensor)) {
         fail(
           'argument',
-          this.#recordName,
+          caller,
           `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`,
         );
       }
-      checkUnmapped(this.#recordName, name, tensor);
+      checkUnmapped(caller, name, tensor);
       layer[name] = tensor;
+    }
+    for (const name of LAYER_TENSORS) {
+      if (tensors[name] === undefined || layer[name]) continue;
+      fail(
+        'argument',
+        caller,
+        `the plan was made without ${name}. Make it with ${name}, or leave ${name} out.`,
+      );
     }
     return layer;
   }
 
-  /** Tells tensors from others by their identity. */
-  #nameOf(layer: Tensors): string {
-    let name = '';
-    for (const tensor of Object.values(layer) as Tensor[]) {
-      let id = this.#ids.get(tensor);
-      if (id === undefined) {
-        id = this.#nextId++;
-        this.#ids.set(tensor, id);
-      }
-      name += ` ${id}`;
+  /** Tells what the layer binds from what others bind, by value; undefined where the plan was not made for it. */
+  #keyOf(layer: TensorsOfLayer): string | undefined {
+    let key = '';
+    for (const planned of this.#planned) {
+      const tensor = layer[planned.name]!;
+      if (!isAlike(tensor, planned)) return undefined;
+      key += ` ${bufferId(tensor.buffer)}:${tensor.offset ?? 0}`;
     }
-    return name;
+    return key;
   }
 
-  #check(layer: Tensors): void {
-    for (const name of LAYER_TENSORS) {
-      const planned = this.#planned[name];
-      if (planned) checkAlike(this.#recordName, name, layer[name]!, planned);
-    }
-    this.#operationOf(this.#runtime.traits, { ...this.#args, ...layer });
-  }
-
-  #replacements(layer: Tensors): Map<Tensor, Tensor> {
-    const replacements = new Map<Tensor, Tensor>();
-    for (const name of LAYER_TENSORS) {
-      const planned = this.#planned[name];
-      if (planned) replacements.set(planned, layer[name]!);
-    }
-    return replacements;
+  /** Check a layer and make its bind groups. Lengths and tables were checked when they were planned. */
+  #bind(layer: TensorsOfLayer): string {
+    const caller = this.#recordName;
+    const { traits } = this.#runtime;
+    const views = withViews(layer);
+    for (const planned of this.#planned) checkAlike({ name: caller, traits }, views[planned.name]!, planned);
+    this.#checkPlaces(caller, views);
+    const key = this.#keyOf(views)!;
+    const replacements = new Map(this.#planned.map(({ name, tensor }) => [tensor, views[name]!]));
+    this.#runtime.watch(caller, () => this.#recording.bind(key, replacements));
+    return key;
   }
 }
 
-/** Checks what is to be spread into the arguments of a plan. */
-function checkArgs(caller: string, args: object): void {
-  if (typeof args !== 'object' || args === null)
-    fail('argument', caller, `the arguments must be one object, not ${describe(args)}.`);
+function plannedOf(tensors: { readonly [Name in Planned['name']]: Tensor | undefined }): readonly Planned[] {
+  return LAYER_TENSORS.flatMap((name) => {
+    const tensor = tensors[name];
+    if (!tensor) return [];
+    const strides = stridesOf(tensor);
+    return {
+      name,
+      tensor,
+      strides,
+      isContiguous: sameNumbers(strides, contiguousStrides(tensor.shape)),
+      elementBytes: bytesPerElement(tensor.dtype),
+      firstElement: windowOf(tensor).firstElement,
+    };
+  });
 }
 
-/**
- * The arguments with a tensor of its own for each name. A layer may have two tensors where the plan was given one twice,
- * as for keys that are values as well.
- */
-function apart<Args extends PlanArgs>(args: Args): Args {
-  const seen = new Set<unknown>();
-  const copies: { [Name in LayerTensor]?: Tensor } = {};
-  for (const name of LAYER_TENSORS) {
-    const tensor = args[name];
-    if (isTensor(tensor) && seen.has(tensor)) copies[name] = copyOf(tensor);
-    seen.add(tensor);
-  }
-  return { ...args, ...copies };
+/** Whether a tensor can stand in for the planned one, if it lies in its buffer. */
+function isAlike({ buffer, dtype, shape, offset = 0, strides }: Tensor, planned: Planned): boolean {
+  const { elementBytes, firstElement } = planned;
+  return (
+    typeof buffer === 'object' &&
+    buffer !== null &&
+    dtype === planned.tensor.dtype &&
+    Array.isArray(shape) &&
+    sameNumbers(shape, planned.tensor.shape) &&
+    (strides === undefined
+      ? planned.isContiguous
+      : Array.isArray(strides) && sameNumbers(strides, planned.strides)) &&
+    typeof offset === 'number' &&
+    (offset * elementBytes) % WINDOW_ALIGNMENT === firstElement * elementBytes
+  );
 }
 
-function copyOf({ buffer, dtype, shape, offset, strides }: Tensor): Tensor {
-  return {
-    buffer,
-    dtype,
-    shape,
-    ...(offset !== undefined && { offset }),
-    ...(strides !== undefined && { strides }),
-  };
-}
-
-/** Checks that a tensor can stand in for the one that was planned with. */
-function checkAlike(caller: string, name: string, given: Tensor, planned: Tensor): void {
+/** Checks that a tensor can stand in for the planned one, and tells why not. */
+function checkAlike({ name: caller, traits }: Call, given: Tensor, { name, tensor, strides }: Planned): void {
   const { dtype } = given;
-  if (dtype !== planned.dtype)
+  if (dtype !== tensor.dtype)
     fail(
       'dtype',
       caller,
-      `${name} is ${isDType(dtype) ? dtype : describe(dtype)}, but the plan was made for ${planned.dtype}.`,
+      `${name} is ${isDType(dtype) ? dtype : describe(dtype)}, but the plan was made for ${tensor.dtype}.`,
     );
-  const dims = planned.shape.map(String);
-  checkForm(caller, name, given, { dtypes: [planned.dtype], dims });
-  expectSame(caller, `the shape of ${name} is`, given.shape, planned.shape);
-  expectSame(caller, `the strides of ${name} are`, stridesOf(given), stridesOf(planned));
+  checkTensor(caller, name, given, { dtypes: [tensor.dtype], dims: tensor.shape.map(String) }, traits);
+  expectSame(caller, `the shape of ${name} is`, given.shape, tensor.shape);
+  expectSame(caller, `the strides of ${name} are`, stridesOf(given), strides);
   // Kernels are told this number, and nothing else of where a tensor lies.
-  const [first, plannedFirst] = [windowOf(given).firstElement, windowOf(planned).firstElement];
+  const [first, plannedFirst] = [windowOf(given).firstElement, windowOf(tensor).firstElement];
   if (first !== plannedFirst) {
     fail(
       'shape',
@@ -264,7 +319,7 @@ function checkAlike(caller: string, name: string, given: Tensor, planned: Tensor
 }
 
 function expectSame(caller: string, what: string, got: readonly number[], want: readonly number[]): void {
-  if (String(got) === String(want)) return;
+  if (sameNumbers(got, want)) return;
   fail(
     'shape',
     caller,

@@ -1,15 +1,17 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
+import { namesOf } from '../core/checkNames.js';
 import type { Tensor } from '../core/tensor.js';
 import { hostLengths } from '../kernels/attentionProblem.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { OPTIONS, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
 import { attentionOperation } from './attentionOperation.js';
-import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import type { Call } from './call.js';
 import { checkBatch, checkCountable } from './checkLengths.js';
-import { checkNames, checkOptions } from './checkOptions.js';
+import { checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
-import { runOperation, type Operation } from './outputs.js';
+import { checkOutputsApart, runOperation, type Operation } from './outputs.js';
 import { DENSE } from './queryLayout.js';
+import { readArgs } from './readArgs.js';
 import { denseRows } from './rows.js';
 
 export interface AttnArgs extends AttentionOptions {
@@ -23,7 +25,9 @@ export interface AttnArgs extends AttentionOptions {
 
 const CALLER = 'attn';
 
-const NAMES = ['q', 'k', 'v', ...OPTION_NAMES];
+const NAMES = { used: namesOf<AttnArgs>({ q: true, k: true, v: true, ...OPTIONS }), unused: [] };
+
+const HINT = { 3: 'For sequences end to end, use attnVarlen.' };
 
 /**
  * Attention over a dense batch, softmax(scale · q kᵀ) v, without ever holding the scores in memory.
@@ -36,24 +40,29 @@ const NAMES = ['q', 'k', 'v', ...OPTION_NAMES];
  */
 export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
   checkRuntime(CALLER, runtime);
-  return runOperation(runtime, args, attnOperation(runtime.traits, args));
+  const given = readArgs(CALLER, args, NAMES);
+  return runOperation(runtime, given, attnOperation({ name: CALLER, traits: runtime.traits }, given));
 }
 
-function attnOperation(traits: DeviceTraits, args: AttnArgs): Operation {
-  checkNames(CALLER, args, NAMES);
-  const { q, k, v } = args;
+function attnOperation(call: Call, args: AttnArgs): Operation {
+  const { q, k, v, out, lse } = args;
   const dims = {
     q: ['B', 'Sq', 'Hq', 'D'],
     k: ['B', 'Sk', 'Hkv', 'D'],
     v: ['B', 'Sk', 'Hkv', 'Dv'],
   } as const;
-  const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
+  const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv(call, {
+    q,
+    k,
+    v,
+    dims,
+    hints: { q: HINT, kv: HINT },
+  });
   checkBatch(CALLER, B);
   checkCountable(CALLER, [Sq], 'queries');
   checkCountable(CALLER, [Sk], 'keys');
-  const options = checkOptions(CALLER, args, { batch: B, nHeads: Hq, headDim: D }, traits);
+  const options = checkOptions(call, args, { batch: B, nHeads: Hq, headDim: D });
   const problem = {
-    caller: CALLER,
     batch: B,
     nHeads: Hq,
     nKvHeads: Hkv,
@@ -67,5 +76,11 @@ function attnOperation(traits: DeviceTraits, args: AttnArgs): Operation {
     ...options,
   };
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
-  return attentionOperation({ problem, lengths, layout: DENSE, args }, traits);
+  return attentionOperation(call, {
+    problem,
+    lengths,
+    layout: DENSE,
+    outputs: { out, lse },
+    checkPlaces: (caller, layer) => checkOutputsApart(caller, { ...args, ...layer }),
+  });
 }

@@ -1,3 +1,4 @@
+import { checkNames } from '../core/checkNames.js';
 import type { FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { decodeSpec, attnDecodeKernel } from '../kernels/attnDecode.js';
@@ -13,7 +14,6 @@ import { prefillTile } from '../plan/prefillTile.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkChoice, checkCounts } from '../sizing/check.js';
-import { checkNames } from './checkOptions.js';
 import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
 

@@ -1,15 +1,18 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
+import { namesOf } from '../core/checkNames.js';
+import { fail } from '../core/errors.js';
 import type { Ints, Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { attentionOperation } from './attentionOperation.js';
-import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import { OPTIONS, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import { attentionOperation, type AttentionOperation } from './attentionOperation.js';
+import type { Call } from './call.js';
 import { checkBlockTable } from './checkBlockTable.js';
-import { checkNames, checkOptions } from './checkOptions.js';
+import { checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkVarlenLengths } from './checkVarlenLengths.js';
 import { checkRuntime } from './checkRuntime.js';
-import { runOperation, type Operation } from './outputs.js';
+import { checkOutputsApart, runOperation } from './outputs.js';
 import { RAGGED } from './queryLayout.js';
+import { readArgs, type BatchField } from './readArgs.js';
 import { pagedRows, raggedRows } from './rows.js';
 
 export interface AttnVarlenArgs extends AttentionOptions {
@@ -19,9 +22,9 @@ export interface AttnVarlenArgs extends AttentionOptions {
   readonly k: Tensor;
   /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; k's type */
   readonly v: Tensor;
-  /** [B + 1]: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
+  /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
   readonly cuSeqlensQ: Ints;
-  /** [B + 1]: likewise the keys. With `blockTable` only the differences count. */
+  /** [B + 1], from 0: likewise the keys. With `blockTable` only the differences count. */
   readonly cuSeqlensK?: Ints | undefined;
   /** [B]: only that many of a sequence's keys count. With `blockTable` it may stand in for `cuSeqlensK`. */
   readonly sequsedK?: Ints | undefined;
@@ -35,23 +38,57 @@ export interface AttnVarlenArgs extends AttentionOptions {
 
 const CALLER = 'attnVarlen';
 
-const NAMES = [
-  'q',
-  'k',
-  'v',
-  'cuSeqlensQ',
-  'cuSeqlensK',
-  'sequsedK',
-  'maxSeqlenQ',
-  'maxSeqlenK',
-  'blockTable',
-  ...OPTION_NAMES,
-];
+/** What a batch or a step has besides, which is not used. */
+const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnVarlenArgs>, true>> = {
+  nSequences: true,
+  nNewTokens: true,
+  tableWidth: true,
+  cacheSeqlens: true,
+  cuSeqlensKNew: true,
+  cacheBatchIdx: true,
+  tokenPositions: true,
+  slotMapping: true,
+  sequences: true,
+  tokens: true,
+  sampled: true,
+  sampledRows: true,
+  swapsOut: true,
+  copies: true,
+  swapsIn: true,
+};
+
+const NAMES = {
+  used: namesOf<AttnVarlenArgs>({
+    q: true,
+    k: true,
+    v: true,
+    cuSeqlensQ: true,
+    cuSeqlensK: true,
+    sequsedK: true,
+    maxSeqlenQ: true,
+    maxSeqlenK: true,
+    blockTable: true,
+    ...OPTIONS,
+  }),
+  unused: namesOf(UNUSED),
+};
+
+const HINTS = {
+  q: { 4: 'For a dense batch, use attn.' },
+  k: { 4: 'For a dense batch, use attn; for pages, pass blockTable.' },
+  pages: { 3: 'For keys end to end, leave blockTable out.' },
+};
 
 /**
  * Attention over sequences of any lengths laid end to end, with keys and values end to end too or in pages.
  *
  * Gives out [totalQ, Hq, Dv] in q's type and, if asked for, lse f32 [Hq, totalQ].
+ *
+ * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
+ * are left as they are, and are zeros where they are new.
+ *
+ * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...batch }`: `cuSeqlensQ`, `sequsedK`, `blockTable`, `maxSeqlenQ`
+ * and `maxSeqlenK` are used, all else that it has is not.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -60,26 +97,39 @@ const NAMES = [
  */
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
   checkRuntime(CALLER, runtime);
-  return runOperation(runtime, args, varlenOperation(runtime.traits, args));
+  const given = readVarlenArgs(CALLER, args);
+  return runOperation(runtime, given, varlenOperation({ name: CALLER, traits: runtime.traits }, given));
+}
+
+/** The arguments, or some of them, without what is not used. */
+export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(caller: string, given: Given): Given {
+  const args = readArgs<AttnVarlenArgs, Given>(caller, given, NAMES);
+  // Of all that is not used, the one thing that would be missed; a batch has none.
+  if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
+    fail(
+      'argument',
+      caller,
+      'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.',
+    );
+  return args;
 }
 
 /** The call checked, and ready to be planned. */
-export function varlenOperation(traits: DeviceTraits, args: AttnVarlenArgs): Operation {
-  checkNames(CALLER, args, NAMES);
-  const { q, k, v, blockTable } = args;
+export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOperation {
+  const { q, k, v, blockTable, out, lse } = args;
   const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);
   const dims = {
     q: ['totalQ', 'Hq', 'D'],
     k: [...keyDims, 'Hkv', 'D'],
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
-  const { Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k, v, dims }, traits);
-  const { batch, lengths, pages } = checkVarlenLengths(args, traits);
-  const options = checkOptions(CALLER, args, { batch, nHeads: Hq, headDim: D }, traits);
-  if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
+  const hints = { q: HINTS.q, kv: blockTable === undefined ? HINTS.k : HINTS.pages };
+  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k, v, dims, hints });
+  const { batch, lengths, pages } = checkVarlenLengths(call, args);
+  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
+  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
   const keyRows = pages ? pagedRows : raggedRows;
   const problem = {
-    caller: CALLER,
     batch,
     nHeads: Hq,
     nKvHeads: Hkv,
@@ -92,5 +142,11 @@ export function varlenOperation(traits: DeviceTraits, args: AttnVarlenArgs): Ope
     append: null,
     ...options,
   };
-  return attentionOperation({ problem, lengths, layout: RAGGED, args }, traits);
+  return attentionOperation(call, {
+    problem,
+    lengths,
+    layout: RAGGED,
+    outputs: { out, lse },
+    checkPlaces: (caller, layer) => checkOutputsApart(caller, { ...args, ...layer }),
+  });
 }

@@ -1,17 +1,19 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
+import { namesOf } from '../core/checkNames.js';
 import type { Floats, Ints, Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { attentionOperation } from './attentionOperation.js';
-import { OPTION_NAMES, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
-import { checkAppend, checkNewTokens } from './checkAppend.js';
+import { OPTIONS, type AttentionOptions, type AttentionResult } from './attentionArgs.js';
+import { attentionOperation, type AttentionOperation, type CheckPlaces } from './attentionOperation.js';
+import type { Call } from './call.js';
+import { checkAppend, checkAppendApart, checkNewTokens } from './checkAppend.js';
 import { checkBlockTable } from './checkBlockTable.js';
 import { checkCacheLengths } from './checkCacheLengths.js';
 import { checkBatch, countSequences } from './checkLengths.js';
-import { checkNames, checkOptions } from './checkOptions.js';
+import { checkOptions } from './checkOptions.js';
 import { checkQkv } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
-import { runOperation, type Operation } from './outputs.js';
+import { checkOutputsApart, runOperation } from './outputs.js';
 import { DENSE, RAGGED } from './queryLayout.js';
+import { readArgs, type BatchField } from './readArgs.js';
 import { denseRows, pagedRows } from './rows.js';
 
 export interface AttnWithKvCacheArgs extends AttentionOptions {
@@ -27,9 +29,12 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   readonly v?: Tensor | undefined;
   /** [B], or one number for all: tokens in the cache before the new ones. It is not changed. */
   readonly cacheSeqlens: number | Ints;
-  /** [B + 1]: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
+  /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
   readonly cuSeqlensQ?: Ints | undefined;
-  /** [B + 1]: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1. */
+  /**
+   * [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1. Without k and v it may
+   * only be what `cuSeqlensQ` is, as in a batch, and is not used.
+   */
   readonly cuSeqlensKNew?: Ints | undefined;
   /** The most queries a sequence has; needed where `cuSeqlensQ` is on the GPU. What is beyond is cut off. */
   readonly maxSeqlenQ?: number | undefined;
@@ -53,26 +58,49 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
 
 const CALLER = 'attnWithKvCache';
 
-const NAMES = [
-  'q',
-  'kCache',
-  'vCache',
-  'k',
-  'v',
-  'cacheSeqlens',
-  'cuSeqlensQ',
-  'cuSeqlensKNew',
-  'maxSeqlenQ',
-  'maxSeqlenK',
-  'blockTable',
-  'cacheBatchIdx',
-  'cacheLeftpad',
-  'rotaryCos',
-  'rotarySin',
-  'rotaryDim',
-  'rotaryInterleaved',
-  ...OPTION_NAMES,
-];
+/** What a batch or a step has besides, which is not used. */
+const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnWithKvCacheArgs>, true>> = {
+  nSequences: true,
+  nNewTokens: true,
+  tableWidth: true,
+  sequsedK: true,
+  tokenPositions: true,
+  slotMapping: true,
+  sequences: true,
+  tokens: true,
+  sampled: true,
+  sampledRows: true,
+  swapsOut: true,
+  copies: true,
+  swapsIn: true,
+};
+
+const NAMES = {
+  used: namesOf<AttnWithKvCacheArgs>({
+    q: true,
+    kCache: true,
+    vCache: true,
+    k: true,
+    v: true,
+    cacheSeqlens: true,
+    cuSeqlensQ: true,
+    cuSeqlensKNew: true,
+    maxSeqlenQ: true,
+    maxSeqlenK: true,
+    blockTable: true,
+    cacheBatchIdx: true,
+    cacheLeftpad: true,
+    rotaryCos: true,
+    rotarySin: true,
+    rotaryDim: true,
+    rotaryInterleaved: true,
+    ...OPTIONS,
+  }),
+  unused: namesOf(UNUSED),
+};
+
+const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
+const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
 
 /**
  * Attention over a KV cache, contiguous or in pages, after new tokens have been written to it in place.
@@ -80,6 +108,13 @@ const NAMES = [
  * Serves decoding, chunks of prompts and batches of both. Gives out shaped like q with the head size of v, in q's type,
  * and, if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence stands at cacheSeqlens + t; query i
  * is rotated for cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
+ *
+ * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
+ * are left as they are, and are zeros where they are new. New tokens behind the end of `cuSeqlensKNew` are not written.
+ *
+ * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...cache.layer(i), ...batch }`: what it has besides arguments is
+ * not used. Its `cacheSeqlens` leave the new tokens out; where those are in the cache already, so that no k and v are
+ * passed, `cacheSeqlens: batch.sequsedK` counts them.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -89,14 +124,23 @@ const NAMES = [
  */
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult {
   checkRuntime(CALLER, runtime);
-  return runOperation(runtime, args, kvCacheOperation(runtime.traits, args));
+  const given = readKvCacheArgs(CALLER, args);
+  return runOperation(runtime, given, kvCacheOperation({ name: CALLER, traits: runtime.traits }, given));
+}
+
+/** The arguments, or some of them, without what is not used. */
+export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(
+  caller: string,
+  given: Given,
+): Given {
+  return readArgs<AttnWithKvCacheArgs, Given>(caller, given, NAMES);
 }
 
 /** The call checked, and ready to be planned. */
-export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs): Operation {
-  checkNames(CALLER, args, NAMES);
-  const { q, kCache, vCache, blockTable } = args;
-  const layout = args.cuSeqlensQ === undefined ? DENSE : RAGGED;
+export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
+  const { q, kCache, vCache, cuSeqlensQ, blockTable, out, lse } = args;
+  const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
+  const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
   const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
   const dims = {
     q: [...layout.tokens, 'Hq', 'D'],
@@ -104,18 +148,17 @@ export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
   const names = { k: 'kCache', v: 'vCache' };
-  const { Hq, Hkv, D, Dv } = checkQkv(CALLER, { q, k: kCache, v: vCache, dims, names }, traits);
-  const batch = args.cuSeqlensQ === undefined ? q.shape[0]! : countSequences(CALLER, args.cuSeqlensQ);
-  checkBatch(CALLER, batch);
+  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+  const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call.name, cuSeqlensQ, q.shape[0]!);
+  checkBatch(call.name, batch);
   const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
-  checkNewTokens(args, sizes, traits);
-  const { lengths, pages } = checkCacheLengths(args, batch, traits);
-  const options = checkOptions(CALLER, args, { batch, nHeads: Hq, headDim: D }, traits);
-  if (pages) checkBlockTable(CALLER, pages, lengths, options.masks);
-  const append = checkAppend(args, { lengths, pages, masks: options.masks, headDim: D }, traits);
+  checkNewTokens(call, args, sizes);
+  const { lengths, pages } = checkCacheLengths(call, args, batch);
+  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
+  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
+  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: D });
   const keyRows = pages ? pagedRows : denseRows;
   const problem = {
-    caller: CALLER,
     batch,
     nHeads: Hq,
     nKvHeads: Hkv,
@@ -128,7 +171,12 @@ export function kvCacheOperation(traits: DeviceTraits, args: AttnWithKvCacheArgs
     append,
     ...options,
   };
-  // New tokens are read before anything else is written.
-  const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, ...readWithOut } = args;
-  return attentionOperation({ problem, lengths, layout, args: readWithOut }, traits);
+  const checkPlaces: CheckPlaces = (caller, layer) => {
+    const placed = { ...args, ...layer };
+    if (append?.newK) checkAppendApart(caller, placed);
+    // New tokens are read before anything else is written.
+    const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, ...readWithOut } = placed;
+    checkOutputsApart(caller, readWithOut);
+  };
+  return attentionOperation(call, { problem, lengths, layout, outputs: { out, lse }, checkPlaces });
 }

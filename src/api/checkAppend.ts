@@ -1,5 +1,4 @@
 import { describe } from '../core/describe.js';
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
 import {
@@ -13,14 +12,13 @@ import {
   type SmallFloats,
 } from '../kernels/attentionProblem.js';
 import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
+import type { Call } from './call.js';
 import { checkDims } from './checkDims.js';
 import { checkFloats, checkSizes, isHostArray } from './checkNumbers.js';
 import { checkSameType, FLOATS } from './checkQkv.js';
 import { checkForm, checkNoOverlapWithin, checkTensor, isCount } from './checkTensor.js';
 import { denseRows, raggedRows } from './rows.js';
 import { mayOverlap } from './tensorsApart.js';
-
-const CALLER = 'attnWithKvCache';
 
 interface Sizes {
   readonly batch: number;
@@ -31,23 +29,26 @@ interface Sizes {
 
 /** Checks the tensors of new tokens, if there are any. */
 export function checkNewTokens(
+  { name: caller, traits }: Call,
   { k, v, cuSeqlensKNew }: AttnWithKvCacheArgs,
   { batch, nKvHeads, headDim, headDimV }: Sizes,
-  traits: DeviceTraits,
 ): void {
   if ((k === undefined) !== (v === undefined))
-    fail('argument', CALLER, `${k === undefined ? 'k' : 'v'} is missing: new tokens need both k and v.`);
+    fail('argument', caller, `${k === undefined ? 'k' : 'v'} is missing: new tokens need both k and v.`);
   if (k === undefined || v === undefined) return;
   const isDense = cuSeqlensKNew === undefined;
   const tokens = isDense ? ['B', 'Snew'] : ['totalNew'];
   const dims = { k: [...tokens, 'Hkv', 'D'], v: [...tokens, 'Hkv', 'Dv'] };
-  checkTensor(CALLER, 'k', k, { dtypes: FLOATS, dims: dims.k }, traits);
-  checkTensor(CALLER, 'v', v, { dtypes: FLOATS, dims: dims.v }, traits);
-  checkSameType(CALLER, { k, v });
-  checkDims(CALLER, { k: [k, ...dims.k], v: [v, ...dims.v] });
+  const hints = isDense
+    ? { 3: 'If they are ragged, pass cuSeqlensKNew.' }
+    : { 4: 'If each sequence has as many, leave cuSeqlensKNew out.' };
+  checkTensor(caller, 'k', k, { dtypes: FLOATS, dims: dims.k, hints }, traits);
+  checkTensor(caller, 'v', v, { dtypes: FLOATS, dims: dims.v, hints }, traits);
+  checkSameType(caller, { k, v });
+  checkDims(caller, { k: [k, ...dims.k], v: [v, ...dims.v] });
   const sizes = isDense ? [batch, k.shape[1]!] : [k.shape[0]!];
-  checkSizes(CALLER, 'k', k, { dims: dims.k, sizes: [...sizes, nKvHeads, headDim] });
-  checkSizes(CALLER, 'v', v, { dims: dims.v, sizes: [...sizes, nKvHeads, headDimV] });
+  checkSizes(caller, 'k', k, { dims: dims.k, sizes: [...sizes, nKvHeads, headDim] });
+  checkSizes(caller, 'v', v, { dims: dims.v, sizes: [...sizes, nKvHeads, headDimV] });
 }
 
 interface Context {
@@ -57,29 +58,32 @@ interface Context {
   readonly headDim: number;
 }
 
-/** What is to be appended and rotated, new tokens being well formed; null if nothing is. */
-export function checkAppend(
-  args: AttnWithKvCacheArgs,
-  context: Context,
-  traits: DeviceTraits,
-): AppendProblem | null {
-  const rotary = checkRotary(args, context, traits);
+/**
+ * What is to be appended and rotated, new tokens being well formed; null if nothing is. Where things lie to each other is
+ * left to `checkAppendApart`.
+ */
+export function checkAppend(call: Call, args: AttnWithKvCacheArgs, context: Context): AppendProblem | null {
+  const { name: caller } = call;
+  const rotary = checkRotary(call, args, context);
   // Rotated queries are laid out like q, each at a place of its own.
-  if (rotary) checkNoOverlapWithin(CALLER, 'q', args.q);
+  if (rotary) checkNoOverlapWithin(caller, 'q', args.q);
   const { k, v, kCache, vCache } = args;
   if (!k || !v) return rotary && { newK: null, newV: null, rotary };
-  checkNoOverlapWithin(CALLER, 'kCache', kCache);
-  checkNoOverlapWithin(CALLER, 'vCache', vCache);
-  if (mayOverlap(kCache, vCache))
-    fail('buffer', CALLER, 'kCache and vCache overlap, so new keys and values would overwrite each other.');
-  checkApart(args);
-  if (isHostLengths(context.lengths)) checkWrittenOnce(context.lengths, context.pages);
+  checkNoOverlapWithin(caller, 'kCache', kCache);
+  checkNoOverlapWithin(caller, 'vCache', vCache);
+  if (isHostLengths(context.lengths)) checkWrittenOnce(caller, context.lengths, context.pages);
   const rows = args.cuSeqlensKNew === undefined ? denseRows : raggedRows;
   return { newK: rows(k), newV: rows(v), rotary };
 }
 
-/** What a dispatch that writes to the cache reads may not be in the cache's buffer. */
-function checkApart({ k, v, kCache, vCache, blockTable, rotaryCos, rotarySin }: AttnWithKvCacheArgs): void {
+/**
+ * Checks where new tokens are written: nothing that a dispatch reads which writes to a cache may be in the cache's
+ * buffer, and caches may not overlap.
+ */
+export function checkAppendApart(caller: string, args: AttnWithKvCacheArgs): void {
+  const { k, v, kCache, vCache, blockTable, rotaryCos, rotarySin } = args;
+  if (mayOverlap(kCache, vCache))
+    fail('buffer', caller, 'kCache and vCache overlap, so new keys and values would overwrite each other.');
   const readWith = {
     kCache: { k, blockTable, rotaryCos, rotarySin },
     vCache: { v, blockTable },
@@ -89,7 +93,7 @@ function checkApart({ k, v, kCache, vCache, blockTable, rotaryCos, rotarySin }: 
       if (!isTensor(read) || read.buffer !== cache.buffer) continue;
       fail(
         'buffer',
-        CALLER,
+        caller,
         `${name} is in the same buffer as ${readName}. WebGPU cannot read and write a buffer in one dispatch: give ${readName} a buffer of its own.`,
       );
     }
@@ -97,7 +101,11 @@ function checkApart({ k, v, kCache, vCache, blockTable, rotaryCos, rotarySin }: 
 }
 
 /** Checks that no row of the cache and no page is written for two sequences, or for two places of one. */
-function checkWrittenOnce({ kLen, nCached, row }: HostLengths, pages: PageTable | null): void {
+function checkWrittenOnce(
+  caller: string,
+  { kLen, nCached, row }: HostLengths,
+  pages: PageTable | null,
+): void {
   const writers = new Map<number, number>();
   kLen.forEach((length, b) => {
     if (length === nCached[b]) return;
@@ -106,7 +114,7 @@ function checkWrittenOnce({ kLen, nCached, row }: HostLengths, pages: PageTable 
       if (other !== undefined) {
         fail(
           'length',
-          CALLER,
+          caller,
           `sequences ${other} and ${b} both write new tokens to row ${row[b]} of kCache. Give each sequence its own row.`,
         );
       }
@@ -123,53 +131,62 @@ function checkWrittenOnce({ kLen, nCached, row }: HostLengths, pages: PageTable 
           other === b
             ? `sequence ${b} writes new tokens twice`
             : `sequences ${other} and ${b} both write new tokens`;
-        fail('length', CALLER, `${who} to page ${page}. Copy a shared page first.`);
+        fail('length', caller, `${who} to page ${page}. Copy a shared page first.`);
       }
       writers.set(page, b);
     }
   });
 }
 
-function checkRotary(args: AttnWithKvCacheArgs, context: Context, traits: DeviceTraits): Rotary | null {
+function checkRotary(
+  { name: caller, traits }: Call,
+  args: AttnWithKvCacheArgs,
+  context: Context,
+): Rotary | null {
   const { rotaryCos, rotarySin, rotaryDim, rotaryInterleaved = true } = args;
   if (typeof rotaryInterleaved !== 'boolean')
-    fail('argument', CALLER, `rotaryInterleaved must be true or false, not ${describe(rotaryInterleaved)}.`);
+    fail('argument', caller, `rotaryInterleaved must be true or false, not ${describe(rotaryInterleaved)}.`);
   if ((rotaryCos === undefined) !== (rotarySin === undefined))
     fail(
       'argument',
-      CALLER,
+      caller,
       `rotary${rotaryCos ? 'Sin' : 'Cos'} is missing: pass rotaryCos and rotarySin together.`,
     );
   if (rotaryCos === undefined || rotarySin === undefined) {
     if (rotaryDim !== undefined)
-      fail('argument', CALLER, 'rotaryDim is given, but neither rotaryCos nor rotarySin.');
+      fail('argument', caller, 'rotaryDim is given, but neither rotaryCos nor rotarySin.');
     return null;
   }
   const { headDim, masks } = context;
   if (isTensor(rotaryCos))
-    checkForm(CALLER, 'rotaryCos', rotaryCos, { dtypes: FLOATS, dims: ['L', 'rotaryDim / 2'] });
-  const pairs = rotaryPairs(rotaryCos, rotaryDim, headDim);
-  const nPositions = positionsOf(rotaryCos, pairs);
+    checkForm(caller, 'rotaryCos', rotaryCos, { dtypes: FLOATS, dims: ['L', 'rotaryDim / 2'] });
+  const pairs = rotaryPairs(caller, rotaryCos, rotaryDim, headDim);
+  const nPositions = positionsOf(caller, rotaryCos, pairs);
   const rule = { dims: ['L', 'rotaryDim / 2'], sizes: [nPositions, pairs] };
-  const cos = checkFloats(CALLER, 'rotaryCos', rotaryCos, rule, traits);
-  const sin = checkFloats(CALLER, 'rotarySin', rotarySin, rule, traits);
+  const cos = checkFloats(caller, 'rotaryCos', rotaryCos, rule, traits);
+  const sin = checkFloats(caller, 'rotarySin', rotarySin, rule, traits);
   if (isTensor(cos) !== isTensor(sin))
-    fail('argument', CALLER, 'pass rotaryCos and rotarySin both on the GPU or both on the host.');
+    fail('argument', caller, 'pass rotaryCos and rotarySin both on the GPU or both on the host.');
   if (typeName(cos) !== typeName(sin))
     fail(
       'dtype',
-      CALLER,
+      caller,
       `rotaryCos is ${typeName(cos)} but rotarySin is ${typeName(sin)}; they must be the same.`,
     );
   const queriesAdvance = masks.left >= 0 || masks.right >= 0;
   const rotary = { cos, sin, nPositions, pairs, interleaved: rotaryInterleaved, queriesAdvance };
 
-  if (isHostLengths(context.lengths)) checkPositions(context.lengths, rotary);
+  if (isHostLengths(context.lengths)) checkPositions(caller, context.lengths, rotary);
   return rotary;
 }
 
 /** rotaryDim / 2 */
-function rotaryPairs(rotaryCos: Floats, rotaryDim: number | undefined, headDim: number): number {
+function rotaryPairs(
+  caller: string,
+  rotaryCos: Floats,
+  rotaryDim: number | undefined,
+  headDim: number,
+): number {
   const shown = isTensor(rotaryCos) ? 2 * rotaryCos.shape[1]! : headDim;
   const dim = rotaryDim === undefined ? shown : rotaryDim;
   const reason = isTensor(rotaryCos)
@@ -178,22 +195,22 @@ function rotaryPairs(rotaryCos: Floats, rotaryDim: number | undefined, headDim: 
   if (isCount(dim) && dim % 2 === 0 && dim >= 2 && dim <= headDim) return dim / 2;
   fail(
     'argument',
-    CALLER,
+    caller,
     `rotaryDim must be an even number from 2 to the head size ${headDim}, not ${describe(dim)}${rotaryDim === undefined ? reason : ''}.`,
   );
 }
 
-function positionsOf(rotaryCos: Floats, pairs: number): number {
+function positionsOf(caller: string, rotaryCos: Floats, pairs: number): number {
   if (isTensor(rotaryCos)) {
     const nPositions = rotaryCos.shape[0]!;
     if (nPositions > 0) return nPositions;
-    fail('shape', CALLER, 'rotaryCos has no rows: pass one for each position.');
+    fail('shape', caller, 'rotaryCos has no rows: pass one for each position.');
   }
   const length = isHostArray(rotaryCos) ? rotaryCos.length : 0;
   if (length > 0 && length % pairs === 0) return length / pairs;
   fail(
     'shape',
-    CALLER,
+    caller,
     `rotaryCos must be a tensor, or an array of numbers, ${pairs} (rotaryDim / 2) for each position, not ${isHostArray(rotaryCos) ? `${length} numbers. Pass rotaryDim if fewer elements are rotated` : describe(rotaryCos)}.`,
   );
 }
@@ -202,7 +219,11 @@ function typeName(floats: SmallFloats): string {
   return isTensor(floats) ? floats.dtype : 'f32';
 }
 
-function checkPositions({ qLen, kLen, nCached }: HostLengths, { nPositions, queriesAdvance }: Rotary): void {
+function checkPositions(
+  caller: string,
+  { qLen, kLen, nCached }: HostLengths,
+  { nPositions, queriesAdvance }: Rotary,
+): void {
   qLen.forEach((nQueries, b) => {
     const lastQuery = nQueries > 0 ? nCached[b]! + (queriesAdvance ? nQueries - 1 : 0) : -1;
     const lastKey = kLen[b]! > nCached[b]! ? kLen[b]! - 1 : -1;
@@ -210,7 +231,7 @@ function checkPositions({ qLen, kLen, nCached }: HostLengths, { nPositions, quer
     if (last < nPositions) return;
     fail(
       'length',
-      CALLER,
+      caller,
       `sequence ${b} reaches position ${last}, but rotaryCos has the positions 0 to ${nPositions - 1}. Pass a longer table.`,
     );
   });

@@ -1,13 +1,14 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
-import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
+import { isTensor, sameNumbers, sameView, type Ints, type Tensor } from '../core/tensor.js';
 import type { DeviceLengths, HostLengths, PageTable } from '../kernels/attentionProblem.js';
 import type { AttnWithKvCacheArgs } from './attnWithKvCache.js';
+import type { Call } from './call.js';
 import { checkRoomInTable } from './checkBlockTable.js';
 import {
   checkCountable,
   checkMost,
   checkPageTable,
+  checkSums,
   longest,
   MAX_LENGTH,
   onHost,
@@ -15,30 +16,27 @@ import {
   roomOf,
   spans,
 } from './checkLengths.js';
-import { checkCount, checkInts, MAX_INT } from './checkNumbers.js';
+import { checkCount, checkInts, INTS, isHostArray, MAX_INT } from './checkNumbers.js';
+import { checkForm } from './checkTensor.js';
 
 export interface CacheLengths {
   readonly lengths: HostLengths | DeviceLengths;
   readonly pages: PageTable | null;
 }
 
-const CALLER = 'attnWithKvCache';
-
 /** Lengths, new tokens, rows and pages of the sequences of a cache: on the host checked, on the GPU bounded. */
-export function checkCacheLengths(
-  args: AttnWithKvCacheArgs,
-  batch: number,
-  traits: DeviceTraits,
-): CacheLengths {
+export function checkCacheLengths(call: Call, args: AttnWithKvCacheArgs, batch: number): CacheLengths {
+  const { name: caller, traits } = call;
   const { q, kCache, k } = args;
   const ints = (name: string, value: Ints | undefined, rule: { dims: string[]; sizes: number[] }) =>
-    optional(value, (given) => checkInts(CALLER, name, given, rule, traits));
+    optional(value, (given) => checkInts(caller, name, given, rule, traits));
   const each = { dims: ['B'], sizes: [batch] };
-  const offsets = { dims: ['B + 1'], sizes: [batch + 1] };
 
-  const cuSeqlensQ = ints('cuSeqlensQ', args.cuSeqlensQ, offsets);
-  const cuSeqlensKNew = ints('cuSeqlensKNew', args.cuSeqlensKNew, offsets);
-  const cacheSeqlens = checkCacheSeqlens(args.cacheSeqlens, batch, traits);
+  const cuSeqlensQ = optional(args.cuSeqlensQ, (sums) =>
+    checkSums(call, 'cuSeqlensQ', sums, { batch, total: q.shape[0] }),
+  );
+  const cuSeqlensKNew = checkCuSeqlensKNew(call, args, batch);
+  const cacheSeqlens = checkCacheSeqlens(call, args.cacheSeqlens, batch);
   const cacheBatchIdx = ints('cacheBatchIdx', args.cacheBatchIdx, each);
   const cacheLeftpad = ints('cacheLeftpad', args.cacheLeftpad, each);
   const pages = optional(args.blockTable, (blockTable) => {
@@ -49,43 +47,42 @@ export function checkCacheLengths(
       k: kCache,
       kName: 'kCache',
     };
-    return checkPageTable(CALLER, table, traits);
+    return checkPageTable(call, table);
   });
   const nRows = pages ? pages.nRows : kCache.shape[0]!;
-  if (!pages && batch > 0 && nRows === 0) fail('shape', CALLER, 'kCache has no rows.');
+  if (!pages && batch > 0 && nRows === 0) fail('shape', caller, 'kCache has no rows.');
   if (!pages && !cacheBatchIdx && nRows < batch) {
     fail(
       'shape',
-      CALLER,
+      caller,
       `kCache has ${nRows} row${nRows === 1 ? '' : 's'} for ${batch} sequences. Pass cacheBatchIdx if they share rows.`,
     );
   }
-  if (cuSeqlensKNew && !k) fail('argument', CALLER, 'cuSeqlensKNew is given, but no new tokens k and v.');
 
-  const maxSeqlenQ = checkCount(CALLER, 'maxSeqlenQ', args.maxSeqlenQ, Infinity);
-  const maxSeqlenK = checkCount(CALLER, 'maxSeqlenK', args.maxSeqlenK, Infinity);
+  const maxSeqlenQ = checkCount(caller, 'maxSeqlenQ', args.maxSeqlenQ, Infinity);
+  const maxSeqlenK = checkCount(caller, 'maxSeqlenK', args.maxSeqlenK, Infinity);
   const room = pages ? roomOf(pages) : kCache.shape[1]!;
-  const queries = queriesOf(q, cuSeqlensQ, batch);
-  const fresh = newTokensOf(k, cuSeqlensKNew, batch);
+  const queries = queriesOf(caller, q, cuSeqlensQ, batch);
+  const fresh = newTokensOf(caller, k, cuSeqlensKNew, batch);
   if (queries) {
-    checkMost(CALLER, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
-    checkCountable(CALLER, queries.lengths, 'queries');
+    checkMost(caller, 'maxSeqlenQ', maxSeqlenQ, queries.lengths, 'queries');
+    checkCountable(caller, queries.lengths, 'queries');
   }
-  if (onHost(cacheBatchIdx)) checkRows(cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
+  if (onHost(cacheBatchIdx)) checkRows(caller, cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
 
   // Sums that leave 32 bits stay too long.
   const atLeast =
     onHost(cacheSeqlens) &&
     cacheSeqlens.map((length, b) => Math.min(length + (fresh?.lengths[b] ?? 0), MAX_INT));
   if (atLeast) {
-    if (pages) checkRoomInTable(CALLER, pages, atLeast);
-    else checkRoom(atLeast, room);
+    if (pages) checkRoomInTable(caller, pages, atLeast);
+    else checkRoom(caller, atLeast, room);
   }
   const kLen = atLeast && fresh ? atLeast : null;
   if (kLen) {
-    checkMost(CALLER, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
-    checkCountable(CALLER, kLen, 'keys');
-    if (onHost(cacheLeftpad)) checkLeftpad(cacheLeftpad, kLen);
+    checkMost(caller, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
+    checkCountable(caller, kLen, 'keys');
+    if (onHost(cacheLeftpad)) checkLeftpad(caller, cacheLeftpad, kLen);
   }
 
   if (queries && fresh && kLen && isKnown(cacheBatchIdx) && isKnown(cacheLeftpad)) {
@@ -103,7 +100,7 @@ export function checkCacheLengths(
     return { lengths, pages };
   }
   if (!queries && maxSeqlenQ === Infinity)
-    fail('argument', CALLER, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
+    fail('argument', caller, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
   const totalNew = k ? (cuSeqlensKNew ? k.shape[0]! : batch * k.shape[1]!) : 0;
   const lengths: DeviceLengths = {
     cuSeqlensQ,
@@ -128,25 +125,51 @@ function isKnown(ints: Tensor | Int32Array | null): ints is Int32Array | null {
   return ints === null || !isTensor(ints);
 }
 
+/** Null where there are no new tokens. A batch names its own all the same, as what it says of the queries. */
+function checkCuSeqlensKNew(
+  call: Call,
+  { k, cuSeqlensQ, cuSeqlensKNew }: AttnWithKvCacheArgs,
+  batch: number,
+): Tensor | Int32Array | null {
+  if (cuSeqlensKNew === undefined) return null;
+  if (k) return checkSums(call, 'cuSeqlensKNew', cuSeqlensKNew, { batch, total: k.shape[0] });
+  if (isTensor(cuSeqlensKNew))
+    checkForm(call.name, 'cuSeqlensKNew', cuSeqlensKNew, { dtypes: INTS, dims: ['B + 1'] });
+  if (cuSeqlensQ === undefined || !areSame(cuSeqlensKNew, cuSeqlensQ)) {
+    fail(
+      'argument',
+      call.name,
+      'cuSeqlensKNew is given, but no new tokens k and v. Pass these, or leave it out: without them it may only be what cuSeqlensQ is.',
+    );
+  }
+  return null;
+}
+
+/** Whether integers are the same numbers, on the GPU as far as they are the same memory. */
+function areSame(a: Ints, b: Ints): boolean {
+  if (isTensor(a) || isTensor(b)) return isTensor(a) && isTensor(b) && sameView(a, b);
+  return isHostArray(a) && isHostArray(b) && sameNumbers(a, b);
+}
+
 function checkCacheSeqlens(
+  { name: caller, traits }: Call,
   cacheSeqlens: AttnWithKvCacheArgs['cacheSeqlens'],
   batch: number,
-  traits: DeviceTraits,
 ): Tensor | Int32Array {
   if (cacheSeqlens === undefined)
     fail(
       'argument',
-      CALLER,
+      caller,
       'cacheSeqlens is missing. Pass how many tokens the cache holds: one number, or one for each sequence.',
     );
   // Without sequences, nothing of it is looked at below.
-  if (typeof cacheSeqlens === 'number' && batch === 0) checkCount(CALLER, 'cacheSeqlens', cacheSeqlens, 0);
+  if (typeof cacheSeqlens === 'number' && batch === 0) checkCount(caller, 'cacheSeqlens', cacheSeqlens, 0);
   const given =
     typeof cacheSeqlens === 'number' ? Array.from({ length: batch }, () => cacheSeqlens) : cacheSeqlens;
-  const checked = checkInts(CALLER, 'cacheSeqlens', given, { dims: ['B'], sizes: [batch] }, traits);
+  const checked = checkInts(caller, 'cacheSeqlens', given, { dims: ['B'], sizes: [batch] }, traits);
   if (onHost(checked)) {
     const wrong = checked.findIndex((length) => length < 0);
-    if (wrong >= 0) fail('length', CALLER, `cacheSeqlens[${wrong}] must be ≥ 0, not ${checked[wrong]}.`);
+    if (wrong >= 0) fail('length', caller, `cacheSeqlens[${wrong}] must be ≥ 0, not ${checked[wrong]}.`);
   }
   return checked;
 }
@@ -157,13 +180,19 @@ interface Spans {
 }
 
 /** Null where only the GPU knows. */
-function queriesOf(q: Tensor, cuSeqlensQ: Tensor | Int32Array | null, batch: number): Spans | null {
+function queriesOf(
+  caller: string,
+  q: Tensor,
+  cuSeqlensQ: Tensor | Int32Array | null,
+  batch: number,
+): Spans | null {
   if (!cuSeqlensQ) return { starts: new Int32Array(batch), lengths: new Int32Array(batch).fill(q.shape[1]!) };
-  return onHost(cuSeqlensQ) ? spans(CALLER, 'cuSeqlensQ', cuSeqlensQ, q.shape[0]!, 'q') : null;
+  return onHost(cuSeqlensQ) ? spans(caller, 'cuSeqlensQ', cuSeqlensQ, q.shape[0]!, 'q') : null;
 }
 
 /** Null where only the GPU knows. */
 function newTokensOf(
+  caller: string,
   k: Tensor | undefined,
   cuSeqlensKNew: Tensor | Int32Array | null,
   batch: number,
@@ -171,35 +200,35 @@ function newTokensOf(
   const zeros = new Int32Array(batch);
   if (!k) return { starts: zeros, lengths: zeros };
   if (!cuSeqlensKNew) return { starts: zeros, lengths: zeros.map(() => k.shape[1]!) };
-  return onHost(cuSeqlensKNew) ? spans(CALLER, 'cuSeqlensKNew', cuSeqlensKNew, k.shape[0]!, 'k') : null;
+  return onHost(cuSeqlensKNew) ? spans(caller, 'cuSeqlensKNew', cuSeqlensKNew, k.shape[0]!, 'k') : null;
 }
 
-function checkRows(cacheBatchIdx: Int32Array, nRows: number, name: string): void {
+function checkRows(caller: string, cacheBatchIdx: Int32Array, nRows: number, name: string): void {
   const wrong = cacheBatchIdx.findIndex((row) => row < 0 || row >= nRows);
   if (wrong < 0) return;
   fail(
     'length',
-    CALLER,
+    caller,
     `cacheBatchIdx[${wrong}] is ${cacheBatchIdx[wrong]}, but ${name} has the rows 0 to ${nRows - 1}.`,
   );
 }
 
-function checkRoom(kLen: Int32Array, room: number): void {
+function checkRoom(caller: string, kLen: Int32Array, room: number): void {
   const wrong = kLen.findIndex((length) => length > room);
   if (wrong < 0) return;
   fail(
     'length',
-    CALLER,
+    caller,
     `sequence ${wrong} needs ${kLen[wrong]} slots but a row of kCache has ${room}. Pass a longer cache, or pages.`,
   );
 }
 
-function checkLeftpad(cacheLeftpad: Int32Array, kLen: Int32Array): void {
+function checkLeftpad(caller: string, cacheLeftpad: Int32Array, kLen: Int32Array): void {
   const wrong = cacheLeftpad.findIndex((pad, b) => pad < 0 || pad > kLen[b]!);
   if (wrong < 0) return;
   fail(
     'length',
-    CALLER,
+    caller,
     `cacheLeftpad[${wrong}] must be 0 to the ${kLen[wrong]} keys of the sequence, not ${cacheLeftpad[wrong]}.`,
   );
 }

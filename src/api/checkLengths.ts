@@ -1,8 +1,9 @@
+import { checkBeginsWithZero } from '../core/cuSeqlens.js';
 import { describe } from '../core/describe.js';
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import type { PageTable } from '../kernels/attentionProblem.js';
+import type { Call } from './call.js';
 import { checkInts, INTS, isHostArray } from './checkNumbers.js';
 import { checkForm } from './checkTensor.js';
 
@@ -14,8 +15,8 @@ export function optional<T, R>(value: T | undefined, check: (value: T) => R): R 
   return value === undefined ? null : check(value);
 }
 
-/** B, from cuSeqlensQ [B + 1]. */
-export function countSequences(caller: string, cuSeqlensQ: Ints): number {
+/** B, from cuSeqlensQ [B + 1]. Where it begins is checked first, since a leading 0 left out changes B. */
+export function countSequences(caller: string, cuSeqlensQ: Ints, totalQ: number): number {
   if (!isTensor(cuSeqlensQ) && !isHostArray(cuSeqlensQ))
     fail(
       'argument',
@@ -25,7 +26,20 @@ export function countSequences(caller: string, cuSeqlensQ: Ints): number {
   if (isTensor(cuSeqlensQ)) checkForm(caller, 'cuSeqlensQ', cuSeqlensQ, { dtypes: INTS, dims: ['B + 1'] });
   const length = isTensor(cuSeqlensQ) ? cuSeqlensQ.shape[0]! : cuSeqlensQ.length;
   if (length === 0) fail('shape', caller, 'cuSeqlensQ must have B + 1 numbers, at least one.');
+  checkBatch(caller, length - 1);
+  if (!isTensor(cuSeqlensQ)) checkBeginsWithZero(caller, 'cuSeqlensQ', cuSeqlensQ, totalQ);
   return length - 1;
+}
+
+/** Running sums [B + 1] of lengths, of all the tokens of a tensor or of fewer. */
+export function checkSums(
+  { name: caller, traits }: Call,
+  name: string,
+  sums: Ints,
+  { batch, total }: { readonly batch: number; readonly total: number | undefined },
+): Tensor | Int32Array {
+  if (!isTensor(sums) && isHostArray(sums)) checkBeginsWithZero(caller, name, sums, total);
+  return checkInts(caller, name, sums, { dims: ['B + 1'], sizes: [batch + 1] }, traits);
 }
 
 export interface PageTableArgs {
@@ -40,7 +54,7 @@ export interface PageTableArgs {
 }
 
 /** Where each key's page is: the sizes of table and pages, not yet the pages that it names. */
-export function checkPageTable(caller: string, args: PageTableArgs, traits: DeviceTraits): PageTable {
+export function checkPageTable({ name: caller, traits }: Call, args: PageTableArgs): PageTable {
   const { blockTable, mayHaveMore = false, k, kName } = args;
   const [nPages, pageSize] = k.shape as [number, number];
   if (pageSize === 0) fail('shape', caller, `${kName} has pages of 0 tokens.`);
@@ -76,7 +90,7 @@ export function longest(lengths: Int32Array): number {
   return lengths.reduce((most, length) => Math.max(most, length), 0);
 }
 
-/** Starts and lengths from running sums, which must rise and end within `total`. */
+/** Starts and lengths from running sums, which begin with 0, must never fall, and end within `total`. */
 export function spans(
   caller: string,
   name: string,
@@ -84,7 +98,6 @@ export function spans(
   total: number,
   tensor: string,
 ): { readonly starts: Int32Array; readonly lengths: Int32Array } {
-  if (cuSeqlens[0]! < 0) fail('length', caller, `${name} must start at 0 or later, not at ${cuSeqlens[0]}.`);
   const starts = cuSeqlens.slice(0, -1);
   // Compared and not subtracted, which could leave 32 bits.
   const falls = starts.findIndex((start, b) => cuSeqlens[b + 1]! < start);

@@ -1,9 +1,9 @@
 import { describe } from '../core/describe.js';
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import { isTensor, type Floats } from '../core/tensor.js';
 import type { AttentionProblem, Masks, Slopes } from '../kernels/attentionProblem.js';
 import type { AttentionOptions } from './attentionArgs.js';
+import type { Call } from './call.js';
 import { scoreScale } from '../kernels/scoreScale.js';
 import { checkCount, checkFloats, isFinite32 } from './checkNumbers.js';
 
@@ -18,11 +18,11 @@ interface Dims {
 
 /** The part of an attention problem that the common options decide. */
 export function checkOptions(
-  caller: string,
+  call: Call,
   options: AttentionOptions,
   { batch, nHeads, headDim }: Dims,
-  traits: DeviceTraits,
 ): Pick<AttentionProblem, 'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks' | 'numSplits'> {
+  const { name: caller, traits } = call;
   const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks, pass } = options;
   if (!Number.isFinite(softmaxScale))
     fail('argument', caller, `softmaxScale must be a finite number, not ${describe(softmaxScale)}.`);
@@ -40,7 +40,7 @@ export function checkOptions(
     numSplits: checkCount(caller, 'numSplits', options.numSplits, 0),
     softmaxScale,
     softcap,
-    slopes: alibiSlopes === undefined ? null : checkSlopes(caller, alibiSlopes, batch, nHeads, traits),
+    slopes: alibiSlopes === undefined ? null : checkSlopes(call, alibiSlopes, batch, nHeads),
     sinks:
       sinks === undefined
         ? null
@@ -87,25 +87,10 @@ function checkMasks(caller: string, options: AttentionOptions): Masks {
   };
 }
 
-function checkSlopes(
-  caller: string,
-  slopes: Floats,
-  batch: number,
-  nHeads: number,
-  traits: DeviceTraits,
-): Slopes {
+function checkSlopes({ name: caller, traits }: Call, slopes: Floats, batch: number, nHeads: number): Slopes {
   const perSequence = isTensor(slopes) ? slopes.shape?.length === 2 : slopes?.length !== nHeads;
   const rule = perSequence
     ? { dims: ['B', 'Hq'], sizes: [batch, nHeads] }
     : { dims: ['Hq'], sizes: [nHeads] };
   return { values: checkFloats(caller, 'alibiSlopes', slopes, rule, traits), perSequence };
-}
-
-/** Refuses names that no argument has: most are a slip of the pen, and none would be obeyed. */
-export function checkNames(caller: string, args: object, names: readonly string[]): void {
-  if (typeof args !== 'object' || args === null)
-    fail('argument', caller, `the arguments must be one object, not ${describe(args)}.`);
-  const unknown = Object.keys(args).find((name) => !names.includes(name));
-  if (unknown !== undefined)
-    fail('argument', caller, `there is no argument ${unknown}. There are ${names.join(', ')}.`);
 }

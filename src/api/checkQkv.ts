@@ -1,8 +1,8 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
+import type { Call } from './call.js';
 import { checkDims } from './checkDims.js';
-import { checkTensor } from './checkTensor.js';
+import { checkTensor, type TensorRule } from './checkTensor.js';
 
 export const FLOATS = ['f32', 'f16', 'bf16'] as const;
 
@@ -16,6 +16,8 @@ interface Qkv<Dim extends string> {
   readonly dims: { readonly q: readonly Dim[]; readonly k: readonly Dim[]; readonly v: readonly Dim[] };
   /** What the caller calls keys and values. Default k and v. */
   readonly names?: { readonly k: string; readonly v: string };
+  /** What to do about other numbers of dimensions. */
+  readonly hints?: { readonly q?: TensorRule['hints']; readonly kv?: TensorRule['hints'] };
 }
 
 /** Dimensions that queries, keys and values have in any layout. */
@@ -27,13 +29,12 @@ type HeadDim = 'Hq' | 'Hkv' | 'D' | 'Dv';
  * @returns the size of every dimension named in `dims`
  */
 export function checkQkv<Dim extends string>(
-  caller: string,
-  { q, k, v, dims, names = { k: 'k', v: 'v' } }: Qkv<Dim | HeadDim>,
-  traits: DeviceTraits,
+  { name: caller, traits }: Call,
+  { q, k, v, dims, names = { k: 'k', v: 'v' }, hints = {} }: Qkv<Dim | HeadDim>,
 ): Readonly<Record<Dim | HeadDim, number>> {
-  checkTensor(caller, 'q', q, { dtypes: FLOATS, dims: dims.q }, traits);
-  checkTensor(caller, names.k, k, { dtypes: FLOATS, dims: dims.k }, traits);
-  checkTensor(caller, names.v, v, { dtypes: FLOATS, dims: dims.v }, traits);
+  checkTensor(caller, 'q', q, { dtypes: FLOATS, dims: dims.q, hints: hints.q }, traits);
+  checkTensor(caller, names.k, k, { dtypes: FLOATS, dims: dims.k, hints: hints.kv }, traits);
+  checkTensor(caller, names.v, v, { dtypes: FLOATS, dims: dims.v, hints: hints.kv }, traits);
   checkSameType(caller, { [names.k]: k, [names.v]: v });
   const sizes = checkDims<Dim | HeadDim>(caller, {
     q: [q, ...dims.q],

@@ -10,6 +10,8 @@ export interface TensorRule {
   readonly dtypes: readonly DType[];
   /** The shape in the words of the documentation, such as `[totalQ, Hq, D]`. */
   readonly dims: readonly string[];
+  /** What to do about a shape of another number of dimensions, by that number. */
+  readonly hints?: Readonly<Record<number, string>> | undefined;
 }
 
 /** Checks that a tensor is well formed and lies within its buffer, and that a kernel can bind it. */
@@ -30,7 +32,7 @@ export function checkForm(caller: string, name: string, tensor: Tensor, rule: Te
     fail('argument', caller, `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`);
   }
   checkDType(caller, name, tensor, rule.dtypes);
-  checkLayout(caller, name, tensor, rule.dims);
+  checkLayout(caller, name, tensor, rule);
 }
 
 function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: readonly DType[]): void {
@@ -42,10 +44,16 @@ function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: rea
   );
 }
 
-function checkLayout(caller: string, name: string, tensor: Tensor, dims: readonly string[]): void {
+function checkLayout(caller: string, name: string, tensor: Tensor, { dims, hints = {} }: TensorRule): void {
   const { shape, strides, offset = 0 } = tensor;
-  if (!isCounts(shape, dims.length))
-    fail('shape', caller, `${name} must have the shape [${dims.join(', ')}], not ${describe(shape)}.`);
+  if (!isCounts(shape, dims.length)) {
+    const hint = Array.isArray(shape) ? hints[(shape as readonly unknown[]).length] : undefined;
+    fail(
+      'shape',
+      caller,
+      `${name} must have the shape [${dims.join(', ')}], not ${describe(shape)}.${hint === undefined ? '' : ` ${hint}`}`,
+    );
+  }
   const tooLarge = shape.find((size) => size > MAX_SIZE);
   if (tooLarge !== undefined) {
     fail(

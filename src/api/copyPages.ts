@@ -1,9 +1,11 @@
+import { namesOf } from '../core/checkNames.js';
 import type { Tensor } from '../core/tensor.js';
 import { groupPools } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
-import { checkNames, checkPass } from './checkOptions.js';
+import { checkPass } from './checkOptions.js';
 import { checkRuntime } from './checkRuntime.js';
+import { readArgs } from './readArgs.js';
 import { runCopies } from './runCopies.js';
 
 export interface CopyPagesArgs {
@@ -16,6 +18,8 @@ export interface CopyPagesArgs {
 }
 
 const CALLER = 'copyPages';
+
+const NAMES = { used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: true }), unused: [] };
 
 /**
  * Copy whole pages within each pool, one pair after the other: a page may be written after it was read, and what was
@@ -32,10 +36,10 @@ const CALLER = 'copyPages';
  */
 export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
   checkRuntime(CALLER, runtime);
-  checkNames(CALLER, args, ['pools', 'pairs', 'pass']);
+  const given = readArgs(CALLER, args, NAMES);
   const { traits } = runtime;
-  const pools = checkPools(CALLER, args.pools, traits);
-  const pairs = checkPairs(CALLER, args.pairs, pools);
-  checkPass(CALLER, args.pass);
-  runCopies(CALLER, runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, args.pass);
+  const pools = checkPools(CALLER, given.pools, traits);
+  const pairs = checkPairs(CALLER, given.pairs, pools);
+  checkPass(CALLER, given.pass);
+  runCopies(CALLER, runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, given.pass);
 }

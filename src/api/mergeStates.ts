@@ -1,3 +1,4 @@
+import { namesOf } from '../core/checkNames.js';
 import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
@@ -8,13 +9,15 @@ import { windowOf } from '../core/tensorWindow.js';
 import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionResult } from './attentionArgs.js';
+import type { Call } from './call.js';
 import { checkDims } from './checkDims.js';
-import { checkNames, checkPass } from './checkOptions.js';
+import { checkPass } from './checkOptions.js';
 import { FLOATS } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
 import { checkTensor, MAX_ELEMENTS } from './checkTensor.js';
-import { checkOutputs, runOperation, type Operation, type Outputs } from './outputs.js';
+import { checkOutputs, checkOutputsApart, runOperation, type Operation, type Outputs } from './outputs.js';
 import { DENSE, RAGGED, type QueryLayout } from './queryLayout.js';
+import { readArgs } from './readArgs.js';
 
 /** Attention over some of the keys. */
 export interface AttentionState {
@@ -37,6 +40,11 @@ export interface MergeStatesArgs {
 
 const CALLER = 'mergeStates';
 
+const NAMES = {
+  used: namesOf<MergeStatesArgs>({ parts: true, out: true, lse: true, pass: true }),
+  unused: [],
+};
+
 /**
  * Combines attention over parts of the keys, such as a shared prefix and each sequence's own, into attention over all of
  * them: with w_c = exp(lse_c − lse),
@@ -51,9 +59,8 @@ const CALLER = 'mergeStates';
  */
 export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<AttentionResult> {
   checkRuntime(CALLER, runtime);
-  checkNames(CALLER, args, ['parts', 'out', 'lse', 'pass']);
-  const { parts, ...rest } = args;
-  checkPass(CALLER, args.pass);
+  const { parts, ...rest } = readArgs(CALLER, args, NAMES);
+  checkPass(CALLER, rest.pass);
   if (!Array.isArray(parts) || parts.length === 0)
     fail('argument', CALLER, `parts must be an array of { out, lse }, at least one, not ${describe(parts)}.`);
   for (let i = 0; i < parts.length; i++) {
@@ -61,16 +68,20 @@ export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<A
     if (typeof part !== 'object' || part === null)
       fail('argument', CALLER, `parts[${i}] must be { out, lse }, not ${describe(part)}.`);
   }
-  const operation = mergeOperation(runtime.traits, parts, rest);
+  const operation = mergeOperation({ name: CALLER, traits: runtime.traits }, parts, {
+    out: rest.out,
+    lse: rest.lse,
+  });
   const { out, lse } = runOperation(runtime, { ...rest, returnLse: true }, operation);
   return { out, lse: lse! };
 }
 
 function mergeOperation(
-  traits: DeviceTraits,
+  call: Call,
   parts: readonly AttentionState[],
-  rest: Omit<MergeStatesArgs, 'parts'>,
+  given: Pick<MergeStatesArgs, 'out' | 'lse'>,
 ): Operation {
+  const { traits } = call;
   const layout = layoutOf(parts[0]?.out);
   const dims = { out: [...layout.tokens, 'Hq', 'Dv'], lse: layout.lse };
   const tensors: Record<string, Tensor> = {};
@@ -92,7 +103,8 @@ function mergeOperation(
     dtype: first.out.dtype,
     lse: { dims: dims.lse, sizes: first.lse.shape },
   };
-  checkOutputs(CALLER, traits, { ...tensors, ...rest }, rules);
+  checkOutputs(call, given, rules);
+  checkOutputsApart(CALLER, { ...given, ...tensors });
   const plan = ({ out, lse }: Outputs): Dispatch[] =>
     elementCount(first.out.shape) === 0 ? [] : planMerge(parts, { out, lse: lse! }, traits);
   return { caller: CALLER, rules, plan };

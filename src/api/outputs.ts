@@ -1,12 +1,12 @@
-import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionOptions, AttentionResult } from './attentionArgs.js';
+import type { Call } from './call.js';
 import { checkSizes, type SizeRule } from './checkNumbers.js';
-import { checkNoOverlapWithin, checkTensor, checkWritesApart, type TensorRule } from './checkTensor.js';
+import { checkNoOverlapWithin, checkTensor, checkWritesApart } from './checkTensor.js';
 
 /** What the outputs of a call look like. */
 export interface OutputRules {
@@ -22,20 +22,13 @@ export interface Outputs {
   readonly lse: Tensor | undefined;
 }
 
-/** Checks the tensors that the caller wants written, against what is read as well. Nothing is made yet. */
+/** Checks the tensors that the caller wants written, each by itself. Nothing is made yet. */
 export function checkOutputs(
-  caller: string,
-  traits: DeviceTraits,
-  args: Pick<AttentionOptions, 'out' | 'lse'>,
+  { name: caller, traits }: Call,
+  { out, lse }: Pick<AttentionOptions, 'out' | 'lse'>,
   rules: OutputRules,
 ): void {
-  const { out, lse, ...read } = args;
-  const check = (
-    name: string,
-    tensor: Tensor | undefined,
-    rule: SizeRule,
-    dtype: TensorRule['dtypes'][0],
-  ) => {
+  const check = (name: string, tensor: Tensor | undefined, rule: SizeRule, dtype: DType): void => {
     if (tensor === undefined) return;
     checkTensor(caller, name, tensor, { dims: rule.dims, dtypes: [dtype] }, traits);
     checkSizes(caller, name, tensor, rule);
@@ -43,12 +36,19 @@ export function checkOutputs(
   };
   check('out', out, rules.out, rules.dtype);
   check('lse', lse, rules.lse, 'f32');
+}
+
+/** Checks that what a call writes lies apart from all tensors that it reads. */
+export function checkOutputsApart(
+  caller: string,
+  { out, lse, ...read }: Pick<AttentionOptions, 'out' | 'lse'> & Readonly<Record<string, unknown>>,
+): void {
   checkWritesApart(caller, { out, lse }, read);
 }
 
 /** A checked call: what it gives, and how it is planned once there are tensors to write to. */
 export interface Operation {
-  /** The public function. */
+  /** The function that the user has called, for errors. */
   readonly caller: string;
   readonly rules: OutputRules;
   readonly plan: (outputs: Outputs) => Dispatch[];

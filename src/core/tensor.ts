@@ -40,6 +40,24 @@ export function stridesOf(tensor: Tensor): readonly number[] {
   return tensor.strides ?? contiguousStrides(tensor.shape);
 }
 
+/** Whether two lists have the same numbers. */
+export function sameNumbers(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Whether two tensors are the same view of the same memory. */
+export function sameView(a: Tensor, b: Tensor): boolean {
+  return (
+    a.buffer === b.buffer &&
+    a.dtype === b.dtype &&
+    (a.offset ?? 0) === (b.offset ?? 0) &&
+    sameNumbers(a.shape, b.shape) &&
+    sameNumbers(stridesOf(a), stridesOf(b))
+  );
+}
+
 /** Elements from the first to one past the last that the view can touch; 0 for an empty view. */
 export function extentOf(tensor: Tensor): number {
   if (elementCount(tensor.shape) === 0) return 0;

@@ -1,3 +1,5 @@
+import { bufferId } from '../core/bufferIds.js';
+
 /** A range of a buffer, in bytes. */
 export interface BufferRange {
   readonly buffer: GPUBuffer;
@@ -9,8 +11,6 @@ export interface BufferRange {
 export class BindGroups {
   readonly #device: GPUDevice;
   readonly #groups = new Map<string, GPUBindGroup>();
-  readonly #bufferIds = new WeakMap<GPUBuffer, number>();
-  #nextBufferId = 0;
 
   constructor(device: GPUDevice) {
     this.#device = device;
@@ -30,7 +30,7 @@ export class BindGroups {
   /** Tells what would be bound from anything else. */
   keyOf(name: string, ranges: ReadonlyMap<number, BufferRange>): string {
     let key = name;
-    for (const { buffer, offset, size } of ranges.values()) key += ` ${this.#idOf(buffer)}:${offset}:${size}`;
+    for (const { buffer, offset, size } of ranges.values()) key += ` ${bufferId(buffer)}:${offset}:${size}`;
     return key;
   }
 
@@ -41,15 +41,6 @@ export class BindGroups {
   #create(layout: GPUBindGroupLayout, label: string, ranges: ReadonlyMap<number, BufferRange>): GPUBindGroup {
     const entries = Array.from(ranges, ([binding, resource]) => ({ binding, resource }));
     return this.#device.createBindGroup({ label, layout, entries });
-  }
-
-  #idOf(buffer: GPUBuffer): number {
-    let id = this.#bufferIds.get(buffer);
-    if (id === undefined) {
-      id = this.#nextBufferId++;
-      this.#bufferIds.set(buffer, id);
-    }
-    return id;
   }
 }
 

@@ -314,7 +314,7 @@ const lost: GpuCase[] = [
         'lost (destroyed)',
       );
       assertRefused(
-        refusal(() => plan.update({})),
+        refusal(() => plan.update({ causal: true })),
         'device',
         'planAttnVarlen.update: ',
         'lost (destroyed)',

@@ -1,0 +1,33 @@
+import { checkNames } from '../core/checkNames.js';
+import type { Step } from '../paging/step.js';
+
+/**
+ * What a `Batch` or a `Step` has. Each function that takes them whole says of every field whether it is an argument or
+ * not used.
+ *
+ * MERGE: `export type BatchField = keyof Step;`, once Step has these names.
+ */
+export type BatchField =
+  Exclude<keyof Step, 'positions'> | 'cuSeqlensKNew' | 'cacheBatchIdx' | 'tokenPositions';
+
+/** Arguments by name, and what is accepted beside them without being used. */
+export interface ArgNames<Args extends object> {
+  readonly used: readonly (keyof Args & string)[];
+  readonly unused: readonly string[];
+}
+
+/**
+ * The arguments in an object of any kind, with prototypes and getters or without: they are read by name, each once.
+ *
+ * @throws PageflashError `argument` for a name that is neither an argument nor accepted beside them
+ */
+export function readArgs<Args extends object, Given extends Partial<Args>>(
+  caller: string,
+  given: Given,
+  { used, unused }: ArgNames<Args>,
+): Given {
+  checkNames(caller, given, used, { alsoTaken: unused });
+  const args: Partial<Args> = {};
+  for (const name of used) if (name in given) args[name] = (given as Partial<Args>)[name];
+  return args as Given;
+}
