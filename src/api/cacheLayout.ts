@@ -1,10 +1,12 @@
+import { namesOf } from '../core/checkNames.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
 import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
 import type { DeviceLimits } from '../sizing/fitKvCache.js';
 import { MAX_ELEMENTS } from './checkTensor.js';
-import { checkCache, type CacheShape } from '../sizing/kvCache.js';
+import { filledCache, type CacheShape } from '../sizing/kvCache.js';
+import { SHAPE_NAMES } from '../sizing/modelShape.js';
 
 /** How large a cache is to be: `pageSize`, and one of the others. */
 export interface CacheSize {
@@ -17,6 +19,11 @@ export interface CacheSize {
   /** The most that all layers together may take. There are as many pages as this and the device's limits allow. */
   readonly bytes?: number | undefined;
 }
+
+const OPTION_NAMES = [
+  ...SHAPE_NAMES,
+  ...namesOf<CacheSize>({ pageSize: true, nPages: true, tokens: true, bytes: true }),
+];
 
 /** Where the keys and values of all layers lie. */
 export interface CacheLayout {
@@ -61,8 +68,8 @@ export function layoutCache(
   options: CacheShape & CacheSize,
   limits: DeviceLimits,
 ): CacheLayout {
-  checkObject(caller, 'options', options);
-  const { nLayers, nKvHeads, headDim, headDimV, dtype } = checkCache(caller, options);
+  checkObject(caller, 'options', options, OPTION_NAMES);
+  const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(caller, options);
   const { pageSize } = options;
   checkCounts(caller, { pageSize });
   if (nLayers > MAX_LAYERS)

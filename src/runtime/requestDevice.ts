@@ -1,4 +1,5 @@
 import { PageflashError } from '../core/errors.js';
+import { checkDeviceOptions } from './checkArguments.js';
 
 export interface RequestDeviceOptions extends GPURequestAdapterOptions {
   /** Where to look for an adapter. Default `navigator.gpu`. */
@@ -29,9 +30,10 @@ const adapters = new WeakMap<GPUDevice, GPUAdapter>();
 /**
  * A device with every optional feature and limit that helps and that the adapter has.
  *
- * @throws PageflashError `device` where there is no WebGPU or no adapter
+ * @throws PageflashError `device` where there is no WebGPU or no adapter; `argument` for an option that there is not
  */
 export async function requestDevice(options: RequestDeviceOptions = {}): Promise<GPUDevice> {
+  checkDeviceOptions(options);
   const { gpu = globalThis.navigator?.gpu, label = 'pageflash', ...adapterOptions } = options;
   if (!gpu) {
     throw new PageflashError(

@@ -89,7 +89,7 @@ export class Runtime {
   /** A new contiguous tensor in a buffer of its own, which the caller destroys. */
   createTensor(shape: readonly number[], dtype: DType, label = 'tensor'): Tensor {
     this.assertAlive('createTensor');
-    checkTensorArguments('createTensor', shape, dtype);
+    checkTensorArguments('createTensor', shape, { dtype, label });
     const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
     const size = wholeWords(elementCount(shape) * bytesPerElement(dtype));
     const usage = STORAGE | COPY_SRC | COPY_DST;

@@ -1,9 +1,13 @@
 import { describe as describeValue } from '../core/describe.js';
 import { fail } from '../core/errors.js';
 
-export function checkObject(caller: string, name: string, value: unknown): void {
+/** Checks that something is an object, and that it has no other names, if it matters which it has. */
+export function checkObject(caller: string, name: string, value: unknown, names?: readonly string[]): void {
   if (typeof value !== 'object' || value === null)
     fail('argument', caller, `${name} must be an object, not ${describe(value)}.`);
+  const unknown = names && Object.keys(value).find((key) => !names.includes(key));
+  if (unknown !== undefined)
+    fail('argument', caller, `${name} cannot have ${describe(unknown)}. It has ${names!.join(', ')}.`);
 }
 
 /** Whole numbers, by name. Beyond 2^53 a number is no longer a count. */

@@ -1,3 +1,4 @@
+import { namesOf } from '../core/checkNames.js';
 import { bytesPerElement } from '../core/dtype.js';
 import { wholeWords } from '../core/tensor.js';
 import { checkAmounts, checkCounts, checkObject } from './check.js';
@@ -14,6 +15,13 @@ export interface CacheRoom {
   /** Tokens a page. Default: 16, 32 or 64, by the expected length. */
   readonly pageSize?: number | undefined;
 }
+
+const ROOM_NAMES = namesOf<CacheRoom>({
+  budgetBytes: true,
+  limits: true,
+  tokensPerSequence: true,
+  pageSize: true,
+});
 
 /** The limits of a device, in bytes, that a cache meets. */
 export interface DeviceLimits {
@@ -59,7 +67,7 @@ const MAX_ELEMENTS = 2 ** 32;
  */
 export function fitKvCache(cache: CacheShape, room: CacheRoom): CacheFit {
   const { nLayers, nKvHeads, headDim, headDimV, dtype } = checkCache('fitKvCache', cache);
-  checkObject('fitKvCache', 'room', room);
+  checkObject('fitKvCache', 'room', room, ROOM_NAMES);
   const { budgetBytes, limits, tokensPerSequence = USUAL_TOKENS } = room;
   checkAmounts('fitKvCache', { budgetBytes });
   checkCounts('fitKvCache', { tokensPerSequence });
@@ -105,6 +113,7 @@ function bufferBytes(nPages: number, pageBytes: number): number {
 
 function checkLimits(limits: DeviceLimits | undefined): DeviceLimits {
   if (limits === undefined) return { maxBufferSize: Infinity, maxStorageBufferBindingSize: Infinity };
+  // Those of a device have many more names.
   checkObject('fitKvCache', 'limits', limits);
   const { maxBufferSize, maxStorageBufferBindingSize } = limits;
   checkCounts('fitKvCache', { maxBufferSize, maxStorageBufferBindingSize });

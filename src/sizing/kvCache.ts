@@ -1,6 +1,7 @@
+import { namesOf } from '../core/checkNames.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { checkChoice, checkCounts, checkObject } from './check.js';
-import type { Filled } from './modelShape.js';
+import { SHAPE_NAMES, type Filled } from './modelShape.js';
 
 /** What a token leaves behind in a KV cache. A `ModelShape` with a dtype is one: `{ ...model, dtype: 'f16' }`. */
 export interface CacheShape {
@@ -23,6 +24,8 @@ export interface CacheLoad {
   readonly pageSize?: number | undefined;
 }
 
+const LOAD_NAMES = namesOf<CacheLoad>({ nSequences: true, tokensPerSequence: true, pageSize: true });
+
 /**
  * Bytes that one token takes in the KV cache of all layers: L·Hkv·(D + Dv)·bytes of an element.
  *
@@ -44,7 +47,7 @@ export function kvBytesPerToken(cache: CacheShape): number {
  */
 export function kvCacheBytes(cache: CacheShape, load: CacheLoad): number {
   const filled = checkCache('kvCacheBytes', cache);
-  checkObject('kvCacheBytes', 'load', load);
+  checkObject('kvCacheBytes', 'load', load, LOAD_NAMES);
   const { nSequences = 1, tokensPerSequence, pageSize = 1 } = load;
   checkCounts('kvCacheBytes', { nSequences, tokensPerSequence }, 0);
   checkCounts('kvCacheBytes', { pageSize });
@@ -52,7 +55,12 @@ export function kvCacheBytes(cache: CacheShape, load: CacheLoad): number {
 }
 
 export function checkCache(caller: string, cache: CacheShape): Filled<CacheShape> {
-  checkObject(caller, 'cache', cache);
+  checkObject(caller, 'cache', cache, SHAPE_NAMES);
+  return filledCache(caller, cache);
+}
+
+/** The shape of a cache in an object that may have more than that. */
+export function filledCache(caller: string, cache: CacheShape): Filled<CacheShape> {
   const { nLayers, nKvHeads, headDim, headDimV = headDim, dtype } = cache;
   checkCounts(caller, { nLayers, nKvHeads, headDim, headDimV });
   checkDType(caller, 'dtype', dtype);

@@ -1,5 +1,7 @@
+import { namesOf } from '../core/checkNames.js';
 import { fail } from '../core/errors.js';
 import { checkChoice, checkCounts, checkObject } from './check.js';
+import type { CacheShape } from './kvCache.js';
 
 /** The attention of a layer. */
 export interface AttentionShape {
@@ -47,11 +49,28 @@ export interface ModelShape extends LayerShape {
   readonly outputHead?: 'own' | 'tied' | 'none' | undefined;
 }
 
+/** Of a shape of any kind, since that of a model serves for its layers, its attention and its cache. */
+export const SHAPE_NAMES = namesOf<ModelShape & CacheShape>({
+  nLayers: true,
+  hiddenSize: true,
+  nHeads: true,
+  nKvHeads: true,
+  headDim: true,
+  headDimV: true,
+  feedForwardSize: true,
+  feedForwardMatrices: true,
+  vocabSize: true,
+  nPositions: true,
+  biases: true,
+  outputHead: true,
+  dtype: true,
+});
+
 /** A shape that was checked, with its defaults. */
 export type Filled<Shape> = { readonly [Name in keyof Shape]-?: Exclude<Shape[Name], undefined> };
 
 export function checkAttention(caller: string, shape: AttentionShape): Filled<AttentionShape> {
-  checkObject(caller, 'shape', shape);
+  checkObject(caller, 'shape', shape, SHAPE_NAMES);
   const { nHeads, nKvHeads, headDim, headDimV = headDim } = shape;
   checkCounts(caller, { nHeads, nKvHeads, headDim, headDimV });
   if (nHeads % nKvHeads !== 0)
@@ -64,7 +83,7 @@ export function checkAttention(caller: string, shape: AttentionShape): Filled<At
 }
 
 export function checkLayer(caller: string, layer: LayerShape): Filled<LayerShape> {
-  checkObject(caller, 'layer', layer);
+  checkObject(caller, 'layer', layer, SHAPE_NAMES);
   const attention = checkAttention(caller, layer);
   const { hiddenSize, feedForwardSize, feedForwardMatrices = 3 } = layer;
   checkCounts(caller, { hiddenSize, feedForwardSize });
@@ -73,7 +92,7 @@ export function checkLayer(caller: string, layer: LayerShape): Filled<LayerShape
 }
 
 export function checkModel(caller: string, model: ModelShape): Filled<ModelShape> {
-  checkObject(caller, 'model', model);
+  checkObject(caller, 'model', model, SHAPE_NAMES);
   const layer = checkLayer(caller, model);
   const { nLayers, vocabSize, nPositions = 0, biases = 'none', outputHead = 'own' } = model;
   checkCounts(caller, { nLayers, vocabSize });

@@ -1,3 +1,4 @@
+import { namesOf } from '../core/checkNames.js';
 import { checkAmounts, checkObject } from './check.js';
 
 /** What a piece of work costs: see `attentionFlops`, `forwardFlops`, `attentionBytes` and `forwardBytes`. */
@@ -25,6 +26,9 @@ export interface Roofline {
   readonly seconds: number;
 }
 
+const COST_NAMES = namesOf<StepCost>({ flops: true, bytes: true });
+const RATE_NAMES = namesOf<DeviceRates>({ flopsPerSecond: true, bytesPerSecond: true });
+
 /**
  * Which side of a device's roofline a piece of work is on, and how long it takes at best.
  *
@@ -37,8 +41,8 @@ export interface Roofline {
  * roofline({ flops, bytes }, m2Max); // bound 'memory', seconds 0.0132: at best 75 tokens a second
  */
 export function roofline(cost: StepCost, device: DeviceRates): Roofline {
-  checkObject('roofline', 'cost', cost);
-  checkObject('roofline', 'device', device);
+  checkObject('roofline', 'cost', cost, COST_NAMES);
+  checkObject('roofline', 'device', device, RATE_NAMES);
   const { flops, bytes } = cost;
   const { flopsPerSecond, bytesPerSecond } = device;
   checkAmounts('roofline', { flops });

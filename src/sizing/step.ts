@@ -1,6 +1,9 @@
+import { namesOf } from '../core/checkNames.js';
 import { fail } from '../core/errors.js';
 import { checkChoice, checkCounts, checkObject } from './check.js';
+import type { ForwardStep } from './flops.js';
 import type { Filled } from './modelShape.js';
+import type { StoredStep } from './traffic.js';
 
 /**
  * A batch of sequences of the same lengths. A prefill has qLen = kLen; a decode step qLen = 1 and kLen tokens in the
@@ -20,8 +23,19 @@ export interface AttentionStep {
   readonly causal?: boolean | undefined;
 }
 
+/** Of a step of any kind, so that one object serves for operations and bytes. */
+const STEP_NAMES = namesOf<ForwardStep & StoredStep>({
+  batch: true,
+  qLen: true,
+  kLen: true,
+  causal: true,
+  logitsPerSequence: true,
+  weightPrecision: true,
+  cacheDType: true,
+});
+
 export function checkStep(caller: string, step: AttentionStep): Filled<AttentionStep> {
-  checkObject(caller, 'step', step);
+  checkObject(caller, 'step', step, STEP_NAMES);
   const { batch = 1, qLen, kLen = qLen, causal = false } = step;
   checkCounts(caller, { batch, qLen, kLen }, 0);
   checkChoice(caller, 'causal', causal, [true, false]);

@@ -1,5 +1,5 @@
 import { bytesPerElement, type DType, type FloatDType } from '../../src/core/dtype.js';
-import { contiguousStrides, elementCount, type Tensor } from '../../src/core/tensor.js';
+import { contiguousStrides, elementCount, isTensor, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
   attnVariants,
@@ -12,6 +12,7 @@ import {
   kvCacheBytes,
   mergeStates,
   PagedKvCache,
+  PageflashError,
   planAttnVarlen,
   planAttnWithKvCache,
   type Runtime,
@@ -211,6 +212,8 @@ function kvCacheArgs(maker: Maker): Args {
   const angle = (): unknown =>
     angles ? tensor(angleType, [40, pairs]) : Array.from({ length: 40 * pairs }, () => random.uniform());
   const out = [...tokens(qLens), nHeads, headDimV];
+  const cuSeqlensQ = ints(maker, sums(qLens));
+  const hasSums = hasNew || random.boolean();
   const lse = isRagged ? [nHeads, totalQ] : [batch, nHeads, qLens[0] ?? 0];
   return {
     q: tensor(dtype, [...tokens(qLens), nHeads, headDim]),
@@ -221,8 +224,8 @@ function kvCacheArgs(maker: Maker): Args {
       v: tensor(newDType, [...tokens(fresh), nKvHeads, headDimV]),
     }),
     cacheSeqlens: random.int(0, 4) === 0 ? random.int(0, 16) : ints(maker, cached),
-    ...(isRagged && { cuSeqlensQ: ints(maker, sums(qLens)), maxSeqlenQ: 5 }),
-    ...(isRagged && hasNew && { cuSeqlensKNew: ints(maker, sums(fresh)) }),
+    ...(isRagged && { cuSeqlensQ, maxSeqlenQ: 5 }),
+    ...(isRagged && hasSums && { cuSeqlensKNew: hasNew ? ints(maker, sums(fresh)) : cuSeqlensQ }),
     ...(random.boolean() && { maxSeqlenK: 20 }),
     ...(isPaged && {
       blockTable: ints(maker, [...random.permutation(nPages)].slice(0, width * batch), [batch, width]),
@@ -239,19 +242,52 @@ function kvCacheArgs(maker: Maker): Args {
   };
 }
 
-function varlenCall(maker: Maker): HostileCall {
-  return {
-    name: 'attnVarlen',
-    args: varlenArgs(maker),
-    run: (runtime, args) => attnVarlen(runtime, args as never),
+/** What a step has besides arguments, which is not looked at. */
+const REST_OF_STEP: Args = {
+  nSequences: 2,
+  nNewTokens: 3,
+  tableWidth: 4,
+  tokenPositions: new Int32Array(3),
+  slotMapping: new Int32Array(3),
+  sequences: new Int32Array(2),
+  tokens: new Int32Array(3),
+  sampled: new Int32Array(1),
+  sampledRows: new Int32Array(1),
+  swapsOut: [[0, 1]],
+  copies: [],
+  swapsIn: [],
+};
+
+/** Something that gives the same arguments in another way, as they are when it is called. */
+function drawForm(random: Random): (args: Args) => Args {
+  const withGetters = (args: Args): Args => {
+    const prototype = {};
+    for (const name of Object.keys(args)) Object.defineProperty(prototype, name, { get: () => args[name] });
+    return Object.create(prototype) as Args;
   };
+  return random.pick([
+    (args) => args,
+    (args) => args,
+    (args) => ({ ...REST_OF_STEP, cacheBatchIdx: undefined, ...args }),
+    withGetters,
+    (args) => withGetters({ ...REST_OF_STEP, ...args }),
+    (args) => Object.assign(Object.create(null) as Args, args),
+  ]);
+}
+
+function varlenCall(maker: Maker): HostileCall {
+  const args = varlenArgs(maker);
+  const form = drawForm(maker.random);
+  return { name: 'attnVarlen', args, run: (runtime, given) => attnVarlen(runtime, form(given) as never) };
 }
 
 function kvCacheCall(maker: Maker): HostileCall {
+  const args = kvCacheArgs(maker);
+  const form = drawForm(maker.random);
   return {
     name: 'attnWithKvCache',
-    args: kvCacheArgs(maker),
-    run: (runtime, args) => attnWithKvCache(runtime, args as never),
+    args,
+    run: (runtime, given) => attnWithKvCache(runtime, form(given) as never),
   };
 }
 
@@ -286,19 +322,39 @@ function planCall(maker: Maker, name: 'planAttnVarlen' | 'planAttnWithKvCache'):
     changes: some({ cacheSeqlens, sequsedK }),
     layer: { ...some({ q, k, v, kCache, vCache, lse }), out: layerOut },
   };
+  const form = drawForm(maker.random);
   const run = (runtime: Runtime, given: Args): unknown => {
     const { plan: made, changes, layer } = given as unknown as PlanCall;
-    const attention = (planFor as typeof planAttnVarlen)(runtime, made as never);
+    const attention = (planFor as typeof planAttnVarlen)(runtime, form(made) as never);
     try {
-      attention.update(changes as never);
+      if (isEmpty(changes)) mustRefuse(() => attention.update(changes as never));
+      else attention.update(form(changes) as never);
       attention.record(layer as never);
-      attention.record(layer as never);
+      attention.record(Object.fromEntries(Object.entries(layer).map(copyOfTensor)) as never);
     } finally {
       attention.destroy();
     }
     return undefined;
   };
   return { name, args: args as unknown as Args, run };
+}
+
+function isEmpty(args: unknown): boolean {
+  return typeof args === 'object' && args !== null && Object.keys(args).length === 0;
+}
+
+function mustRefuse(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof PageflashError) return;
+    throw error;
+  }
+  throw new Error('An update of nothing was taken.');
+}
+
+function copyOfTensor([name, value]: [string, unknown]): [string, unknown] {
+  return [name, isTensor(value) ? { ...value } : value];
 }
 
 function mergeCall(maker: Maker): HostileCall {

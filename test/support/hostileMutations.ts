@@ -170,6 +170,8 @@ function listsFor(path: string, list: ArrayLike<number>): readonly Replacement[]
         { name: 'nulls', value: values.map(() => null), mustFail: true },
         { name: 'symbols', value: values.map(() => Symbol('hostile')), mustFail: true },
         { name: 'falling to the least', value: [5, -(2 ** 31) + 1, ...values.slice(2)] },
+        { name: 'falling from 0 to the least', value: [0, 5, -(2 ** 31) + 1, ...values.slice(3)] },
+        { name: 'beginning with 1', value: [1, ...values.slice(1)], mustFail: /cuSeqlens\w+$/.test(path) },
         { name: 'all the most', value: values.map(() => 2 ** 31 - 1) },
         { name: 'doubles', value: Float64Array.from(values) },
         { name: 'bytes', value: Uint8Array.from(values) },
