@@ -265,7 +265,7 @@ function drawForm(random: Random): (args: Args) => Args {
     for (const name of Object.keys(args)) Object.defineProperty(prototype, name, { get: () => args[name] });
     return Object.create(prototype) as Args;
   };
-  return random.pick([
+  const form = random.pick<(args: Args) => Args>([
     (args) => args,
     (args) => args,
     (args) => ({ ...REST_OF_STEP, cacheBatchIdx: undefined, ...args }),
@@ -273,6 +273,7 @@ function drawForm(random: Random): (args: Args) => Args {
     (args) => withGetters({ ...REST_OF_STEP, ...args }),
     (args) => Object.assign(Object.create(null) as Args, args),
   ]);
+  return (args) => (typeof args === 'object' && args !== null ? form(args) : args);
 }
 
 function varlenCall(maker: Maker): HostileCall {
@@ -327,7 +328,7 @@ function planCall(maker: Maker, name: 'planAttnVarlen' | 'planAttnWithKvCache'):
     const { plan: made, changes, layer } = given as unknown as PlanCall;
     const attention = (planFor as typeof planAttnVarlen)(runtime, form(made) as never);
     try {
-      if (isEmpty(changes)) mustRefuse(() => attention.update(changes as never));
+      if (namesNothing(changes)) mustRefuse(() => attention.update(changes as never));
       else attention.update(form(changes) as never);
       attention.record(layer as never);
       attention.record(Object.fromEntries(Object.entries(layer).map(copyOfTensor)) as never);
@@ -339,7 +340,7 @@ function planCall(maker: Maker, name: 'planAttnVarlen' | 'planAttnWithKvCache'):
   return { name, args: args as unknown as Args, run };
 }
 
-function isEmpty(args: unknown): boolean {
+function namesNothing(args: unknown): boolean {
   return typeof args === 'object' && args !== null && Object.keys(args).length === 0;
 }
 
