@@ -331,7 +331,7 @@ function planCall(maker: Maker, name: 'planAttnVarlen' | 'planAttnWithKvCache'):
       if (namesNothing(changes)) mustRefuse(() => attention.update(changes as never));
       else attention.update(form(changes) as never);
       attention.record(layer as never);
-      attention.record(Object.fromEntries(Object.entries(layer).map(copyOfTensor)) as never);
+      attention.record(Object.fromEntries(Object.entries(layer ?? {}).map(copyOfTensor)) as never);
     } finally {
       attention.destroy();
     }

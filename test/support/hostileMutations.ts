@@ -70,10 +70,12 @@ function alias(random: Random, slots: readonly Slot[]): Mutation {
   if (tensors.length < 2) return { what: 'nothing', mustFail: false };
   const [from, to] = [random.pick(tensors), random.pick(tensors)];
   const [source, target] = [from.value as Tensor, to.value as Tensor];
+  // It may have been spoilt before.
+  const offset = typeof source.offset === 'number' ? source.offset : 0;
   const value = random.pick([
     source,
     { ...target, buffer: source.buffer },
-    { ...target, buffer: source.buffer, offset: (source.offset ?? 0) + random.pick([0, 1, 64, 256]) },
+    { ...target, buffer: source.buffer, offset: offset + random.pick([0, 1, 64, 256]) },
   ]);
   to.put(value);
   return { what: `${to.path} in the buffer of ${from.path}`, mustFail: false };
