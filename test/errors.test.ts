@@ -3,12 +3,13 @@ import {
   attn,
   attnVarlen,
   createRuntime,
+  planAttnVarlen,
   requestDevice,
   type AttnArgs,
   type AttnVarlenArgs,
 } from '../src/index.js';
 import { fakeBuffer, fakeDevice, fakeTensor } from './support/fakeDevice.js';
-import { refusal } from './support/refusal.js';
+import { refusal, rejection } from './support/refusal.js';
 
 // What is refused must be refused before the device is asked for anything: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
@@ -166,6 +167,62 @@ describe('attnVarlen', () => {
     `);
   });
 
+  test('sums that do not begin with 0 are told from lengths', () => {
+    const sums = (cuSeqlensQ: readonly number[]) => message({ cuSeqlensQ });
+    const manySums = Array.from({ length: 20 }, (_, b) => 1 + b);
+    const many = fakeTensor('f16', [20, 4, 64]);
+    expect([
+      sums([3, 8]),
+      sums([3, 5]),
+      sums([5, 3]),
+      sums([1, 3, 8]),
+      sums([8]),
+      sums([2, 4]),
+      sums([3, 1, 1]),
+      message({ cuSeqlensK: [5, 12] }),
+      message({ cuSeqlensK: [5, 5, 2] }),
+      message({ cuSeqlensQ: manySums, q: many }),
+      message({ cuSeqlensQ: [5, 7] }, paged),
+      message({ cuSeqlensK: [5, 7], sequsedK: undefined }, paged),
+      message({ cuSeqlensK: [7, 5, 1], sequsedK: undefined }, paged),
+      refusal(() => planAttnVarlen(runtime, { ...good, cuSeqlensQ: [3, 8] })),
+    ]).toMatchInlineSnapshot(`
+      [
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 3: it looks like sums without the leading 0. Pass [0, 3, 8].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 3: it looks like lengths. Pass their running sums, [0, 3, 8].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 5: it looks like lengths. Pass their running sums, [0, 5, 8].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 1: it looks like sums without the leading 0. Pass [0, 1, 3, 8].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 8: it looks like sums without the leading 0. Pass [0, 8].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 2: pass the running sums of the lengths, with a 0 before the first.",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 3: it looks like lengths. Pass their running sums, [0, 3, 4, 5].",
+        "length: attnVarlen: cuSeqlensK must begin with 0, not 5: it looks like sums without the leading 0. Pass [0, 5, 12].",
+        "length: attnVarlen: cuSeqlensK must begin with 0, not 5: it looks like lengths. Pass their running sums, [0, 5, 10, 12].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 1: it looks like sums without the leading 0. Pass [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, … 21 in all].",
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 5: pass the running sums of the lengths, with a 0 before the first.",
+        "length: attnVarlen: cuSeqlensK must begin with 0, not 5: pass the running sums of the lengths, with a 0 before the first.",
+        "length: attnVarlen: cuSeqlensK must begin with 0, not 7: it looks like lengths. Pass their running sums, [0, 7, 12, 13].",
+        "length: planAttnVarlen: cuSeqlensQ must begin with 0, not 3: it looks like sums without the leading 0. Pass [0, 3, 8].",
+      ]
+    `);
+  });
+
+  test('other numbers of dimensions', () => {
+    const dense = fakeTensor('f16', [2, 4, 2, 64]);
+    expect([
+      message({ q: fakeTensor('f16', [2, 4, 4, 64]) }),
+      message({ k: dense }),
+      message({ v: dense }),
+      message({ k: good.k }, paged),
+    ]).toMatchInlineSnapshot(`
+      [
+        "shape: attnVarlen: q must have the shape [totalQ, Hq, D], not [2, 4, 4, 64]. For a dense batch, use attn.",
+        "shape: attnVarlen: k must have the shape [totalK, Hkv, D], not [2, 4, 2, 64]. For a dense batch, use attn; for pages, pass blockTable.",
+        "shape: attnVarlen: v must have the shape [totalK, Hkv, Dv], not [2, 4, 2, 64]. For a dense batch, use attn; for pages, pass blockTable.",
+        "shape: attnVarlen: k must have the shape [P, pageSize, Hkv, D], not [12, 2, 64]. For keys end to end, leave blockTable out.",
+      ]
+    `);
+  });
+
   test('tables that are none', () => {
     expect([
       message({ blockTable: null }, paged),
@@ -257,14 +314,40 @@ describe('attn', () => {
 describe('devices', () => {
   test('createRuntime', () => {
     const make = (options: object) => refusal(() => createRuntime(fakeDevice(), options));
-    expect([make({ tier: 'T9' }), make({ deviceClass: 'toaster' }), make({ profile: true })])
-      .toMatchInlineSnapshot(`
+    expect([
+      make({ tier: 'T9' }),
+      make({ deviceClass: 'toaster' }),
+      make({ profile: true }),
+      make({ profiling: true }),
+    ]).toMatchInlineSnapshot(`
         [
           "argument: createRuntime: tier must be 'T0' or 'T1', not "T9".",
           "argument: createRuntime: deviceClass must be 'software' or 'gpu', not "toaster".",
           "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
+          "argument: createRuntime: there is no argument profiling. There are tier, deviceClass, profile.",
         ]
       `);
+  });
+
+  test('createRuntime of what only leads to a device', () => {
+    const make = (device: unknown) => refusal(() => createRuntime(device as GPUDevice));
+    const { limits, features } = fakeDevice();
+    const gpu = { requestAdapter: () => {} };
+    expect([
+      make({ requestDevice() {} }),
+      make({ limits, features, requestDevice() {} }),
+      make(gpu),
+      make(requestDevice({ gpu: { requestAdapter: () => new Promise(() => {}) } as unknown as GPU })),
+      make('a device'),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: createRuntime: device must be a GPUDevice, not an adapter. Pass await adapter.requestDevice(), or await requestDevice() of pageflash.",
+        "argument: createRuntime: device must be a GPUDevice, not an adapter. Pass await adapter.requestDevice(), or await requestDevice() of pageflash.",
+        "argument: createRuntime: device must be a GPUDevice, not a GPU. Pass await requestDevice({ gpu }).",
+        "argument: createRuntime: device must be a GPUDevice, not a promise. Await it first.",
+        "argument: createRuntime: device must be a GPUDevice, not "a device".",
+      ]
+    `);
   });
 
   test('a destroyed runtime says so', () => {
@@ -279,6 +362,20 @@ describe('devices', () => {
     await expect(requestDevice()).rejects.toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it over https or localhost, or pass { gpu }.]`,
     );
+    const request = (options: unknown) => rejection(requestDevice(options as object));
+    expect([
+      await request({ powerPreferences: 'low-power' }),
+      await request({ gpu: {} }),
+      await request({ label: Symbol('device') }),
+      await request(null),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: requestDevice: there is no argument powerPreferences. There are gpu, label, featureLevel, powerPreference, forceFallbackAdapter, xrCompatible.",
+        "argument: requestDevice: gpu must be what navigator.gpu is, not a plain object.",
+        "argument: requestDevice: label must be a string, not Symbol(device).",
+        "argument: requestDevice: the arguments must be one object, not null.",
+      ]
+    `);
     const gpu = { requestAdapter: () => Promise.resolve(null) } as unknown as GPU;
     await expect(requestDevice({ gpu })).rejects.toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: requestDevice: no GPU adapter was found. Install a graphics driver, or allow WebGPU in the browser.]`,

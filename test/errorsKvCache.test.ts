@@ -244,6 +244,29 @@ describe('attnWithKvCache', () => {
     `);
   });
 
+  test('sums that do not begin with 0, and ragged or dense tensors without or with them', () => {
+    const raggedNew = { k: fakeTensor('f16', [3, 2, 64]), v: fakeTensor('f16', [3, 2, 64]) };
+    expect([
+      message({ cuSeqlensQ: [1, 4] }, ragged),
+      message({ cuSeqlensQ: [1, 3] }, ragged),
+      message({ ...raggedNew, cuSeqlensKNew: [1, 3] }, ragged),
+      message({ ...raggedNew, cuSeqlensKNew: [2, 1] }, ragged),
+      message({ k, v, cuSeqlensKNew: [0, 2, 4] }, ragged),
+      message(raggedNew, ragged),
+      message({ k, v: raggedNew.v }, ragged),
+    ]).toMatchInlineSnapshot(`
+      [
+        "length: attnWithKvCache: cuSeqlensQ must begin with 0, not 1: it looks like sums without the leading 0. Pass [0, 1, 4].",
+        "length: attnWithKvCache: cuSeqlensQ must begin with 0, not 1: it looks like lengths. Pass their running sums, [0, 1, 4].",
+        "length: attnWithKvCache: cuSeqlensKNew must begin with 0, not 1: it looks like sums without the leading 0. Pass [0, 1, 3].",
+        "length: attnWithKvCache: cuSeqlensKNew must begin with 0, not 2: it looks like lengths. Pass their running sums, [0, 2, 3].",
+        "shape: attnWithKvCache: k must have the shape [totalNew, Hkv, D], not [2, 2, 2, 64]. If each sequence has as many, leave cuSeqlensKNew out.",
+        "shape: attnWithKvCache: k must have the shape [B, Snew, Hkv, D], not [3, 2, 64]. If they are ragged, pass cuSeqlensKNew.",
+        "shape: attnWithKvCache: v must have the shape [B, Snew, Hkv, Dv], not [3, 2, 64]. If they are ragged, pass cuSeqlensKNew.",
+      ]
+    `);
+  });
+
   test('lengths on the host are checked even where others are on the GPU', () => {
     const cuSeqlensQ = fakeTensor('i32', [3]);
     const change = { cacheSeqlens: [5, 9], q: ragged.q, cuSeqlensQ, maxSeqlenQ: 3 };

@@ -21,6 +21,7 @@ import {
 import { randomDense, randomPaged, rowsOf, tensor, unitMatrix } from './support/hostTensors.js';
 import { expectNear } from './support/near.js';
 import { Random } from './support/random.js';
+import { refusal } from './support/refusal.js';
 import { checkRotated, checkSame } from './support/tolerance.js';
 
 const { exp, log, sqrt, tanh } = Math;
@@ -800,6 +801,48 @@ describe('misuse', () => {
     expect(() => mergeStatesReference([])).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: mergeStates: there is no part to merge.]`,
     );
+  });
+
+  test('sums of lengths that do not begin with 0', () => {
+    const five = tensor([5, 1, 1], [1, 2, 3, 4, 5]);
+    const cache = tensor(
+      [2, 5, 1, 1],
+      Array.from({ length: 10 }, (_, i) => i),
+    );
+    const varlen = (change: object) =>
+      refusal(() =>
+        attnVarlenReference({ q: five, k: five, v: five, cuSeqlensQ: [0, 5], cuSeqlensK: [0, 5], ...change }),
+      );
+    const cached = (change: object) =>
+      refusal(() =>
+        attnWithKvCacheReference({ q: five, kCache: cache, vCache: cache, cacheSeqlens: 0, ...change }),
+      );
+    expect([
+      varlen({ cuSeqlensQ: [2, 5] }),
+      varlen({ cuSeqlensK: [2, 3] }),
+      cached({ cuSeqlensQ: [2, 5] }),
+      cached({ cuSeqlensQ: [0, 2, 5], k: five, v: five, cuSeqlensKNew: [2, 3] }),
+    ]).toMatchInlineSnapshot(`
+      [
+        "length: attnVarlen: cuSeqlensQ must begin with 0, not 2: it looks like sums without the leading 0. Pass [0, 2, 5].",
+        "length: attnVarlen: cuSeqlensK must begin with 0, not 2: it looks like lengths. Pass their running sums, [0, 2, 5].",
+        "length: attnWithKvCache: cuSeqlensQ must begin with 0, not 2: it looks like sums without the leading 0. Pass [0, 2, 5].",
+        "length: attnWithKvCache: cuSeqlensKNew must begin with 0, not 2: it looks like lengths. Pass their running sums, [0, 2, 5].",
+      ]
+    `);
+  });
+
+  test('rows of no sequence are zero, with lse −∞', () => {
+    const five = tensor([5, 1, 1], [1, 2, 3, 4, 5]);
+    const { out, lse } = attnVarlenReference({
+      q: five,
+      k: five,
+      v: five,
+      cuSeqlensQ: [0, 3],
+      cuSeqlensK: [0, 5],
+    });
+    expect([...out.data].map((x) => x === 0)).toEqual([false, false, false, true, true]);
+    expect([...lse.data].map(Number.isFinite)).toEqual([true, true, true, false, false]);
   });
 
   test('names a wrong shape', () => {

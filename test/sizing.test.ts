@@ -258,6 +258,7 @@ describe('the KV cache', () => {
       refusal(() => kvBytesPerToken({ ...cache, dtype: 'i32' as 'f16' })),
       refusal(() => kvCacheBytes(cache, { tokensPerSequence: -1 })),
       refusal(() => kvCacheBytes(cache, { tokensPerSequence: 1, pageSize: 0 })),
+      refusal(() => kvCacheBytes(cache, { tokensPerSequence: 1, pagesize: 16 } as never)),
       refusal(() => kvCacheBytes(cache, 8192 as unknown as { tokensPerSequence: number })),
     ]).toMatchInlineSnapshot(`
       [
@@ -266,6 +267,7 @@ describe('the KV cache', () => {
         "argument: kvBytesPerToken: dtype must be 'f32', 'f16' or 'bf16', not 'i32'.",
         "argument: kvCacheBytes: tokensPerSequence must be a whole number ≥ 0, not -1.",
         "argument: kvCacheBytes: pageSize must be a whole number ≥ 1, not 0.",
+        "argument: kvCacheBytes: load cannot have 'pagesize'. It has nSequences, tokensPerSequence, pageSize.",
         "argument: kvCacheBytes: load must be an object, not 8192.",
       ]
     `);
@@ -373,6 +375,8 @@ describe('FLOPs', () => {
       refusal(() => layerFlops(LLAMA_7B, { qLen: 8, kLen: 4 })),
       refusal(() => forwardFlops(LLAMA_7B, { qLen: 8, batch: 0.5 })),
       refusal(() => forwardFlops(LLAMA_7B, { qLen: 8, logitsPerSequence: -1 })),
+      refusal(() => attentionFlops({ ...LLAMA_7B, nKVHeads: 8 } as never, { qLen: 1 })),
+      refusal(() => attentionFlops(LLAMA_7B, { qLen: 1, causual: true } as never)),
     ]).toMatchInlineSnapshot(`
       [
         "argument: attentionFlops: nHeads must be a multiple of nKvHeads, but there are 14 and 4.",
@@ -383,6 +387,8 @@ describe('FLOPs', () => {
         "argument: layerFlops: kLen counts the new tokens too, so it must be at least qLen = 8, not 4.",
         "argument: forwardFlops: batch must be a whole number ≥ 0, not 0.5.",
         "argument: forwardFlops: logitsPerSequence must be a whole number ≥ 0, not -1.",
+        "argument: attentionFlops: shape cannot have 'nKVHeads'. It has nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype.",
+        "argument: attentionFlops: step cannot have 'causual'. It has batch, qLen, kLen, causal, logitsPerSequence, weightPrecision, cacheDType.",
       ]
     `);
   });
@@ -483,12 +489,14 @@ describe('roofline', () => {
     expect([
       refusal(() => roofline({ flops: -1, bytes: 1 }, A100)),
       refusal(() => roofline({ flops: 1, bytes: 0 }, A100)),
+      refusal(() => roofline({ flops: 1, bytes: 1, second: 2 } as never, A100)),
       refusal(() => roofline({ flops: 1, bytes: 1 }, { ...A100, bytesPerSecond: NaN })),
       refusal(() => roofline({ flops: 1, bytes: 1 }, undefined as unknown as typeof A100)),
     ]).toMatchInlineSnapshot(`
       [
         "argument: roofline: flops must be a finite number ≥ 0, not -1.",
         "argument: roofline: bytes must be a finite number > 0, not 0.",
+        "argument: roofline: cost cannot have 'second'. It has flops, bytes.",
         "argument: roofline: bytesPerSecond must be a finite number > 0, not NaN.",
         "argument: roofline: device must be an object, not undefined.",
       ]
@@ -667,6 +675,7 @@ describe('fitKvCache', () => {
       message({ limits: { maxBufferSize: GIB } }),
       message({ tokensPerSequence: 0 }),
       message({ pageSize: 2.5 }),
+      message({ tokensPerSeq: 4 }),
       refusal(() => fitKvCache({ ...llama3, headDim: -128 }, { budgetBytes: GIB })),
     ]).toMatchInlineSnapshot(`
       [
@@ -676,6 +685,7 @@ describe('fitKvCache', () => {
         "argument: fitKvCache: maxStorageBufferBindingSize must be a whole number ≥ 1, not undefined.",
         "argument: fitKvCache: tokensPerSequence must be a whole number ≥ 1, not 0.",
         "argument: fitKvCache: pageSize must be a whole number ≥ 1, not 2.5.",
+        "argument: fitKvCache: room cannot have 'tokensPerSeq'. It has budgetBytes, limits, tokensPerSequence, pageSize.",
         "argument: fitKvCache: headDim must be a whole number ≥ 1, not -128.",
       ]
     `);

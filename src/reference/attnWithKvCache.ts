@@ -1,4 +1,5 @@
 import type { FloatDType } from '../core/dtype.js';
+import { checkBeginsWithZero } from '../core/cuSeqlens.js';
 import { PageflashError } from '../core/errors.js';
 import { appendKv, type CachedSequence } from './appendKv.js';
 import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
@@ -19,9 +20,9 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly v?: HostTensor | undefined;
   /** [B]: tokens in the cache before the new ones; one number serves all sequences */
   readonly cacheSeqlens: number | HostInts;
-  /** [B + 1]: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
+  /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
   readonly cuSeqlensQ?: HostInts | undefined;
-  /** [B + 1]: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1 */
+  /** [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1 */
   readonly cuSeqlensKNew?: HostInts | undefined;
   /** [rows, maxPages], row after row */
   readonly blockTable?: HostInts | undefined;
@@ -100,6 +101,8 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
   const [nHeads] = lastSizes(q);
   const [batch, nQueries] = ragged ? [cuSeqlensQ.length - 1, 0] : sizes4('q', q);
   const totalQ = q.shape[0]!;
+  if (cuSeqlensQ) checkBeginsWithZero('attnWithKvCache', 'cuSeqlensQ', cuSeqlensQ, totalQ);
+  if (k && cuSeqlensKNew) checkBeginsWithZero('attnWithKvCache', 'cuSeqlensKNew', cuSeqlensKNew, k.shape[0]);
   const nNewOfEach = k && !cuSeqlensKNew ? sizes4('k', k)[1] : 0;
   const table = blockTable && pageTableOf(blockTable, args.blockTableRows ?? batch, kCache);
 

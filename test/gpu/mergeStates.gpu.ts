@@ -1,4 +1,4 @@
-import { attnVarlen, mergeStates, type AttentionState } from '../../src/index.js';
+import { attnVarlen, mergeStates, type AttentionState, type Tensor } from '../../src/index.js';
 import { download } from '../support/deviceTensor.js';
 import type { GpuCase } from '../support/gpuCase.js';
 import { checkMerge, type MergeCase } from '../support/mergeCase.js';
@@ -36,9 +36,17 @@ export const cases: GpuCase[] = [
         const { device } = runtime;
         const varlen: VarlenCase = { why: '', lengths: [[5, 90]], heads: [4, 2], headDim: 64, dtype: 'f32' };
         const { args } = place(device, varlen, draw(varlen));
-        const over = (cuSeqlensK: number[]) => attnVarlen(runtime, { ...args, cuSeqlensK, returnLse: true });
-        const whole = over([0, 90]);
-        const parts = [over([0, 33]), over([33, 90])] as AttentionState[];
+        const over = (first: number, end: number) => {
+          const keys = (tensor: Tensor): Tensor => ({
+            ...tensor,
+            shape: [end - first, ...tensor.shape.slice(1)],
+            offset: first * 2 * 64,
+          });
+          const part = { k: keys(args.k), v: keys(args.v), cuSeqlensK: [0, end - first] };
+          return attnVarlen(runtime, { ...args, ...part, returnLse: true });
+        };
+        const whole = over(0, 90);
+        const parts = [over(0, 33), over(33, 90)] as AttentionState[];
         const merged = mergeStates(runtime, { parts });
         checkMerged('out', {
           actual: await download(device, merged.out),
