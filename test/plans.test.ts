@@ -15,6 +15,7 @@ import {
 import { fakeBuffer, fakeTensor } from './support/fakeDevice.js';
 import { refusal } from './support/refusal.js';
 import { strictDevice } from './support/strictDevice.js';
+import { withGetters } from './support/withGetters.js';
 
 /** A runtime whose device notes what is written to it, and what is bound. */
 function notedRuntime() {
@@ -63,14 +64,6 @@ const STEP = {
   copies: [[2, 3]],
   swapsIn: [],
 };
-
-/** An object that has nothing of its own, but all names as getters of its class. */
-function withGetters<T extends object>(fields: T): T {
-  class Fields {}
-  for (const name of Object.keys(fields))
-    Object.defineProperty(Fields.prototype, name, { get: () => fields[name as keyof T] });
-  return new Fields() as T;
-}
 
 const pages = () => fakeTensor('f32', [6, 4, 1, 32]);
 

@@ -19,6 +19,7 @@ import {
 } from '../../src/index.js';
 import { fakeBuffer } from './fakeDevice.js';
 import type { Random } from './random.js';
+import { withGetters } from './withGetters.js';
 
 /** Arguments, to be spoilt: what is in them is nobody else's. */
 export type Args = Record<string, unknown>;
@@ -260,11 +261,6 @@ const REST_OF_STEP: Args = {
 
 /** Something that gives the same arguments in another way, as they are when it is called. */
 function drawForm(random: Random): (args: Args) => Args {
-  const withGetters = (args: Args): Args => {
-    const prototype = {};
-    for (const name of Object.keys(args)) Object.defineProperty(prototype, name, { get: () => args[name] });
-    return Object.create(prototype) as Args;
-  };
   const form = random.pick<(args: Args) => Args>([
     (args) => args,
     (args) => args,
