@@ -4,6 +4,7 @@ export {
   planAttnWithKvCache,
   type AttentionPlan,
   type LayerTensors,
+  type PlanChanges,
 } from './api/attentionPlan.js';
 export { attnWithKvCache, type AttnWithKvCacheArgs } from './api/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './api/attnVariants.js';

@@ -456,6 +456,7 @@ describe('what the fuzzer and reading have found', () => {
       tensor(undefined),
       tensor([4, -1]),
       tensor([4], 'f64'),
+      refusal(() => runtime.createTensor([4], 'f32', Symbol('label') as never)),
       tensor([2 ** 40]),
       tensor([2 ** 53 - 1, 2 ** 53 - 1]),
     ]).toMatchInlineSnapshot(`
@@ -476,6 +477,7 @@ describe('what the fuzzer and reading have found', () => {
         "shape: createTensor: shape must be whole numbers ≥ 0, not undefined.",
         "shape: createTensor: shape must be whole numbers ≥ 0, not [4, -1].",
         "dtype: createTensor: dtype must be f32, f16, bf16, i32 or u32, not "f64".",
+        "argument: createTensor: label must be a string, not Symbol(label).",
         "limit: createTensor: tensor needs a buffer of 4398046511104 bytes, but this device allows 268435456. Ask for maxBufferSize, use requestDevice(), or do less at a time.",
         "limit: createTensor: tensor needs a buffer of 3.2451855365842665e+32 bytes, but this device allows 268435456. Ask for maxBufferSize, use requestDevice(), or do less at a time.",
       ]

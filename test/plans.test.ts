@@ -207,6 +207,9 @@ describe('a batch or a step is passed whole', () => {
       plan.update(step);
       plan.update({ ...batch, causal: true });
       plan.update({ cacheBatchIdx: undefined });
+      const { runtime } = notedRuntime();
+      attnWithKvCache(runtime, { ...cacheArgs(), ...step });
+      planAttnVarlen(runtime, { ...varlenArgs(), ...batch });
       // @ts-expect-error A misspelt name.
       plan.update({ cacheSeqLens: [1] });
     };
