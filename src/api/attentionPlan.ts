@@ -114,7 +114,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #recording: Recording;
   readonly #call: PlannedCall<Args>;
   readonly #recordName: string;
-  /** By value: nobody else has these tensors and arrays. */
+  /** Copies, so that what the caller changes later changes nothing here. */
   #args: Args;
   #planned: readonly Planned[] = [];
   #checkPlaces: CheckPlaces = () => {};
@@ -191,7 +191,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     if (args.pass !== undefined) fail('argument', caller, 'pass belongs to record, not to the plan.');
     const { traits } = this.#runtime;
     const { rules, plan, checkPlaces } = this.#call.operationOf({ name: caller, traits }, args);
-    // A tensor that nobody binds: `record` replaces it, or refuses.
+    // A placeholder that is never bound: `record` replaces it, or refuses.
     const stand = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
       buffer: args.q.buffer,
       dtype,
@@ -237,7 +237,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     return layer;
   }
 
-  /** Tells what the layer binds from what others bind, by value; undefined where the plan was not made for it. */
+  /** Names what the layer binds, by value; undefined where the plan was not made for such tensors. */
   #keyOf(layer: TensorsOfLayer): string | undefined {
     let key = '';
     for (const planned of this.#planned) {
@@ -248,7 +248,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     return key;
   }
 
-  /** Check a layer and make its bind groups. Lengths and tables were checked when they were planned. */
+  /** Checks a layer and makes its bind groups. Lengths and tables were checked when they were planned. */
   #bind(layer: TensorsOfLayer): string {
     const caller = this.#recordName;
     const { traits } = this.#runtime;

@@ -104,7 +104,7 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
 /** The arguments, or some of them, without what is not used. */
 export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(caller: string, given: Given): Given {
   const args = readArgs<AttnVarlenArgs, Given>(caller, given, NAMES);
-  // Of all that is not used, the one thing that would be missed; a batch has none.
+  // Ignoring it would give wrong results. In a batch it is always undefined.
   if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
     fail(
       'argument',

@@ -15,7 +15,7 @@ export function viewOf({ buffer, dtype, shape, offset, strides }: Tensor): Tenso
   };
 }
 
-/** What is no list, or too long a one, stays for the check that refuses it. */
+/** A copy; what is no list, or too long, is left for the check that refuses it. */
 function copyOfSizes(sizes: readonly number[]): readonly number[] {
   return Array.isArray(sizes) && sizes.length <= MAX_DIMS ? Array.from(sizes) : sizes;
 }
