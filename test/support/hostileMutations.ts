@@ -253,8 +253,11 @@ function holed(shape: readonly number[]): number[] {
 }
 
 function buffersFor(buffer: GPUBuffer): readonly Replacement[] {
+  const kinds = KINDS.map((kind) => ({ ...kind, mustFail: true }));
+  // It may have been spoilt before.
+  if (typeof buffer?.size !== 'number') return kinds;
   return [
-    ...KINDS.map((kind) => ({ ...kind, mustFail: true })),
+    ...kinds,
     { name: 'a buffer of a word', value: { ...buffer, size: 4 } },
     { name: 'a buffer of an odd size', value: { ...buffer, size: buffer.size - 1 } },
     { name: 'a buffer of nothing', value: { ...buffer, size: 0 }, mustFail: true },
