@@ -1,12 +1,13 @@
 import { defineConfig } from 'vitest/config';
 import { plugins } from './vite.config.js';
 
-const NODE_LANE = ['test/node.test.ts'];
+const NODE_LANE = ['test/node.test.ts', 'test/package.test.ts'];
 const CHROME_LANE = [
   'test/chrome.test.ts',
   'test/conformance.test.ts',
   'test/crash.test.ts',
   'test/demo.test.ts',
+  'test/readmeInChrome.test.ts',
 ];
 
 // A kernel is compiled and run by the CPU where there is no GPU.

@@ -1,40 +1,36 @@
-import readme from '../../README.md?raw';
 import * as pageflash from '../../src/index.js';
+import { examples, snippets } from '../support/readme.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
+import { checkPrinted } from '../support/printed.js';
 
-const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
-
-/** The code blocks of the README, run one after the other as they stand. */
-export const cases: GpuCase[] = [
-  {
-    name: 'the examples',
+/** The code blocks of the README that need no package but pageflash, on every WebGPU. */
+export const cases: GpuCase[] = examples
+  .filter(({ host }) => host === 'browser')
+  .map(({ shows, code }) => ({
+    name: `the example of ${shows}`,
     async run() {
-      assertEqual(blocks.length, EXAMPLES, 'blocks of JavaScript');
-      const code = blocks
-        .map((block) => block.replaceAll(/import (\{.*?\}) from 'pageflash';/gs, 'const $1 = pageflash;'))
-        .join('\n');
+      assertEqual(snippets.length, SNIPPETS, 'blocks that go on from the example of the cache');
+      const whole = shows === 'PagedKvCache' ? [code, ...snippets].join('\n') : code;
+      const program = whole.replaceAll(/import (\{.*?\}) from 'pageflash';/gs, 'const $1 = pageflash;');
+      const lines: string[] = [];
       const run = new Function(
         'pageflash',
-        `return (async () => {${code}\nreturn { out, device, runtime, cache, plan }; })();`,
+        'console',
+        `return (async () => {${program}\nreturn { device, runtime };})();`,
       );
-      const { out, device, runtime, cache, plan } = (await run(pageflash)) as Results;
-      assertEqual(out.shape, [8, 8, 64], 'shape of out');
-      assert(out.dtype === 'f16', 'out has the type of q');
-      await device.queue.onSubmittedWorkDone();
-      plan.destroy();
-      cache.destroy();
+      const print = { log: (line: string) => lines.push(line) };
+      const { device, runtime } = (await run(pageflash, print)) as Results;
+      checkPrinted(shows, lines.join('\n'));
+      await runtime.done();
+      assert(device.features, 'the example makes a device');
       runtime.destroy();
       device.destroy();
     },
-  },
-];
+  }));
 
-const EXAMPLES = 3;
+const SNIPPETS = 1;
 
 interface Results {
-  readonly out: pageflash.Tensor;
   readonly device: GPUDevice;
   readonly runtime: pageflash.Runtime;
-  readonly cache: pageflash.PagedKvCache;
-  readonly plan: pageflash.AttentionPlan;
 }

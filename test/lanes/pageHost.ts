@@ -7,7 +7,9 @@ import type { Message } from './message.js';
 export function pageHost(launch: () => Promise<Browser>, script: string): Host {
   return {
     async start(options, receive) {
-      const server = await servePage(script, (posted) => receive(JSON.parse(posted) as Message));
+      const server = await servePage(script, {
+        receive: (posted) => receive(JSON.parse(posted) as Message),
+      });
       const browser = await launch();
       const page = await newPage(browser);
       const url = `${server.url}#${encodeURIComponent(JSON.stringify(options))}`;

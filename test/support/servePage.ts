@@ -3,24 +3,43 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { Browser, Page } from 'puppeteer';
 
-const HTML = '<!doctype html><link rel="icon" href="data:," /><script type="module" src="page.js"></script>';
+/** A page that runs a script, in which the modules have their names. */
+const htmlFor = (modules: readonly string[]): string => {
+  const imports = Object.fromEntries(modules.map((name) => [name, `./modules/${name}.js`]));
+  return `<!doctype html><link rel="icon" href="data:," />
+    <script type="importmap">${JSON.stringify({ imports })}</script>
+    <script type="module" src="page.js"></script>`;
+};
 
 export interface PageServer {
   readonly url: string;
   close(): void;
 }
 
-/** Serve a page that runs a script, and hand over what the script posts. */
-export function servePage(script: string, receive: (posted: string) => void = () => {}): Promise<PageServer> {
+export interface PageOptions {
+  /** Takes what the script posts. */
+  readonly receive?: (posted: string) => void;
+  /** Modules by the names that the script imports them by. */
+  readonly modules?: Readonly<Record<string, string>>;
+}
+
+/** Serve a page that runs a script. */
+export function servePage(
+  script: string,
+  { receive = () => {}, modules = {} }: PageOptions = {},
+): Promise<PageServer> {
+  const html = htmlFor(Object.keys(modules));
+  const scripts = new Map(Object.entries(modules).map(([name, code]) => [`/modules/${name}.js`, code]));
+  scripts.set('/page.js', script);
   const server = createServer(async (request, response) => {
     if (request.method === 'POST') {
       receive(await text(request));
       response.end();
       return;
     }
-    const isScript = request.url === '/page.js';
-    response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
-    response.end(isScript ? script : HTML);
+    const code = scripts.get(request.url ?? '');
+    response.setHeader('content-type', code === undefined ? 'text/html' : 'text/javascript');
+    response.end(code ?? html);
   });
   return new Promise((listening) => {
     server.listen(0, '127.0.0.1', () =>

@@ -1,0 +1,38 @@
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { Browser } from 'puppeteer';
+import { launchChrome } from './support/launchChrome.js';
+import { checkPrinted } from './support/printed.js';
+import { examples } from './support/readme.js';
+import { newPage, servePage } from './support/servePage.js';
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launchChrome();
+});
+afterAll(() => browser.close());
+
+const inBrowsers = examples.filter(({ host }) => host === 'browser');
+
+test('the README has a whole example of each kind', () => {
+  expect(inBrowsers.map(({ shows }) => shows)).toEqual(['attnVarlen', 'PagedKvCache']);
+});
+
+test.each(inBrowsers)('the example of $shows runs as it stands', async ({ shows, code }) => {
+  // Where a bundler would resolve the package's name, the page says where it is.
+  const modules = { pageflash: await readFile('dist/pageflash.js', 'utf8') };
+  const server = await servePage(code, { modules });
+  const page = await newPage(browser);
+  let printed = '';
+  page.on('console', (message) => (printed += `${message.text()}\n`));
+  const failed = new Promise<never>((_, reject) => page.on('pageerror', reject));
+  try {
+    await page.goto(server.url);
+    // Kernels are compiled by the CPU where there is no GPU.
+    const right = vi.waitFor(() => checkPrinted(shows, printed), { timeout: 240_000, interval: 100 });
+    await Promise.race([failed, right]);
+  } finally {
+    await page.close();
+    server.close();
+  }
+});
