@@ -10,6 +10,5 @@ export default defineConfig({
     target: 'es2022',
     sourcemap: true,
     lib: { entry: 'src/index.ts', formats: ['es'], fileName: 'pageflash' },
-    rolldownOptions: { external: [/^wesl(\/|$)/] },
   },
 });

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
 import type { Plugin } from 'vite';
 import { WgslReflect, type StructInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
 import type { Kernel, KernelBinding, ParamsLayout } from '../src/core/dispatch.js';
 import { link } from '../src/kernels/link.js';
+import { linkModules, moduleOf, readFrom, type LinkedModule } from './wgsl/modules.js';
 
 /**
- * Turns an imported `x.wgsl` into a `Kernel`: its sources, and its bindings and struct layouts as reflection finds them.
- * A file without an entry point is a module for others to import and has sources only.
+ * Turns an imported `x.wgsl` into a `Kernel`: templates of its text and of all that it imports, and its bindings and
+ * parameters as reflection finds them. A file without an entry point is a module for others to import: a `WgslModule`.
  */
 export function wgsl(): Plugin {
   return {
@@ -15,56 +15,31 @@ export function wgsl(): Plugin {
     enforce: 'pre',
     load(id) {
       if (!id.endsWith('.wgsl')) return undefined;
-      const source = withoutComments(readFileSync(id, 'utf8'));
-      const imported = importedModules(source);
-      const file = `./${basename(id)}`;
+      const { folder, name } = moduleOf(id);
+      const modules = linkModules(name, readFrom(folder));
+      for (const { path } of modules) this.addWatchFile(path);
+      const { directives, declarations } = modules.at(-1)!;
+      const own = JSON.stringify({ directives, declarations });
+      if (!readFileSync(id, 'utf8').includes('@compute')) return `export default ${own};`;
+      const imported = modules.slice(0, -1).map((module) => module.name);
       return [
-        ...imported.map((name) => `import ${name} from './${name}.wgsl';`),
-        `const modules = { ${imported.map((name) => `...${name}.modules, `).join('')}`,
-        `  ${JSON.stringify(file)}: ${JSON.stringify(source)} };`,
-        `export default { modules, ...${JSON.stringify(reflect(id, source))} };`,
+        ...imported.map((module) => `import ${module} from './${module}.wgsl';`),
+        `const own = ${own};`,
+        `export default { modules: [${[...imported, 'own'].join(', ')}],`,
+        `...${JSON.stringify(reflect(name, modules))} };`,
       ].join('\n');
     },
   };
 }
 
-function withoutComments(source: string): string {
-  return source
-    .replace(/[ \t]*\/\/.*$/gm, '')
-    .replace(/\n{2,}/g, '\n')
-    .trimStart();
-}
-
-function importedModules(source: string): string[] {
-  return [...new Set([...source.matchAll(/import package::(\w+)::/g)].map(([, name]) => name!))];
-}
-
-function readModules(id: string, source: string): Record<string, string> {
-  const folder = id.slice(0, -basename(id).length);
-  const modules: Record<string, string> = { [`./${basename(id)}`]: source };
-  for (const name of importedModules(source)) {
-    const path = `${folder}${name}.wgsl`;
-    Object.assign(modules, readModules(path, withoutComments(readFileSync(path, 'utf8'))));
-  }
-  return modules;
-}
-
-function reflect(id: string, source: string): Partial<Kernel> {
-  if (!source.includes('@compute')) return {};
-  const name = basename(id, '.wgsl');
-  const modules = readModules(id, source);
+function reflect(name: string, modules: readonly LinkedModule[]): Omit<Kernel, 'modules'> {
   // Structs keep their layouts whatever the variant, so any variant will do: the one with no condition set.
-  const constants = Object.values(modules).flatMap(
-    (module) => /import constants::\{(.*?)\}/s.exec(module)?.[1]?.match(/\w+/g) ?? [],
-  );
-  const spec = Object.fromEntries(constants.map((constant) => [constant, 4]));
+  const spec = Object.fromEntries(modules.flatMap(({ constants }) => constants.map((one) => [one, 4])));
   const reflection = parse(name, link({ name, modules }, spec));
-  const entry = reflection.entry.compute[0]?.name;
-  if (entry !== name) throw new Error(`${name}.wgsl: the entry point must be called ${name}, not ${entry}.`);
   const params = reflection.uniforms.find((uniform) => uniform.name === 'params');
   return {
     name,
-    bindings: bindingsOf(name, Object.values(modules)),
+    bindings: bindingsOf(name, modules),
     params: layoutOf(name, params?.type as StructInfo | undefined),
   };
 }
@@ -73,9 +48,10 @@ const BINDING = /@group\(0\) @binding\((\d+)\) var<(uniform|storage, read_write|
 const ACCESS = { uniform: 'uniform', 'storage, read': 'read', 'storage, read_write': 'read_write' } as const;
 
 /** What any variant binds: all of them share one layout. A variant alone does not show what others use. */
-function bindingsOf(name: string, modules: readonly string[]): KernelBinding[] {
+function bindingsOf(name: string, modules: readonly LinkedModule[]): KernelBinding[] {
   const bindings = new Map<number, KernelBinding>();
-  for (const [, number, address, variable] of modules.flatMap((module) => [...module.matchAll(BINDING)])) {
+  const texts = modules.map(({ path }) => readFileSync(path, 'utf8'));
+  for (const [, number, address, variable] of texts.flatMap((text) => [...text.matchAll(BINDING)])) {
     const binding = {
       name: variable!,
       binding: Number(number),

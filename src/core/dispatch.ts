@@ -1,11 +1,12 @@
+import type { WgslModule } from './template.js';
 import type { Tensor } from './tensor.js';
 
 /** A WGSL kernel as the build reads it from `src/kernels/<name>.wgsl`. */
 export interface Kernel {
   /** Names the file, the entry point and the pipeline's label. */
   readonly name: string;
-  /** The sources to link, by file name: the kernel's own and all that it imports. */
-  readonly modules: Readonly<Record<string, string>>;
+  /** Its own file, last, and all that it imports. */
+  readonly modules: readonly WgslModule[];
   readonly bindings: readonly KernelBinding[];
   /** How the `params` uniform is laid out. */
   readonly params: ParamsLayout;

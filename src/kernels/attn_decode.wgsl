@@ -30,7 +30,7 @@
 //   SUBGROUPS   the PARTS of a score and the lanes of a row exchange by subgroup operations
 
 import package::attention::{
-  params, items, Item, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  params, Item, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::band::Band;
 import package::base2::{MASKED, NO_MAXIMUM};

@@ -30,7 +30,7 @@
 //   ROLLED                           see threads
 
 import package::attention::{
-  params, items, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  params, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::band::Band;
 import package::base2::{MASKED, NO_MAXIMUM};

@@ -98,7 +98,7 @@ export function checkVariants(caller: string, variants: readonly Variant[]): voi
     const { kernel, spec } = (variants[i] ?? {}) as Partial<Variant>;
     if (
       typeof kernel?.name === 'string' &&
-      typeof kernel.modules === 'object' &&
+      Array.isArray(kernel.modules) &&
       typeof spec === 'object' &&
       spec
     )

@@ -1,5 +1,4 @@
 import { PagedKvCache, type PagedKvCacheOptions } from '../../src/api/pagedKvCache.js';
-import type { Kernel } from '../../src/core/dispatch.js';
 import {
   attnVariants,
   attnVarlen,
@@ -9,6 +8,7 @@ import {
   type Runtime,
   type Tensor,
 } from '../../src/index.js';
+import { BROKEN_KERNEL } from '../support/brokenKernel.js';
 import { downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../support/gpuCase.js';
 import { refusal, rejection } from '../support/refusal.js';
@@ -113,13 +113,6 @@ async function withoutMemory(
     device.destroy();
   }
 }
-
-const BROKEN: Kernel = {
-  name: 'broken',
-  modules: { './broken.wgsl': '@compute @workgroup_size(1) fn broken() {\n  let x: u32 = -1.5;\n}' },
-  bindings: [],
-  params: { bytes: 16, fields: {} },
-};
 
 const refused: GpuCase[] = [
   {
@@ -231,7 +224,13 @@ const refused: GpuCase[] = [
     name: 'a kernel that was not prepared and is refused is reported by the words of the compiler',
     run: (t) =>
       withRuntime(t, async (runtime) => {
-        const dispatch = { kernel: BROKEN, spec: {}, params: {}, bindings: {}, grid: [1, 1, 1] } as const;
+        const dispatch = {
+          kernel: BROKEN_KERNEL,
+          spec: {},
+          params: {},
+          bindings: {},
+          grid: [1, 1, 1],
+        } as const;
         runtime.submit([dispatch]);
         assertRefused(await rejection(runtime.done()), 'compile', 'let x: u32 = -1.5;');
         assertRefused(

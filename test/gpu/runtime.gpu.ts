@@ -1,4 +1,3 @@
-import type { Kernel } from '../../src/core/dispatch.js';
 import {
   attn,
   attnVarlen,
@@ -9,6 +8,7 @@ import {
   requestDevice,
 } from '../../src/index.js';
 import { attnReference } from '../../src/reference/attention.js';
+import { BROKEN_KERNEL } from '../support/brokenKernel.js';
 import { countCalls } from '../support/countCalls.js';
 import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
@@ -199,13 +199,7 @@ export const cases: GpuCase[] = [
     name: 'a kernel that the compiler refuses is reported with its line',
     run: (t) =>
       withRuntime(t, async (runtime) => {
-        const kernel: Kernel = {
-          name: 'broken',
-          modules: { './broken.wgsl': '@compute @workgroup_size(1) fn broken() {\n  let x: u32 = -1.5;\n}' },
-          bindings: [],
-          params: { bytes: 0, fields: {} },
-        };
-        const error = await runtime.prepare([{ kernel, spec: { SIZE: 4 } }]).then(
+        const error = await runtime.prepare([{ kernel: BROKEN_KERNEL, spec: { SIZE: 4 } }]).then(
           () => undefined,
           (thrown: unknown) => thrown,
         );
