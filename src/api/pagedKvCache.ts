@@ -93,7 +93,7 @@ export class PagedKvCache {
     try {
       runtime.assertAlive(CREATE);
       // So that the first copy does not wait for a compiler.
-      await runtime.prepare([{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
+      await runtime.compile(CREATE, [{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
     } catch (error) {
       cache.destroy();
       throw error;

@@ -5,7 +5,7 @@ import { isDType, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import type { Variant } from './pipelines.js';
 import type { RequestDeviceOptions } from './requestDevice.js';
-import type { RuntimeOptions } from './runtime.js';
+import type { PrepareOptions, RuntimeOptions } from './runtime.js';
 
 /** Checks that something can be asked for what a device can, and is not what only leads to a device. */
 export function checkDevice(device: GPUDevice): void {
@@ -96,13 +96,24 @@ export function checkVariants(caller: string, variants: readonly Variant[]): voi
     );
   for (let i = 0; i < variants.length; i++) {
     const { kernel, spec } = (variants[i] ?? {}) as Partial<Variant>;
-    if (
-      typeof kernel?.name === 'string' &&
-      Array.isArray(kernel.modules) &&
-      typeof spec === 'object' &&
-      spec
-    )
+    if (typeof kernel?.name === 'string' && Array.isArray(kernel.modules) && typeof spec === 'object' && spec)
       continue;
     fail('argument', caller, `variants[${i}] must be what attnVariants gives, not ${describe(variants[i])}.`);
   }
+}
+
+/** The options of `prepare`, which `prepareModel` has as well. */
+export const PREPARE_OPTIONS = namesOf<PrepareOptions>({ onProgress: true, signal: true, warmUp: true });
+
+/** Checks the values of these, whatever others there are. */
+export function checkPrepareOptions(
+  caller: string,
+  { onProgress, signal, warmUp = false }: PrepareOptions,
+): void {
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    fail('argument', caller, `onProgress must be a function, not ${describe(onProgress)}.`);
+  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function')
+    fail('argument', caller, `signal must be an AbortSignal, not ${describe(signal)}.`);
+  if (typeof warmUp !== 'boolean')
+    fail('argument', caller, `warmUp must be true or false, not ${describe(warmUp)}.`);
 }

@@ -3,6 +3,7 @@ import { PageflashError } from '../core/errors.js';
 import { link, variantName } from '../kernels/link.js';
 import { closeScope } from './errorScope.js';
 import type { Faults } from './faults.js';
+import { nextTurn } from './nextTurn.js';
 
 /** One variant of a kernel to compile. */
 export interface Variant {
@@ -55,13 +56,31 @@ export class Pipelines {
   }
 
   /**
-   * Compile variants in the background, all at once.
+   * Compile variants in the background, all at once. What the thread itself has to do for each is done in a turn of the
+   * event loop of its own: linking it and handing it over, which in Node is parsing it as well.
    *
+   * @param proceed throws to stop before the next one
+   * @param onReady is told of each that is compiled, or was already; not of one that is refused
    * @throws PageflashError `compile` with what the compiler said
    */
-  async prepare(variants: readonly Variant[]): Promise<void> {
+  async prepare(
+    variants: readonly Variant[],
+    proceed: () => void,
+    onReady: (variant: Variant, total: number) => void,
+  ): Promise<void> {
     const byName = new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
-    await Promise.all([...byName].map(([name, variant]) => this.#prepareOne(name, variant)));
+    const compiled: Promise<void>[] = [];
+    for (const [name, variant] of byName) {
+      if (!this.#ready.has(name)) await nextTurn();
+      proceed();
+      const ready = this.#prepareOne(name, variant).then(() => {
+        if (this.#ready.has(name)) onReady(variant, byName.size);
+      });
+      // All of them are awaited below; until then, none has failed unheard.
+      ready.catch(() => {});
+      compiled.push(ready);
+    }
+    await Promise.all(compiled);
     this.#throwIfRefused(byName.keys());
   }
 

@@ -1,4 +1,5 @@
 import { noteDevice } from '../core/bufferOrigins.js';
+import { checkNames } from '../core/checkNames.js';
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
@@ -6,7 +7,14 @@ import { PageflashError } from '../core/errors.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
 import { bytesOf, hostArrays } from './bindingRanges.js';
-import { checkDevice, checkOptions, checkTensorArguments, checkVariants } from './checkArguments.js';
+import {
+  checkDevice,
+  checkOptions,
+  checkPrepareOptions,
+  checkTensorArguments,
+  checkVariants,
+  PREPARE_OPTIONS,
+} from './checkArguments.js';
 import { Faults } from './faults.js';
 import { Lifetime } from './lifetime.js';
 import { Memory } from './memory.js';
@@ -26,6 +34,20 @@ export interface RuntimeOptions {
   readonly deviceClass?: DeviceClass | undefined;
   /** Time every dispatch that the runtime submits itself: see `takeProfile`. Default false. */
   readonly profile?: boolean | undefined;
+}
+
+export interface PrepareOptions {
+  /** Called after each kernel, with how many of them are ready. */
+  readonly onProgress?: ((progress: PrepareProgress) => void) | undefined;
+  /** Stops before the next kernel; what is being compiled by then is kept. */
+  readonly signal?: AbortSignal | undefined;
+  /** Run each kernel once, on nothing: some drivers compile only then. Default false. */
+  readonly warmUp?: boolean | undefined;
+}
+
+export interface PrepareProgress {
+  readonly done: number;
+  readonly total: number;
 }
 
 /**
@@ -76,14 +98,41 @@ export class Runtime {
   }
 
   /**
-   * Compile kernels ahead, in the background, so that no call has to wait for a compiler.
+   * Compile kernels ahead, in the background, so that no call has to wait for a compiler. The thread is given back after
+   * each kernel, and calls may be made meanwhile: one that needs a kernel which is not ready compiles it itself.
    *
-   * @throws PageflashError `compile` with the compiler's words
+   * @throws PageflashError `compile` with the compiler's words; `device` once the device is lost or the runtime destroyed
+   * @throws the reason of `signal`, once it is aborted
    */
-  async prepare(variants: readonly Variant[]): Promise<void> {
+  async prepare(variants: readonly Variant[], options: PrepareOptions = {}): Promise<void> {
     this.assertAlive('prepare');
     checkVariants('prepare', variants);
-    await this.#lifetime.until('prepare', this.#pipelines.prepare(variants));
+    checkNames('prepare', options, PREPARE_OPTIONS);
+    checkPrepareOptions('prepare', options);
+    await this.compile('prepare', variants, options);
+  }
+
+  /** @internal `prepare` in the name of another call, all arguments checked. */
+  async compile(
+    caller: string,
+    variants: readonly Variant[],
+    { onProgress, signal, warmUp = false }: PrepareOptions = {},
+  ): Promise<void> {
+    signal?.throwIfAborted();
+    const proceed = (): void => {
+      this.#lifetime.assert(caller);
+      signal?.throwIfAborted();
+    };
+    let done = 0;
+    const onReady = (variant: Variant, total: number): void => {
+      proceed();
+      if (warmUp) this.watch(caller, () => this.#submit(this.#resolveOnce([idle(variant)])));
+      onProgress?.({ done: ++done, total });
+    };
+    const prepared = this.#pipelines.prepare(variants, proceed, onReady);
+    const alive = this.#lifetime.until(caller, prepared);
+    await (signal ? unlessAborted(alive, signal) : alive);
+    if (warmUp) await this.#finish(caller);
   }
 
   /** A new contiguous tensor in a buffer of its own, which the caller destroys. */
@@ -110,14 +159,14 @@ export class Runtime {
   run(caller: string, steps: readonly Step[], pass: GPUComputePassEncoder | undefined): void {
     this.assertAlive(caller);
     if (pass) for (const step of steps) encode(step, pass);
-    else if (steps.length > 0) this.watch(caller, () => this.#submit(steps));
+    else if (steps.length > 0) this.watch(caller, () => this.#submit(steps, this.#profiler));
   }
 
   /** Record dispatches, in order, and submit them at once. */
   submit(dispatches: readonly Dispatch[]): void {
     this.assertAlive('submit');
     if (dispatches.length === 0) return;
-    this.watch('submit', () => this.#submit(this.#resolve(dispatches, (parts) => this.#uploads.once(parts))));
+    this.watch('submit', () => this.#submit(this.#resolveOnce(dispatches), this.#profiler));
   }
 
   /** @internal For plans: dispatches to be recorded again and again. */
@@ -136,9 +185,7 @@ export class Runtime {
    */
   async done(): Promise<void> {
     this.assertAlive('done');
-    const work = Promise.all([this.device.queue.onSubmittedWorkDone(), this.#faults.settled]);
-    await this.#lifetime.until('done', work);
-    this.#faults.throwUnheard();
+    await this.#finish('done');
   }
 
   /** GPU times of the dispatches submitted since the last call; needs the option `profile`. */
@@ -176,11 +223,18 @@ export class Runtime {
     return this.#lifetime.until(caller, work);
   }
 
-  #submit(steps: readonly Step[]): void {
+  /** Wait for the GPU, and hear what it has to say against what it was given. */
+  async #finish(caller: string): Promise<void> {
+    const work = Promise.all([this.device.queue.onSubmittedWorkDone(), this.#faults.settled]);
+    await this.#lifetime.until(caller, work);
+    this.#faults.throwUnheard();
+  }
+
+  #submit(steps: readonly Step[], profiler?: Profiler): void {
     const encoder = this.device.createCommandEncoder({ label: 'pageflash' });
-    if (this.#profiler) {
+    if (profiler) {
       for (const step of steps) {
-        const pass = this.#profiler.beginPass(encoder, step.kernel);
+        const pass = profiler.beginPass(encoder, step.kernel);
         encode(step, pass);
         pass.end();
       }
@@ -190,6 +244,10 @@ export class Runtime {
       pass.end();
     }
     this.device.queue.submit([encoder.finish()]);
+  }
+
+  #resolveOnce(dispatches: readonly Dispatch[]): Step[] {
+    return this.#resolve(dispatches, (parts) => this.#uploads.once(parts));
   }
 
   #resolve(dispatches: readonly Dispatch[], upload: (parts: readonly Uint8Array[]) => BufferRange[]): Step[] {
@@ -202,4 +260,19 @@ export class Runtime {
       this.#steps.of(dispatch, { params: uploaded[i]!, arrays: places, scratch: this.#scratch }),
     );
   }
+}
+
+/** A run of a kernel that has nothing to do: without any work in its parameters, it reads and writes nothing. */
+function idle({ kernel, spec }: Variant): Dispatch {
+  const params = Object.fromEntries(Object.keys(kernel.params.fields).map((name) => [name, 0]));
+  return { kernel, spec, params, bindings: {}, grid: [1, 1, 1] };
+}
+
+/** What a promise gives, or a rejection with the signal's reason if that is earlier. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop);
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }
