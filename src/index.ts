@@ -14,6 +14,7 @@ export type { PagePairs } from './api/checkCopyPages.js';
 export { copyPages, type CopyPagesArgs } from './api/copyPages.js';
 export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './api/pagedKvCache.js';
 export type { AttentionOptions, AttentionResult } from './api/attentionArgs.js';
+export { prepareModel, type PrepareModelOptions } from './api/prepareModel.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './api/mergeStates.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
@@ -41,7 +42,13 @@ export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/ste
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';
-export { createRuntime, type Runtime, type RuntimeOptions } from './runtime/runtime.js';
+export {
+  createRuntime,
+  type PrepareOptions,
+  type PrepareProgress,
+  type Runtime,
+  type RuntimeOptions,
+} from './runtime/runtime.js';
 export { fitKvCache, type CacheFit, type CacheRoom, type DeviceLimits } from './sizing/fitKvCache.js';
 export {
   attentionFlops,

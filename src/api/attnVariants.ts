@@ -1,37 +1,31 @@
 import { checkNames } from '../core/checkNames.js';
 import type { FloatDType } from '../core/dtype.js';
+import { checkNames, namesOf } from '../core/checkNames.js';
 import { fail } from '../core/errors.js';
-import { decodeSpec, attnDecodeKernel } from '../kernels/attnDecode.js';
-import { appendKvKernel, appendSpec } from '../kernels/appendKv.js';
-import type { AttentionFeatures } from '../kernels/attention.js';
-import { attnPrefillKernel, prefillSpec } from '../kernels/attnPrefill.js';
-import { gatherHeadsKernel } from '../kernels/gatherHeads.js';
-import { gatherLengthsKernel } from '../kernels/gatherLengths.js';
-import { mergeSpec, mergeStatesKernel } from '../kernels/mergeStates.js';
-import { wideElements } from '../kernels/wideRows.js';
-import { decodeTile } from '../plan/decodeTile.js';
-import { prefillTile } from '../plan/prefillTile.js';
+import { attnDecodeKernel } from '../kernels/attnDecode.js';
+import { variantName } from '../kernels/link.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkChoice, checkCounts } from '../sizing/check.js';
 import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
+import { servedVariants, UNLIMITED, type Served } from './servedVariants.js';
 
 const CALLER = 'attnVariants';
 
-const NAMES = [
-  'headDim',
-  'headDimV',
-  'dtype',
-  'kvDType',
-  'paged',
-  'softcap',
-  'alibi',
-  'group',
-  'decodeTokens',
-  'newDType',
-  'rotary',
-];
+const NAMES = namesOf<AttnVariantOptions>({
+  headDim: true,
+  headDimV: true,
+  dtype: true,
+  kvDType: true,
+  paged: true,
+  softcap: true,
+  alibi: true,
+  group: true,
+  decodeTokens: true,
+  newDType: true,
+  rotary: true,
+});
 
 /** What decides which kernels a call of `attn`, `attnVarlen` or `attnWithKvCache` runs. */
 export interface AttnVariantOptions {
@@ -50,7 +44,7 @@ export interface AttnVariantOptions {
   readonly alibi?: boolean | undefined;
   /** Query heads that share a kv head, for kernels of few queries. Default: only those of many queries. */
   readonly group?: number | undefined;
-  /** Query tokens of the sequences that have few, such as decoding ones. Default 1. */
+  /** The most query tokens of sequences that have few, such as decoding ones. Default: any number. */
   readonly decodeTokens?: number | undefined;
   /** Type of the new tokens that calls append. Default: none are. */
   readonly newDType?: FloatDType | undefined;
@@ -59,8 +53,8 @@ export interface AttnVariantOptions {
 }
 
 /**
- * The kernels of calls with contiguous tensors, for `runtime.prepare`. Everything that is not an option here, lengths
- * and masks above all, needs no kernel of its own.
+ * The kernels of calls with contiguous tensors, for `runtime.prepare`: whatever the lengths, where these are, and how many
+ * heads and sequences there are. `prepareModel` knows more of a model and compiles less.
  *
  * @example
  * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
@@ -68,36 +62,43 @@ export interface AttnVariantOptions {
 export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Variant[] {
   checkRuntime(CALLER, runtime);
   checkVariantOptions(options);
-  const { headDim, headDimV = headDim, dtype, kvDType = dtype } = options;
-  const { paged = false, softcap = false, alibi = false, group, decodeTokens = 1 } = options;
-  const features: AttentionFeatures = {
-    qDType: dtype,
+  const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = null } = options;
+  const { paged = false, rotary = false, softcap = false, alibi = false, group, decodeTokens } = options;
+  const served: Served = {
+    caller: CALLER,
+    nHeads: group ?? 1,
+    nKvHeads: 1,
+    headDim,
+    headDimV,
+    dtype,
     kvDType,
-    qWide: headDim % wideElements(dtype) === 0,
-    kvWide: headDim % wideElements(kvDType) === 0 && headDimV % wideElements(kvDType) === 0,
-    outWide: headDimV % 4 === 0,
+    newDType,
     paged,
+    rotary,
     softcap,
-    alibi,
+    slopes: alibi ? 'host' : null,
+    sinks: 'gpu',
+    lengths: 'gpu',
+    masks: { left: -1, right: -1, attentionChunk: 0 },
+    numSplits: 0,
+    maxTokens: UNLIMITED,
+    maxContext: UNLIMITED,
   };
-  const prefillArgs = { headDim, headDimV, qDType: dtype, kvDType, paged };
-  const prefill = prefillTile(runtime.traits, prefillArgs, CALLER);
-  const variants: Variant[] = [
-    { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, false) },
-    { kernel: attnPrefillKernel, spec: prefillSpec(prefill, features, true) },
-    { kernel: mergeStatesKernel, spec: mergeSpec(dtype, features.outWide) },
-    { kernel: gatherLengthsKernel, spec: {} },
-    { kernel: gatherHeadsKernel, spec: {} },
-  ];
-  if (group !== undefined) {
-    const decodeArgs = { headDim, headDimV, nRows: group * decodeTokens, paged };
-    const decode = decodeTile(runtime.traits, decodeArgs, CALLER);
-    variants.push(
-      { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, false) },
-      { kernel: attnDecodeKernel, spec: decodeSpec(decode, features, true) },
-    );
-  }
-  return [...variants, ...appendVariants(options)];
+  const variants = [...servedVariants(served, runtime.traits)].flat();
+  if (group !== undefined && decodeTokens === undefined) return distinct(variants);
+  const many = variants.filter((variant) => !isDecode(variant));
+  const few =
+    group === undefined ? [] : servedVariants({ ...served, maxTokens: decodeTokens! }, runtime.traits);
+  return distinct([...many, ...[...few].flat().filter(isDecode)]);
+}
+
+function distinct(variants: readonly Variant[]): Variant[] {
+  const byName = new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
+  return [...byName.values()];
+}
+
+function isDecode({ kernel }: Variant): boolean {
+  return kernel === attnDecodeKernel;
 }
 
 function checkVariantOptions(options: AttnVariantOptions): void {
@@ -106,36 +107,20 @@ function checkVariantOptions(options: AttnVariantOptions): void {
   const { paged = false, softcap = false, alibi = false, rotary = false } = options;
   const { group = 1, decodeTokens = 1 } = options;
   checkCounts(CALLER, { headDim, headDimV, group, decodeTokens });
-  for (const [name, size] of Object.entries({ headDim, headDimV })) {
-    if (size > MAX_HEAD_DIM) fail('shape', CALLER, `${name} is ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
-  }
-  for (const [name, type] of Object.entries({ dtype, kvDType, newDType }))
-    checkChoice(CALLER, name, type, FLOATS);
-  for (const [name, value] of Object.entries({ paged, softcap, alibi, rotary }))
-    checkChoice(CALLER, name, value, [true, false]);
+  checkHeadDims(CALLER, { headDim, headDimV });
+  checkTypes(CALLER, { dtype, kvDType, newDType });
+  checkFlags(CALLER, { paged, softcap, alibi, rotary });
 }
 
-function appendVariants(options: AttnVariantOptions): Variant[] {
-  const {
-    headDim,
-    headDimV = headDim,
-    dtype,
-    kvDType = dtype,
-    newDType,
-    paged = false,
-    rotary = false,
-  } = options;
-  const variants: Variant[] = [];
-  if (newDType) {
-    const to = { from: newDType, to: kvDType, paged, queries: false };
-    variants.push(
-      { kernel: appendKvKernel, spec: appendSpec({ ...to, wholeWords: headDim % 2 === 0, rotary }) },
-      { kernel: appendKvKernel, spec: appendSpec({ ...to, wholeWords: headDimV % 2 === 0, rotary: false }) },
-    );
-  }
-  if (rotary) {
-    const to = { from: dtype, to: dtype, paged: false, rotary: true, queries: true };
-    variants.push({ kernel: appendKvKernel, spec: appendSpec({ ...to, wholeWords: headDim % 2 === 0 }) });
-  }
-  return variants;
+export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
+  for (const [name, size] of Object.entries(sizes))
+    if (size > MAX_HEAD_DIM) fail('shape', caller, `${name} is ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
+}
+
+export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
+  for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
+}
+
+export function checkFlags(caller: string, flags: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(flags)) checkChoice(caller, name, value, [true, false]);
 }

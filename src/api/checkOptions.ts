@@ -66,7 +66,11 @@ export function checkPass(caller: string, pass: GPUComputePassEncoder | undefine
     fail('argument', caller, `pass must be a GPUComputePassEncoder, not ${describe(pass)}.`);
 }
 
-function checkMasks(caller: string, options: AttentionOptions): Masks {
+/** The keys that the options let a query see. */
+export function checkMasks(
+  caller: string,
+  options: Pick<AttentionOptions, 'causal' | 'windowSize' | 'attentionChunk'>,
+): Masks {
   const { causal = false, windowSize = [-1, -1], attentionChunk } = options;
   const isWindow =
     Array.isArray(windowSize) &&

@@ -40,7 +40,7 @@ export function attentionWork(
   lengths: HostLengths | DeviceLengths,
   traits: DeviceTraits,
 ): Work {
-  const routes = spansOf(problem, lengths).map((span) => route(problem, span, traits));
+  const routes = spansOf(problem, lengths).map((span) => routeOf(problem, span, traits));
   const splits = chooseSplits(problem, routes, traits);
   const nItems = routes.reduce((sum, span, i) => sum + Math.ceil(span.nRows / span.tileRows) * splits[i]!, 0);
   const nMerges = routes.reduce((sum, span, i) => sum + (splits[i]! > 1 ? span.qLen : 0), 0);
@@ -73,11 +73,12 @@ export function attentionWork(
   };
 }
 
-interface Route extends Routed {
+/** A sequence with the tile that takes it. */
+export interface Route extends Routed {
   readonly tile: WorkGroup['tile'];
 }
 
-function route(problem: AttentionProblem, span: Span, traits: DeviceTraits): Route {
+export function routeOf(problem: AttentionProblem, span: Span, traits: DeviceTraits): Route {
   const { caller, headDim, headDimV, q, k, pages } = problem;
   const paged = pages !== null;
   if (isDecode(span.qLen, span.nRows)) {

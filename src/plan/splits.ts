@@ -12,7 +12,7 @@ export interface Routed extends Span {
 }
 
 /** Workgroups that fill a device evenly: several for each of its cores. */
-const TARGET: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 16, gpu: 512 };
+export const TARGET: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 16, gpu: 512 };
 
 /** Keys below which a chunk costs more to start and to merge than it saves. */
 const MIN_CHUNK_KEYS: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 1024, gpu: 256 };
