@@ -9,7 +9,7 @@ import type { Runtime } from '../runtime/runtime.js';
 import { checkChoice, checkCounts } from '../sizing/check.js';
 import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
-import { servedVariants, UNLIMITED, type Served } from './servedVariants.js';
+import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const CALLER = 'attnVariants';
 
@@ -84,12 +84,13 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     maxTokens: UNLIMITED,
     maxContext: UNLIMITED,
   };
-  const variants = [...servedVariants(served, runtime.traits)].flat();
+  const variantsOf = (bounds: Partial<Served>) =>
+    [...servedSteps({ ...served, ...bounds }, runtime.traits)].flatMap((step) => step.variants);
+  const variants = variantsOf({});
   if (group !== undefined && decodeTokens === undefined) return distinct(variants);
   const many = variants.filter((variant) => !isDecode(variant));
-  const few =
-    group === undefined ? [] : servedVariants({ ...served, maxTokens: decodeTokens! }, runtime.traits);
-  return distinct([...many, ...[...few].flat().filter(isDecode)]);
+  const few = group === undefined ? [] : variantsOf({ maxTokens: decodeTokens! }).filter(isDecode);
+  return distinct([...many, ...few]);
 }
 
 function distinct(variants: readonly Variant[]): Variant[] {

@@ -11,7 +11,7 @@ import { checkFlags, checkHeadDims, checkTypes } from './attnVariants.js';
 import type { AttentionOptions } from './attentionArgs.js';
 import { checkMasks } from './checkOptions.js';
 import { checkRuntime } from './checkRuntime.js';
-import { servedVariants, UNLIMITED, type Served, type Whereabouts } from './servedVariants.js';
+import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
 
 const CALLER = 'prepareModel';
 
@@ -86,13 +86,13 @@ const NAMES = [
  */
 export async function prepareModel(runtime: Runtime, options: PrepareModelOptions): Promise<void> {
   checkRuntime(CALLER, runtime);
-  const served = checkModelOptions(options);
+  const served = servedModel(options);
   const { onProgress, signal, warmUp } = options;
   const variants: Variant[] = [];
   signal?.throwIfAborted();
   await nextTurn();
-  for (const ofStep of servedVariants(served, runtime.traits)) {
-    variants.push(...ofStep);
+  for (const step of servedSteps(served, runtime.traits)) {
+    variants.push(...step.variants);
     await nextTurn();
     signal?.throwIfAborted();
   }
@@ -100,7 +100,8 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
   await runtime.compile(CALLER, variants, { onProgress, signal, warmUp });
 }
 
-function checkModelOptions(options: PrepareModelOptions): Served {
+/** The options checked, with their defaults. */
+export function servedModel(options: PrepareModelOptions): Served {
   checkNames(CALLER, options, NAMES, { alsoTaken: SHAPE_NAMES });
   checkPrepareOptions(CALLER, options);
   const { dtype, kvDType = dtype, newDType = dtype, paged, maxTokens, maxContext = UNLIMITED } = options;

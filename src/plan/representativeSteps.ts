@@ -42,6 +42,8 @@ export function representativeSteps(
     const [nChunks] = chooseSplits(problem, [{ ...route, ...spanOf(problem, qLen, kLen) }], traits);
     if (nChunks! < 2) continue;
     steps.push({ qLen, kLen });
+    // Longer ones have the same tile.
+    if (!route.isDecode) break;
     split.add(tile);
   }
   return steps;

@@ -44,17 +44,21 @@ export interface Served extends StepBounds {
 /** A number of keys, and of new tokens, that stands for any: more decide nothing else. */
 export const UNLIMITED = 2 ** 24;
 
+/** A step, and the kernels that it runs. */
+export interface ServedStep {
+  readonly step: SequenceStep;
+  readonly variants: readonly Variant[];
+}
+
 /**
- * The kernels that steps within the bounds run, as the planner plans them: those of one step after another, so that not
- * all have to be planned in a row.
+ * Steps that between them run every kernel which steps within the bounds run, as the planner plans them: one after
+ * another, so that not all have to be planned in a row.
  */
-export function* servedVariants(served: Served, traits: DeviceTraits): Generator<readonly Variant[]> {
+export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
   const problem = problemOf(served);
   for (const step of representativeSteps(problem, served, traits)) {
-    yield planAttention(problem, lengthsOf(served, step), traits).map(({ kernel, spec }) => ({
-      kernel,
-      spec,
-    }));
+    const dispatches = planAttention(problem, lengthsOf(served, step), traits);
+    yield { step, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
   }
 }
 
