@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { attnVariants, createRuntime, prepareModel, type PrepareModelOptions } from '../src/index.js';
 import { attnVarlen } from '../src/api/attnVarlen.js';
+import { attnWithKvCache } from '../src/api/attnWithKvCache.js';
 import type { PrepareProgress, Runtime } from '../src/runtime/runtime.js';
 import { BROKEN_KERNEL } from './support/brokenKernel.js';
 import { fakeTensor } from './support/fakeDevice.js';
@@ -270,11 +271,13 @@ describe('prepareModel', () => {
       await wrong({ pageSize: 16 }),
       await wrong({ nHeads: 3 }),
       await wrong({ nKvHeads: 0 }),
+      await wrong({ nHeads: 2 ** 40 }),
       await wrong({ headDim: 300 }),
       await wrong({ headDimV: 300 }),
       await wrong({ dtype: 'i8' }),
       await wrong({ kvDType: null }),
       await wrong({ newDType: 'u32' }),
+      await wrong({ appends: false, newDType: 'f16' }),
       await wrong({ paged: undefined }),
       await wrong({ maxTokens: undefined }),
       await wrong({ maxContext: 1.5 }),
@@ -290,14 +293,16 @@ describe('prepareModel', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: prepareModel: the arguments must be one object, not undefined.",
-        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, paged, maxTokens, maxContext, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
+        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, appends, newDType, paged, maxTokens, maxContext, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
         "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
         "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
+        "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",
         "shape: prepareModel: headDim is 300; it must be 1 to 256.",
         "shape: prepareModel: headDimV is 300; it must be 1 to 256.",
         "argument: prepareModel: dtype must be 'f32', 'f16' or 'bf16', not 'i8'.",
         "argument: prepareModel: kvDType must be 'f32', 'f16' or 'bf16', not null.",
         "argument: prepareModel: newDType must be 'f32', 'f16' or 'bf16', not 'u32'.",
+        "argument: prepareModel: newDType is the type of what calls append, but appends is false. Leave one out.",
         "argument: prepareModel: paged must be true or false, not undefined.",
         "argument: prepareModel: maxTokens must be a whole number ≥ 1, not undefined.",
         "argument: prepareModel: maxContext must be a whole number ≥ 1, not 1.5.",
@@ -313,5 +318,64 @@ describe('prepareModel', () => {
       ]
     `);
     expect(modules).toEqual([]);
+  });
+});
+
+describe('attnVariants', () => {
+  test.each([
+    { group: 2, nTokens: [1, 2, 3, 4, 5, 8, 9, 16, 17, 30] },
+    { group: 5, nTokens: [1, 2, 3, 4, 5, 30] },
+    { group: 32, nTokens: [1, 2, 30] },
+    { group: 2, decodeTokens: 2, nTokens: [1, 2, 30] },
+    { group: undefined, nTokens: [17, 30] },
+  ])('of group $group are all that so many tokens need: $nTokens', async ({ nTokens, ...few }) => {
+    const { device, onTheSpot } = compilingDevice();
+    const runtime = createRuntime(device);
+    const variants = attnVariants(runtime, { headDim: 32, dtype: 'f32', ...few });
+    await runtime.prepare(variants);
+    const { group = 1 } = few;
+    for (const n of nTokens) {
+      for (const cacheSeqlens of [40, 4000]) {
+        const cache = fakeTensor('f32', [1, 4096, 2, 32]);
+        const q = fakeTensor('f32', [1, n, 2 * group, 32]);
+        attnWithKvCache(runtime, { q, kCache: cache, vCache: cache, cacheSeqlens, causal: true });
+      }
+    }
+    expect(onTheSpot).toEqual([]);
+  });
+
+  test('without a group are those of many rows', () => {
+    const runtime = createRuntime(compilingDevice().device);
+    const kernels = attnVariants(runtime, { headDim: 32, dtype: 'f32' }).map(({ kernel }) => kernel.name);
+    expect(kernels.toSorted()).toEqual([
+      'attn_prefill',
+      'attn_prefill',
+      'gather_heads',
+      'gather_lengths',
+      'merge_states',
+    ]);
+  });
+
+  test('set every name that their kernels ask for, and no other', () => {
+    const runtime = createRuntime(compilingDevice().device);
+    for (const { kernel, spec } of attnVariants(runtime, { ...SMALL, rotary: true, paged: true })) {
+      const asked = new Set<string>();
+      for (const { directives, declarations } of kernel.modules) {
+        const declared = (name: string) => kernel.modules.some((module) => name in module.declarations);
+        const visit = (value: unknown): void => {
+          if (Array.isArray(value)) value.forEach(visit);
+          else if (typeof value === 'object' && value !== null) {
+            const segment = value as Record<string, unknown>;
+            for (const name of JSON.stringify(segment['if'] ?? []).match(/\w+/g) ?? []) asked.add(name);
+            if (typeof segment['name'] === 'string' && !declared(segment['name'])) asked.add(segment['name']);
+            for (const size of [segment['below'], segment['sizes']].flat())
+              if (typeof size === 'string') asked.add(size);
+            visit(segment['body']);
+          }
+        };
+        visit([directives, Object.values(declarations)]);
+      }
+      expect([...asked].toSorted(), kernel.name).toEqual(Object.keys(spec).toSorted());
+    }
   });
 });

@@ -29,7 +29,8 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     headDimV: fc.option(fc.constantFrom(8, 31, 64, 256), { nil: undefined }),
     dtype: floats,
     kvDType: floats,
-    newDType: fc.option(floats),
+    newDType: fc.option(floats, { nil: undefined }),
+    appends: fc.boolean(),
     paged: fc.boolean(),
     rotary: fc.boolean(),
     softcap: fc.boolean(),
@@ -42,8 +43,9 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     maxTokens: fc.integer({ min: 1, max: 600 }),
     maxContext: fc.integer({ min: 1, max: 4000 }),
   })
-  .map(({ group, left, rotary, ...model }) => ({
+  .map(({ group, left, rotary, newDType, ...model }) => ({
     ...model,
+    newDType: model.appends ? newDType : undefined,
     nHeads: group * model.nKvHeads,
     rotary: rotary && model.headDim % 2 === 0,
     windowSize: [left ?? -1, -1] as const,
@@ -52,7 +54,8 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
 /** A call with contiguous tensors, as the options say. */
 function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]): AttnWithKvCacheArgs {
   const { nHeads, nKvHeads, headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = model;
-  const { paged, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } = model;
+  const { paged, appends, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } =
+    model;
   const most = Math.max(...sequences.map(([, nKeys]) => nKeys));
   const width = Math.ceil(most / 16);
   const starts = [0];
@@ -69,11 +72,11 @@ function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]):
     kCache: fakeTensor(kvDType, [...cache, nKvHeads, headDim]),
     vCache: fakeTensor(kvDType, [...cache, nKvHeads, headDimV]),
     cuSeqlensQ: ints(starts),
-    cacheSeqlens: ints(sequences.map(([nNew, nKeys]) => (newDType ? nKeys - nNew : nKeys))),
+    cacheSeqlens: ints(sequences.map(([nNew, nKeys]) => (appends ? nKeys - nNew : nKeys))),
     windowSize,
     attentionChunk,
     numSplits,
-    ...(newDType && {
+    ...(appends && {
       k: fakeTensor(newDType, [total, nKvHeads, headDim]),
       v: fakeTensor(newDType, [total, nKvHeads, headDimV]),
       cuSeqlensKNew: ints(starts),

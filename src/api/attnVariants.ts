@@ -1,14 +1,13 @@
 import { checkNames } from '../core/checkNames.js';
 import type { FloatDType } from '../core/dtype.js';
 import { checkNames, namesOf } from '../core/checkNames.js';
-import { fail } from '../core/errors.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { variantName } from '../kernels/link.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkChoice, checkCounts } from '../sizing/check.js';
-import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
+import { checkCounts } from '../sizing/check.js';
 import { checkRuntime } from './checkRuntime.js';
+import { checkFlags, checkHeadDims, checkHeads, checkTypes } from './checkServed.js';
 import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const CALLER = 'attnVariants';
@@ -109,19 +108,7 @@ function checkVariantOptions(options: AttnVariantOptions): void {
   const { group = 1, decodeTokens = 1 } = options;
   checkCounts(CALLER, { headDim, headDimV, group, decodeTokens });
   checkHeadDims(CALLER, { headDim, headDimV });
+  checkHeads(CALLER, { group });
   checkTypes(CALLER, { dtype, kvDType, newDType });
   checkFlags(CALLER, { paged, softcap, alibi, rotary });
-}
-
-export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
-  for (const [name, size] of Object.entries(sizes))
-    if (size > MAX_HEAD_DIM) fail('shape', caller, `${name} is ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
-}
-
-export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
-  for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
-}
-
-export function checkFlags(caller: string, flags: Readonly<Record<string, unknown>>): void {
-  for (const [name, value] of Object.entries(flags)) checkChoice(caller, name, value, [true, false]);
 }

@@ -1,5 +1,6 @@
 import { checkNames, namesOf } from '../core/checkNames.js';
 import type { FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
 import { checkPrepareOptions, PREPARE_OPTIONS } from '../runtime/checkArguments.js';
 import { nextTurn } from '../runtime/nextTurn.js';
@@ -7,10 +8,10 @@ import type { Variant } from '../runtime/pipelines.js';
 import type { PrepareOptions, Runtime } from '../runtime/runtime.js';
 import { checkChoice, checkCounts } from '../sizing/check.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
-import { checkFlags, checkHeadDims, checkTypes } from './attnVariants.js';
 import type { AttentionOptions } from './attentionArgs.js';
 import { checkMasks } from './checkOptions.js';
 import { checkRuntime } from './checkRuntime.js';
+import { checkFlags, checkHeadDims, checkHeads, checkTypes } from './checkServed.js';
 import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
 
 const CALLER = 'prepareModel';
@@ -25,8 +26,10 @@ export interface PrepareModelOptions
   readonly dtype: FloatDType;
   /** Of the cache. Default `dtype`. */
   readonly kvDType?: FloatDType | undefined;
-  /** Of the new keys and values that calls append; null if they append none. Default `dtype`. */
-  readonly newDType?: FloatDType | null | undefined;
+  /** Whether calls pass new keys and values, `k` and `v`. Default true. */
+  readonly appends?: boolean | undefined;
+  /** Of these. Default `dtype`. */
+  readonly newDType?: FloatDType | undefined;
   /** Whether the cache is in pages: calls pass `blockTable`. */
   readonly paged: boolean;
   /** New tokens of a sequence in a step, at most: the longest chunk of a prompt. */
@@ -53,6 +56,7 @@ const NAMES = [
     headDimV: true,
     dtype: true,
     kvDType: true,
+    appends: true,
     newDType: true,
     paged: true,
     maxTokens: true,
@@ -96,6 +100,7 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
     await nextTurn();
     signal?.throwIfAborted();
   }
+  // Forks and prefixes are copied, by the one variant that a PagedKvCache has.
   if (served.paged) variants.push({ kernel: copyPagesKernel, spec: copyPagesSpec(true) });
   await runtime.compile(CALLER, variants, { onProgress, signal, warmUp });
 }
@@ -105,14 +110,28 @@ export function servedModel(options: PrepareModelOptions): Served {
   checkNames(CALLER, options, NAMES, { alsoTaken: SHAPE_NAMES });
   checkPrepareOptions(CALLER, options);
   const { dtype, kvDType = dtype, newDType = dtype, paged, maxTokens, maxContext = UNLIMITED } = options;
-  const { rotary = false, softcap = false, alibi = false, sinks = false, lengths = 'host' } = options;
+  const {
+    appends = true,
+    rotary = false,
+    softcap = false,
+    alibi = false,
+    sinks = false,
+    lengths = 'host',
+  } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
   const shape = checkAttention(CALLER, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
   checkHeadDims(CALLER, { headDim, headDimV: shape.headDimV });
-  checkTypes(CALLER, { dtype, kvDType, ...(newDType !== null && { newDType }) });
+  checkHeads(CALLER, { nHeads });
+  checkTypes(CALLER, { dtype, kvDType, newDType });
   checkCounts(CALLER, { maxTokens, maxContext });
   checkCounts(CALLER, { numSplits }, 0);
-  checkFlags(CALLER, { paged, rotary, softcap });
+  checkFlags(CALLER, { paged, appends, rotary, softcap });
+  if (!appends && options.newDType !== undefined)
+    fail(
+      'argument',
+      CALLER,
+      'newDType is the type of what calls append, but appends is false. Leave one out.',
+    );
   checkChoice(CALLER, 'alibi', alibi, [true, false, 'gpu']);
   checkChoice(CALLER, 'sinks', sinks, [true, false, 'gpu']);
   checkChoice(CALLER, 'lengths', lengths, ['host', 'gpu']);
@@ -121,7 +140,7 @@ export function servedModel(options: PrepareModelOptions): Served {
     ...shape,
     dtype,
     kvDType,
-    newDType,
+    newDType: appends ? newDType : null,
     paged,
     rotary,
     softcap,

@@ -15,6 +15,7 @@ import {
   PageflashError,
   planAttnVarlen,
   planAttnWithKvCache,
+  prepareModel,
   type Runtime,
 } from '../../src/index.js';
 import { fakeBuffer } from './fakeDevice.js';
@@ -475,6 +476,29 @@ function variantsCall(maker: Maker): HostileCall {
   };
 }
 
+function modelCall(maker: Maker): HostileCall {
+  const { random } = maker;
+  const { headDim, headDimV, dtype, kvDType } = drawSizes(maker);
+  const nKvHeads = random.int(1, 4);
+  const args = {
+    nHeads: nKvHeads * random.int(1, 4),
+    nKvHeads,
+    headDim,
+    headDimV,
+    dtype,
+    kvDType,
+    paged: random.boolean(),
+    maxTokens: random.int(1, 100),
+    maxContext: random.int(1, 3000),
+    ...(random.boolean() && { newDType: kvDType, rotary: random.boolean() }),
+    ...(random.boolean() && { alibi: random.pick([true, 'gpu']), sinks: random.pick([false, 'gpu']) }),
+    ...(random.boolean() && { windowSize: [random.int(-1, 9), -1], attentionChunk: random.int(0, 50) }),
+    ...(random.boolean() && { numSplits: random.int(0, 4), lengths: random.pick(['host', 'gpu']) }),
+    ...(random.boolean() && { warmUp: true }),
+  };
+  return { name: 'prepareModel', args, run: (runtime, given) => prepareModel(runtime, given as never) };
+}
+
 function prepareCall({ random }: Maker): HostileCall {
   const args = { headDim: random.pick([8, 32]), dtype: 'f32' as const, variants: [] as unknown[] };
   const run = async (runtime: Runtime, { headDim, dtype, variants }: Args): Promise<void> => {
@@ -538,6 +562,7 @@ const MAKERS: readonly ((maker: Maker) => HostileCall)[] = [
   cacheCall,
   tensorCall,
   variantsCall,
+  modelCall,
   prepareCall,
   runtimeCall,
   sizingCall,

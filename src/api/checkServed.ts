@@ -1,0 +1,31 @@
+import { fail } from '../core/errors.js';
+import { checkChoice } from '../sizing/check.js';
+import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
+
+/** Checks the head sizes of a model, by name; that they are counts is known. */
+export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
+  checkAtMost(caller, sizes, MAX_HEAD_DIM);
+}
+
+/** Heads that no model has: what is planned for them is not to fill the memory. */
+const MAX_HEADS = 2 ** 16;
+
+/** Checks numbers of heads, by name. */
+export function checkHeads(caller: string, counts: Readonly<Record<string, number>>): void {
+  checkAtMost(caller, counts, MAX_HEADS);
+}
+
+function checkAtMost(caller: string, sizes: Readonly<Record<string, number>>, most: number): void {
+  for (const [name, size] of Object.entries(sizes))
+    if (size > most) fail('shape', caller, `${name} is ${size}; it must be 1 to ${most}.`);
+}
+
+/** Checks element types, by name. */
+export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
+  for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
+}
+
+/** Checks options that are true or false, by name. */
+export function checkFlags(caller: string, flags: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(flags)) checkChoice(caller, name, value, [true, false]);
+}
