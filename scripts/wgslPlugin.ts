@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Plugin } from 'vite';
 import { WgslReflect, type StructInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
 import type { Kernel, KernelBinding, ParamsLayout } from '../src/core/dispatch.js';
@@ -17,7 +18,7 @@ export function wgsl(): Plugin {
       if (!id.endsWith('.wgsl')) return undefined;
       const { folder, name } = moduleOf(id);
       const modules = linkModules(name, readFrom(folder));
-      for (const { path } of modules) this.addWatchFile(path);
+      for (const { path } of modules) this.addWatchFile(resolve(path));
       const { directives, declarations } = modules.at(-1)!;
       const own = JSON.stringify({ directives, declarations });
       if (!readFileSync(id, 'utf8').includes('@compute')) return `export default ${own};`;

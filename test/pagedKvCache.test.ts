@@ -367,7 +367,7 @@ describe('PagedKvCache', () => {
     const runtime = createRuntime(device);
     const submitted: Dispatch[] = [];
     Object.assign(runtime, {
-      prepare: () => Promise.resolve(),
+      compile: () => Promise.resolve(),
       submit: (dispatches: readonly Dispatch[]) => submitted.push(...dispatches),
     } satisfies Partial<Record<keyof Runtime, unknown>>);
     const cache = await PagedKvCache.create(runtime, { ...options, ...change });
@@ -444,7 +444,7 @@ describe('PagedKvCache', () => {
     const { device, live } = memoryDevice();
     const runtime = createRuntime(device);
     const refused = new PageflashError('compile', 'The compiler refused copy_pages.');
-    Object.assign(runtime, { prepare: () => Promise.reject(refused) });
+    Object.assign(runtime, { compile: () => Promise.reject(refused) });
     await expect(PagedKvCache.create(runtime, options)).rejects.toBe(refused);
     expect(live.size).toBe(0);
   });
