@@ -149,7 +149,9 @@ export const cases: GpuCase[] = [
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
-        await runtime.prepare(attnVariants(runtime, { headDim: 64, dtype: 'f32', group: 2, decodeTokens: 1 }));
+        await runtime.prepare(
+          attnVariants(runtime, { headDim: 64, dtype: 'f32', group: 2, decodeTokens: 1 }),
+        );
         const { args } = place(device, SMALL_VARLEN, draw(SMALL_VARLEN));
         const counts = countCalls(device, () => {
           attnVarlen(runtime, args);
