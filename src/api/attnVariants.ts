@@ -1,4 +1,3 @@
-import { checkNames } from '../core/checkNames.js';
 import type { FloatDType } from '../core/dtype.js';
 import { checkNames, namesOf } from '../core/checkNames.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
