@@ -104,9 +104,9 @@ test('a prompt in chunks gives the logits of the reference', async () => {
     planner.commit(Array.from(step.sampled, () => greedy[0]!));
   }
   expect(nTokens).toEqual([32, 32, 6]);
-  // What computed these logits had its rotary frequencies in f16, as the model's dtype says; so its angles are off by an
-  // amount that grows with the position, and the logits by up to 2e-5 of it, as they are when this model is computed in
-  // f64. The rest is f32: 1e-5 for logits of up to 5.
+  // The reference kept its rotary frequencies in f16, as it keeps the weights. So its angles are off in proportion to the
+  // position, and with exact angles the logits differ by up to 1.8e-5 a position, in f64 too. To that, f32 adds about 1e-5.
+  // A frequency that is off by a thousandth would make 5e-3 a position.
   const errors = actual.map(
     (logit, i) => Math.abs(logit - logits[i]!) / (1 + Math.floor(i / llama.config.vocabSize)),
   );
