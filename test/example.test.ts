@@ -50,7 +50,7 @@ afterAll(async () => {
 
 async function makeCache(nPages: number): Promise<PagedKvCache> {
   const cache = await PagedKvCache.create(runtime, {
-    ...llama.config,
+    ...llama.shape,
     dtype: 'f32',
     pageSize: PAGE_SIZE,
     nPages,
@@ -108,7 +108,7 @@ test('a prompt in chunks gives the logits of the reference', async () => {
   // position, and with exact angles the logits differ by up to 1.8e-5 a position, in f64 too. To that, f32 adds about 1e-5.
   // A frequency that is off by a thousandth would make 5e-3 a position.
   const errors = actual.map(
-    (logit, i) => Math.abs(logit - logits[i]!) / (1 + Math.floor(i / llama.config.vocabSize)),
+    (logit, i) => Math.abs(logit - logits[i]!) / (1 + Math.floor(i / llama.shape.vocabSize)),
   );
   expect(Math.max(...errors)).toBeLessThan(3e-5);
 });

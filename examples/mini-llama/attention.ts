@@ -20,14 +20,16 @@ export interface Attention {
 
 /** The attention of a Llama on the GPU, over a cache in pages. */
 export function createAttention({ runtime, llama, cache, maxTokens }: AttentionArgs): Attention {
-  const { nHeads, nKvHeads, headDim, maxPositions, rope } = llama.config;
+  const { config, shape } = llama;
+  const { nHeads, nKvHeads, headDim } = shape;
   const room = (n: number) => runtime.createTensor([maxTokens, n, headDim], 'f32');
   // For the largest step; all layers of all steps use the same.
   const memory = { q: room(nHeads), k: room(nKvHeads), v: room(nKvHeads), out: room(nHeads) };
-  const tables = rotaryTables({ headDim, maxPositions, theta: rope.rope_theta, scaling: rope });
-  const shape = [maxPositions, tables.rotaryDim / 2];
-  const rotaryCos = tensorFrom(runtime, tables.rotaryCos, { shape, dtype: 'f32' });
-  const rotarySin = tensorFrom(runtime, tables.rotarySin, { shape, dtype: 'f32' });
+  const maxPositions = config.max_position_embeddings;
+  const { rotaryDim, rotaryInterleaved, ...tables } = rotaryTables({ config, maxPositions });
+  const upload = (table: Float32Array) =>
+    tensorFrom(runtime, table, { shape: [maxPositions, rotaryDim / 2], dtype: 'f32' });
+  const [rotaryCos, rotarySin] = [upload(tables.rotaryCos), upload(tables.rotarySin)];
   let plan: AttentionPlan<AttnWithKvCacheArgs> | undefined;
 
   return {
@@ -36,8 +38,7 @@ export function createAttention({ runtime, llama, cache, maxTokens }: AttentionA
       const rows = (all: Tensor) => ({ ...all, shape: [step.nNewTokens, ...all.shape.slice(1)] });
       const { q, k, v, out } = memory;
       const args = { q: rows(q), k: rows(k), v: rows(v), out: rows(out), ...step };
-      // Checkpoints of Hugging Face rotate elements t and t + headDim / 2 of a head as a pair, not 2t and 2t + 1.
-      const always = { rotaryCos, rotarySin, rotaryInterleaved: false, causal: true };
+      const always = { rotaryCos, rotarySin, rotaryInterleaved, causal: true };
       plan?.update(args);
       const planned = (plan ??= planAttnWithKvCache(runtime, { ...args, ...cache.layer(0), ...always }));
 

@@ -20,28 +20,28 @@ export async function forward(
   tokens: ArrayLike<number>,
   attend: Attend,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const { normEpsilon } = config;
+  const epsilon = config.rms_norm_eps;
   let hidden = embed(embedding, tokens);
   for (const [i, layer] of layers.entries()) {
-    const x = rmsNorm(layer.attentionNorm, hidden, normEpsilon);
+    const x = rmsNorm(layer.attentionNorm, hidden, epsilon);
     const q = linear(layer.q, x);
     const k = linear(layer.k, x);
     const v = linear(layer.v, x);
     hidden = add(hidden, linear(layer.o, await attend(i, { q, k, v })));
 
-    const y = rmsNorm(layer.feedForwardNorm, hidden, normEpsilon);
+    const y = rmsNorm(layer.feedForwardNorm, hidden, epsilon);
     const gate = linear(layer.gate, y);
     const up = linear(layer.up, y);
     hidden = add(hidden, linear(layer.down, swiGlu(gate, up)));
   }
-  return rmsNorm(finalNorm, hidden, normEpsilon);
+  return rmsNorm(finalNorm, hidden, epsilon);
 }
 
 /** Logits [vocabSize] of the token after the one in row `row` of what `forward` returned. */
 export function logitsOf(
-  { config, outputHead }: LlamaWeights,
+  { shape, outputHead }: LlamaWeights,
   hidden: Float32Array<ArrayBuffer>,
   row: number,
 ): Float32Array<ArrayBuffer> {
-  return linear(outputHead, rowOf(hidden, config.hiddenSize, row));
+  return linear(outputHead, rowOf(hidden, shape.hiddenSize, row));
 }

@@ -16,7 +16,7 @@ const device = await requestDevice({ gpu: create([]) });
 const runtime = createRuntime(device);
 
 const llama = await loadLlama(folder);
-const model = { ...llama.config, dtype: 'f32' } as const;
+const model = { ...llama.shape, dtype: 'f32' } as const;
 await prepareModel(runtime, { ...model, maxTokens: MAX_TOKENS });
 const cache = await PagedKvCache.create(runtime, { ...model, pageSize: 16, nPages: 128 });
 const server = new Server({ runtime, llama, cache, maxTokens: MAX_TOKENS });

@@ -113,43 +113,45 @@ export async function read({ device }: Runtime, tensor: Tensor): Promise<Float32
   return numbers;
 }
 
-export interface RotaryScaling {
-  readonly rope_type: string;
-  readonly factor: number;
-  readonly low_freq_factor: number;
-  readonly high_freq_factor: number;
-  readonly original_max_position_embeddings: number;
-}
-
-export interface RotaryTablesOptions {
-  readonly headDim: number;
-  readonly maxPositions: number;
-  readonly theta: number;
-  readonly scaling: RotaryScaling;
+interface Config {
+  readonly head_dim: number;
+  readonly rope_parameters: {
+    readonly rope_theta: number;
+    readonly factor: number;
+    readonly low_freq_factor: number;
+    readonly high_freq_factor: number;
+    readonly original_max_position_embeddings: number;
+  };
 }
 
 export interface RotaryTables {
   readonly rotaryCos: Float32Array<ArrayBuffer>;
   readonly rotarySin: Float32Array<ArrayBuffer>;
   readonly rotaryDim: number;
+  readonly rotaryInterleaved: boolean;
 }
 
-export function rotaryTables({ headDim, maxPositions, theta, scaling }: RotaryTablesOptions): RotaryTables {
-  const { factor, low_freq_factor: low, high_freq_factor: high } = scaling;
+export function rotaryTables(options: {
+  readonly config: object;
+  readonly maxPositions: number;
+}): RotaryTables {
+  const { head_dim: headDim, rope_parameters: rope } = options.config as Config;
+  const { factor, low_freq_factor: low, high_freq_factor: high } = rope;
   const nPairs = headDim / 2;
   const frequencies = Array.from({ length: nPairs }, (_, t) => {
-    const frequency = theta ** (-t / nPairs);
-    const turns = (scaling.original_max_position_embeddings * frequency) / (2 * Math.PI);
+    const frequency = rope.rope_theta ** (-t / nPairs);
+    const turns = (rope.original_max_position_embeddings * frequency) / (2 * Math.PI);
     const share = Math.min(1, Math.max(0, (turns - low) / (high - low)));
     return frequency * (share + (1 - share) / factor);
   });
-  const angles = Array.from({ length: maxPositions }, (_, position) =>
+  const angles = Array.from({ length: options.maxPositions }, (_, position) =>
     frequencies.map((frequency) => position * frequency),
   ).flat();
   return {
     rotaryCos: Float32Array.from(angles, (angle) => Math.cos(angle)),
     rotarySin: Float32Array.from(angles, (angle) => Math.sin(angle)),
     rotaryDim: headDim,
+    rotaryInterleaved: false,
   };
 }
 

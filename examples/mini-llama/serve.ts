@@ -41,9 +41,9 @@ export class Server {
   }
 
   ask({ maxNewTokens, ...prompt }: AddArgs & { readonly maxNewTokens: number }): Answer {
-    const { maxPositions } = this.#llama.config;
-    if (prompt.tokens.length + maxNewTokens > maxPositions)
-      throw new Error(`The model has ${maxPositions} positions, too few for this prompt and its answer.`);
+    const nPositions = this.#llama.config.max_position_embeddings;
+    if (prompt.tokens.length + maxNewTokens > nPositions)
+      throw new Error(`The model has ${nPositions} positions, too few for this prompt and its answer.`);
     return this.#follow({ sequence: this.#planner.add(prompt), tokens: [], maxNewTokens });
   }
 

@@ -2,19 +2,25 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelShape } from 'pageflash';
 import type { Matrix } from './layers.js';
-import type { RotaryScaling } from './pending.js';
 import { parseSafetensors } from './safetensors.js';
 
-/** The model's sizes, as pageflash names them, and what else config.json says. */
-export interface LlamaConfig extends ModelShape {
-  readonly normEpsilon: number;
-  /** The most tokens of a sequence. */
-  readonly maxPositions: number;
-  readonly rope: RotaryScaling & { readonly rope_theta: number };
+/** What is needed of a config.json, in its own words. */
+export interface LlamaConfig {
+  readonly num_hidden_layers: number;
+  readonly hidden_size: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly head_dim: number;
+  readonly intermediate_size: number;
+  readonly vocab_size: number;
+  readonly rms_norm_eps: number;
+  readonly max_position_embeddings: number;
 }
 
 export interface LlamaWeights {
   readonly config: LlamaConfig;
+  /** The sizes in config, as pageflash names them. */
+  readonly shape: ModelShape;
   /** [vocabSize, hiddenSize] */
   readonly embedding: Matrix;
   readonly layers: readonly LayerWeights[];
@@ -43,23 +49,9 @@ export interface LayerWeights {
   readonly down: Matrix;
 }
 
-/** The lines of config.json that are needed here. */
-interface ConfigFile {
-  readonly num_hidden_layers: number;
-  readonly hidden_size: number;
-  readonly num_attention_heads: number;
-  readonly num_key_value_heads: number;
-  readonly head_dim: number;
-  readonly intermediate_size: number;
-  readonly vocab_size: number;
-  readonly rms_norm_eps: number;
-  readonly max_position_embeddings: number;
-  readonly rope_parameters: LlamaConfig['rope'];
-}
-
 /** Read a Llama from a folder with the config.json and model.safetensors of a Hugging Face checkpoint. */
 export async function loadLlama(folder: string): Promise<LlamaWeights> {
-  const config = configOf(JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as ConfigFile);
+  const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as LlamaConfig;
   const tensors = await readSafetensors(join(folder, 'model.safetensors'));
   const vector = (name: string): Float32Array<ArrayBuffer> => {
     const tensor = tensors.get(name);
@@ -73,8 +65,9 @@ export async function loadLlama(folder: string): Promise<LlamaWeights> {
   };
   return {
     config,
+    shape: shapeOf(config),
     embedding: matrix('model.embed_tokens.weight'),
-    layers: Array.from({ length: config.nLayers }, (_, i) => ({
+    layers: Array.from({ length: config.num_hidden_layers }, (_, i) => ({
       attentionNorm: vector(`model.layers.${i}.input_layernorm.weight`),
       q: matrix(`model.layers.${i}.self_attn.q_proj.weight`),
       k: matrix(`model.layers.${i}.self_attn.k_proj.weight`),
@@ -95,17 +88,14 @@ export async function readSafetensors(path: string): Promise<ReturnType<typeof p
   return parseSafetensors(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer);
 }
 
-function configOf(file: ConfigFile): LlamaConfig {
+function shapeOf(config: LlamaConfig): ModelShape {
   return {
-    nLayers: file.num_hidden_layers,
-    hiddenSize: file.hidden_size,
-    nHeads: file.num_attention_heads,
-    nKvHeads: file.num_key_value_heads,
-    headDim: file.head_dim,
-    feedForwardSize: file.intermediate_size,
-    vocabSize: file.vocab_size,
-    normEpsilon: file.rms_norm_eps,
-    maxPositions: file.max_position_embeddings,
-    rope: file.rope_parameters,
+    nLayers: config.num_hidden_layers,
+    hiddenSize: config.hidden_size,
+    nHeads: config.num_attention_heads,
+    nKvHeads: config.num_key_value_heads,
+    headDim: config.head_dim,
+    feedForwardSize: config.intermediate_size,
+    vocabSize: config.vocab_size,
   };
 }
