@@ -177,13 +177,15 @@ export interface PrepareModelOptions {
   readonly nKvHeads: number;
   readonly headDim: number;
   readonly dtype: FloatDType;
+  readonly paged: boolean;
+  readonly rotary: boolean;
   readonly maxTokens: number;
+  readonly maxContext: number;
+  readonly warmUp: boolean;
 }
 
 export async function prepareModel(runtime: Runtime, options: PrepareModelOptions): Promise<void> {
-  const { nHeads, nKvHeads, headDim, dtype } = options;
+  const { nHeads, nKvHeads, headDim, dtype, paged, rotary } = options;
   const group = nHeads / nKvHeads;
-  await runtime.prepare(
-    attnVariants(runtime, { headDim, dtype, newDType: dtype, group, paged: true, rotary: true }),
-  );
+  await runtime.prepare(attnVariants(runtime, { headDim, dtype, newDType: dtype, group, paged, rotary }));
 }
