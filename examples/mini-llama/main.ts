@@ -17,13 +17,8 @@ const runtime = createRuntime(device);
 
 const llama = await loadLlama(folder);
 const model = { ...llama.shape, dtype: 'f32' } as const;
-// So that no step waits for a compiler. warmUp: some drivers compile when a kernel first runs.
-const served = {
-  maxTokens: MAX_TOKENS,
-  maxContext: llama.config.max_position_embeddings,
-  paged: true,
-  rotary: true,
-};
+// So that no step waits for a compiler. Some drivers compile when a kernel first runs, hence warmUp.
+const served = { paged: true, rotary: true, maxTokens: MAX_TOKENS };
 await prepareModel(runtime, { ...model, ...served, warmUp: true });
 const cache = await PagedKvCache.create(runtime, { ...model, pageSize: 16, nPages: 128 });
 const server = new Server({ runtime, llama, cache, maxTokens: MAX_TOKENS });

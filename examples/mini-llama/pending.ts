@@ -180,7 +180,6 @@ export interface PrepareModelOptions {
   readonly paged: boolean;
   readonly rotary: boolean;
   readonly maxTokens: number;
-  readonly maxContext: number;
   readonly warmUp: boolean;
 }
 
