@@ -1,86 +1,90 @@
 import type { FloatDType } from './dtype.js';
 
-/**
- * A binary floating-point format narrower than f64: numbers ±m · 2^(e − fractionBits) with m of
- * fractionBits + 1 bits and e ≥ minExponent. Below 2^minExponent the spacing stays the same (subnormals).
- */
-interface Format {
-  readonly fractionBits: number;
-  readonly minExponent: number;
-  readonly largest: number;
-}
-
-const F16: Format = { fractionBits: 10, minExponent: -14, largest: 65504 };
-const BF16: Format = { fractionBits: 7, minExponent: -126, largest: (2 - 2 ** -7) * 2 ** 127 };
-
-const F64_FRACTION_BITS = 52;
-const F64_BIAS = 1023;
-
-/** One f64 seen as its low and high 32-bit words (every JavaScript platform with WebGPU is little-endian). */
-const f64 = new Float64Array(1);
-const f64Words = new Int32Array(f64.buffer);
+/** One f32 seen as its bits (every JavaScript platform with WebGPU is little-endian). */
 const f32 = new Float32Array(1);
 const f32Word = new Uint32Array(f32.buffer);
 
-/** The nearest number of the format, ties to even, overflow to infinity. One rounding from f64. */
-function roundToFormat(format: Format, x: number): number {
-  if (!(Math.abs(x) < 2 * format.largest)) return x * Infinity; // NaN stays NaN
-  f64[0] = x;
-  const high = f64Words[1]!;
-  const exponent = Math.max(((high >>> 20) & 0x7ff) - F64_BIAS, format.minExponent);
-  // Next to 1.5 · 2^n the spacing of f64 is 2^(n − 52): adding and taking away rounds to that spacing.
-  f64Words[0] = 0;
-  f64Words[1] = ((exponent - format.fractionBits + F64_FRACTION_BITS + F64_BIAS) << 20) | 0x80000;
-  const magic = f64[0]!;
-  const magnitude = Math.abs(x) + magic - magic;
-  const rounded = magnitude > format.largest ? Infinity : magnitude;
-  return high < 0 ? -rounded : rounded;
-}
+/** The quiet NaN of each type, as which every NaN is stored. */
+const NAN_F16 = 0x7e00;
+const NAN_BF16 = 0x7fc0;
 
-/** The value that `x` has once stored as `dtype`: nearest, ties to even, overflow to infinity. */
+/** The value that `x` has once stored as `dtype`: nearest, ties to even, overflow to infinity. One rounding from f64. */
 export function roundTo(dtype: FloatDType, x: number): number {
   switch (dtype) {
     case 'f32':
       return Math.fround(x);
     case 'f16':
-      return roundToFormat(F16, x);
+      return fromF16Bits(toF16Bits(x));
     case 'bf16':
-      return roundToFormat(BF16, x);
+      return fromBf16Bits(toBf16Bits(x));
   }
 }
 
 /** The 16 bits of `x` as IEEE binary16. Every NaN becomes 0x7e00. */
 export function toF16Bits(x: number): number {
-  if (x !== x) return 0x7e00;
-  f32[0] = roundToFormat(F16, x);
-  const word = f32Word[0]!;
-  const sign = (word >>> 16) & 0x8000;
-  const magnitude = word & 0x7fffffff;
-  if (magnitude >= 0x7f800000) return sign | 0x7c00;
-  // 0x38800000 is 2^-14, the smallest normal f16: below it the bits count steps of 2^-24.
-  if (magnitude < 0x38800000) return sign | (Math.abs(f32[0]) * 2 ** 24);
-  // The exponent's bias goes from 127 to 15, the fraction from 23 bits to 10.
-  return sign | ((magnitude >>> 13) - (112 << 10));
+  return f16OfWord(oddWord(x));
 }
 
 /** The 16 bits of `x` as bfloat16. Every NaN becomes 0x7fc0. */
 export function toBf16Bits(x: number): number {
-  if (x !== x) return 0x7fc0;
-  f32[0] = roundToFormat(BF16, x);
-  return f32Word[0]! >>> 16;
+  return bf16OfWord(oddWord(x));
 }
 
 export function fromF16Bits(bits: number): number {
-  const magnitude = bits & 0x7fff;
-  if (magnitude < 0x0400) f32[0] = magnitude * 2 ** -24;
-  else if (magnitude < 0x7c00) f32Word[0] = (magnitude << 13) + (112 << 23);
-  else f32Word[0] = 0x7f800000 | ((magnitude & 0x03ff) << 13);
-  return bits & 0x8000 ? -f32[0]! : f32[0]!;
+  f32Word[0] = wordOfF16(bits);
+  return f32[0]!;
 }
 
 export function fromBf16Bits(bits: number): number {
   f32Word[0] = bits << 16;
   return f32[0]!;
+}
+
+/**
+ * The bits of `x` in f32, rounded to odd: cut off, with the last bit set if anything was lost. What is rounded to fewer
+ * bits from there on comes out as if it had been rounded once, since a tie can no longer be one by accident.
+ */
+function oddWord(x: number): number {
+  f32[0] = x;
+  const nearest = f32[0]!;
+  const word = f32Word[0]!;
+  if (nearest === x) return word;
+  return (Math.abs(nearest) > Math.abs(x) ? word - 1 : word) | 1;
+}
+
+/** An f32 rounded to f16, both as bits. */
+function f16OfWord(word: number): number {
+  const sign = (word >>> 16) & 0x8000;
+  const magnitude = word & 0x7fffffff;
+  // From 2^16 on.
+  if (magnitude >= 0x47800000) return magnitude > 0x7f800000 ? NAN_F16 : sign | 0x7c00;
+  // From 2^-14 on: the exponent's bias goes from 127 to 15, the fraction from 23 bits to 10. A carry may give infinity.
+  if (magnitude >= 0x38800000)
+    return sign | (((magnitude + 0xfff + ((magnitude >>> 13) & 1)) >>> 13) - (112 << 10));
+  // Up to half of the smallest number.
+  if (magnitude <= 0x33000000) return sign;
+  // Between, the bits count steps of 2^-24.
+  const shift = 126 - (magnitude >>> 23);
+  const fraction = (magnitude & 0x7fffff) | 0x800000;
+  return sign | ((fraction + (1 << (shift - 1)) - 1 + ((fraction >>> shift) & 1)) >>> shift);
+}
+
+/** An f32 rounded to bf16, both as bits. */
+function bf16OfWord(word: number): number {
+  if ((word & 0x7fffffff) > 0x7f800000) return NAN_BF16;
+  return (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+}
+
+/** An f16 as f32, both as bits. */
+function wordOfF16(bits: number): number {
+  const sign = (bits & 0x8000) << 16;
+  const magnitude = bits & 0x7fff;
+  if (magnitude >= 0x7c00) return sign | 0x7f800000 | ((magnitude & 0x03ff) << 13);
+  if (magnitude >= 0x0400) return sign | ((magnitude << 13) + (112 << 23));
+  if (magnitude === 0) return sign;
+  // 31 − clz32 is the highest bit, which f32 does not store.
+  const highest = 31 - Math.clz32(magnitude);
+  return sign | ((highest + 103) << 23) | ((magnitude << (23 - highest)) & 0x7fffff);
 }
 
 /** Numbers as they are stored: f32 in a `Float32Array`, f16 and bf16 as bits in a `Uint16Array`. */
@@ -94,18 +98,30 @@ export function encode(
   dtype: FloatDType,
   values: ArrayLike<number>,
 ): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
-  if (dtype === 'f32') return Float32Array.from(values);
-  const toBits = dtype === 'f16' ? toF16Bits : toBf16Bits;
+  if (dtype === 'f32') return new Float32Array(values);
   const bits = new Uint16Array(values.length);
-  for (let i = 0; i < bits.length; i++) bits[i] = toBits(values[i]!);
+  // Most weights are f32, where bits become bits.
+  const words = values instanceof Float32Array ? wordsOf(values) : undefined;
+  const toBits = dtype === 'f16' ? toF16Bits : toBf16Bits;
+  if (!words) for (let i = 0; i < bits.length; i++) bits[i] = toBits(values[i]!);
+  else if (dtype === 'f16') for (let i = 0; i < bits.length; i++) bits[i] = f16OfWord(words[i]!);
+  else for (let i = 0; i < bits.length; i++) bits[i] = bf16OfWord(words[i]!);
   return bits;
 }
 
 /** Stored numbers as f32, which holds every f16 and bf16 exactly. Always a new array. */
 export function decode(dtype: FloatDType, stored: Float32Array | Uint16Array): Float32Array<ArrayBuffer> {
-  if (dtype === 'f32') return Float32Array.from(stored);
-  const fromBits = dtype === 'f16' ? fromF16Bits : fromBf16Bits;
   const values = new Float32Array(stored.length);
-  for (let i = 0; i < values.length; i++) values[i] = fromBits(stored[i]!);
+  if (dtype === 'f32') {
+    values.set(stored);
+    return values;
+  }
+  const words = wordsOf(values);
+  if (dtype === 'f16') for (let i = 0; i < words.length; i++) words[i] = wordOfF16(stored[i]!);
+  else for (let i = 0; i < words.length; i++) words[i] = stored[i]! << 16;
   return values;
+}
+
+function wordsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, length);
 }
