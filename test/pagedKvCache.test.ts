@@ -486,7 +486,7 @@ describe('PagedKvCache', () => {
   test('without memory for the way to the host nothing is read', async () => {
     const { cache, live } = await setUp({}, 32_000);
     expect(await rejection(cache.readPages([0, 1, 2]))).toMatchInlineSnapshot(
-      `"limit: PagedKvCache.readPages: the device has no memory for 9216 bytes on their way to the host. Read fewer pages at a time."`,
+      `"limit: PagedKvCache.readPages: the device has no memory for 9216 bytes on their way to the host. Read less at a time."`,
     );
     expect(live.size).toBe(cache.buffers.length);
   });

@@ -8,8 +8,8 @@ import { windowOf } from '../core/tensorWindow.js';
 
 export interface TensorRule {
   readonly dtypes: readonly DType[];
-  /** The shape in the words of the documentation, such as `[totalQ, Hq, D]`. */
-  readonly dims: readonly string[];
+  /** The shape in the words of the documentation, such as `[totalQ, Hq, D]`. Default: any shape. */
+  readonly dims?: readonly string[] | undefined;
   /** What to do about a shape of another number of dimensions, by that number. */
   readonly hints?: Readonly<Record<number, string>> | undefined;
 }
@@ -23,7 +23,8 @@ export function checkTensor(
   traits: DeviceTraits,
 ): void {
   checkForm(caller, name, tensor, rule);
-  checkBuffer(caller, name, tensor, traits);
+  checkMemory(caller, name, tensor, { usage: 'STORAGE', traits });
+  checkBinding(caller, name, tensor, traits);
 }
 
 /** Checks that a tensor is well formed, wherever it lies. */
@@ -46,12 +47,15 @@ function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: rea
 
 function checkLayout(caller: string, name: string, tensor: Tensor, { dims, hints = {} }: TensorRule): void {
   const { shape, strides, offset = 0 } = tensor;
-  if (!isCounts(shape, dims.length)) {
+  if (!isCounts(shape, dims?.length ?? shape?.length)) {
+    const wanted = dims
+      ? `must have the shape [${dims.join(', ')}]`
+      : 'must have a shape of whole numbers ≥ 0';
     const hint = Array.isArray(shape) ? hints[(shape as readonly unknown[]).length] : undefined;
     fail(
       'shape',
       caller,
-      `${name} must have the shape [${dims.join(', ')}], not ${describe(shape)}.${hint === undefined ? '' : ` ${hint}`}`,
+      `${name} ${wanted}, not ${describe(shape)}.${hint === undefined ? '' : ` ${hint}`}`,
     );
   }
   const tooLarge = shape.find((size) => size > MAX_SIZE);
@@ -77,8 +81,14 @@ function checkLayout(caller: string, name: string, tensor: Tensor, { dims, hints
   }
 }
 
-function checkBuffer(caller: string, name: string, tensor: Tensor, traits: DeviceTraits): void {
-  const { buffer, dtype } = tensor;
+/** Checks that a tensor lies within a buffer of the device that has the usage given. */
+export function checkMemory(
+  caller: string,
+  name: string,
+  tensor: Tensor,
+  { usage, traits }: { readonly usage: 'STORAGE' | 'COPY_SRC'; readonly traits: DeviceTraits },
+): void {
+  const { buffer } = tensor;
   if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number') {
     fail('buffer', caller, `${name}.buffer must be a GPUBuffer, not ${describe(buffer)}.`);
   }
@@ -89,8 +99,8 @@ function checkBuffer(caller: string, name: string, tensor: Tensor, traits: Devic
       `${name} was made by another device than the runtime's. Make it on this one, or bring it over by way of the host.`,
     );
   }
-  if ((buffer.usage & GPUBufferUsage.STORAGE) === 0) {
-    fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.STORAGE.`);
+  if ((buffer.usage & GPUBufferUsage[usage]) === 0) {
+    fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.${usage}.`);
   }
   checkUnmapped(caller, name, tensor);
   const end = endBytes(tensor);
@@ -101,6 +111,11 @@ function checkBuffer(caller: string, name: string, tensor: Tensor, traits: Devic
       `${name} ends at byte ${end} of a buffer of ${buffer.size} bytes. Check its shape, strides and offset.`,
     );
   }
+}
+
+/** Checks that a kernel can bind a tensor. */
+function checkBinding(caller: string, name: string, tensor: Tensor, traits: DeviceTraits): void {
+  const { buffer, dtype } = tensor;
   const { offset, size } = windowOf(tensor);
   if (offset + size > buffer.size) {
     fail(

@@ -5,7 +5,7 @@ import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers } from '../runtime/createBuffers.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { readBytes, writeBytes, type Transfer } from '../runtime/transfers.js';
+import { writeBytes, type Transfer } from '../runtime/transfers.js';
 import type { CacheShape } from '../sizing/kvCache.js';
 import { layoutCache, type CacheLayout, type CacheSize, type PageLayout, type Place } from './cacheLayout.js';
 import { checkPairs, type PagePairs } from './checkCopyPages.js';
@@ -162,7 +162,7 @@ export class PagedKvCache {
     this.#checkPages(caller, pages);
     const contents = this.#roomFor(caller, pages);
     const transfers = this.#transfers(pages, contents);
-    await this.#runtime.until(caller, readBytes(caller, this.#runtime.device, transfers));
+    await this.#runtime.read(caller, transfers);
     return contents;
   }
 

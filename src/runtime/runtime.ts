@@ -25,6 +25,7 @@ import { readTraits } from './readTraits.js';
 import { Recording } from './recording.js';
 import { ScratchBuffers } from './scratch.js';
 import { encode, Steps, type Step } from './steps.js';
+import { readBytes, type Transfer } from './transfers.js';
 import { Uploads } from './uploads.js';
 
 export interface RuntimeOptions {
@@ -216,6 +217,18 @@ export class Runtime {
   /** @internal Give the device work in the name of a call, which hears later if it is refused. */
   watch<T>(caller: string, work: () => T): T {
     return this.#faults.watch(caller, work);
+  }
+
+  /**
+   * @internal Fill bytes of the host with what all work submitted before the call leaves.
+   *
+   * @throws PageflashError `device`, `limit`, `buffer`, or what the device has said by then against that work
+   */
+  async read(caller: string, transfers: readonly Transfer[]): Promise<void> {
+    this.assertAlive(caller);
+    const work = Promise.all([readBytes(caller, this.device, transfers), this.#faults.settled]);
+    await this.#lifetime.until(caller, work);
+    this.#faults.throwUnheard();
   }
 
   /** @internal What a promise gives, or a rejection once the runtime cannot be used any more. */

@@ -38,7 +38,7 @@ export async function readBytes(
       fail(
         'limit',
         caller,
-        `the device has no memory for ${size} bytes on their way to the host. Read fewer pages at a time.`,
+        `the device has no memory for ${size} bytes on their way to the host. Read less at a time.`,
       );
     }
     const error = await invalid;
