@@ -43,6 +43,12 @@ export type { SequenceId } from './paging/registry.js';
 export type { SequenceView } from './paging/managedSequence.js';
 export type { Step } from './paging/step.js';
 export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/stepPlanner.js';
+export {
+  rotaryTables,
+  type RotaryConfigOptions,
+  type RotaryOptions,
+  type RotaryTables,
+} from './rotary/rotaryTables.js';
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';

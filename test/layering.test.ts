@@ -11,6 +11,7 @@ const LEVELS: ReadonlyMap<string, number> = new Map([
   ['paging', 1],
   ['sizing', 1],
   ['kernels', 2],
+  ['rotary', 2],
   ['plan', 3],
   ['runtime', 3],
   ['api', 4],

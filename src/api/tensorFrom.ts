@@ -1,10 +1,10 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
 import { describe } from '../core/describe.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { writeBytes } from '../runtime/transfers.js';
-import { checkNames } from './checkOptions.js';
 import { checkRuntime } from './checkRuntime.js';
 import { isCount } from './checkTensor.js';
 import { checkElements, type Elements, type TensorData } from './tensorData.js';
@@ -17,6 +17,8 @@ export interface TensorFromOptions {
 }
 
 const CALLER = 'tensorFrom';
+
+const NAMES = namesOf<TensorFromOptions>({ shape: true, dtype: true });
 
 /** Elements that are converted and written at a time: a multiple of 2, so that only the last write is padded. */
 const MOST_ELEMENTS = 2 ** 20;
@@ -45,7 +47,7 @@ const MOST_ELEMENTS = 2 ** 20;
  */
 export function tensorFrom(runtime: Runtime, data: TensorData, options: TensorFromOptions = {}): Tensor {
   checkRuntime(CALLER, runtime);
-  checkNames(CALLER, options, ['shape', 'dtype']);
+  checkNames(CALLER, options, NAMES);
   const elements = checkElements(CALLER, data, options.dtype);
   const shape = checkShape(data, elements, options.shape);
   return runtime.watch(CALLER, () => {

@@ -30,7 +30,7 @@ export function ramDevice(limits: Partial<GPUSupportedLimits> = {}): RamDevice {
   let failure: string | undefined;
   let held: Promise<void> = Promise.resolve();
   let release = (): void => {};
-  let lose = (_: GPUDeviceLostInfo): void => {};
+  let lose: (info: GPUDeviceLostInfo) => void;
   const bytesOf = (buffer: GPUBuffer): Uint8Array<ArrayBuffer> => {
     const bytes = contents.get(buffer);
     if (!bytes) throw new Error('The buffer was destroyed.');

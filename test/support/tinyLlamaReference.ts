@@ -31,19 +31,20 @@ export function tinyLlamaReference(
     add(states, linear(attention(weights, layer, states, kvDType), layer.output, hiddenSize));
     add(states, feedForward(weights, layer, states));
   }
-  return { states, logits: linear(norm(states, weights.gain), weights.head, vocabSize) };
+  return { states, logits: linear(norm(states, weights.gain, weights), weights.head, vocabSize) };
 }
 
 function attention(
-  { shape, rotaryCos, rotarySin }: LlamaWeights,
+  weights: LlamaWeights,
   { attentionGain, qkv }: LayerWeights,
   states: Float64Array,
   kvDType: FloatDType | undefined,
 ): MatrixRows {
-  const { nHeads, nKvHeads, headDim, hiddenSize } = shape;
+  const { rotaryCos, rotarySin } = weights;
+  const { nHeads, nKvHeads, headDim, hiddenSize } = weights.shape;
   const nTokens = states.length / hiddenSize;
   const rowSize = (nHeads + 2 * nKvHeads) * headDim;
-  const rows = linear(norm(states, attentionGain), qkv, rowSize);
+  const rows = linear(norm(states, attentionGain, weights), qkv, rowSize);
   const heads = (first: number, n: number): HostTensor & { readonly data: Float64Array } => {
     const data = new Float64Array(nTokens * n * headDim);
     for (let i = 0; i < nTokens; i++) {
@@ -72,11 +73,12 @@ function attention(
 }
 
 function feedForward(
-  { shape: { feedForwardSize, hiddenSize } }: LlamaWeights,
+  weights: LlamaWeights,
   { feedForwardGain, gate, up, down }: LayerWeights,
   states: Float64Array,
 ): Float64Array {
-  const normed = norm(states, feedForwardGain);
+  const { feedForwardSize, hiddenSize } = weights.shape;
+  const normed = norm(states, feedForwardGain, weights);
   const opening = linear(normed, gate, feedForwardSize);
   const data = linear(normed, up, feedForwardSize).map(
     (x, i) => (x * opening[i]!) / (1 + Math.exp(-opening[i]!)),
@@ -91,13 +93,17 @@ interface MatrixRows {
 }
 
 /** Each row over its root mean square, times the gain. */
-function norm(states: Float64Array, gain: Float32Array): MatrixRows {
+function norm(
+  states: Float64Array,
+  gain: Float32Array,
+  { normEpsilon = 1e-5 }: Pick<LlamaWeights, 'normEpsilon'>,
+): MatrixRows {
   const size = gain.length;
   const data = new Float64Array(states.length);
   for (let start = 0; start < states.length; start += size) {
     let squares = 0;
     for (let i = 0; i < size; i++) squares += states[start + i]! ** 2;
-    const scale = 1 / Math.sqrt(squares / size + 1e-5);
+    const scale = 1 / Math.sqrt(squares / size + normEpsilon);
     for (let i = 0; i < size; i++) data[start + i] = scale * gain[i]! * states[start + i]!;
   }
   return { data, size };

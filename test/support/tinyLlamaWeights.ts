@@ -27,6 +27,8 @@ export interface LlamaWeights {
   /** [nPositions, headDim / 2]: pair t of a head is its elements t and t + headDim / 2. */
   readonly rotaryCos: Numbers;
   readonly rotarySin: Numbers;
+  /** What is added to mean squares. Default 1e-5. */
+  readonly normEpsilon?: number;
 }
 
 export interface LayerWeights {
