@@ -11,6 +11,7 @@ export { attnVariants, type AttnVariantOptions } from './api/attnVariants.js';
 export { attnVarlen, type AttnVarlenArgs } from './api/attnVarlen.js';
 export type { CacheSize } from './api/cacheLayout.js';
 export type { PagePairs } from './api/checkCopyPages.js';
+export type { PageMoves } from './api/checkPages.js';
 export { copyPages, type CopyPagesArgs } from './api/copyPages.js';
 export { fromHalves, toHalves } from './api/halves.js';
 export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './api/pagedKvCache.js';

@@ -1,6 +1,7 @@
 import { namesOf } from '../core/checkNames.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
 import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
 import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
 import type { DeviceLimits } from '../sizing/fitKvCache.js';
@@ -188,4 +189,26 @@ export function packTensors(tensorBytes: readonly number[], maxBufferSize: numbe
 
 function roundUp(bytes: number, step: number): number {
   return Math.ceil(bytes / step) * step;
+}
+
+/** What the bytes of a page mean. */
+export function pageFormat({ dtype, nLayers, pageSize, nKvHeads, k, v }: CacheLayout): string {
+  return `${dtype} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
+}
+
+/** The keys or the values of a layer, which lie at a place. */
+export function tensorOf(
+  { dtype, nPages, pageSize, nKvHeads }: CacheLayout,
+  { headDim, strideBytes }: PageLayout,
+  { buffer, offset }: Place,
+  buffers: readonly GPUBuffer[],
+): Tensor {
+  const elementBytes = bytesPerElement(dtype);
+  return {
+    buffer: buffers[buffer]!,
+    dtype,
+    shape: [nPages, pageSize, nKvHeads, headDim],
+    offset: offset / elementBytes,
+    strides: [strideBytes / elementBytes, nKvHeads * headDim, headDim, 1],
+  };
 }

@@ -118,11 +118,12 @@ function pagesOf(pool: Tensor) {
 /** Checks that the pages are in each pool. Gives (from, to) end to end, without those that change nothing. */
 export function checkPairs(
   caller: string,
+  name: string,
   pairs: PagePairs,
   pools: ReadonlyMap<string, Pick<Tensor, 'shape'>>,
 ): Uint32Array {
-  const flat = flatPairs(caller, pairs);
-  const [name, nPages] = fewestPages(pools);
+  const flat = flatPairs(caller, name, pairs);
+  const [poolName, nPages] = fewestPages(pools);
   const moving: number[] = [];
   for (let i = 0; i < flat.length; i += 2) {
     const [from, to] = [flat[i]!, flat[i + 1]!];
@@ -130,32 +131,41 @@ export function checkPairs(
       fail(
         'argument',
         caller,
-        `pairs[${i / 2}] must be the numbers of two pages, not ${describe([from, to])}.`,
+        `${name}[${i / 2}] must be the numbers of two pages, not ${describe([from, to])}.`,
       );
     if (from >= nPages || to >= nPages) {
       const there = nPages === 0 ? 'has no pages' : `has pages 0 to ${nPages - 1}`;
-      fail('length', caller, `pairs[${i / 2}] copies page ${from} to page ${to}, but ${name} ${there}.`);
+      fail(
+        'length',
+        caller,
+        `${name}[${i / 2}] copies page ${from} to page ${to}, but ${poolName} ${there}.`,
+      );
     }
     if (from !== to) moving.push(from, to);
   }
   return Uint32Array.from(moving);
 }
 
-function flatPairs(caller: string, pairs: PagePairs): ArrayLike<number> {
+/** Pairs end to end, each of two values. */
+export function flatPairs(caller: string, name: string, pairs: PagePairs): ArrayLike<number> {
   if (pairs instanceof Int32Array || pairs instanceof Uint32Array) {
     if (pairs.length % 2 === 0) return pairs;
-    fail('argument', caller, `pairs must be two numbers a copy, from and to, but there are ${pairs.length}.`);
+    fail(
+      'argument',
+      caller,
+      `${name} must be two numbers a copy, from and to, but there are ${pairs.length}.`,
+    );
   }
   if (!Array.isArray(pairs)) {
     fail(
       'argument',
       caller,
-      `pairs must be [[from, to], ...], an Int32Array or a Uint32Array, not ${describe(pairs)}.`,
+      `${name} must be [[from, to], ...], an Int32Array or a Uint32Array, not ${describe(pairs)}.`,
     );
   }
   const wrong = pairs.findIndex((pair: unknown) => !Array.isArray(pair) || pair.length !== 2);
   if (wrong >= 0)
-    fail('argument', caller, `pairs[${wrong}] must be [from, to], not ${describe(pairs[wrong])}.`);
+    fail('argument', caller, `${name}[${wrong}] must be [from, to], not ${describe(pairs[wrong])}.`);
   return Array.from(pairs, ([from, to]: readonly unknown[]) => [from, to] as number[]).flat();
 }
 

@@ -6,7 +6,7 @@ import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
 import { checkPass } from './checkOptions.js';
 import { checkRuntime } from './checkRuntime.js';
 import { readArgs } from './readArgs.js';
-import { runCopies } from './runCopies.js';
+import { copyDispatches, runCopies } from './runCopies.js';
 
 export interface CopyPagesArgs {
   /** [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them. */
@@ -39,7 +39,8 @@ export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
   const given = readArgs(CALLER, args, NAMES);
   const { traits } = runtime;
   const pools = checkPools(CALLER, given.pools, traits);
-  const pairs = checkPairs(CALLER, given.pairs, pools);
+  const pairs = checkPairs(CALLER, 'pairs', given.pairs, pools);
   checkPass(CALLER, given.pass);
-  runCopies(CALLER, runtime, groupPools([...pools.values()], traits.maxBindingBytes), pairs, given.pass);
+  const groups = groupPools([...pools.values()], traits.maxBindingBytes);
+  runCopies(CALLER, runtime, copyDispatches(CALLER, runtime, groups, pairs), given.pass);
 }

@@ -1,22 +1,30 @@
 import { describe } from '../core/describe.js';
-import { bytesPerElement } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers } from '../runtime/createBuffers.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { writeBytes, type Transfer } from '../runtime/transfers.js';
+import { readBytes, writeBytes } from '../runtime/transfers.js';
 import type { CacheShape } from '../sizing/kvCache.js';
-import { layoutCache, type CacheLayout, type CacheSize, type PageLayout, type Place } from './cacheLayout.js';
+import { layoutCache, pageFormat, tensorOf, type CacheLayout, type CacheSize } from './cacheLayout.js';
 import { checkPairs, type PagePairs } from './checkCopyPages.js';
-import { isHostArray } from './checkNumbers.js';
 import { checkPass } from './checkOptions.js';
+import { checkContents, checkMoves, checkPages, type PageMoves } from './checkPages.js';
 import { checkRuntime } from './checkRuntime.js';
 import { isCount } from './checkTensor.js';
-import { runCopies } from './runCopies.js';
+import { HostPages, namingPages } from './hostPages.js';
+import { pageTransfers, roomFor } from './pageTransfers.js';
+import { copyDispatches, runCopies } from './runCopies.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
-export type PagedKvCacheOptions = CacheShape & CacheSize;
+export type PagedKvCacheOptions = CacheShape &
+  CacheSize & {
+    /**
+     * A cache with the same pages whose host pages the new one takes over, as they were swapped out by `movePages`: that
+     * of a lost device, before it is destroyed. It is left without any.
+     */
+    readonly hostPagesOf?: PagedKvCache | undefined;
+  };
 
 /** The pages of one layer, to be spread into the arguments of `attnWithKvCache`. */
 export interface CacheLayer {
@@ -66,6 +74,10 @@ export class PagedKvCache {
   /** Words [P, a page with its padding]: the keys of the first layer, its values, the keys of the second, ... */
   readonly #pools: readonly Tensor[];
   readonly #groups: readonly PoolGroup[];
+  readonly #pageFormat: string;
+  readonly #hostPages = new HostPages();
+  /** A call waits for pages to bring back. */
+  #isWaiting = false;
   #isDestroyed = false;
 
   /**
@@ -81,6 +93,7 @@ export class PagedKvCache {
       maxBufferSize: device.limits.maxBufferSize,
       maxStorageBufferBindingSize: traits.maxBindingBytes,
     });
+    const lost = PagedKvCache.#checkLost(layout, options.hostPagesOf);
     const buffers = await createBuffers(device, 'pageflash kv cache', layout.buffers);
     if (!buffers) {
       fail(
@@ -98,7 +111,27 @@ export class PagedKvCache {
       cache.destroy();
       throw error;
     }
+    if (lost) cache.#hostPages.takeOver(lost.#hostPages);
     return cache;
+  }
+
+  /** The cache whose host pages a new one can take over. */
+  static #checkLost(layout: CacheLayout, lost: PagedKvCache | undefined): PagedKvCache | undefined {
+    if (lost === undefined) return undefined;
+    if (!(lost instanceof PagedKvCache))
+      fail('argument', CREATE, `hostPagesOf must be a PagedKvCache, not ${describe(lost)}.`);
+    if (lost.#isDestroyed)
+      fail(
+        'argument',
+        CREATE,
+        'hostPagesOf was destroyed, and its host pages with it. Destroy it afterwards.',
+      );
+    if (lost.#pageFormat === pageFormat(layout)) return lost;
+    fail(
+      'argument',
+      CREATE,
+      `pages of hostPagesOf are ${lost.#pageFormat}, but those of the new cache ${pageFormat(layout)}. Make it of the same shape.`,
+    );
   }
 
   private constructor(runtime: Runtime, layout: CacheLayout, buffers: readonly GPUBuffer[]) {
@@ -110,6 +143,7 @@ export class PagedKvCache {
     this.bytes = bytes;
     this.buffers = buffers;
     this.#runtime = runtime;
+    this.#pageFormat = pageFormat(layout);
     this.#layers = Array.from({ length: nLayers }, (_, i) => ({
       kCache: tensorOf(layout, k, places[2 * i]!, buffers),
       vCache: tensorOf(layout, v, places[2 * i + 1]!, buffers),
@@ -138,10 +172,10 @@ export class PagedKvCache {
    */
   copyPages(pairs: PagePairs, pass?: GPUComputePassEncoder): void {
     const caller = 'PagedKvCache.copyPages';
-    this.#assertUsable(caller);
-    const checked = checkPairs(caller, pairs, new Map([['the cache', { shape: [this.nPages] }]]));
+    this.#assertSettled(caller);
+    const checked = checkPairs(caller, 'pairs', pairs, new Map([['the cache', { shape: [this.nPages] }]]));
     checkPass(caller, pass);
-    runCopies(caller, this.#runtime, this.#groups, checked, pass);
+    runCopies(caller, this.#runtime, copyDispatches(caller, this.#runtime, this.#groups, checked), pass);
   }
 
   /**
@@ -158,10 +192,10 @@ export class PagedKvCache {
    */
   async readPages(pages: ArrayLike<number>): Promise<Uint8Array<ArrayBuffer>[]> {
     const caller = 'PagedKvCache.readPages';
-    this.#assertUsable(caller);
-    this.#checkPages(caller, pages);
-    const contents = this.#roomFor(caller, pages);
-    const transfers = this.#transfers(pages, contents);
+    this.#assertSettled(caller);
+    checkPages(caller, pages, this.nPages);
+    const contents = roomFor(caller, pages.length, this.pageBytes);
+    const transfers = pageTransfers(this.#pools, pages, contents);
     await this.#runtime.read(caller, transfers);
     return contents;
   }
@@ -172,85 +206,107 @@ export class PagedKvCache {
    */
   writePages(pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
     const caller = 'PagedKvCache.writePages';
-    this.#assertUsable(caller);
-    this.#checkPages(caller, pages);
-    this.#checkContents(caller, contents, pages.length);
-    const { device } = this.#runtime;
-    this.#runtime.watch(caller, () => writeBytes(device, this.#transfers(pages, contents)));
+    this.#assertSettled(caller);
+    checkPages(caller, pages, this.nPages);
+    checkContents(caller, contents, { nPages: pages.length, pageBytes: this.pageBytes });
+    this.#write(caller, pages, contents);
   }
 
-  /** Free the memory. Harmless if that was done before. */
+  /** Bytes of the pages in host memory. A page of it is kept until another one takes its place, or `destroy`. */
+  get hostBytes(): number {
+    return this.#hostPages.bytes;
+  }
+
+  /**
+   * Make the copies of a step, in this order: `swapsOut` to host pages, which the cache keeps by their numbers, `copies`,
+   * and `swapsIn` from host pages. Pairs that a `PageManager` gives can be passed as well.
+   *
+   * Work submitted before the call comes before all of this. Of work submitted after the call has returned, what needs no
+   * page of `swapsIn` may come at once; for the others, wait for the promise. It resolves when the host has the pages of
+   * `swapsOut` and those of `swapsIn` are written, which then come before all that is submitted later. Until then, the
+   * cache copies, reads and writes nothing else if pages are to be brought back that have not yet arrived themselves.
+   *
+   * If pages do not arrive, as without memory on the way, or if the device is lost meanwhile, the promise rejects, and so
+   * does whatever brings them back later. Then compute again what was in them: `planner.reset()`.
+   *
+   * @throws PageflashError before anything is done, for pages that are not there; `limit` if the host or the way to it
+   * has no memory; `device` if the device is lost
+   * @example
+   * const moved = cache.movePages(step);
+   * if (step.swapsIn.length > 0) await moved;
+   * … // submit the work of the step
+   * await moved;
+   * planner.commit(tokens);
+   */
+  movePages(step: PageMoves): Promise<void> {
+    try {
+      const moved = this.#move('PagedKvCache.movePages', step);
+      // Who does not wait hears of it when the pages are brought back.
+      moved.catch(() => {});
+      return moved;
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /** Free the memory, on the host too. Harmless if that was done before. */
   destroy(): void {
     this.#isDestroyed = true;
+    this.#hostPages.clear();
     for (const buffer of this.buffers) buffer.destroy();
   }
 
-  #roomFor(caller: string, pages: ArrayLike<number>): Uint8Array<ArrayBuffer>[] {
-    try {
-      return Array.from(pages, () => new Uint8Array(this.pageBytes));
-    } catch {
-      const bytes = pages.length * this.pageBytes;
-      fail('limit', caller, `the host has no memory for ${bytes} bytes. Read fewer pages at a time.`);
-    }
+  /** Whatever can be done without waiting is done when this returns. */
+  #move(caller: string, step: PageMoves): Promise<void> {
+    this.#assertSettled(caller);
+    const hostPages = this.#hostPages;
+    const { swapsOut, copies, swapsIn } = checkMoves(caller, step, { nPages: this.nPages, hostPages });
+    const dispatches = copyDispatches(caller, this.#runtime, this.#groups, copies);
+    const contents = roomFor(caller, swapsOut.pages.length, this.pageBytes);
+    const transfers = pageTransfers(this.#pools, swapsOut.pages, contents);
+    const reading = this.#runtime.until(caller, readBytes(caller, this.#runtime.device, transfers));
+    const arrival = namingPages(caller, swapsOut.hostPages, reading);
+    hostPages.put(swapsOut.hostPages, contents, arrival);
+    runCopies(caller, this.#runtime, dispatches);
+    const back = hostPages.take(swapsIn.hostPages);
+    if (back instanceof Promise)
+      return Promise.all([arrival, this.#writeLater(caller, swapsIn.pages, back)]).then(() => {});
+    this.#write(caller, swapsIn.pages, back);
+    return arrival;
   }
 
-  /** Each page of each pool, in the order of `readPages`. */
-  #transfers(pages: ArrayLike<number>, contents: readonly Uint8Array[]): Transfer[] {
-    const transfers: Transfer[] = [];
-    contents.forEach((content, i) => {
-      let at = 0;
-      for (const { buffer, shape, offset } of this.#pools) {
-        const bytes = content.subarray(at, at + 4 * shape[1]!);
-        transfers.push({ buffer, offset: 4 * offset! + pages[i]! * bytes.length, bytes });
-        at += bytes.length;
-      }
+  async #writeLater(
+    caller: string,
+    pages: readonly number[],
+    contents: Promise<readonly Uint8Array[]>,
+  ): Promise<void> {
+    this.#isWaiting = true;
+    const arrived = await contents.finally(() => {
+      this.#isWaiting = false;
     });
-    return transfers;
+    this.#assertUsable(caller);
+    this.#write(caller, pages, arrived);
   }
 
-  #checkPages(caller: string, pages: ArrayLike<number>): void {
-    if (!isHostArray(pages))
-      fail('argument', caller, `pages must be an array of numbers, not ${describe(pages)}.`);
-    for (let i = 0; i < pages.length; i++) {
-      if (isCount(pages[i]) && pages[i]! < this.nPages) continue;
-      fail(
-        'length',
-        caller,
-        `pages[${i}] must be a page from 0 to ${this.nPages - 1}, not ${describe(pages[i])}.`,
-      );
-    }
+  #write(caller: string, pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
+    if (pages.length === 0) return;
+    const { device } = this.#runtime;
+    this.#runtime.watch(caller, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
   }
 
-  #checkContents(caller: string, contents: readonly Uint8Array[], nPages: number): void {
-    if (!Array.isArray(contents) || contents.length !== nPages) {
-      const got = Array.isArray(contents) ? contents.length : describe(contents);
-      fail('argument', caller, `contents must be an array of ${nPages}, one for each page, not ${got}.`);
-    }
-    Array.from(contents).forEach((content: unknown, i) => {
-      if (content instanceof Uint8Array && content.length === this.pageBytes) return;
-      const got = content instanceof Uint8Array ? `${content.length}` : describe(content);
-      fail('argument', caller, `contents[${i}] must be a Uint8Array of ${this.pageBytes} bytes, not ${got}.`);
-    });
+  /** Checks that nothing must come first. */
+  #assertSettled(caller: string): void {
+    this.#assertUsable(caller);
+    if (!this.#isWaiting) return;
+    fail(
+      'argument',
+      caller,
+      'pages of an earlier movePages are still to be brought back, and must come first. Wait for its promise.',
+    );
   }
 
   #assertUsable(caller: string): void {
     if (this.#isDestroyed) fail('device', caller, 'the cache was destroyed.');
     this.#runtime.assertAlive(caller);
   }
-}
-
-function tensorOf(
-  { dtype, nPages, pageSize, nKvHeads }: CacheLayout,
-  { headDim, strideBytes }: PageLayout,
-  { buffer, offset }: Place,
-  buffers: readonly GPUBuffer[],
-): Tensor {
-  const elementBytes = bytesPerElement(dtype);
-  return {
-    buffer: buffers[buffer]!,
-    dtype,
-    shape: [nPages, pageSize, nKvHeads, headDim],
-    offset: offset / elementBytes,
-    strides: [strideBytes / elementBytes, nKvHeads * headDim, headDim, 1],
-  };
 }

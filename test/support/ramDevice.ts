@@ -18,8 +18,8 @@ export interface RamDevice {
   /** Let no mapping go on, or let them go on again. */
   hold(): void;
   release(): void;
-  /** Refuse what is mapped from now on. */
-  failMappings(message: string): void;
+  /** Refuse what is mapped from now on, or refuse it no more. */
+  failMappings(message: string | undefined): void;
   lose(message: string): void;
 }
 

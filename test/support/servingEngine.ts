@@ -40,7 +40,6 @@ export class ServingEngine {
   readonly #model: TinyLlama;
   readonly #cache: PagedKvCache;
   readonly #llama: CachedLlama;
-  readonly #hostPages = new Map<number, Uint8Array>();
 
   constructor({ runtime, model }: Lab, cache: PagedKvCache, preempt: Preempt) {
     const { pages } = this;
@@ -55,10 +54,15 @@ export class ServingEngine {
     const step = this.#plan();
     assert(step !== 'full', 'no sequence fits into the pool, not even alone');
     if (step === 'idle') return;
-    await this.#copyPages(step);
+    const moved = this.#cache.movePages(step);
+    this.nTimes.copied += step.copies.length;
+    this.nTimes.swappedOut += step.swapsOut.length;
+    this.nTimes.swappedIn += step.swapsIn.length;
+    if (step.swapsIn.length > 0) await moved;
     onStep(step, (sequence) => this.users.tokensOf(sequence));
     this.#llama.step(step.tokens, step);
     const logits = await this.#model.logits();
+    await moved;
     this.users.answer(step, (row) => mostLikely(logits.subarray(row * vocabSize, (row + 1) * vocabSize)));
   }
 
@@ -72,19 +76,6 @@ export class ServingEngine {
     const step = this.planner.plan();
     this.nTimes.evicted += started.filter((sequence) => pages.sequence(sequence).nComputed === 0).length;
     return step;
-  }
-
-  async #copyPages({ swapsOut, copies, swapsIn }: Step): Promise<void> {
-    const contents = await this.#cache.readPages(swapsOut.map(([page]) => page));
-    swapsOut.forEach(([, hostPage], i) => this.#hostPages.set(hostPage, contents[i]!));
-    this.#cache.copyPages(copies);
-    this.#cache.writePages(
-      swapsIn.map(([, page]) => page),
-      swapsIn.map(([hostPage]) => this.#hostPages.get(hostPage)!),
-    );
-    this.nTimes.copied += copies.length;
-    this.nTimes.swappedOut += swapsOut.length;
-    this.nTimes.swappedIn += swapsIn.length;
   }
 }
 

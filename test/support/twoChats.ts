@@ -24,7 +24,9 @@ export class TwoChats {
   readonly #pages = new PageManager({ ...CACHE, nHostPages: 8 });
   readonly #here = this.#pages.add(HERE);
   readonly #away = this.#pages.add(AWAY);
-  readonly #hostPages = new Map<number, Uint8Array>();
+  /** What is in host memory, by host page, and the cache that keeps it. */
+  readonly #contents = new Map<number, Uint8Array>();
+  #lost: PagedKvCache | undefined;
   /** What the last tokens of the chat gave that was not in host memory. */
   #bits = new Uint32Array();
 
@@ -36,13 +38,16 @@ export class TwoChats {
     const copies = this.#pages.swapOut(this.#away);
     assert(copies !== 'full' && copies.length === 4, 'the host has no room');
     const contents = await engine.cache.readPages(copies.map(([page]) => page));
-    copies.forEach(([, hostPage], i) => this.#hostPages.set(hostPage, contents[i]!));
+    copies.forEach(([, hostPage], i) => this.#contents.set(hostPage, contents[i]!));
+    await engine.cache.movePages({ swapsOut: copies, copies: [], swapsIn: [] });
+    this.#lost = engine.cache;
   }
 
   /** On a new device: what was in host memory comes back bit for bit, and both chats go on as if nothing had happened. */
   async goOn(device: GPUDevice): Promise<void> {
     this.#pages.reset({ keepSwapped: true });
-    const engine = await Engine.start(device);
+    const engine = await Engine.start(device, this.#lost);
+    this.#lost?.destroy();
     await this.#bringBack(engine);
     assertEqual(
       this.#pages.sequence(this.#away).nComputed,
@@ -75,10 +80,9 @@ export class TwoChats {
     const copies = this.#pages.swapIn(this.#away);
     assert(copies !== 'full' && copies.length === 4, 'the pages did not come back');
     const pages = copies.map(([, page]) => page);
-    const contents = copies.map(([hostPage]) => this.#hostPages.get(hostPage)!);
-    cache.writePages(pages, contents);
+    await cache.movePages({ swapsOut: [], copies: [], swapsIn: copies });
     const back = await cache.readPages(pages);
-    contents.forEach((content, i) => assertEqual(back[i]!, content, `page ${i}`));
+    copies.forEach(([hostPage], i) => assertEqual(back[i]!, this.#contents.get(hostPage)!, `page ${i}`));
   }
 }
 
@@ -92,9 +96,9 @@ class Engine {
   readonly cache: PagedKvCache;
   readonly #runtime: Runtime;
 
-  static async start(device: GPUDevice): Promise<Engine> {
+  static async start(device: GPUDevice, lost?: PagedKvCache): Promise<Engine> {
     const runtime = createRuntime(device);
-    return new Engine(runtime, await PagedKvCache.create(runtime, CACHE));
+    return new Engine(runtime, await PagedKvCache.create(runtime, { ...CACHE, hostPagesOf: lost }));
   }
 
   private constructor(runtime: Runtime, cache: PagedKvCache) {

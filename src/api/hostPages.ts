@@ -1,0 +1,90 @@
+import { PageflashError } from '../core/errors.js';
+
+/** A page that was swapped out, or is about to be. */
+interface HostPage {
+  /** As `PagedKvCache.readPages` gives them; of no use before they have arrived. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** `failed`: why they never will. */
+  state: 'arriving' | 'here' | { readonly failed: Error };
+  /** Settles with the state, and never rejects. */
+  readonly settled: Promise<void>;
+}
+
+/** What pages a cache has in host memory, by the numbers that a `PageManager` gives them. */
+export class HostPages {
+  readonly #pages = new Map<number, HostPage>();
+
+  /** Bytes of all of them. A page keeps its memory until another one takes its place. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const page of this.#pages.values()) bytes += page.bytes.length;
+    return bytes;
+  }
+
+  /** What is known of a page; undefined where nothing was ever swapped out to it. */
+  state(hostPage: number): HostPage['state'] | undefined {
+    return this.#pages.get(hostPage)?.state;
+  }
+
+  /** Let pages that arrive together take the place of what was there. */
+  put(
+    hostPages: readonly number[],
+    contents: readonly Uint8Array<ArrayBuffer>[],
+    arrival: Promise<void>,
+  ): void {
+    const settle = (state: HostPage['state']): void => {
+      for (const page of pages) page.state = state;
+    };
+    const settled = arrival.then(
+      () => settle('here'),
+      (failed: Error) => settle({ failed }),
+    );
+    const pages = contents.map((bytes): HostPage => ({ bytes, state: 'arriving', settled }));
+    hostPages.forEach((hostPage, i) => this.#pages.set(hostPage, pages[i]!));
+  }
+
+  /**
+   * The bytes of pages that are known: at once if all have arrived.
+   *
+   * @throws PageflashError why one has not
+   */
+  take(hostPages: readonly number[]): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
+    const pages = hostPages.map((hostPage) => this.#pages.get(hostPage)!);
+    const bytes = pages.map((page) => page.bytes);
+    return pages.every(({ state }) => state === 'here') ? bytes : whenHere(pages, bytes);
+  }
+
+  /** Have what another one has, which is left with nothing. */
+  takeOver(other: HostPages): void {
+    for (const [hostPage, page] of other.#pages) this.#pages.set(hostPage, page);
+    other.clear();
+  }
+
+  clear(): void {
+    this.#pages.clear();
+  }
+}
+
+async function whenHere<T>(pages: readonly HostPage[], then: T): Promise<T> {
+  await Promise.all(pages.map(({ settled }) => settled));
+  for (const { state } of pages) if (typeof state === 'object') throw state.failed;
+  return then;
+}
+
+/** An arrival whose error says what is lost by it. */
+export async function namingPages(
+  caller: string,
+  hostPages: readonly number[],
+  arrival: Promise<void>,
+): Promise<void> {
+  try {
+    await arrival;
+  } catch (error) {
+    if (!(error instanceof PageflashError) || hostPages.length === 0) throw error;
+    const reason = error.message.replace(`${caller}: `, '');
+    throw new PageflashError(
+      error.code,
+      `${caller}: what was swapped out to host pages ${hostPages.join(', ')} did not arrive and is lost: ${reason}`,
+    );
+  }
+}
