@@ -271,6 +271,21 @@ export const cases: GpuCase[] = [
       }),
   },
   {
+    name: 'swaps and copies of a step are made in their order, awaited or not',
+    why: 'each page goes where the next one is taken away',
+    run: (t) =>
+      withCache(t, SMALL, async (cache) => {
+        const contents = fill(cache, new Random(6));
+        const out = cache.movePages({ swapsOut: [[0, 5], [1, 6]], copies: [[2, 0], [0, 1]], swapsIn: [] }); // prettier-ignore
+        const back = cache.movePages({ swapsOut: [[3, 0]], copies: [[4, 3]], swapsIn: [[5, 4], [0, 2]] }); // prettier-ignore
+        await Promise.all([out, back]);
+        await cache.movePages({ swapsOut: [], copies: [[4, 7]], swapsIn: Int32Array.of(6, 8) });
+        const from = [2, 2, 3, 4, 0, 5, 6, 0, 1];
+        await checkCache(cache, from.map((page) => contents[page]!)); // prettier-ignore
+        assertEqual(cache.hostBytes, 3 * cache.pageBytes, 'bytes on the host');
+      }),
+  },
+  {
     name: 'a page on the host is keys and values, layer after layer, each filled up to 16 bytes',
     run: (t) => {
       const options = { ...SMALL, nLayers: 2, nKvHeads: 1, headDim: 3, headDimV: 5, pageSize: 1, nPages: 2 };
