@@ -2,7 +2,7 @@ import { PageflashError } from '../core/errors.js';
 import { checkDeviceOptions } from './checkArguments.js';
 
 export interface RequestDeviceOptions extends GPURequestAdapterOptions {
-  /** Where to look for an adapter. Default `navigator.gpu`. */
+  /** Where to look for an adapter. Default `navigator.gpu`. It is kept for as long as the program runs. */
   readonly gpu?: GPU | undefined;
   readonly label?: string | undefined;
 }
@@ -27,6 +27,10 @@ const HELPFUL_LIMITS = [
 // Deno 2.9 ends with a panic when a device is asked for its adapterInfo and nobody holds the adapter any more.
 const adapters = new WeakMap<GPUDevice, GPUAdapter>();
 
+// Node ends with a crash where what `create` of the package webgpu gave is garbage before its devices are, which at the
+// end of a program are garbage in any order. So it outlives them all.
+const sources = new Set<GPU>();
+
 /**
  * A device with every optional feature and limit that helps and that the adapter has.
  *
@@ -41,6 +45,7 @@ export async function requestDevice(options: RequestDeviceOptions = {}): Promise
       'requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it over https or localhost, or pass { gpu }.',
     );
   }
+  sources.add(gpu);
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance', ...adapterOptions });
   if (!adapter) {
     throw new PageflashError(
