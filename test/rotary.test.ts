@@ -1,9 +1,18 @@
 import { describe, expect, test } from 'vitest';
 import { roundTo } from '../src/core/halves.js';
-import { rotaryTables, type RotaryConfigOptions, type RotaryOptions } from '../src/index.js';
+import {
+  attnWithKvCache,
+  createRuntime,
+  rotaryTables,
+  type RotaryConfigOptions,
+  type RotaryOptions,
+  type Tensor,
+} from '../src/index.js';
 import golden from './golden/rotary.json' with { type: 'json' };
+import { fakeTensor } from './support/fakeDevice.js';
 import { readLlama } from './support/modelFiles.js';
 import { refusal } from './support/refusal.js';
+import { strictDevice } from './support/strictDevice.js';
 import { tinyLlamaReference } from './support/tinyLlamaReference.js';
 
 interface Angles {
@@ -16,7 +25,7 @@ function expectAngles(
   options: RotaryOptions | RotaryConfigOptions,
   { perPosition, factor = 1 }: Angles,
 ): void {
-  const { rotaryCos, rotarySin, rotaryDim } = rotaryTables(options);
+  const { rotaryCos, rotarySin, rotaryDim } = rotaryTables(options as RotaryOptions);
   expect(rotaryDim).toBe(2 * perPosition.length);
   expect([rotaryCos.length, rotarySin.length]).toEqual(
     [0, 0].fill(options.maxPositions * perPosition.length),
@@ -322,8 +331,8 @@ test('options that are wrong', () => {
   ]).toMatchInlineSnapshot(`
     [
       "argument: rotaryTables: the arguments must be one object, not undefined.",
-      "argument: rotaryTables: there is no argument rotary_dim. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved, config.",
-      "argument: rotaryTables: there is no argument layerType. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved, config.",
+      "argument: rotaryTables: there is no argument rotary_dim. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved.",
+      "argument: rotaryTables: there is no argument layerType. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved.",
       "argument: rotaryTables: maxPositions must be a whole number ≥ 1, not 0.",
       "limit: rotaryTables: there is no memory for tables of 4398046511104 numbers. Ask for fewer positions.",
       "argument: rotaryTables: headDim must be a whole number ≥ 1, not undefined.",
@@ -357,6 +366,26 @@ test('options that are wrong', () => {
       "argument: rotaryTables: proportional scaling rotates pairs of the whole head. Say how many by partialRotaryFactor, not by rotaryDim.",
     ]
   `);
+});
+
+test('tables are arguments of attnWithKvCache as they are', () => {
+  const { device, violations, touched } = strictDevice();
+  const shape = [1, 2, 1, 8];
+  const [q, k, v] = [0, 1, 2].map(() => fakeTensor('f32', shape)) as [Tensor, Tensor, Tensor];
+  const [kCache, vCache] = [0, 1].map(() => fakeTensor('f32', [1, 16, 1, 8])) as [Tensor, Tensor];
+  for (const partialRotaryFactor of [1, 0.5, 0.4])
+    attnWithKvCache(createRuntime(device), {
+      q,
+      k,
+      v,
+      kCache,
+      vCache,
+      cacheSeqlens: [14],
+      causal: true,
+      ...rotaryTables({ headDim: 8, maxPositions: 16, partialRotaryFactor }),
+    });
+  expect(violations).toEqual([]);
+  expect(touched.submits).toBe(3);
 });
 
 describe.each(['llama_mha', 'llama3'])('with them, %s says what it says in PyTorch', (name) => {

@@ -29,7 +29,6 @@ export interface RotaryOptions extends TableOptions {
   readonly partialRotaryFactor?: number | undefined;
   /** `max_position_embeddings` of the config.json, which some scalings need. */
   readonly maxPositionEmbeddings?: number | undefined;
-  readonly config?: undefined;
 }
 
 /** What tables are made of, as a model says it. */
@@ -65,7 +64,6 @@ const OPTIONS = namesOf<RotaryOptions>({
   partialRotaryFactor: true,
   maxPositionEmbeddings: true,
   rotaryInterleaved: true,
-  config: true,
 });
 
 const CONFIG_OPTIONS = namesOf<RotaryConfigOptions>({
@@ -102,14 +100,14 @@ const CONFIG_OPTIONS = namesOf<RotaryConfigOptions>({
  * const rotary = rotaryTables({ headDim: 128, theta: 500000, maxPositions: 4096 });
  * attnWithKvCache(runtime, { q, k, v, kCache, vCache, cacheSeqlens, causal: true, ...rotary });
  */
+export function rotaryTables(options: RotaryConfigOptions): RotaryTables;
+export function rotaryTables(options: RotaryOptions): RotaryTables;
 export function rotaryTables(options: RotaryOptions | RotaryConfigOptions): RotaryTables {
-  const hasConfig = typeof options === 'object' && options !== null && options.config !== undefined;
-  checkNames(CALLER, options, hasConfig ? CONFIG_OPTIONS : OPTIONS);
+  const isConfig = hasConfig(options);
+  checkNames(CALLER, options, isConfig ? CONFIG_OPTIONS : OPTIONS);
   const { maxPositions } = options;
   checkCounts(CALLER, { maxPositions });
-  const source = hasConfig
-    ? sourceOfConfig(CALLER, options as RotaryConfigOptions)
-    : sourceOfOptions(options as RotaryOptions);
+  const source = isConfig ? sourceOfConfig(CALLER, options) : sourceOfOptions(options);
   checkCounts(CALLER, { headDim: source.headDim });
   const { perPosition, factor } = frequenciesOf(modelOf(CALLER, source, maxPositions));
   const nPairs = perPosition.length;
@@ -128,6 +126,10 @@ export function rotaryTables(options: RotaryOptions | RotaryConfigOptions): Rota
     rotaryDim: 2 * nPairs,
     rotaryInterleaved: rotaryInterleaved ?? source.interleaved,
   };
+}
+
+function hasConfig(options: RotaryOptions | RotaryConfigOptions): options is RotaryConfigOptions {
+  return typeof options === 'object' && options !== null && 'config' in options;
 }
 
 function sourceOfOptions(options: RotaryOptions): RotarySource {
