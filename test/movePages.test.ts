@@ -120,7 +120,7 @@ test('a page that does not arrive is named, now and when it is to come back', as
     'device: PagedKvCache.movePages: what was swapped out to host pages 3, 4 did not arrive and is lost: what was read could not be mapped: no memory';
   expect(await rejection(cache.movePages(moves({ swapsOut: [[0, 3], [1, 4]] })))).toBe(lost); // prettier-ignore
   expect(await rejection(cache.movePages(moves({ swapsIn: [[2, 5], [4, 0]] })))).toBe(lost); // prettier-ignore
-  // Who does not wait hears of it all the same; and while it is on its way, nothing is brought back.
+  // Not awaited, it comes out all the same; and while it is on its way, nothing is brought back.
   void cache.movePages(moves({ swapsOut: [[0, 4]] }));
   const together = cache.movePages(moves({ swapsIn: [[2, 5], [4, 0]] })); // prettier-ignore
   expect(await rejection(together)).toContain('host pages 4 did not arrive');

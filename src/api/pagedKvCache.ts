@@ -241,7 +241,7 @@ export class PagedKvCache {
   movePages(step: PageMoves): Promise<void> {
     try {
       const moved = this.#move('PagedKvCache.movePages', step);
-      // Who does not wait hears of it when the pages are brought back.
+      // Where it is not awaited, the error comes out when the pages are brought back.
       moved.catch(() => {});
       return moved;
     } catch (error) {
