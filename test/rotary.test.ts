@@ -334,7 +334,7 @@ test('options that are wrong', () => {
       "argument: rotaryTables: there is no argument rotary_dim. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved.",
       "argument: rotaryTables: there is no argument layerType. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved.",
       "argument: rotaryTables: maxPositions must be a whole number ≥ 1, not 0.",
-      "limit: rotaryTables: there is no memory for tables of 4398046511104 numbers. Ask for fewer positions.",
+      "limit: rotaryTables: tables may have 268435456 numbers, not 4398046511104. Ask for fewer positions.",
       "argument: rotaryTables: headDim must be a whole number ≥ 1, not undefined.",
       "argument: rotaryTables: theta must be a finite number > 0, not -1.",
       "argument: rotaryTables: rotaryDim must be an even number, not 3.",

@@ -177,6 +177,7 @@ describe('tensorFrom', () => {
       message(new DataView(new ArrayBuffer(8))),
       message(Int8Array.of(1)),
       message([1], { dtype: 'f64' }),
+      message([1], { dtype: null }),
       message(Int32Array.of(1), { dtype: 'f16' }),
       message(Float32Array.of(1), { dtype: 'i32' }),
       message(Uint16Array.of(1)),
@@ -207,6 +208,7 @@ describe('tensorFrom', () => {
         "argument: tensorFrom: data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves or a Uint8Array of bytes, not a DataView. Convert it first.",
         "argument: tensorFrom: data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves or a Uint8Array of bytes, not a Int8Array. Convert it first.",
         "dtype: tensorFrom: of [1], dtype must be f32, f16, bf16, i32 or u32, not "f64".",
+        "dtype: tensorFrom: of [1], dtype must be f32, f16, bf16, i32 or u32, not null.",
         "dtype: tensorFrom: of a Int32Array, dtype must be i32 or u32, not f16.",
         "dtype: tensorFrom: of a Float32Array, dtype must be f32, f16 or bf16, not i32.",
         "dtype: tensorFrom: data holds the bits of halves, so say which type: dtype must be f16 or bf16.",
@@ -254,7 +256,7 @@ describe('read', () => {
 
   test.each<{ view: Omit<Tensor, 'buffer' | 'dtype'>; want: number[]; bytes: number; why: string }>([
     { view: { shape: [24] }, want: Array.from({ length: 24 }, (_, i) => i), bytes: 48, why: 'all' },
-    { view: { shape: [] }, want: [0], bytes: 4, why: 'one number' },
+    { view: { shape: [], strides: [] }, want: [0], bytes: 4, why: 'one number' },
     { view: { shape: [1], offset: 23 }, want: [23], bytes: 4, why: 'the last one' },
     { view: { shape: [3], offset: 1 }, want: [1, 2, 3], bytes: 8, why: 'halves begin within a word' },
     { view: { shape: [2], offset: 3 }, want: [3, 4], bytes: 8, why: 'and end within one' },
@@ -338,6 +340,7 @@ describe('read', () => {
       await rejection(read(runtime, at(8, { mapState: 'mapped' }))),
       await rejection(read(runtime, { ...from('f32', 1), buffer: null as never })),
       await rejection(read(runtime, foreign)),
+      await rejection(read(runtime, { ...from('f32', 4), shape: [2 ** 31 - 1, 100, 4], strides: [0, 0, 1] })),
     ]).toMatchInlineSnapshot(`
       [
         "argument: read: runtime must be what createRuntime gives, not a plain object.",
@@ -355,6 +358,7 @@ describe('read', () => {
         "buffer: read: the buffer of tensor is mapped. Unmap it first.",
         "buffer: read: tensor.buffer must be a GPUBuffer, not null.",
         "device: read: tensor was made by another device than the runtime's. Make it on this one, or bring it over by way of the host.",
+        "limit: read: the host has no memory for 3435973835200 bytes. Read less at a time.",
       ]
     `);
   });

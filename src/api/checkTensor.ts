@@ -47,7 +47,7 @@ function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: rea
 
 function checkLayout(caller: string, name: string, tensor: Tensor, { dims, hints = {} }: TensorRule): void {
   const { shape, strides, offset = 0 } = tensor;
-  if (!isCounts(shape, dims?.length ?? shape?.length)) {
+  if (!isCounts(shape, dims?.length)) {
     const wanted = dims
       ? `must have the shape [${dims.join(', ')}]`
       : 'must have a shape of whole numbers ≥ 0';
@@ -76,7 +76,7 @@ function checkLayout(caller: string, name: string, tensor: Tensor, { dims, hints
       `the strides of ${name} must be ${shape.length} whole numbers ≥ 0, not ${describe(strides)}.`,
     );
   }
-  if (strides.at(-1) !== 1) {
+  if (strides.length > 0 && strides.at(-1) !== 1) {
     fail('shape', caller, `the last stride of ${name} must be 1, not ${strides.at(-1)}.`);
   }
 }
@@ -204,9 +204,11 @@ export function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** Whether a value is an array of so many counts, without holes. */
-function isCounts(value: unknown, length: number): value is readonly number[] {
-  return Array.isArray(value) && value.length === length && Array.from(value).every(isCount);
+/** Whether a value is an array of counts, of so many if that is said. Arrays without end are not looked through. */
+export function isCounts(value: unknown, length?: number): value is readonly number[] {
+  if (!Array.isArray(value) || (length !== undefined && value.length !== length)) return false;
+  // Unlike `every`, it looks at holes.
+  return value.findIndex((count) => !isCount(count)) < 0;
 }
 
 /** "a, b or c". */

@@ -80,9 +80,14 @@ async function storedNumbers(reading: Reading): Promise<Stored> {
   const start = offset * bytesPerElement(dtype);
   const firstWord = start - (start % 4);
   const bytes = allocate(caller, endBytes(tensor) - firstWord);
-  await runtime.read(caller, [{ buffer, offset: firstWord, bytes }]);
   const all = viewOf(dtype, bytes.buffer, start - firstWord, extent);
-  return isContiguous(view) ? all : gathered(all, view);
+  const count = elementCount(shape);
+  const out = isContiguous(view)
+    ? all
+    : viewOf(dtype, allocate(caller, count * bytesPerElement(dtype)).buffer, 0, count);
+  await runtime.read(caller, [{ buffer, offset: firstWord, bytes }]);
+  if (out !== all) gather(all, view, out);
+  return out;
 }
 
 function checkReadable({ caller, runtime, tensor, dtypes, instead }: Reading): void {
@@ -137,9 +142,8 @@ function isContiguous({ shape, strides }: View): boolean {
   return true;
 }
 
-/** The elements row after row, `all` beginning with the first of them. */
-function gathered(all: Stored, { shape, strides }: View): Stored {
-  const out = new (all.constructor as new (length: number) => Stored)(elementCount(shape));
+/** Put elements row after row, `all` beginning with the first of them. */
+function gather(all: Stored, { shape, strides }: View, out: Stored): void {
   const rowSize = shape.at(-1)!;
   const index = shape.map(() => 0);
   let from = 0;
@@ -152,5 +156,4 @@ function gathered(all: Stored, { shape, strides }: View): Stored {
       index[axis] = 0;
     }
   }
-  return out;
 }

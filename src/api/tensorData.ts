@@ -103,7 +103,7 @@ function checkType(
 ): DType {
   if (asked === undefined && holds)
     fail('dtype', caller, `data holds ${holds}, so say which type: dtype must be ${listed(dtypes)}.`);
-  const dtype = asked ?? dtypes[0]!;
+  const dtype = asked === undefined ? dtypes[0]! : asked;
   if (isDType(dtype) && dtypes.includes(dtype)) return dtype;
   const got = isDType(dtype) ? dtype : describe(dtype);
   fail('dtype', caller, `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${got}.`);

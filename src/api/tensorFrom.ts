@@ -6,7 +6,7 @@ import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { writeBytes } from '../runtime/transfers.js';
 import { checkRuntime } from './checkRuntime.js';
-import { isCount } from './checkTensor.js';
+import { isCounts } from './checkTensor.js';
 import { checkElements, type Elements, type TensorData } from './tensorData.js';
 
 export interface TensorFromOptions {
@@ -72,8 +72,7 @@ function checkShape(
     if (isBytes) fail('shape', CALLER, 'data holds bytes as they are stored, so say the shape.');
     return [data.length];
   }
-  if (!Array.isArray(shape) || !Array.from(shape).every(isCount))
-    fail('shape', CALLER, `shape must be whole numbers ≥ 0, not ${describe(shape)}.`);
+  if (!isCounts(shape)) fail('shape', CALLER, `shape must be whole numbers ≥ 0, not ${describe(shape)}.`);
   const count = elementCount(shape);
   const bytes = count * bytesPerElement(dtype);
   if (bytes === byteLength) return [...shape];

@@ -20,9 +20,10 @@ export class Fields {
     return Object.keys(this.#object);
   }
 
-  /** What is there; null, as Python writes None, is nothing. */
+  /** What is there. In JSON null is nothing, as Python writes None; in the options of a call it is a mistake. */
   value(key: string): unknown {
-    return Object.hasOwn(this.#object, key) ? (this.#object[key] ?? undefined) : undefined;
+    const value = Object.hasOwn(this.#object, key) ? this.#object[key] : undefined;
+    return value === null && this.name !== '' ? undefined : value;
   }
 
   has(key: string): boolean {

@@ -109,6 +109,7 @@ export function rotaryTables(options: RotaryOptions | RotaryConfigOptions): Rota
   checkCounts(CALLER, { maxPositions });
   const source = isConfig ? sourceOfConfig(CALLER, options) : sourceOfOptions(options);
   checkCounts(CALLER, { headDim: source.headDim });
+  checkSize(maxPositions * Math.ceil(source.headDim / 2));
   const { perPosition, factor } = frequenciesOf(modelOf(CALLER, source, maxPositions));
   const nPairs = perPosition.length;
   const [rotaryCos, rotarySin] = [allocate(maxPositions * nPairs), allocate(maxPositions * nPairs)];
@@ -134,7 +135,11 @@ function hasConfig(options: RotaryOptions | RotaryConfigOptions): options is Rot
 
 function sourceOfOptions(options: RotaryOptions): RotarySource {
   const given = new Fields(CALLER, '', options);
-  const scaling = given.has('scaling') ? new Fields(CALLER, 'scaling', options.scaling) : undefined;
+  // A config.json without scaling has null there.
+  const scaling =
+    options.scaling === undefined || options.scaling === null
+      ? undefined
+      : new Fields(CALLER, 'scaling', options.scaling);
   const layers = scaling && layersIn(scaling);
   if (layers)
     fail(
@@ -156,6 +161,14 @@ function sourceOfOptions(options: RotaryOptions): RotarySource {
     originalPositions: undefined,
     interleaved: false,
   };
+}
+
+/** The longest table that is worth computing: a GiB. */
+const MOST_NUMBERS = 2 ** 28;
+
+function checkSize(n: number): void {
+  if (n > MOST_NUMBERS)
+    fail('limit', CALLER, `tables may have ${MOST_NUMBERS} numbers, not ${n}. Ask for fewer positions.`);
 }
 
 function allocate(n: number): Float32Array<ArrayBuffer> {

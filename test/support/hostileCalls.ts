@@ -16,6 +16,10 @@ import {
   planAttnVarlen,
   planAttnWithKvCache,
   prepareModel,
+  read,
+  readInts,
+  rotaryTables,
+  tensorFrom,
   type Runtime,
 } from '../../src/index.js';
 import { fakeBuffer } from './fakeDevice.js';
@@ -431,6 +435,7 @@ function cacheCall({ random }: Maker): HostileCall {
     pairs: drawPairs(random, 3),
     pages: random.boolean() ? [0, 1] : [],
     saved: [] as unknown[],
+    moves: { swapsOut: random.pick([[], [[0, 1]]]), copies: drawPairs(random, 3), swapsIn: [] as unknown },
   };
   const run = async (runtime: Runtime, given: Args): Promise<void> => {
     const cache = await PagedKvCache.create(runtime, given['options'] as never);
@@ -441,6 +446,7 @@ function cacheCall({ random }: Maker): HostileCall {
       if (Array.isArray(pages) && pages.length < 9 && Array.isArray(saved) && saved.length === 0)
         saved.push(...pages.map(() => new Uint8Array(cache.pageBytes)));
       cache.writePages(pages as never, saved as never);
+      await cache.movePages(given['moves'] as never);
     } finally {
       cache.destroy();
     }
@@ -454,6 +460,62 @@ function tensorCall({ random }: Maker): HostileCall {
     out: runtime.createTensor(shape as never, dtype as never),
   });
   return { name: 'createTensor', args, run };
+}
+
+function fromCall({ random }: Maker): HostileCall {
+  const [dtype, data] = random.pick([
+    ['f16', [0, 1.5, 2, 3, 4, 5]],
+    ['bf16', Float32Array.of(0, 1, 2, 3, 4, 5)],
+    ['f32', new Uint8Array(24)],
+    ['i32', Int32Array.of(0, 1, 2, 3, 4, 5)],
+    ['u32', [0, 1, 2, 3, 4, 5]],
+  ]);
+  const args = { data, options: { shape: random.pick([[6], [2, 3], [1, 6, 1]]), dtype } };
+  const run = (runtime: Runtime, given: Args): unknown => ({
+    out: tensorFrom(runtime, given['data'] as never, given['options'] as never),
+  });
+  return { name: 'tensorFrom', args, run };
+}
+
+function readCall({ random, tensor }: Maker): HostileCall {
+  const dtype = random.pick(['f32', 'f16', 'bf16', 'i32', 'u32'] as const);
+  const args = {
+    tensor: tensor(
+      dtype,
+      lengths(random, random.int(0, 4)).map((size) => size + 1),
+    ),
+  };
+  const reader = dtype === 'i32' || dtype === 'u32' ? readInts : read;
+  const run = async (runtime: Runtime, given: Args): Promise<void> => {
+    await reader(runtime, given['tensor'] as never);
+  };
+  return { name: 'read', args, run };
+}
+
+function rotaryCall({ random }: Maker): HostileCall {
+  const factors = [1, 1, 2, 2];
+  const rope = random.pick([
+    { rope_theta: 10000, rope_type: 'default' },
+    { type: 'linear', factor: 2, rope_theta: 10000 },
+    {
+      rope_type: 'yarn',
+      factor: 4,
+      original_max_position_embeddings: 64,
+      rope_theta: 10000,
+      truncate: false,
+    },
+    { rope_type: 'longrope', short_factor: factors, long_factor: factors, factor: 2, rope_theta: 10000 },
+    { sliding_attention: { rope_theta: 10000 } },
+  ]);
+  const layerType = 'sliding_attention' in rope && { layerType: 'sliding_attention' };
+  const args = random.boolean()
+    ? { headDim: 8, maxPositions: 16, theta: 10000, partialRotaryFactor: 0.5, rotaryInterleaved: true }
+    : {
+        config: { head_dim: 8, max_position_embeddings: 64, rope_parameters: rope },
+        maxPositions: 16,
+        ...layerType,
+      };
+  return { name: 'rotaryTables', args, run: (_, given) => void rotaryTables(given as never) };
 }
 
 function variantsCall(maker: Maker): HostileCall {
@@ -561,6 +623,9 @@ const MAKERS: readonly ((maker: Maker) => HostileCall)[] = [
   copyCall,
   cacheCall,
   tensorCall,
+  fromCall,
+  readCall,
+  rotaryCall,
   variantsCall,
   modelCall,
   prepareCall,

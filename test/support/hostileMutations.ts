@@ -81,8 +81,14 @@ function alias(random: Random, slots: readonly Slot[]): Mutation {
   return { what: `${to.path} in the buffer of ${from.path}`, mustFail: false };
 }
 
-function replacementsOf({ path, value }: Slot): readonly Replacement[] {
-  if (path.endsWith('buffer')) return buffersFor(value as GPUBuffer);
+function replacementsOf(slot: Slot): readonly Replacement[] {
+  // In a config.json null is nothing.
+  const isJson = slot.path.startsWith('config.');
+  return isJson ? spoiltValues(slot).filter(({ value }) => value !== null) : spoiltValues(slot);
+}
+
+function spoiltValues({ path, value }: Slot): readonly Replacement[] {
+  if (path.endsWith('buffer')) return value ? buffersFor(value as GPUBuffer) : KINDS;
   if (isTensor(value)) return isIntact(value) ? [...KINDS, ...tensorsFor(value)] : KINDS;
   if (typeof value === 'number') return [...KINDS, ...numbersFor(path, value)];
   if (typeof value === 'string') return [...KINDS, ...WORDS];
@@ -135,13 +141,15 @@ const HUGE = [
 ];
 
 /** Numbers that may have a fraction. */
-const REAL = /softmaxScale|softcap|alibiSlopes|sinks|rotaryCos|rotarySin|budgetBytes|options.bytes/;
+const REAL =
+  /softmaxScale|softcap|alibiSlopes|sinks|rotaryCos|rotarySin|budgetBytes|options.bytes|^data|theta|Factor|rope_/;
+
+/** Numbers that may be any. */
+const ANY = /^data/;
 
 function numbersFor(path: string, value: number): readonly Replacement[] {
   return [
-    { name: 'NaN', value: NaN, mustFail: true },
-    { name: 'Infinity', value: Infinity, mustFail: true },
-    { name: '-Infinity', value: -Infinity, mustFail: true },
+    ...[NaN, Infinity, -Infinity].map((n) => ({ name: String(n), value: n, mustFail: !ANY.test(path) })),
     {
       name: 'a fraction',
       value: value + 0.5,

@@ -4,6 +4,7 @@ import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 Object.assign(globalThis, {
   GPUShaderStage: globalThis.GPUShaderStage ?? { COMPUTE: 4 },
   GPUMapMode: globalThis.GPUMapMode ?? { READ: 1 },
+  GPUBufferUsage: { ...globalThis.GPUBufferUsage, MAP_READ: 1 },
 });
 
 /** What a device was asked to do that outlives the call. */
@@ -29,7 +30,7 @@ export interface StrictDevice {
 /** Those of Dawn on many desktops: bindings and buffers of 4 GiB. */
 export const LARGE_LIMITS = { maxStorageBufferBindingSize: 2 ** 32 - 4, maxBufferSize: 2 ** 32 - 4 };
 
-const { STORAGE, UNIFORM, COPY_DST } = { STORAGE: 128, UNIFORM: 64, COPY_DST: 8 };
+const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = { STORAGE: 128, UNIFORM: 64, COPY_SRC: 4, COPY_DST: 8 };
 
 interface Layout {
   readonly types: ReadonlyMap<number, string>;
@@ -64,6 +65,8 @@ export function strictDevice(limits: Partial<GPUSupportedLimits> = {}): StrictDe
     must(size <= all.maxBufferSize, `a buffer has ${size} bytes of ${all.maxBufferSize}`);
     const buffer: GPUBuffer = Object.assign(fakeBuffer(size, usage), {
       destroy: () => void live.delete(buffer),
+      mapAsync: () => Promise.resolve(),
+      getMappedRange: () => new ArrayBuffer(size),
     });
     live.add(buffer);
     return buffer;
@@ -154,7 +157,16 @@ export function strictDevice(limits: Partial<GPUSupportedLimits> = {}): StrictDe
       Promise.resolve((compute.module as unknown as { readonly needs: Pipeline }).needs),
     createCommandEncoder: () => ({
       beginComputePass: pass,
-      copyBufferToBuffer: () => touched.writes++,
+      copyBufferToBuffer: (...[from, at, to, toAt, size]: [GPUBuffer, number, GPUBuffer, number, number]) => {
+        touched.writes++;
+        must((from.usage & COPY_SRC) !== 0, 'a buffer is copied that is none for it');
+        must(from.mapState === 'unmapped', 'a mapped buffer is copied');
+        must(
+          [at, toAt, size].every((bytes) => bytes % 4 === 0),
+          'parts of words are copied',
+        );
+        must(at + size <= from.size && toAt + size <= to.size, 'something is copied beyond a buffer');
+      },
       finish: () => ({}),
     }),
   };
