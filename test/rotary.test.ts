@@ -388,9 +388,14 @@ test('tables are arguments of attnWithKvCache as they are', () => {
   expect(touched.submits).toBe(3);
 });
 
-describe.each(['llama_mha', 'llama3'])('with them, %s says what it says in PyTorch', (name) => {
+const MODELS = [
+  ['llama_mha', 'test/golden/models/llama_mha'],
+  ['llama3', 'examples/mini-llama/model'],
+] as const;
+
+describe.each(MODELS)('with them, %s says what it says in PyTorch', (_, folder) => {
   const N_TOKENS = 70;
-  const { weights, ids, logits } = readLlama(name, N_TOKENS);
+  const { weights, ids, logits } = readLlama(folder, N_TOKENS);
   const { vocabSize, headDim } = weights.shape;
 
   test('with the angles that PyTorch had, which the model kept in f16', () => {

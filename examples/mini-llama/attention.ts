@@ -1,7 +1,6 @@
-import type { AttentionPlan, AttnWithKvCacheArgs, Runtime, Tensor } from 'pageflash';
+import { planAttnWithKvCache, read, rotaryTables, tensorFrom } from 'pageflash';
+import type { AttentionPlan, AttnWithKvCacheArgs, PagedKvCache, Runtime, Step, Tensor } from 'pageflash';
 import type { Attend } from './llama.js';
-import { planAttnWithKvCache, read, rotaryTables, tensorFrom } from './pending.js';
-import type { PagedKvCache, Step } from './pending.js';
 import type { LlamaWeights } from './weights.js';
 
 export interface AttentionArgs {

@@ -1,8 +1,7 @@
 // npm run example:mini-llama [-- FOLDER]: answers a prompt with the model in a folder, alone and then eight times at once.
 import { join } from 'node:path';
-import { createRuntime } from 'pageflash';
+import { createRuntime, PagedKvCache, prepareModel, requestDevice } from 'pageflash';
 import { create, globals } from 'webgpu';
-import { PagedKvCache, prepareModel, requestDevice } from './pending.js';
 import { Server } from './serve.js';
 import { loadLlama, readSafetensors } from './weights.js';
 

@@ -1,4 +1,4 @@
-import { fromHalves } from './pending.js';
+import { fromHalves } from 'pageflash';
 
 /** One tensor of a file, its halves as f32. */
 export interface StoredTensor {

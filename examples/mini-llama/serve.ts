@@ -1,8 +1,7 @@
-import { PageManager, type AddArgs, type SequenceId } from 'pageflash';
+import { PageManager, StepPlanner, type AddArgs, type SequenceId } from 'pageflash';
 import { createAttention, type Attention, type AttentionArgs } from './attention.js';
 import { argmax } from './layers.js';
 import { forward, logitsOf } from './llama.js';
-import { StepPlanner } from './pending.js';
 import type { LlamaWeights } from './weights.js';
 
 export interface ServerOptions extends AttentionArgs {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { rotaryTables } from '../../src/index.js';
 import { decode } from '../../src/core/halves.js';
 import { parseSafeTensors } from './safetensors.js';
@@ -25,12 +26,10 @@ export interface LlamaFiles {
   readonly logits: Float32Array;
 }
 
-/** Read a model of test/golden/models, with tables of angles for so many positions. */
-export function readLlama(name: string, maxPositions: number): LlamaFiles {
+/** Read a model from a folder, with tables of angles for so many positions. */
+export function readLlama(folder: string, maxPositions: number): LlamaFiles {
   const file = (part: string): ArrayBuffer => {
-    const { buffer, byteOffset, length } = readFileSync(
-      new URL(`../golden/models/${name}/${part}`, import.meta.url),
-    );
+    const { buffer, byteOffset, length } = readFileSync(join(folder, part));
     return buffer.slice(byteOffset, byteOffset + length) as ArrayBuffer;
   };
   const config = JSON.parse(new TextDecoder().decode(file('config.json'))) as LlamaConfig;
