@@ -393,7 +393,7 @@ const MODELS = [
   ['llama3', 'examples/mini-llama/model'],
 ] as const;
 
-describe.each(MODELS)('with them, %s says what it says in PyTorch', (_, folder) => {
+describe.each(MODELS)('with them, %s says what it says in PyTorch', (_name, folder) => {
   const N_TOKENS = 70;
   const { weights, ids, logits } = readLlama(folder, N_TOKENS);
   const { vocabSize, headDim } = weights.shape;
