@@ -47,6 +47,9 @@ const GPU_CALLS: ReadonlySet<string> = new Set([
   'popErrorScope',
 ]);
 
+/** Globals of browsers that a Node program has only if it makes them; `core/gpuFlags.ts` has their numbers. */
+const BROWSER_GLOBALS: ReadonlySet<string> = new Set(['GPUBufferUsage', 'GPUMapMode', 'GPUShaderStage']);
+
 /** What the linker of kernels provides besides their own files. */
 const WGSL_VIRTUAL_MODULES: ReadonlySet<string> = new Set(['constants']);
 
@@ -80,6 +83,8 @@ function violationsInTs(path: string, text: string): string[] {
       if (!ts.isStringLiteralLike(node.arguments[0]!))
         report(node, 'imports a path that is not written out.');
     if (folderOf(path) !== GPU_FOLDER) report(node, gpuProblem(node));
+    if (ts.isIdentifier(node) && BROWSER_GLOBALS.has(node.text))
+      report(node, `uses the global ${node.text}, which Node may lack. Take it from core/gpuFlags.ts.`);
     ts.forEachChild(node, visit);
   };
   visit(file);
@@ -182,7 +187,11 @@ describe('the check itself', () => {
       why: 'deeper',
     },
     { path: 'index.ts', text: `export * from './api/attn.js'; export * from './core/a.js';`, why: 'the top' },
-    { path: 'kernels/a.ts', text: `import a from './a.wgsl'; import { b } from 'wesl';`, why: 'a package' },
+    {
+      path: 'kernels/a.ts',
+      text: `import a from './a.wgsl'; import { b } from 'a-package';`,
+      why: 'a package',
+    },
     { path: 'api/a.ts', text: `const f = (b: GPUBuffer, p: GPUComputePassEncoder) => b.size;`, why: 'types' },
     {
       path: 'api/a.ts',
@@ -236,6 +245,13 @@ describe('the check itself', () => {
   ])('refuses WebGPU outside of runtime: %s', (text) => {
     expect(violations({ 'api/a.ts': text })).toHaveLength(1);
   });
+
+  test.each([`a({ usage: GPUBufferUsage.STORAGE });`, `const { READ } = GPUMapMode;`])(
+    'refuses globals that Node may lack: %s',
+    (text) => {
+      expect(violations({ 'runtime/a.ts': text })).toHaveLength(1);
+    },
+  );
 
   test.each([
     `import package::band;`,

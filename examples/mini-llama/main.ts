@@ -1,7 +1,7 @@
 // npm run example:mini-llama [-- FOLDER]: answers a prompt with the model in a folder, alone and then eight times at once.
 import { join } from 'node:path';
 import { createRuntime, PagedKvCache, prepareModel, requestDevice } from 'pageflash';
-import { create, globals } from 'webgpu';
+import { create } from 'webgpu';
 import { Server } from './serve.js';
 import { loadLlama, readSafetensors } from './weights.js';
 
@@ -9,8 +9,7 @@ const [folder = 'examples/mini-llama/model'] = process.argv.slice(2);
 const MAX_TOKENS = 32;
 const N_ANSWERS = 8;
 
-// What makes WebGPU known to Node. In a browser, requestDevice() is enough.
-Object.assign(globalThis, globals);
+// In a browser, requestDevice() is enough.
 const device = await requestDevice({ gpu: create([]) });
 const runtime = createRuntime(device);
 

@@ -3,6 +3,7 @@ import { describe } from '../core/describe.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import { BUFFER_USAGE } from '../core/gpuFlags.js';
 import { elementCount, endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 
@@ -99,7 +100,7 @@ export function checkMemory(
       `${name} was made by another device than the runtime's. Make it on this one, or bring it over by way of the host.`,
     );
   }
-  if ((buffer.usage & GPUBufferUsage[usage]) === 0) {
+  if ((buffer.usage & BUFFER_USAGE[usage]) === 0) {
     fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.${usage}.`);
   }
   checkUnmapped(caller, name, tensor);

@@ -1,5 +1,6 @@
 import type { Kernel, KernelBinding, Spec } from '../core/dispatch.js';
 import { PageflashError } from '../core/errors.js';
+import { SHADER_STAGE } from '../core/gpuFlags.js';
 import { link, variantName } from '../kernels/link.js';
 import { closeScope } from './errorScope.js';
 import type { Faults } from './faults.js';
@@ -91,7 +92,7 @@ export class Pipelines {
         label: kernel.name,
         entries: kernel.bindings.map(({ binding, access }) => ({
           binding,
-          visibility: GPUShaderStage.COMPUTE,
+          visibility: SHADER_STAGE.COMPUTE,
           buffer: { type: BUFFER_TYPES[access] },
         })),
       });

@@ -1,3 +1,5 @@
+import { BUFFER_USAGE, MAP_MODE } from '../core/gpuFlags.js';
+
 /** How long one dispatch took on the GPU. */
 export interface DispatchTime {
   /** The kernel's name. */
@@ -46,7 +48,7 @@ export class Profiler {
   async #read(querySets: readonly GPUQuerySet[]): Promise<BigUint64Array> {
     const bytesPerSet = 2 * PAIRS_PER_SET * 8;
     const size = querySets.length * bytesPerSet;
-    const { QUERY_RESOLVE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
+    const { QUERY_RESOLVE, COPY_SRC, COPY_DST, MAP_READ } = BUFFER_USAGE;
     const resolved = this.#device.createBuffer({ size, usage: QUERY_RESOLVE | COPY_SRC });
     const readback = this.#device.createBuffer({ size, usage: COPY_DST | MAP_READ });
     try {
@@ -56,7 +58,7 @@ export class Profiler {
       );
       encoder.copyBufferToBuffer(resolved, 0, readback, 0, size);
       this.#device.queue.submit([encoder.finish()]);
-      await readback.mapAsync(GPUMapMode.READ);
+      await readback.mapAsync(MAP_MODE.READ);
       return new BigUint64Array(readback.getMappedRange().slice(0));
     } finally {
       resolved.destroy();

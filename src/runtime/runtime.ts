@@ -4,6 +4,7 @@ import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
+import { BUFFER_USAGE } from '../core/gpuFlags.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import { BindGroups, type BufferRange } from './bindGroups.js';
 import { bytesOf, hostArrays } from './bindingRanges.js';
@@ -140,7 +141,7 @@ export class Runtime {
   createTensor(shape: readonly number[], dtype: DType, label = 'tensor'): Tensor {
     this.assertAlive('createTensor');
     checkTensorArguments('createTensor', shape, { dtype, label });
-    const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
+    const { STORAGE, COPY_SRC, COPY_DST } = BUFFER_USAGE;
     const size = wholeWords(elementCount(shape) * bytesPerElement(dtype));
     const usage = STORAGE | COPY_SRC | COPY_DST;
     const buffer = this.watch('createTensor', () => this.#faults.createBuffer({ label, size, usage }));

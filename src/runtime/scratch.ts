@@ -1,3 +1,4 @@
+import { BUFFER_USAGE } from '../core/gpuFlags.js';
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
 
@@ -18,7 +19,7 @@ export class ScratchBuffers {
       // Growing by doubling keeps the buffers let go on the way smaller together than the one in use.
       const wanted = Math.ceil(bytes / 256) * 256;
       const size = Math.max(wanted, Math.min(2 * (buffer?.size ?? 0), this.#memory.maxBindingBytes));
-      buffer = this.#memory.allocate(name, size, GPUBufferUsage.STORAGE);
+      buffer = this.#memory.allocate(name, size, BUFFER_USAGE.STORAGE);
       this.#buffers.set(name, buffer);
     }
     // Always the whole buffer, so that calls of other sizes find the same bind groups.

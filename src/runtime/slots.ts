@@ -1,3 +1,4 @@
+import { BUFFER_USAGE } from '../core/gpuFlags.js';
 import { wholeWords } from '../core/tensor.js';
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
@@ -27,7 +28,7 @@ export class Slots {
     if (!slot || slot.buffer.size < bytes.length) {
       if (slot) this.#memory.abandon(slot.buffer);
       const size = Math.max(Math.ceil(wholeWords(bytes.length) / 256) * 256, 2 * (slot?.buffer.size ?? 0));
-      const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+      const { STORAGE, UNIFORM, COPY_DST } = BUFFER_USAGE;
       slot = {
         buffer: this.#memory.allocate(name, size, STORAGE | UNIFORM | COPY_DST),
         words: new Uint32Array(0),

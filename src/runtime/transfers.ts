@@ -1,4 +1,5 @@
 import { fail } from '../core/errors.js';
+import { BUFFER_USAGE, MAP_MODE } from '../core/gpuFlags.js';
 import { closeScope } from './errorScope.js';
 
 /** Bytes on the host and where they belong in a buffer. Offsets and lengths are multiples of 4. */
@@ -19,7 +20,7 @@ export async function readBytes(
   // Everything is submitted before the first await: what the caller submits next comes later.
   device.pushErrorScope('validation');
   device.pushErrorScope('out-of-memory');
-  const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ;
+  const usage = BUFFER_USAGE.COPY_DST | BUFFER_USAGE.MAP_READ;
   const buffers = batches.map(({ size }) => device.createBuffer({ label: caller, size, usage }));
   const outOfMemory = closeScope(device);
   const encoder = device.createCommandEncoder({ label: caller });
@@ -29,7 +30,7 @@ export async function readBytes(
     }
   });
   device.queue.submit([encoder.finish()]);
-  const mappings = Promise.allSettled(buffers.map((buffer) => buffer.mapAsync(GPUMapMode.READ)));
+  const mappings = Promise.allSettled(buffers.map((buffer) => buffer.mapAsync(MAP_MODE.READ)));
   const invalid = closeScope(device);
 
   try {

@@ -1,3 +1,4 @@
+import { BUFFER_USAGE } from '../core/gpuFlags.js';
 import type { BufferRange } from './bindGroups.js';
 import type { Memory } from './memory.js';
 import { sameWords, wordsOf } from './words.js';
@@ -61,7 +62,7 @@ export class Uploads {
   }
 
   #allocate(size: number): GPUBuffer {
-    const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+    const { STORAGE, UNIFORM, COPY_DST } = BUFFER_USAGE;
     return this.#memory.allocate('uploads', size, STORAGE | UNIFORM | COPY_DST);
   }
 
