@@ -1,6 +1,6 @@
 import type { Masks } from './attentionProblem.js';
 
-/** The keys of a sequence: those before `firstKey` are hidden. */
+/** The keys of a sequence: those before `firstKey` are hidden, and chunks of attention are counted from there. */
 export interface KeyRange {
   readonly firstKey: number;
   readonly kLen: number;
@@ -17,7 +17,7 @@ export function visibleBand(
   if (left >= 0) first = Math.max(first, position - left);
   if (right >= 0) last = Math.min(last, position + right);
   if (attentionChunk > 0) {
-    const chunkStart = Math.floor(position / attentionChunk) * attentionChunk;
+    const chunkStart = firstKey + Math.floor((position - firstKey) / attentionChunk) * attentionChunk;
     first = Math.max(first, chunkStart);
     last = Math.min(last, chunkStart + attentionChunk - 1);
   }

@@ -6,15 +6,14 @@ struct Band {
 }
 
 // `position` is where the query stands among the keys (bottom right aligned); -1 leaves a side of the window open,
-// chunk 0 means none.
-// Keys before `first_key` are hidden.
+// chunk 0 means none. Keys before `first_key` are hidden, and chunks are counted from there: padding is in none of them.
 fn visible_band(position: i32, first_key: i32, k_len: i32, left: i32, right: i32, chunk: i32) -> Band {
   var band = Band(first_key, k_len - 1);
   if (left >= 0) { band.first = max(band.first, position - left); }
   if (right >= 0) { band.last = min(band.last, position + right); }
   if (chunk > 0) {
-    if (position < 0) { return Band(first_key, first_key - 1); }  // in a chunk before that of any key
-    let chunk_start = position / chunk * chunk;
+    if (position < first_key) { return Band(first_key, first_key - 1); }  // in a chunk before that of any key
+    let chunk_start = first_key + (position - first_key) / chunk * chunk;
     band.first = max(band.first, chunk_start);
     band.last = min(band.last, chunk_start + chunk - 1);
   }

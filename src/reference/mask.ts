@@ -4,7 +4,7 @@ export interface MaskOptions {
   readonly causal?: boolean | undefined;
   /** [left, right]: p − left ≤ j ≤ p + right; −1 = unbounded. Default [−1, −1]. */
   readonly windowSize?: readonly [number, number] | undefined;
-  /** c: ⌊p/c⌋ = ⌊j/c⌋; 0 = off. Default 0. */
+  /** c: ⌊(p − leftpad)/c⌋ = ⌊(j − leftpad)/c⌋; 0 = off. Default 0. */
   readonly attentionChunk?: number | undefined;
 }
 
@@ -27,7 +27,7 @@ export function visibleKeys(p: number, nKeys: number, leftpad: number, mask: Mas
   if (right >= 0) end = Math.min(end, p + right + 1);
   if (mask.causal) end = Math.min(end, p + 1);
   if (chunk > 0) {
-    const chunkBegin = Math.floor(p / chunk) * chunk;
+    const chunkBegin = leftpad + Math.floor((p - leftpad) / chunk) * chunk;
     begin = Math.max(begin, chunkBegin);
     end = Math.min(end, chunkBegin + chunk);
   }
