@@ -71,7 +71,7 @@ describe('attnVarlen', () => {
         "argument: attnVarlen: cuSeqlensQ must be a tensor or an array of numbers, not undefined.",
         "argument: attnVarlen: cuSeqlensK is missing.",
         "argument: attnVarlen: cuSeqlensQ[1] must be a whole number of 32 bits, not 1.5.",
-        "argument: attnVarlen: sinks[1] must be a finite number, not Infinity.",
+        "argument: attnVarlen: sinks[1] must be a finite number or -Infinity, not Infinity.",
         "argument: attnVarlen: with blockTable, pass sequsedK or cuSeqlensK to say how many keys there are.",
         "argument: attnVarlen: cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.",
         "argument: attnVarlen: cuSeqlensK is on the GPU, so maxSeqlenK is needed.",

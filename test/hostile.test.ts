@@ -95,9 +95,9 @@ describe('what the fuzzer and reading have found', () => {
         "argument: attnVarlen: windowSize must be [left, right], whole numbers ≥ −1, not [undefined, undefined, undefined, undefined, undefined, undefined, undefined, undefined, undefined, undefined, undefined, undefined, … 4294967295 in all].",
         "limit: attnVarlen: there are 4294967294 sequences, but a call takes at most 1048576. Make several calls.",
         "argument: attnVarlen: cuSeqlensQ[1] must be a whole number of 32 bits, not Symbol(n).",
-        "argument: attnVarlen: sinks[0] must be a finite number, not 0n.",
-        "argument: attnVarlen: sinks[0] must be a finite number, not "1".",
-        "argument: attnVarlen: sinks[1] must be a finite number, not 1e+300.",
+        "argument: attnVarlen: sinks[0] must be a finite number or -Infinity, not 0n.",
+        "argument: attnVarlen: sinks[0] must be a finite number or -Infinity, not "1".",
+        "argument: attnVarlen: sinks[1] must be a finite number or -Infinity, not 1e+300.",
       ]
     `);
   });

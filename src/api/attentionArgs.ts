@@ -12,9 +12,15 @@ export interface AttentionOptions {
   readonly softcap?: number | undefined;
   /** [Hq] or [B, Hq]: −slope·|distance| is added to each score. f32 on the host; f32, f16 or bf16 on the GPU. */
   readonly alibiSlopes?: Floats | undefined;
-  /** [Hq]: one more score a head, which joins the softmax's denominator only. Types as for `alibiSlopes`. */
+  /**
+   * [Hq]: one more score a head, which joins the softmax's denominator only; −∞ for a head without one. Types as for
+   * `alibiSlopes`.
+   */
   readonly sinks?: Floats | undefined;
-  /** c > 0 lets a query see keys of its own chunk of c positions only. Default 0: off. */
+  /**
+   * c > 0 lets a query see keys of its own chunk only: of c tokens, counted from the first one that `cacheLeftpad` does
+   * not hide. Default 0: off.
+   */
   readonly attentionChunk?: number | undefined;
   /** Into how many parts to split the keys where that is worth while; 0 chooses. Default 0. */
   readonly numSplits?: number | undefined;

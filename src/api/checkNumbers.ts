@@ -39,12 +39,18 @@ export const INTS = ['i32', 'u32'] as const;
 
 export const MAX_INT = 2 ** 31 - 1;
 
-/** Finite real numbers. On the GPU they are f32, f16 or bf16. */
+/** Real numbers, of the size given. */
+export interface FloatRule extends SizeRule {
+  /** Default false. */
+  readonly mayBeMinusInfinity?: boolean;
+}
+
+/** Finite real numbers, or also −∞ where the rule says so. On the GPU they are f32, f16 or bf16. */
 export function checkFloats(
   caller: string,
   name: string,
   floats: Floats,
-  rule: SizeRule,
+  rule: FloatRule,
   traits: DeviceTraits,
 ): Tensor | Float32Array {
   if (isTensor(floats)) {
@@ -53,9 +59,14 @@ export function checkFloats(
     return floats;
   }
   const numbers = hostNumbers(caller, name, floats, rule);
-  const wrong = numbers.findIndex((value) => !isFinite32(value));
-  if (wrong >= 0)
-    fail('argument', caller, `${name}[${wrong}] must be a finite number, not ${describe(numbers[wrong])}.`);
+  const { mayBeMinusInfinity = false } = rule;
+  const wrong = numbers.findIndex(
+    (value) => !isFinite32(value) && !(mayBeMinusInfinity && value === -Infinity),
+  );
+  if (wrong >= 0) {
+    const range = mayBeMinusInfinity ? 'a finite number or -Infinity' : 'a finite number';
+    fail('argument', caller, `${name}[${wrong}] must be ${range}, not ${describe(numbers[wrong])}.`);
+  }
   return Float32Array.from(numbers);
 }
 

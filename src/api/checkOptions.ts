@@ -7,8 +7,8 @@ import type { Call } from './call.js';
 import { scoreScale } from '../kernels/scoreScale.js';
 import { checkCount, checkFloats, isFinite32 } from './checkNumbers.js';
 
-/** Bounds of a window beyond this change nothing, and positions may still be added to them in 32 bits. */
-const WIDEST_WINDOW = 2 ** 30;
+/** Windows and chunks beyond this change nothing, and positions may still be added to them in 32 bits. */
+const WIDEST_MASK = 2 ** 30;
 
 interface Dims {
   readonly batch: number;
@@ -44,7 +44,13 @@ export function checkOptions(
     sinks:
       sinks === undefined
         ? null
-        : checkFloats(caller, 'sinks', sinks, { dims: ['Hq'], sizes: [nHeads] }, traits),
+        : checkFloats(
+            caller,
+            'sinks',
+            sinks,
+            { dims: ['Hq'], sizes: [nHeads], mayBeMinusInfinity: true },
+            traits,
+          ),
   };
 }
 
@@ -85,9 +91,9 @@ export function checkMasks(
   }
   const [left, right] = windowSize;
   return {
-    left: Math.min(left, WIDEST_WINDOW),
-    right: causal ? 0 : Math.min(right, WIDEST_WINDOW),
-    attentionChunk: checkCount(caller, 'attentionChunk', attentionChunk, 0),
+    left: Math.min(left, WIDEST_MASK),
+    right: causal ? 0 : Math.min(right, WIDEST_MASK),
+    attentionChunk: Math.min(checkCount(caller, 'attentionChunk', attentionChunk, 0), WIDEST_MASK),
   };
 }
 

@@ -7,7 +7,7 @@
 //   SPLIT   an item is one of several chunks of keys: out and lse are parts for merge_states, by slot
 
 import package::band::{Band, visible_band};
-import package::base2::LOG2_E;
+import package::base2::{LOG2_E, sink_part};
 import package::out_rows::{write_lse, write_sums};
 import package::sequences::{Sequence, tables};
 
@@ -102,9 +102,9 @@ struct Sums {
 fn with_sink(sums: Sums, head: u32) -> Sums {
   @if(!SPLIT) {
     if (params.has_sinks != 0u) {
-      let sink = bitcast<f32>(tables[params.sinks_at + head]) * LOG2_E;
-      let maximum = max(sums.maximum, sink);
-      return Sums(maximum, sums.total * exp2(sums.maximum - maximum) + exp2(sink - maximum));
+      let sink = sink_part(tables[params.sinks_at + head]);
+      let maximum = max(sums.maximum, sink.x);
+      return Sums(maximum, sums.total * exp2(sums.maximum - maximum) + sink.y * exp2(sink.x - maximum));
     }
   }
   return sums;

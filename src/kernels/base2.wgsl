@@ -7,3 +7,9 @@ const MASKED = -1e30;
 const NO_MAXIMUM = -1e29;
 // WGSL has no infinity to write, but its bits can be.
 const MINUS_INFINITY = 0xff800000u;
+
+// A sink's bits as one more part of a row, maximum and total: (NO_MAXIMUM, 0) of a head without one, whose sink is -inf.
+fn sink_part(bits: u32) -> vec2f {
+  if (bits == MINUS_INFINITY) { return vec2f(NO_MAXIMUM, 0.0); }
+  return vec2f(bitcast<f32>(bits) * LOG2_E, 1.0);
+}

@@ -7,9 +7,11 @@
 //
 // One invocation writes one word.
 
-import package::elements::{word_of, number_from};
+import package::base2::MINUS_INFINITY;
+import package::elements::{F16, word_of, number_from};
 
 const WG_SIZE = 64u;
+const F16_MINUS_INFINITY = 0xfc00u;
 
 struct Params {
   has_sequences: u32,
@@ -58,5 +60,8 @@ fn slope_bits(slope: u32) -> u32 {
 
 fn sink_bits(sink: u32) -> u32 {
   let at = params.sinks_base + sink;
-  return bitcast<u32>(number_from(sinks[word_of(at, params.sinks_type)], at, params.sinks_type));
+  let word = sinks[word_of(at, params.sinks_type)];
+  // No arithmetic meets the -inf of a head without a sink.
+  if (params.sinks_type == F16 && ((word >> (at % 2u * 16u)) & 0xffffu) == F16_MINUS_INFINITY) { return MINUS_INFINITY; }
+  return bitcast<u32>(number_from(word, at, params.sinks_type));
 }

@@ -12,16 +12,19 @@
 //
 // One invocation owns four neighbouring dims of one head of one token. With m = max_c m_c, w_c = l_c * 2^(m_c - m):
 //   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = ln(sum_c(w_c) * 2^m)
-// A part that has only its lse has m_c = lse_c in base 2, and l_c = 1. A sink is one more part, without an output.
+// A part that has only its lse has m_c = lse_c and l_c = 1, and w_c = e^(m_c - m): large numbers lose digits where they
+// are turned to base 2, so that is done to the difference. A sink is one more part, without an output.
 //
 // Stages: 1 largest maximum   2 weighted sums   3 write
 
-import package::base2::{LOG2_E, MASKED, NO_MAXIMUM, MINUS_INFINITY};
+import package::base2::{LOG2_E, LN_2, MINUS_INFINITY, sink_part};
 import package::elements::{word_of, number_from};
-import package::out_rows::{write_quad, write_lse};
+import package::out_rows::{write_quad, write_lse, write_natural_lse};
 import package::sequences::{sequence_at, tables};
 
 const WG_SIZE = 64u;
+// Where maxima start: the least f32.
+const LOWEST = -3.4028234e38;
 
 struct Params {
   n_heads: u32,
@@ -100,19 +103,18 @@ fn merge_states(
   let n_parts = token.n_a + params.has_b;
 
   // 1 largest maximum
-  var sink = NO_MAXIMUM;
-  if (params.has_sinks != 0u) { sink = bitcast<f32>(tables[params.sinks_at + head]) * LOG2_E; }
-  var maximum = sink;
+  var sink = vec2f(LOWEST, 0.0);
+  if (params.has_sinks != 0u) { sink = sink_part(tables[params.sinks_at + head]); }
+  var maximum = sink.x;
   for (var part = 0u; part < n_parts; part++) { maximum = max(maximum, sums_of(token, part).x); }
 
   // 2 weighted sums
-  var total = 0.0;
-  if (params.has_sinks != 0u) { total = exp2(sink - maximum); }
+  var total = weight_of(sink, maximum);
   var sum = vec4f();
   for (var part = 0u; part < n_parts; part++) {
     let sums = sums_of(token, part);
     if (sums.y > 0.0) {
-      let weight = sums.y * exp2(sums.x - maximum);
+      let weight = weight_of(sums, maximum);
       total += weight;
       sum += weight * out_of(token, part, dim);
     }
@@ -120,7 +122,16 @@ fn merge_states(
 
   // 3 write
   write_quad(token.out, dim, params.head_dim, sum * select(0.0, 1.0 / total, total > 0.0));
-  if (dim == 0u && params.has_lse != 0u) { write_lse(token.lse, maximum, total); }
+  if (dim == 0u && params.has_lse != 0u) {
+    if (params.is_listed != 0u) { write_lse(token.lse, maximum, total); }
+    else { write_natural_lse(token.lse, maximum, total); }
+  }
+}
+
+// How a part weighs, its maximum and total being given. Of one far below the largest the difference might overflow.
+fn weight_of(sums: vec2f, maximum: f32) -> f32 {
+  if (sums.x < maximum - 1000.0) { return 0.0; }
+  return sums.y * exp2((sums.x - maximum) * select(LOG2_E, 1.0, params.is_listed != 0u));
 }
 
 // Where lengths are on the GPU, tokens are listed that the sequence may not have.
@@ -152,7 +163,7 @@ fn token_at(index: u32, head: u32) -> Token {
   );
 }
 
-// A part's maximum and total; the maximum of a part without keys is below any other.
+// A part's maximum and total; no maximum is below that of a part without keys.
 fn sums_of(token: Token, part: u32) -> vec2f {
   if (part >= token.n_a) { return sums_from(b_lse[token.b_lse]); }
   let at = token.a_lse + (token.first_part + part) * params.a_lse_part;
@@ -161,8 +172,8 @@ fn sums_of(token: Token, part: u32) -> vec2f {
 }
 
 fn sums_from(lse_bits: u32) -> vec2f {
-  if (lse_bits == MINUS_INFINITY) { return vec2f(MASKED, 0.0); }
-  return vec2f(bitcast<f32>(lse_bits) * LOG2_E, 1.0);
+  if (lse_bits == MINUS_INFINITY) { return vec2f(LOWEST, 0.0); }
+  return vec2f(bitcast<f32>(lse_bits), 1.0);
 }
 
 fn out_of(token: Token, part: u32, dim: u32) -> vec4f {

@@ -45,6 +45,11 @@ fn write_lse(at: u32, maximum: f32, total: f32) {
   lse[at] = select(MINUS_INFINITY, bitcast<u32>((maximum + log2(total)) * LN_2), total > 0.0);
 }
 
+// The same of weights that sum to total · e^maximum.
+fn write_natural_lse(at: u32, maximum: f32, total: f32) {
+  lse[at] = select(MINUS_INFINITY, bitcast<u32>(maximum + log2(total) * LN_2), total > 0.0);
+}
+
 // The same of a part, for merge_states: where scores are huge, a single number cannot tell how parts weigh.
 fn write_sums(at: u32, maximum: f32, total: f32) {
   lse[at] = bitcast<u32>(maximum);
