@@ -10,6 +10,7 @@ import {
   type AttentionResult,
   type HostTensor,
 } from '../src/reference/attention.js';
+import { visibleBand } from '../src/kernels/band.js';
 import { visibleKeys } from '../src/reference/mask.js';
 import {
   goldenNames,
@@ -134,7 +135,23 @@ describe('masks', () => {
     expect(seen(want.length, want[0].length, options)).toEqual(want);
   });
 
-  test('the interval of keys is what the rules say key by key', () => {
+  test.each([
+    { leftpad: 0, want: ['xx....', 'xx....', '..xx..', '..xx..', '....xx', '....xx'] },
+    { leftpad: 1, want: ['......', '.xx...', '.xx...', '...xx.', '...xx.', '.....x'] },
+    { leftpad: 3, want: ['......', '......', '......', '...xx.', '...xx.', '.....x'] },
+  ])('chunks are of real tokens: behind $leftpad slots of padding $want', ({ leftpad, want }) => {
+    const { out } = attnWithKvCacheReference({
+      q: tensor([1, 6, 1, 1], Array<number>(6).fill(0)),
+      kCache: tensor([1, 6, 1, 1], Array<number>(6).fill(0)),
+      vCache: unitMatrix([1, 6, 1, 6]),
+      cacheSeqlens: [6],
+      cacheLeftpad: [leftpad],
+      attentionChunk: 2,
+    });
+    expect(picture(rowsOf(out))).toEqual(want);
+  });
+
+  test('the interval of keys is what the rules say key by key, for the reference and for kernels', () => {
     for (const nKeys of [0, 1, 5])
       for (const leftpad of [0, 2])
         for (const causal of [false, true])
@@ -144,14 +161,18 @@ describe('masks', () => {
                 for (let p = -4; p < nKeys + 3; p++) {
                   const options = { causal, windowSize: [left, right], attentionChunk: chunk } as const;
                   const { begin, end } = visibleKeys(p, nKeys, leftpad, options);
+                  const range = { firstKey: leftpad, kLen: nKeys };
+                  const masks = { left, right: causal ? 0 : right, attentionChunk: chunk };
+                  const [first, last] = visibleBand(p, range, masks);
+                  const chunkOf = (position: number) => Math.floor((position - leftpad) / chunk);
                   for (let j = 0; j < nKeys; j++) {
                     const visible =
                       j >= leftpad &&
                       (!causal || j <= p) &&
                       (left < 0 || p - left <= j) &&
                       (right < 0 || j <= p + right) &&
-                      (chunk === 0 || Math.floor(p / chunk) === Math.floor(j / chunk));
-                    if (visible !== (begin <= j && j < end))
+                      (chunk === 0 || chunkOf(p) === chunkOf(j));
+                    if (visible !== (begin <= j && j < end) || visible !== (first <= j && j <= last))
                       expect.fail(
                         `query at ${p}, key ${j} of ${nKeys}, leftpad ${leftpad}, ${JSON.stringify(options)}`,
                       );
@@ -163,6 +184,12 @@ describe('masks', () => {
     const { out, lse } = attnByHand({ q: [1, 1, 1], k: [0], v: [5], causal: true });
     expect([...out.data]).toEqual([0, 0, 5]);
     expect([...lse.data]).toEqual([-Infinity, -Infinity, 0]);
+  });
+
+  test('a sink of −∞ is none, with keys and without', () => {
+    const { out, lse } = attnByHand({ q: [1, 1], k: [0], v: [6], causal: true, sinks: [-Infinity] });
+    expect([...out.data]).toEqual([0, 6]);
+    expect([...lse.data]).toEqual([-Infinity, 0]);
   });
 
   test('a row that sees a sink but no key is zero, with the sink as its lse', () => {
@@ -412,6 +439,59 @@ describe('what nobody wrote changes nothing', () => {
     expect(paged.kCache.data.filter(Number.isNaN).length).toBeGreaterThan(0);
     const { out } = attnWithKvCacheReference({ ...paged, causal: true });
     expect(out.data.every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe('a page or row that is not there', () => {
+  const OUTSIDE = [-1, 3, 2 ** 31 - 1, -(2 ** 31), 0xffffffff];
+
+  test.each(OUTSIDE)(
+    'page %d in the middle: its keys are masked, the others seen at their positions',
+    (page) => {
+      const { out, lse } = attnWithKvCacheReference({
+        q: tensor([1, 2, 1, 1], [1, 1]),
+        kCache: tensor([3, 2, 1, 1], [0, log(2), NaN, NaN, log(3), NaN]),
+        vCache: tensor([3, 2, 1, 1], [1, 4, NaN, NaN, 7, NaN]),
+        cacheSeqlens: [5],
+        blockTable: [0, page, 2],
+        causal: true,
+      });
+      expectNear(out.data, [(1 + 2 * 4) / 3, (1 + 2 * 4 + 3 * 7) / 6]);
+      expectNear(lse.data, [log(3), log(6)]);
+    },
+  );
+
+  test.each(OUTSIDE)('page %d: nothing is written, the other tokens are', (page) => {
+    const { kCache, lse } = attnWithKvCacheReference({
+      q: tensor([1, 1, 1, 1], [1]),
+      kCache: tensor([3, 2, 1, 1], [7, 7, 7, 7, 7, 7]),
+      vCache: tensor([3, 2, 1, 1], [7, 7, 7, 7, 7, 7]),
+      k: tensor([1, 3, 1, 1], [1, 2, 3]),
+      v: tensor([1, 3, 1, 1], [1, 2, 3]),
+      cacheSeqlens: [1],
+      blockTable: [page, 1],
+    });
+    expect([...kCache.data]).toEqual([7, 7, 2, 3, 7, 7]);
+    expectNear(lse.data, [log(exp(2) + exp(3))]);
+  });
+
+  test.each([
+    { why: 'no page at all', tables: { blockTable: [0, -1] } },
+    { why: 'no row of the cache', tables: { cacheBatchIdx: [0, -1] } },
+    { why: 'no row of the table', tables: { blockTable: [0, 1], cacheBatchIdx: [0, 2] } },
+  ])('$why: zeros, lse −∞, nothing written', ({ tables }) => {
+    const { out, lse, kCache } = attnWithKvCacheReference({
+      q: tensor([2, 1, 1, 1], [1, 1]),
+      kCache: tensor([2, 2, 1, 1], [0, 7, 7, 7]),
+      vCache: tensor([2, 2, 1, 1], [3, 7, 7, 7]),
+      k: tensor([2, 1, 1, 1], [0, 9]),
+      v: tensor([2, 1, 1, 1], [5, 9]),
+      cacheSeqlens: [1, 0],
+      ...tables,
+    });
+    expectNear(out.data, [4, 0]);
+    expectNear(lse.data, [log(2), -Infinity]);
+    expect([...kCache.data]).toEqual([0, 0, 7, 7]);
   });
 });
 
@@ -853,6 +933,13 @@ describe('misuse', () => {
     expect(() => attnReference({ q: one, k: heads, v: heads })).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: 1 query heads are not a multiple of 2 kv heads.]`,
     );
+  });
+
+  test('knows no angle beyond the rotary tables', () => {
+    const args = { q: one, kCache: one, vCache: one, cacheSeqlens: 1 };
+    expect(() =>
+      attnWithKvCacheReference({ ...args, rotaryCos: tensor([1, 1], [1]), rotarySin: tensor([1, 1], [0]) }),
+    ).toThrowErrorMatchingInlineSnapshot(`[PageflashError: rotaryCos has the positions 0 to 0, not position 1.]`);
   });
 
   test('never writes past a row of the cache or of the table', () => {

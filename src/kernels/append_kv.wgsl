@@ -13,6 +13,8 @@
 // With pairs (x, y) at (2t, 2t + 1), or (t, t + rotary_dim / 2), and the angle of the token's position:
 //   x' = x cos - y sin      y' = x sin + y cos
 //
+// Whatever came over the GPU and leads outside of a tensor leads nowhere: a token without a page is not written.
+//
 // Variants:
 //   FROM_F16, FROM_BF16   how fresh is stored; with FROM_HALVES; none: f32
 //   TO_F16, TO_BF16       how the cache is stored; with TO_HALVES; none: f32
@@ -76,10 +78,14 @@ fn append_kv(
   // Lengths on the GPU may be shorter than what they are planned for, and slots fewer than the tokens.
   @if(QUERIES)  if (token >= sequence.q_len) { return; }
   @if(!QUERIES) if (sequence.n_cached + token >= sequence.k_len) { return; }
+  let page = page_of(sequence, token);
+  @if(PAGED) if (page >= params.n_pages) { return; }
+  let position = sequence.n_cached + token * params.advances;
+  // Only a sequence whose keys are none has such a query.
+  @if(ROTARY) if (position >= params.n_positions) { return; }
 
   let row = fresh_base(sequence) + token * params.fresh_token + head * params.fresh_head;
-  let to = cache_row(sequence, token) + head * params.cache_head + dim;
-  let position = min(sequence.n_cached + token * params.advances, params.n_positions - 1u);
+  let to = cache_row(sequence, token, page) + head * params.cache_head + dim;
   let low = stored(row, dim, position);
   @if(TO_WORDS) cache[to / 2u] = low | (stored(row, dim + 1u, position) << 16u);
   @if(!TO_WORDS) {
@@ -93,17 +99,20 @@ fn fresh_base(sequence: Sequence) -> u32 {
   @if(!QUERIES) return select(sequence.new_k_base, sequence.new_v_base, params.is_value != 0u);
 }
 
-// The first element of a token's row. Page numbers that came over the GPU are clamped to the pool.
-fn cache_row(sequence: Sequence, token: u32) -> u32 {
+// The page of a token's slot, which may be one that the pool does not have.
+fn page_of(sequence: Sequence, token: u32) -> u32 {
+  @if(PAGED)  return block_table[sequence.table_base + (sequence.n_cached + token) / params.page_size];
+  @if(!PAGED) return 0u;
+}
+
+// The first element of a token's row.
+fn cache_row(sequence: Sequence, token: u32, page: u32) -> u32 {
   @if(QUERIES) return sequence.q_base + token * params.cache_token;
   @if(!QUERIES) {
     let base = select(sequence.k_base, sequence.v_base, params.is_value != 0u);
     let slot = sequence.n_cached + token;
     @if(!PAGED) return base + slot * params.cache_token;
-    @if(PAGED) {
-      let page = min(block_table[sequence.table_base + slot / params.page_size], params.n_pages - 1u);
-      return base + page * params.cache_page + slot % params.page_size * params.cache_token;
-    }
+    @if(PAGED)  return base + page * params.cache_page + slot % params.page_size * params.cache_token;
   }
 }
 

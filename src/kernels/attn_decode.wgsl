@@ -34,7 +34,7 @@ import package::attention::{
 };
 import package::band::Band;
 import package::base2::{MASKED, NO_MAXIMUM};
-import package::key_rows::{find_rows, k_row, v_row};
+import package::key_rows::{find_rows, k_row, v_quad, is_row, have_pages};
 import package::out_rows::write_quad;
 import package::sequences::{Sequence, sequence_at};
 import package::softcap::capped;
@@ -186,7 +186,9 @@ fn attn_decode(
         @if(SOFTCAP) p[i] = capped(p[i]) * params.softcap_log2;
         let key = vec4i(i32(tile_index * TILE_KEYS + quad * 4u)) + vec4i(0, 1, 2, 3);
         @if(ALIBI) p[i] -= slope * vec4f(abs(key - position));
-        p[i] = select(vec4f(MASKED), p[i], (key >= vec4i(band.first)) & (key <= vec4i(band.last)));
+        var is_seen = (key >= vec4i(band.first)) & (key <= vec4i(band.last));
+        @if(PAGED) is_seen &= have_pages(tile_index, quad);
+        p[i] = select(vec4f(MASKED), p[i], is_seen);
         maximum = max(maximum, max(max(p[i].x, p[i].y), max(p[i].z, p[i].w)));
       }
       @if(!SUBGROUPS) lane_part[max_row * MAX_LANES + max_lane] = maximum;
@@ -221,8 +223,7 @@ fn attn_decode(
     for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
       if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
       let quad = step * VALUE_GROUPS + value_group;
-      @registers var value_row: array<u32, 4>;
-      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = v_row(sequence, seen, tile_index, quad * 4u + i) + v_head; }
+      let value_rows = v_quad(sequence, seen, tile_index, quad);
       @registers var p4: array<vec4f, ROWS>;
       @if(BROADCAST) {
         @registers var own_p: array<vec4f, OWN_ROWS>;
@@ -236,12 +237,12 @@ fn attn_decode(
       }
       @unroll for (var c = 0u; c < COLS; c++) {
         let dim = (value_lane + c * VALUE_LANES) * 8u;
-        if (dim < params.head_dim_v) {
+        if (dim < params.head_dim_v && is_row(value_rows.x)) {
           let left = params.head_dim_v - dim;
-          let v0 = v_unit(value_row[0u] + dim, left);
-          let v1 = v_unit(value_row[1u] + dim, left);
-          let v2 = v_unit(value_row[2u] + dim, left);
-          let v3 = v_unit(value_row[3u] + dim, left);
+          let v0 = v_unit(value_rows.x + v_head + dim, left);
+          let v1 = v_unit(value_rows.y + v_head + dim, left);
+          let v2 = v_unit(value_rows.z + v_head + dim, left);
+          let v3 = v_unit(value_rows.w + v_head + dim, left);
           @unroll for (var r = 0u; r < ROWS; r++) {
             low[r][c] += p4[r].x * v0.low + p4[r].y * v1.low + p4[r].z * v2.low + p4[r].w * v3.low;
             high[r][c] += p4[r].x * v0.high + p4[r].y * v1.high + p4[r].z * v2.high + p4[r].w * v3.high;

@@ -34,7 +34,7 @@ import package::attention::{
 };
 import package::band::Band;
 import package::base2::{MASKED, NO_MAXIMUM};
-import package::key_rows::{find_rows, k_row, v_row};
+import package::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
 import package::out_rows::write_quad;
 import package::sequences::{Sequence, sequence_at};
 import package::softcap::capped;
@@ -163,13 +163,19 @@ fn attn_prefill(
 
     // 2 mask, row maximum
     let key = vec4i(i32(first_key + lane * 4u)) + vec4i(0, 1, 2, 3);
-    let masked = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    var masked = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    @if(PAGED) let is_there = have_pages(tile, lane);
+    @if(PAGED) masked |= !all(is_there);
     @registers var previous: array<f32, ROWS>;
     @unroll for (var r = 0u; r < ROWS; r++) {
       s[r] *= params.score_scale;
       @if(SOFTCAP) s[r] = capped(s[r]) * params.softcap_log2;
       @if(ALIBI) s[r] -= slopes[r] * vec4f(abs(key - positions[r]));
-      if (masked) { s[r] = select(vec4f(MASKED), s[r], (key >= vec4i(bands[r].first)) & (key <= vec4i(bands[r].last))); }
+      if (masked) {
+        var is_seen = (key >= vec4i(bands[r].first)) & (key <= vec4i(bands[r].last));
+        @if(PAGED) is_seen &= is_there;
+        s[r] = select(vec4f(MASKED), s[r], is_seen);
+      }
       previous[r] = maximum[r];
       maximum[r] = max(maximum[r], max(max(s[r].x, s[r].y), max(s[r].z, s[r].w)));
       @if(!SUBGROUPS) lane_part[lane * Q_LINE + team + r * TEAMS] = maximum[r];
@@ -276,6 +282,7 @@ fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, 
 }
 
 // Keys and values that no row of the tile may see are staged as zeros: their slots may hold anything, and 0 · NaN is NaN.
+// So are values without a page.
 fn stage_keys(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, chunk: u32, thread: u32) {
   for (var step = 0u; step < max((TILE_KEYS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
@@ -303,8 +310,9 @@ fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_k
     let dim = unit * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
     var eight = Unit(vec4f(), vec4f());
-    if (key >= seen.first && key <= seen.last && dim < params.head_dim_v) {
-      eight = v_unit(v_row(sequence, seen, tile, tile_key) + kv_head * params.v_head + dim, params.head_dim_v - dim);
+    let row = v_row(sequence, seen, tile, tile_key);
+    if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && is_row(row)) {
+      eight = v_unit(row + kv_head * params.v_head + dim, params.head_dim_v - dim);
     }
     let at = index / VALUE_UNITS * VALUE_QUADS + unit * 2u;
     kv_tile[at] = Quad(eight.low);

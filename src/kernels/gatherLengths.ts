@@ -32,6 +32,8 @@ export function gatherLengths(args: GatherLengthsArgs): Dispatch {
       max_seqlen_k: lengths.maxSeqlenK,
       n_new: lengths.maxNew,
       n_rows: lengths.nRows,
+      n_positions: append?.rotary?.nPositions ?? 0,
+      queries_advance: append?.rotary?.queriesAdvance ? 1 : 0,
       has_cu_q: cuSeqlensQ ? 1 : 0,
       has_cu_k: cuSeqlensK ? 1 : 0,
       has_seqused: sequsedK ? 1 : 0,

@@ -9,7 +9,8 @@
 //   out  tables            Sequence [B], ...
 //
 // One invocation writes one sequence. Lengths are clamped to what the tensors hold, so that no kernel after this one can
-// reach outside of them, whatever the lengths say.
+// reach outside of them, whatever the lengths say. An index outside is none: a sequence whose row is not there (-1 for
+// padding), or whose queries or new keys have positions beyond the rotary tables, has no keys, and nothing is written.
 
 const WG_SIZE = 64u;
 const SEQUENCE_WORDS = 12u;
@@ -23,6 +24,8 @@ struct Params {
   max_seqlen_k: i32,
   n_new: i32,
   n_rows: u32,            // of the cache, or of block_table
+  n_positions: i32,       // of the rotary tables; 0: nothing is rotated
+  queries_advance: u32,   // each query stands one further than the one before; else all stand at n_cached
   has_cu_q: u32,
   has_cu_k: u32,
   has_seqused: u32,
@@ -107,10 +110,15 @@ fn gather_lengths(
     n_new = clamp(cu_seqlens_k_new[params.cu_k_new_base + b + 1u], new_start, params.total_new) - new_start;
   }
   let room = select(n_cached, params.total_k, params.is_cached != 0u);
-  let k_len = min(n_cached + min(n_new, room - n_cached), params.max_seqlen_k);
+  var k_len = min(n_cached + min(n_new, room - n_cached), params.max_seqlen_k);
 
   var row = b;
-  if (params.has_batch_idx != 0u) { row = min(cache_batch_idx[params.batch_idx_base + b], params.n_rows - 1u); }
+  if (params.has_batch_idx != 0u) { row = cache_batch_idx[params.batch_idx_base + b]; }
+  if (row >= params.n_rows || is_beyond_angles(n_cached, q_len, k_len)) {
+    row = 0u;
+    n_cached = 0;
+    k_len = 0;
+  }
   var first_key = 0;
   if (params.has_leftpad != 0u) { first_key = clamp(cache_leftpad[params.leftpad_base + b], 0, k_len); }
 
@@ -127,4 +135,12 @@ fn gather_lengths(
   tables[at + 9u] = params.table_base + row * params.table_row;
   tables[at + 10u] = params.new_k_base + b * params.new_k_sequence + u32(new_start) * params.new_k_token;
   tables[at + 11u] = params.new_v_base + b * params.new_v_sequence + u32(new_start) * params.new_v_token;
+}
+
+fn is_beyond_angles(n_cached: i32, q_len: i32, k_len: i32) -> bool {
+  if (params.n_positions == 0) { return false; }
+  let reach = select(min(q_len, 1), q_len, params.queries_advance != 0u);
+  let is_query_beyond = reach > 0 && n_cached > params.n_positions - reach;
+  let is_key_beyond = k_len > n_cached && k_len > params.n_positions;
+  return is_query_beyond || is_key_beyond;
 }

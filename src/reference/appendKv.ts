@@ -2,6 +2,7 @@ import type { FloatDType } from '../core/dtype.js';
 import { roundTo } from '../core/halves.js';
 import type { Sequence } from './attend.js';
 import { lastSizes, type HostTensor } from './hostTensor.js';
+import { NO_ROW } from './keyRows.js';
 import { rotate, type Rotary } from './rotary.js';
 
 export interface CachedSequence extends Sequence {
@@ -70,14 +71,17 @@ function append({ cache, fresh, sequences, rotary, kvDType }: AppendArgs): HostT
   const [nKvHeads, headDim] = lastSizes(fresh);
   const data = cache.data.slice();
   sequences.forEach(({ nCached, firstNew, keyRows }) => {
-    for (let t = 0; nCached + t < keyRows.length; t++)
+    for (let t = 0; nCached + t < keyRows.length; t++) {
+      const row = keyRows[nCached + t]!;
+      if (row === NO_ROW) continue;
       for (let kvHead = 0; kvHead < nKvHeads; kvHead++) {
         const from = ((firstNew + t) * nKvHeads + kvHead) * headDim;
         const token = Float64Array.from(fresh.data.subarray(from, from + headDim));
         if (rotary) rotate(token, nCached + t, rotary);
         roundAll(token, kvDType);
-        data.set(token, (keyRows[nCached + t]! * nKvHeads + kvHead) * headDim);
+        data.set(token, (row * nKvHeads + kvHead) * headDim);
       }
+    }
   });
   return { data, shape: cache.shape };
 }

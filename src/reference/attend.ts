@@ -2,6 +2,7 @@ import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
 import { arithmeticOf } from './arithmetic.js';
 import { lastSizes, type HostFloats, type HostTensor } from './hostTensor.js';
+import { NO_ROW } from './keyRows.js';
 import { visibleKeys, type MaskOptions } from './mask.js';
 
 /** The arguments that all attention functions share. */
@@ -12,7 +13,7 @@ export interface AttentionOptions extends MaskOptions {
   readonly softcap?: number | undefined;
   /** [Hq], or [B, Hq] row after row: −slope·|p − j| is added to the scores. */
   readonly alibiSlopes?: HostFloats | undefined;
-  /** [Hq]: one more score per head that joins the denominator only. */
+  /** [Hq]: one more score per head that joins the denominator only; −∞ for a head without one. */
   readonly sinks?: HostFloats | undefined;
   /**
    * Computes as a program would that keeps its tensors in this type: matrix products accumulate in f32; scores,
@@ -33,7 +34,7 @@ export interface Sequence {
   /** Row of q, counted in tokens, of its first query. */
   readonly firstQuery: number;
   readonly nQueries: number;
-  /** Key j lies in row keyRows[j] of k and v, counted in tokens. */
+  /** Key j lies in row keyRows[j] of k and v, counted in tokens; nobody sees it where that is NO_ROW. */
   readonly keyRows: Int32Array;
   /** Keys at the start that no query sees. */
   readonly leftpad: number;
@@ -96,6 +97,8 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
 
         let largest = sink;
         for (let j = begin; j < end; j++) {
+          scores[j] = -Infinity;
+          if (keyRows[j] === NO_ROW) continue;
           let score = store(softmaxScale * dot(query, keys, j * headDim));
           if (softcap > 0) score = store(softcap * store(Math.tanh(store(score / softcap))));
           score -= slope * Math.abs(p - j);
@@ -124,11 +127,12 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   };
 }
 
-/** The given rows of one kv head, one after another: [rows, D]. */
+/** The given rows of one kv head, one after another: [rows, D]. Zeros where there is no row. */
 function gather(tensor: HostTensor, rows: Int32Array, kvHead: number): Float64Array {
   const [nKvHeads, headDim] = lastSizes(tensor);
   const gathered = new Float64Array(rows.length * headDim);
   rows.forEach((row, j) => {
+    if (row === NO_ROW) return;
     const from = (row * nKvHeads + kvHead) * headDim;
     gathered.set(tensor.data.subarray(from, from + headDim), j * headDim);
   });

@@ -17,7 +17,7 @@ export interface AttnVarlenReferenceArgs extends AttentionOptions {
   readonly cuSeqlensK?: HostInts | undefined;
   /** [B]: how many keys count, from a sequence's first one on; needed with `blockTable` if no `cuSeqlensK` */
   readonly sequsedK?: HostInts | undefined;
-  /** [B, maxPages], row after row */
+  /** [B, maxPages], row after row. A page that the pool does not have is none: its keys are masked */
   readonly blockTable?: HostInts | undefined;
 }
 

@@ -24,11 +24,11 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly cuSeqlensQ?: HostInts | undefined;
   /** [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1 */
   readonly cuSeqlensKNew?: HostInts | undefined;
-  /** [rows, maxPages], row after row */
+  /** [rows, maxPages], row after row. A page that the pool does not have is none: its keys are masked, none is written */
   readonly blockTable?: HostInts | undefined;
   /** Rows of `blockTable`. Default B; with `cacheBatchIdx` there may be more. */
   readonly blockTableRows?: number | undefined;
-  /** [B]: the row of the cache, or of the block table, of each sequence. Default 0, 1, ... */
+  /** [B]: the row of the cache, or of the block table, of each sequence; without keys if there is none. Default 0, 1, ... */
   readonly cacheBatchIdx?: HostInts | undefined;
   /** [B]: slots hidden at the start of each sequence. Default 0 */
   readonly cacheLeftpad?: HostInts | undefined;

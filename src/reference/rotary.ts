@@ -1,3 +1,4 @@
+import { PageflashError } from '../core/errors.js';
 import type { HostTensor } from './hostTensor.js';
 
 /** A table of angles and how the elements of a head are paired. */
@@ -14,10 +15,17 @@ export interface Rotary {
  * Rotates the first rotaryDim elements of one head in place, pair t by the angle of (position, t):
  *
  *     x' = x cos − y sin      y' = x sin + y cos
+ *
+ * @throws PageflashError `length` where the table has no such position
  */
 export function rotate(head: Float32Array | Float64Array, position: number, rotary: Rotary): void {
   const { cos, sin, interleaved } = rotary;
-  const nPairs = cos.shape.at(-1)!;
+  const [nPositions, nPairs] = cos.shape as [number, number];
+  if (position >= nPositions)
+    throw new PageflashError(
+      'length',
+      `rotaryCos has the positions 0 to ${nPositions - 1}, not position ${position}.`,
+    );
   for (let t = 0; t < nPairs; t++) {
     const c = cos.data[position * nPairs + t]!;
     const s = sin.data[position * nPairs + t]!;
