@@ -34,7 +34,7 @@ import package::attention::{
 };
 import package::band::Band;
 import package::base2::{MASKED, NO_MAXIMUM};
-import package::key_rows::{find_rows, k_row, v_quad, is_row, have_pages};
+import package::key_rows::{find_rows, k_row, v_row, is_row, row_or, have_pages};
 import package::out_rows::write_quad;
 import package::sequences::{Sequence, sequence_at};
 import package::softcap::capped;
@@ -223,7 +223,11 @@ fn attn_decode(
     for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
       if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
       let quad = step * VALUE_GROUPS + value_group;
-      let value_rows = v_quad(sequence, seen, tile_index, quad);
+      @registers var value_row: array<u32, 4>;
+      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = v_row(sequence, seen, tile_index, quad * 4u + i); }
+      // In place of a value without a page, one of the four that has one is read, the weight being 0.
+      let any_row = min(min(value_row[0u], value_row[1u]), min(value_row[2u], value_row[3u]));
+      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = row_or(value_row[i], any_row) + v_head; }
       @registers var p4: array<vec4f, ROWS>;
       @if(BROADCAST) {
         @registers var own_p: array<vec4f, OWN_ROWS>;
@@ -237,12 +241,12 @@ fn attn_decode(
       }
       @unroll for (var c = 0u; c < COLS; c++) {
         let dim = (value_lane + c * VALUE_LANES) * 8u;
-        if (dim < params.head_dim_v && is_row(value_rows.x)) {
+        if (dim < params.head_dim_v && is_row(any_row)) {
           let left = params.head_dim_v - dim;
-          let v0 = v_unit(value_rows.x + v_head + dim, left);
-          let v1 = v_unit(value_rows.y + v_head + dim, left);
-          let v2 = v_unit(value_rows.z + v_head + dim, left);
-          let v3 = v_unit(value_rows.w + v_head + dim, left);
+          let v0 = v_unit(value_row[0u] + dim, left);
+          let v1 = v_unit(value_row[1u] + dim, left);
+          let v2 = v_unit(value_row[2u] + dim, left);
+          let v3 = v_unit(value_row[3u] + dim, left);
           @unroll for (var r = 0u; r < ROWS; r++) {
             low[r][c] += p4[r].x * v0.low + p4[r].y * v1.low + p4[r].z * v2.low + p4[r].w * v3.low;
             high[r][c] += p4[r].x * v0.high + p4[r].y * v1.high + p4[r].z * v2.high + p4[r].w * v3.high;

@@ -15,7 +15,7 @@ import constants::{WG_SIZE, TILE_KEYS};
 @if(PAGED) var<workgroup> k_rows: array<u32, 2 * TILE_KEYS>;  // of this tile and the next
 @if(PAGED) var<workgroup> v_rows: array<u32, 2 * TILE_KEYS>;
 
-// In v_rows, where the page is not there. No binding reaches so far that a row could begin there.
+// In v_rows, where the page is not there: above any row, as no binding reaches so far.
 const NO_ROW = 0xffffffffu;
 
 // Keys that no row sees have the rows of the nearest key that is seen.
@@ -44,25 +44,14 @@ fn v_row(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
   @if(!PAGED) return sequence.v_base + key_at(seen, tile, tile_key) * params.v_token;
 }
 
-// The rows of four neighbouring values. Where there is none, that of one of the others, which has a weight already and
-// so may meet one of 0; NO_ROW where all four have none.
-fn v_quad(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
-  let first = quad * 4u;
-  let rows = vec4u(
-    v_row(sequence, seen, tile, first), v_row(sequence, seen, tile, first + 1u),
-    v_row(sequence, seen, tile, first + 2u), v_row(sequence, seen, tile, first + 3u),
-  );
-  @if(!PAGED) return rows;
-  @if(PAGED) {
-    let any = min(min(rows.x, rows.y), min(rows.z, rows.w));
-    return select(rows, vec4u(any), rows == vec4u(NO_ROW));
-  }
-}
-
 // Whether a value has a row.
 fn is_row(row: u32) -> bool {
   @if(PAGED)  return row != NO_ROW;
   @if(!PAGED) return true;
+}
+
+fn row_or(row: u32, other: u32) -> u32 {
+  return select(other, row, is_row(row));
 }
 
 // Which of four neighbouring keys have a page.

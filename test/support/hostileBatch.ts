@@ -1,6 +1,7 @@
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
 import { attnVarlen, attnWithKvCache, type Runtime } from '../../src/index.js';
 import { attend, type Sequence } from '../../src/reference/attend.js';
+import { NO_ROW } from '../../src/reference/keyRows.js';
 import { rotate } from '../../src/reference/rotary.js';
 import { assert } from './gpuCase.js';
 import { downloadGuarded, uploadGuarded, type Guarded } from './guardedTensor.js';
@@ -23,7 +24,7 @@ const N_PAGES = 50;
 const N_HEADS = 2;
 const HEAD_DIM = 32;
 /** Positions of the rotary tables, fewer than there are slots. */
-const N_POSITIONS = 50;
+const N_POSITIONS = 70;
 const N_PAIRS = 4;
 
 /** All numbers that only the GPU knows. */
@@ -53,12 +54,15 @@ function drawNumbers(random: Random): Numbers {
     const numbers = list(BATCH + 1, most);
     return random.int(0, 3) > 0 ? numbers.toSorted() : numbers;
   };
+  const blockTable = list(BATCH * WIDTH, N_PAGES - 1);
+  // The padding of a fixed batch.
+  if (random.int(0, 3) === 0) blockTable.fill(-1, WIDTH * random.int(0, BATCH));
   return {
     cuSeqlensQ: sums(TOTAL_Q),
     cuSeqlensK: sums(TOTAL_K),
     used: list(BATCH, ROOM),
     cuSeqlensKNew: sums(TOTAL_NEW),
-    blockTable: list(BATCH * WIDTH, N_PAGES - 1),
+    blockTable,
     cacheBatchIdx: list(BATCH, N_ROWS - 1),
     cacheLeftpad: list(BATCH, 20),
     maxSeqlenQ: random.pick([7, 2 ** 31 - 1]),
@@ -66,7 +70,7 @@ function drawNumbers(random: Random): Numbers {
   };
 }
 
-/** What is left of a sequence once its numbers are clamped to what the tensors hold. */
+/** What is left of a sequence once its lengths are clamped to what the tensors hold, and what is outside is none. */
 interface Clamped extends Sequence {
   readonly nCached: number;
   readonly newStart: number;
@@ -88,16 +92,19 @@ function clamped(kind: HostileKind, numbers: Numbers, b: number): Clamped {
   const [kStart, keys] = kind === 'end to end' ? span(cuSeqlensK, TOTAL_K) : [0, ROOM];
   const nCached = clamp(used[b]!, 0, keys);
   const [newStart, nNew] = isCache ? span(cuSeqlensKNew, TOTAL_NEW) : [0, 0];
-  const nKeys = Math.min(nCached + Math.min(nNew, keys - nCached), numbers.maxSeqlenK);
-  // Whatever is negative is large where it is a page or a row.
-  const row = isCache
-    ? Math.min(cacheBatchIdx[b]! >>> 0, (kind === 'pages of a cache' ? BATCH : N_ROWS) - 1)
-    : b;
+  const allKeys = Math.min(nCached + Math.min(nNew, keys - nCached), numbers.maxSeqlenK);
+  const row = isCache ? cacheBatchIdx[b]! : b;
+  const isThere = row >= 0 && row < (kind === 'rows of a cache' ? N_ROWS : BATCH);
+  const lastPosition = Math.max(
+    nQueries > 0 ? nCached + nQueries - 1 : -1,
+    allKeys > nCached ? allKeys - 1 : -1,
+  );
+  const nKeys = isThere && !(isCache && lastPosition >= N_POSITIONS) ? allKeys : 0;
   const slotOf = (key: number): number => {
     if (kind === 'end to end') return kStart + key;
     if (kind === 'rows of a cache') return row * ROOM + key;
-    const page = Math.min(blockTable[row * WIDTH + Math.floor(key / PAGE_SIZE)]! >>> 0, N_PAGES - 1);
-    return page * PAGE_SIZE + (key % PAGE_SIZE);
+    const page = blockTable[row * WIDTH + Math.floor(key / PAGE_SIZE)]!;
+    return page >= 0 && page < N_PAGES ? page * PAGE_SIZE + (key % PAGE_SIZE) : NO_ROW;
   };
   return {
     firstQuery,
@@ -119,7 +126,7 @@ const SHAPES: Readonly<Record<HostileKind, readonly number[]>> = {
 
 /**
  * Calls attnVarlen or attnWithKvCache with numbers on the GPU that nobody should pass. Whatever tensors hold besides what
- * the clamped numbers lead to is NaN, and so is what lies around them: it may neither show nor change.
+ * these lead to is NaN, and so is what lies around them: it may neither show nor change.
  */
 export async function checkHostileNumbers(
   runtime: Runtime,
@@ -133,7 +140,7 @@ export async function checkHostileNumbers(
   const isCache = kind.endsWith('cache');
 
   const kShape = SHAPES[kind];
-  const reached = new Set(sequences.flatMap(({ keyRows }) => [...keyRows]));
+  const reached = new Set(sequences.flatMap(({ keyRows }) => [...keyRows].filter((row) => row !== NO_ROW)));
   const keys = () => {
     const data = new Float32Array(elementCount(kShape)).fill(NaN);
     for (const row of reached) data.set(random.normals(HEAD_DIM), row * HEAD_DIM);
@@ -164,7 +171,13 @@ export async function checkHostileNumbers(
     cuSeqlensQ: ints(numbers.cuSeqlensQ),
     maxSeqlenQ: numbers.maxSeqlenQ,
     maxSeqlenK: numbers.maxSeqlenK,
-    ...(kind.startsWith('pages') && { blockTable: ints(numbers.blockTable, [BATCH, WIDTH]) }),
+    ...(kind.startsWith('pages') && {
+      // Where lengths are not known, pages are taken as they come from the host, too, except −2³¹.
+      blockTable:
+        random.int(0, 2) === 0
+          ? numbers.blockTable.map((page) => Math.max(page, 1 - 2 ** 31))
+          : ints(numbers.blockTable, [BATCH, WIDTH]),
+    }),
     causal: true,
     numSplits,
     out: lend('f32', [TOTAL_Q, N_HEADS, HEAD_DIM], 'canaries'),
@@ -208,7 +221,7 @@ export async function checkHostileNumbers(
   const rotary = { cos: angles(host.cos), sin: angles(host.sin), interleaved: true };
   const rotated = (from: Float32Array, row: number, position: number): Float32Array => {
     const head = from.slice(row * HEAD_DIM, (row + 1) * HEAD_DIM);
-    if (isCache) rotate(head, Math.min(position, N_POSITIONS - 1), rotary);
+    if (isCache) rotate(head, position, rotary);
     return head;
   };
 
@@ -217,6 +230,7 @@ export async function checkHostileNumbers(
   for (const { keyRows, nCached, newStart } of sequences) {
     for (let key = nCached; key < keyRows.length; key++) {
       const [slot, fresh] = [keyRows[key]!, newStart + key - nCached];
+      if (slot === NO_ROW) continue;
       host.k.set(rotated(host.newK, fresh, key), slot * HEAD_DIM);
       host.v.set(host.newV.subarray(fresh * HEAD_DIM, (fresh + 1) * HEAD_DIM), slot * HEAD_DIM);
       writers.set(slot, (writers.get(slot) ?? 0) + 1);
@@ -230,7 +244,7 @@ export async function checkHostileNumbers(
     sequences.filter(({ firstQuery, nQueries }) => token >= firstQuery && token < firstQuery + nQueries),
   );
   owners.forEach((own, token) => {
-    if (own.length !== 1) return;
+    if (own.length !== 1 || own[0]!.keyRows.length === 0) return;
     for (let head = 0; head < N_HEADS; head++) {
       const row = token * N_HEADS + head;
       host.q.set(rotated(host.q, row, own[0]!.nCached + token - own[0]!.firstQuery), row * HEAD_DIM);
