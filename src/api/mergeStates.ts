@@ -23,7 +23,10 @@ import { readArgs } from './readArgs.js';
 export interface AttentionState {
   /** [B, Sq, Hq, Dv] or [totalQ, Hq, Dv] in f32, f16 or bf16 */
   readonly out: Tensor;
-  /** f32 [B, Hq, Sq] or [Hq, totalQ]; where it is −∞ the part saw no key, and its out may be anything. */
+  /**
+   * f32 [B, Hq, Sq] or [Hq, totalQ]; where it is −∞ the part saw no key, and its out may be anything. Any finite number
+   * is right; +∞ or NaN makes the row's result mean nothing.
+   */
   readonly lse: Tensor;
 }
 
@@ -133,7 +136,7 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
   if (stack && canBind(stack.out.tensor, traits) && canBind(stack.lse.tensor, traits))
     return [mergeDispatch({ ...sizes, a: stack, b: null, ...target })];
 
-  const scratchBytes = 4 * elementCount(shape);
+  const scratchBytes = Math.max(4, 8 / headDim) * elementCount(shape);
   if (parts.length > 2 && scratchBytes > traits.maxBindingBytes) {
     fail(
       'limit',
@@ -160,7 +163,7 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
 
 function rowsOf({ out, lse }: AttentionState): States {
   const layout = layoutOf(out);
-  return { out: layout.rows(out), lse: layout.lseRows(lse) };
+  return { out: layout.rows(out), lse: layout.lseRows(lse), hasTotals: false };
 }
 
 function layoutOf(out: Tensor | undefined): QueryLayout {
@@ -182,14 +185,15 @@ function scratchStates(
     number,
     number,
   ];
-  const [lseSequence, lseToken, lseHead] = contiguousStrides([batch, nTokens, nHeads]) as [
+  const [lseSequence, lseToken, lseHead] = contiguousStrides([batch, nTokens, nHeads, 2]) as [
     number,
     number,
     number,
   ];
   return {
     out: { tensor: scratch('out', nRows * headDim), sequence: outSequence, token: outToken, head: outHead },
-    lse: { tensor: scratch('lse', nRows), sequence: lseSequence, token: lseToken, head: lseHead },
+    lse: { tensor: scratch('sums', 2 * nRows), sequence: lseSequence, token: lseToken, head: lseHead },
+    hasTotals: true,
   };
 }
 
@@ -202,6 +206,7 @@ function stacked(parts: readonly AttentionState[]) {
   return {
     out: { ...rows.out, tensor: out.tensor },
     lse: { ...rows.lse, tensor: lse.tensor },
+    hasTotals: false,
     n: parts.length,
     outPart: out.step,
     lsePart: lse.step,

@@ -15,6 +15,11 @@ const WG_SIZE = 64;
 export interface States {
   readonly out: TokenRows | ScratchRows;
   readonly lse: TokenRows | ScratchRows;
+  /**
+   * Whether lse holds two numbers of each row, maximum and total: the lse is maximum + ln(total). Where it is large, a
+   * single number cannot tell how parts weigh.
+   */
+  readonly hasTotals: boolean;
 }
 
 /** f32 in memory of the runtime, with strides as a tensor has them. */
@@ -33,6 +38,8 @@ export interface MergeStatesArgs {
   readonly b: States | null;
   readonly out: TokenRows | ScratchRows;
   readonly lse: TokenRows | ScratchRows | null;
+  /** Of the result. */
+  readonly hasTotals: boolean;
   readonly maxWorkgroupsPerDimension: number;
 }
 
@@ -59,16 +66,17 @@ export function mergeSplits(args: MergeSplitsArgs): Dispatch {
   const a = {
     out: { tensor: parts.out, head: parts.rowElements, ...byItem },
     lse: { tensor: parts.sums, head: 2, ...byItem },
+    hasTotals: true,
     n: 0,
     outPart: nHeads * parts.rowElements,
     lsePart: 2 * nHeads,
   };
   const sizes = { batch: 1, nTokens: items.length / 4, nHeads, headDim: headDimV };
-  return merge({ ...sizes, a, b: null, out, lse, maxWorkgroupsPerDimension }, args);
+  return merge({ ...sizes, a, b: null, out, lse, hasTotals: false, maxWorkgroupsPerDimension }, args);
 }
 
 function merge(args: MergeStatesArgs, splits: MergeSplitsArgs | null): Dispatch {
-  const { batch, nTokens, nHeads, headDim, a, b, out, lse, maxWorkgroupsPerDimension } = args;
+  const { batch, nTokens, nHeads, headDim, a, b, out, lse, hasTotals, maxWorkgroupsPerDimension } = args;
   const headQuads = Math.ceil(headDim / 4);
   return {
     kernel: mergeStatesKernel,
@@ -79,6 +87,9 @@ function merge(args: MergeStatesArgs, splits: MergeSplitsArgs | null): Dispatch 
       head_quads: headQuads,
       n_items: batch * nTokens,
       is_listed: splits ? 1 : 0,
+      a_has_totals: a.hasTotals ? 1 : 0,
+      b_has_totals: b?.hasTotals ? 1 : 0,
+      has_totals: hasTotals ? 1 : 0,
       n_tokens: nTokens,
       n_a: a.n,
       has_b: b ? 1 : 0,

@@ -2,24 +2,25 @@
 //
 //   in   a_out   [parts, tokens, n_heads, head_dim]       each part's output
 //   in   a_lse   [parts, tokens, n_heads]  f32            ln(sum(exp(score))); -inf: the part saw no key, and its out counts for nothing
-//                [slots, n_heads] (f32, f32)              if is_listed: m_c and l_c, sum(exp(score)) = l_c * 2^m_c; l_c is 0 without keys
+//                [...] (f32, f32)                         if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c; l_c is 0 without keys
+//                [slots, n_heads] (f32, f32)              if is_listed: the same of l_c * 2^m_c
 //   in   b_out   [tokens, n_heads, head_dim]              one more part; only if has_b
-//   in   b_lse   [tokens, n_heads]         f32
+//   in   b_lse   [tokens, n_heads]         f32            or with b_has_totals (f32, f32)
 //   in   tables  sequences [B], ..., sinks [n_heads]      only if is_listed
 //   in   items   [n_items] vec4u                          (sequence, token, first part, parts); only if is_listed
 //   out  out     [tokens, n_heads, head_dim]              see out_rows
-//   out  lse     [tokens, n_heads]         f32
+//   out  lse     [tokens, n_heads]         f32            or with has_totals (f32, f32), to be merged on
 //
-// One invocation owns four neighbouring dims of one head of one token. With m = max_c m_c, w_c = l_c * 2^(m_c - m):
-//   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = ln(sum_c(w_c) * 2^m)
-// A part that has only its lse has m_c = lse_c and l_c = 1, and w_c = e^(m_c - m): large numbers lose digits where they
-// are turned to base 2, so that is done to the difference. A sink is one more part, without an output.
+// One invocation owns four neighbouring dims of one head of one token. With m = max_c m_c, w_c = l_c * e^(m_c - m):
+//   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = m + ln(sum_c(w_c))
+// A part that has only its lse has m_c = lse_c and l_c = 1. If is_listed, m_c is in base 2: w_c = l_c * 2^(m_c - m). A
+// sink is one more part then, without an output.
 //
 // Stages: 1 largest maximum   2 weighted sums   3 write
 
 import package::base2::{LOG2_E, LN_2, MINUS_INFINITY, sink_part};
 import package::elements::{word_of, number_from};
-import package::out_rows::{write_quad, write_lse, write_natural_lse};
+import package::out_rows::{write_quad, write_lse, write_natural_lse, write_sums};
 import package::sequences::{sequence_at, tables};
 
 const WG_SIZE = 64u;
@@ -32,6 +33,9 @@ struct Params {
   head_quads: u32,
   n_items: u32,           // tokens of all sequences, or of those that are listed
   is_listed: u32,         // the parts are those of a split attention, and `items` tells where
+  a_has_totals: u32,
+  b_has_totals: u32,
+  has_totals: u32,
   n_tokens: u32,          // of a sequence; unless listed
   n_a: u32,               // parts in a; unless listed
   has_b: u32,
@@ -123,12 +127,14 @@ fn merge_states(
   // 3 write
   write_quad(token.out, dim, params.head_dim, sum * select(0.0, 1.0 / total, total > 0.0));
   if (dim == 0u && params.has_lse != 0u) {
-    if (params.is_listed != 0u) { write_lse(token.lse, maximum, total); }
+    if (params.has_totals != 0u) { write_sums(token.lse, maximum, total); }
+    else if (params.is_listed != 0u) { write_lse(token.lse, maximum, total); }
     else { write_natural_lse(token.lse, maximum, total); }
   }
 }
 
-// How a part weighs, its maximum and total being given. Of one far below the largest the difference might overflow.
+// How a part weighs, its maximum and total being given. The difference of maxima is turned to base 2, not they: large
+// ones would lose digits. Of a part far below the largest it might overflow.
 fn weight_of(sums: vec2f, maximum: f32) -> f32 {
   if (sums.x < maximum - 1000.0) { return 0.0; }
   return sums.y * exp2((sums.x - maximum) * select(LOG2_E, 1.0, params.is_listed != 0u));
@@ -165,9 +171,12 @@ fn token_at(index: u32, head: u32) -> Token {
 
 // A part's maximum and total; no maximum is below that of a part without keys.
 fn sums_of(token: Token, part: u32) -> vec2f {
-  if (part >= token.n_a) { return sums_from(b_lse[token.b_lse]); }
+  if (part >= token.n_a) {
+    if (params.b_has_totals == 0u) { return sums_from(b_lse[token.b_lse]); }
+    return vec2f(bitcast<f32>(b_lse[token.b_lse]), bitcast<f32>(b_lse[token.b_lse + 1u]));
+  }
   let at = token.a_lse + (token.first_part + part) * params.a_lse_part;
-  if (params.is_listed == 0u) { return sums_from(a_lse[at]); }
+  if (params.a_has_totals == 0u) { return sums_from(a_lse[at]); }
   return vec2f(bitcast<f32>(a_lse[at]), bitcast<f32>(a_lse[at + 1u]));
 }
 
