@@ -12,6 +12,7 @@ import { hostTables } from '../src/kernels/attnTables.js';
 import { link } from '../src/kernels/link.js';
 import { mergeSplits, mergeStates } from '../src/kernels/mergeStates.js';
 import { attnVarlenReference, mergeStatesReference } from '../src/reference/attention.js';
+import { NO_ROW } from '../src/reference/keyRows.js';
 import { rotate } from '../src/reference/rotary.js';
 import { batchOf, type Batch, type BatchOptions } from './support/batch.js';
 import { fakeTensor } from './support/fakeDevice.js';
@@ -113,6 +114,30 @@ function filled({ problem }: Batch): HostBuffers {
   return buffers;
 }
 
+/** Random numbers in q and in the pages that the table names; NaN in all others. */
+function filledWhereSeen(batch: Batch): HostBuffers {
+  const { k, v, pages } = batch.problem;
+  const buffers = filled(batch);
+  const named = new Set(pages!.table as Int32Array);
+  for (const { tensor, page } of [k, v]) {
+    const data = buffers.read(tensor).slice();
+    for (let i = 0; i < pages!.nPages; i++) if (!named.has(i)) data.fill(NaN, i * page, (i + 1) * page);
+    buffers.write(tensor, data);
+  }
+  return buffers;
+}
+
+/** The same with a page that is not there in the middle of each sequence, and none at all for the last. */
+function withoutPages({ problem, lengths }: Batch): Batch {
+  const pages = problem.pages!;
+  const table = (pages.table as Int32Array).map((page, i) => {
+    const [row, column] = [Math.floor(i / pages.width), i % pages.width];
+    if (row === pages.nRows - 1) return -1;
+    return column % 3 === 1 ? [pages.nPages, 2 ** 31 - 1, -(2 ** 31)][row % 3]! : page;
+  });
+  return { problem: { ...problem, pages: { ...pages, table } }, lengths };
+}
+
 function expectAttention({ problem, lengths }: Batch, buffers: HostBuffers): void {
   const { q, k, v, pages, out, lse, softmaxScale } = problem;
   const host = ({ tensor }: TokenRows) => ({ shape: tensor.shape, data: buffers.read(tensor) });
@@ -158,6 +183,16 @@ describe('attn_prefill', { timeout: SLOW }, () => {
     expectAttention(batch, buffers);
   });
 
+  test.each([1, 3, 8])(
+    'pages of %d that are not there: their keys are masked, and nothing of them is read',
+    (pageSize) => {
+      const batch = withoutPages(causalBatch(pageSize));
+      const buffers = filledWhereSeen(batch);
+      expect(interpret(prefill(batch, PREFILL_TILE), buffers)).toEqual([]);
+      expectAttention(batch, buffers);
+    },
+  );
+
   test('every barrier is needed', () => {
     const batch = smallBatch();
     expectEveryBarrierNeeded(batch, prefill(batch, { ...PREFILL_TILE, qResident: false }));
@@ -183,6 +218,16 @@ describe('attn_decode', { timeout: SLOW }, () => {
     expect(interpret(decodeRows(batch, tile), buffers)).toEqual([]);
     expectAttention(batch, buffers);
   });
+
+  test.each([1, 3, 8])(
+    'pages of %d that are not there: their keys are masked, and nothing of them is read',
+    (pageSize) => {
+      const batch = withoutPages(causalBatch(pageSize));
+      const buffers = filledWhereSeen(batch);
+      expect(interpret(decodeRows(batch, DECODE_TILE), buffers)).toEqual([]);
+      expectAttention(batch, buffers);
+    },
+  );
 
   test('every barrier is needed', () => {
     const batch = smallBatch();
@@ -253,6 +298,7 @@ describe('append_kv', () => {
     lengths.nCached.forEach((nCached, b) => {
       for (let key = nCached; key < lengths.kLen[b]!; key++) {
         const row = pages ? slotOf(pages, b, key) : lengths.kStart[b]! + key;
+        if (row === NO_ROW) continue;
         for (let head = 0; head < nKvHeads; head++) {
           const from = ((lengths.newStart[b]! + key - nCached) * nKvHeads + head) * headDim;
           const token = tokens.subarray(from, from + headDim);
@@ -269,7 +315,7 @@ describe('append_kv', () => {
 
   function slotOf(pages: NonNullable<Batch['problem']['pages']>, b: number, key: number): number {
     const page = (pages.table as Int32Array)[b * pages.width + Math.floor(key / pages.pageSize)]!;
-    return page * pages.pageSize + (key % pages.pageSize);
+    return page >= 0 && page < pages.nPages ? page * pages.pageSize + (key % pages.pageSize) : NO_ROW;
   }
 
   const batchWith = (options: BatchOptions) => batchOf(SEQUENCES, { heads: [2, 2], newTokens, ...options });
@@ -317,6 +363,20 @@ describe('append_kv', () => {
     checkRotated('q', { actual, reference: want }, 'f16');
   });
 
+  test.each([
+    { why: 'f32', options: { headDim: 5 } },
+    { why: 'halves whose rows share words', options: { headDim: 5, kvDType: 'bf16' } },
+  ] as const)('writes nothing where a page is not there: $why', ({ options }) => {
+    const whole = batchWith({ ...options, pageSize: 2 });
+    const batch = withoutPages(whole);
+    const { k, append } = batch.problem;
+    const buffers = filled(batch);
+    const want = reference(batch, k, append!.newK!, buffers);
+    expect(interpret(appendK(argsOf(batch, newTokens), append!.newK!), buffers)).toEqual([]);
+    checkSame('kCache', { actual: buffers.read(k.tensor), reference: Float32Array.from(want) });
+    expect(want).not.toEqual(Float64Array.from(reference(whole, k, append!.newK!, filled(whole))));
+  });
+
   test('would race for the words that rows share, if it wrote whole ones', () => {
     const batch = batchWith({ headDim: 5, kvDType: 'f16' });
     const dispatch = appendK(argsOf(batch, [2, 0, 2]), batch.problem.append!.newK!);
@@ -334,6 +394,7 @@ describe('merge_states', () => {
     return {
       out: { tensor: out, sequence: 0, token: N_HEADS * headDim, head: headDim },
       lse: { tensor: lse, sequence: 0, token: 1, head: N_TOKENS },
+      hasTotals: false,
     };
   }
 
