@@ -771,6 +771,11 @@ describe('mergeStates', () => {
     const { out, lse } = mergeStatesReference([part([1], [-1e5]), part([2], [1e5]), part([3], [0])]);
     expect([...out.data, ...lse.data]).toEqual([2, 1e5]);
   });
+
+  test.each([1e6, -1e30, 3e38])('two parts alike share, where their lse is %d', (at) => {
+    const { out, lse } = mergeStatesReference([part([1], [at]), part([2], [at])]);
+    expect([...out.data, ...lse.data]).toEqual([1.5, at + log(2)]);
+  });
 });
 
 describe('golden answers', () => {

@@ -28,7 +28,7 @@ export function mergeStatesReference(partials: readonly AttentionResult[]): Atte
     const b = Math.floor(index / (nQueries * nHeads));
     const offset = ((b * nQueries + i) * nHeads + head) * headDim;
     for (const part of partials) {
-      const weight = Math.exp(part.lse.data[index]! - lse[index]!);
+      const weight = Math.exp(part.lse.data[index]! - largest) / sum;
       if (weight === 0) continue;
       for (let d = 0; d < headDim; d++) out[offset + d]! += weight * part.out.data[offset + d]!;
     }

@@ -6,7 +6,16 @@ import { checkMerged } from '../support/tolerance.js';
 import { draw, place, type VarlenCase } from '../support/varlenCase.js';
 import { withRuntime } from '../support/withRuntime.js';
 
-const some = (part: number, row: number): boolean => (part * 7 + row) % 3 === 0 || row === 4;
+const some = (part: number, row: number): boolean => isThird(part, row) || row === 4;
+
+/** Never of all parts of a row. */
+const isThird = (part: number, row: number): boolean => (part * 7 + row) % 3 === 0;
+
+/** Some steps apart, so far from zero that f32 has few digits behind the point. */
+const far =
+  (from: number) =>
+  (part: number, row: number): number =>
+    from + ((part * 7 + row) % 5);
 
 const table: readonly MergeCase[] = [
   { why: 'one part is itself', nParts: 1, shape: [2, 3, 4, 64] },
@@ -14,6 +23,35 @@ const table: readonly MergeCase[] = [
   { why: 'two, some empty', nParts: 2, shape: [2, 3, 4, 64], isEmpty: some },
   { why: 'three, one after the other', nParts: 3, shape: [2, 3, 4, 64], isEmpty: some },
   { why: 'five, an odd head of halves', nParts: 5, shape: [7, 3, 59], dtype: 'f16', isEmpty: some },
+  { why: 'two whose lse is far from zero', nParts: 2, shape: [2, 3, 4, 64], lseOf: far(1e6) },
+  {
+    why: 'seven, one after the other, whose lse is far from zero',
+    nParts: 7,
+    shape: [7, 4, 64],
+    isEmpty: isThird,
+    lseOf: far(-1e6),
+  },
+  {
+    why: '17 views of one buffer, far from zero',
+    nParts: 17,
+    shape: [7, 4, 64],
+    lseOf: far(1e6),
+    stacked: true,
+  },
+  {
+    why: 'an lse at either end of f32',
+    nParts: 5,
+    shape: [7, 4, 64],
+    isEmpty: isThird,
+    lseOf: (part, row) => ((part + row) % 2 === 0 ? 3.4e38 : -3.4e38),
+  },
+  {
+    why: 'an lse of −3e38 counts where there is no other',
+    nParts: 3,
+    shape: [7, 4, 64],
+    isEmpty: isThird,
+    lseOf: () => -3e38,
+  },
   { why: 'all empty', nParts: 3, shape: [3, 4, 64], isEmpty: () => true },
   ...[17, 32, 55, 97, 133].map((nParts) => ({
     why: `${nParts} views of one buffer`,

@@ -17,6 +17,8 @@ export interface MergeCase {
   readonly dtype?: FloatDType;
   /** Which parts of a row saw no key; their out is NaN. */
   readonly isEmpty?: (part: number, row: number) => boolean;
+  /** The lse of each row of a part, which is not empty. Default: normal numbers. */
+  readonly lseOf?: (part: number, row: number) => number;
   /** Parts are views of one buffer. */
   readonly stacked?: boolean;
   readonly seed?: number;
@@ -37,7 +39,9 @@ export async function checkMerge(runtime: Runtime, mergeCase: MergeCase): Promis
     buffer.destroy();
   if (dtype === 'f32') checkMerged('out', out);
   else checkRotated('out', out, dtype); // one rounding of the type
-  checkMerged('lse', lse);
+  if (mergeCase.lseOf)
+    checkRotated('lse', lse, 'f32'); // one rounding, however large
+  else checkMerged('lse', lse);
 }
 
 interface Part {
@@ -50,6 +54,7 @@ function drawParts({
   shape,
   dtype = 'f32',
   isEmpty = () => false,
+  lseOf,
   seed = nParts,
 }: MergeCase): Part[] {
   const random = new Random(seed);
@@ -58,7 +63,7 @@ function drawParts({
   return Array.from({ length: nParts }, (_, part) => {
     const lse = random
       .normals(elementCount(lseShape))
-      .map((x, row) => (isEmpty(part, row) ? -Infinity : 5 * x));
+      .map((x, row) => (isEmpty(part, row) ? -Infinity : (lseOf?.(part, row) ?? 5 * x)));
     const out = random.normals(elementCount(shape)).map((x, i) => {
       const token = Math.floor(i / (nHeads * headDim));
       const head = Math.floor(i / headDim) % nHeads;
