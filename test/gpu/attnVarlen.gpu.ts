@@ -39,6 +39,7 @@ const rows: readonly Row[] = [
   { why: 'chunks', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f32', causal: true, attentionChunk: 48 },
   { why: 'chunks of one, without causal order', device: 'full', lengths: EDGES, heads: [2, 2], headDim: 64, dtype: 'f32', attentionChunk: 1 },
   { why: 'sinks, also for rows without keys', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f32', causal: true, sinks: true },
+  { why: 'heads without a sink, also for rows without keys', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f32', causal: true, sinks: 'some heads' },
   { why: 'only part of the keys', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f32', causal: true, partlyUsed: true },
   { why: 'lengths and sinks on the GPU', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f32', causal: true, sinks: true, partlyUsed: true, onGpu: true },
   { why: 'a scale below zero', device: 'full', lengths: EDGES, heads: [2, 2], headDim: 64, dtype: 'f32', softmaxScale: -0.3 },
@@ -50,6 +51,7 @@ const rows: readonly Row[] = [
   // Storage types, pages and head sizes on a device with f16 and subgroups.
   { why: 'tiles in f16', device: 'full', lengths: RAGGED, heads: [8, 2], headDim: 64, dtype: 'f16', causal: true },
   { why: 'tiles in f16, lengths on the GPU', device: 'full', lengths: RAGGED, heads: [8, 2], headDim: 64, dtype: 'f16', causal: true, onGpu: true },
+  { why: 'tiles in f16, some heads have no sink, on the GPU', device: 'full', lengths: RAGGED, heads: [8, 2], headDim: 64, dtype: 'f16', causal: true, sinks: 'some heads', onGpu: true },
   { why: 'pages bigger than a tile', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 96, dtype: 'bf16', causal: true, pageSize: 128 },
   { why: 'pages of three, padded head', device: 'full', lengths: RAGGED, heads: [4, 2], headDim: 80, dtype: 'bf16', causal: true, pageSize: 3 },
   { why: 'pages of one, tables on the GPU', device: 'full', lengths: EDGES, heads: [4, 2], headDim: 72, dtype: 'bf16', windowSize: [9, 9], pageSize: 1, onGpu: true },

@@ -56,6 +56,20 @@ const rows: readonly Row[] = [
   { why: 'lengths on the GPU', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, onGpu: true, batchIdx: true, leftpad: true, rotary: HALF },
   { why: 'ragged lengths on the GPU', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, onGpu: true, numSplits: 2 },
 
+  { why: 'chunks of attention count from behind leftpad', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, attentionChunk: 20, leftpad: true },
+  { why: 'chunks of attention behind leftpad on the GPU, split', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, attentionChunk: 150, leftpad: true, onGpu: true, numSplits: 3 },
+  { why: 'heads without a sink', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, sinks: 'some heads' },
+  { why: 'heads without a sink, sinks on the GPU, split, sequences without keys', device: 'full', lengths: [[203, 1, 0], [0, 1, 0], [64, 1, 0]], heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, sinks: 'some heads', onGpu: true, numSplits: 3 },
+
+  // Pages and rows that are not there.
+  { why: 'pages of 16 of which some are not there', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, rotary: WHOLE, onGpu: true, missing: 'pages' },
+  { why: 'pages of one of which some are not there, split, heads without a sink', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 1, batchIdx: true, leftpad: true, onGpu: true, missing: 'pages', numSplits: 3, sinks: 'some heads' },
+  { why: 'a mixed batch in pages of three of which some are not there', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 3, onGpu: true, missing: 'pages' },
+  { why: 'odd heads of halves in odd pages of which some are not there', device: 'full', lengths: DECODE, heads: [3, 1], headDim: 59, headDimV: 31, dtype: 'f16', causal: true, pageSize: 3, alibi: true, softcap: 15, rotary: { dim: 34, interleaved: false }, onGpu: true, missing: 'pages' },
+  { why: 'rows of the table that are not there', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, rotary: WHOLE, onGpu: true, batchIdx: true, missing: 'rows' },
+  { why: 'rows of the cache that are not there', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, onGpu: true, batchIdx: true, leftpad: true, rotary: HALF, missing: 'rows' },
+  { why: 'rows of the cache that are not there, a mixed batch, sinks', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, onGpu: true, numSplits: 2, batchIdx: true, missing: 'rows', sinks: true },
+
   // Pages and storage types.
   { why: 'f16 in pages of 16', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, rotary: WHOLE },
   { why: 'f16 in pages of one', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 1, batchIdx: true, leftpad: true },
@@ -66,10 +80,13 @@ const rows: readonly Row[] = [
 
   // A device with no optional feature and the default limits.
   { why: 'plain decode', device: 'plain', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, rotary: HALF, numSplits: 2 },
+  { why: 'plain prompts in pages of which some are not there', device: 'plain', lengths: CHUNKS, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, onGpu: true, missing: 'pages' },
   { why: 'plain, the largest head', device: 'plain', lengths: DECODE, heads: [2, 1], headDim: 256, dtype: 'bf16', causal: true, pageSize: 64 },
 
   // Software adapters run the tiles of GPUs as well, only slowly.
   { why: 'the tile of GPUs', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, numSplits: 2 },
+  { why: 'the tile of GPUs, pages of which some are not there', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 3, numSplits: 2, onGpu: true, missing: 'pages' },
+  { why: 'the tile of GPUs, prompts in pages of which some are not there', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: CHUNKS, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 3, onGpu: true, missing: 'pages' },
   { why: 'the tile of GPUs without subgroups', device: 'full', runtime: { deviceClass: 'gpu', tier: 'T0' }, lengths: DECODE, heads: [2, 1], headDim: 64, dtype: 'f32', causal: true },
 ];
 

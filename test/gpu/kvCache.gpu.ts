@@ -1,4 +1,5 @@
 import { attnWithKvCache, planAttnWithKvCache, type Runtime, type Tensor } from '../../src/index.js';
+import type { HostTensor } from '../../src/reference/attention.js';
 import { countCalls } from '../support/countCalls.js';
 import { download, downloadBuffer, upload } from '../support/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../support/gpuCase.js';
@@ -86,6 +87,45 @@ export const cases: GpuCase[] = [
           !(await download(device, out)).subarray(4 * 64).some(Number.isNaN),
           'NaN in the second output',
         );
+      }),
+  },
+  {
+    name: 'a sequence on the GPU that goes beyond the rotary tables has no keys, and nothing is written',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const kvCase: KvCacheCase = {
+          ...SMALL_DECODE,
+          lengths: [
+            [30, 1, 1],
+            [30, 1, 1],
+          ],
+        };
+        const inputs = drawKvCache(kvCase);
+        const { args } = placeKvCache(device, kvCase, inputs);
+        const before = await bitsOf(runtime, args.kCache);
+        // One position more than the second sequence needs.
+        const nPositions = 22;
+        const cut = ({ data }: HostTensor) => data.slice(0, nPositions * 16) as Float32Array;
+        const result = attnWithKvCache(runtime, {
+          ...args,
+          rotaryCos: cut(inputs.rotaryCos!),
+          rotarySin: cut(inputs.rotarySin!),
+          cacheSeqlens: upload(device, 'i32', [2], [22, 20]),
+          returnLse: true,
+        });
+        const after = await bitsOf(runtime, args.kCache);
+        const firstSlot = inputs.kCache.shape[1]! * 64;
+        assertEqual(after.subarray(0, firstSlot), before.subarray(0, firstSlot), 'the row beyond the tables');
+        assert(after[firstSlot + 20 * 64] !== before[firstSlot + 20 * 64], 'the other row was not written');
+        const out = await download(device, result.out);
+        assertEqual(out.subarray(0, 4 * 64), new Float32Array(4 * 64), 'out beyond the tables');
+        assert(
+          out.subarray(4 * 64).every((x) => x !== 0),
+          'the other output is zero',
+        );
+        const lse = await download(device, result.lse!);
+        assertEqual(lse.subarray(0, 4), new Float32Array(4).fill(-Infinity), 'lse beyond the tables');
       }),
   },
   {

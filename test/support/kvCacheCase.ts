@@ -4,6 +4,7 @@ import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, upload } from './deviceTensor.js';
+import { drawSinks, type SinksCase } from './drawSinks.js';
 import { Random } from './random.js';
 import { runningSum } from './runningSum.js';
 import { checkLse, checkOut, checkRotated, checkSame } from './tolerance.js';
@@ -30,13 +31,18 @@ export interface KvCacheCase {
   readonly softcap?: number;
   readonly attentionChunk?: number;
   readonly alibi?: boolean;
-  readonly sinks?: boolean;
+  readonly sinks?: SinksCase['sinks'];
   readonly numSplits?: number;
   /** Pages of this size, permuted; else a cache with a row for each sequence. */
   readonly pageSize?: number;
   /** Rows of the cache, or of the table, in random order. */
   readonly batchIdx?: boolean;
   readonly leftpad?: boolean;
+  /**
+   * Every third page is none, and all of the last sequence's; or every second sequence has no row of the cache or of the
+   * table. Needs `onGpu`, and for rows `batchIdx`.
+   */
+  readonly missing?: 'pages' | 'rows';
   readonly rotary?: { readonly dim: number; readonly interleaved: boolean };
   /** Keep lengths, tables and angles on the GPU. */
   readonly onGpu?: boolean;
@@ -154,18 +160,18 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
       rotarySin: { ...angle, data: angle.data.map((x) => few(Math.sin(x))) },
     }),
     ...(kvCase.alibi && { alibiSlopes: random.uniforms(nHeads, 0, 0.3) }),
-    ...(kvCase.sinks && { sinks: random.normals(nHeads) }),
+    ...(kvCase.sinks && { sinks: drawSinks(random, nHeads, kvCase) }),
   };
 }
 
 /** Where the keys of each sequence are: slots that hold one, and what leads to them. */
-function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad }: KvCacheCase) {
+function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missing }: KvCacheCase) {
   const batch = lengths.length;
   const room = Math.max(1, ...lengths.map(([cached, , fresh]) => cached + fresh));
   const rows = batchIdx ? random.permutation(batch) : Int32Array.from(lengths, (_, b) => b);
   const pads = lengths.map(([cached]) => (leftpad ? random.int(0, cached + 1) : 0));
   const tables = {
-    ...(batchIdx && { cacheBatchIdx: rows }),
+    ...(batchIdx && { cacheBatchIdx: missing === 'rows' ? withoutSome(rows, 2, batch) : rows }),
     ...(leftpad && { cacheLeftpad: Int32Array.from(pads) }),
   };
   const slots: number[] = [];
@@ -182,7 +188,15 @@ function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad }: KvC
   const nPages = 3 * width * batch;
   const blockTable = random.permutation(nPages).subarray(0, width * batch);
   eachKey((row, key) => blockTable[row * width + Math.floor(key / pageSize)]! * pageSize + (key % pageSize));
-  return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable } };
+  if (missing !== 'pages') return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable } };
+  const some = withoutSome(blockTable, 3, nPages).fill(-1, rows.at(-1)! * width, (rows.at(-1)! + 1) * width);
+  return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable: some } };
+}
+
+/** Every nth number is one that is none of `length` things. */
+function withoutSome(numbers: Int32Array, n: number, length: number): Int32Array {
+  const outside = [-1, length, 2 ** 31 - 1, -(2 ** 31)];
+  return numbers.map((number, i) => (i % n === 1 ? outside[Math.floor(i / n) % outside.length]! : number));
 }
 
 /** The same keys in pages, in random order, instead of a row for each sequence. */
@@ -245,7 +259,7 @@ export function placeKvCache(
         rotaryInterleaved: rotary.interleaved,
       }),
     ...(alibiSlopes && { alibiSlopes }),
-    ...(sinks && { sinks }),
+    ...(sinks && { sinks: onGpu ? lend(dtype, [sinks.length], sinks) : sinks }),
     ...(onGpu && { maxSeqlenQ: Math.max(...lengths.map(([, sq]) => sq)) }),
   };
   return { args, lent };

@@ -11,6 +11,7 @@ import {
 } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, downloadGaps, upload, type Placement } from './deviceTensor.js';
+import { drawSinks, type SinksCase } from './drawSinks.js';
 import { assert } from './gpuCase.js';
 import { Random } from './random.js';
 import { runningSum } from './runningSum.js';
@@ -34,7 +35,7 @@ export interface VarlenCase {
   readonly attentionChunk?: number;
   readonly numSplits?: number;
   readonly alibi?: 'per head' | 'per sequence';
-  readonly sinks?: boolean;
+  readonly sinks?: SinksCase['sinks'];
   /** Keys in pages of this size, permuted, among pages of NaN. */
   readonly pageSize?: number;
   /** Count only part of each sequence's keys, by `sequsedK`; the others are NaN. */
@@ -166,7 +167,7 @@ export function draw(varlen: VarlenCase): Inputs {
     ...(varlen.alibi && {
       alibiSlopes: random.uniforms((varlen.alibi === 'per sequence' ? batch : 1) * nHeads, 0, 0.3),
     }),
-    ...(varlen.sinks && { sinks: random.normals(nHeads) }),
+    ...(varlen.sinks && { sinks: drawSinks(random, nHeads, varlen) }),
   };
 }
 
@@ -247,7 +248,7 @@ export function place(
         ? lend('f32', varlen.alibi === 'per sequence' ? [batch, nHeads] : [nHeads], alibiSlopes)
         : alibiSlopes,
     }),
-    ...(sinks && { sinks: onGpu ? lend('f32', [nHeads], sinks) : sinks }),
+    ...(sinks && { sinks: onGpu ? lend(dtype, [nHeads], sinks) : sinks }),
     ...(onGpu && {
       maxSeqlenQ: Math.max(...varlen.lengths.map(([sq]) => sq)),
       maxSeqlenK: pageSize ? 4096 : Math.max(...varlen.lengths.map(([, sk]) => sk)),
