@@ -267,6 +267,25 @@ describe('attnWithKvCache', () => {
     `);
   });
 
+  test('pages before a chunk of attention may be anything; padding does not count', () => {
+    // The query stands at slot 8, the 8th token: chunks of four begin at slots 1 and 5.
+    const chunked: AttnWithKvCacheArgs = {
+      q: fakeTensor('f16', [1, 1, 4, 64]),
+      kCache: fakeTensor('f16', [9, 1, 2, 64]),
+      vCache: fakeTensor('f16', [9, 1, 2, 64]),
+      cacheSeqlens: [9],
+      cacheLeftpad: [1],
+      attentionChunk: 4,
+      causal: true,
+    };
+    expect(
+      message({ blockTable: [-1, -1, -1, -1, -1, -1, 6, 7, 8] }, chunked),
+      'the first page that is needed',
+    ).toMatchInlineSnapshot(
+      `"length: attnWithKvCache: blockTable gives sequence 0 the page -1 for key 5, but there are pages 0 to 8. Reserve pages first."`,
+    );
+  });
+
   test('lengths on the host are checked even where others are on the GPU', () => {
     const cuSeqlensQ = fakeTensor('i32', [3]);
     const change = { cacheSeqlens: [5, 9], q: ragged.q, cuSeqlensQ, maxSeqlenQ: 3 };

@@ -32,7 +32,11 @@ export interface AttnVarlenArgs extends AttentionOptions {
   readonly maxSeqlenQ?: number | undefined;
   /** The most keys a sequence has; needed where their lengths are on the GPU. What is beyond is cut off. */
   readonly maxSeqlenK?: number | undefined;
-  /** [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. */
+  /**
+   * [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. Where the table or
+   * a length is on the GPU, a page that the pool does not have (−1 for padding) is none: its keys are masked. On the host
+   * it is refused where a key needs it.
+   */
   readonly blockTable?: Ints | undefined;
 }
 

@@ -40,13 +40,23 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   readonly maxSeqlenQ?: number | undefined;
   /** The most keys a sequence has, new ones included. Default, where lengths are on the GPU: what the cache holds. */
   readonly maxSeqlenK?: number | undefined;
-  /** [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. */
+  /**
+   * [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. Where the table or
+   * a length is on the GPU, a page that the pool does not have (−1 for padding) is none: nothing is written there, and
+   * its keys are masked. On the host it is refused where a key needs it.
+   */
   readonly blockTable?: Ints | undefined;
-  /** [B]: the row of the cache, or of `blockTable`, that each sequence has. Default 0, 1, … */
+  /**
+   * [B]: the row of the cache, or of `blockTable`, that each sequence has. On the GPU a row that is not there (−1 for
+   * padding) is none: the sequence has no keys, and nothing is written. Default 0, 1, …
+   */
   readonly cacheBatchIdx?: Ints | undefined;
-  /** [B]: slots at the start that hold nothing. Positions count them all the same. */
+  /** [B]: slots at the start that hold nothing. Positions count them all the same; chunks of attention do not. */
   readonly cacheLeftpad?: Ints | undefined;
-  /** [L, rotaryDim / 2]: cosines by position; on the host flat, row after row. New keys and queries are rotated by them. */
+  /**
+   * [L, rotaryDim / 2]: cosines by position; on the host flat, row after row. New keys and queries are rotated by them. A
+   * sequence that goes beyond position L − 1 is refused; where only the GPU knows, it has no keys, and nothing is written.
+   */
   readonly rotaryCos?: Floats | undefined;
   /** [L, rotaryDim / 2]: sines; where the cosines are, in their type. */
   readonly rotarySin?: Floats | undefined;
