@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { roundTo } from '../src/core/halves.js';
+import { visibleBand } from '../src/kernels/band.js';
 import {
   attnReference,
   attnVarlenReference,
@@ -10,7 +11,6 @@ import {
   type AttentionResult,
   type HostTensor,
 } from '../src/reference/attention.js';
-import { visibleBand } from '../src/kernels/band.js';
 import { visibleKeys } from '../src/reference/mask.js';
 import {
   goldenNames,
@@ -944,7 +944,9 @@ describe('misuse', () => {
     const args = { q: one, kCache: one, vCache: one, cacheSeqlens: 1 };
     expect(() =>
       attnWithKvCacheReference({ ...args, rotaryCos: tensor([1, 1], [1]), rotarySin: tensor([1, 1], [0]) }),
-    ).toThrowErrorMatchingInlineSnapshot(`[PageflashError: rotaryCos has the positions 0 to 0, not position 1.]`);
+    ).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: rotaryCos has the positions 0 to 0, not position 1.]`,
+    );
   });
 
   test('never writes past a row of the cache or of the table', () => {
