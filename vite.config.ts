@@ -9,6 +9,8 @@ export default defineConfig({
   build: {
     target: 'es2022',
     sourcemap: true,
+    // Bundlers minify; here, stacks of errors name our functions.
+    minify: false,
     lib: { entry: 'src/index.ts', formats: ['es'], fileName: 'pageflash' },
   },
 });

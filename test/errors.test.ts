@@ -360,7 +360,7 @@ describe('devices', () => {
 
   test('requestDevice without WebGPU or without an adapter', async () => {
     await expect(requestDevice()).rejects.toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it over https or localhost, or pass { gpu }.]`,
+      `[PageflashError: requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it, over https or localhost. In Node, install the package webgpu and pass { gpu: create([]) }.]`,
     );
     const request = (options: unknown) => rejection(requestDevice(options as object));
     expect([
@@ -378,7 +378,7 @@ describe('devices', () => {
     `);
     const gpu = { requestAdapter: () => Promise.resolve(null) } as unknown as GPU;
     await expect(requestDevice({ gpu })).rejects.toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: requestDevice: no GPU adapter was found. Install a graphics driver, or allow WebGPU in the browser.]`,
+      `[PageflashError: requestDevice: no GPU adapter was found. Install a graphics driver (on Linux one for Vulkan, such as mesa-vulkan-drivers), or allow WebGPU in the browser.]`,
     );
   });
 });

@@ -476,9 +476,9 @@ describe('plans', () => {
         "argument: planAttnWithKvCache.record: the plan was made without lse. Make it with lse, or leave lse out.",
         "argument: planAttnWithKvCache.record: q must be a tensor, { buffer, dtype, shape }, not a Float32Array.",
         "dtype: planAttnWithKvCache.record: q is f32, but the plan was made for f16.",
-        "shape: planAttnWithKvCache.record: the shape of q is [1, 1, 4, 64], but the plan was made for [0, 1, 4, 64]. Give all layers the same, or make a plan for each kind.",
-        "shape: planAttnWithKvCache.record: the shape of kCache is [2, 9, 2, 64], but the plan was made for [2, 8, 2, 64]. Give all layers the same, or make a plan for each kind.",
-        "shape: planAttnWithKvCache.record: the strides of kCache are [2048, 256, 128, 1], but the plan was made for [1024, 128, 64, 1]. Give all layers the same, or make a plan for each kind.",
+        "shape: planAttnWithKvCache.record: the shape of q is [1, 1, 4, 64], but the plan was made for [0, 1, 4, 64]. Pass the tensors of a new step to update; within a step, give all layers the same, or make a plan for each kind.",
+        "shape: planAttnWithKvCache.record: the shape of kCache is [2, 9, 2, 64], but the plan was made for [2, 8, 2, 64]. Pass the tensors of a new step to update; within a step, give all layers the same, or make a plan for each kind.",
+        "shape: planAttnWithKvCache.record: the strides of kCache are [2048, 256, 128, 1], but the plan was made for [1024, 128, 64, 1]. Pass the tensors of a new step to update; within a step, give all layers the same, or make a plan for each kind.",
         "shape: planAttnWithKvCache.record: kCache begins 8 elements after a multiple of 256 bytes, but the plan was made for 0. Place all layers alike.",
         "buffer: planAttnWithKvCache.record: out is in the same buffer as q. WebGPU cannot read and write a buffer in one dispatch: give out a buffer of its own.",
       ]

@@ -20,7 +20,7 @@ async function setUp(options: Partial<PagedKvCacheOptions> = {}) {
   const runtime = createRuntime(ram.device);
   const log: string[] = [];
   Object.assign(runtime, {
-    prepare: () => Promise.resolve(),
+    compile: () => Promise.resolve(),
     submit: () => log.push('copies'),
   } satisfies Partial<Record<keyof Runtime, unknown>>);
   const { queue } = ram.device;

@@ -323,6 +323,6 @@ function expectSame(caller: string, what: string, got: readonly number[], want: 
   fail(
     'shape',
     caller,
-    `${what} [${got.join(', ')}], but the plan was made for [${want.join(', ')}]. Give all layers the same, or make a plan for each kind.`,
+    `${what} [${got.join(', ')}], but the plan was made for [${want.join(', ')}]. Pass the tensors of a new step to update; within a step, give all layers the same, or make a plan for each kind.`,
   );
 }

@@ -24,7 +24,7 @@ export function checkInts(
     return ints;
   }
   const numbers = hostNumbers(caller, name, ints, rule);
-  const wrong = numbers.findIndex((value) => !Number.isInteger(value) || Math.abs(value) > MAX_INT);
+  const wrong = numbers.findIndex((value) => !Number.isInteger(value) || value < MIN_INT || value > MAX_INT);
   if (wrong >= 0) {
     fail(
       'argument',
@@ -38,6 +38,7 @@ export function checkInts(
 export const INTS = ['i32', 'u32'] as const;
 
 export const MAX_INT = 2 ** 31 - 1;
+const MIN_INT = -(2 ** 31);
 
 /** Real numbers, of the size given. */
 export interface FloatRule extends SizeRule {

@@ -42,7 +42,7 @@ export async function requestDevice(options: RequestDeviceOptions = {}): Promise
   if (!gpu) {
     throw new PageflashError(
       'device',
-      'requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it over https or localhost, or pass { gpu }.',
+      'requestDevice: this environment has no WebGPU (navigator.gpu is missing). Use a browser that has it, over https or localhost. In Node, install the package webgpu and pass { gpu: create([]) }.',
     );
   }
   sources.add(gpu);
@@ -50,7 +50,7 @@ export async function requestDevice(options: RequestDeviceOptions = {}): Promise
   if (!adapter) {
     throw new PageflashError(
       'device',
-      'requestDevice: no GPU adapter was found. Install a graphics driver, or allow WebGPU in the browser.',
+      'requestDevice: no GPU adapter was found. Install a graphics driver (on Linux one for Vulkan, such as mesa-vulkan-drivers), or allow WebGPU in the browser.',
     );
   }
   const device = await adapter.requestDevice({
