@@ -21,9 +21,11 @@ export interface CacheSize {
   readonly bytes?: number | undefined;
 }
 
+/** All that `PagedKvCache.create` takes; a layout does not depend on `hostPagesOf`. */
 const OPTION_NAMES = [
-  ...SHAPE_NAMES,
   ...namesOf<CacheSize>({ pageSize: true, nPages: true, tokens: true, bytes: true }),
+  'hostPagesOf',
+  ...SHAPE_NAMES,
 ];
 
 /** Where the keys and values of all layers lie. */
