@@ -28,7 +28,7 @@ export const cases: GpuCase[] = examples
     },
   }));
 
-const SNIPPETS = 1;
+const SNIPPETS = 2;
 
 interface Results {
   readonly device: GPUDevice;
