@@ -127,7 +127,7 @@ describe('batch', () => {
       cacheSeqlens: [4, 6],
       sequsedK: [5, 9],
       cuSeqlensQ: [0, 1, 4],
-      positions: [4, 6, 7, 8],
+      tokenPositions: [4, 6, 7, 8],
       slotMapping: [16, 6, 7, 12],
       maxSeqlenQ: 3,
       maxSeqlenK: 9,
@@ -179,13 +179,38 @@ describe('batch', () => {
     }
   });
 
+  test('is an object of own properties, which a spread copies, and stays the same object', () => {
+    const allocator = allocatorOf(8);
+    const sequence = grown(allocator, 6);
+    const batch = allocator.batch([sequence], [2]);
+    expect({ ...batch }).toEqual({
+      nSequences: 1,
+      nNewTokens: 2,
+      blockTable: Int32Array.of(0, 1),
+      tableWidth: 2,
+      cacheSeqlens: Int32Array.of(4),
+      sequsedK: Int32Array.of(6),
+      cuSeqlensQ: Int32Array.of(0, 2),
+      cuSeqlensKNew: Int32Array.of(0, 2),
+      cacheBatchIdx: undefined,
+      tokenPositions: Int32Array.of(4, 5),
+      slotMapping: Int32Array.of(4, 5),
+      maxSeqlenQ: 2,
+      maxSeqlenK: 6,
+    });
+    expect(Object.keys(batch)).toContain('cacheBatchIdx');
+    expect(batch.cuSeqlensKNew).toBe(batch.cuSeqlensQ);
+    expect(allocator.batch([sequence], [6])).toBe(batch);
+    expect(batch).toMatchObject({ nNewTokens: 6, maxSeqlenQ: 6 });
+  });
+
   test('may be empty', () => {
     expect(arraysOf(allocatorOf(1).batch([], []))).toEqual({
       blockTable: [],
       cacheSeqlens: [],
       sequsedK: [],
       cuSeqlensQ: [0],
-      positions: [],
+      tokenPositions: [],
       slotMapping: [],
     });
   });
@@ -257,11 +282,11 @@ describe('wrong arguments throw and change nothing', () => {
 type Arrays = ReturnType<typeof allocatorArrays>;
 
 function allocatorArrays(allocator: BlockAllocator, sequences: readonly number[]) {
-  const { blockTable, cacheSeqlens, sequsedK, cuSeqlensQ, positions, slotMapping } = allocator.batch(
+  const { blockTable, cacheSeqlens, sequsedK, cuSeqlensQ, tokenPositions, slotMapping } = allocator.batch(
     sequences,
     sequences.map(() => 1),
   );
-  return { blockTable, cacheSeqlens, sequsedK, cuSeqlensQ, positions, slotMapping };
+  return { blockTable, cacheSeqlens, sequsedK, cuSeqlensQ, tokenPositions, slotMapping };
 }
 
 function arraysOf(batch: Arrays): Record<keyof Arrays, number[]> {
@@ -270,7 +295,7 @@ function arraysOf(batch: Arrays): Record<keyof Arrays, number[]> {
     cacheSeqlens: [...batch.cacheSeqlens],
     sequsedK: [...batch.sequsedK],
     cuSeqlensQ: [...batch.cuSeqlensQ],
-    positions: [...batch.positions],
+    tokenPositions: [...batch.tokenPositions],
     slotMapping: [...batch.slotMapping],
   };
 }

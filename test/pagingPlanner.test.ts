@@ -115,7 +115,7 @@ describe('a step', () => {
     const step = planner.plan() as Step;
     expect([...step.sequences]).toEqual([a, b]);
     expect([...step.tokens]).toEqual([10, 11, 1000, 1001, 1002, 1003]);
-    expect([...step.positions]).toEqual([0, 1, 0, 1, 2, 3]);
+    expect([...step.tokenPositions]).toEqual([0, 1, 0, 1, 2, 3]);
     expect([...step.cuSeqlensQ]).toEqual([0, 2, 6]);
     expect([...step.sampled, ...step.sampledRows]).toEqual([a, 1]);
     planner.commit([12]);
@@ -123,6 +123,28 @@ describe('a step', () => {
     expect([...next.tokens]).toEqual([12, 1004, 1005, 1006, 1007, 1008]);
     expect([...next.sampled]).toEqual([a, b]);
     expect([...next.sampledRows]).toEqual([0, 5]);
+  });
+
+  test('is an object of own properties, which a spread copies', () => {
+    const { planner } = plannerOf();
+    planner.add({ tokens: [10, 11] });
+    const step = planner.plan() as Step;
+    expect({ ...step }).toMatchObject({
+      nSequences: 1,
+      nNewTokens: 2,
+      blockTable: Int32Array.of(0),
+      cacheSeqlens: Int32Array.of(0),
+      cuSeqlensQ: Int32Array.of(0, 2),
+      cuSeqlensKNew: Int32Array.of(0, 2),
+      tokenPositions: Int32Array.of(0, 1),
+      sequences: Int32Array.of(0),
+      tokens: Int32Array.of(10, 11),
+      sampled: Int32Array.of(0),
+      sampledRows: Int32Array.of(1),
+      swapsOut: [],
+      copies: [],
+      swapsIn: [],
+    });
   });
 
   test('serves those who decode first, then the prompts in chunks', () => {

@@ -27,9 +27,8 @@ export interface BlockAllocatorOptions {
  * const copies = allocator.append(chat, prompt.length);
  * if (copies === 'full') … // release a sequence, or wait until one ends
  * cache.copyPages(copies);
- * const { cuSeqlensQ, cacheSeqlens, blockTable } = allocator.batch([chat], [prompt.length]);
- * const lengths = { cuSeqlensQ, cuSeqlensKNew: cuSeqlensQ, cacheSeqlens };
- * attnWithKvCache(runtime, { q, k, v, ...cache.layer(0), ...lengths, blockTable, causal: true });
+ * const batch = allocator.batch([chat], [prompt.length]);
+ * attnWithKvCache(runtime, { q, k, v, ...cache.layer(0), ...batch, causal: true }); // q, k, v: [totalQ, heads, D]
  * ```
  */
 export class BlockAllocator {

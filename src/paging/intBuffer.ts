@@ -3,10 +3,6 @@ export class IntBuffer {
   #storage = new Int32Array(16);
   #view = this.#storage.subarray(0, 0);
 
-  get view(): Int32Array<ArrayBuffer> {
-    return this.#view;
-  }
-
   /** The view of a new length. What was written stays, also what a shorter view hides. */
   resize(length: number): Int32Array<ArrayBuffer> {
     if (length > this.#storage.length) {

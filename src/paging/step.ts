@@ -8,7 +8,7 @@ import type { PageCopy } from './pageTable.js';
  * The work of a step. Before the model runs, pages are copied in the order `swapsOut`, `copies`, `swapsIn`; within each
  * of these the copies can be made at once.
  *
- * Valid until the next step is planned. The arrays are those of `Batch`.
+ * Valid until the next step is planned. As a `Batch` it can be passed whole to `attnWithKvCache` and its plan.
  */
 export interface Step extends Batch {
   /** [B]: ids */
@@ -27,8 +27,14 @@ export interface Step extends Batch {
   readonly swapsIn: readonly PageCopy[];
 }
 
-/** A step whose arrays are written in place, one after the other. */
+const EMPTY = new Int32Array();
+
+/** A step, and what writes it. */
 export class StepArrays extends BatchArrays implements Step {
+  sequences = EMPTY;
+  tokens = EMPTY;
+  sampled = EMPTY;
+  sampledRows = EMPTY;
   readonly swapsOut: PageCopy[] = [];
   readonly copies: PageCopy[] = [];
   readonly swapsIn: PageCopy[] = [];
@@ -36,22 +42,6 @@ export class StepArrays extends BatchArrays implements Step {
   readonly #tokens = new IntBuffer();
   readonly #sampled = new IntBuffer();
   readonly #sampledRows = new IntBuffer();
-
-  get sequences(): Int32Array<ArrayBuffer> {
-    return this.#sequences.view;
-  }
-
-  get tokens(): Int32Array<ArrayBuffer> {
-    return this.#tokens.view;
-  }
-
-  get sampled(): Int32Array<ArrayBuffer> {
-    return this.#sampled.view;
-  }
-
-  get sampledRows(): Int32Array<ArrayBuffer> {
-    return this.#sampledRows.view;
-  }
 
   /** Nothing is to be copied. */
   clearCopies(): void {
@@ -62,7 +52,7 @@ export class StepArrays extends BatchArrays implements Step {
 
   /** What is in flight of the first `nSequences` of `sequences` is the work of this step. */
   describe(pages: PageManager, sequences: readonly SequenceView[], nSequences: number): void {
-    const ids = this.#sequences.resize(nSequences);
+    const ids = (this.sequences = this.#sequences.resize(nSequences));
     for (let b = 0; b < nSequences; b++) ids[b] = sequences[b]!.id;
     pages.fill(this, ids);
     this.#describeTokens(sequences, nSequences);
@@ -70,7 +60,7 @@ export class StepArrays extends BatchArrays implements Step {
   }
 
   #describeTokens(sequences: readonly SequenceView[], nSequences: number): void {
-    const tokens = this.#tokens.resize(this.nNewTokens);
+    const tokens = (this.tokens = this.#tokens.resize(this.nNewTokens));
     let row = 0;
     for (let b = 0; b < nSequences; b++) {
       const { nComputed, nInFlight } = sequences[b]!;
@@ -81,8 +71,8 @@ export class StepArrays extends BatchArrays implements Step {
   #describeSamples(sequences: readonly SequenceView[], nSequences: number): void {
     let nSampled = 0;
     for (let b = 0; b < nSequences; b++) if (isAtEnd(sequences[b]!)) nSampled++;
-    const sampled = this.#sampled.resize(nSampled);
-    const sampledRows = this.#sampledRows.resize(nSampled);
+    const sampled = (this.sampled = this.#sampled.resize(nSampled));
+    const sampledRows = (this.sampledRows = this.#sampledRows.resize(nSampled));
     let i = 0;
     for (let b = 0; b < nSequences; b++) {
       if (!isAtEnd(sequences[b]!)) continue;

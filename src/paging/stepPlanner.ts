@@ -45,8 +45,7 @@ export interface AddArgs extends AddOptions {
  *   if (step === 'idle') break; // or wait for the next prompt
  *   if (step === 'full') …      // no sequence fits, not even alone: finish one, or unpin pages
  *   cache.copyPages(step.copies);
- *   const logits = model.run(step); // embeds step.tokens, and in every layer calls attnWithKvCache with
- *   // cuSeqlensQ and cuSeqlensKNew: step.cuSeqlensQ, cacheSeqlens: step.cacheSeqlens, blockTable: step.blockTable
+ *   const logits = model.run(step); // embeds step.tokens, and calls attnWithKvCache with ...step in every layer
  *   const tokens = await sample(logits, step.sampledRows);
  *   planner.commit(tokens);
  *   step.sampled.forEach((sequence, i) => {

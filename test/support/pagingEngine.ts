@@ -244,11 +244,11 @@ export class Engine implements PagingModel {
         (_, i) => step.cuSeqlensQ[b]! + i,
       );
     contextsOf.forEach((contexts, b) => {
-      for (const row of rowsOf(b)) this.memory[step.slotMapping[row]!] = contexts[step.positions[row]!]!;
+      for (const row of rowsOf(b)) this.memory[step.slotMapping[row]!] = contexts[step.tokenPositions[row]!]!;
     });
     contextsOf.forEach((contexts, b) => {
       for (const row of rowsOf(b)) {
-        const position = step.positions[row]!;
+        const position = step.tokenPositions[row]!;
         for (let key = window < 0 ? 0 : Math.max(0, position - window); key <= position; key++) {
           const page = step.blockTable[b * step.tableWidth + Math.floor(key / pageSize)]!;
           const seen = page < 0 ? 'no page' : this.memory[page * pageSize + (key % pageSize)];

@@ -164,7 +164,7 @@ function checkBatch({ sequences, pageSize }: PageSnapshot, world: PagingModel): 
     here.map(({ nComputed, nInFlight }) => nComputed + nInFlight),
   );
   mustEqual('cuSeqlensQ', [...batch.cuSeqlensQ], [0, ...ends]);
-  mustEqual('positions', [...batch.positions], here.flatMap(newPositions));
+  mustEqual('tokenPositions', [...batch.tokenPositions], here.flatMap(newPositions));
   const slotOf = (pages: readonly number[]) => (position: number) =>
     pages[Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
   const slots = here.flatMap((sequence) => newPositions(sequence).map(slotOf(sequence.pages)));
