@@ -33,13 +33,13 @@ export {
   PageManager,
   type AddOptions,
   type PageManagerOptions,
-  type PinId,
   type ResetOptions,
 } from './paging/pageManager.js';
-export type { PageSnapshot, PublishedPage, SequencePages } from './paging/pageSnapshot.js';
+export type { PageEvent, PublishedPage } from './paging/pageEvents.js';
+export type { PageSnapshot, SequencePages } from './paging/pageSnapshot.js';
 export type { PageCopy } from './paging/pageTable.js';
 export type { PageUsage } from './paging/pageUsage.js';
-export type { PageEvent } from './paging/prefixCache.js';
+export type { PinId } from './paging/pins.js';
 export type { SequenceId } from './paging/registry.js';
 export type { SequenceView } from './paging/managedSequence.js';
 export type { Step } from './paging/step.js';

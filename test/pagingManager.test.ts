@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { PageflashError } from '../src/core/errors.js';
 import { PageManager, type PageManagerOptions } from '../src/paging/pageManager.js';
 import type { PageCopy } from '../src/paging/pageTable.js';
-import type { PageEvent } from '../src/paging/prefixCache.js';
+import type { PageEvent } from '../src/paging/pageEvents.js';
 import { runScripts } from './support/pagingScripts.js';
 import { compute, computed, pagesOf, tokensOf } from './support/pagingTokens.js';
 
@@ -279,17 +279,51 @@ describe('a window', () => {
     expect(manager.sequence(chat)).toMatchObject({ nComputed: 16, nPages: 2 });
   });
 
-  test('what can no more be found, since pages before it were reused, is reused first', () => {
+  test('what it sees is found, also where the pages before that were reused', () => {
     const manager = managerOf({ nPages: 5, window: 4 });
     const chat = computed(manager, tokensOf(12));
     const [, , page] = pagesOf(manager, chat);
     for (const seed of [1, 2, 3, 4]) manager.release(computed(manager, tokensOf(4, seed)));
-    manager.append(chat, tokensOf(4, 5));
-    compute(manager, chat);
-    expect(manager.snapshot().free[0]).toBe(page);
+    const again = manager.add(tokensOf(13));
+    expect(manager.nToCompute(again)).toBe(1);
+    manager.reserve(again);
+    expect(pagesOf(manager, again).slice(0, 3)).toEqual([-1, -1, page]);
+    // After these tokens there are pages only that are seen no more.
+    expect(manager.nToCompute(manager.add(tokensOf(9)))).toBe(9);
+    expect(manager.nToCompute(manager.add([...tokensOf(4, 9), ...tokensOf(13).slice(4)]))).toBe(13);
   });
 
-  test('a sequence that came back without its beginning publishes nothing', () => {
+  test('two pages are found only if both that it sees are there', () => {
+    const manager = managerOf({ nPages: 6, window: 8 });
+    const chat = computed(manager, tokensOf(8));
+    manager.append(chat, tokensOf(12).slice(8));
+    compute(manager, chat);
+    expect(pagesOf(manager, chat)).toEqual([-1, 1, 2]);
+    for (const seed of [1, 2, 3]) manager.release(computed(manager, tokensOf(8, seed)));
+    expect(manager.nToCompute(manager.add(tokensOf(9)))).toBe(9);
+    expect(manager.nToCompute(manager.add(tokensOf(13)))).toBe(1);
+  });
+
+  test.each([
+    { window: -1, nHeld: 10, why: 'all of it' },
+    { window: 4, nHeld: 2, why: 'what a query after it sees' },
+    { window: 5, nHeld: 3, why: 'a page more where the window begins in it' },
+    { window: 0, nHeld: 1, why: 'the last page at least' },
+  ])('a pin with a window of $window keeps $why, and all is found', ({ window, nHeld }) => {
+    const manager = managerOf({ pageSize: 2, window });
+    const system = manager.add(tokensOf(21));
+    while (manager.nToCompute(system) > 0) {
+      manager.reserve(system, 2);
+      manager.commit(system);
+    }
+    manager.pin(system);
+    manager.release(system);
+    expect(manager.usage().nUsed).toBe(nHeld);
+    for (const seed of [1, 2, 3]) manager.release(computed(manager, tokensOf(12, seed)));
+    expect(manager.nToCompute(manager.add([...tokensOf(20), 99]))).toBe(1);
+  });
+
+  test('a sequence that came back without its beginning is found all the same', () => {
     const stored: number[] = [];
     const onEvent = (event: PageEvent) => event.type === 'stored' && stored.push(event.page);
     const manager = managerOf({ nPages: 4, window: 4, nHostPages: 4, onEvent });
@@ -297,13 +331,49 @@ describe('a window', () => {
     manager.swapOut(chat);
     for (const seed of [1, 2, 3, 4]) manager.release(computed(manager, tokensOf(4, seed)));
     expect(manager.swapIn(chat)).toHaveLength(1);
+    // It is not written yet.
+    expect(manager.nToCompute(manager.add(tokensOf(13)))).toBe(13);
     stored.length = 0;
-    manager.append(chat, tokensOf(4, 6));
+    manager.append(chat, [12, 13, 14, 15]);
     compute(manager, chat);
-    expect(stored).toEqual([]);
-    manager.evict(chat);
-    compute(manager, chat);
-    expect(stored).toHaveLength(4);
+    expect(stored).toEqual([3, 2]);
+    expect(manager.nToCompute(manager.add(tokensOf(17)))).toBe(1);
+  });
+});
+
+describe('what events say', () => {
+  test('is what is found, also where a page was reused before one that is still held', () => {
+    const events: PageEvent[] = [];
+    const manager = managerOf({ nPages: 3, pageSize: 2, window: 2, onEvent: (event) => events.push(event) });
+    const chat = manager.add(tokensOf(6));
+    for (let i = 0; i < 3; i++) {
+      manager.reserve(chat, 2);
+      manager.commit(chat);
+    }
+    events.length = 0;
+    const other = computed(manager, [9, 9]);
+    const [page] = pagesOf(manager, other);
+    const stored = (page: number, parent: number, ...tokens: number[]) => ({
+      type: 'stored',
+      salt: 0,
+      page,
+      parent,
+      tokens: Int32Array.from(tokens),
+    });
+    expect(events).toEqual([
+      // What the page had is known by a number from now on, also to the page after it.
+      stored(-3, 0, 2, 3),
+      stored(2, -3, 4, 5),
+      { type: 'removed', page },
+      stored(page!, -1, 9, 9),
+    ]);
+    expect(manager.nToCompute(manager.add([9, 9, 4, 5, 7]))).toBe(3);
+    manager.release(chat);
+    events.length = 0;
+    manager.release(computed(manager, [8, 8, 8, 8]));
+    expect(events.filter(({ type }) => type === 'removed')).toEqual(
+      [0, 2, -3, -2].map((page) => ({ type: 'removed', page })),
+    );
   });
 });
 

@@ -2,7 +2,8 @@ import type { SequenceId } from './registry.js';
 import { grown } from './intBuffer.js';
 import { NULL_PAGE } from './pageList.js';
 import type { PageTable } from './pageTable.js';
-import type { Prompt } from './prefixCache.js';
+import type { SwappedPages } from './swapping.js';
+import { NO_PREFIX, type Prompt } from './prefixTree.js';
 
 /** What one may know of a sequence. Changes with it. */
 export interface SequenceView {
@@ -15,6 +16,8 @@ export interface SequenceView {
   readonly nInFlight: number;
   /** Whether its pages are in host memory. */
   readonly isSwapped: boolean;
+  /** Whether there is nothing to compute: every token was computed once, whatever has become of the pages since. */
+  readonly isResting: boolean;
   /** Pages that it holds, shared ones included. */
   readonly nPages: number;
   token(position: number): number;
@@ -35,16 +38,19 @@ export class ManagedSequence implements SequenceView, Prompt {
   readonly salt: number;
   /** Neither looks for pages nor publishes its own. */
   readonly isPrivate: boolean;
-  /** Whether its next full page can be found by way of those before. */
-  isPublishing: boolean;
   nComputed = 0;
   nInFlight = 0;
+  /** Tokens, the first ones, that were computed at some time, wherever their pages are now. */
+  nReached = 0;
+  /** Whether it has looked into the prefix cache, so that it counts for the hit rate. */
+  hasAsked = false;
   /** Pages that are published, from the first on. */
   nPublished = 0;
+  /** Their tokens, which it holds in the prefix cache. */
+  prefix = NO_PREFIX;
   /** A page that is being copied and nobody else holds. */
   copySource = NULL_PAGE;
-  /** What is in host memory: the columns from `firstPage` on. */
-  swapped: { readonly firstPage: number; readonly hostPages: Int32Array } | undefined;
+  swapped: SwappedPages | undefined;
   #tokens: Int32Array;
   #nTokens: number;
   #nTruncations = 0;
@@ -54,7 +60,6 @@ export class ManagedSequence implements SequenceView, Prompt {
     this.table = table;
     this.salt = salt;
     this.isPrivate = isPrivate;
-    this.isPublishing = !isPrivate;
     this.#tokens = new Int32Array(tokens.length + ROOM);
     this.#tokens.set(tokens);
     this.#nTokens = tokens.length;
@@ -71,6 +76,10 @@ export class ManagedSequence implements SequenceView, Prompt {
 
   get isSwapped(): boolean {
     return this.swapped !== undefined;
+  }
+
+  get isResting(): boolean {
+    return this.nReached === this.#nTokens;
   }
 
   /** Whether it has no pages anywhere, so that it starts with a look into the prefix cache. */
@@ -96,20 +105,30 @@ export class ManagedSequence implements SequenceView, Prompt {
     this.#tokens[this.#nTokens++] = token;
   }
 
+  /** The first `nTokens` are computed. */
+  reach(nTokens: number): void {
+    this.nComputed = nTokens;
+    this.nReached = Math.max(this.nReached, nTokens);
+  }
+
   /** Forget the tokens from `nTokens` on. */
   truncate(nTokens: number): void {
     if (nTokens < this.#nTokens) this.#nTruncations++;
     this.#nTokens = nTokens;
+    this.nReached = Math.min(this.nReached, nTokens);
   }
 
-  /** Another sequence with the same tokens in the same pages. */
+  /** Another sequence with the same tokens. What it shares besides its pages here is to be held by the caller. */
   fork(id: SequenceId): ManagedSequence {
     const tokens = this.#tokens.subarray(0, this.#nTokens);
     const { salt, isPrivate } = this;
     const copy = new ManagedSequence({ id, tokens, table: this.table.clone(), salt, isPrivate });
     copy.nComputed = this.nComputed;
+    copy.nReached = this.nReached;
     copy.nPublished = this.nPublished;
-    copy.isPublishing = this.isPublishing;
+    copy.prefix = this.prefix;
+    copy.swapped = this.swapped;
+    copy.hasAsked = this.hasAsked;
     return copy;
   }
 }

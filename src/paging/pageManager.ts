@@ -2,13 +2,16 @@ import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './batch.js';
 import { checkCount, checkInt32, checkPoolSize, checkTokens } from './check.js';
 import { ManagedSequence, type SequenceView } from './managedSequence.js';
-import { nFitting, nMissing, nMissingInAll, nToCompute } from './pageDemand.js';
+import { canFit, nFitting, nMissing, nMissingInAll, nToCompute } from './pageDemand.js';
+import type { PageEvent } from './pageEvents.js';
 import { snapshotOf, type PageSnapshot } from './pageSnapshot.js';
 import { PageStore } from './pageStore.js';
 import type { PageCopy, PageTable } from './pageTable.js';
 import { usageOf, type PageUsage } from './pageUsage.js';
-import type { PageEvent } from './prefixCache.js';
+import { chooseVictims, type VictimsArgs } from './victims.js';
+import type { PinId } from './pins.js';
 import { Registry, type SequenceId } from './registry.js';
+import { dropHostPages, goBackSwapped, swapIn, swapOut } from './swapping.js';
 
 export interface PageManagerOptions {
   /** Pages in the pool. */
@@ -37,9 +40,6 @@ export interface ResetOptions {
   readonly keepSwapped?: boolean;
 }
 
-/** Names pages that are kept for as long as it takes. */
-export type PinId = number;
-
 /**
  * Keeps the pages of sequences whose tokens it knows, so that it can share what is equal, take back what is no longer
  * seen, and move a sequence out of the way. It deals in ids of pages; whoever owns the memory copies and computes.
@@ -67,9 +67,7 @@ export class PageManager {
   readonly #batchTables: PageTable[] = [];
   readonly #batchCounts: number[] = [];
   readonly #sequences = new Registry<ManagedSequence>('PageManager');
-  readonly #pins = new Map<PinId, PageTable>();
   readonly #isCaching: boolean;
-  #nextPin = 0;
   #nAsked = 0;
   #nHit = 0;
 
@@ -125,7 +123,7 @@ export class PageManager {
 
   /** Tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    const found = this.#findAtRest('append', sequence);
+    const found = this.#findSettled('append', sequence);
     checkTokens('PageManager.append', tokens);
     for (let i = 0; i < tokens.length; i++) found.append(tokens[i]!);
   }
@@ -137,15 +135,14 @@ export class PageManager {
    * Returns what must be copied before anything is written, or `'full'`. O(pages), and O(tokens) for the search
    */
   reserve(sequence: SequenceId, nTokens?: number): readonly PageCopy[] | 'full' {
-    const found = this.#findAtRest('reserve', sequence);
+    const found = this.#findSettled('reserve', sequence);
     const nWanted = nTokens ?? found.nTokens;
     checkCount('PageManager.reserve', 'nTokens', nWanted);
     refuseSwapped('reserve', found);
     if (nMissing(this.#store, found, nWanted) > this.#store.pool.nFree) return 'full';
     if (found.isFresh) {
-      this.#nAsked += found.nTokens;
       this.#store.revive(found);
-      this.#nHit += found.nComputed;
+      this.#countHit(found);
     }
     const end = Math.min(found.nComputed + nWanted, found.nTokens);
     found.nInFlight = end - found.nComputed;
@@ -169,7 +166,7 @@ export class PageManager {
         `sequence ${sequence} has ${found.nTokens - nComputed} tokens after those in flight, so none of these can be rejected. Truncate it instead.`,
       );
     }
-    found.nComputed = nComputed - nRejected;
+    found.reach(nComputed - nRejected);
     found.nInFlight = 0;
     this.#store.dropCopySource(found);
     if (nRejected > 0) {
@@ -180,24 +177,27 @@ export class PageManager {
     this.#store.reclaim(found);
   }
 
-  /** A sequence with the first `nTokens` of another one, by default with all, in the same pages. O(tokens) */
+  /**
+   * A sequence with the first `nTokens` of another one, by default with all, in the same pages, here or on the host.
+   * O(tokens)
+   */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
-    const found = this.#findAtRest('fork', sequence);
+    const found = this.#findSettled('fork', sequence);
     checkCount('PageManager.fork', 'nTokens', nTokens ?? 0, 0, found.nTokens);
-    refuseSwapped('fork', found);
     const copy = found.fork(this.#sequences.nextId);
+    this.#store.share(copy);
     this.#truncate(copy, nTokens ?? found.nTokens);
     return this.#sequences.add(copy);
   }
 
   /**
-   * Keep the first `nTokens`. If that takes pages which have left the window, all is computed again. To sample anew after
-   * a token, drop that one too and append it again: only what is computed gives logits. O(pages given back)
+   * Keep the first `nTokens`, here or on the host. If that takes pages which have left the window, all is computed again.
+   * To sample anew after a token, drop that one too and append it again: only what is computed gives logits.
+   * O(pages given back)
    */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const found = this.#findAtRest('truncate', sequence);
+    const found = this.#findSettled('truncate', sequence);
     checkCount('PageManager.truncate', 'nTokens', nTokens, 0, found.nTokens);
-    refuseSwapped('truncate', found);
     this.#truncate(found, nTokens);
   }
 
@@ -209,7 +209,7 @@ export class PageManager {
 
   /** Take the pages of a sequence, here or on the host. It will be computed again. O(pages) */
   evict(sequence: SequenceId): void {
-    this.#giveBack(this.#findAtRest('evict', sequence));
+    this.#giveBack(this.#findSettled('evict', sequence));
   }
 
   /**
@@ -217,40 +217,38 @@ export class PageManager {
    * `'full'`. O(pages)
    */
   swapOut(sequence: SequenceId): readonly PageCopy[] | 'full' {
-    const found = this.#findAtRest('swapOut', sequence);
+    const found = this.#findSettled('swapOut', sequence);
     refuseSwapped('swapOut', found);
-    return found.nPages > this.#store.host.nFree ? 'full' : this.#store.swapOut(found);
+    return found.nPages > this.#store.host.nFree ? 'full' : swapOut(this.#store, found);
   }
 
   /** Bring a sequence back. Returns [host page, page] copies, to be made before its next step, or `'full'`. O(pages) */
   swapIn(sequence: SequenceId): readonly PageCopy[] | 'full' {
-    const found = this.#findAtRest('swapIn', sequence);
+    const found = this.#findSettled('swapIn', sequence);
     if (!found.isSwapped)
       fail(
         'argument',
         'PageManager.swapIn',
         `sequence ${sequence} is not in host memory. Swap it out first.`,
       );
-    return nMissing(this.#store, found, 0) > this.#store.pool.nFree ? 'full' : this.#store.swapIn(found);
+    return nMissing(this.#store, found, 0) > this.#store.pool.nFree ? 'full' : swapIn(this.#store, found);
   }
 
-  /** Keep what a sequence has published, so that it is found also long after the sequence has ended. O(pages) */
+  /**
+   * Keep what can be found of the tokens of a sequence, in whole pages, so that it is found also long after the sequence
+   * has ended. With a window these are the pages that a query after them sees. Nothing is kept of a private sequence, nor
+   * of one that is not computed yet, or was evicted and its pages reused. O(tokens)
+   */
   pin(sequence: SequenceId): PinId {
-    const found = this.#sequences.find('pin', sequence);
-    refuseSwapped('pin', found);
-    const table = found.table.clone();
-    this.#store.shrink(table, found.nPublished * this.pageSize);
-    this.#pins.set(this.#nextPin, table);
-    return this.#nextPin++;
+    return this.#store.pins.add(this.#store.pinnedTable(this.#sequences.find('pin', sequence)));
   }
 
   /** Let pinned pages be reused. O(pages) */
   unpin(pin: PinId): void {
-    const table = this.#pins.get(pin);
+    const table = this.#store.pins.remove(pin);
     if (!table)
       fail('argument', 'PageManager.unpin', `there is no pin ${String(pin)}. Unpin once what pin returned.`);
     this.#store.shrink(table, 0);
-    this.#pins.delete(pin);
   }
 
   /**
@@ -272,7 +270,6 @@ export class PageManager {
   reset({ keepSwapped = false }: ResetOptions = {}): void {
     for (const sequence of this.#sequences.values())
       if (!(keepSwapped && sequence.isSwapped)) this.#giveBack(sequence);
-    for (const pin of this.#pins.values()) this.#store.shrink(pin, 0);
     this.#store.clearCache();
   }
 
@@ -283,17 +280,32 @@ export class PageManager {
 
   /** Pages that must be free for `nTokens` more tokens, those to be swapped in included. Costs as `nToCompute`. */
   nMissing(sequence: SequenceId, nTokens: number): number {
-    return nMissing(this.#store, this.#findAtRest('nMissing', sequence), nTokens);
+    return nMissing(this.#store, this.#findSettled('nMissing', sequence), nTokens);
   }
 
   /** Pages that must be free for all tokens that a sequence has. Costs as `nToCompute`. */
   nMissingInAll(sequence: SequenceId): number {
-    return nMissingInAll(this.#store, this.#findAtRest('nMissingInAll', sequence));
+    return nMissingInAll(this.#store, this.#findSettled('nMissingInAll', sequence));
+  }
+
+  /**
+   * Whether all tokens of a sequence have room in the pages that are not pinned, if no other sequence had any. With a
+   * window they are computed one at a time, and pages come back. Costs as `nToCompute`, with pins O(tokens).
+   */
+  canFit(sequence: SequenceId): boolean {
+    return canFit(this.#store, this.#findSettled('canFit', sequence));
   }
 
   /** More tokens that can be computed with `nPages` free pages. Costs as `nToCompute`. */
   nFitting(sequence: SequenceId, nPages: number): number {
-    return nFitting(this.#store, this.#findAtRest('nFitting', sequence), nPages);
+    return nFitting(this.#store, this.#findSettled('nFitting', sequence), nPages);
+  }
+
+  /** @internal Which of the candidates, rather the first ones, must give way for a sequence to have its pages. */
+  victims({ sequence, candidates, nPages }: VictimsArgs<SequenceId>): SequenceId[] {
+    const find = (id: SequenceId) => this.#findSettled('victims', id);
+    const args = { sequence: find(sequence), candidates: candidates.map(find), nPages };
+    return chooseVictims(this.#store, args).map(({ id }) => id);
   }
 
   /** The arrays of a step that computes what is in flight of these sequences. Valid until the next call. */
@@ -321,36 +333,46 @@ export class PageManager {
 
   /** All there is to know, for pictures, logs and tests. O(pages of the pool) */
   snapshot(): PageSnapshot {
-    return snapshotOf({ store: this.#store, sequences: this.#sequences.values(), pins: this.#pins });
+    return snapshotOf({ store: this.#store, sequences: this.#sequences.values() });
   }
 
   #truncate(sequence: ManagedSequence, nTokens: number): void {
     sequence.truncate(nTokens);
     if (nTokens >= sequence.nComputed) return;
-    if (!this.#store.canGoBack(sequence, nTokens)) {
+    const { firstPage } = sequence.swapped ?? sequence.table;
+    if (nTokens === 0 || firstPage > this.#store.firstSeen(nTokens)) {
       this.#giveBack(sequence);
       return;
     }
-    this.#store.shrink(sequence.table, nTokens);
+    if (sequence.swapped) goBackSwapped(this.#store, sequence, nTokens);
+    else this.#store.shrink(sequence.table, nTokens);
+    this.#store.unpublish(sequence, Math.floor(nTokens / this.pageSize));
     sequence.nComputed = nTokens;
-    sequence.nPublished = Math.min(sequence.nPublished, Math.floor(nTokens / this.pageSize));
+  }
+
+  /** Each sequence asks once: what it finds later may be its own. */
+  #countHit(sequence: ManagedSequence): void {
+    if (sequence.hasAsked) return;
+    sequence.hasAsked = true;
+    this.#nAsked += sequence.nTokens;
+    this.#nHit += sequence.nComputed;
   }
 
   #giveBack(sequence: ManagedSequence): void {
     this.#store.dropCopySource(sequence);
-    this.#store.dropHostPages(sequence);
+    dropHostPages(this.#store, sequence);
     this.#store.shrink(sequence.table, 0);
+    this.#store.unpublish(sequence, 0);
     sequence.nComputed = 0;
     sequence.nInFlight = 0;
-    sequence.nPublished = 0;
   }
 
   *#tables(): Iterable<PageTable> {
     for (const { table } of this.#sequences.values()) yield table;
-    yield* this.#pins.values();
+    yield* this.#store.pins.tables();
   }
 
-  #findAtRest(operation: string, sequence: SequenceId): ManagedSequence {
+  #findSettled(operation: string, sequence: SequenceId): ManagedSequence {
     const found = this.#sequences.find(operation, sequence);
     refuseInFlight(operation, found);
     return found;

@@ -9,7 +9,7 @@ export type PageOwner =
 /** [nPages]: who has each page. */
 export function pageOwners({ nPages, sequences, pins, published }: PageSnapshot): PageOwner[] {
   const owners: PageOwner[] = Array.from({ length: nPages }, () => ({ state: 'free' }));
-  for (const { page } of published) owners[page] = { state: 'cached' };
+  for (const { page } of published) if (page >= 0) owners[page] = { state: 'cached' };
   for (const page of pins.flat()) if (page >= 0) owners[page] = { state: 'pinned' };
   for (const { id, pages, copySource } of sequences) {
     for (const page of [...pages, copySource]) {

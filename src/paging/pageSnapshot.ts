@@ -1,6 +1,6 @@
 import type { SequenceId } from './registry.js';
 import type { ManagedSequence } from './managedSequence.js';
-import { NULL_PAGE } from './pageList.js';
+import type { PublishedPage } from './pageEvents.js';
 import type { PageStore } from './pageStore.js';
 import type { PageTable } from './pageTable.js';
 
@@ -13,22 +13,11 @@ export interface PageSnapshot {
   /** The pages that nobody holds, in the order in which they will be reused. */
   readonly free: readonly number[];
   readonly freeHostPages: readonly number[];
-  /** The pages that can be found. */
+  /** What a search goes through: pages that can be found, and what leads to them, where a number below −1 is no page. */
   readonly published: readonly PublishedPage[];
   readonly sequences: readonly SequencePages[];
   /** The pages of each pin. */
   readonly pins: readonly (readonly number[])[];
-}
-
-export interface PublishedPage {
-  readonly page: number;
-  /** −1 for a first page. */
-  readonly parent: number;
-  /** Of a first page. */
-  readonly salt: number;
-  readonly tokens: readonly number[];
-  /** Whether the page before was reused, so that no search comes here. */
-  readonly isOrphan: boolean;
 }
 
 export interface SequencePages {
@@ -47,11 +36,10 @@ export interface SequencePages {
 export interface SnapshotArgs {
   readonly store: PageStore;
   readonly sequences: Iterable<ManagedSequence>;
-  readonly pins: ReadonlyMap<number, PageTable>;
 }
 
-export function snapshotOf({ store, sequences, pins }: SnapshotArgs): PageSnapshot {
-  const { pool, host, cache, pageSize } = store;
+export function snapshotOf({ store, sequences }: SnapshotArgs): PageSnapshot {
+  const { pool, host, cache, pins, pageSize } = store;
   const pages = Array.from({ length: pool.nPages }, (_, page) => page);
   return {
     nPages: pool.nPages,
@@ -59,15 +47,7 @@ export function snapshotOf({ store, sequences, pins }: SnapshotArgs): PageSnapsh
     counts: pages.map((page) => pool.count(page)),
     free: pool.freePages(),
     freeHostPages: host.freePages(),
-    published: pages
-      .filter((page) => cache.has(page))
-      .map((page) => ({
-        page,
-        parent: cache.parent(page),
-        salt: cache.parent(page) === NULL_PAGE ? cache.salt(page) : 0,
-        tokens: [...cache.tokens(page)],
-        isOrphan: cache.isOrphan(page),
-      })),
+    published: cache.published(),
     sequences: Array.from(sequences, ({ id, nTokens, nComputed, nInFlight, table, swapped, copySource }) => ({
       id,
       nTokens,
@@ -77,7 +57,7 @@ export function snapshotOf({ store, sequences, pins }: SnapshotArgs): PageSnapsh
       hostPages: [...(swapped?.hostPages ?? [])],
       copySource,
     })),
-    pins: Array.from(pins.values(), pagesOf),
+    pins: Array.from(pins.tables(), pagesOf),
   };
 }
 

@@ -1,10 +1,13 @@
-import { freeAncestor, isReachable, touchAncestors } from './lineage.js';
+import { freeAncestor, touchAncestors } from './lineage.js';
 import type { ManagedSequence } from './managedSequence.js';
+import type { PageEvent } from './pageEvents.js';
 import { NULL_PAGE } from './pageList.js';
 import { PagePool } from './pagePool.js';
 import { PageTable, type PageCopy } from './pageTable.js';
-import { PrefixCache, type PageEvent } from './prefixCache.js';
+import { Pins } from './pins.js';
+import { PrefixCache } from './prefixCache.js';
 import { PrefixSearch } from './prefixSearch.js';
+import { NO_PREFIX } from './prefixTree.js';
 
 export interface PageStoreOptions {
   readonly nPages: number;
@@ -17,7 +20,7 @@ export interface PageStoreOptions {
 
 /**
  * Pages, here and in host memory, in the life of a sequence: found, taken, published, given back. Its callers see to it
- * that there are enough, and that the sequence is in a state for it.
+ * that there are enough, and that the sequence is in a state for it. `swapping.ts` moves them to the host and back.
  */
 export class PageStore {
   readonly pageSize: number;
@@ -25,6 +28,7 @@ export class PageStore {
   readonly cache: PrefixCache;
   readonly pool: PagePool;
   readonly host: PagePool;
+  readonly pins = new Pins();
   readonly #search: PrefixSearch;
 
   constructor({ nPages, pageSize, nHostPages, window, isCaching, onEvent }: PageStoreOptions) {
@@ -33,11 +37,17 @@ export class PageStore {
     this.cache = new PrefixCache(isCaching ? nPages : 0, pageSize, onEvent);
     this.pool = new PagePool(nPages, pageSize, this.cache);
     this.host = new PagePool(nHostPages, pageSize);
-    this.#search = new PrefixSearch(this.cache);
+    this.#search = new PrefixSearch(this.cache, (nColumns) => this.firstSeen(nColumns * pageSize));
   }
 
   newTable(): PageTable {
     return new PageTable(this.pool);
+  }
+
+  /** The first column that a query after `nTokens` sees, the page before it at the latest. */
+  firstSeen(nTokens: number): number {
+    if (this.window < 0) return 0;
+    return Math.floor(Math.max(0, nTokens - Math.max(1, this.window)) / this.pageSize);
   }
 
   /** Pages for its start that a sequence finds published. A token is left to compute, as the next one comes out of it. */
@@ -46,29 +56,26 @@ export class PageStore {
     return this.#search.find(sequence, Math.floor((sequence.nTokens - 1) / this.pageSize));
   }
 
-  /** Those of the pages found that are free and will be held. */
-  nFoundFree(sequence: ManagedSequence): number {
+  /** Those of the pages found that a sequence will hold. */
+  foundPages(sequence: ManagedSequence): Int32Array {
     const nFound = this.nFound(sequence);
-    let nFree = 0;
-    for (let column = this.#firstNeeded(nFound * this.pageSize, nFound); column < nFound; column++)
-      if (this.pool.count(this.#search.page(column)) === 0) nFree++;
-    return nFree;
+    const first = this.firstSeen(nFound * this.pageSize);
+    return Int32Array.from({ length: nFound - first }, (_, i) => this.#search.page(first + i));
   }
 
   /** Start with the pages found. */
   revive(sequence: ManagedSequence): void {
     const nFound = this.nFound(sequence);
-    this.#adoptFound(sequence.table, nFound, this.#firstNeeded(nFound * this.pageSize, nFound));
-    sequence.nComputed = nFound * this.pageSize;
-    sequence.nPublished = nFound;
-    sequence.isPublishing = !sequence.isPrivate;
+    this.#adoptFound(sequence.table, nFound);
+    sequence.reach(nFound * this.pageSize);
+    this.setPublished(sequence, nFound, nFound === 0 ? NO_PREFIX : this.#search.prefix(nFound - 1));
   }
 
   /** Take pages for the tokens up to `nTokens`. */
   grow(sequence: ManagedSequence, nTokens: number): readonly PageCopy[] {
     const source = sequence.table.copySource(nTokens);
     if (source !== NULL_PAGE && this.pool.count(source) === 1) {
-      // Nobody else may take the page before it was copied.
+      // Nothing else may take the page before it was copied.
       this.pool.hold(source);
       sequence.copySource = source;
     }
@@ -84,82 +91,73 @@ export class PageStore {
 
   /** Let the pages be found that are full and written. Where an equal one was published before, go on with that. */
   publish(sequence: ManagedSequence): void {
+    if (sequence.isPrivate) return;
     const { table } = sequence;
-    for (; sequence.isPublishing; sequence.nPublished++) {
-      const column = sequence.nPublished;
-      if ((column + 1) * this.pageSize > sequence.nComputed) return;
-      const parent = column === 0 ? NULL_PAGE : table.page(column - 1);
-      // What came back from the host may have left the pages before it behind.
-      if (column < table.firstPage || (column > 0 && !this.cache.has(parent))) {
-        sequence.isPublishing = false;
-        return;
-      }
-      const page = this.cache.publish(table.page(column), parent, sequence, column);
-      if (page === table.page(column)) continue;
+    const nFull = Math.floor(sequence.nComputed / this.pageSize);
+    for (let column = sequence.nPublished; column < nFull; column++) {
+      let prefix = this.cache.find(sequence.prefix, sequence, column);
+      if (prefix === NO_PREFIX)
+        prefix = this.cache.add(table.page(column), sequence.prefix, sequence, column);
+      else this.#goOnWith(prefix, table, column);
+      this.setPublished(sequence, column + 1, prefix);
+    }
+  }
+
+  /** Another one has computed, at some time, what a column of the table contains. */
+  #goOnWith(prefix: number, table: PageTable, column: number): void {
+    const page = this.cache.page(prefix);
+    if (page === NULL_PAGE) {
+      this.cache.fill(prefix, table.page(column));
+      // The page joins those before and after it.
+      if (this.window >= 0) touchAncestors(table.page(column), this.cache, this.pool);
+    } else if (page !== table.page(column)) {
       this.pool.hold(page);
       table.replace(column, page);
     }
   }
 
-  /** Give back the pages that no later query sees. */
-  reclaim(sequence: ManagedSequence): void {
-    const { table } = sequence;
-    const nPublished = sequence.isPublishing ? sequence.nPublished : Infinity;
-    const column = this.#firstNeeded(sequence.nComputed, nPublished);
-    if (column <= table.firstPage) return;
-    if (this.cache.isOrphan(table.page(table.firstPage))) this.#forget(table);
-    table.dropBefore(column, this.#anchor(table));
+  /** The first `nPublished` pages of a sequence are published, and have that prefix. */
+  setPublished(sequence: ManagedSequence, nPublished: number, prefix: number): void {
+    this.cache.hold(prefix);
+    this.cache.drop(sequence.prefix);
+    sequence.nPublished = nPublished;
+    sequence.prefix = prefix;
   }
 
-  /** Whether a sequence has the pages that a query after its first `nTokens` sees. */
-  canGoBack(sequence: ManagedSequence, nTokens: number): boolean {
-    return sequence.table.firstPage <= this.#firstNeeded(nTokens, Infinity);
+  /** Give back the pages that no later query sees, nor one right after what is published, where a prompt may go on. */
+  reclaim(sequence: ManagedSequence): void {
+    const { table, nComputed, nPublished, isPrivate } = sequence;
+    const column = this.firstSeen(isPrivate ? nComputed : nPublished * this.pageSize);
+    if (column > table.firstPage) table.dropBefore(column, this.#anchor(table));
+  }
+
+  /** No more than the first `most` pages of a sequence are published. */
+  unpublish(sequence: ManagedSequence, most: number): void {
+    const nPublished = Math.min(sequence.nPublished, most);
+    let { prefix } = sequence;
+    for (let n = sequence.nPublished; n > nPublished; n--) prefix = this.cache.parent(prefix);
+    this.setPublished(sequence, nPublished, prefix);
   }
 
   /** Keep the pages of the first `nTokens`. */
   shrink(table: PageTable, nTokens: number): void {
-    if (table.firstPage > 0 && table.firstPage < table.nPages) {
-      const first = table.page(table.firstPage);
-      if (isReachable(first, this.cache)) touchAncestors(first, this.cache, this.pool);
-      else this.#forget(table);
-    }
+    if (table.firstPage > 0 && table.firstPage < table.nPages)
+      touchAncestors(table.page(table.firstPage), this.cache, this.pool);
     table.shrink(nTokens, this.#anchor(table));
   }
 
-  /** Move pages to the host, which must have room. Returns [page, host page] copies. */
-  swapOut(sequence: ManagedSequence): readonly PageCopy[] {
-    const { table } = sequence;
-    const { firstPage } = table;
-    const hostPages = Int32Array.from({ length: sequence.nPages }, () => this.host.take());
-    const copies = Array.from(hostPages, (hostPage, i): PageCopy => [table.page(firstPage + i), hostPage]);
-    this.shrink(table, 0);
-    sequence.swapped = { firstPage, hostPages };
-    return copies;
+  /** Hold, for a fork, what it has besides its pages here. */
+  share({ prefix, swapped }: ManagedSequence): void {
+    this.cache.hold(prefix);
+    for (const hostPage of swapped?.hostPages ?? []) this.host.hold(hostPage);
   }
 
-  /** Take pages again. Returns [host page, page] copies for those that cannot be found any more. */
-  swapIn(sequence: ManagedSequence): readonly PageCopy[] {
-    const { firstPage, hostPages } = sequence.swapped!;
-    const { table, nComputed } = sequence;
-    const nFull = Math.floor(nComputed / this.pageSize);
-    const nFound = sequence.isPrivate ? 0 : this.#search.find(sequence, nFull);
-    this.#adoptFound(table, nFound, firstPage);
-    const copies: PageCopy[] = [];
-    for (let column = nFound; column < firstPage + hostPages.length; column++) {
-      const page = column < firstPage ? NULL_PAGE : this.pool.take();
-      if (page !== NULL_PAGE) copies.push([hostPages[column - firstPage]!, page]);
-      table.adopt(page);
-    }
-    table.shrink(nComputed);
-    sequence.nPublished = nFound;
-    this.dropHostPages(sequence);
-    return copies;
-  }
-
-  dropHostPages(sequence: ManagedSequence): void {
-    if (!sequence.swapped) return;
-    for (const page of sequence.swapped.hostPages) this.host.drop(page);
-    sequence.swapped = undefined;
+  /** A table that holds what there is to be found of the tokens of a sequence. */
+  pinnedTable(sequence: ManagedSequence): PageTable {
+    const table = this.newTable();
+    const nFull = Math.floor(sequence.nTokens / this.pageSize);
+    if (!sequence.isPrivate) this.#adoptFound(table, this.#search.find(sequence, nFull));
+    return table;
   }
 
   /** Use the pages below `nPages` only. Returns the copies that this takes, or `'full'`. */
@@ -169,34 +167,26 @@ export class PageStore {
     this.cache.move(moves);
     const targets = new Map(moves);
     for (const table of tables) table.rename(targets);
+    this.pins.recount();
     return moves.filter(([, target]) => this.pool.count(target) > 0 || this.cache.has(target));
   }
 
-  /** Forget what pages contain. Nobody may hold any. */
+  /** Forget what pages contain. Nothing but pins may hold any. */
   clearCache(): void {
+    for (const table of this.pins.tables()) this.shrink(table, 0);
+    this.pins.recount();
     this.cache.clear();
     this.pool.contentsCleared();
   }
 
-  /** Hold what was found last, from column `first` on. */
-  #adoptFound(table: PageTable, nFound: number, first: number): void {
+  /** Hold what was found last, as far as a query after it sees it. */
+  #adoptFound(table: PageTable, nFound: number): void {
+    const first = this.firstSeen(nFound * this.pageSize);
     for (let column = 0; column < nFound; column++) {
       const page = column < first ? NULL_PAGE : this.#search.page(column);
       if (page !== NULL_PAGE) this.pool.hold(page);
       table.adopt(page);
     }
-  }
-
-  /** The first column that a query after `nTokens` sees, or that what is published next has for its parent. */
-  #firstNeeded(nTokens: number, nPublished: number): number {
-    if (this.window < 0) return 0;
-    const firstSeen = Math.floor(Math.max(0, nTokens - this.window) / this.pageSize);
-    return Math.min(firstSeen, Math.max(0, nPublished - 1));
-  }
-
-  /** What cannot be found need not be kept. */
-  #forget(table: PageTable): void {
-    for (let column = table.firstPage; column < table.nPages; column++) this.cache.forget(table.page(column));
   }
 
   /** Where in the order of eviction the pages of a table belong. */
@@ -205,7 +195,7 @@ export class PageStore {
   }
 
   #freeAncestor(page: number): number {
-    // Without a window, who holds a page holds those before it.
+    // Without a window, what holds a page holds those before it.
     return this.window < 0 ? NULL_PAGE : freeAncestor(page, this.cache, this.pool);
   }
 }

@@ -1,55 +1,31 @@
-import { hashTokens } from './pageHash.js';
-import { PageIndex } from './pageIndex.js';
+import { grown } from './intBuffer.js';
+import { PageEvents, publishedPage, type PageEvent, type PublishedPage } from './pageEvents.js';
 import { NULL_PAGE } from './pageList.js';
 import type { PageContents } from './pagePool.js';
 import type { PageCopy } from './pageTable.js';
-
-/** Tokens whose pages are shared with whoever has the same tokens and the same salt. */
-export interface Prompt {
-  readonly tokens: Int32Array;
-  readonly salt: number;
-}
-
-/** What becomes of the content of pages, for those who send prompts to where they are cached. */
-export type PageEvent =
-  | {
-      readonly type: 'stored';
-      readonly page: number;
-      /** The page of the tokens before, −1 if there are none. */
-      readonly parent: number;
-      readonly salt: number;
-      /** [pageSize] */
-      readonly tokens: Int32Array;
-    }
-  | { readonly type: 'removed'; readonly page: number }
-  | { readonly type: 'moved'; readonly page: number; readonly target: number };
+import { NO_PREFIX, PrefixTree, type Prompt } from './prefixTree.js';
 
 /**
- * Finds the page that contains given tokens after a given page.
+ * Which page has the keys and values of which prefix: of the last page of its tokens.
  *
- * Published pages form trees: the parent of a page holds the tokens before. A search goes from parent to child by
- * hashes, each chained to that of the parent, and finds a page only if its parent and its tokens are those asked for.
+ * A prefix may be in no page: then its page was reused, but a longer prefix is in one or held. With a window such a
+ * longer one is worth finding, as a query sees only the last pages; so a page is known by all the tokens before it, not
+ * by the page before it.
  */
 export class PrefixCache implements PageContents {
-  readonly #pageSize: number;
-  readonly #onEvent: ((event: PageEvent) => void) | undefined;
-  readonly #index: PageIndex;
-  readonly #tokens: Int32Array;
-  readonly #parents: Int32Array;
-  // Which life of the parent is meant; the salt where there is no parent.
-  readonly #parentLives: Int32Array;
-  // Odd while the page is published. Reused, it has another life, and is the parent of its former children no more.
-  readonly #lives: Int32Array;
+  readonly #tree: PrefixTree;
+  readonly #events: PageEvents | undefined;
+  /** The prefix of each page, or `NO_PREFIX`. */
+  readonly #prefixes: Int32Array;
+  /** The page of each prefix, or `NULL_PAGE`. */
+  #pages: Int32Array;
   #version = 0;
 
   constructor(nPages: number, pageSize: number, onEvent?: (event: PageEvent) => void) {
-    this.#pageSize = pageSize;
-    this.#onEvent = onEvent;
-    this.#index = new PageIndex(nPages);
-    this.#tokens = new Int32Array(nPages * pageSize);
-    this.#parents = new Int32Array(nPages);
-    this.#parentLives = new Int32Array(nPages);
-    this.#lives = new Int32Array(nPages);
+    this.#tree = new PrefixTree(nPages, pageSize, (prefix) => this.#remove(prefix));
+    this.#prefixes = new Int32Array(nPages).fill(NO_PREFIX);
+    this.#pages = new Int32Array(nPages).fill(NULL_PAGE);
+    if (onEvent) this.#events = new PageEvents({ tree: this.#tree, nameOf: this.#nameOf, onEvent });
   }
 
   /** Another number whenever a search may have another result. */
@@ -57,121 +33,110 @@ export class PrefixCache implements PageContents {
     return this.#version;
   }
 
+  /** Whether the content of a page is published. */
   has(page: number): boolean {
-    return (this.#lives[page]! & 1) === 1;
+    return this.#prefixes[page]! >= 0;
   }
 
-  /** The page of the tokens before a published page; `NULL_PAGE` if there are none or that page was reused. */
-  parent(page: number): number {
-    return this.isOrphan(page) ? NULL_PAGE : this.#parents[page]!;
+  /** The page of the tokens before a published page, or `NULL_PAGE`. */
+  pageBefore(page: number): number {
+    const parent = this.#tree.parent(this.#prefixes[page]!);
+    return parent === NO_PREFIX ? NULL_PAGE : this.page(parent);
   }
 
-  /** Whether the page is published but no search gets to it, since its parent was reused. */
-  isOrphan(page: number): boolean {
-    if (!this.has(page)) return false;
-    const parent = this.#parents[page]!;
-    return parent !== NULL_PAGE && this.#lives[parent] !== this.#parentLives[page];
+  /** The page that has a prefix, or `NULL_PAGE`. */
+  page(prefix: number): number {
+    return this.#pages[prefix]!;
   }
 
-  /** The salt of a page that is the first of its prompt. */
-  salt(page: number): number {
-    return this.#parentLives[page]!;
+  /** The prefix that is a page shorter, or `NO_PREFIX`. */
+  parent(prefix: number): number {
+    return this.#tree.parent(prefix);
   }
 
-  /** The published tokens of a page, [pageSize]. */
-  tokens(page: number): Int32Array {
-    return this.#tokens.slice(page * this.#pageSize, (page + 1) * this.#pageSize);
+  /** All prefixes by their pages. */
+  published(): PublishedPage[] {
+    return Array.from(this.#tree.all(), (prefix) => publishedPage(this.#tree, this.#nameOf, prefix));
   }
 
-  /** The page with the tokens of a column of the prompt whose parent is `parent`, or `NULL_PAGE`. */
+  /** The prefix with the tokens of a column of the prompt after `parent`, or `NO_PREFIX`. */
   find(parent: number, prompt: Prompt, column: number): number {
-    const { tokens } = prompt;
-    const start = column * this.#pageSize;
-    const life = this.#lifeOf(parent, prompt);
-    const hash = this.#hash(parent, prompt, start);
-    const index = this.#index;
-    for (let place = index.start(hash); index.at(place) !== NULL_PAGE; place = index.next(place)) {
-      const page = index.at(place);
-      if (index.hash(page) !== hash) continue;
-      if (this.#parents[page] !== parent || this.#parentLives[page] !== life) continue;
-      if (this.#contains(page, tokens, start)) return page;
-    }
-    return NULL_PAGE;
+    return this.#tree.find(parent, prompt, column);
   }
 
-  /** Publish a page, which must be written. Returns the one that was published with the same content before, if any. */
-  publish(page: number, parent: number, prompt: Prompt, column: number): number {
-    const found = this.find(parent, prompt, column);
-    if (found !== NULL_PAGE) return found;
-    const start = column * this.#pageSize;
-    for (let i = 0; i < this.#pageSize; i++)
-      this.#tokens[page * this.#pageSize + i] = prompt.tokens[start + i]!;
-    this.#parents[page] = parent;
-    this.#parentLives[page] = this.#lifeOf(parent, prompt);
-    this.#begin(page, this.#hash(parent, prompt, start));
-    this.#onEvent?.({ type: 'stored', page, parent, salt: prompt.salt, tokens: this.tokens(page) });
-    return page;
+  /** Publish a page, which must be written, with a prefix that `find` does not find. Returns the prefix. */
+  add(page: number, parent: number, prompt: Prompt, column: number): number {
+    const prefix = this.#tree.add(parent, prompt, column);
+    this.#put(prefix, page);
+    this.#events?.added(prefix);
+    return prefix;
+  }
+
+  /** Publish a page, which must be written, with a prefix that is in no page. */
+  fill(prefix: number, page: number): void {
+    const before = this.#nameOf(prefix);
+    this.#put(prefix, page);
+    this.#events?.renamed(prefix, before);
+  }
+
+  /** Keep a prefix known, whether or not its page is reused. */
+  hold(prefix: number): void {
+    this.#tree.hold(prefix);
+  }
+
+  /** Hold a prefix once less. */
+  drop(prefix: number): void {
+    this.#tree.drop(prefix);
   }
 
   forget(page: number): void {
+    const prefix = this.#prefixes[page]!;
     if (!this.has(page)) return;
-    this.#end(page);
-    this.#onEvent?.({ type: 'removed', page });
+    this.#prefixes[page] = NO_PREFIX;
+    this.#version++;
+    if (this.#tree.count(prefix) > 1) {
+      this.#pages[prefix] = NULL_PAGE;
+      this.#events?.renamed(prefix, page);
+    }
+    this.#tree.drop(prefix);
   }
 
   clear(): void {
-    for (let page = 0; page < this.#lives.length; page++) this.forget(page);
+    for (let page = 0; page < this.#prefixes.length; page++) this.forget(page);
   }
 
   /** What the sources contain is in the targets now. */
   move(moves: readonly PageCopy[]): void {
-    const targets = new Map(moves.filter(([source]) => this.has(source)));
-    if (targets.size === 0) return;
-    for (const [source, target] of targets) this.#move(source, target);
-    for (let page = 0; page < this.#lives.length; page++) {
-      const parent = this.#parents[page]!;
-      const target = targets.get(parent);
-      if (target === undefined || !this.has(page)) continue;
-      // The life that the children know ended with the move.
-      if (this.#lives[parent] !== this.#parentLives[page]! + 1) continue;
-      this.#parents[page] = target;
-      this.#parentLives[page] = this.#lives[target]!;
+    for (const [source, target] of moves) {
+      if (!this.has(source)) continue;
+      const prefix = this.#prefixes[source]!;
+      this.#prefixes[source] = NO_PREFIX;
+      this.#prefixes[target] = prefix;
+      this.#pages[prefix] = target;
+      this.#version++;
+      this.#events?.moved(source, target);
     }
   }
 
-  #move(source: number, target: number): void {
-    const size = this.#pageSize;
-    this.#tokens.copyWithin(target * size, source * size, (source + 1) * size);
-    this.#parents[target] = this.#parents[source]!;
-    this.#parentLives[target] = this.#parentLives[source]!;
-    this.#end(source);
-    this.#begin(target, this.#index.hash(source));
-    this.#onEvent?.({ type: 'moved', page: source, target });
-  }
-
-  #begin(page: number, hash: number): void {
-    this.#index.add(page, hash);
-    this.#lives[page]!++;
+  #put(prefix: number, page: number): void {
+    if (prefix >= this.#pages.length) this.#pages = grown(this.#pages, prefix + 1);
+    this.#tree.hold(prefix);
+    this.#pages[prefix] = page;
+    this.#prefixes[page] = prefix;
     this.#version++;
   }
 
-  #end(page: number): void {
-    this.#index.remove(page);
-    this.#lives[page]!++;
-    this.#version++;
+  #remove(prefix: number): void {
+    this.#events?.removed(prefix, this.#nameOf(prefix));
+    this.#pages[prefix] = NULL_PAGE;
   }
 
-  #hash(parent: number, { tokens, salt }: Prompt, start: number): number {
-    return hashTokens(parent === NULL_PAGE ? salt : this.#index.hash(parent), tokens, start, this.#pageSize);
-  }
-
-  #lifeOf(parent: number, { salt }: Prompt): number {
-    return parent === NULL_PAGE ? salt : this.#lives[parent]!;
-  }
-
-  #contains(page: number, tokens: Int32Array, start: number): boolean {
-    const own = page * this.#pageSize;
-    for (let i = 0; i < this.#pageSize; i++) if (this.#tokens[own + i] !== tokens[start + i]) return false;
-    return true;
-  }
+  readonly #nameOf = (prefix: number): number => {
+    if (prefix === NO_PREFIX) return NULL_PAGE;
+    const page = this.page(prefix);
+    return page === NULL_PAGE ? FIRST_NUMBER - prefix : page;
+  };
 }
+
+/** The number of prefix 0 while no page has it. */
+const FIRST_NUMBER = -2;

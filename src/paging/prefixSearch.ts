@@ -1,22 +1,28 @@
 import type { ManagedSequence } from './managedSequence.js';
 import { NULL_PAGE } from './pageList.js';
+import { NO_PREFIX } from './prefixTree.js';
 import type { PrefixCache } from './prefixCache.js';
+
+/** The first column that must be there for a sequence to go on after `nColumns`. */
+type FirstNeeded = (nColumns: number) => number;
 
 /** The published pages that a sequence begins with. Asked again with nothing changed, it answers without a search. */
 export class PrefixSearch {
   readonly #cache: PrefixCache;
-  #pages = new Int32Array(16);
-  #nPages = 0;
+  readonly #firstNeeded: FirstNeeded;
+  #prefixes = new Int32Array(16);
+  #nFound = 0;
   #sequence: ManagedSequence | undefined;
   #nTruncations = 0;
   #cacheVersion = 0;
   #most = 0;
 
-  constructor(cache: PrefixCache) {
+  constructor(cache: PrefixCache, firstNeeded: FirstNeeded) {
     this.#cache = cache;
+    this.#firstNeeded = firstNeeded;
   }
 
-  /** How many pages there are for the first `most` columns, without a gap. */
+  /** How many of the first `most` columns need not be computed, as the pages that are needed after them are there. */
   find(sequence: ManagedSequence, most: number): number {
     const isKnown =
       this.#sequence === sequence &&
@@ -24,12 +30,17 @@ export class PrefixSearch {
       this.#cacheVersion === this.#cache.version &&
       this.#most === most;
     if (!isKnown) this.#search(sequence, most);
-    return this.#nPages;
+    return this.#nFound;
   }
 
-  /** A page of what was found last. */
+  /** What was found last, up to and with a column. */
+  prefix(column: number): number {
+    return this.#prefixes[column]!;
+  }
+
+  /** The page of a column that is needed after what was found last. */
   page(column: number): number {
-    return this.#pages[column]!;
+    return this.#cache.page(this.#prefixes[column]!);
   }
 
   #search(sequence: ManagedSequence, most: number): void {
@@ -37,13 +48,17 @@ export class PrefixSearch {
     this.#nTruncations = sequence.nTruncations;
     this.#cacheVersion = this.#cache.version;
     this.#most = most;
-    this.#nPages = 0;
-    if (this.#pages.length < most) this.#pages = new Int32Array(2 * most);
-    let page = NULL_PAGE;
-    while (this.#nPages < most) {
-      page = this.#cache.find(page, sequence, this.#nPages);
-      if (page === NULL_PAGE) return;
-      this.#pages[this.#nPages++] = page;
+    this.#nFound = 0;
+    if (this.#prefixes.length < most) this.#prefixes = new Int32Array(2 * most);
+    let prefix = NO_PREFIX;
+    // The columns from here on are there.
+    let firstPresent = 0;
+    for (let column = 0; column < most; column++) {
+      prefix = this.#cache.find(prefix, sequence, column);
+      if (prefix === NO_PREFIX) return;
+      this.#prefixes[column] = prefix;
+      if (this.#cache.page(prefix) === NULL_PAGE) firstPresent = column + 1;
+      else if (firstPresent <= this.#firstNeeded(column + 1)) this.#nFound = column + 1;
     }
   }
 }

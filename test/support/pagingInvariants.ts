@@ -1,6 +1,7 @@
-import type { PageSnapshot, PublishedPage } from '../../src/paging/pageSnapshot.js';
+import type { PublishedPage } from '../../src/paging/pageEvents.js';
+import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
 import { mustBe, mustEqual } from './pagingMust.js';
-import type { PagingModel } from './pagingModel.js';
+import type { ModelSequence, PagingModel } from './pagingModel.js';
 
 /** Whatever must be true after every operation. */
 export function checkInvariants(world: PagingModel): void {
@@ -10,6 +11,7 @@ export function checkInvariants(world: PagingModel): void {
   checkWrites(snapshot, world);
   checkPublished(snapshot, world);
   checkEvictionOrder(snapshot);
+  checkDemand(snapshot, world);
   checkBatch(snapshot, world);
 }
 
@@ -24,8 +26,10 @@ function checkCounts(snapshot: PageSnapshot, { manager, options }: PagingModel):
   const notHeld = counts.flatMap((count, page) => (count === 0 ? [page] : []));
   mustEqual('free pages', ascending(free), notHeld);
 
-  const hostPages = [...freeHostPages, ...sequences.flatMap((sequence) => sequence.hostPages)];
-  mustEqual('host pages', ascending(hostPages), [...Array.from({ length: options.nHostPages }).keys()]);
+  const hostPages = new Set(sequences.flatMap((sequence) => sequence.hostPages));
+  mustEqual('host pages', ascending([...freeHostPages, ...hostPages]), [
+    ...Array.from({ length: options.nHostPages }).keys(),
+  ]);
 
   const { nUsed, nShared, nCached, wastePercent } = manager.usage();
   mustBe('nFreePages', manager.nFreePages, free.length);
@@ -91,35 +95,49 @@ function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, w
   }
 }
 
-/** What can be found was written, and is there once. */
+/** What can be found was written, is there once, and is what the events have said. */
 function checkPublished({ published, pageSize }: PageSnapshot, world: PagingModel): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
-  const names = published.map(({ parent, salt, tokens, isOrphan, page }) =>
-    [isOrphan ? `after a page that was not ${page}` : parent, salt, ...tokens].join(),
-  );
+  const names = published.map(({ parent, salt, tokens }) => [parent, salt, ...tokens].join());
   mustBe('contents of published pages', new Set(names).size, names.length);
+  const parents = new Set(published.map(({ parent }) => parent));
   for (const entry of published) {
-    const path = pathOf(entry, byPage);
-    if (path.at(-1)!.isOrphan) {
-      // With a window the pages before may be reused while a sequence goes on.
-      mustBe(`page ${entry.page} can be found, window`, world.options.window >= 0, true);
+    const tokens = pathOf(entry, byPage)
+      .toReversed()
+      .flatMap((page) => [...page.tokens]);
+    if (entry.page < 0) {
+      const leads = parents.has(entry.page) || world.sequences.some((own) => hasComputed(own, entry, tokens));
+      mustBe(`something holds ${entry.page}, which is in no page`, leads, true);
       continue;
     }
-    const tokens = path.toReversed().flatMap((page) => page.tokens);
-    const contexts = world.contexts.of(path.at(-1)!.salt, tokens).slice(-pageSize);
+    const contexts = world.contexts.of(entry.salt, tokens).slice(-pageSize);
     const start = entry.page * pageSize;
     mustEqual(`published page ${entry.page}`, [...world.memory.subarray(start, start + pageSize)], contexts);
   }
+  mustBe('what events have said', listed(world.router.published), listed(published));
 }
 
-/** From a page to the first of its prompt, as far as that is still there. */
+function hasComputed(own: ModelSequence, { salt }: PublishedPage, tokens: readonly number[]): boolean {
+  return (
+    own.salt === salt && own.nComputed >= tokens.length && tokens.every((token, i) => own.tokens[i] === token)
+  );
+}
+
+function listed(published: readonly PublishedPage[]): string {
+  return published
+    .map(({ page, parent, salt, tokens }) => `${page} after ${parent}, salt ${salt}: ${tokens.join(' ')}`)
+    .toSorted()
+    .join('; ');
+}
+
+/** From a page to the first of its prompt. */
 function pathOf(entry: PublishedPage, byPage: ReadonlyMap<number, PublishedPage>): PublishedPage[] {
   const path = [entry];
-  for (let { parent } = entry; parent >= 0; { parent } = path.at(-1)!) path.push(byPage.get(parent)!);
+  for (let { parent } = entry; parent !== -1; { parent } = path.at(-1)!) path.push(byPage.get(parent)!);
   return path;
 }
 
-/** Empty pages are reused first, and deeper pages before those that lead to them. */
+/** Empty pages are reused first, and deeper pages before those that lead to them from page to page. */
 function checkEvictionOrder({ free, published }: PageSnapshot): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
   const nEmpty = free.filter((page) => !byPage.has(page)).length;
@@ -132,9 +150,28 @@ function checkEvictionOrder({ free, published }: PageSnapshot): void {
   for (const entry of published) {
     if (!rank.has(entry.page)) continue;
     for (const { page } of pathOf(entry, byPage).slice(1)) {
+      if (page < 0) break;
       const isDeeperFirst = !rank.has(page) || rank.get(page)! > rank.get(entry.page)!;
       mustBe(`page ${entry.page} is reused before page ${page}, which leads to it`, isDeeperFirst, true);
     }
+  }
+}
+
+/** Prompts find what the events promise, and what everything is that a planner goes by. */
+function checkDemand({ sequences }: PageSnapshot, world: PagingModel): void {
+  sequences.forEach(({ id, pages, hostPages }, i) => {
+    const { tokens, salt, isPrivate, nComputed, nInFlight, nReached } = world.sequences[i]!;
+    const isFresh = pages.length === 0 && hostPages.length === 0;
+    const found = isFresh && !isPrivate ? world.router.find(tokens, salt).nTokens : 0;
+    if (nInFlight === 0)
+      mustBe(`nToCompute of sequence ${id}`, world.manager.nToCompute(id), tokens.length - nComputed - found);
+    mustBe(`sequence ${id} rests`, world.manager.sequence(id).isResting, nReached === tokens.length);
+  });
+  const { nAsked, nHit } = world.hits;
+  mustBe('hitPercent', world.manager.usage().hitPercent, nAsked === 0 ? 0 : (100 * nHit) / nAsked);
+  for (const { id, tokens, salt } of world.pins) {
+    const { nTokens } = world.router.find([...tokens, 0], salt);
+    mustBe(`tokens of pin ${id} that are found`, nTokens, tokens.length);
   }
 }
 

@@ -3,9 +3,16 @@ import { PageManager } from '../../src/paging/pageManager.js';
 import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
 import type { PageCopy } from '../../src/paging/pageTable.js';
 import { checkInvariants } from './pagingInvariants.js';
-import { mustBe, mustThrow } from './pagingMust.js';
-import type { ModelSequence, PagingModel, PagingOptions } from './pagingModel.js';
+import { mustBe, mustEqual, mustThrow } from './pagingMust.js';
+import {
+  reach,
+  type ModelPin,
+  type ModelSequence,
+  type PagingModel,
+  type PagingOptions,
+} from './pagingModel.js';
 import { Contexts } from './pagingContexts.js';
+import { Router, type Found } from './pagingRouter.js';
 
 /** Something that an engine may do. Sequences and pins are picked by number, modulo how many there are. */
 export type Operation =
@@ -30,9 +37,11 @@ export type Operation =
 export class World implements PagingModel {
   readonly options: PagingOptions;
   readonly manager: PageManager;
+  readonly router: Router;
   readonly contexts = new Contexts();
   readonly sequences: ModelSequence[] = [];
-  readonly pins: number[] = [];
+  readonly pins: ModelPin[] = [];
+  readonly hits = { nAsked: 0, nHit: 0 };
   /** [nPages · pageSize] and [nHostPages · pageSize]: contexts, 0 where nothing was written. */
   readonly memory: Int32Array;
   readonly hostMemory: Int32Array;
@@ -41,7 +50,8 @@ export class World implements PagingModel {
 
   constructor(options: PagingOptions) {
     this.options = options;
-    this.manager = new PageManager(options);
+    this.router = new Router(options);
+    this.manager = new PageManager({ ...options, onEvent: (event) => this.router.hear(event) });
     this.memory = new Int32Array(options.nPages * options.pageSize);
     this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
   }
@@ -56,7 +66,7 @@ export class World implements PagingModel {
   end(): void {
     this.flush();
     for (const { id } of this.sequences) this.manager.release(id);
-    for (const pin of this.pins) this.manager.unpin(pin);
+    for (const { id } of this.pins) this.manager.unpin(id);
     this.sequences.length = 0;
     this.pins.length = 0;
     checkInvariants(this);
@@ -114,7 +124,7 @@ export class World implements PagingModel {
         this.#swapIn(sequence);
         break;
       case 'pin':
-        if (this.#mayPin(sequence)) this.pins.push(this.manager.pin(sequence.id));
+        this.#pin(sequence);
         break;
       case 'misuse':
         this.#misuse(sequence);
@@ -131,7 +141,9 @@ export class World implements PagingModel {
       tokens: [...tokens],
       nComputed: 0,
       nInFlight: 0,
+      nReached: 0,
       isSwapped: false,
+      hasAsked: false,
     });
   }
 
@@ -146,9 +158,12 @@ export class World implements PagingModel {
     if (sequence.isSwapped) return this.#refused(reserve);
     if (sequence.nInFlight > 0) return this.#refused(reserve);
     const before = manager.snapshot();
-    const nHit = this.#hitOf(sequence, before);
+    const isFresh = before.sequences.find(({ id }) => id === sequence.id)!.pages.length === 0;
+    const { tokens, salt, isPrivate } = sequence;
+    const found = isFresh && !isPrivate ? this.router.find(tokens, salt) : { nTokens: 0, pages: [] };
+    const nHit = found.nTokens;
     const nNew = Math.min(n, sequence.tokens.length - sequence.nComputed - nHit);
-    const nMissing = this.#missingOf(sequence, before, nHit, nNew);
+    const nMissing = this.#missingOf(sequence, before, found, nNew);
     mustBe('nMissing', manager.nMissing(sequence.id, n), nMissing);
     const nLeft = sequence.tokens.length - sequence.nComputed - nHit;
     mustBe('nToCompute', manager.nToCompute(sequence.id), nLeft);
@@ -157,7 +172,12 @@ export class World implements PagingModel {
     const copies = this.#unchangedIfFull(reserve);
     mustBe('full', copies === 'full', !isFitting);
     if (copies === 'full') return;
-    sequence.nComputed += nHit;
+    if (isFresh && !sequence.hasAsked) {
+      sequence.hasAsked = true;
+      this.hits.nAsked += tokens.length;
+      this.hits.nHit += nHit;
+    }
+    reach(sequence, sequence.nComputed + nHit);
     sequence.nInFlight = nNew;
     this.pending.push(...copies);
   }
@@ -170,9 +190,12 @@ export class World implements PagingModel {
     this.#write(sequence);
     if (!isAtEnd && nInFlight > 0) this.#refused(() => this.manager.commit(sequence.id, 1));
     this.manager.commit(sequence.id, nRejected);
-    sequence.nComputed = nComputed + nInFlight - nRejected;
+    reach(sequence, nComputed + nInFlight - nRejected);
     sequence.nInFlight = 0;
-    if (nRejected > 0) tokens.length = sequence.nComputed;
+    if (nRejected > 0) {
+      tokens.length = sequence.nComputed;
+      sequence.nReached = sequence.nComputed;
+    }
     const { window, pageSize } = this.options;
     if (window < 0) return;
     const { nPages } = this.manager.sequence(sequence.id);
@@ -182,7 +205,6 @@ export class World implements PagingModel {
   #fork(sequence: ModelSequence, n: number): void {
     const nTokens = n % (sequence.tokens.length + 1);
     const fork = () => this.manager.fork(sequence.id, nTokens);
-    if (sequence.isSwapped) return this.#refused(fork);
     if (sequence.nInFlight > 0) return this.#refused(fork);
     this.flush();
     const id = fork();
@@ -194,7 +216,6 @@ export class World implements PagingModel {
   #truncate(sequence: ModelSequence, n: number): void {
     const nTokens = n % (sequence.tokens.length + 1);
     const truncate = () => this.manager.truncate(sequence.id, nTokens);
-    if (sequence.isSwapped) return this.#refused(truncate);
     if (this.#refusedInFlight(sequence, truncate)) return;
     sequence.tokens.length = nTokens;
     this.#wentBack(sequence, nTokens);
@@ -202,11 +223,15 @@ export class World implements PagingModel {
 
   /** What was computed stays computed, unless that needs pages which have left the window. */
   #wentBack(sequence: ModelSequence, nTokens: number): void {
-    const { nComputed } = this.manager.sequence(sequence.id);
+    const { nComputed, isSwapped } = this.manager.sequence(sequence.id);
     const least = Math.min(sequence.nComputed, nTokens);
     const mayStartAnew = this.options.window >= 0 && nTokens < sequence.nComputed;
     if (!mayStartAnew || nComputed > 0) mustBe('nComputed', nComputed, least);
+    const staysSwapped = nTokens >= sequence.nComputed || nComputed > 0;
+    mustBe('isSwapped', isSwapped, sequence.isSwapped && staysSwapped);
     sequence.nComputed = nComputed;
+    sequence.nReached = Math.min(sequence.nReached, nTokens);
+    sequence.isSwapped = isSwapped;
   }
 
   #release(sequence: ModelSequence): void {
@@ -246,17 +271,24 @@ export class World implements PagingModel {
       this.memory.set(this.#slots(this.hostMemory, hostPage), page * this.options.pageSize);
   }
 
-  #mayPin(sequence: ModelSequence): boolean {
-    if (sequence.isSwapped) this.#refused(() => this.manager.pin(sequence.id));
-    return !sequence.isSwapped;
+  /** What can be found of its tokens, all of them if need be, is found from now on. */
+  #pin({ id, salt, tokens, isPrivate }: ModelSequence): void {
+    const { nTokens, pages } = isPrivate ? { nTokens: 0, pages: [] } : this.router.find([...tokens, 0], salt);
+    const pin = this.manager.pin(id);
+    this.pins.push({ id: pin, salt, tokens: tokens.slice(0, nTokens) });
+    const held = this.manager
+      .snapshot()
+      .pins.at(-1)!
+      .filter((page) => page >= 0);
+    mustEqual('pages of a pin', held, pages);
   }
 
   #unpin(pick: number): void {
     if (this.pins.length === 0) return;
     this.flush();
     const [pin] = this.pins.splice(pick % this.pins.length, 1);
-    this.manager.unpin(pin!);
-    this.#refused(() => this.manager.unpin(pin!));
+    this.manager.unpin(pin!.id);
+    this.#refused(() => this.manager.unpin(pin!.id));
   }
 
   #resize(n: number): void {
@@ -277,6 +309,7 @@ export class World implements PagingModel {
     this.flush();
     this.manager.reset({ keepSwapped });
     this.memory.fill(0);
+    for (const pin of this.pins) pin.tokens = [];
     for (const sequence of this.sequences)
       if (!(keepSwapped && sequence.isSwapped))
         Object.assign(sequence, { nComputed: 0, nInFlight: 0, isSwapped: false });
@@ -310,62 +343,19 @@ export class World implements PagingModel {
     return memory.subarray(page * this.options.pageSize, (page + 1) * this.options.pageSize);
   }
 
-  /** Tokens that a sequence without pages must find: all but the last at most, in whole pages. */
-  #hitOf(
-    { tokens, salt, isPrivate, nComputed, id }: ModelSequence,
-    { published, sequences }: PageSnapshot,
-  ): number {
-    if (isPrivate || nComputed > 0 || sequences.find((own) => own.id === id)!.pages.length > 0) return 0;
-    const { pageSize } = this.options;
-    let parent = -1;
-    let nHit = 0;
-    for (; nHit + pageSize < tokens.length; nHit += pageSize) {
-      const wanted = tokens.slice(nHit, nHit + pageSize).join();
-      const found = published.find(
-        (candidate) =>
-          !candidate.isOrphan &&
-          candidate.parent === parent &&
-          (parent >= 0 || candidate.salt === salt) &&
-          candidate.tokens.join() === wanted,
-      );
-      if (!found) break;
-      parent = found.page;
-    }
-    return nHit;
-  }
-
   /** Free pages that are needed: those found, those for new tokens, and a copy of a page that others need as it is. */
-  #missingOf({ id, nComputed }: ModelSequence, before: PageSnapshot, nHit: number, nNew: number): number {
-    const { pageSize, window } = this.options;
+  #missingOf({ id, nComputed }: ModelSequence, before: PageSnapshot, found: Found, nNew: number): number {
+    const { pageSize } = this.options;
     const { pages } = before.sequences.find((sequence) => sequence.id === id)!;
-    const nTokens = nComputed + nHit;
+    const nTokens = nComputed + found.nTokens;
     const nPages = Math.ceil((nTokens + nNew) / pageSize) - Math.ceil(nTokens / pageSize);
-    if (nHit > 0) {
-      const found = this.#foundOf(id, before, nHit);
-      const firstSeen = window < 0 ? 0 : Math.floor(Math.max(0, nHit - window) / pageSize);
-      const held = found.slice(Math.min(firstSeen, found.length - 1));
-      return nPages + held.filter((page) => before.counts[page] === 0).length;
-    }
+    const nFree = found.pages.filter((page) => before.counts[page] === 0).length;
     const last = pages.at(-1);
     const needsCopy =
       nNew > 0 &&
-      nTokens % pageSize > 0 &&
+      nComputed % pageSize > 0 &&
       (before.counts[last!]! > 1 || before.published.some(({ page }) => page === last));
-    return nPages + (needsCopy ? 1 : 0);
-  }
-
-  #foundOf(id: number, { published }: PageSnapshot, nHit: number): number[] {
-    const { tokens, salt } = this.sequences.find((sequence) => sequence.id === id)!;
-    const { pageSize } = this.options;
-    const pages: number[] = [];
-    for (let start = 0; start < nHit; start += pageSize) {
-      const parent = pages.at(-1) ?? -1;
-      const wanted = tokens.slice(start, start + pageSize).join();
-      const isIt = (found: PageSnapshot['published'][number]) =>
-        !found.isOrphan && found.parent === parent && (parent >= 0 || found.salt === salt);
-      pages.push(published.find((found) => isIt(found) && found.tokens.join() === wanted)!.page);
-    }
-    return pages;
+    return nPages + nFree + (needsCopy ? 1 : 0);
   }
 
   #unchangedIfFull<T>(call: () => T | 'full'): T | 'full' {
