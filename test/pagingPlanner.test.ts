@@ -259,17 +259,20 @@ describe('a full pool', () => {
     expect(next.swapsIn).toEqual([[1, 3]]);
   });
 
-  test('swaps nobody out in vain', () => {
+  test('lets give way what cannot go on while pages are pinned, which nothing gives way for', () => {
     const { pages, planner } = plannerOf({ nPages: 4, nHostPages: 4, preempt: 'swap' });
     const [first, second] = [planner.add({ tokens: tokensOf(8) }), planner.add({ tokens: tokensOf(8, 1) })];
     stepOf(planner);
-    pages.pin(second);
+    const pin = pages.pin(second);
     // The first needs another page, which the second cannot give, as its pages are pinned. So the second goes on.
     const step = planner.plan() as Step;
     expect(rowsOf(step)).toEqual([[second, 8, 1]]);
-    expect(step.swapsOut).toEqual([]);
-    expect(pages.sequence(first).nComputed).toBe(0);
-    expect(pages.usage().nHostUsed).toBe(0);
+    expect(step.swapsOut).toHaveLength(2);
+    expect(pages.sequence(first)).toMatchObject({ nComputed: 8, isSwapped: true });
+    planner.commit([7]);
+    pages.unpin(pin);
+    planner.finish(second);
+    expect(stepOf(planner)).toEqual([[first, 8, 1]]);
   });
 
   test('is no reason to admit who would have to give way at once', () => {

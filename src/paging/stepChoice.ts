@@ -24,11 +24,12 @@ export interface StepChoiceArgs {
 }
 
 /**
- * Chooses who is in a step. First it only counts tokens and pages, while others give back theirs; then it reserves. So no
- * page changes hands that is still to be copied for someone else in the step.
+ * Chooses which sequences are in a step. First it only counts tokens and pages, while others give back theirs; then it
+ * reserves. So no page changes hands that is still to be copied for another one in the step, and nothing gives way unless
+ * that is enough.
  *
- * The first of those who run is in every step, and nobody may take its pages. So it ends, and then there is another first
- * one: whatever happens to the others, all of them end.
+ * The first of those that can go on is in every step, and nothing may take its pages. So it ends, and then there is
+ * another first one: whatever happens to the others, all of them end.
  */
 export class StepChoice {
   readonly #jobs: Jobs;
@@ -37,7 +38,6 @@ export class StepChoice {
   readonly #rules: StepRules;
   readonly #chosen: Job[] = [];
   readonly #views: SequenceView[] = [];
-  readonly #swappedOut: Job[] = [];
   #nChosen = 0;
   #nTokensLeft = 0;
   #nPagesLeft = 0;
@@ -51,7 +51,7 @@ export class StepChoice {
     this.#rules = rules;
   }
 
-  /** Write the next step. `'idle'` if there is nothing to compute, `'full'` if nothing fits. */
+  /** Write the next step. If nothing fits, or there is nothing to compute, nothing has changed. */
   choose(): 'chosen' | 'idle' | 'full' {
     this.#begin();
     const { prefer } = this.#rules;
@@ -60,15 +60,14 @@ export class StepChoice {
     this.#chooseRunning(false);
     this.#admit();
     if (prefer === 'prefill') this.#chooseRunning(true);
-    const answer = this.#nChosen > 0 ? 'chosen' : this.#makeWay();
-    if (answer === 'chosen') this.#reserve();
-    return answer;
+    if (this.#nChosen === 0) return this.#hasWork() ? 'full' : 'idle';
+    this.#reserve();
+    return 'chosen';
   }
 
   #begin(): void {
     for (let i = 0; i < this.#nChosen; i++) this.#chosen[i]!.nChosen = 0;
     this.#step.clearCopies();
-    this.#swappedOut.length = 0;
     this.#nChosen = 0;
     this.#nTokensLeft = this.#rules.maxTokens;
     this.#nPagesLeft = this.#pages.nFreePages;
@@ -76,50 +75,48 @@ export class StepChoice {
     this.#hasPreempted = false;
   }
 
-  /** The first who runs gets a token, whatever the others lose by it. More of them it gets in its turn. */
+  /** The first that can go on gets a token, whatever the others lose by it. More of them it gets in its turn. */
   #chooseFirst(): void {
-    const { items } = this.#jobs.running;
-    let i = 0;
-    while (i < items.length && this.#pages.nToCompute(items[i]!.id) === 0) i++;
-    const first = items[i];
-    if (!first) return;
-    while (!this.#add(first, 1)) {
-      if (this.#preemptFor(first)) continue;
-      // It is alone, and still too long. Or it wants to change a page that it has published, and there is none to copy it.
-      this.#evict(first);
-      return;
+    for (;;) {
+      const first = this.#jobs.running.items.find((job) => this.#canGoOn(job));
+      if (!first || this.#add(first, 1)) return;
+      // It may want to change a page that it has published, and there is none to copy it. Without pages it needs no copy.
+      if (!this.#preemptFor(first)) this.#giveWay(first);
     }
   }
 
-  /** Those who run get tokens; and pages, if need be from those behind them. */
+  /** Those that run get tokens; and pages, if need be from those behind them. */
   #chooseRunning(isDecoding: boolean): void {
     const { items } = this.#jobs.running;
     for (let i = 0; i < items.length && this.#nTokensLeft > 0; i++) {
       const job = items[i]!;
+      if (!this.#canGoOn(job) || (job.nChosen === 0 && !this.#hasRoom())) continue;
       const nLeft = this.#pages.nToCompute(job.id);
-      const isChoosable = nLeft > 0 && (job.nChosen > 0 || this.#hasRoom());
-      if (!isChoosable || nLeft <= MAX_DECODE_TOKENS !== isDecoding) continue;
-      while (!this.#add(job, nLeft) && this.#preemptFor(job));
+      if (nLeft <= MAX_DECODE_TOKENS !== isDecoding) continue;
+      if (this.#add(job, nLeft) || !this.#preemptFor(job)) continue;
+      this.#add(job, nLeft);
+      i = items.indexOf(job);
     }
   }
 
-  /** Those who wait get their turn, as long as there are pages for all their tokens. */
+  /** Those that wait get their turn, as long as there are pages for all their tokens, free or of those that cannot go on. */
   #admit(): void {
     const { items } = this.#jobs.waiting;
-    // What was just taken from one must not go to another, who would soon have to give it back.
-    if (this.#hasPreempted || items.length === 0) return;
+    // What was just taken from one must not go to another, which would soon have to give it back.
+    if (items.length === 0 || (this.#hasPreempted && this.#nChosen > 0)) return;
     let nPromised = 0;
     for (let i = 0; i < this.#nChosen; i++) nPromised += this.#nMissingLater(this.#chosen[i]!);
     for (let i = 0; i < items.length && this.#hasRoom();) {
       const job = items[i]!;
-      const nMissing = this.#pages.nMissingInAll(job.id);
-      const nLeft = this.#pages.nToCompute(job.id);
-      if (nLeft === 0 || nMissing > this.#pages.nPages) {
+      if (!this.#canGoOn(job)) {
         i++;
         continue;
       }
       const nSpare = this.#nChosen === 0 ? 0 : Math.ceil(this.#rules.watermark * this.#pages.nPages);
-      if (nMissing + nPromised + nSpare > this.#nPagesLeft || !this.#add(job, nLeft)) return;
+      const nPages = this.#nPagesLeft - nPromised - nSpare;
+      const isEnough = this.#pages.nMissingInAll(job.id) <= nPages;
+      if (!isEnough && !this.#takeFrom(this.#stuck(), job, nPages)) return;
+      if (!this.#add(job, this.#pages.nToCompute(job.id))) return;
       this.#jobs.admit(job);
       this.#hasAdmitted = true;
       nPromised += this.#nMissingLater(job);
@@ -131,30 +128,18 @@ export class StepChoice {
     return Math.max(0, this.#pages.nMissingInAll(id) - this.#pages.nMissing(id, nChosen));
   }
 
-  /** Nobody runs who has anything to compute, so those who have not give way to the first who then fits. */
-  #makeWay(): 'chosen' | 'idle' | 'full' {
-    const { running, waiting } = this.#jobs;
-    const jobs = waiting.items.filter(({ id }) => this.#pages.nToCompute(id) > 0);
-    if (jobs.length === 0) return 'idle';
-    // There may be no step in which the copies are made.
-    for (const job of this.#swappedOut) this.#evict(job);
-    this.#step.clearCopies();
-    for (const job of jobs) {
-      for (const other of running.items.toReversed()) if (!this.#fits(job)) this.#evict(other);
-      this.#nPagesLeft = this.#pages.nFreePages;
-      if (!this.#fits(job) || !this.#add(job, this.#pages.nToCompute(job.id))) continue;
-      this.#jobs.admit(job);
-      return 'chosen';
-    }
-    return 'full';
-  }
-
   #hasRoom(): boolean {
     return this.#nChosen < this.#rules.maxSequences && this.#nTokensLeft > 0;
   }
 
-  #fits({ id }: Job): boolean {
-    return this.#pages.nMissingInAll(id) <= this.#pages.nFreePages;
+  #hasWork(): boolean {
+    const { running, waiting } = this.#jobs;
+    return waiting.items.length > 0 || running.items.some(({ view }) => !view.isResting);
+  }
+
+  /** Whether a sequence has something to compute, and ever will have the pages for it while those pinned are. */
+  #canGoOn({ id, view }: Job): boolean {
+    return !view.isResting && this.#pages.canFit(id);
   }
 
   /** Put a sequence into the step with up to `nTokens`, as many as fit. Whether any does. */
@@ -171,31 +156,37 @@ export class StepChoice {
     return true;
   }
 
-  /** Take the pages of someone who is not in the step: who has nothing to compute, or who is behind. Whether there is one. */
+  /** Those in no step that have pages and cannot go on, the last first. */
+  #stuck(): Job[] {
+    return this.#jobs.running.items.filter((job) => job.nChosen === 0 && !this.#canGoOn(job)).toReversed();
+  }
+
+  /** Make room for a token of a sequence that runs. Whether there is room then. */
   #preemptFor(job: Job): boolean {
-    const { items } = this.#jobs.running;
     if (this.#hasAdmitted) return false;
-    const mayLose = (other: Job) => other !== job && other.nChosen === 0 && other.view.nPages > 0;
-    const loser =
-      items.findLast((other) => mayLose(other) && this.#pages.nToCompute(other.id) === 0) ??
-      items.findLast((other) => mayLose(other) && isBefore(job, other));
-    if (!loser) return false;
+    const behind = this.#jobs.running.items
+      .filter((other) => other.nChosen === 0 && isBefore(job, other) && this.#canGoOn(other))
+      .toReversed();
+    const isTaken = this.#takeFrom([...this.#stuck(), ...behind], job, this.#nPagesLeft);
+    this.#hasPreempted ||= isTaken;
+    return isTaken;
+  }
+
+  /** Take pages of others for a sequence that may have `nPages` as it is, if that is enough. Whether it is. */
+  #takeFrom(others: readonly Job[], job: Job, nPages: number): boolean {
+    const candidates = others.map(({ id }) => id);
+    const victims = this.#pages.victims({ sequence: job.id, candidates, nPages });
+    for (const victim of victims) this.#giveWay(this.#jobs.get(victim)!);
+    return victims.length > 0;
+  }
+
+  /** Take the pages of a sequence. */
+  #giveWay(job: Job): void {
     const nFree = this.#pages.nFreePages;
-    if (this.#rules.preempt === 'recompute' || !this.#swapOut(loser)) this.#evict(loser);
+    const isSwapped =
+      this.#rules.preempt === 'swap' && pushAll(this.#step.swapsOut, this.#pages.swapOut(job.id));
+    if (!isSwapped) this.#pages.evict(job.id);
     this.#nPagesLeft += this.#pages.nFreePages - nFree;
-    this.#hasPreempted = true;
-    return true;
-  }
-
-  #swapOut(job: Job): boolean {
-    if (!pushAll(this.#step.swapsOut, this.#pages.swapOut(job.id))) return false;
-    this.#swappedOut.push(job);
-    this.#jobs.settle(job);
-    return true;
-  }
-
-  #evict(job: Job): void {
-    this.#pages.evict(job.id);
     this.#jobs.settle(job);
   }
 
@@ -208,7 +199,7 @@ export class StepChoice {
         this.#chosen[nReserved] = job;
         this.#views[nReserved++] = job.view;
       } else {
-        // Behind a window, a page that others take may end a prefix that was counted upon. The step goes without.
+        // Behind a window, a page that others take may end a prefix that was counted upon. The step goes without it.
         job.nChosen = 0;
         this.#jobs.settle(job);
       }

@@ -85,7 +85,7 @@ export class StepPlanner {
     this.#choice = new StepChoice({ jobs: this.#jobs, pages, step: this.#step, rules });
   }
 
-  /** Sequences that have pages. */
+  /** Sequences that have pages, those at rest included. */
   get nRunning(): number {
     return this.#jobs.running.items.length;
   }
@@ -93,6 +93,11 @@ export class StepPlanner {
   /** Sequences that wait for pages, those in host memory included. */
   get nWaiting(): number {
     return this.#jobs.waiting.items.length;
+  }
+
+  /** Sequences at rest without pages here: they want none before something is appended. */
+  get nResting(): number {
+    return this.#jobs.nResting;
   }
 
   /** A prompt to go on with. */
@@ -104,8 +109,9 @@ export class StepPlanner {
 
   /** Tokens to compute besides: drafts, or what a user adds. Not while the sequence is in flight. */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    this.#find('append', sequence);
+    const job = this.#find('append', sequence);
     this.#pages.append(sequence, tokens);
+    this.#jobs.settle(job);
   }
 
   /** A sequence with the first `nTokens` of another one, by default with all. Not while that one is in flight. */

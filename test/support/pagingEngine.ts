@@ -1,11 +1,21 @@
+import type { PageEvent } from '../../src/paging/pageEvents.js';
 import { PageManager } from '../../src/paging/pageManager.js';
 import type { PageCopy } from '../../src/paging/pageTable.js';
 import type { Step } from '../../src/paging/step.js';
 import { StepPlanner, type StepPlannerOptions } from '../../src/paging/stepPlanner.js';
 import { Contexts } from './pagingContexts.js';
+import { checkGivingWay, fits } from './pagingFairness.js';
 import { checkInvariants } from './pagingInvariants.js';
-import type { ModelSequence, PagingModel, PagingOptions } from './pagingModel.js';
+import {
+  isResting,
+  reach,
+  type ModelPin,
+  type ModelSequence,
+  type PagingModel,
+  type PagingOptions,
+} from './pagingModel.js';
 import { mustBe, mustEqual } from './pagingMust.js';
+import { Router } from './pagingRouter.js';
 
 export interface EngineOptions extends PagingOptions, Required<Omit<StepPlannerOptions, 'pages'>> {}
 
@@ -23,10 +33,16 @@ export type Event =
   | { readonly type: 'steps'; readonly n: number }
   | { readonly type: 'resize'; readonly n: number }
   | { readonly type: 'draft'; readonly pick: number; readonly nRight: number; readonly nWrong: number }
-  | { readonly type: 'abort' | 'fork' | 'pin' | 'unpin' | 'goBack'; readonly pick: number }
+  | { readonly type: Happening; readonly pick: number }
   | { readonly type: 'reset'; readonly keepSwapped: boolean };
 
-interface EngineSequence extends ModelSequence {
+/**
+ * A checkpoint is a fork that rests; a sequence that rests goes on with a token of its user. Each of these may come at any
+ * time, wherever the pages are.
+ */
+export type Happening = 'abort' | 'fork' | 'checkpoint' | 'rest' | 'goOn' | 'goBack' | 'pin' | 'unpin';
+
+export interface EngineSequence extends ModelSequence {
   readonly priority: number;
   readonly arrival: number;
   nNew: number;
@@ -42,18 +58,23 @@ export class Engine implements PagingModel {
   readonly options: EngineOptions;
   readonly manager: PageManager;
   readonly planner: StepPlanner;
+  readonly router: Router;
   readonly sequences: EngineSequence[] = [];
   readonly contexts = new Contexts();
   readonly memory: Int32Array;
   readonly hostMemory: Int32Array;
   readonly pending: readonly PageCopy[] = [];
-  readonly pins: number[] = [];
+  readonly pins: ModelPin[] = [];
+  readonly hits = { nAsked: 0, nHit: 0 };
   #nArrivals = 0;
 
   constructor(options: EngineOptions) {
     this.options = options;
-    this.manager = new PageManager(options);
-    this.planner = new StepPlanner({ pages: this.manager, ...options });
+    const { nPages, pageSize, nHostPages, window, isCaching, ...rules } = options;
+    this.router = new Router(options);
+    const onEvent = (event: PageEvent) => this.router.hear(event);
+    this.manager = new PageManager({ nPages, pageSize, nHostPages, window, isCaching, onEvent });
+    this.planner = new StepPlanner({ pages: this.manager, ...rules });
     this.memory = new Int32Array(options.nPages * options.pageSize);
     this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
   }
@@ -66,6 +87,7 @@ export class Engine implements PagingModel {
 
   /** Run until every sequence has ended. */
   end(): void {
+    for (const sequence of this.sequences) this.#goOn(sequence);
     const nTokens = this.sequences.reduce((sum, { tokens, nNew }) => sum + tokens.length + nNew, 0);
     let nSteps = 0;
     for (; this.sequences.length > 0; nSteps++) {
@@ -74,7 +96,9 @@ export class Engine implements PagingModel {
       checkInvariants(this);
     }
     mustBe('sequences without an end', this.sequences.length, 0);
-    for (const pin of this.pins) this.manager.unpin(pin);
+    for (const { id } of this.pins) this.manager.unpin(id);
+    this.pins.length = 0;
+    checkInvariants(this);
     mustBe('free pages after all', this.manager.nFreePages, this.manager.nPages);
     mustBe('host pages after all', this.manager.usage().nHostUsed, 0);
   }
@@ -89,47 +113,88 @@ export class Engine implements PagingModel {
     } else if (event.type === 'reset') {
       this.planner.reset({ keepSwapped: event.keepSwapped });
       this.memory.fill(0);
+      for (const pin of this.pins) pin.tokens = [];
     } else if (event.type === 'unpin') {
-      if (this.pins.length > 0) this.manager.unpin(this.pins.splice(event.pick % this.pins.length, 1)[0]!);
+      if (this.pins.length > 0) this.manager.unpin(this.pins.splice(event.pick % this.pins.length, 1)[0]!.id);
     } else if (this.sequences.length > 0) {
       const sequence = this.sequences[event.pick % this.sequences.length]!;
       if (event.type === 'abort') this.#finish(sequence);
       else if (event.type === 'draft') this.#draft(sequence, event);
-      else if (!sequence.isSwapped) this.#doHere(event.type, sequence);
+      else if (event.type === 'fork') this.#fork(sequence);
+      else if (event.type === 'checkpoint') this.#checkpoint(sequence);
+      else if (event.type === 'rest') this.#rest(sequence);
+      else if (event.type === 'goOn') this.#goOn(sequence);
+      else if (event.type === 'goBack') this.#goBack(sequence);
+      else this.#pin(sequence);
     }
   }
 
-  #doHere(type: 'fork' | 'pin' | 'goBack', sequence: EngineSequence): void {
-    if (type === 'fork') this.#fork(sequence);
-    else if (type === 'pin') this.pins.push(this.manager.pin(sequence.id));
-    else this.#goBack(sequence);
+  #pin({ id, salt, tokens, isPrivate }: EngineSequence): void {
+    const nTokens = isPrivate ? 0 : this.router.find([...tokens, 0], salt).nTokens;
+    this.pins.push({ id: this.manager.pin(id), salt, tokens: tokens.slice(0, nTokens) });
   }
 
   #add({ tokens, priority, salt, isPrivate, nNew }: Event & { readonly type: 'add' }): void {
     const id = this.planner.add({ tokens, priority, salt, isPrivate });
-    const state = { nComputed: 0, nInFlight: 0, isSwapped: false, nDrafts: 0 };
-    const arrival = this.#nArrivals++;
-    this.sequences.push({ id, salt, isPrivate, priority, arrival, nNew, tokens: [...tokens], ...state });
-    if (nNew === 0 || tokens.length === 0) this.#finish(this.sequences.at(-1)!);
+    const state = { nComputed: 0, nInFlight: 0, nReached: 0, isSwapped: false, hasAsked: false, nDrafts: 0 };
+    const own = { isPrivate: isPrivate || !this.options.isCaching, tokens: [...tokens] };
+    this.sequences.push({ id, salt, priority, arrival: this.#nArrivals++, nNew, ...own, ...state });
+    if (nNew === 0) this.#finish(this.sequences.at(-1)!);
   }
 
   /** Another sequence with another last token. */
   #fork(sequence: EngineSequence): void {
-    const nTokens = sequence.tokens.length - sequence.nDrafts;
-    const token = (sequence.tokens[nTokens - 1]! + 1) % N_TOKENS;
-    const id = this.planner.fork(sequence.id, nTokens - 1);
-    this.planner.append(id, [token]);
-    const tokens = [...sequence.tokens.slice(0, nTokens - 1), token];
-    this.sequences.push({ ...sequence, id, tokens, nDrafts: 0, arrival: this.#nArrivals++ });
+    const nTokens = Math.max(1, sequence.tokens.length - sequence.nDrafts);
+    const token = ((sequence.tokens[nTokens - 1] ?? 0) + 1) % N_TOKENS;
+    const copy = this.#forked(sequence, Math.min(nTokens - 1, sequence.tokens.length));
+    this.#append(copy, token);
+  }
+
+  /** Another sequence, to go on from here later. */
+  #checkpoint(sequence: EngineSequence): void {
+    const copy = this.#forked(sequence, sequence.nReached);
+    mustBe(`checkpoint ${copy.id} rests`, this.manager.sequence(copy.id).isResting, true);
+  }
+
+  #forked(sequence: EngineSequence, nTokens: number): EngineSequence {
+    const id = this.planner.fork(sequence.id, nTokens);
+    const copy = { ...sequence, id, tokens: [...sequence.tokens], nDrafts: 0, arrival: this.#nArrivals++ };
+    this.sequences.push(copy);
+    this.#cut(copy, nTokens);
+    return copy;
+  }
+
+  /** The user takes back what is not computed, and waits. */
+  #rest(sequence: EngineSequence): void {
+    const { nReached } = sequence;
+    this.planner.truncate(sequence.id, nReached);
+    this.#cut(sequence, nReached);
+    mustBe(`sequence ${sequence.id} rests`, this.manager.sequence(sequence.id).isResting, true);
+  }
+
+  /** The user of a sequence that rests says something. */
+  #goOn(sequence: EngineSequence): void {
+    if (sequence.nReached === sequence.tokens.length) this.#append(sequence, 1);
   }
 
   /** The user takes back half of it all. */
   #goBack(sequence: EngineSequence): void {
     const nTokens = Math.floor(sequence.tokens.length / 2);
     this.planner.truncate(sequence.id, nTokens);
-    this.planner.append(sequence.id, [1]);
-    sequence.tokens = [...sequence.tokens.slice(0, nTokens), 1];
+    this.#cut(sequence, nTokens);
+    this.#append(sequence, 1);
+  }
+
+  #cut(sequence: EngineSequence, nTokens: number): void {
+    sequence.tokens.length = nTokens;
+    sequence.nReached = Math.min(sequence.nReached, nTokens);
     sequence.nDrafts = 0;
+    this.#observe();
+  }
+
+  #append(sequence: EngineSequence, token: number): void {
+    this.planner.append(sequence.id, [token]);
+    sequence.tokens.push(token);
   }
 
   #draft(sequence: EngineSequence, { nRight, nWrong }: Event & { readonly type: 'draft' }): void {
@@ -155,12 +220,26 @@ export class Engine implements PagingModel {
   #step(): 'idle' | 'full' | 'done' {
     this.#observe();
     const before = this.sequences.map((sequence) => ({ ...sequence }));
+    const snapshot = this.manager.snapshot();
+    const fitting = new Set(
+      this.sequences.filter((sequence) => fits(sequence, snapshot, this)).map(({ id }) => id),
+    );
     const step = this.planner.plan();
-    if (step === 'full') this.#checkFull();
-    if (typeof step === 'string') return step;
+    if (typeof step === 'string') {
+      mustBe(
+        'changes by a plan that is none',
+        JSON.stringify(this.manager.snapshot()),
+        JSON.stringify(snapshot),
+      );
+      mustBe('the same plan again', this.planner.plan(), step);
+      mustBe('what fits', fitting.size, 0);
+      mustBe('all rest', this.sequences.every(isResting), step === 'idle');
+      if (step === 'full') this.#makeWay();
+      return step;
+    }
     this.#observe();
     this.#checkStep(step);
-    this.#checkPreempted(before, step);
+    checkGivingWay({ before, snapshot, fitting, step, engine: this });
     this.#copy(step.swapsOut, this.memory, this.hostMemory);
     this.#copy(step.copies, this.memory, this.memory);
     this.#copy(step.swapsIn, this.hostMemory, this.memory);
@@ -179,18 +258,9 @@ export class Engine implements PagingModel {
       to.set(from.slice(source * pageSize, (source + 1) * pageSize), target * pageSize);
   }
 
-  /** Full is an answer only where no sequence fits that has something to compute. */
-  #checkFull(): void {
-    this.#observe();
-    const { pageSize, window } = this.options;
-    const pinned = new Set(this.manager.snapshot().pins.flat()).size;
-    for (const { tokens, nComputed, id } of this.sequences) {
-      const nSeen = window < 0 ? Infinity : 1 + Math.max(1, Math.ceil(window / pageSize));
-      const nPages = Math.min(nSeen, Math.ceil(tokens.length / pageSize));
-      const fits = tokens.length > nComputed && nPages <= this.manager.nPages - pinned;
-      mustBe(`full, although sequence ${id} fits`, fits, false);
-    }
-    if (this.pins.length > 0) this.manager.unpin(this.pins.pop()!);
+  /** Nothing fits: let a pin go, or the longest sequence. */
+  #makeWay(): void {
+    if (this.pins.length > 0) this.manager.unpin(this.pins.pop()!.id);
     else this.#finish(this.sequences.toSorted((a, b) => b.tokens.length - a.tokens.length)[0]!);
   }
 
@@ -199,6 +269,13 @@ export class Engine implements PagingModel {
     mustBe('tokens within the budget', step.nNewTokens <= maxTokens && step.nNewTokens > 0, true);
     mustBe('sequences within the limit', step.nSequences <= maxSequences && step.nSequences > 0, true);
     const rows = Array.from(step.sequences, (id) => this.#get(id)!);
+    for (const sequence of rows) {
+      mustBe(`sequence ${sequence.id} at rest is in a step`, isResting(sequence), false);
+      if (sequence.hasAsked) continue;
+      sequence.hasAsked = true;
+      this.hits.nAsked += sequence.tokens.length;
+      this.hits.nHit += sequence.nComputed;
+    }
     const inFlight = rows.flatMap(({ tokens, nComputed, nInFlight }) =>
       tokens.slice(nComputed, nComputed + nInFlight),
     );
@@ -216,19 +293,6 @@ export class Engine implements PagingModel {
       [...step.sampledRows],
       ended.map((b) => step.cuSeqlensQ[b + 1]! - 1),
     );
-  }
-
-  /** Whoever gave way did so for one that ranks before it, or for the one that is alone in the step. */
-  #checkPreempted(before: readonly EngineSequence[], step: Step): void {
-    const isBefore = (one: EngineSequence, other: EngineSequence) =>
-      one.priority > other.priority || (one.priority === other.priority && one.arrival < other.arrival);
-    for (const sequence of before) {
-      const now = this.#get(sequence.id)!;
-      const hasLost = sequence.nComputed > 0 && !sequence.isSwapped && (now.nComputed === 0 || now.isSwapped);
-      if (!hasLost || step.nSequences === 1) continue;
-      const isInOrder = Array.from(step.sequences).some((id) => isBefore(this.#get(id)!, now));
-      mustBe('preempted for one before', isInOrder, true);
-    }
   }
 
   /** Write the new tokens, then look at what each of them sees. */
@@ -270,7 +334,10 @@ export class Engine implements PagingModel {
     );
     const next = sampled.map((sequence, i) => this.#next(sequence, right[i]!));
     this.planner.commit(next, rejected);
+    for (const sequence of Array.from(step.sequences, (id) => this.#get(id)!))
+      reach(sequence, sequence.nComputed + sequence.nInFlight);
     sampled.forEach((sequence, i) => {
+      sequence.nReached = Math.min(sequence.nReached, right[i]!);
       if (sequence.tokens.length - rejected[i]! > right[i]!) {
         // Wrong drafts were computed in an earlier step.
         this.planner.truncate(sequence.id, right[i]!);

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { AllocatorWorld, type Allocation } from './pagingAllocatorWorld.js';
 import type { PagingOptions } from './pagingModel.js';
-import { Engine, type EngineOptions, type Event } from './pagingEngine.js';
+import { Engine, type EngineOptions, type Event, type Happening } from './pagingEngine.js';
 import { World, type Operation } from './pagingWorld.js';
 
 export interface ScriptsArgs {
@@ -156,7 +156,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
     weight: 5,
     arbitrary: fc.record({
       type: fc.constant('add' as const),
-      tokens: fc.array(token, { maxLength: 24, size: 'max' }),
+      tokens: fc.array(token, { minLength: 1, maxLength: 24, size: 'max' }),
       priority: fc.nat(1),
       salt: fc.nat(1),
       isPrivate: isRarely,
@@ -173,7 +173,10 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   },
   happening('abort', 1),
   happening('fork', 2),
-  happening('pin', 1),
+  happening('checkpoint', 2),
+  happening('rest', 1),
+  happening('goOn', 2),
+  happening('pin', 2),
   happening('unpin', 2),
   happening('goBack', 1),
   { weight: 1, arbitrary: fc.record({ type: fc.constant('resize' as const), n: fc.nat(20) }) },
@@ -187,7 +190,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   },
 );
 
-function happening<T extends 'abort' | 'fork' | 'pin' | 'unpin' | 'goBack'>(type: T, weight: number) {
+function happening(type: Happening, weight: number) {
   return { weight, arbitrary: fc.record({ type: fc.constant(type), pick }) };
 }
 
