@@ -34,8 +34,8 @@ export function nMissingInAll(store: PageStore, sequence: ManagedSequence): numb
 /** Whether all its tokens fit at once, or one at a time if there is a window, where nothing else has pages but pins. */
 export function canFit(store: PageStore, sequence: ManagedSequence): boolean {
   const nPages = store.pool.nPages - store.pins.nPages;
-  if (store.window >= 0 && nSeenAtOnce(store) <= nPages) return true;
   const nAll = Math.ceil(sequence.nTokens / store.pageSize);
+  if (nAll <= nPages || (store.window >= 0 && nSeenAtOnce(store) <= nPages)) return true;
   // Where its last page is to be copied it takes one more, or begins again without those that have left the window.
   const nCopied = needsCopyAlone(store, sequence) ? 1 : 0;
   const nColumns = Math.min(nAll - firstColumn(store, sequence) + nCopied, nAll);
@@ -80,7 +80,8 @@ function nPagesFirst(store: PageStore, sequence: ManagedSequence, nTokens: numbe
   const { table, nComputed, isFresh, swapped } = sequence;
   if (!isFresh && !swapped) return table.copySource(nComputed + nTokens) === NULL_PAGE ? 0 : 1;
   const pages = adoptablePages(store, sequence);
-  const nFree = pages.filter((page) => store.pool.count(page) === 0).length;
+  let nFree = 0;
+  for (const page of pages) if (store.pool.count(page) === 0) nFree++;
   return swapped ? swapped.hostPages.length - pages.length + nFree : nFree;
 }
 

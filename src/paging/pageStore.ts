@@ -60,7 +60,9 @@ export class PageStore {
   foundPages(sequence: ManagedSequence): Int32Array {
     const nFound = this.nFound(sequence);
     const first = this.firstSeen(nFound * this.pageSize);
-    return Int32Array.from({ length: nFound - first }, (_, i) => this.#search.page(first + i));
+    const pages = new Int32Array(nFound - first);
+    for (let i = 0; i < pages.length; i++) pages[i] = this.#search.page(first + i);
+    return pages;
   }
 
   /** Start with the pages found. */
@@ -134,8 +136,9 @@ export class PageStore {
   /** No more than the first `most` pages of a sequence are published. */
   unpublish(sequence: ManagedSequence, most: number): void {
     const nPublished = Math.min(sequence.nPublished, most);
-    let { prefix } = sequence;
-    for (let n = sequence.nPublished; n > nPublished; n--) prefix = this.cache.parent(prefix);
+    let prefix = nPublished === 0 ? NO_PREFIX : sequence.prefix;
+    if (nPublished > 0)
+      for (let n = sequence.nPublished; n > nPublished; n--) prefix = this.cache.parent(prefix);
     this.setPublished(sequence, nPublished, prefix);
   }
 

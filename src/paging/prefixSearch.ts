@@ -58,7 +58,7 @@ export class PrefixSearch {
       if (prefix === NO_PREFIX) return;
       this.#prefixes[column] = prefix;
       if (this.#cache.page(prefix) === NULL_PAGE) firstPresent = column + 1;
-      else if (firstPresent <= this.#firstNeeded(column + 1)) this.#nFound = column + 1;
+      else if (firstPresent === 0 || firstPresent <= this.#firstNeeded(column + 1)) this.#nFound = column + 1;
     }
   }
 }
