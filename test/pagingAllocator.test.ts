@@ -268,6 +268,35 @@ describe('wrong arguments throw and change nothing', () => {
     );
   });
 
+  test('lists that are none', () => {
+    const allocator = allocatorOf(4);
+    expect(() => allocator.batch(grown(allocator, 4) as never, [1])).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: BlockAllocator.batch: sequences must be an array of numbers, not 0.]`,
+    );
+    expect(() => allocator.batch([], undefined as never)).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: BlockAllocator.batch: nNewTokens must be an array of numbers, not undefined.]`,
+    );
+  });
+
+  test('options that are none, but whatever has pages will do', () => {
+    expect(() => new BlockAllocator(undefined as never)).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: BlockAllocator: the options must be one object, not undefined.]`,
+    );
+    expect(() => new BlockAllocator([8, 4] as never)).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: BlockAllocator: the options must be one object, not [8, 4].]`,
+    );
+    const misspelt = { nPages: 8, pageSize: 4, pagesize: 2 };
+    expect(() => new BlockAllocator(misspelt)).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: BlockAllocator: there is no option pagesize. There are nPages, pageSize.]`,
+    );
+    class Cache {
+      readonly nLayers = 2;
+      readonly nPages = 8;
+      readonly pageSize = 4;
+    }
+    expect(new BlockAllocator(new Cache()).nPages).toBe(8);
+  });
+
   test('a pool without pages, or with more slots than there are numbers', () => {
     expect(() => allocatorOf(0)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator: nPages must be a whole number ≥ 1, not 0.]`,

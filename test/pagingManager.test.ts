@@ -414,6 +414,41 @@ describe('swapping', () => {
     expect(manager.nFreePages).toBe(15);
   });
 
+  test('does not keep a sequence from being cut back, which frees what is no longer needed', () => {
+    const manager = managerOf({ nHostPages: 4, isCaching: false });
+    const chat = computed(manager, tokensOf(14));
+    manager.swapOut(chat);
+    manager.truncate(chat, 6);
+    expect(manager.sequence(chat)).toMatchObject({ nTokens: 6, nComputed: 6, isSwapped: true });
+    expect(manager.usage().nHostUsed).toBe(2);
+    expect((manager.swapIn(chat) as readonly PageCopy[]).map(([hostPage]) => hostPage)).toEqual([0, 1]);
+    manager.swapOut(chat);
+    manager.truncate(chat, 0);
+    expect(manager.sequence(chat)).toMatchObject({ nComputed: 0, isSwapped: false });
+    expect(manager.usage().nHostUsed).toBe(0);
+  });
+
+  test('nor does a window, but then what is behind it is computed again', () => {
+    const manager = managerOf({ nHostPages: 4, window: 4 });
+    const chat = computed(manager, tokensOf(16));
+    manager.swapOut(chat);
+    manager.truncate(chat, 6);
+    expect(manager.sequence(chat)).toMatchObject({ nTokens: 6, nComputed: 0, isSwapped: false });
+  });
+
+  test('nor from being forked, and both have the same host pages', () => {
+    const manager = managerOf({ nHostPages: 4, isCaching: false });
+    const chat = computed(manager, tokensOf(14));
+    manager.swapOut(chat);
+    const forks = [manager.fork(chat), manager.fork(chat, 5)];
+    expect(manager.usage().nHostUsed).toBe(4);
+    manager.release(chat);
+    expect(manager.usage().nHostUsed).toBe(4);
+    for (const fork of forks) expect(manager.swapIn(fork)).not.toBe('full');
+    expect(manager.usage().nHostUsed).toBe(0);
+    expect(forks.map((fork) => manager.sequence(fork).nPages)).toEqual([4, 2]);
+  });
+
   test('is refused by a full host and by a full pool, which changes nothing', () => {
     const manager = managerOf({ nPages: 4, nHostPages: 2 });
     const long = computed(manager, tokensOf(12));
@@ -427,6 +462,49 @@ describe('swapping', () => {
     expect(manager.sequence(short).isSwapped).toBe(true);
     expect(manager.evict(short)).toBeUndefined();
     expect(manager.usage().nHostUsed).toBe(0);
+  });
+});
+
+describe('the hit rate', () => {
+  test('counts each prompt once, against what others have computed', () => {
+    const manager = managerOf();
+    const chat = computed(manager, tokensOf(9));
+    manager.evict(chat);
+    compute(manager, chat);
+    expect(manager.usage().hitPercent).toBe(0);
+    const other = computed(manager, [...tokensOf(8), 9, 9]);
+    expect(manager.usage().hitPercent).toBeCloseTo((100 * 8) / (9 + 10));
+    manager.evict(other);
+    compute(manager, other);
+    manager.truncate(manager.fork(other), 0);
+    expect(manager.usage().hitPercent).toBeCloseTo((100 * 8) / (9 + 10));
+  });
+});
+
+describe('whether a sequence can ever fit', () => {
+  test.each([
+    { nTokens: 64, pinned: 0, window: -1, want: true, why: 'into all pages' },
+    { nTokens: 65, pinned: 0, window: -1, want: false, why: 'not with a page more' },
+    { nTokens: 56, pinned: 8, window: -1, want: true, why: 'into those that are not pinned' },
+    { nTokens: 57, pinned: 8, window: -1, want: false, why: 'but no more' },
+    { nTokens: 1000, pinned: 8, window: 8, want: true, why: 'however long with a window' },
+    { nTokens: 1000, pinned: 8, window: 53, want: false, why: 'unless that is too wide' },
+  ])('$nTokens tokens with $pinned pinned, window $window: $why', ({ nTokens, pinned, window, want }) => {
+    const manager = managerOf({ window });
+    manager.pin(computed(manager, tokensOf(pinned, 1)));
+    const chat = manager.add(tokensOf(nTokens));
+    expect(manager.canFit(chat)).toBe(want);
+  });
+
+  test('pinned pages that it has in common count for it', () => {
+    const manager = managerOf();
+    manager.pin(computed(manager, tokensOf(32)));
+    const chat = manager.add(tokensOf(64));
+    expect(manager.canFit(chat)).toBe(true);
+    compute(manager, chat);
+    expect(manager.canFit(chat)).toBe(true);
+    manager.append(chat, [1]);
+    expect(manager.canFit(chat)).toBe(false);
   });
 });
 
@@ -562,6 +640,51 @@ describe('wrong arguments', () => {
         'PageManager.commit: sequence 1 has 2 tokens after those in flight, so none of these can be rejected. Truncate it instead.',
     },
     {
+      why: 'tokens that are text',
+      call: (manager) => manager.add('12' as never),
+      message: 'PageManager.add: tokens must be an array of numbers, not "12".',
+    },
+    {
+      why: 'tokens in lists',
+      call: (manager) => manager.add([[1]] as never),
+      message: 'PageManager.add: tokens[0] must be a whole number of 32 bits, not [1].',
+    },
+    {
+      why: 'a salt in place of options',
+      call: (manager) => manager.add([1], 7 as never),
+      message: 'PageManager.add: the options must be one object, not 7.',
+    },
+    {
+      why: 'a misspelt option',
+      call: (manager) => manager.add([1], { private: true } as never),
+      message: 'PageManager.add: there is no option private. There are salt, isPrivate.',
+    },
+    {
+      why: 'a flag that is none',
+      call: (manager) => manager.add([1], { isPrivate: 1 as never }),
+      message: 'PageManager.add: isPrivate must be true or false, not 1.',
+    },
+    {
+      why: 'a misspelt option of reset',
+      call: (manager) => manager.reset({ keepswapped: true } as never),
+      message: 'PageManager.reset: there is no option keepswapped. There are keepSwapped.',
+    },
+    {
+      why: 'a count that is none',
+      call: (manager) => manager.fork(0, null as never),
+      message: 'PageManager.fork: nTokens must be a whole number from 0 to 1, not null.',
+    },
+    {
+      why: 'a sequence that is a name',
+      call: (manager) => manager.batch(['chat'] as never),
+      message: 'PageManager.batch: there is no sequence "chat". Pass the id of one that was started.',
+    },
+    {
+      why: 'one sequence in place of a list',
+      call: (manager) => manager.batch(0 as never),
+      message: 'PageManager.batch: sequences must be an array of numbers, not 0.',
+    },
+    {
       why: 'a pool that grows beyond its size',
       call: (manager) => manager.resize(17),
       message: 'PageManager.resize: nPages must be a whole number from 1 to 16, not 17.',
@@ -570,5 +693,34 @@ describe('wrong arguments', () => {
     const manager = managerOf({ nHostPages: 4 });
     manager.add([1]);
     expect(() => call(manager)).toThrow(new PageflashError('argument', message));
+  });
+
+  test.each<{ why: string; options: unknown; message: string }>([
+    { why: 'no options', options: undefined, message: 'the options must be one object, not undefined.' },
+    {
+      why: 'a misspelt option',
+      options: { nPages: 4, pageSize: 4, widow: 3 },
+      message:
+        'there is no option widow. There are nPages, pageSize, nHostPages, window, isCaching, onEvent.',
+    },
+    {
+      why: 'a flag that is none',
+      options: { nPages: 4, pageSize: 4, isCaching: 'no' },
+      message: 'isCaching must be true or false, not "no".',
+    },
+    {
+      why: 'a listener that is none',
+      options: { nPages: 4, pageSize: 4, onEvent: {} },
+      message: 'onEvent must be a function, not a plain object.',
+    },
+    {
+      why: 'a number that is text',
+      options: { nPages: '4', pageSize: 4 },
+      message: 'nPages must be a whole number ≥ 1, not "4".',
+    },
+  ])('a manager with $why', ({ options, message }) => {
+    expect(() => new PageManager(options as PageManagerOptions)).toThrow(
+      new PageflashError('argument', `PageManager: ${message}`),
+    );
   });
 });

@@ -7,10 +7,11 @@ import { runEngine, runEngines } from './support/pagingScripts.js';
 import { tokensOf } from './support/pagingTokens.js';
 
 function plannerOf(options: Partial<StepPlannerOptions & PageManagerOptions> = {}) {
-  const pages = new PageManager({ nPages: 64, pageSize: 4, ...options });
+  const { nPages = 64, pageSize = 4, nHostPages = 0, window = -1, ...rules } = options;
+  const pages = new PageManager({ nPages, pageSize, nHostPages, window });
   return {
     pages,
-    planner: new StepPlanner({ pages, maxTokens: 64, maxSequences: 8, watermark: 0, ...options }),
+    planner: new StepPlanner({ pages, maxTokens: 64, maxSequences: 8, watermark: 0, ...rules }),
   };
 }
 
@@ -397,6 +398,114 @@ describe('a full pool', () => {
     expect(stepOf(planner)).toEqual([[long, 0, 9]]);
   });
 
+  test('is the same answer again, and takes nothing for what never fits', () => {
+    const { pages, planner } = plannerOf({ nPages: 4 });
+    const resting = planner.add({ tokens: tokensOf(8) });
+    stepOf(planner);
+    planner.truncate(resting, 8);
+    planner.add({ tokens: tokensOf(20, 1) });
+    const before = pages.snapshot();
+    expect(planner.plan()).toBe('full');
+    expect(planner.plan()).toBe('full');
+    expect(pages.snapshot()).toEqual(before);
+  });
+
+  test('takes nothing either for one that runs and has become too long', () => {
+    const { pages, planner } = plannerOf({ nPages: 4 });
+    const resting = planner.add({ tokens: tokensOf(8) });
+    stepOf(planner);
+    planner.truncate(resting, 8);
+    const chat = planner.add({ tokens: tokensOf(7, 1) });
+    stepOf(planner);
+    planner.append(chat, tokensOf(10, 2));
+    expect(planner.plan()).toBe('full');
+    expect([resting, chat].map((sequence) => pages.sequence(sequence).nPages)).toEqual([2, 2]);
+    planner.truncate(chat, 8);
+    expect(stepOf(planner)).toEqual([[chat, 7, 1]]);
+  });
+
+  test('holds up nobody behind a prompt that does not fit beside what is pinned', () => {
+    const { pages, planner } = plannerOf({ nPages: 10 });
+    const system = planner.add({ tokens: tokensOf(20) });
+    stepOf(planner);
+    const pin = pages.pin(system);
+    planner.finish(system);
+    const long = planner.add({ tokens: tokensOf(24, 1) });
+    // It has the pinned pages in common.
+    const longer = planner.add({ tokens: [...tokensOf(20), ...tokensOf(16, 2)] });
+    expect(stepOf(planner)).toEqual([[longer, 20, 16]]);
+    planner.finish(longer);
+    const short = [3, 4].map((seed) => planner.add({ tokens: tokensOf(4, seed) }));
+    expect(stepOf(planner)).toEqual(short.map((sequence) => [sequence, 0, 4]));
+    for (const sequence of short) planner.finish(sequence);
+    expect(planner.plan()).toBe('full');
+    pages.unpin(pin);
+    expect(stepOf(planner)).toEqual([[long, 0, 24]]);
+  });
+
+  test('takes nothing from one whose pages others have as well', () => {
+    const { pages, planner } = plannerOf({ nPages: 6 });
+    const chat = planner.add({ tokens: tokensOf(8) });
+    const other = planner.add({ tokens: tokensOf(8, 1) });
+    stepOf(planner);
+    const checkpoint = planner.fork(chat, 8);
+    const late = planner.add({ tokens: tokensOf(7, 2) });
+    for (let i = 0; i < 4; i++) stepOf(planner);
+    // The next token of the chat takes a page; the checkpoint has none of its own, the other one has three.
+    stepOf(planner);
+    expect(pages.sequence(checkpoint).nPages).toBe(2);
+    expect(pages.sequence(other).nPages).toBe(0);
+    expect(pages.sequence(late).nPages).toBe(0);
+  });
+
+  test.each(['recompute', 'swap'] as const)(
+    'leaves one at rest alone until something is appended: %s',
+    (preempt) => {
+      const { pages, planner } = plannerOf({ nPages: 8, nHostPages: 8, preempt });
+      const chat = planner.add({ tokens: tokensOf(16) });
+      stepOf(planner);
+      const checkpoint = planner.fork(chat, 16);
+      planner.finish(chat);
+      expect(planner.plan()).toBe('idle');
+      const other = planner.add({ tokens: tokensOf(30, 5) });
+      const isSwapped = preempt === 'swap';
+      const step = planner.plan() as Step;
+      expect(rowsOf(step)).toEqual([[other, 0, 30]]);
+      expect(step.swapsOut).toHaveLength(isSwapped ? 4 : 0);
+      planner.commit([7]);
+      expect(pages.sequence(checkpoint)).toMatchObject({ isResting: true, isSwapped });
+      planner.finish(other);
+      expect(planner.plan()).toBe('idle');
+      expect([planner.nRunning, planner.nWaiting, planner.nResting]).toEqual([0, 0, 1]);
+      const again = planner.fork(checkpoint);
+      expect(planner.plan()).toBe('idle');
+      planner.append(again, [9]);
+      expect(stepOf(planner)).toEqual([isSwapped ? [again, 16, 1] : [again, 0, 17]]);
+      expect(pages.sequence(checkpoint).nTokens).toBe(16);
+    },
+  );
+
+  test('lets what it has swapped out be cut back and forked', () => {
+    const { pages, planner } = plannerOf({ nPages: 8, nHostPages: 8, preempt: 'swap' });
+    const first = planner.add({ tokens: tokensOf(14) });
+    const second = planner.add({ tokens: tokensOf(14, 1) });
+    while (!pages.sequence(second).isSwapped) stepOf(planner);
+    const nTokens = pages.sequence(second).nComputed;
+    const fork = planner.fork(second, 10);
+    expect(pages.usage().nHostUsed).toBe(Math.ceil(nTokens / 4));
+    planner.truncate(second, 9);
+    planner.append(second, [5]);
+    planner.append(fork, [6]);
+    expect(pages.sequence(fork)).toMatchObject({ nComputed: 10, isSwapped: true });
+    expect(pages.usage().nHostUsed).toBe(3);
+    planner.finish(first);
+    expect(stepOf(planner)).toEqual([
+      [second, 9, 1],
+      [fork, 10, 1],
+    ]);
+    expect(pages.usage().nHostUsed).toBe(0);
+  });
+
   test('takes from those who have nothing to compute before it takes from others', () => {
     const { pages, planner } = plannerOf({ nPages: 4 });
     const idle = planner.add({ tokens: tokensOf(8), priority: 1 });
@@ -412,13 +521,16 @@ describe('the end', () => {
   test('nothing to compute is idle', () => {
     const { planner } = plannerOf();
     expect(planner.plan()).toBe('idle');
-    const chat = planner.add({ tokens: [] });
-    expect(planner.plan()).toBe('idle');
-    planner.append(chat, [1]);
+    const chat = planner.add({ tokens: [1] });
     expect(stepOf(planner)).toEqual([[chat, 0, 1]]);
     planner.truncate(chat, 1);
     expect(planner.plan()).toBe('idle');
-    expect([planner.nRunning, planner.nWaiting]).toEqual([1, 0]);
+    expect([planner.nRunning, planner.nWaiting, planner.nResting]).toEqual([1, 0, 0]);
+    planner.truncate(chat, 0);
+    expect(planner.plan()).toBe('idle');
+    expect([planner.nRunning, planner.nWaiting, planner.nResting]).toEqual([0, 0, 1]);
+    planner.append(chat, [2]);
+    expect(stepOf(planner)).toEqual([[chat, 0, 1]]);
   });
 
   test('a sequence may end while it is computed', () => {
@@ -500,7 +612,63 @@ describe('wrong arguments', () => {
     {
       why: 'what is in flight',
       call: (planner) => [planner.plan(), planner.append(0, [1])],
-      message: 'PageManager.append: sequence 0 has 3 tokens in flight. Commit them first.',
+      message: 'StepPlanner.append: sequence 0 has 3 tokens in flight. Commit them first.',
+    },
+    {
+      why: 'a fork of what is in flight',
+      call: (planner) => [planner.plan(), planner.fork(0)],
+      message: 'StepPlanner.fork: sequence 0 has 3 tokens in flight. Commit them first.',
+    },
+    {
+      why: 'a fork of more than there is',
+      call: (planner) => planner.fork(0, 4),
+      message: 'StepPlanner.fork: nTokens must be a whole number from 0 to 3, not 4.',
+    },
+    {
+      why: 'more tokens to keep than there are',
+      call: (planner) => planner.truncate(0, 4),
+      message: 'StepPlanner.truncate: nTokens must be a whole number from 0 to 3, not 4.',
+    },
+    {
+      why: 'a prompt without tokens',
+      call: (planner) => planner.add({ tokens: [] }),
+      message:
+        'StepPlanner.add: tokens must have at least one token, as an answer is sampled after the last.',
+    },
+    {
+      why: 'tokens in place of options',
+      call: (planner) => planner.add([1, 2, 3] as never),
+      message: 'StepPlanner.add: the options must be one object, not [1, 2, 3].',
+    },
+    {
+      why: 'a misspelt option',
+      call: (planner) => planner.add({ tokens: [1], prority: 2 } as never),
+      message: 'StepPlanner.add: there is no option prority. There are tokens, priority, salt, isPrivate.',
+    },
+    {
+      why: 'no tokens',
+      call: (planner) => planner.add({} as never),
+      message: 'StepPlanner.add: tokens must be an array of numbers, not undefined.',
+    },
+    {
+      why: 'text for tokens',
+      call: (planner) => planner.append(0, 'hello' as never),
+      message: 'StepPlanner.append: tokens must be an array of numbers, not "hello".',
+    },
+    {
+      why: 'a salt that is none',
+      call: (planner) => planner.add({ tokens: [1], salt: 0.5 }),
+      message: 'StepPlanner.add: salt must be a whole number of 32 bits, not 0.5.',
+    },
+    {
+      why: 'samples that are no list',
+      call: (planner) => [planner.plan(), planner.commit(7 as never)],
+      message: 'StepPlanner.commit: tokens must be an array of numbers, not 7.',
+    },
+    {
+      why: 'a misspelt option of reset',
+      call: (planner) => planner.reset({ keepSwaped: true } as never),
+      message: 'StepPlanner.reset: there is no option keepSwaped. There are keepSwapped.',
     },
   ])('$why', ({ call, message }) => {
     const { planner } = plannerOf();
@@ -517,6 +685,16 @@ describe('wrong arguments', () => {
     );
     expect(() => plannerOf({ watermark: 1 })).toThrow(
       'StepPlanner: watermark must be a share of the pages, at least 0 and below 1, not 1.',
+    );
+    expect(() => plannerOf({ watermark: '0.5' as never })).toThrow(PageflashError);
+    expect(() => plannerOf({ preemption: 'swap' } as never)).toThrow(
+      'StepPlanner: there is no option preemption. There are pages, maxTokens, maxSequences, prefer, preempt, watermark.',
+    );
+    expect(() => new StepPlanner({} as never)).toThrow(
+      'StepPlanner: pages must be a PageManager, not undefined.',
+    );
+    expect(() => new StepPlanner(undefined as never)).toThrow(
+      'StepPlanner: the options must be one object, not undefined.',
     );
   });
 });

@@ -47,6 +47,19 @@ test('a picture in text shows who has which page', () => {
   `);
 });
 
+test('a picture of nothing, or without columns, is refused', () => {
+  const snapshot = busyManager().snapshot();
+  expect(() => drawPages(undefined as never)).toThrowErrorMatchingInlineSnapshot(
+    `[PageflashError: drawPages: snapshot must be what PageManager.snapshot gives, not undefined.]`,
+  );
+  expect(() => drawPages(snapshot, { columns: 0 })).toThrowErrorMatchingInlineSnapshot(
+    `[PageflashError: drawPages: columns must be a whole number ≥ 1, not 0.]`,
+  );
+  expect(() => drawPagesSvg(snapshot, { column: 8 } as never)).toThrowErrorMatchingInlineSnapshot(
+    `[PageflashError: drawPagesSvg: there is no option column. There are columns.]`,
+  );
+});
+
 test('a picture in SVG has a square for each page, with its owner', () => {
   const svg = drawPagesSvg(busyManager().snapshot(), { columns: 4 });
   expect(svg.match(/<rect /g)).toHaveLength(12);
@@ -68,4 +81,10 @@ test('a prefix is common as far as all have the same pages, written and not behi
   expect(commonOf(0, 1, 2)).toBe(8);
   expect(commonOf(0)).toBe(0);
   expect(commonOf()).toBe(0);
+  expect(() => commonPrefix(manager.batch(sequences), 0)).toThrowErrorMatchingInlineSnapshot(
+    `[PageflashError: commonPrefix: pageSize must be a whole number ≥ 1, not 0.]`,
+  );
+  expect(() => commonPrefix(sequences as never, 4)).toThrowErrorMatchingInlineSnapshot(
+    `[PageflashError: commonPrefix: batch must be a batch or a step, not [0, 1, 2].]`,
+  );
 });

@@ -15,7 +15,7 @@ export function checkNames(
   names: readonly string[],
   { alsoTaken = [], hint }: Beside = {},
 ): void {
-  if (typeof args !== 'object' || args === null)
+  if (typeof args !== 'object' || args === null || Array.isArray(args) || ArrayBuffer.isView(args))
     fail('argument', caller, `the arguments must be one object, not ${describe(args)}.`);
   const unknown = Object.keys(args).find((name) => !names.includes(name) && !alsoTaken.includes(name));
   if (unknown === undefined) return;

@@ -1,6 +1,7 @@
+import { namesOf } from '../core/checkNames.js';
 import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './batch.js';
-import { checkCount, checkPoolSize } from './check.js';
+import { checkCount, checkList, checkPoolNames, checkPoolSize } from './check.js';
 import { PagePool } from './pagePool.js';
 import { PageTable, type PageCopy } from './pageTable.js';
 import { Registry, type SequenceId } from './registry.js';
@@ -13,6 +14,8 @@ export interface BlockAllocatorOptions {
   /** Tokens in a page. */
   readonly pageSize: number;
 }
+
+const NAMES = namesOf<BlockAllocatorOptions>({ nPages: true, pageSize: true });
 
 /**
  * Gives pages of a pool to sequences that grow token by token. It deals in the ids of pages, the same ones in every
@@ -37,8 +40,14 @@ export class BlockAllocator {
   readonly #arrays: BatchArrays;
   readonly #batchTables: PageTable[] = [];
 
-  /** @throws PageflashError `argument` if there is not at least one page of at least one token */
-  constructor({ nPages, pageSize }: BlockAllocatorOptions) {
+  /**
+   * A `PagedKvCache` will do for options.
+   *
+   * @throws PageflashError `argument` if there is not at least one page of at least one token, or an unknown option
+   */
+  constructor(options: BlockAllocatorOptions) {
+    checkPoolNames('BlockAllocator', options, NAMES);
+    const { nPages, pageSize } = options;
     checkPoolSize('BlockAllocator', nPages, pageSize);
     this.#pool = new PagePool(nPages, pageSize);
     this.#arrays = new BatchArrays(pageSize);
@@ -116,6 +125,8 @@ export class BlockAllocator {
    * They are valid until the next call. O(B + new tokens + changes of the tables)
    */
   batch(sequences: readonly SequenceId[], nNewTokens: ArrayLike<number>): Batch {
+    checkList('BlockAllocator.batch', 'sequences', sequences);
+    checkList('BlockAllocator.batch', 'nNewTokens', nNewTokens);
     if (nNewTokens.length !== sequences.length) {
       fail(
         'argument',

@@ -1,4 +1,7 @@
+import { describe } from '../core/describe.js';
+import { fail } from '../core/errors.js';
 import type { Batch } from './batch.js';
+import { checkCount } from './check.js';
 
 /**
  * Tokens at the start that all sequences of a batch have in the same pages, in whole pages and before anything new: a
@@ -9,6 +12,9 @@ import type { Batch } from './batch.js';
  * ```
  */
 export function commonPrefix(batch: Batch, pageSize: number): number {
+  if (!batch?.blockTable)
+    fail('argument', 'commonPrefix', `batch must be a batch or a step, not ${describe(batch)}.`);
+  checkCount('commonPrefix', 'pageSize', pageSize, 1);
   const { nSequences, blockTable, tableWidth, cacheSeqlens } = batch;
   if (nSequences < 2) return 0;
   let nPages = tableWidth;

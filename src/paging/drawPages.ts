@@ -1,3 +1,7 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import { describe } from '../core/describe.js';
+import { fail } from '../core/errors.js';
+import { checkCount } from './check.js';
 import type { SequenceId } from './registry.js';
 import { pageOwners, type PageOwner } from './pageOwners.js';
 import type { PageSnapshot } from './pageSnapshot.js';
@@ -15,7 +19,9 @@ export interface DrawPagesOptions {
  * a: sequence 0, 20 tokens   b: sequence 7, 12 tokens
  * ```
  */
-export function drawPages(snapshot: PageSnapshot, { columns = 64 }: DrawPagesOptions = {}): string {
+export function drawPages(snapshot: PageSnapshot, options: DrawPagesOptions = {}): string {
+  checkDrawing('drawPages', snapshot, options);
+  const { columns = 64 } = options;
   const letters = lettersOf(snapshot);
   const signs = pageOwners(snapshot).map((owner) =>
     owner.state === 'owned' ? letters.get(owner.sequence)! : SIGNS[owner.state],
@@ -33,7 +39,9 @@ export function drawPages(snapshot: PageSnapshot, { columns = 64 }: DrawPagesOpt
  * The same as a picture, an `<svg>` element as text: a square for each page, in the colour of its sequence, with a
  * tooltip.
  */
-export function drawPagesSvg(snapshot: PageSnapshot, { columns = 32 }: DrawPagesOptions = {}): string {
+export function drawPagesSvg(snapshot: PageSnapshot, options: DrawPagesOptions = {}): string {
+  checkDrawing('drawPagesSvg', snapshot, options);
+  const { columns = 32 } = options;
   const owners = pageOwners(snapshot);
   const rows = Math.ceil(owners.length / columns);
   const squares = owners.map((owner, page) => {
@@ -46,6 +54,15 @@ export function drawPagesSvg(snapshot: PageSnapshot, { columns = 32 }: DrawPages
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">${squares.join('')}</svg>`;
 }
 
+function checkDrawing(caller: string, snapshot: PageSnapshot, options: DrawPagesOptions): void {
+  if (!Array.isArray(snapshot?.published))
+    fail('argument', caller, `snapshot must be what PageManager.snapshot gives, not ${describe(snapshot)}.`);
+  checkNames(caller, options, NAMES);
+  const { columns = 1 } = options;
+  checkCount(caller, 'columns', columns, 1);
+}
+
+const NAMES = namesOf<DrawPagesOptions>({ columns: true });
 const SIGNS = { shared: '#', pinned: '!', cached: '-', free: '.' } as const;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
 const COLORS = { shared: '#222', pinned: '#c22', cached: '#bbb', free: '#eee' } as const;

@@ -1,6 +1,9 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './batch.js';
-import { checkCount, checkInt32, checkPoolSize, checkTokens } from './check.js';
+import { checkBoolean, checkCount, checkList, checkPoolNames, checkPoolSize, checkTokens } from './check.js';
+import { checkReset, checkStart, refuseInFlight } from './checkSequence.js';
 import { ManagedSequence, type SequenceView } from './managedSequence.js';
 import { canFit, nFitting, nMissing, nMissingInAll, nToCompute } from './pageDemand.js';
 import type { PageEvent } from './pageEvents.js';
@@ -24,7 +27,7 @@ export interface PageManagerOptions {
   readonly window?: number;
   /** Whether prompts find what others have computed. Default true */
   readonly isCaching?: boolean;
-  /** Hears of each page whose content can be found from now on, or no more. */
+  /** Hears of each page whose content can be found from now on, or no more. It must not call the manager, nor throw. */
   readonly onEvent?: (event: PageEvent) => void;
 }
 
@@ -39,6 +42,17 @@ export interface ResetOptions {
   /** Whether pages in host memory still hold what they held, as when only the device was lost. Default false */
   readonly keepSwapped?: boolean;
 }
+
+const NAMES = namesOf<PageManagerOptions>({
+  nPages: true,
+  pageSize: true,
+  nHostPages: true,
+  window: true,
+  isCaching: true,
+  onEvent: true,
+});
+
+const ADD_NAMES = namesOf<AddOptions>({ salt: true, isPrivate: true });
 
 /**
  * Keeps the pages of sequences whose tokens it knows, so that it can share what is equal, take back what is no longer
@@ -71,12 +85,16 @@ export class PageManager {
   #nAsked = 0;
   #nHit = 0;
 
-  /** @throws PageflashError `argument` if a size is out of range */
+  /** @throws PageflashError `argument` if a size is out of range, an option of the wrong kind, or unknown */
   constructor(options: PageManagerOptions) {
+    checkPoolNames('PageManager', options, NAMES);
     const { nPages, pageSize, nHostPages = 0, window = -1, isCaching = true, onEvent } = options;
     checkPoolSize('PageManager', nPages, pageSize);
     checkCount('PageManager', 'nHostPages', nHostPages);
     checkCount('PageManager', 'window', window, -1);
+    checkBoolean('PageManager', 'isCaching', isCaching);
+    if (onEvent !== undefined && typeof onEvent !== 'function')
+      fail('argument', 'PageManager', `onEvent must be a function, not ${describe(onEvent)}.`);
     this.#store = new PageStore({ nPages, pageSize, nHostPages, window, isCaching, onEvent });
     this.#arrays = new BatchArrays(pageSize);
     this.#isCaching = isCaching;
@@ -105,11 +123,13 @@ export class PageManager {
   /**
    * Start a sequence. It has no pages before the first `reserve`. O(tokens)
    *
-   * Equal tokens are taken for equal content. Give what is no text, as an image, numbers of its own.
+   * Equal tokens are taken for equal content. Give what is no text, as an image, numbers of its own. There may be none,
+   * if some are to be appended.
    */
-  add(tokens: ArrayLike<number>, { salt = 0, isPrivate = false }: AddOptions = {}): SequenceId {
-    checkTokens('PageManager.add', tokens);
-    checkInt32('PageManager.add', 'salt', salt);
+  add(tokens: ArrayLike<number>, options: AddOptions = {}): SequenceId {
+    checkNames('PageManager.add', options, ADD_NAMES);
+    checkStart('PageManager.add', tokens, options);
+    const { salt = 0, isPrivate = false } = options;
     return this.#sequences.add(
       new ManagedSequence({
         id: this.#sequences.nextId,
@@ -136,7 +156,7 @@ export class PageManager {
    */
   reserve(sequence: SequenceId, nTokens?: number): readonly PageCopy[] | 'full' {
     const found = this.#findSettled('reserve', sequence);
-    const nWanted = nTokens ?? found.nTokens;
+    const nWanted = nTokens === undefined ? found.nTokens : nTokens;
     checkCount('PageManager.reserve', 'nTokens', nWanted);
     refuseSwapped('reserve', found);
     if (nMissing(this.#store, found, nWanted) > this.#store.pool.nFree) return 'full';
@@ -183,10 +203,11 @@ export class PageManager {
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
     const found = this.#findSettled('fork', sequence);
-    checkCount('PageManager.fork', 'nTokens', nTokens ?? 0, 0, found.nTokens);
+    const nKept = nTokens === undefined ? found.nTokens : nTokens;
+    checkCount('PageManager.fork', 'nTokens', nKept, 0, found.nTokens);
     const copy = found.fork(this.#sequences.nextId);
     this.#store.share(copy);
-    this.#truncate(copy, nTokens ?? found.nTokens);
+    this.#truncate(copy, nKept);
     return this.#sequences.add(copy);
   }
 
@@ -247,7 +268,11 @@ export class PageManager {
   unpin(pin: PinId): void {
     const table = this.#store.pins.remove(pin);
     if (!table)
-      fail('argument', 'PageManager.unpin', `there is no pin ${String(pin)}. Unpin once what pin returned.`);
+      fail(
+        'argument',
+        'PageManager.unpin',
+        `there is no pin ${describe(pin)}. Unpin once what pin returned.`,
+      );
     this.#store.shrink(table, 0);
   }
 
@@ -259,7 +284,7 @@ export class PageManager {
    */
   resize(nPages: number): readonly PageCopy[] | 'full' {
     checkCount('PageManager.resize', 'nPages', nPages, 1, this.#store.pool.capacity);
-    for (const sequence of this.#sequences.values()) refuseInFlight('resize', sequence);
+    for (const sequence of this.#sequences.values()) refuseInFlight('PageManager.resize', sequence);
     return this.#store.resize(nPages, this.#tables());
   }
 
@@ -267,7 +292,9 @@ export class PageManager {
    * Forget what all pages contain, after new weights or a lost device. Every sequence is computed again, but for those in
    * host memory if `keepSwapped`, which come back as they are. O(pages)
    */
-  reset({ keepSwapped = false }: ResetOptions = {}): void {
+  reset(options: ResetOptions = {}): void {
+    checkReset('PageManager.reset', options);
+    const { keepSwapped = false } = options;
     for (const sequence of this.#sequences.values())
       if (!(keepSwapped && sequence.isSwapped)) this.#giveBack(sequence);
     this.#store.clearCache();
@@ -310,6 +337,7 @@ export class PageManager {
 
   /** The arrays of a step that computes what is in flight of these sequences. Valid until the next call. */
   batch(sequences: readonly SequenceId[]): Batch {
+    checkList('PageManager.batch', 'sequences', sequences);
     this.fill(this.#arrays, sequences);
     return this.#arrays;
   }
@@ -374,18 +402,9 @@ export class PageManager {
 
   #findSettled(operation: string, sequence: SequenceId): ManagedSequence {
     const found = this.#sequences.find(operation, sequence);
-    refuseInFlight(operation, found);
+    refuseInFlight(`PageManager.${operation}`, found);
     return found;
   }
-}
-
-function refuseInFlight(operation: string, { id, nInFlight }: ManagedSequence): void {
-  if (nInFlight === 0) return;
-  fail(
-    'argument',
-    `PageManager.${operation}`,
-    `sequence ${id} has ${nInFlight} tokens in flight. Commit them first.`,
-  );
 }
 
 function refuseSwapped(operation: string, { id, isSwapped }: ManagedSequence): void {

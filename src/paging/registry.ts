@@ -1,3 +1,4 @@
+import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
 
 /** Names a sequence. Ids are never used again. */
@@ -51,7 +52,7 @@ export class Registry<T> {
     fail(
       'argument',
       caller,
-      `there is no sequence ${String(sequence)}. Pass the id of one that was started.`,
+      `there is no sequence ${describe(sequence)}. Pass the id of one that was started.`,
     );
   }
 }

@@ -78,11 +78,16 @@ export class StepChoice {
   /** The first that can go on gets a token, whatever the others lose by it. More of them it gets in its turn. */
   #chooseFirst(): void {
     for (;;) {
-      const first = this.#jobs.running.items.find((job) => this.#canGoOn(job));
+      const first = this.#firstRunning();
       if (!first || this.#add(first, 1)) return;
       // It may want to change a page that it has published, and there is none to copy it. Without pages it needs no copy.
       if (!this.#preemptFor(first)) this.#giveWay(first);
     }
+  }
+
+  #firstRunning(): Job | undefined {
+    for (const job of this.#jobs.running.items) if (this.#canGoOn(job)) return job;
+    return undefined;
   }
 
   /** Those that run get tokens; and pages, if need be from those behind them. */

@@ -1,7 +1,10 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
-import { checkCount, checkOneOf, checkTokens } from './check.js';
+import { checkCount, checkList, checkOneOf, checkTokens } from './check.js';
+import { checkReset, checkStart, refuseInFlight } from './checkSequence.js';
 import { Jobs, type Job } from './jobs.js';
-import type { AddOptions, PageManager, ResetOptions } from './pageManager.js';
+import { PageManager, type AddOptions, type ResetOptions } from './pageManager.js';
 import type { SequenceId } from './registry.js';
 import { StepArrays, type Step } from './step.js';
 import { StepChoice } from './stepChoice.js';
@@ -30,6 +33,22 @@ export interface AddArgs extends AddOptions {
   /** Higher ones are admitted first, and give way last. Default 0 */
   readonly priority?: number;
 }
+
+const NAMES = namesOf<StepPlannerOptions>({
+  pages: true,
+  maxTokens: true,
+  maxSequences: true,
+  prefer: true,
+  preempt: true,
+  watermark: true,
+});
+
+const ADD_NAMES = namesOf<AddArgs>({
+  tokens: true,
+  priority: true,
+  salt: true,
+  isPrivate: true,
+});
 
 /**
  * Plans steps for sequences that come and go: continuous batching with chunked prefill. A sequence that has few tokens
@@ -65,17 +84,20 @@ export class StepPlanner {
   readonly #token = new Int32Array(1);
   #isPlanned = false;
 
-  /** @throws PageflashError `argument` if a number is out of range */
+  /** @throws PageflashError `argument` if a number is out of range, an option of the wrong kind, or unknown */
   constructor(options: StepPlannerOptions) {
+    checkNames('StepPlanner', options, NAMES);
     const { pages, maxTokens, maxSequences } = options;
     const { prefer = 'decode', preempt = 'recompute', watermark = 0.01 } = options;
+    if (!(pages instanceof PageManager))
+      fail('argument', 'StepPlanner', `pages must be a PageManager, not ${describe(pages)}.`);
     checkCount('StepPlanner', 'maxTokens', maxTokens, 1);
     checkCount('StepPlanner', 'maxSequences', maxSequences, 1);
-    if (!(watermark >= 0 && watermark < 1))
+    if (!(typeof watermark === 'number' && watermark >= 0 && watermark < 1))
       fail(
         'argument',
         'StepPlanner',
-        `watermark must be a share of the pages, at least 0 and below 1, not ${watermark}.`,
+        `watermark must be a share of the pages, at least 0 and below 1, not ${describe(watermark)}.`,
       );
     checkOneOf('StepPlanner', 'prefer', prefer, ['decode', 'prefill']);
     checkOneOf('StepPlanner', 'preempt', preempt, ['recompute', 'swap']);
@@ -100,29 +122,42 @@ export class StepPlanner {
     return this.#jobs.nResting;
   }
 
-  /** A prompt to go on with. */
-  add({ tokens, priority = 0, ...options }: AddArgs): SequenceId {
+  /** A prompt to go on with, of at least one token: there would be nothing to sample of otherwise. */
+  add(args: AddArgs): SequenceId {
+    const caller = 'StepPlanner.add';
+    checkNames(caller, args, ADD_NAMES);
+    const { tokens, priority = 0, ...options } = args;
+    checkStart(caller, tokens, options);
+    if (tokens.length === 0)
+      fail(
+        'argument',
+        caller,
+        'tokens must have at least one token, as an answer is sampled after the last.',
+      );
     if (!Number.isFinite(priority))
-      fail('argument', 'StepPlanner.add', `priority must be a finite number, not ${String(priority)}.`);
+      fail('argument', caller, `priority must be a finite number, not ${describe(priority)}.`);
     return this.#start(this.#pages.add(tokens, options), priority);
   }
 
   /** Tokens to compute besides: drafts, or what a user adds. Not while the sequence is in flight. */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    const job = this.#find('append', sequence);
+    const job = this.#findSettled('append', sequence);
+    checkTokens('StepPlanner.append', tokens);
     this.#pages.append(sequence, tokens);
     this.#jobs.settle(job);
   }
 
   /** A sequence with the first `nTokens` of another one, by default with all. Not while that one is in flight. */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
-    const { priority } = this.#find('fork', sequence);
+    const { priority, view } = this.#findSettled('fork', sequence);
+    if (nTokens !== undefined) checkCount('StepPlanner.fork', 'nTokens', nTokens, 0, view.nTokens);
     return this.#start(this.#pages.fork(sequence, nTokens), priority);
   }
 
   /** Keep the first `nTokens` of a sequence. Not while it is in flight. */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const job = this.#find('truncate', sequence);
+    const job = this.#findSettled('truncate', sequence);
+    checkCount('StepPlanner.truncate', 'nTokens', nTokens, 0, job.view.nTokens);
     this.#pages.truncate(sequence, nTokens);
     this.#jobs.settle(job);
   }
@@ -137,7 +172,9 @@ export class StepPlanner {
    * Forget what pages contain, and the step that is planned: after a lost device, or with new weights. What is in host
    * memory can be kept, unless the step that is planned was to bring something there: that may not have arrived.
    */
-  reset({ keepSwapped = false }: ResetOptions = {}): void {
+  reset(options: ResetOptions = {}): void {
+    checkReset('StepPlanner.reset', options);
+    const { keepSwapped = false } = options;
     const isArriving = this.#isPlanned && this.#step.swapsOut.length > 0;
     this.#pages.reset({ keepSwapped: keepSwapped && !isArriving });
     this.#isPlanned = false;
@@ -185,6 +222,8 @@ export class StepPlanner {
 
   #checkSamples(tokens: ArrayLike<number>, nRejected: ArrayLike<number> | undefined): void {
     const { sampled } = this.#step;
+    checkList('StepPlanner.commit', 'tokens', tokens);
+    if (nRejected !== undefined) checkList('StepPlanner.commit', 'nRejected', nRejected);
     if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length)) {
       fail(
         'argument',
@@ -205,13 +244,19 @@ export class StepPlanner {
     return sequence;
   }
 
+  #findSettled(operation: string, sequence: SequenceId): Job {
+    const job = this.#find(operation, sequence);
+    refuseInFlight(`StepPlanner.${operation}`, job.view);
+    return job;
+  }
+
   #find(operation: string, sequence: SequenceId): Job {
     return (
       this.#jobs.get(sequence) ??
       fail(
         'argument',
         `StepPlanner.${operation}`,
-        `there is no sequence ${String(sequence)}. It was finished, or never added.`,
+        `there is no sequence ${describe(sequence)}. It was finished, or never added.`,
       )
     );
   }

@@ -11,7 +11,7 @@ import { assert, assertEqual } from './gpuCase.js';
 import { Random } from './random.js';
 
 const CACHE = { nLayers: 2, nKvHeads: 1, headDim: 32, dtype: 'f32', pageSize: 4, nPages: 8 } as const;
-const { headDim } = CACHE;
+const { headDim, nPages, pageSize } = CACHE;
 
 /** Tokens of a step: so few that the kernel for them is that for one. */
 const MAX_TOKENS = 4;
@@ -21,7 +21,7 @@ const AWAY = tokensOf(13, 2);
 
 /** Two chats, one of which is in host memory when the device is lost. The other is computed again. */
 export class TwoChats {
-  readonly #pages = new PageManager({ ...CACHE, nHostPages: 8 });
+  readonly #pages = new PageManager({ nPages, pageSize, nHostPages: 8 });
   readonly #here = this.#pages.add(HERE);
   readonly #away = this.#pages.add(AWAY);
   /** What is in host memory, by host page, and the cache that keeps it. */
@@ -61,7 +61,7 @@ export class TwoChats {
       'what is computed again',
     );
 
-    const twins = new PageManager(CACHE);
+    const twins = new PageManager({ nPages, pageSize });
     const unharmed = await Engine.start(device);
     for (const [chat, tokens] of [
       [this.#here, HERE],
