@@ -13,9 +13,8 @@ const promptOf = (tokens: readonly number[], salt = 0): Prompt => ({ tokens: Int
 function publish(cache: PrefixCache, prompt: Prompt, ...pages: number[]): number[] {
   let prefix = NONE;
   return pages.map((page, column) => {
-    const found = cache.find(prefix, prompt, column);
-    if (found === NONE) prefix = cache.add(page, prefix, prompt, column);
-    else prefix = found;
+    const known = cache.find(prefix, prompt, column);
+    prefix = known === NONE ? cache.add(page, prefix, prompt, column) : known;
     if (cache.page(prefix) === NONE) cache.fill(prefix, page);
     return prefix;
   });

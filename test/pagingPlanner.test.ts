@@ -35,7 +35,7 @@ function stepOf(planner: StepPlanner) {
 
 describe('whatever users do', () => {
   test('every token sees its own past, and every sequence ends', { timeout: 60_000 }, () => {
-    expect(runEngines({ nScripts: 100, seed: 1 })).toBeGreaterThan(3000);
+    expect(runEngines({ nScripts: 200, seed: 1 })).toBeGreaterThan(3000);
   });
 });
 
@@ -57,6 +57,42 @@ describe('what once went wrong', () => {
       { ...user, tokens: Array<number>(20).fill(0), nNew: 1 },
       { type: 'steps', n: 2 },
       { ...user, tokens: [0], nNew: 2, priority: 1, isPrivate: true },
+    ]);
+  });
+
+  test('two forks had to copy a page at once, and gave way to each other', () => {
+    const pool = {
+      nPages: 2,
+      pageSize: 4,
+      window: -1,
+      maxTokens: 5,
+      maxSequences: 1,
+      prefer: 'decode',
+    } as const;
+    runEngine({ ...options, ...pool }, [
+      { ...user, tokens: [0, 0, 0, 0, 0], nNew: 5 },
+      { type: 'steps', n: 4 },
+      { type: 'checkpoint', pick: 0 },
+      { type: 'fork', pick: 7 },
+      { type: 'fork', pick: 1 },
+    ]);
+  });
+
+  test('one that had to copy a page fitted as it was, but not the copy', () => {
+    const pool = {
+      nPages: 3,
+      pageSize: 3,
+      window: 0,
+      maxTokens: 6,
+      maxSequences: 1,
+      prefer: 'decode',
+    } as const;
+    runEngine({ ...options, ...pool }, [
+      { ...user, tokens: [0, 0, 0, 0, 0, 0], nNew: 2 },
+      { type: 'steps', n: 1 },
+      { type: 'draft', pick: 0, nRight: 0, nWrong: 1 },
+      { type: 'goBack', pick: 0 },
+      { type: 'resize', n: 0 },
     ]);
   });
 
@@ -456,6 +492,17 @@ describe('a full pool', () => {
     expect(pages.sequence(checkpoint).nPages).toBe(2);
     expect(pages.sequence(other).nPages).toBe(0);
     expect(pages.sequence(late).nPages).toBe(0);
+  });
+
+  test('takes nothing from one whose pages are found by the one that wants some', () => {
+    const { pages, planner } = plannerOf({ nPages: 8 });
+    const [other, system] = [planner.add({ tokens: tokensOf(8, 1) }), planner.add({ tokens: tokensOf(16) })];
+    stepOf(planner);
+    planner.truncate(other, 8);
+    planner.truncate(system, 16);
+    const chat = planner.add({ tokens: tokensOf(31) });
+    expect(stepOf(planner)).toEqual([[chat, 16, 15]]);
+    expect([other, system].map((sequence) => pages.sequence(sequence).nPages)).toEqual([0, 4]);
   });
 
   test.each(['recompute', 'swap'] as const)(

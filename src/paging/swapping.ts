@@ -30,8 +30,9 @@ export function swapIn(store: PageStore, sequence: ManagedSequence): readonly Pa
   for (let column = 0; column < firstPage; column++) table.adopt(NULL_PAGE);
   const copies: PageCopy[] = [];
   hostPages.forEach((hostPage, i) => {
-    const page = present[i]! === NULL_PAGE ? store.pool.take() : present[i]!;
-    if (present[i] === NULL_PAGE) copies.push([hostPage, page]);
+    const isPresent = present[i] !== NULL_PAGE;
+    const page = isPresent ? present[i]! : store.pool.take();
+    if (!isPresent) copies.push([hostPage, page]);
     table.adopt(page);
   });
   table.shrink(nComputed);

@@ -48,7 +48,7 @@ function freedBy({ pool, cache }: PageStore, sequence: ManagedSequence, nHeld: R
   // With its last page to itself, a sequence need not copy it, unless it can be found.
   const source = sequence.table.copySource(sequence.nComputed + 1);
   const shared = source !== NULL_PAGE && !cache.has(source) ? source : NULL_PAGE;
-  return (page: number): boolean => pool.count(page) - nHeld.get(page)! === (page === shared ? 1 : 0);
+  return (page: number): boolean => pool.count(page) - (nHeld.get(page) ?? 0) === (page === shared ? 1 : 0);
 }
 
 function pagesOf(table: PageTable): number[] {

@@ -136,7 +136,15 @@ export class Engine implements PagingModel {
 
   #add({ tokens, priority, salt, isPrivate, nNew }: Event & { readonly type: 'add' }): void {
     const id = this.planner.add({ tokens, priority, salt, isPrivate });
-    const state = { nComputed: 0, nInFlight: 0, nReached: 0, isSwapped: false, hasAsked: false, nDrafts: 0 };
+    const state = {
+      nComputed: 0,
+      nInFlight: 0,
+      nReached: 0,
+      isSwapped: false,
+      hasAsked: false,
+      wasCut: true,
+      nDrafts: 0,
+    };
     const own = { isPrivate: isPrivate || !this.options.isCaching, tokens: [...tokens] };
     this.sequences.push({ id, salt, priority, arrival: this.#nArrivals++, nNew, ...own, ...state });
     if (nNew === 0) this.#finish(this.sequences.at(-1)!);

@@ -82,8 +82,8 @@ function checkGain(losers: readonly EngineSequence[], snapshot: PageSnapshot, st
   const hadPages = (id: number) =>
     snapshot.sequences.find((sequence) => sequence.id === id)!.pages.length > 0;
   if (losers.length === 0 || !Array.from(step.sequences).every(hadPages)) return;
-  const kept = snapshot.sequences.flatMap(({ pages }) => pages).filter((page) => !lost.includes(page));
-  const taken = [...new Set(step.blockTable)].filter((page) => page >= 0 && !kept.includes(page));
+  const kept = new Set(snapshot.sequences.flatMap(({ pages }) => pages).filter((page) => nLost(page) === 0));
+  const taken = [...new Set(step.blockTable)].filter((page) => page >= 0 && !kept.has(page));
   // Of those that share a last page one writes to it in place, which a plan does not count upon.
   const nShared = new Set(step.copies.map(([source]) => source)).size;
   const hasShared = [...written].some((page) => nLost(page) > 0);

@@ -167,6 +167,12 @@ function checkDemand({ sequences }: PageSnapshot, world: PagingModel): void {
       mustBe(`nToCompute of sequence ${id}`, world.manager.nToCompute(id), tokens.length - nComputed - found);
     mustBe(`sequence ${id} rests`, world.manager.sequence(id).isResting, nReached === tokens.length);
   });
+  for (const { id, salt, tokens, isPrivate, nComputed, isSwapped, wasCut } of world.sequences) {
+    if (isPrivate || isSwapped || wasCut) continue;
+    const nFull = nComputed - (nComputed % world.options.pageSize);
+    const { nTokens } = world.router.find([...tokens.slice(0, nFull), 0], salt);
+    mustBe(`whole pages of sequence ${id} that are found`, nTokens, nFull);
+  }
   const { nAsked, nHit } = world.hits;
   mustBe('hitPercent', world.manager.usage().hitPercent, nAsked === 0 ? 0 : (100 * nHit) / nAsked);
   for (const { id, tokens, salt } of world.pins) {
@@ -201,6 +207,12 @@ function checkBatch({ sequences, pageSize }: PageSnapshot, world: PagingModel): 
     here.map(({ nComputed, nInFlight }) => nComputed + nInFlight),
   );
   mustEqual('cuSeqlensQ', [...batch.cuSeqlensQ], [0, ...ends]);
+  // What a spread takes along, and what in it clears what an earlier step had.
+  const { cuSeqlensKNew, cacheBatchIdx, nNewTokens, ...rest } = { ...batch };
+  mustEqual('cuSeqlensKNew', [...cuSeqlensKNew], [0, ...ends]);
+  mustBe('cacheBatchIdx', cacheBatchIdx, undefined);
+  mustBe('nNewTokens', nNewTokens, total);
+  mustBe('maxSeqlenK', rest.maxSeqlenK, Math.max(0, ...batch.sequsedK));
   mustEqual('tokenPositions', [...batch.tokenPositions], here.flatMap(newPositions));
   const slotOf = (pages: readonly number[]) => (position: number) =>
     pages[Math.floor(position / pageSize)]! * pageSize + (position % pageSize);

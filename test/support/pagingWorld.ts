@@ -144,6 +144,7 @@ export class World implements PagingModel {
       nReached: 0,
       isSwapped: false,
       hasAsked: false,
+      wasCut: false,
     });
   }
 
@@ -193,6 +194,7 @@ export class World implements PagingModel {
     reach(sequence, nComputed + nInFlight - nRejected);
     sequence.nInFlight = 0;
     if (nRejected > 0) {
+      sequence.wasCut = true;
       tokens.length = sequence.nComputed;
       sequence.nReached = sequence.nComputed;
     }
@@ -229,6 +231,7 @@ export class World implements PagingModel {
     if (!mayStartAnew || nComputed > 0) mustBe('nComputed', nComputed, least);
     const staysSwapped = nTokens >= sequence.nComputed || nComputed > 0;
     mustBe('isSwapped', isSwapped, sequence.isSwapped && staysSwapped);
+    if (nTokens < sequence.nComputed) sequence.wasCut = true;
     sequence.nComputed = nComputed;
     sequence.nReached = Math.min(sequence.nReached, nTokens);
     sequence.isSwapped = isSwapped;
@@ -321,6 +324,7 @@ export class World implements PagingModel {
     this.#refused(() => this.manager.truncate(id, tokens.length + 1));
     this.#refused(() => this.manager.append(id, [0.5]));
     this.#refused(() => this.manager.add([NaN]));
+    this.#refused(() => this.manager.add([1], { isprivate: true } as never));
     this.#refused(() => this.manager.resize(0));
     this.#refused(() => this.manager.commit(id, 1000));
   }
