@@ -142,7 +142,6 @@ export class Engine implements PagingModel {
       nReached: 0,
       isSwapped: false,
       hasAsked: false,
-      wasCut: true,
       nDrafts: 0,
     };
     const own = { isPrivate: isPrivate || !this.options.isCaching, tokens: [...tokens] };

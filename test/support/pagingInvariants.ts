@@ -167,12 +167,6 @@ function checkDemand({ sequences }: PageSnapshot, world: PagingModel): void {
       mustBe(`nToCompute of sequence ${id}`, world.manager.nToCompute(id), tokens.length - nComputed - found);
     mustBe(`sequence ${id} rests`, world.manager.sequence(id).isResting, nReached === tokens.length);
   });
-  for (const { id, salt, tokens, isPrivate, nComputed, isSwapped, wasCut } of world.sequences) {
-    if (isPrivate || isSwapped || wasCut) continue;
-    const nFull = nComputed - (nComputed % world.options.pageSize);
-    const { nTokens } = world.router.find([...tokens.slice(0, nFull), 0], salt);
-    mustBe(`whole pages of sequence ${id} that are found`, nTokens, nFull);
-  }
   const { nAsked, nHit } = world.hits;
   mustBe('hitPercent', world.manager.usage().hitPercent, nAsked === 0 ? 0 : (100 * nHit) / nAsked);
   for (const { id, tokens, salt } of world.pins) {

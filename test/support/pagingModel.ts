@@ -24,8 +24,6 @@ export interface ModelSequence {
   isSwapped: boolean;
   /** Whether it has looked for pages. */
   hasAsked: boolean;
-  /** Whether it lost tokens that were computed, so that pages may be missing that a shorter one would see. */
-  wasCut: boolean;
 }
 
 /** What was pinned, and must be found until it is unpinned. */

@@ -47,6 +47,8 @@ export class World implements PagingModel {
   readonly hostMemory: Int32Array;
   /** Copies that may still be made. */
   pending: PageCopy[] = [];
+  /** Sequences that lost tokens that were computed, so that pages may be missing that a shorter one would see. */
+  readonly #cut = new Set<number>();
 
   constructor(options: PagingOptions) {
     this.options = options;
@@ -144,7 +146,6 @@ export class World implements PagingModel {
       nReached: 0,
       isSwapped: false,
       hasAsked: false,
-      wasCut: false,
     });
   }
 
@@ -194,14 +195,23 @@ export class World implements PagingModel {
     reach(sequence, nComputed + nInFlight - nRejected);
     sequence.nInFlight = 0;
     if (nRejected > 0) {
-      sequence.wasCut = true;
+      this.#cut.add(sequence.id);
       tokens.length = sequence.nComputed;
       sequence.nReached = sequence.nComputed;
     }
+    if (nInFlight > 0) this.#checkWhole(sequence);
     const { window, pageSize } = this.options;
     if (window < 0) return;
     const { nPages } = this.manager.sequence(sequence.id);
     mustBe('pages behind the window', nPages > 1 + Math.max(1, Math.ceil(window / pageSize)), false);
+  }
+
+  /** All whole pages that a sequence has computed are found from now on. */
+  #checkWhole({ id, salt, tokens, isPrivate, nComputed }: ModelSequence): void {
+    if (isPrivate || this.#cut.has(id)) return;
+    const nFull = nComputed - (nComputed % this.options.pageSize);
+    const { nTokens } = this.router.find([...tokens.slice(0, nFull), 0], salt);
+    mustBe(`whole pages of sequence ${id} that are found`, nTokens, nFull);
   }
 
   #fork(sequence: ModelSequence, n: number): void {
@@ -212,6 +222,7 @@ export class World implements PagingModel {
     const id = fork();
     const copy = { ...sequence, id, tokens: sequence.tokens.slice(0, nTokens) };
     this.sequences.push(copy);
+    if (this.#cut.has(sequence.id)) this.#cut.add(id);
     this.#wentBack(copy, nTokens);
   }
 
@@ -231,7 +242,7 @@ export class World implements PagingModel {
     if (!mayStartAnew || nComputed > 0) mustBe('nComputed', nComputed, least);
     const staysSwapped = nTokens >= sequence.nComputed || nComputed > 0;
     mustBe('isSwapped', isSwapped, sequence.isSwapped && staysSwapped);
-    if (nTokens < sequence.nComputed) sequence.wasCut = true;
+    if (nTokens < sequence.nComputed) this.#cut.add(sequence.id);
     sequence.nComputed = nComputed;
     sequence.nReached = Math.min(sequence.nReached, nTokens);
     sequence.isSwapped = isSwapped;
