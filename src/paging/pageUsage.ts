@@ -15,7 +15,10 @@ export interface PageUsage {
   readonly nSequences: number;
   /** Slots without a token, of those in pages that are used. */
   readonly wastePercent: number;
-  /** Tokens that were found computed, of those of all sequences that began. */
+  /**
+   * Tokens that were found computed by others, of those of all sequences that began. Each counts when it first looks for
+   * pages: what it finds again after it gave way is its own.
+   */
   readonly hitPercent: number;
 }
 
@@ -34,7 +37,7 @@ export function usageOf({ pool, host, pageSize, sequences, hitPercent }: UsageAr
   for (const { table } of sequences) {
     nSequences++;
     if (table.firstPage === table.nPages) continue;
-    // Those who share a last page have the same tokens in it, mostly, so each answers for its part.
+    // Those that share a last page have the same tokens in it, mostly, so each answers for its part.
     nEmptySlots += (table.nPages * pageSize - table.nTokens) / pool.count(table.page(table.nPages - 1));
   }
   return {

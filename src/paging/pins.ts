@@ -3,7 +3,7 @@ import type { PageTable } from './pageTable.js';
 /** Names pages that are kept for as long as it takes. */
 export type PinId = number;
 
-/** Pages that are held besides those of sequences, and that therefore nothing can free but whoever pinned them. */
+/** Pages that are held besides those of sequences, and that only unpinning frees. */
 export class Pins {
   readonly #tables = new Map<PinId, PageTable>();
   readonly #pages = new Set<number>();

@@ -21,7 +21,10 @@ export interface StepPlannerOptions {
    * that answers begin early. The sequence that ranks first always gets one. Default `'decode'`
    */
   readonly prefer?: 'decode' | 'prefill';
-  /** How a sequence gives way when the pool is full. `'swap'` recomputes where the host is full. Default `'recompute'` */
+  /**
+   * How a sequence gives way when the pool is full. `'swap'` needs the `nHostPages` of the manager, and recomputes where
+   * they are full. Default `'recompute'`
+   */
   readonly preempt?: 'recompute' | 'swap';
   /** The share of pages that stays free when a sequence is admitted, for those who run to grow into. Default 0.01 */
   readonly watermark?: number;
@@ -75,6 +78,10 @@ const ADD_NAMES = namesOf<AddArgs>({
  *
  * Drafts for speculation are `append`ed after the sampled token, and those found wrong are dropped by `commit`. For
  * parallel sampling and beams, `fork` before the token that differs and `append` another one.
+ *
+ * A sequence of which every token was computed once is at rest: a checkpoint that was forked to go on from later, or one
+ * that was truncated. It is in no step before something is appended. Its pages are the first to be taken, to the host
+ * with `preempt: 'swap'` if there is room, and then come back, or are computed again, only with what is appended.
  */
 export class StepPlanner {
   readonly #pages: PageManager;
@@ -147,14 +154,20 @@ export class StepPlanner {
     this.#jobs.settle(job);
   }
 
-  /** A sequence with the first `nTokens` of another one, by default with all. Not while that one is in flight. */
+  /**
+   * A sequence with the first `nTokens` of another one, by default with all, wherever its pages are. It rests if all of
+   * these were computed, as does one without any. Not while that one is in flight.
+   */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
     const { priority, view } = this.#findSettled('fork', sequence);
     if (nTokens !== undefined) checkCount('StepPlanner.fork', 'nTokens', nTokens, 0, view.nTokens);
     return this.#start(this.#pages.fork(sequence, nTokens), priority);
   }
 
-  /** Keep the first `nTokens` of a sequence. Not while it is in flight. */
+  /**
+   * Keep the first `nTokens` of a sequence, wherever its pages are. It rests then if all of these were computed, and also
+   * if there are none. Not while it is in flight.
+   */
   truncate(sequence: SequenceId, nTokens: number): void {
     const job = this.#findSettled('truncate', sequence);
     checkCount('StepPlanner.truncate', 'nTokens', nTokens, 0, job.view.nTokens);
@@ -183,9 +196,11 @@ export class StepPlanner {
 
   /**
    * The next step. `'idle'` if there is nothing to compute, `'full'` if no sequence fits that has something to compute,
-   * not even alone. Otherwise the step is not empty, and sequences that end do so after finitely many steps.
+   * not even alone beside what is pinned; neither changes anything. Otherwise the step is not empty, and sequences that
+   * end do so after finitely many steps. A sequence that does not fit holds up no other.
    *
-   * O(running sequences + new tokens), and O(tokens) for each sequence that asks to be admitted.
+   * O(running sequences + new tokens), O(tokens) for each sequence that asks to be admitted, and where the pool is full
+   * O(pages) of those that may give way.
    */
   plan(): Step | 'idle' | 'full' {
     if (this.#isPlanned)
