@@ -280,14 +280,14 @@ describe('wrong arguments throw and change nothing', () => {
 
   test('options that are none, but whatever has pages will do', () => {
     expect(() => new BlockAllocator(undefined as never)).toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: BlockAllocator: the options must be one object, not undefined.]`,
+      `[PageflashError: BlockAllocator: the arguments must be one object, not undefined.]`,
     );
     expect(() => new BlockAllocator([8, 4] as never)).toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: BlockAllocator: the options must be one object, not [8, 4].]`,
+      `[PageflashError: BlockAllocator: the arguments must be one object, not [8, 4].]`,
     );
     const misspelt = { nPages: 8, pageSize: 4, pagesize: 2 };
     expect(() => new BlockAllocator(misspelt)).toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: BlockAllocator: there is no option pagesize. There are nPages, pageSize.]`,
+      `[PageflashError: BlockAllocator: there is no argument pagesize. There are nPages, pageSize.]`,
     );
     class Cache {
       readonly nLayers = 2;

@@ -662,12 +662,12 @@ describe('wrong arguments', () => {
     {
       why: 'a salt in place of options',
       call: (manager) => manager.add([1], 7 as never),
-      message: 'PageManager.add: the options must be one object, not 7.',
+      message: 'PageManager.add: the arguments must be one object, not 7.',
     },
     {
       why: 'a misspelt option',
       call: (manager) => manager.add([1], { private: true } as never),
-      message: 'PageManager.add: there is no option private. There are salt, isPrivate.',
+      message: 'PageManager.add: there is no argument private. There are salt, isPrivate.',
     },
     {
       why: 'a flag that is none',
@@ -677,7 +677,7 @@ describe('wrong arguments', () => {
     {
       why: 'a misspelt option of reset',
       call: (manager) => manager.reset({ keepswapped: true } as never),
-      message: 'PageManager.reset: there is no option keepswapped. There are keepSwapped.',
+      message: 'PageManager.reset: there is no argument keepswapped. There are keepSwapped.',
     },
     {
       why: 'a count that is none',
@@ -706,12 +706,12 @@ describe('wrong arguments', () => {
   });
 
   test.each<{ why: string; options: unknown; message: string }>([
-    { why: 'no options', options: undefined, message: 'the options must be one object, not undefined.' },
+    { why: 'no options', options: undefined, message: 'the arguments must be one object, not undefined.' },
     {
       why: 'a misspelt option',
       options: { nPages: 4, pageSize: 4, widow: 3 },
       message:
-        'there is no option widow. There are nPages, pageSize, nHostPages, window, isCaching, onEvent.',
+        'there is no argument widow. There are nPages, pageSize, nHostPages, window, isCaching, onEvent.',
     },
     {
       why: 'a flag that is none',

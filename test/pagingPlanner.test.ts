@@ -685,12 +685,12 @@ describe('wrong arguments', () => {
     {
       why: 'tokens in place of options',
       call: (planner) => planner.add([1, 2, 3] as never),
-      message: 'StepPlanner.add: the options must be one object, not [1, 2, 3].',
+      message: 'StepPlanner.add: the arguments must be one object, not [1, 2, 3].',
     },
     {
       why: 'a misspelt option',
       call: (planner) => planner.add({ tokens: [1], prority: 2 } as never),
-      message: 'StepPlanner.add: there is no option prority. There are tokens, priority, salt, isPrivate.',
+      message: 'StepPlanner.add: there is no argument prority. There are tokens, priority, salt, isPrivate.',
     },
     {
       why: 'no tokens',
@@ -715,7 +715,7 @@ describe('wrong arguments', () => {
     {
       why: 'a misspelt option of reset',
       call: (planner) => planner.reset({ keepSwaped: true } as never),
-      message: 'StepPlanner.reset: there is no option keepSwaped. There are keepSwapped.',
+      message: 'StepPlanner.reset: there is no argument keepSwaped. There are keepSwapped.',
     },
   ])('$why', ({ call, message }) => {
     const { planner } = plannerOf();
@@ -735,13 +735,13 @@ describe('wrong arguments', () => {
     );
     expect(() => plannerOf({ watermark: '0.5' as never })).toThrow(PageflashError);
     expect(() => plannerOf({ preemption: 'swap' } as never)).toThrow(
-      'StepPlanner: there is no option preemption. There are pages, maxTokens, maxSequences, prefer, preempt, watermark.',
+      'StepPlanner: there is no argument preemption. There are pages, maxTokens, maxSequences, prefer, preempt, watermark.',
     );
     expect(() => new StepPlanner({} as never)).toThrow(
       'StepPlanner: pages must be a PageManager, not undefined.',
     );
     expect(() => new StepPlanner(undefined as never)).toThrow(
-      'StepPlanner: the options must be one object, not undefined.',
+      'StepPlanner: the arguments must be one object, not undefined.',
     );
   });
 });

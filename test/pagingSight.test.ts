@@ -56,7 +56,7 @@ test('a picture of nothing, or without columns, is refused', () => {
     `[PageflashError: drawPages: columns must be a whole number ≥ 1, not 0.]`,
   );
   expect(() => drawPagesSvg(snapshot, { column: 8 } as never)).toThrowErrorMatchingInlineSnapshot(
-    `[PageflashError: drawPagesSvg: there is no option column. There are columns.]`,
+    `[PageflashError: drawPagesSvg: there is no argument column. There are columns.]`,
   );
 });
 

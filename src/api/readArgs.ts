@@ -1,14 +1,8 @@
 import { checkNames } from '../core/checkNames.js';
 import type { Step } from '../paging/step.js';
 
-/**
- * What a `Batch` or a `Step` has. Each function that takes them whole says of every field whether it is an argument or
- * not used.
- *
- * MERGE: `export type BatchField = keyof Step;`, once Step has these names.
- */
-export type BatchField =
-  Exclude<keyof Step, 'positions'> | 'cuSeqlensKNew' | 'cacheBatchIdx' | 'tokenPositions';
+/** What a `Batch` or a `Step` has. Each function that takes them whole says of every field whether it is an argument. */
+export type BatchField = keyof Step;
 
 /** Arguments by name, and what is accepted beside them without being used. */
 export interface ArgNames<Args extends object> {
