@@ -86,9 +86,9 @@ function mostLikely(logits: Float32Array): number {
 /** Slots hold NaN until somebody writes to them. */
 export async function makeCache(
   runtime: Runtime,
-  size: { readonly nPages: number; readonly pageSize: number },
+  { nPages, pageSize }: { readonly nPages: number; readonly pageSize: number },
 ): Promise<PagedKvCache> {
-  const cache = await PagedKvCache.create(runtime, { ...TINY_LLAMA, dtype: 'f32', ...size });
+  const cache = await PagedKvCache.create(runtime, { ...TINY_LLAMA, dtype: 'f32', nPages, pageSize });
   for (const buffer of cache.buffers)
     runtime.device.queue.writeBuffer(buffer, 0, new Float32Array(buffer.size / 4).fill(NaN));
   return cache;
