@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createOutsideProject, type OutsideProject } from './support/outsideProject.js';
 import { checkPrinted } from './support/printed.js';
@@ -38,7 +39,7 @@ async function compile({ compiler, types, skipLibCheck, code }: Compilation): Pr
     skipLibCheck,
   };
   project.write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['main.ts'] }));
-  return project.node(new URL(`../node_modules/${compiler}/bin/tsc`, import.meta.url).pathname, '-p', '.');
+  return project.node(resolve('node_modules', compiler, 'bin/tsc'), '-p', '.');
 }
 
 describe.each(COMPILERS)('as strict TypeScript, by $compiler', ({ compiler, types }) => {
