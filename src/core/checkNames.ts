@@ -31,6 +31,7 @@ function shown(name: string): string {
 const MOST_LETTERS = 60;
 
 /** All names of an object's type. The list is a record, so that the compiler asks for a name that was forgotten. */
+/* @__NO_SIDE_EFFECTS__ */
 export function namesOf<T extends object>(
   names: Readonly<Record<keyof T, true>>,
 ): readonly (keyof T & string)[] {
