@@ -12,7 +12,7 @@ import { checkVarlenLengths } from './checkVarlenLengths.js';
 import { checkRuntime } from './checkRuntime.js';
 import { checkOutputsApart, runOperation } from './outputs.js';
 import { RAGGED } from './queryLayout.js';
-import { readArgs, type BatchField } from './readArgs.js';
+import { NO_ARGUMENTS, readArgs, type BatchField } from './readArgs.js';
 import { pagedRows, raggedRows } from './rows.js';
 
 export interface AttnVarlenArgs extends AttentionOptions {
@@ -44,21 +44,10 @@ const CALLER = 'attnVarlen';
 
 /** What a batch or a step has besides, which is not used. */
 const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnVarlenArgs>, true>> = {
-  nSequences: true,
-  nNewTokens: true,
-  tableWidth: true,
+  ...NO_ARGUMENTS,
   cacheSeqlens: true,
   cuSeqlensKNew: true,
   cacheBatchIdx: true,
-  tokenPositions: true,
-  slotMapping: true,
-  sequences: true,
-  tokens: true,
-  sampled: true,
-  sampledRows: true,
-  swapsOut: true,
-  copies: true,
-  swapsIn: true,
 };
 
 const NAMES = {

@@ -13,7 +13,7 @@ import { checkQkv } from './checkQkv.js';
 import { checkRuntime } from './checkRuntime.js';
 import { checkOutputsApart, runOperation } from './outputs.js';
 import { DENSE, RAGGED } from './queryLayout.js';
-import { readArgs, type BatchField } from './readArgs.js';
+import { NO_ARGUMENTS, readArgs, type BatchField } from './readArgs.js';
 import { denseRows, pagedRows } from './rows.js';
 
 export interface AttnWithKvCacheArgs extends AttentionOptions {
@@ -70,19 +70,8 @@ const CALLER = 'attnWithKvCache';
 
 /** What a batch or a step has besides, which is not used. */
 const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnWithKvCacheArgs>, true>> = {
-  nSequences: true,
-  nNewTokens: true,
-  tableWidth: true,
+  ...NO_ARGUMENTS,
   sequsedK: true,
-  tokenPositions: true,
-  slotMapping: true,
-  sequences: true,
-  tokens: true,
-  sampled: true,
-  sampledRows: true,
-  swapsOut: true,
-  copies: true,
-  swapsIn: true,
 };
 
 const NAMES = {

@@ -4,6 +4,22 @@ import type { Step } from '../paging/step.js';
 /** What a `Batch` or a `Step` has. Each function that takes them whole says of every field whether it is an argument. */
 export type BatchField = keyof Step;
 
+/** Those that no function takes as an argument. */
+export const NO_ARGUMENTS = {
+  nSequences: true,
+  nNewTokens: true,
+  tableWidth: true,
+  tokenPositions: true,
+  slotMapping: true,
+  sequences: true,
+  tokens: true,
+  sampled: true,
+  sampledRows: true,
+  swapsOut: true,
+  copies: true,
+  swapsIn: true,
+} as const;
+
 /** Arguments by name, and what is accepted beside them without being used. */
 export interface ArgNames<Args extends object> {
   readonly used: readonly (keyof Args & string)[];
