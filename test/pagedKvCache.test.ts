@@ -11,9 +11,6 @@ import { fakeBuffer, fakeDevice, fakeTensor } from './support/fakeDevice.js';
 import { Random } from './support/random.js';
 import { refusal, rejection } from './support/refusal.js';
 
-// Node has no WebGPU of its own.
-Object.assign(globalThis, { GPUMapMode: { READ: 1 } });
-
 const MiB = 2 ** 20;
 const LIMITS = { maxBufferSize: 256 * MiB, maxStorageBufferBindingSize: 128 * MiB };
 

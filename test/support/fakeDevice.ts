@@ -2,10 +2,6 @@ import type { Tensor } from '../../src/core/tensor.js';
 import { contiguousStrides, elementCount } from '../../src/core/tensor.js';
 import { bytesPerElement, type DType } from '../../src/core/dtype.js';
 
-// Node has no WebGPU of its own; where there is one, it stays.
-const usages = { COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 };
-Object.assign(globalThis, { GPUBufferUsage: globalThis.GPUBufferUsage ?? usages });
-
 /** A device that does nothing and fails whoever asks it to: for checks that must come before any work. */
 export function fakeDevice(limits: Partial<GPUSupportedLimits> = {}): GPUDevice {
   const device = {

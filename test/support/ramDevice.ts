@@ -1,12 +1,5 @@
 import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 
-// Node has no WebGPU of its own; where there is one, it stays.
-const { GPUBufferUsage: usages } = globalThis;
-Object.assign(globalThis, {
-  GPUBufferUsage: { ...usages, MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 },
-  GPUMapMode: globalThis.GPUMapMode ?? { READ: 1 },
-});
-
 export interface RamDevice {
   readonly device: GPUDevice;
   /** Buffers that were made and not destroyed. */

@@ -1,12 +1,5 @@
 import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 
-// Node has no WebGPU of its own; where there is one, it stays.
-Object.assign(globalThis, {
-  GPUShaderStage: globalThis.GPUShaderStage ?? { COMPUTE: 4 },
-  GPUMapMode: globalThis.GPUMapMode ?? { READ: 1 },
-  GPUBufferUsage: { ...globalThis.GPUBufferUsage, MAP_READ: 1 },
-});
-
 /** What a device was asked to do that outlives the call. */
 export interface Touched {
   writes: number;
