@@ -2,8 +2,8 @@
 // them.
 //
 //   in   fresh        [new tokens, n_heads, head_dim]                                 any strides
-//   in   tables       sequences [B], ...
-//   in   items        [n_items]  vec2u    (sequence, token of its new ones)
+//   in   tables       Sequence [B], ...
+//   in   items        [n_items]  NewToken
 //   in   block_table  [B, table_width]    page of every page_size slots; only with PAGED
 //   in   cosines      [positions, rotary_dim / 2]  f32, or packed halves; only with ROTARY
 //   in   sines        [positions, rotary_dim / 2]
@@ -52,11 +52,16 @@ struct Params {
   angle_type: u32,        // F32, F16 or BF16
 }
 
+struct NewToken {
+  sequence: u32,
+  token: u32,             // of the new ones of the sequence; or of its queries
+}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> fresh: array<u32>;
 @group(0) @binding(2) var<storage, read> cosines: array<u32>;
 @group(0) @binding(3) var<storage, read> sines: array<u32>;
-@group(0) @binding(5) var<storage, read> items: array<vec2u>;
+@group(0) @binding(5) var<storage, read> items: array<NewToken>;
 @group(0) @binding(6) var<storage, read> block_table: array<u32>;
 @if(TO_HALVES && !TO_WORDS) @group(0) @binding(7) var<storage, read_write> cache: array<atomic<u32>>;
 @else                       @group(0) @binding(7) var<storage, read_write> cache: array<u32>;
@@ -73,8 +78,8 @@ fn append_kv(
   let head = job / pairs % params.n_heads;
   let index = job / pairs / params.n_heads;
   if (index >= params.n_items) { return; }
-  let sequence = sequence_at(items[index].x);
-  let token = items[index].y;
+  let sequence = sequence_at(items[index].sequence);
+  let token = items[index].token;
   // Lengths on the GPU may be shorter than what they are planned for, and slots fewer than the tokens.
   @if(QUERIES)  if (token >= sequence.q_len) { return; }
   @if(!QUERIES) if (sequence.n_cached + token >= sequence.k_len) { return; }

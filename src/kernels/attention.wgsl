@@ -45,20 +45,24 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(5) var<storage, read> items: array<vec4u>;
+@group(0) @binding(5) var<storage, read> items: array<Item>;
 
 // One of the jobs of a plan: a tile of a sequence's rows against a chunk of the keys that they see.
 struct Item {
   sequence: u32,
   row_tile: u32,
-  chunk: u32,
-  n_chunks: u32,
+  chunks: u32,            // its chunk + how many there are * CHUNK_LIMIT
   slot: u32,              // with SPLIT: where the parts of the sequence begin
 }
 
-fn item_at(index: u32) -> Item {
-  let words = items[index];
-  return Item(words.x, words.y, words.z % 65536u, words.z / 65536u, words.w);
+const CHUNK_LIMIT = 65536u;  // chunks have numbers below
+
+fn chunk_of(item: Item) -> u32 {
+  return item.chunks % CHUNK_LIMIT;
+}
+
+fn n_chunks_of(item: Item) -> u32 {
+  return item.chunks / CHUNK_LIMIT;
 }
 
 fn position_of(sequence: Sequence, token: u32) -> i32 {
@@ -87,8 +91,8 @@ fn tiles_of(item: Item, seen: Band, tile_keys: u32) -> Tiles {
   if (seen.last < seen.first) { return Tiles(0u, 0u); }
   let first = u32(seen.first) / tile_keys;
   let end = u32(seen.last) / tile_keys + 1u;
-  let per_chunk = (end - first + item.n_chunks - 1u) / item.n_chunks;
-  let start = first + item.chunk * per_chunk;
+  let per_chunk = (end - first + n_chunks_of(item) - 1u) / n_chunks_of(item);
+  let start = first + chunk_of(item) * per_chunk;
   return Tiles(start, min(start + per_chunk, end));
 }
 
@@ -116,14 +120,14 @@ fn share_of(before: Sums, after: Sums) -> f32 {
 }
 
 fn out_row(item: Item, sequence: Sequence, token: u32, head: u32) -> u32 {
-  @if(SPLIT)  let row = (item.slot + token * item.n_chunks + item.chunk) * params.out_token;
+  @if(SPLIT)  let row = (item.slot + token * n_chunks_of(item) + chunk_of(item)) * params.out_token;
   @if(!SPLIT) let row = sequence.out_base + token * params.out_token;
   return row + head * params.out_head;
 }
 
 fn write_lse_of(item: Item, sequence: Sequence, token: u32, head: u32, sums: Sums) {
   if (params.has_lse == 0u) { return; }
-  @if(SPLIT)  let row = (item.slot + token * item.n_chunks + item.chunk) * params.lse_token;
+  @if(SPLIT)  let row = (item.slot + token * n_chunks_of(item) + chunk_of(item)) * params.lse_token;
   @if(!SPLIT) let row = sequence.lse_base + token * params.lse_token;
   @if(SPLIT)  write_sums(row + head * params.lse_head, sums.maximum, sums.total);
   @if(!SPLIT) write_lse(row + head * params.lse_head, sums.maximum, sums.total);

@@ -3,8 +3,8 @@
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see units
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   tables       sequences [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads]
-//   in   items        [n_items]  vec4u    see Item; heaviest first
+//   in   tables       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads]
+//   in   items        [n_items]  Item     heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [slots, ...]
 //   out  lse          [n_heads, tokens]   f32                                 with SPLIT (maximum, total) [slots, n_heads]
@@ -30,7 +30,7 @@
 //   SUBGROUPS   the PARTS of a score and the lanes of a row exchange by subgroup operations
 
 import package::attention::{
-  params, Item, item_at, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  params, Item, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::band::Band;
 import package::base2::{MASKED, NO_MAXIMUM};
@@ -73,7 +73,7 @@ fn attn_decode(
   let item_index = params.first_item + job / params.n_kv_heads;
   if (item_index >= params.n_items) { return; }
   let kv_head = job % params.n_kv_heads;
-  let item = item_at(item_index);
+  let item = items[item_index];
   let sequence = sequence_at(item.sequence);
   let n_rows = sequence.q_len * params.group;
   let first_row = item.row_tile * ROWS;

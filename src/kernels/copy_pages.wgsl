@@ -1,7 +1,7 @@
 // copy_pages: whole pages to other pages of the same pool, one pair after the other, in several pools at once.
 //
-//   in      pairs   [n_pairs]  vec2u    (from, to)
-//   in      bases   [n_pools]           first unit of each pool
+//   in      pairs   [n_pairs]  PagePair
+//   in      bases   [n_pools]            first unit of each pool
 //   in-out  memory  [units]             all that lies between the first pool and the last; each is [pages, page_units]
 //
 // A unit is 16 bytes with WIDE, else a word. One invocation owns the same unit of every page of a pool: nobody else
@@ -20,8 +20,13 @@ struct Params {
   half_unit: u32,        // the unit of which only the lower half is the page's; none if there is no such unit
 }
 
+struct PagePair {
+  source: u32,
+  destination: u32,
+}
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pairs: array<vec2u>;
+@group(0) @binding(1) var<storage, read> pairs: array<PagePair>;
 @group(0) @binding(2) var<storage, read> bases: array<u32>;
 @if(WIDE)  @group(0) @binding(3) var<storage, read_write> memory: array<vec4u>;
 @if(!WIDE) @group(0) @binding(3) var<storage, read_write> memory: array<u32>;
@@ -38,7 +43,7 @@ fn copy_pages(
   let unit = job % params.page_units;
   let first = bases[pool] + unit;
   for (var i = 0u; i < params.n_pairs; i++) {
-    copy_unit(first + pairs[i].x * params.page_stride, first + pairs[i].y * params.page_stride, unit);
+    copy_unit(first + pairs[i].source * params.page_stride, first + pairs[i].destination * params.page_stride, unit);
   }
 }
 

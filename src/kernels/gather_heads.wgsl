@@ -26,12 +26,11 @@ struct Params {
   sinks_type: u32,
 }
 
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> slopes: array<u32>;
 @group(0) @binding(2) var<storage, read> sinks: array<u32>;
-@group(0) @binding(3) var<storage, read> sequences: array<u32>;
-@group(0) @binding(4) var<storage, read_write> tables: array<u32>;
+@group(0) @binding(3) var<storage, read> sequences: array<u32>;      // Sequence [B]
+@group(0) @binding(4) var<storage, read_write> tables: array<u32>;   // Sequence [B], slopes, sinks
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_heads(

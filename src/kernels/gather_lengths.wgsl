@@ -71,7 +71,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> cu_seqlens_k_new: array<i32>;
 @group(0) @binding(5) var<storage, read> cache_batch_idx: array<u32>;
 @group(0) @binding(6) var<storage, read> cache_leftpad: array<i32>;
-@group(0) @binding(7) var<storage, read_write> tables: array<u32>;
+@group(0) @binding(7) var<storage, read_write> tables: array<u32>;   // Sequence [B], ...
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_lengths(

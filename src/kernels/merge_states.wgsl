@@ -6,8 +6,8 @@
 //                [slots, n_heads] (f32, f32)              if is_listed: the same of l_c * 2^m_c
 //   in   b_out   [tokens, n_heads, head_dim]              one more part; only if has_b
 //   in   b_lse   [tokens, n_heads]         f32            or with b_has_totals (f32, f32)
-//   in   tables  sequences [B], ..., sinks [n_heads]      only if is_listed
-//   in   items   [n_items] vec4u                          (sequence, token, first part, parts); only if is_listed
+//   in   tables  Sequence [B], ..., sinks [n_heads]      only if is_listed
+//   in   items   [n_items] SplitToken                     only if is_listed
 //   out  out     [tokens, n_heads, head_dim]              see out_rows
 //   out  lse     [tokens, n_heads]         f32            or with has_totals (f32, f32), to be merged on
 //
@@ -72,11 +72,19 @@ struct Params {
   has_sinks: u32,
 }
 
+// A token whose keys were split.
+struct SplitToken {
+  sequence: u32,
+  token: u32,
+  first_part: u32,
+  n_parts: u32,
+}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a_out: array<u32>;
 @group(0) @binding(2) var<storage, read> a_lse: array<u32>;
 @group(0) @binding(3) var<storage, read> b_out: array<u32>;
-@group(0) @binding(5) var<storage, read> items: array<vec4u>;
+@group(0) @binding(5) var<storage, read> items: array<SplitToken>;
 @group(0) @binding(6) var<storage, read> b_lse: array<u32>;
 
 // Where a token's parts and results are.
@@ -143,17 +151,17 @@ fn weight_of(sums: vec2f, maximum: f32) -> f32 {
 // Where lengths are on the GPU, tokens are listed that the sequence may not have.
 fn is_beyond(index: u32) -> bool {
   if (params.is_listed == 0u) { return false; }
-  return items[index].y >= sequence_at(items[index].x).q_len;
+  return items[index].token >= sequence_at(items[index].sequence).q_len;
 }
 
 fn token_at(index: u32, head: u32) -> Token {
   if (params.is_listed != 0u) {
     let item = items[index];
-    let sequence = sequence_at(item.x);
+    let sequence = sequence_at(item.sequence);
     return Token(
-      item.z, item.w, head * params.a_head, head * params.a_lse_head, 0u, 0u,
-      sequence.out_base + item.y * params.out_token + head * params.out_head,
-      sequence.lse_base + item.y * params.lse_token + head * params.lse_head,
+      item.first_part, item.n_parts, head * params.a_head, head * params.a_lse_head, 0u, 0u,
+      sequence.out_base + item.token * params.out_token + head * params.out_head,
+      sequence.lse_base + item.token * params.lse_token + head * params.lse_head,
     );
   }
   let b = index / params.n_tokens;

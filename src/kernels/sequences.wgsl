@@ -1,6 +1,6 @@
 // sequences: how long each sequence of a batch is, and where it lies in each tensor.
 
-@group(0) @binding(4) var<storage, read> tables: array<u32>;
+@group(0) @binding(4) var<storage, read> tables: array<u32>;   // Sequence [B], then ALiBi slopes, then sinks, as f32 bits
 
 const SEQUENCE_WORDS = 12u;
 
