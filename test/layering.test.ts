@@ -15,6 +15,7 @@ const LEVELS: ReadonlyMap<string, number> = new Map([
   ['plan', 3],
   ['runtime', 3],
   ['api', 4],
+  ['standalone', 5],
   ['index.ts', 5],
 ]);
 

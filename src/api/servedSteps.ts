@@ -55,14 +55,15 @@ export interface ServedStep {
  * another, so that not all have to be planned in a row.
  */
 export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
-  const problem = problemOf(served);
+  const problem = servedProblem(served);
   for (const step of representativeSteps(problem, served, traits)) {
     const dispatches = planAttention(problem, lengthsOf(served, step), traits);
     yield { step, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
   }
 }
 
-function problemOf(served: Served): AttentionProblem {
+/** A problem that is served so, with stand-ins for tensors. */
+export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
   const keyRows = paged ? pagedRows : denseRows;
   const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);

@@ -3,3 +3,15 @@ declare module '*.wgsl' {
   const kernel: Kernel;
   export default kernel;
 }
+
+declare module '*.wgsl?records' {
+  import type { WgslRecords } from '../core/dispatch.js';
+  const records: WgslRecords;
+  export default records;
+}
+
+declare module '*.wgsl?notes' {
+  import type { WgslNotes } from '../core/dispatch.js';
+  const notes: WgslNotes;
+  export default notes;
+}

@@ -1,7 +1,7 @@
-import type { Dispatch, ParamsLayout } from '../core/dispatch.js';
+import type { Dispatch, StructLayout } from '../core/dispatch.js';
 
 /** The bytes of a params struct. */
-export function packed(layout: ParamsLayout, params: Dispatch['params']): Uint8Array {
+export function packed(layout: StructLayout, params: Dispatch['params']): Uint8Array {
   const view = new DataView(new ArrayBuffer(layout.bytes));
   for (const [name, { offset, type }] of Object.entries(layout.fields)) {
     const value = params[name];

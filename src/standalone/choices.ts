@@ -1,0 +1,189 @@
+import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../api/checkServed.js';
+import { servedProblem } from '../api/servedSteps.js';
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Spec } from '../core/dispatch.js';
+import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
+import { appendSpec } from '../kernels/appendKv.js';
+import { featuresOf, type AttentionFeatures } from '../kernels/attention.js';
+import type { AttentionProblem } from '../kernels/attentionProblem.js';
+import { decodeSpec, decodeTileKeys, decodeWorkgroupBytes } from '../kernels/attnDecode.js';
+import { prefillSpec, tileKeys, tileRows, workgroupBytes } from '../kernels/attnPrefill.js';
+import { copyPagesSpec } from '../kernels/copyPages.js';
+import { mergeSpec } from '../kernels/mergeStates.js';
+import { hasMultiplesOf, wideElements } from '../kernels/wideRows.js';
+import { isDecode } from '../plan/attentionWork.js';
+import { decodeTile } from '../plan/decodeTile.js';
+import { prefillTile } from '../plan/prefillTile.js';
+import { checkCounts } from '../sizing/check.js';
+import type { AttnDecodeOptions, AttnPrefillOptions, KernelName, OptionsOf } from './options.js';
+
+/** A variant as the planner chooses it. */
+export interface Choice {
+  readonly spec: Spec;
+  readonly tile: Tile | null;
+  /** Of workgroup memory. */
+  readonly workgroupBytes: number;
+  /** By binding. */
+  readonly stored: Readonly<Record<string, Stored>>;
+}
+
+/** What a workgroup of an attention kernel takes at a time. */
+export interface Tile {
+  readonly rows: number;
+  readonly keys: number;
+}
+
+/** How a tensor is stored. */
+export interface Stored {
+  /** Undefined where pages of any type are copied. */
+  readonly dtype?: FloatDType | undefined;
+  /** Bytes; every row or page begins at a multiple of them. */
+  readonly alignment: number;
+}
+
+type Choose<Name extends KernelName> = (
+  caller: string,
+  options: OptionsOf<Name>,
+  traits: DeviceTraits,
+) => Choice;
+
+/** By kernel, how its variant is chosen; options are checked on the way. */
+export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
+  attn_prefill(caller, options, traits) {
+    const { problem, features, split } = attentionOf(caller, options);
+    const tile = prefillTile(traits, { ...problem, ...features }, caller);
+    return {
+      spec: prefillSpec(tile, features, split),
+      tile: { rows: tileRows(tile), keys: tileKeys(tile) },
+      workgroupBytes: workgroupBytes(tile, features.paged),
+      stored: attentionTensors(features, split),
+    };
+  },
+
+  attn_decode(caller, options, traits) {
+    const { problem, features, split } = attentionOf(caller, options);
+    const { group = 1, tokens = 1 } = options;
+    checkCounts(caller, { group, tokens });
+    checkHeads(caller, { group });
+    const nRows = group * tokens;
+    if (!isDecode(tokens, nRows))
+      fail(
+        'argument',
+        caller,
+        `attn_decode takes few rows, not ${tokens} tokens of ${group} heads. Ask for attn_prefill.`,
+      );
+    const tile = decodeTile(traits, { ...problem, nRows, paged: features.paged }, caller);
+    return {
+      spec: decodeSpec(tile, features, split),
+      tile: { rows: tile.rows, keys: decodeTileKeys(tile) },
+      workgroupBytes: decodeWorkgroupBytes(tile, features.paged),
+      stored: attentionTensors(features, split),
+    };
+  },
+
+  append_kv(caller, options) {
+    const { headDim, dtype, kvDType = dtype, unaligned = false } = options;
+    const { paged = false, rotary = false, queries = false } = options;
+    const { k } = problemOf(caller, options);
+    checkFlags(caller, { rotary, queries, unaligned });
+    if (queries && (!rotary || paged || kvDType !== dtype))
+      fail(
+        'argument',
+        caller,
+        'queries are rotated to memory that is laid out like q: pass rotary: true, and neither paged nor another kvDType.',
+      );
+    const wholeWords = !unaligned && hasMultiplesOf(2, k, headDim);
+    const spec = appendSpec({ from: dtype, to: kvDType, wholeWords, paged, rotary, queries });
+    const stored = { fresh: rows(dtype), cache: rows(kvDType, spec.TO_WORDS ? 2 : 1) };
+    return { spec, stored, ...NO_TILE };
+  },
+
+  merge_states(caller, options) {
+    const { headDim, dtype, unaligned = false } = options;
+    const { out } = problemOf(caller, options);
+    checkFlags(caller, { unaligned });
+    const spec = mergeSpec(dtype, !unaligned && hasMultiplesOf(4, out, headDim));
+    return { spec, stored: { out: rows(dtype, spec.OUT_WIDE ? 4 : 1), lse: rows('f32') }, ...NO_TILE };
+  },
+
+  copy_pages(caller, { unaligned = false }) {
+    checkFlags(caller, { unaligned });
+    return {
+      spec: copyPagesSpec(!unaligned),
+      stored: { memory: { alignment: unaligned ? 4 : 16 } },
+      ...NO_TILE,
+    };
+  },
+
+  gather_lengths: () => ({ spec: {}, stored: {}, ...NO_TILE }),
+  gather_heads: () => ({ spec: {}, stored: {}, ...NO_TILE }),
+};
+
+const NO_TILE = { tile: null, workgroupBytes: 0 } as const;
+
+/** The options that a problem of contiguous tensors has. */
+type Shape = Pick<
+  AttnPrefillOptions,
+  'headDim' | 'headDimV' | 'dtype' | 'kvDType' | 'paged' | 'softcap' | 'alibi'
+>;
+
+function problemOf(caller: string, shape: Shape): AttentionProblem {
+  const { headDim, headDimV = headDim, dtype, kvDType = dtype } = shape;
+  const { paged = false, softcap = false, alibi = false } = shape;
+  checkCounts(caller, { headDim, headDimV });
+  checkHeadDims(caller, { headDim, headDimV });
+  checkTypes(caller, { dtype, kvDType });
+  checkFlags(caller, { paged, softcap, alibi });
+  return servedProblem({
+    caller,
+    nHeads: 1,
+    nKvHeads: 1,
+    headDim,
+    headDimV,
+    dtype,
+    kvDType,
+    newDType: null,
+    paged,
+    rotary: false,
+    softcap,
+    slopes: alibi ? 'host' : null,
+    sinks: null,
+    masks: { left: -1, right: -1, attentionChunk: 0 },
+    numSplits: 0,
+  });
+}
+
+interface Attention {
+  readonly problem: AttentionProblem;
+  readonly features: AttentionFeatures;
+  readonly split: boolean;
+}
+
+function attentionOf(caller: string, options: AttnPrefillOptions | AttnDecodeOptions): Attention {
+  const { split = false, unaligned = false } = options;
+  const problem = problemOf(caller, options);
+  checkFlags(caller, { split, unaligned });
+  const features = featuresOf(problem);
+  const narrow = { qWide: false, kvWide: false, outWide: false };
+  return { problem, features: unaligned ? { ...features, ...narrow } : features, split };
+}
+
+/** Rows that begin at multiples of so many elements. */
+function rows(dtype: FloatDType, elements = 1): Stored {
+  return { dtype, alignment: elements * bytesPerElement(dtype) };
+}
+
+function attentionTensors(
+  { qDType, kvDType, qWide, kvWide, outWide }: AttentionFeatures,
+  split: boolean,
+): Choice['stored'] {
+  const keys = rows(kvDType, kvWide ? wideElements(kvDType) : 1);
+  return {
+    q: rows(qDType, qWide ? wideElements(qDType) : 1),
+    k: keys,
+    v: keys,
+    out: split ? rows('f32', 4) : rows(qDType, outWide ? 4 : 1),
+    lse: rows('f32'),
+  };
+}

@@ -1,0 +1,78 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
+import { checkFlags } from '../api/checkServed.js';
+import { checkChoice, checkCounts, checkObject } from '../sizing/check.js';
+
+/** A device as far as the text of a kernel depends on it. Defaults are what every WebGPU device has. */
+export interface StandaloneDevice {
+  /** `software` runs shaders on the CPU, and wants other tiles. Default `gpu`. */
+  readonly deviceClass?: DeviceClass | undefined;
+  /** `T0` uses no optional feature. Default: `T1` if any of the features below is there. */
+  readonly tier?: Tier | undefined;
+  /** Whether the device has `shader-f16`. Default false. */
+  readonly shaderF16?: boolean | undefined;
+  /** Fewest invocations of a subgroup; 0 where there are no subgroups to use. Default 0. */
+  readonly subgroupMinSize?: number | undefined;
+  /** Most invocations of a subgroup. Default 128 where there are subgroups. */
+  readonly subgroupMaxSize?: number | undefined;
+  /** `maxComputeWorkgroupStorageSize`. Default 16384. */
+  readonly maxWorkgroupBytes?: number | undefined;
+  /** The lesser of `maxComputeInvocationsPerWorkgroup` and `maxComputeWorkgroupSizeX`. Default 256. */
+  readonly maxWorkgroupInvocations?: number | undefined;
+  /** `maxComputeWorkgroupsPerDimension`. Default 65535. */
+  readonly maxWorkgroupsPerDimension?: number | undefined;
+}
+
+const NAMES = namesOf<StandaloneDevice>({
+  deviceClass: true,
+  tier: true,
+  shaderF16: true,
+  subgroupMinSize: true,
+  subgroupMaxSize: true,
+  maxWorkgroupBytes: true,
+  maxWorkgroupInvocations: true,
+  maxWorkgroupsPerDimension: true,
+});
+
+const SUBGROUP_SIZES = [0, 4, 8, 16, 32, 64, 128] as const;
+
+/** The traits that planning asks for. */
+export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits {
+  checkObject(caller, 'device', device);
+  checkNames(caller, device, NAMES, { hint: 'They are those of device.' });
+  const { deviceClass = 'gpu', shaderF16 = false, subgroupMinSize = 0 } = device;
+  const { subgroupMaxSize = subgroupMinSize > 0 ? 128 : 0 } = device;
+  const { tier = shaderF16 || subgroupMinSize > 0 ? 'T1' : 'T0' } = device;
+  const {
+    maxWorkgroupBytes = 16384,
+    maxWorkgroupInvocations = 256,
+    maxWorkgroupsPerDimension = 65535,
+  } = device;
+  checkChoice(caller, 'deviceClass', deviceClass, ['software', 'gpu']);
+  checkChoice(caller, 'tier', tier, ['T0', 'T1']);
+  checkFlags(caller, { shaderF16 });
+  checkChoice(caller, 'subgroupMinSize', subgroupMinSize, SUBGROUP_SIZES);
+  checkChoice(caller, 'subgroupMaxSize', subgroupMaxSize, SUBGROUP_SIZES);
+  checkCounts(caller, { maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension });
+  if (subgroupMaxSize < subgroupMinSize || (subgroupMinSize === 0 && subgroupMaxSize > 0))
+    fail(
+      'argument',
+      caller,
+      `subgroups have ${subgroupMinSize} to ${subgroupMaxSize} invocations. Pass the device's subgroupMinSize and subgroupMaxSize, or neither.`,
+    );
+  if (tier === 'T0' && (shaderF16 || subgroupMinSize > 0))
+    fail('argument', caller, 'tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier.');
+  return {
+    deviceClass,
+    tier,
+    shaderF16,
+    subgroupMinSize,
+    subgroupMaxSize,
+    maxWorkgroupBytes,
+    maxWorkgroupInvocations,
+    maxWorkgroupsPerDimension,
+    // Decides how work is cut, not how kernels are written.
+    maxBindingBytes: Infinity,
+  };
+}

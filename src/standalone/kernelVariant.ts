@@ -1,0 +1,185 @@
+import { checkNames } from '../core/checkNames.js';
+import type { FieldLayout, Kernel, KernelBinding, WgslNotes, WgslRecords } from '../core/dispatch.js';
+import { fail } from '../core/errors.js';
+import { link, variantName } from '../kernels/link.js';
+import { checkChoice, checkObject } from '../sizing/check.js';
+import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
+import { traitsOf } from './device.js';
+import { gridRule, type GridRule } from './gridRule.js';
+import { KERNEL_NAMES, OPTION_NAMES, type KernelName, type KernelVariantOptions } from './options.js';
+import { SEQUENCES, SOURCES } from './sources.js';
+
+export { PageflashError, type ErrorCode } from '../core/errors.js';
+export type { StandaloneDevice } from './device.js';
+export { dispatchSize, type GridFactor, type GridRule } from './gridRule.js';
+export type {
+  AppendKvOptions,
+  AttnDecodeOptions,
+  AttnPrefillOptions,
+  CopyPagesOptions,
+  GatherHeadsOptions,
+  GatherLengthsOptions,
+  KernelName,
+  KernelVariantOptions,
+  MergeStatesOptions,
+} from './options.js';
+
+/** A kernel as plain WGSL, with all that an engine needs to run it; everything but functions survives JSON. */
+export interface KernelVariant {
+  /** Tells variants apart, such as `attn_decode{PAGED ROWS=4 …}`. */
+  readonly name: string;
+  readonly kernel: KernelName;
+  /** What the kernel does, with shapes and maths: the comment at the head of its source. */
+  readonly about: string;
+  /** Complete WGSL. */
+  readonly code: string;
+  readonly entryPoint: string;
+  /** Features that the device must have been made with. */
+  readonly requires: readonly ('shader-f16' | 'subgroups')[];
+  /** Invocations of a workgroup, all in x. */
+  readonly workgroupSize: number;
+  /** Of workgroup memory. */
+  readonly workgroupBytes: number;
+  /** Query rows of a kv head, and keys, that a workgroup takes at a time; null for kernels without tiles. */
+  readonly tile: Tile | null;
+  /** Those that the text declares, all in group 0. One that a call does not use takes any buffer. */
+  readonly bindings: readonly VariantBinding[];
+  /** The struct in the uniform buffer `params`. */
+  readonly params: VariantStruct;
+  /** The structs in storage buffers, by name. */
+  readonly records: Readonly<Record<string, VariantStruct>>;
+  /** The integers of the text, such as those that pack two numbers into a field. */
+  readonly constants: Readonly<Record<string, number>>;
+  readonly grid: GridRule;
+}
+
+export interface VariantBinding extends KernelBinding {
+  /** As the text declares it, such as `array<vec4u>`. */
+  readonly type: string;
+  /** How elements are stored, of tensors of real numbers; halves are packed, the first in the lower half of a word. */
+  readonly dtype?: Stored['dtype'];
+  /** Every row begins at a multiple of so many bytes, hence every stride and base is one; of pages where there are any. */
+  readonly alignment?: number;
+  /** The struct that it consists of, or begins with. */
+  readonly record?: string;
+  /** Shape and meaning. */
+  readonly note?: string;
+}
+
+export interface VariantStruct {
+  readonly bytes: number;
+  /** In order. */
+  readonly fields: Readonly<Record<string, VariantField>>;
+}
+
+export interface VariantField extends FieldLayout {
+  readonly note?: string;
+}
+
+const CALLER = 'kernelVariant';
+
+/**
+ * The WGSL of one variant of a kernel, as pageflash itself would run it on such a device, with its layout as data: for
+ * engines that are not written in JavaScript, or bring a runtime of their own. It needs no GPU.
+ *
+ * @throws PageflashError `argument` or `shape` for an option that is wrong or that the kernel does not have, `limit` if
+ * no variant fits the device
+ * @example
+ * const { code, bindings, params, grid } = kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true });
+ */
+export function kernelVariant(options: KernelVariantOptions): KernelVariant {
+  checkObject(CALLER, 'options', options);
+  const name = options.kernel;
+  checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
+  checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });
+  const traits = traitsOf(CALLER, options.device ?? {});
+  const { kernel, records, notes, factors, jobsPer } = SOURCES[name];
+  const choose = CHOICES[name] as (...args: [string, KernelVariantOptions, typeof traits]) => Choice;
+  const { spec, tile, workgroupBytes, stored } = choose(CALLER, options, traits);
+  const code = link(kernel, spec);
+  const constants = Object.fromEntries(
+    Array.from(code.matchAll(/^const (\w+) = (\d+)u;$/gm), ([, constant, value]) => [
+      constant!,
+      Number(value),
+    ]),
+  );
+  const workgroupSize = constants['WG_SIZE']!;
+  if (workgroupSize > traits.maxWorkgroupInvocations)
+    fail(
+      'limit',
+      CALLER,
+      `${name} needs workgroups of ${workgroupSize}; this device allows ${traits.maxWorkgroupInvocations} invocations.`,
+    );
+  const bindings = bindingsOf(code, { kernel, records, notes, stored });
+  return {
+    name: variantName(kernel, spec),
+    kernel: name,
+    about: notes.header,
+    code,
+    entryPoint: kernel.name,
+    requires: EXTENSIONS.filter(([extension]) => code.includes(`enable ${extension};`)).map(
+      ([, feature]) => feature,
+    ),
+    workgroupSize,
+    workgroupBytes,
+    tile,
+    bindings,
+    params: noted('Params', kernel.params, notes),
+    records: recordsOf(bindings, records, notes),
+    constants,
+    grid: gridRule({
+      factors,
+      jobsPerWorkgroup: jobsPer === 'workgroup' ? 1 : workgroupSize,
+      maxPerDimension: traits.maxWorkgroupsPerDimension,
+    }),
+  };
+}
+
+const EXTENSIONS = [
+  ['f16', 'shader-f16'],
+  ['subgroups', 'subgroups'],
+] as const;
+
+interface Described {
+  readonly kernel: Kernel;
+  readonly records: WgslRecords;
+  readonly notes: WgslNotes;
+  readonly stored: Choice['stored'];
+}
+
+/** Those of a kernel that the text of a variant declares. */
+function bindingsOf(code: string, { kernel, records, notes, stored }: Described): VariantBinding[] {
+  return kernel.bindings.flatMap((binding) => {
+    const { name } = binding;
+    const type = new RegExp(`@binding\\(${binding.binding}\\) var<[^>]+> ${name}: ([^;]+);`).exec(code)?.[1];
+    if (type === undefined) return [];
+    const record = records.contents[name];
+    const note = notes.bindings[name];
+    return [{ ...binding, type, ...stored[name], ...(record && { record }), ...(note && { note }) }];
+  });
+}
+
+function recordsOf(
+  bindings: readonly VariantBinding[],
+  { structs }: WgslRecords,
+  notes: WgslNotes,
+): Record<string, VariantStruct> {
+  const names = bindings.flatMap(({ record }) => record ?? []);
+  return Object.fromEntries(
+    names.map((name) => {
+      const own = structs[name];
+      return own
+        ? [name, noted(name, own, notes)]
+        : [name, noted(name, SEQUENCES.records.structs[name]!, SEQUENCES.notes)];
+    }),
+  );
+}
+
+/** A struct with what its fields mean. */
+function noted(name: string, { bytes, fields }: VariantStruct, notes: WgslNotes): VariantStruct {
+  const withNotes = Object.entries(fields).map(([field, layout]) => {
+    const note = notes.fields[name]?.[field];
+    return [field, note ? { ...layout, note } : layout] as const;
+  });
+  return { bytes, fields: Object.fromEntries(withNotes) };
+}
