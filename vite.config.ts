@@ -11,6 +11,14 @@ export default defineConfig({
     sourcemap: true,
     // Bundlers minify; here, stacks of errors name our functions.
     minify: false,
-    lib: { entry: 'src/index.ts', formats: ['es'], fileName: 'pageflash' },
+    lib: {
+      entry: {
+        pageflash: 'src/index.ts',
+        reference: 'src/reference/attention.ts',
+        wgsl: 'src/standalone/kernelVariant.ts',
+      },
+      formats: ['es'],
+    },
+    rolldownOptions: { output: { chunkFileNames: 'shared/[name].js' } },
   },
 });

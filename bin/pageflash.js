@@ -1,0 +1,144 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util';
+import { kernelVariant, PageflashError } from '../dist/wgsl.js';
+
+const HELP = `Print the WGSL of a kernel, for engines in any language.
+
+  pageflash wgsl --kernel NAME [options]
+
+  --kernel NAME              attn_prefill, attn_decode, append_kv, merge_states, copy_pages,
+                             gather_lengths or gather_heads
+  --json                     print text, bindings, layouts and grid as JSON
+
+What the kernel is for; each kernel takes those that decide about it:
+  --head-dim N               size of a head of q and k, and of v unless --head-dim-v is given
+  --head-dim-v N             size of a head of v
+  --dtype TYPE               f32, f16 or bf16: of q and out; of the new keys, of the merged result
+  --kv-dtype TYPE            of keys and values, or of the cache; default that of --dtype
+  --paged                    keys and values are in pages
+  --softcap                  scores are capped
+  --alibi                    scores fall with distance
+  --split                    items are chunks of keys, which merge_states combines
+  --group N                  attn_decode: query heads that share a kv head; default 1
+  --tokens N                 attn_decode: query tokens of a sequence; default 1
+  --rotary                   append_kv: rotate on the way
+  --queries                  append_kv: rotate queries instead of appending keys
+  --unaligned                rows may begin at any element
+
+Where it is to run; default is what every WebGPU device has:
+  --device-class CLASS       gpu or software
+  --tier TIER                T0 (no optional feature) or T1
+  --shader-f16               the device has shader-f16
+  --subgroup-min-size N      invocations of a subgroup
+  --subgroup-max-size N
+  --max-workgroup-bytes N    default 16384
+  --max-workgroup-invocations N     default 256
+  --max-workgroups-per-dimension N  default 65535
+
+  --help                     print this
+`;
+
+const KERNEL_OPTIONS = {
+  kernel: 'string',
+  'head-dim': 'number',
+  'head-dim-v': 'number',
+  dtype: 'string',
+  'kv-dtype': 'string',
+  paged: 'boolean',
+  softcap: 'boolean',
+  alibi: 'boolean',
+  split: 'boolean',
+  group: 'number',
+  tokens: 'number',
+  rotary: 'boolean',
+  queries: 'boolean',
+  unaligned: 'boolean',
+};
+
+const DEVICE_OPTIONS = {
+  'device-class': 'string',
+  tier: 'string',
+  'shader-f16': 'boolean',
+  'subgroup-min-size': 'number',
+  'subgroup-max-size': 'number',
+  'max-workgroup-bytes': 'number',
+  'max-workgroup-invocations': 'number',
+  'max-workgroups-per-dimension': 'number',
+};
+
+/** Names whose camel case is not that of their words. */
+const NAMES = new Map([['kv-dtype', 'kvDType']]);
+
+/** A command line that is no question. */
+class UsageError extends Error {}
+
+/**
+ * What to print.
+ *
+ * @param {readonly string[]} args
+ */
+function answerTo(args) {
+  const { values, positionals } = parsed(args);
+  if (values.help) return HELP;
+  const [command, ...rest] = positionals;
+  if (command !== 'wgsl' || rest.length > 0) {
+    const found =
+      positionals.length > 0 ? `there is no command ${positionals.join(' ')}` : 'a command is missing';
+    throw new UsageError(`pageflash: ${found}. Ask for pageflash wgsl, or for pageflash --help.`);
+  }
+  if (values.kernel === undefined)
+    throw new UsageError('pageflash wgsl: --kernel is missing. See pageflash wgsl --help.');
+  const device = optionsAmong(DEVICE_OPTIONS, values);
+  const variant = kernelVariant({ ...optionsAmong(KERNEL_OPTIONS, values), device });
+  if (values.json) return `${JSON.stringify(variant, null, 2)}\n`;
+  const about = variant.about.replace(/^/gm, '// ').replace(/ +$/gm, '');
+  return `${about}\n//\n// This variant: ${variant.name}\n\n${variant.code}`;
+}
+
+/** @param {readonly string[]} args */
+function parsed(args) {
+  const types = { ...KERNEL_OPTIONS, ...DEVICE_OPTIONS, json: 'boolean', help: 'boolean' };
+  const options = Object.fromEntries(
+    Object.entries(types).map(([name, type]) => [name, { type: type === 'boolean' ? type : 'string' }]),
+  );
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true });
+  } catch (error) {
+    throw new UsageError(`pageflash: ${error.message} See pageflash wgsl --help.`, { cause: error });
+  }
+}
+
+/**
+ * Those of the values that have one of these names, by what kernelVariant calls them.
+ *
+ * @param {Readonly<Record<string, string>>} types
+ * @param {Readonly<Record<string, unknown>>} values
+ */
+function optionsAmong(types, values) {
+  const given = Object.entries(types).filter(([name]) => values[name] !== undefined);
+  return Object.fromEntries(
+    given.map(([name, type]) => [
+      NAMES.get(name) ?? name.replace(/-(.)/g, (_, letter) => letter.toUpperCase()),
+      type === 'number' ? numberOf(name, values[name]) : values[name],
+    ]),
+  );
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} text
+ */
+function numberOf(name, text) {
+  const value = Number(text);
+  if (text === '' || Number.isNaN(value))
+    throw new UsageError(`pageflash wgsl: --${name} must be a number, not ${text}.`);
+  return value;
+}
+
+try {
+  process.stdout.write(answerTo(process.argv.slice(2)));
+} catch (error) {
+  if (!(error instanceof UsageError) && !(error instanceof PageflashError)) throw error;
+  process.stderr.write(`${error.message.replace(/^kernelVariant: /, 'pageflash wgsl: ')}\n`);
+  process.exitCode = 1;
+}
