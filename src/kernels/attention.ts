@@ -1,6 +1,7 @@
 import type { Dispatch, Kernel, Scratch, Spec } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
+import attentionRecords from './attention.wgsl?records';
 import type { AttentionProblem } from './attentionProblem.js';
 import { tablesLayout } from './attnTables.js';
 import { scoreScale } from './scoreScale.js';
@@ -41,11 +42,17 @@ export function splitParts({ nHeads, headDimV }: AttentionProblem, nSlots: numbe
 
 /** The chunk's number and how many there are, in one word of an item. */
 export function chunkWord(chunk: number, nChunks: number): number {
-  return chunk + nChunks * 65536;
+  return chunk + nChunks * chunkLimit();
 }
 
-/** What an item's word for the number of chunks can hold. */
-export const MAX_CHUNKS = 65535;
+/** The most chunks that an item's word can hold. */
+export function maxChunks(): number {
+  return Math.min(chunkLimit(), 2 ** 32 / chunkLimit() - 1);
+}
+
+function chunkLimit(): number {
+  return attentionRecords.constants['CHUNK_LIMIT']!;
+}
 
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {

@@ -1,5 +1,8 @@
 import { isTensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
+import type { StructLayout } from '../core/dispatch.js';
+import { writeRecord } from '../core/records.js';
+import attentionRecords from './attention.wgsl?records';
 import type { AttentionProblem, HostLengths, TokenRows } from './attentionProblem.js';
 
 /** Where things lie in the words of `tables`: sequences, then ALiBi slopes, then sinks. */
@@ -13,14 +16,11 @@ export interface TablesLayout {
   readonly words: number;
 }
 
-/** Words of the struct `Sequence` of the kernels. */
-const SEQUENCE_WORDS = 12;
-
 export function tablesLayout({ batch, nHeads, slopes, sinks }: AttentionProblem): TablesLayout {
   const slopesSequence = slopes?.perSequence ? nHeads : 0;
   const nSlopes = slopes ? (slopes.perSequence ? batch : 1) * nHeads : 0;
   const nSinks = sinks ? nHeads : 0;
-  const slopesAt = batch * SEQUENCE_WORDS;
+  const slopesAt = (batch * sequenceLayout().bytes) / 4;
   const sinksAt = slopesAt + nSlopes;
   return { slopesAt, slopesSequence, nSlopes, sinksAt, nSinks, words: sinksAt + nSinks };
 }
@@ -42,25 +42,31 @@ export function hostSequences(problem: AttentionProblem, lengths: HostLengths): 
   const { batch, q, k, v, out, lse, pages, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
-  const sequences = new Uint32Array(batch * SEQUENCE_WORDS);
+  const layout = sequenceLayout();
+  const sequences = new Uint32Array((batch * layout.bytes) / 4);
   const startOf = (base: number, rows: TokenRows | null | undefined, b: number, token: number): number =>
     rows ? base + b * rows.sequence + token * rows.token : 0;
   for (let b = 0; b < batch; b++) {
-    const at = b * SEQUENCE_WORDS;
-    sequences[at] = qLen[b]!;
-    sequences[at + 1] = kLen[b]!;
-    sequences[at + 2] = firstKey[b]!;
-    sequences[at + 3] = nCached[b]!;
-    sequences[at + 4] = startOf(bases.q, q, b, qStart[b]!);
-    sequences[at + 5] = startOf(bases.k, k, row[b]!, kStart[b]!);
-    sequences[at + 6] = startOf(bases.v, v, row[b]!, kStart[b]!);
-    sequences[at + 7] = startOf(bases.out, out, b, qStart[b]!);
-    sequences[at + 8] = startOf(bases.lse, lse, b, qStart[b]!);
-    sequences[at + 9] = bases.table + row[b]! * (pages?.stride ?? 0);
-    sequences[at + 10] = startOf(bases.newK, append?.newK, b, newStart[b]!);
-    sequences[at + 11] = startOf(bases.newV, append?.newV, b, newStart[b]!);
+    writeRecord(layout, sequences, b, {
+      q_len: qLen[b]!,
+      k_len: kLen[b]!,
+      first_key: firstKey[b]!,
+      n_cached: nCached[b]!,
+      q_base: startOf(bases.q, q, b, qStart[b]!),
+      k_base: startOf(bases.k, k, row[b]!, kStart[b]!),
+      v_base: startOf(bases.v, v, row[b]!, kStart[b]!),
+      out_base: startOf(bases.out, out, b, qStart[b]!),
+      lse_base: startOf(bases.lse, lse, b, qStart[b]!),
+      table_base: bases.table + row[b]! * (pages?.stride ?? 0),
+      new_k_base: startOf(bases.newK, append?.newK, b, newStart[b]!),
+      new_v_base: startOf(bases.newV, append?.newV, b, newStart[b]!),
+    });
   }
   return sequences;
+}
+
+function sequenceLayout(): StructLayout {
+  return attentionRecords.structs['Sequence']!;
 }
 
 /** Where each tensor starts in what a kernel binds of its buffer. */

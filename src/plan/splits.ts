@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
-import { MAX_CHUNKS, splitParts } from '../kernels/attention.js';
+import { maxChunks, splitParts } from '../kernels/attention.js';
 import type { AttentionProblem } from '../kernels/attentionProblem.js';
 import { tilesSeen, type Span } from './spans.js';
 
@@ -67,7 +67,7 @@ function forcedSplits(
   { maxBindingBytes }: DeviceTraits,
 ): number[] {
   const splits = tiles.map((n) => {
-    const tilesPerChunk = Math.ceil(n / Math.min(problem.numSplits, MAX_CHUNKS));
+    const tilesPerChunk = Math.ceil(n / Math.min(problem.numSplits, maxChunks()));
     return Math.max(1, Math.ceil(n / Math.max(1, tilesPerChunk)));
   });
   const bytes = partBytes(problem, routed, splits);
