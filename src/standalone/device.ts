@@ -24,7 +24,7 @@ export interface StandaloneDevice {
   readonly maxWorkgroupsPerDimension?: number | undefined;
 }
 
-const NAMES = namesOf<StandaloneDevice>({
+export const DEVICE_NAMES = namesOf<StandaloneDevice>({
   deviceClass: true,
   tier: true,
   shaderF16: true,
@@ -40,7 +40,7 @@ const SUBGROUP_SIZES = [0, 4, 8, 16, 32, 64, 128] as const;
 /** The traits that planning asks for. */
 export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits {
   checkObject(caller, 'device', device);
-  checkNames(caller, device, NAMES, { hint: 'They are those of device.' });
+  checkNames(caller, device, DEVICE_NAMES, { hint: 'They are those of device.' });
   const { deviceClass = 'gpu', shaderF16 = false, subgroupMinSize = 0 } = device;
   const { subgroupMaxSize = subgroupMinSize > 0 ? 128 : 0 } = device;
   const { tier = shaderF16 || subgroupMinSize > 0 ? 'T1' : 'T0' } = device;

@@ -22,5 +22,15 @@ export const examples: readonly Example[] = blocks
     code,
   }));
 
-/** The other blocks: each goes on from the variables of the cache's example. */
-export const snippets: readonly string[] = blocks.filter((code) => !code.includes('requestDevice('));
+const others = blocks.filter((code) => !code.includes('requestDevice('));
+
+/** Programs that need no device, over a subpath of the package. */
+export const subpathExamples: readonly string[] = others.filter((code) => code.includes("from 'pageflash/"));
+
+/** Blocks that go on from the variables of the cache's example. */
+export const snippets: readonly string[] = others.filter((code) => !subpathExamples.includes(code));
+
+/** Blocks of what programs print. */
+export const printouts: readonly string[] = [...readme.matchAll(/```text\n(.*?)```/gs)].map(
+  ([, text]) => text!,
+);
