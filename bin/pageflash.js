@@ -104,7 +104,9 @@ function parsed(args) {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true });
   } catch (error) {
-    throw new UsageError(`pageflash: ${error.message} See pageflash wgsl --help.`, { cause: error });
+    // Node adds advice about its own ways to quote.
+    const [problem] = error.message.split('. ');
+    throw new UsageError(`pageflash: ${problem}. See pageflash wgsl --help.`, { cause: error });
   }
 }
 

@@ -161,7 +161,7 @@ describe('npx pageflash', () => {
     `);
     expect(await failure(...DECODE, '--pagd')).toMatchInlineSnapshot(`
       "ended with 1:
-      pageflash: Unknown option '--pagd'. To specify a positional argument starting with a '-', place it at the end of the command after '--', as in '-- "--pagd" See pageflash wgsl --help.
+      pageflash: Unknown option '--pagd'. See pageflash wgsl --help.
       "
     `);
     expect(await failure(...DECODE, '--group', 'four')).toMatchInlineSnapshot(`
