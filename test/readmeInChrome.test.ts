@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Browser } from 'puppeteer';
 import { launchChrome } from './support/launchChrome.js';
@@ -20,8 +20,7 @@ test('the README has a whole example of each kind', () => {
 
 test.each(inBrowsers)('the example of $shows runs as it stands', async ({ shows, code }) => {
   // Where a bundler would resolve the package's name, the page says where it is.
-  const modules = { pageflash: await readFile('dist/pageflash.js', 'utf8') };
-  const server = await servePage(code, { modules });
+  const server = await servePage(code, { modules: await builtModules() });
   const page = await newPage(browser);
   let printed = '';
   page.on('console', (message) => (printed += `${message.text()}\n`));
@@ -36,3 +35,13 @@ test.each(inBrowsers)('the example of $shows runs as it stands', async ({ shows,
     server.close();
   }
 });
+
+/** What the build made, by paths without their ending. */
+async function builtModules(): Promise<Record<string, string>> {
+  const paths = (await readdir('dist', { recursive: true })).filter((path) => path.endsWith('.js'));
+  const modules = paths.map(async (path) => {
+    const name = path.replaceAll('\\', '/').replace(/\.js$/, '');
+    return [name, await readFile(`dist/${path}`, 'utf8')] as const;
+  });
+  return Object.fromEntries(await Promise.all(modules));
+}

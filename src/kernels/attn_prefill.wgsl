@@ -3,7 +3,7 @@
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see units
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   tables       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads]
+//   in   tables       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [n_items]  Item     heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows
