@@ -19,6 +19,17 @@ export default defineConfig({
       },
       formats: ['es'],
     },
-    rolldownOptions: { output: { chunkFileNames: 'shared/[name].js' } },
+    rolldownOptions: {
+      output: {
+        chunkFileNames: 'shared/[name].js',
+        // What entries share, by a name that says what it is.
+        codeSplitting: {
+          groups: [
+            { name: 'core', test: /src\/core\//, minShareCount: 2, priority: 1 },
+            { name: 'kernels', test: /src\//, minShareCount: 2 },
+          ],
+        },
+      },
+    },
   },
 });
