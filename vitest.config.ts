@@ -1,7 +1,13 @@
 import { defineConfig } from 'vitest/config';
 import { plugins } from './vite.config.js';
 
-const NODE_LANE = ['test/node.test.ts', 'test/example.test.ts', 'test/exit.test.ts', 'test/package.test.ts'];
+const NODE_LANE = [
+  'test/node.test.ts',
+  'test/example.test.ts',
+  'test/exit.test.ts',
+  'test/package.test.ts',
+  'test/size.test.ts',
+];
 const CHROME_LANE = [
   'test/chrome.test.ts',
   'test/conformance.test.ts',
