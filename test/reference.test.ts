@@ -940,6 +940,37 @@ describe('misuse', () => {
     );
   });
 
+  test('names what is no tensor, or holds another number of numbers', () => {
+    const short = { data: new Float64Array(3), shape: [1, 2, 2, 1] };
+    const angles = { rotaryCos: new Float32Array(1), rotarySin: new Float32Array(1) };
+    const state = attnReference({ q: one, k: one, v: one });
+    expect([
+      refusal(() => attnReference({ q: one, k: short, v: one })),
+      refusal(() =>
+        attnVarlenReference({ q: flat, k: flat, cuSeqlensQ: [0, 1], cuSeqlensK: [0, 1] } as never),
+      ),
+      refusal(() =>
+        attnWithKvCacheReference({
+          q: one,
+          kCache: one,
+          vCache: one,
+          cacheSeqlens: 1,
+          ...angles,
+        } as never),
+      ),
+      refusal(() => mergeStatesReference({ parts: [state] } as never)),
+      refusal(() => mergeStatesReference([{ ...state, lse: [0] } as never])),
+    ]).toMatchInlineSnapshot(`
+      [
+        "shape: attnReference: k is [1, 2, 2, 1], 4 numbers, but has 3.",
+        "argument: attnVarlenReference: v must be { data, shape }, numbers in a typed array, not undefined.",
+        "argument: attnWithKvCacheReference: rotaryCos must be { data, shape }, numbers in a typed array, not a Float32Array.",
+        "argument: mergeStatesReference: the parts must be one array, [{ out, lse }, …], not a plain object.",
+        "argument: mergeStatesReference: parts[0].lse must be { data, shape }, numbers in a typed array, not [0].",
+      ]
+    `);
+  });
+
   test('knows no angle beyond the rotary tables', () => {
     const args = { q: one, kCache: one, vCache: one, cacheSeqlens: 1 };
     expect(() =>

@@ -1,5 +1,5 @@
 import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
-import { sizes4, type HostTensor } from './hostTensor.js';
+import { checkTensors, sizes4, type HostTensor } from './hostTensor.js';
 import { contiguousRows } from './keyRows.js';
 
 export interface AttnReferenceArgs extends AttentionOptions {
@@ -13,6 +13,7 @@ export interface AttnReferenceArgs extends AttentionOptions {
 
 /** Attention over a dense batch. Returns out [B, Sq, Hq, Dv] and lse [B, Hq, Sq]. */
 export function attnReference({ q, k, v, ...options }: AttnReferenceArgs): AttentionResult {
+  checkTensors('attnReference', { q, k, v });
   const [batch, nQueries, nHeads] = sizes4('q', q);
   const [, nKeys] = sizes4('k', k);
   const sequences = Array.from({ length: batch }, (_, b): Sequence => ({

@@ -1,7 +1,7 @@
 import { checkBeginsWithZero } from '../core/cuSeqlens.js';
 import { PageflashError } from '../core/errors.js';
 import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
-import { sizes3, type HostInts, type HostTensor } from './hostTensor.js';
+import { checkTensors, sizes3, type HostInts, type HostTensor } from './hostTensor.js';
 import { contiguousRows, pagedRows, pageTableOf } from './keyRows.js';
 
 export interface AttnVarlenReferenceArgs extends AttentionOptions {
@@ -27,6 +27,7 @@ export interface AttnVarlenReferenceArgs extends AttentionOptions {
  */
 export function attnVarlenReference(args: AttnVarlenReferenceArgs): AttentionResult {
   const { q, k, v, cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, ...options } = args;
+  checkTensors('attnVarlenReference', { q, k, v });
   if (!cuSeqlensK && !(blockTable && sequsedK))
     throw new PageflashError('argument', 'attnVarlen: pass cuSeqlensK, or sequsedK with blockTable.');
   const [totalQ, nHeads] = sizes3('q', q);

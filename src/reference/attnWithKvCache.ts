@@ -3,7 +3,7 @@ import { checkBeginsWithZero } from '../core/cuSeqlens.js';
 import { PageflashError } from '../core/errors.js';
 import { appendKv, type CachedSequence } from './appendKv.js';
 import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
-import { lastSizes, sizes4, type HostInts, type HostTensor } from './hostTensor.js';
+import { checkTensors, lastSizes, sizes4, type HostInts, type HostTensor } from './hostTensor.js';
 import { cacheRows, pagedRows, pageTableOf } from './keyRows.js';
 import type { Rotary } from './rotary.js';
 
@@ -64,6 +64,15 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     dtype = args.storage ?? 'f32',
     kvDType = dtype,
   } = args;
+  checkTensors('attnWithKvCacheReference', {
+    q: args.q,
+    kCache: args.kCache,
+    vCache: args.vCache,
+    ...(k && { k }),
+    ...(v && { v }),
+    ...(args.rotaryCos && { rotaryCos: args.rotaryCos }),
+    ...(args.rotarySin && { rotarySin: args.rotarySin }),
+  });
   const { sequences, lseShape } = sequencesOf(args);
   const { q, kCache, vCache } = appendKv({
     q: args.q,

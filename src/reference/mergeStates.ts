@@ -1,5 +1,7 @@
-import { PageflashError } from '../core/errors.js';
+import { describe } from '../core/describe.js';
+import { fail, PageflashError } from '../core/errors.js';
 import type { AttentionResult } from './attend.js';
+import { checkTensors } from './hostTensor.js';
 
 /**
  * Combines attention over parts of the keys into attention over all of them: with w_c = exp(lse_c − lse),
@@ -10,7 +12,13 @@ import type { AttentionResult } from './attend.js';
  * lse is −∞ saw no keys; its out counts for nothing, whatever it holds. A sink belongs to one part only.
  */
 export function mergeStatesReference(partials: readonly AttentionResult[]): AttentionResult {
-  const [first] = partials;
+  const caller = 'mergeStatesReference';
+  if (!Array.isArray(partials))
+    fail('argument', caller, `the parts must be one array, [{ out, lse }, …], not ${describe(partials)}.`);
+  partials.forEach((part: AttentionResult, i) =>
+    checkTensors(caller, { [`parts[${i}].out`]: part.out, [`parts[${i}].lse`]: part.lse }),
+  );
+  const [first] = partials as readonly AttentionResult[];
   if (!first) throw new PageflashError('argument', 'mergeStates: there is no part to merge.');
   const [nQueries, nHeads, headDim] = first.out.shape.slice(-3) as [number, number, number];
   const out = new Float64Array(first.out.data.length);
