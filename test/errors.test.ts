@@ -368,12 +368,14 @@ describe('devices', () => {
       await request({ gpu: {} }),
       await request({ label: Symbol('device') }),
       await request(null),
+      await request({ requestAdapter: () => Promise.resolve(null) }),
     ]).toMatchInlineSnapshot(`
       [
         "argument: requestDevice: there is no argument powerPreferences. There are gpu, label, featureLevel, powerPreference, forceFallbackAdapter, xrCompatible.",
         "argument: requestDevice: gpu must be what navigator.gpu is, not a plain object.",
         "argument: requestDevice: label must be a string, not Symbol(device).",
         "argument: requestDevice: the arguments must be one object, not null.",
+        "argument: requestDevice: the arguments must be one object, not a GPU. Pass it as { gpu }.",
       ]
     `);
     const gpu = { requestAdapter: () => Promise.resolve(null) } as unknown as GPU;

@@ -470,8 +470,8 @@ describe('plans', () => {
       recorded({ out: { ...out, buffer: empty.q.buffer } }),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: planAttnWithKvCache.record: out is missing, and the plan was made without one.",
-        "argument: planAttnWithKvCache.record: out is missing, and the plan was made without one.",
+        "argument: planAttnWithKvCache.record: out is missing, and the plan was made without one. Pass it to record: a plan makes no tensors.",
+        "argument: planAttnWithKvCache.record: out is missing, and the plan was made without one. Pass it to record: a plan makes no tensors.",
         "argument: planAttnWithKvCache.record: the plan was made without k. Make it with k, or leave k out.",
         "argument: planAttnWithKvCache.record: the plan was made without lse. Make it with lse, or leave lse out.",
         "argument: planAttnWithKvCache.record: q must be a tensor, { buffer, dtype, shape }, not a Float32Array.",

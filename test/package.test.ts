@@ -60,6 +60,18 @@ describe.each(COMPILERS)('as strict TypeScript, by $compiler', ({ compiler, type
     expect(await compile({ compiler, types, skipLibCheck: false, code })).toBe('');
   });
 
+  test('a result with returnLse is a part for mergeStates, and one without is none', async () => {
+    const code = (returnLse: boolean): string => `
+      import { attnVarlen, mergeStates, type AttnVarlenArgs, type Runtime } from 'pageflash';
+      export function merged(runtime: Runtime, args: AttnVarlenArgs) {
+        const part = attnVarlen(runtime, { ...args, returnLse: ${returnLse} });
+        return mergeStates(runtime, { parts: [part, part] });
+      }`;
+    expect(await compile({ compiler, types, skipLibCheck: false, code: code(true) })).toBe('');
+    const without = compile({ compiler, types, skipLibCheck: false, code: code(false) });
+    await expect(without).rejects.toThrow(/TS2322/);
+  });
+
   test('what is wrong is found', async () => {
     const code = "import { createRuntime } from 'pageflash';\ncreateRuntime(1);";
     await expect(compile({ compiler, types, skipLibCheck: false, code })).rejects.toThrow(/TS2345/);

@@ -285,6 +285,9 @@ describe('wrong arguments throw and change nothing', () => {
     expect(() => new BlockAllocator([8, 4] as never)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator: the arguments must be one object, not [8, 4].]`,
     );
+    expect(() => new BlockAllocator(Promise.resolve() as never)).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: BlockAllocator: the arguments must be one object, not a promise. Await it first.]`,
+    );
     const misspelt = { nPages: 8, pageSize: 4, pagesize: 2 };
     expect(() => new BlockAllocator(misspelt)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator: there is no argument pagesize. There are nPages, pageSize.]`,

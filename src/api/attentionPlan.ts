@@ -215,7 +215,11 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     for (const { name } of this.#planned) {
       const tensor = tensors[name] === undefined ? this.#args[name] : tensors[name];
       if (tensor === undefined)
-        fail('argument', caller, `${name} is missing, and the plan was made without one.`);
+        fail(
+          'argument',
+          caller,
+          `${name} is missing, and the plan was made without one. Pass it to record: a plan makes no tensors.`,
+        );
       if (!isTensor(tensor)) {
         fail(
           'argument',

@@ -29,6 +29,11 @@ const NAMES = { used: namesOf<AttnArgs>({ q: true, k: true, v: true, ...OPTIONS 
 
 const HINT = { 3: 'For sequences end to end, use attnVarlen.' };
 
+/** `attn` with `returnLse: true`, which gives lse as well. */
+export function attn(
+  runtime: Runtime,
+  args: AttnArgs & { readonly returnLse: true },
+): Required<AttentionResult>;
 /**
  * Attention over a dense batch, softmax(scale · q kᵀ) v, without ever holding the scores in memory.
  *
@@ -38,6 +43,7 @@ const HINT = { 3: 'For sequences end to end, use attnVarlen.' };
  * @example
  * const { out } = attn(runtime, { q, k, v, causal: true });
  */
+export function attn(runtime: Runtime, args: AttnArgs): AttentionResult;
 export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
   checkRuntime(CALLER, runtime);
   const given = readArgs(CALLER, args, NAMES);

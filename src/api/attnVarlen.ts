@@ -72,6 +72,11 @@ const HINTS = {
   pages: { 3: 'For keys end to end, leave blockTable out.' },
 };
 
+/** `attnVarlen` with `returnLse: true`, which gives lse as well. */
+export function attnVarlen(
+  runtime: Runtime,
+  args: AttnVarlenArgs & { readonly returnLse: true },
+): Required<AttentionResult>;
 /**
  * Attention over sequences of any lengths laid end to end, with keys and values end to end too or in pages.
  *
@@ -88,6 +93,7 @@ const HINTS = {
  * // A prompt of 3 tokens beside one of 5.
  * const { out } = attnVarlen(runtime, { q, k, v, cuSeqlensQ: [0, 3, 8], cuSeqlensK: [0, 3, 8], causal: true });
  */
+export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult;
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
   checkRuntime(CALLER, runtime);
   const given = readVarlenArgs(CALLER, args);

@@ -101,6 +101,11 @@ const NAMES = {
 const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
 const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
 
+/** `attnWithKvCache` with `returnLse: true`, which gives lse as well. */
+export function attnWithKvCache(
+  runtime: Runtime,
+  args: AttnWithKvCacheArgs & { readonly returnLse: true },
+): Required<AttentionResult>;
 /**
  * Attention over a KV cache, contiguous or in pages, after new tokens have been written to it in place.
  *
@@ -121,6 +126,7 @@ const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
  * const blockTable = [3, 8, 1, 0, 5, 7, -1, -1, -1, -1]; // five pages, then one
  * const { out } = attnWithKvCache(runtime, { q, k, v, kCache, vCache, cacheSeqlens: [70, 9], blockTable, causal: true });
  */
+export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult;
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult {
   checkRuntime(CALLER, runtime);
   const given = readKvCacheArgs(CALLER, args);

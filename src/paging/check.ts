@@ -18,6 +18,8 @@ export function checkPoolSize(caller: string, nPages: number, pageSize: number):
 
 /** Checks the names of a pool's options. An object of a class, as a cache is, is taken for the pages that it has. */
 export function checkPoolNames(caller: string, options: object, names: readonly string[]): void {
+  if (options instanceof Promise)
+    fail('argument', caller, 'the arguments must be one object, not a promise. Await it first.');
   const prototype: unknown = options && Object.getPrototypeOf(options);
   const isPlain = !prototype || Object.getPrototypeOf(prototype) === null;
   checkNames(caller, isPlain || Array.isArray(options) ? options : {}, names);

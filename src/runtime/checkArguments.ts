@@ -40,6 +40,8 @@ const DEVICE_OPTIONS = namesOf<RequestDeviceOptions>({
 /** Checks what only pageflash knows of its options; the adapter's own are checked by WebGPU. */
 export function checkDeviceOptions(options: RequestDeviceOptions): void {
   const caller = 'requestDevice';
+  if (typeof options === 'object' && options !== null && 'requestAdapter' in options)
+    fail('argument', caller, 'the arguments must be one object, not a GPU. Pass it as { gpu }.');
   checkNames(caller, options, DEVICE_OPTIONS);
   const { gpu, label } = options;
   if (gpu !== undefined && typeof gpu?.requestAdapter !== 'function')
