@@ -1,5 +1,5 @@
-import type { FloatDType } from '../core/dtype.js';
 import { checkNames, namesOf } from '../core/checkNames.js';
+import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { variantName } from '../kernels/link.js';
 import type { Variant } from '../runtime/pipelines.js';

@@ -93,7 +93,7 @@ export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>
   };
 }
 
-/** A tensor to plan with, of which nobody looks at the buffer before it is bound. */
+/** A tensor to plan with; planning does not look at its buffer. */
 function standIn(dtype: DType, shape: readonly number[]): Tensor {
   return { buffer: {} as GPUBuffer, dtype, shape };
 }

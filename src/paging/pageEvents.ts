@@ -16,7 +16,7 @@ export interface PublishedPage {
 }
 
 /**
- * What becomes of the content of pages, for those who send prompts to where they are cached.
+ * What becomes of the content of pages, for routers that send prompts to where they are cached.
  *
  * A router that keeps `stored` by page, replacing what it had, deletes what is `removed`, and renames what is `moved`
  * where it is a parent too, knows at every moment what `PageManager.snapshot().published` says. With that it knows what

@@ -34,7 +34,7 @@ export interface Sequence {
   /** Row of q, counted in tokens, of its first query. */
   readonly firstQuery: number;
   readonly nQueries: number;
-  /** Key j lies in row keyRows[j] of k and v, counted in tokens; nobody sees it where that is NO_ROW. */
+  /** Key j lies in row keyRows[j] of k and v, counted in tokens; no query sees it where that is NO_ROW. */
   readonly keyRows: Int32Array;
   /** Keys at the start that no query sees. */
   readonly leftpad: number;

@@ -36,6 +36,15 @@ const PLANNED: readonly KvCacheCase[] = [
   },
 ];
 
+/** Two sequences that decode, each in a row of a cache: what lengths on the GPU may not lead out of. */
+const TWO_ROWS: KvCacheCase = {
+  ...SMALL_DECODE,
+  lengths: [
+    [30, 1, 1],
+    [30, 1, 1],
+  ],
+};
+
 async function bitsOf({ device }: Runtime, { buffer }: Tensor): Promise<Uint32Array> {
   return new Uint32Array(await downloadBuffer(device, buffer));
 }
@@ -64,15 +73,8 @@ export const cases: GpuCase[] = [
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
-        const kvCase: KvCacheCase = {
-          ...SMALL_DECODE,
-          lengths: [
-            [30, 1, 1],
-            [30, 1, 1],
-          ],
-        };
-        const inputs = drawKvCache(kvCase);
-        const { args } = placeKvCache(device, kvCase, inputs);
+        const inputs = drawKvCache(TWO_ROWS);
+        const { args } = placeKvCache(device, TWO_ROWS, inputs);
         const before = await bitsOf(runtime, args.kCache);
         const cacheSeqlens = upload(device, 'i32', [2], [1_000_000, -5]);
         const { out } = attnWithKvCache(runtime, { ...args, cacheSeqlens });
@@ -94,15 +96,8 @@ export const cases: GpuCase[] = [
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
-        const kvCase: KvCacheCase = {
-          ...SMALL_DECODE,
-          lengths: [
-            [30, 1, 1],
-            [30, 1, 1],
-          ],
-        };
-        const inputs = drawKvCache(kvCase);
-        const { args } = placeKvCache(device, kvCase, inputs);
+        const inputs = drawKvCache(TWO_ROWS);
+        const { args } = placeKvCache(device, TWO_ROWS, inputs);
         const before = await bitsOf(runtime, args.kCache);
         // One position more than the second sequence needs.
         const nPositions = 22;
