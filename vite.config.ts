@@ -1,5 +1,5 @@
 import { defineConfig, type PluginOption } from 'vite';
-import { wgsl } from './scripts/wgslPlugin.js';
+import { wgsl } from './tools/wgsl/wgslPlugin.js';
 
 /** What turns the sources into JavaScript, for the library, the tests, the benchmarks and the demo alike. */
 export const plugins: PluginOption[] = [wgsl()];

@@ -2,18 +2,18 @@ import { defineConfig } from 'vitest/config';
 import { plugins } from './vite.config.js';
 
 const NODE_LANE = [
-  'test/node.test.ts',
-  'test/example.test.ts',
-  'test/exit.test.ts',
-  'test/package.test.ts',
-  'test/size.test.ts',
+  'test/platforms/node.test.ts',
+  'test/package/example.test.ts',
+  'test/runtime/exit.test.ts',
+  'test/package/package.test.ts',
+  'test/package/size.test.ts',
 ];
 const CHROME_LANE = [
-  'test/chrome.test.ts',
-  'test/conformance.test.ts',
-  'test/crash.test.ts',
-  'test/demo.test.ts',
-  'test/readmeInChrome.test.ts',
+  'test/platforms/chrome.test.ts',
+  'test/conformance/conformance.test.ts',
+  'test/runtime/crash.test.ts',
+  'test/demo/demo.test.ts',
+  'test/package/readmeInChrome.test.ts',
 ];
 
 // A kernel is compiled and run by the CPU where there is no GPU.
@@ -40,7 +40,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: NODE_LANE,
-          globalSetup: 'scripts/setup/vulkan.mjs',
+          globalSetup: 'tools/setup/vulkan.mjs',
           testTimeout: laneTimeout,
         },
       },
@@ -49,7 +49,7 @@ export default defineConfig({
         test: {
           name: 'chrome',
           include: CHROME_LANE,
-          globalSetup: 'scripts/setup/chrome.mjs',
+          globalSetup: 'tools/setup/chrome.mjs',
           testTimeout: laneTimeout,
           hookTimeout: laneTimeout,
         },

@@ -1,4 +1,4 @@
-import { openChromePage } from '../test/support/chromePage.js';
+import { openChromePage } from '../tools/browser/chromePage.js';
 import type { Bench } from './bench.js';
 import type { Tell } from './measure.js';
 

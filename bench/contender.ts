@@ -1,7 +1,7 @@
 import type { FloatDType } from '../src/core/dtype.js';
 import type { Tensor } from '../src/core/tensor.js';
 import { createRuntime, type Runtime } from '../src/index.js';
-import { download } from '../test/support/deviceTensor.js';
+import { download } from '../tools/deviceTensor.js';
 import type { Effort } from './effort.js';
 import type { Measurement } from './results.js';
 import { summarize, type Summary } from './statistics.js';

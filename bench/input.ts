@@ -2,8 +2,8 @@ import type { FloatDType } from '../src/core/dtype.js';
 import { decode, encode } from '../src/core/halves.js';
 import { elementCount, type Tensor } from '../src/core/tensor.js';
 import type { HostTensor } from '../src/reference/attention.js';
-import { upload } from '../test/support/deviceTensor.js';
-import type { Random } from '../test/support/random.js';
+import { upload } from '../tools/deviceTensor.js';
+import type { Random } from '../tools/random.js';
 
 /** A tensor on the GPU and what it holds. */
 export interface Input {

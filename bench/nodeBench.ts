@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createNodeGpu } from '../test/support/nodeDevice.js';
+import { createNodeGpu } from '../tools/nodeDevice.js';
 import type { Bench } from './bench.js';
 import { DeviceBench } from './deviceBench.js';
 

@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../src/index.js';
 import { decodeTileKeys } from '../src/kernels/attnDecode.js';
 import { tileKeys, tileRows } from '../src/kernels/attnPrefill.js';
-import { visibleBand } from '../src/kernels/band.js';
+import { visibleBand } from '../src/problem/band.js';
 import { isDecode } from '../src/plan/attentionWork.js';
 import { decodeTile } from '../src/plan/decodeTile.js';
 import { prefillTile } from '../src/plan/prefillTile.js';

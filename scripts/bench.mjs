@@ -1,6 +1,6 @@
 // node scripts/bench.mjs [OPTION...]: runs bench/main.ts, which knows the options; `--help` lists them.
 import { parseArgs } from 'node:util';
-import { runProgram } from './runProgram.mjs';
+import { runProgram } from '../tools/runProgram.mjs';
 
 const args = process.argv.slice(2);
 // What the program will refuse needs nothing either.

@@ -1,10 +1,10 @@
-// node scripts/lanes.mjs [OPTION...]: installs what the lanes need and runs test/lanes/main.ts, which knows the options.
+// node scripts/lanes.mjs [OPTION...]: installs what the lanes need and runs test/platforms/main.ts, which knows the options.
 import { parseArgs } from 'node:util';
-import { runProgram } from './runProgram.mjs';
-import { bundleForNode } from './bundleForNode.mjs';
-import { ensureDeno } from './setup/deno.mjs';
-import { ensureFirefox } from './setup/firefox.mjs';
-import { ensureMesaSid } from './setup/mesaSid.mjs';
+import { runProgram } from '../tools/runProgram.mjs';
+import { bundleForNode } from '../tools/bundleForNode.mjs';
+import { ensureDeno } from '../tools/setup/deno.mjs';
+import { ensureFirefox } from '../tools/setup/firefox.mjs';
+import { ensureMesaSid } from '../tools/setup/mesaSid.mjs';
 
 const args = process.argv.slice(2);
 const { values } = parseArgs({
@@ -25,12 +25,12 @@ const programs = {
   ...(wants('mesa-sid') && { mesaSid: await ensureMesaSid() }),
 };
 await bundleForNode({
-  entry: 'test/lanes/nodeGpu.ts',
+  entry: 'test/platforms/nodeGpu.ts',
   out: 'node_modules/.cache/pageflash/lanes/nodeGpu.mjs',
   external: ['webgpu'],
 });
 await runProgram({
-  entry: 'test/lanes/main.ts',
+  entry: 'test/platforms/main.ts',
   args: [...args, '--programs', JSON.stringify(programs)],
   // naga comes without a driver, too.
   needs: [...(wants('chrome') ? ['chrome'] : []), ...(lanes.length > 0 ? ['vulkan'] : [])],

@@ -1,5 +1,5 @@
 // node scripts/runTs.mjs [--needs chrome,vulkan] ENTRY [ARGUMENT...]: runs a TypeScript program in Node.
-import { runProgram } from './runProgram.mjs';
+import { runProgram } from '../tools/runProgram.mjs';
 
 const args = process.argv.slice(2);
 const needs = (args[0] === '--needs' && args.splice(0, 2)[1]?.split(',')) || [];

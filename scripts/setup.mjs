@@ -1,5 +1,5 @@
 // node scripts/setup.mjs: installs what the GPU tests and benchmarks need and the machine lacks.
-import { setUp } from './setup/setUp.mjs';
+import { setUp } from '../tools/setup/setUp.mjs';
 
 try {
   await setUp(['chrome', 'vulkan']);

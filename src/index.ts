@@ -1,31 +1,36 @@
-export { attn, type AttnArgs } from './api/attn.js';
+export { attn, type AttnArgs } from './attention/attn.js';
 export {
   planAttnVarlen,
   planAttnWithKvCache,
   type AttentionPlan,
   type LayerTensors,
   type PlanChanges,
-} from './api/attentionPlan.js';
-export { attnWithKvCache, type AttnWithKvCacheArgs } from './api/attnWithKvCache.js';
-export { attnVariants, type AttnVariantOptions } from './api/attnVariants.js';
-export { attnVarlen, type AttnVarlenArgs } from './api/attnVarlen.js';
-export type { CacheSize } from './api/cacheLayout.js';
-export type { PagePairs } from './api/checkCopyPages.js';
-export type { PageMoves } from './api/checkPages.js';
-export { copyPages, type CopyPagesArgs } from './api/copyPages.js';
-export { fromHalves, toHalves } from './api/halves.js';
-export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './api/pagedKvCache.js';
-export type { AttentionOptions, AttentionResult } from './api/attentionArgs.js';
-export { prepareModel, type PrepareModelOptions } from './api/prepareModel.js';
-export { mergeStates, type AttentionState, type MergeStatesArgs } from './api/mergeStates.js';
-export { read, readInts } from './api/readTensor.js';
-export type { Float16Numbers, TensorData } from './api/tensorData.js';
-export { tensorFrom, type TensorFromOptions } from './api/tensorFrom.js';
+} from './attention/attentionPlan.js';
+export { attnWithKvCache } from './attention/attnWithKvCache.js';
+export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
+export { attnVarlen } from './attention/attnVarlen.js';
+export type { CacheSize } from './cache/cacheLayout.js';
+export type { PagePairs } from './cache/checkCopyPages.js';
+export type { PageMoves } from './cache/checkPages.js';
+export { copyPages, type CopyPagesArgs } from './cache/copyPages.js';
+export { fromHalves, toHalves } from './tensors/halves.js';
+export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
+export type {
+  AttentionOptions,
+  AttentionResult,
+  AttnVarlenArgs,
+  AttnWithKvCacheArgs,
+} from './problem/attentionArgs.js';
+export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';
+export { mergeStates, type AttentionState, type MergeStatesArgs } from './attention/mergeStates.js';
+export { read, readInts } from './tensors/readTensor.js';
+export type { Float16Numbers, TensorData } from './tensors/tensorData.js';
+export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
 export type { DeviceClass, DeviceTraits, Tier } from './core/deviceTraits.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
-export type { Batch } from './paging/batch.js';
+export type { Batch } from './paging/pool/batch.js';
 export { BlockAllocator, type BlockAllocatorOptions } from './paging/blockAllocator.js';
 export { commonPrefix } from './paging/commonPrefix.js';
 export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPages.js';
@@ -37,13 +42,13 @@ export {
 } from './paging/pageManager.js';
 export type { PageEvent, PublishedPage } from './paging/pageEvents.js';
 export type { PageSnapshot, SequencePages } from './paging/pageSnapshot.js';
-export type { PageCopy } from './paging/pageTable.js';
+export type { PageCopy } from './paging/pool/pageTable.js';
 export type { PageUsage } from './paging/pageUsage.js';
 export type { PinId } from './paging/pins.js';
 export type { SequenceId } from './paging/registry.js';
 export type { SequenceView } from './paging/managedSequence.js';
-export type { Step } from './paging/step.js';
-export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/stepPlanner.js';
+export type { Step } from './paging/planner/step.js';
+export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
 export {
   rotaryTables,
   type RotaryConfigOptions,

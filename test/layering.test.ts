@@ -6,17 +6,22 @@ import { describe, expect, test } from 'vitest';
 
 /** A file may import its own folder and the levels below; `index.ts` is what a user of the package imports. */
 const LEVELS: ReadonlyMap<string, number> = new Map([
-  ['core', 0],
-  ['reference', 1],
-  ['paging', 1],
-  ['sizing', 1],
-  ['kernels', 2],
-  ['rotary', 2],
-  ['plan', 3],
-  ['runtime', 3],
-  ['api', 4],
-  ['standalone', 5],
-  ['index.ts', 5],
+  ['wgsl', 0],
+  ['core', 1],
+  ['problem', 2],
+  ['sizing', 2],
+  ['paging', 2],
+  ['reference', 2],
+  ['rotary', 3],
+  ['kernels', 3],
+  ['runtime', 4],
+  ['plan', 4],
+  ['check', 5],
+  ['attention', 6],
+  ['cache', 6],
+  ['tensors', 6],
+  ['standalone', 7],
+  ['index.ts', 7],
 ]);
 
 /** The only folder that calls WebGPU, and names that nobody uses without calling it. */
@@ -180,26 +185,34 @@ function amongKernels(text: string): Sources {
 
 describe('the check itself', () => {
   test.each([
-    { path: 'api/attn.ts', text: `import { planAttn } from '../plan/planAttn.js';`, why: 'down' },
+    { path: 'attention/attn.ts', text: `import { planAttn } from '../plan/planAttn.js';`, why: 'down' },
     { path: 'runtime/runtime.ts', text: `import { pool } from './deeper/pool.js';`, why: 'the own folder' },
     {
       path: 'runtime/deeper/pool.ts',
       text: `import '../runtime.js'; import '../../core/a.js';`,
       why: 'deeper',
     },
-    { path: 'index.ts', text: `export * from './api/attn.js'; export * from './core/a.js';`, why: 'the top' },
+    {
+      path: 'index.ts',
+      text: `export * from './attention/attn.js'; export * from './core/a.js';`,
+      why: 'the top',
+    },
     {
       path: 'kernels/a.ts',
       text: `import a from './a.wgsl'; import { b } from 'a-package';`,
       why: 'a package',
     },
-    { path: 'api/a.ts', text: `const f = (b: GPUBuffer, p: GPUComputePassEncoder) => b.size;`, why: 'types' },
     {
-      path: 'api/a.ts',
+      path: 'attention/a.ts',
+      text: `const f = (b: GPUBuffer, p: GPUComputePassEncoder) => b.size;`,
+      why: 'types',
+    },
+    {
+      path: 'attention/a.ts',
       text: `/** Call device.createBuffer or queue.submit. */ const a = 1;`,
       why: 'a comment',
     },
-    { path: 'api/a.ts', text: `typeof pass.dispatchWorkgroups === 'function';`, why: 'a question' },
+    { path: 'attention/a.ts', text: `typeof pass.dispatchWorkgroups === 'function';`, why: 'a question' },
     {
       path: 'runtime/a.ts',
       text: `device.createBuffer({}); device.queue.submit([]);`,
@@ -218,18 +231,18 @@ describe('the check itself', () => {
       text: `export { b } from '../plan/b.js';`,
       why: 'runtime from plan, by an export',
     },
-    { path: 'runtime/deeper/a.ts', text: `import '../../api/b.js';`, why: 'from deeper' },
+    { path: 'runtime/deeper/a.ts', text: `import '../../attention/b.js';`, why: 'from deeper' },
     { path: 'kernels/a.ts', text: `const b = await import('../runtime/b.js');`, why: 'a dynamic import' },
-    { path: 'kernels/a.ts', text: `let b: import('../api/b.js').B;`, why: 'an import in a type' },
+    { path: 'kernels/a.ts', text: `let b: import('../attention/b.js').B;`, why: 'an import in a type' },
     { path: 'core/a.ts', text: `import.meta.glob(['../kernels/*.wgsl']);`, why: 'a glob' },
-    { path: 'api/a.ts', text: `import { b } from '../index.js';`, why: 'the top' },
-    { path: 'api/a.ts', text: `import { b } from '..';`, why: 'the top by its folder' },
+    { path: 'attention/a.ts', text: `import { b } from '../index.js';`, why: 'the top' },
+    { path: 'attention/a.ts', text: `import { b } from '..';`, why: 'the top by its folder' },
     { path: 'index.ts', text: `import { b } from '../test/b.js';`, why: 'outside' },
     { path: 'index.ts', text: `import { b } from '/src/core/b.js';`, why: 'from the root' },
-    { path: 'api/a.ts', text: `import { b } from '../utils/b.js';`, why: 'an unknown folder' },
+    { path: 'attention/a.ts', text: `import { b } from '../utils/b.js';`, why: 'an unknown folder' },
     { path: 'utils/a.ts', text: `export const a = 1;`, why: 'in an unknown folder' },
     { path: 'extra.ts', text: `export const a = 1;`, why: 'beside index.ts' },
-    { path: 'api/a.ts', text: `const b = await import(name);`, why: 'a computed import' },
+    { path: 'attention/a.ts', text: `const b = await import(name);`, why: 'a computed import' },
   ])('refuses $path $text: $why', ({ path, text }) => {
     expect(violations({ [path]: text })).toHaveLength(1);
   });
@@ -244,7 +257,7 @@ describe('the check itself', () => {
     `queue.submit([]);`,
     `device.queue?.writeTexture();`,
   ])('refuses WebGPU outside of runtime: %s', (text) => {
-    expect(violations({ 'api/a.ts': text })).toHaveLength(1);
+    expect(violations({ 'attention/a.ts': text })).toHaveLength(1);
   });
 
   test.each([`a({ usage: GPUBufferUsage.STORAGE });`, `const { READ } = GPUMapMode;`])(
@@ -280,7 +293,7 @@ describe('the check itself', () => {
     const text = `import { a } from '../core/a.js';\nimport { b } from '../runtime/b.js';\ndevice.createBuffer({});\n`;
     expect(violations({ 'plan/a.ts': text })).toMatchInlineSnapshot(`
       [
-        "plan/a.ts:2 imports runtime/b.js, but plan (level 3) may not import runtime (level 3).",
+        "plan/a.ts:2 imports runtime/b.js, but plan (level 4) may not import runtime (level 4).",
         "plan/a.ts:3 mentions createBuffer; only runtime may call WebGPU.",
       ]
     `);

@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
-import { splitParts } from '../../src/kernels/attention.js';
+import { splitParts } from '../../src/kernels/shared/attention.js';
 import { attnDecodeKernel, decodeTileKeys, type DecodeTile } from '../../src/kernels/attnDecode.js';
 import { mergeStatesKernel } from '../../src/kernels/mergeStates.js';
 import { attentionWork } from '../../src/plan/attentionWork.js';

@@ -1,5 +1,5 @@
 import type { HostTensor } from '../../src/reference/attention.js';
-import { Random } from '../../test/support/random.js';
+import { Random } from '../../tools/random.js';
 import { createInput, type Input } from '../input.js';
 import type { Pages } from './problem.js';
 import { PAGE_SIZE, type DecodeCase } from './shapes.js';

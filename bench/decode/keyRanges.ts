@@ -1,5 +1,5 @@
-import type { AttentionProblem, HostLengths } from '../../src/kernels/attentionProblem.js';
-import { visibleBand } from '../../src/kernels/band.js';
+import type { AttentionProblem, HostLengths } from '../../src/problem/attentionProblem.js';
+import { visibleBand } from '../../src/problem/band.js';
 
 // Which keys and which tiles of keys a workgroup of the attention kernels walks.
 

@@ -1,9 +1,9 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { FloatDType } from '../../src/core/dtype.js';
-import { chunkWord, splitParts, type SplitParts } from '../../src/kernels/attention.js';
+import { chunkWord, splitParts, type SplitParts } from '../../src/kernels/shared/attention.js';
 import { attnPrefill, tileKeys, tileRows } from '../../src/kernels/attnPrefill.js';
-import { hostTables } from '../../src/kernels/attnTables.js';
+import { hostTables } from '../../src/kernels/shared/batchInfo.js';
 import { mergeSplits } from '../../src/kernels/mergeStates.js';
 import { prefillTile } from '../../src/plan/prefillTile.js';
 import { spansOf } from '../../src/plan/spans.js';

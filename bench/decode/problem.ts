@@ -1,6 +1,6 @@
-import { denseRows, pagedRows } from '../../src/api/rows.js';
+import { denseRows, pagedRows } from '../../src/problem/rows.js';
 import type { Tensor } from '../../src/core/tensor.js';
-import { hostLengths, type AttentionProblem, type HostLengths } from '../../src/kernels/attentionProblem.js';
+import { hostLengths, type AttentionProblem, type HostLengths } from '../../src/problem/attentionProblem.js';
 import { PAGE_SIZE, type DecodeCase } from './shapes.js';
 
 export interface DecodeTensors {

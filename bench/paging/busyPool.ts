@@ -1,5 +1,5 @@
 import { PageManager } from '../../src/paging/pageManager.js';
-import type { Random } from '../../test/support/random.js';
+import type { Random } from '../../tools/random.js';
 
 export const PAGE_SIZE = 16;
 

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { PageManager } from '../../src/paging/pageManager.js';
-import { StepPlanner } from '../../src/paging/stepPlanner.js';
+import { StepPlanner } from '../../src/paging/planner/stepPlanner.js';
 import { PAGE_SIZE, tokensOf } from './busyPool.js';
 
 setFlagsFromString('--expose-gc');

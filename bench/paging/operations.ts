@@ -1,4 +1,4 @@
-import { Random } from '../../test/support/random.js';
+import { Random } from '../../tools/random.js';
 import { summarize, type Summary } from '../statistics.js';
 import { BusyPool, PAGE_SIZE, tokensOf } from './busyPool.js';
 

@@ -1,6 +1,6 @@
 import { PageManager } from '../../src/paging/pageManager.js';
-import { StepPlanner } from '../../src/paging/stepPlanner.js';
-import { Random } from '../../test/support/random.js';
+import { StepPlanner } from '../../src/paging/planner/stepPlanner.js';
+import { Random } from '../../tools/random.js';
 
 /** The lengths of chats as people share them: prompts of 161 tokens and answers of 338 on average, with long tails. */
 export const MAX_TOKENS = 2048;

@@ -1,5 +1,5 @@
 import { bytesPerElement } from '../../src/core/dtype.js';
-import { visibleBand } from '../../src/kernels/band.js';
+import { visibleBand } from '../../src/problem/band.js';
 import { scoresBytes } from '../naive/naive.js';
 import { windowOf, type PrefillCase } from './shapes.js';
 

@@ -1,6 +1,6 @@
 import { attnVarlen } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
-import { Random } from '../../test/support/random.js';
+import { Random } from '../../tools/random.js';
 import { checkAgainstReference, fewOf, type ExpectedRows } from '../check.js';
 import { createInput, destroyInputs, type Input } from '../input.js';
 import { naive } from '../naive/naive.js';

@@ -5,7 +5,7 @@ import {
   type AttnWithKvCacheArgs,
   type Runtime,
 } from '../../src/index.js';
-import { countCalls } from '../../test/support/countCalls.js';
+import { countCalls } from '../../tools/countCalls.js';
 import { ratios, summarize } from '../statistics.js';
 import { idle } from '../timing.js';
 import { bareCommands, recordBare } from './bareCommands.js';

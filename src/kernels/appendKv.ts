@@ -4,9 +4,15 @@ import { grid2d } from '../core/grid.js';
 import { isTensor, stridesOf } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
 import appendKvKernel from './append_kv.wgsl';
-import type { AttentionProblem, PagedRows, Rotary, SmallFloats, TokenRows } from './attentionProblem.js';
-import { firstOf, typeOf } from './numberType.js';
-import { hasMultiplesOf } from './wideRows.js';
+import type {
+  AttentionProblem,
+  PagedRows,
+  Rotary,
+  SmallFloats,
+  TokenRows,
+} from '../problem/attentionProblem.js';
+import { firstOf, typeOf } from './shared/numberType.js';
+import { hasMultiplesOf } from './shared/wideRows.js';
 
 const WG_SIZE = 64;
 

@@ -24,8 +24,8 @@
 //   ROTARY                elements below rotary_dim are rotated
 //   QUERIES               fresh is q, and the "cache" is laid out like it
 
-import package::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits, word_of, number_from};
-import package::sequences::{Sequence, sequence_at};
+import package::shared::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits, word_of, number_from};
+import package::shared::sequences::{Sequence, sequence_at};
 
 const WG_SIZE = 64u;
 

@@ -1,13 +1,14 @@
-import type { Dispatch, Spec } from '../core/dispatch.js';
+import type { Dispatch } from '../core/dispatch.js';
+import type { Spec } from '../wgsl/kernel.js';
 import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
   type AttentionFeatures,
   type AttentionWork,
-} from './attention.js';
+} from './shared/attention.js';
 import attnDecodeKernel from './attn_decode.wgsl';
-import { variableBytes } from './workgroupMemory.js';
+import { variableBytes } from './shared/workgroupMemory.js';
 
 /** How a workgroup of attn_decode divides its work; the header of the kernel says more. All are powers of two. */
 export interface DecodeTile {

@@ -1,13 +1,14 @@
-import type { Dispatch, Spec } from '../core/dispatch.js';
+import type { Dispatch } from '../core/dispatch.js';
+import type { Spec } from '../wgsl/kernel.js';
 import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
   type AttentionFeatures,
   type AttentionWork,
-} from './attention.js';
+} from './shared/attention.js';
 import attnPrefillKernel from './attn_prefill.wgsl';
-import { variableBytes } from './workgroupMemory.js';
+import { variableBytes } from './shared/workgroupMemory.js';
 
 /** How a workgroup of attn_prefill divides its work; the constants of the kernel say more. */
 export interface PrefillTile {

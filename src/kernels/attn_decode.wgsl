@@ -29,17 +29,17 @@
 //   BROADCAST   subgroups have LANES invocations, which share queries and weights (PARTS is 1)
 //   SUBGROUPS   the PARTS of a score and the lanes of a row exchange by subgroup operations
 
-import package::attention::{
+import package::shared::attention::{
   params, Item, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
-import package::band::Band;
-import package::base2::{MASKED, NO_MAXIMUM};
-import package::key_rows::{find_rows, k_row, v_row, is_row, row_or, have_pages};
-import package::out_rows::write_quad;
-import package::sequences::{Sequence, sequence_at};
-import package::softcap::capped;
-import package::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
-import package::units::{Unit, q_unit, k_unit, v_unit};
+import package::shared::band::Band;
+import package::shared::base2::{MASKED, NO_MAXIMUM};
+import package::shared::key_rows::{find_rows, k_row, v_row, is_row, row_or, have_pages};
+import package::shared::out_rows::write_quad;
+import package::shared::sequences::{Sequence, sequence_at};
+import package::shared::softcap::capped;
+import package::shared::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
+import package::shared::octets::{Unit, q_unit, k_unit, v_unit};
 import constants::{
   WG_SIZE, TILE_KEYS, ROWS, PARTS, PART_BITS, HEAD_UNITS, MAX_LANES, MAX_BITS, LANE_QUADS, VALUE_LANES, COLS,
   LANES, OWN_ROWS,

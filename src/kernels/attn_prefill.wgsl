@@ -29,17 +29,17 @@
 //   BROADCAST                        a team is a whole subgroup: lanes share queries and weights there, too
 //   ROLLED                           see threads
 
-import package::attention::{
+import package::shared::attention::{
   params, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
-import package::band::Band;
-import package::base2::{MASKED, NO_MAXIMUM};
-import package::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
-import package::out_rows::write_quad;
-import package::sequences::{Sequence, sequence_at};
-import package::softcap::capped;
-import package::units::{Unit, q_unit, k_unit, v_unit};
-import package::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
+import package::shared::band::Band;
+import package::shared::base2::{MASKED, NO_MAXIMUM};
+import package::shared::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
+import package::shared::out_rows::write_quad;
+import package::shared::sequences::{Sequence, sequence_at};
+import package::shared::softcap::capped;
+import package::shared::octets::{Unit, q_unit, k_unit, v_unit};
+import package::shared::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
 import constants::{
   WG_SIZE, TILE_KEYS, TEAMS, LANES, LANE_BITS, ROWS, COLS, OWN_ROWS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS,
 };

@@ -1,10 +1,10 @@
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { grid2d } from '../core/grid.js';
 import { isTensor, stridesOf } from '../core/tensor.js';
-import type { AttentionProblem } from './attentionProblem.js';
-import { tablesLayout } from './attnTables.js';
+import type { AttentionProblem } from '../problem/attentionProblem.js';
+import { tablesLayout } from './shared/batchInfo.js';
 import gatherHeadsKernel from './gather_heads.wgsl';
-import { firstOf, typeOf } from './numberType.js';
+import { firstOf, typeOf } from './shared/numberType.js';
 
 export interface GatherHeadsArgs {
   readonly problem: AttentionProblem;

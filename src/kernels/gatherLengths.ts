@@ -1,9 +1,9 @@
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { grid2d } from '../core/grid.js';
-import type { AttentionProblem, DeviceLengths } from './attentionProblem.js';
-import { basesOf } from './attnTables.js';
+import type { AttentionProblem, DeviceLengths } from '../problem/attentionProblem.js';
+import { basesOf } from './shared/batchInfo.js';
 import gatherLengthsKernel from './gather_lengths.wgsl';
-import { firstOf } from './numberType.js';
+import { firstOf } from './shared/numberType.js';
 
 export interface GatherLengthsArgs {
   readonly problem: AttentionProblem;

@@ -7,8 +7,8 @@
 //
 // One invocation writes one word.
 
-import package::base2::MINUS_INFINITY;
-import package::elements::{F16, word_of, number_from};
+import package::shared::base2::MINUS_INFINITY;
+import package::shared::elements::{F16, word_of, number_from};
 
 const WG_SIZE = 64u;
 const F16_MINUS_INFINITY = 0xfc00u;

@@ -2,12 +2,12 @@ import type { Dispatch, HostData, Scratch } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
 import type { Tensor } from '../core/tensor.js';
-import type { SplitParts } from './attention.js';
-import type { AttentionProblem, TokenRows } from './attentionProblem.js';
-import { tablesLayout } from './attnTables.js';
+import type { SplitParts } from './shared/attention.js';
+import type { AttentionProblem, TokenRows } from '../problem/attentionProblem.js';
+import { tablesLayout } from './shared/batchInfo.js';
 import mergeStatesKernel from './merge_states.wgsl';
-import { firstOf, typeOf } from './numberType.js';
-import { hasMultiplesOf } from './wideRows.js';
+import { firstOf, typeOf } from './shared/numberType.js';
+import { hasMultiplesOf } from './shared/wideRows.js';
 
 const WG_SIZE = 64;
 

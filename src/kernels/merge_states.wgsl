@@ -18,10 +18,10 @@
 //
 // Stages: 1 largest maximum   2 weighted sums   3 write
 
-import package::base2::{LOG2_E, MINUS_INFINITY, sink_part};
-import package::elements::{word_of, number_from};
-import package::out_rows::{write_quad, write_lse, write_natural_lse, write_sums};
-import package::sequences::{sequence_at, tables};
+import package::shared::base2::{LOG2_E, MINUS_INFINITY, sink_part};
+import package::shared::elements::{word_of, number_from};
+import package::shared::out_rows::{write_quad, write_lse, write_natural_lse, write_sums};
+import package::shared::sequences::{sequence_at, tables};
 
 const WG_SIZE = 64u;
 // Where maxima start: the least f32.

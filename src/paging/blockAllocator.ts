@@ -1,9 +1,9 @@
 import { namesOf } from '../core/checkNames.js';
 import { fail } from '../core/errors.js';
-import { BatchArrays, type Batch } from './batch.js';
+import { BatchArrays, type Batch } from './pool/batch.js';
 import { checkCount, checkList, checkPoolNames, checkPoolSize } from './check.js';
-import { PagePool } from './pagePool.js';
-import { PageTable, type PageCopy } from './pageTable.js';
+import { PagePool } from './pool/pagePool.js';
+import { PageTable, type PageCopy } from './pool/pageTable.js';
 import { Registry, type SequenceId } from './registry.js';
 
 export type { SequenceId } from './registry.js';

@@ -1,6 +1,6 @@
 import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
-import type { Batch } from './batch.js';
+import type { Batch } from './pool/batch.js';
 import { checkCount } from './check.js';
 
 /**

@@ -1,9 +1,9 @@
 import type { SequenceId } from './registry.js';
-import { grown } from './intBuffer.js';
-import { NULL_PAGE } from './pageList.js';
-import type { PageTable } from './pageTable.js';
+import { grown } from './pool/intBuffer.js';
+import { NULL_PAGE } from './pool/pageList.js';
+import type { PageTable } from './pool/pageTable.js';
 import type { SwappedPages } from './swapping.js';
-import { NO_PREFIX, type Prompt } from './prefixTree.js';
+import { NO_PREFIX, type Prompt } from './prefix/prefixTree.js';
 
 /** What one may know of a sequence. Changes with it. */
 export interface SequenceView {

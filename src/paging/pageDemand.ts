@@ -1,5 +1,5 @@
 import type { ManagedSequence } from './managedSequence.js';
-import { NULL_PAGE } from './pageList.js';
+import { NULL_PAGE } from './pool/pageList.js';
 import type { PageStore } from './pageStore.js';
 import { presentPages } from './swapping.js';
 

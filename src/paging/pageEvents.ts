@@ -1,4 +1,4 @@
-import type { PrefixTree } from './prefixTree.js';
+import type { PrefixTree } from './prefix/prefixTree.js';
 
 /**
  * A page whose content can be found.

@@ -1,7 +1,7 @@
 import { checkNames, namesOf } from '../core/checkNames.js';
 import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
-import { BatchArrays, type Batch } from './batch.js';
+import { BatchArrays, type Batch } from './pool/batch.js';
 import { checkBoolean, checkCount, checkList, checkPoolNames, checkPoolSize, checkTokens } from './check.js';
 import { checkReset, checkStart, refuseInFlight } from './checkSequence.js';
 import { ManagedSequence, type SequenceView } from './managedSequence.js';
@@ -9,7 +9,7 @@ import { canFit, nFitting, nMissing, nMissingInAll, nToCompute } from './pageDem
 import type { PageEvent } from './pageEvents.js';
 import { snapshotOf, type PageSnapshot } from './pageSnapshot.js';
 import { PageStore } from './pageStore.js';
-import type { PageCopy, PageTable } from './pageTable.js';
+import type { PageCopy, PageTable } from './pool/pageTable.js';
 import { usageOf, type PageUsage } from './pageUsage.js';
 import { chooseVictims, type VictimsArgs } from './victims.js';
 import type { PinId } from './pins.js';

@@ -2,7 +2,7 @@ import type { SequenceId } from './registry.js';
 import type { ManagedSequence } from './managedSequence.js';
 import type { PublishedPage } from './pageEvents.js';
 import type { PageStore } from './pageStore.js';
-import type { PageTable } from './pageTable.js';
+import type { PageTable } from './pool/pageTable.js';
 
 /** The state of a page manager as plain data. */
 export interface PageSnapshot {

@@ -1,13 +1,13 @@
-import { freeAncestor, touchAncestors } from './lineage.js';
+import { freeAncestor, touchAncestors } from './prefix/pageAncestors.js';
 import type { ManagedSequence } from './managedSequence.js';
 import type { PageEvent } from './pageEvents.js';
-import { NULL_PAGE } from './pageList.js';
-import { PagePool } from './pagePool.js';
-import { PageTable, type PageCopy } from './pageTable.js';
+import { NULL_PAGE } from './pool/pageList.js';
+import { PagePool } from './pool/pagePool.js';
+import { PageTable, type PageCopy } from './pool/pageTable.js';
 import { Pins } from './pins.js';
-import { PrefixCache } from './prefixCache.js';
-import { PrefixSearch } from './prefixSearch.js';
-import { NO_PREFIX } from './prefixTree.js';
+import { PrefixCache } from './prefix/prefixCache.js';
+import { PrefixSearch } from './prefix/prefixSearch.js';
+import { NO_PREFIX } from './prefix/prefixTree.js';
 
 export interface PageStoreOptions {
   readonly nPages: number;

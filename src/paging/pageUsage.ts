@@ -1,5 +1,5 @@
 import type { ManagedSequence } from './managedSequence.js';
-import type { PagePool } from './pagePool.js';
+import type { PagePool } from './pool/pagePool.js';
 
 /** How full a pool is. */
 export interface PageUsage {

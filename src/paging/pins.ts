@@ -1,4 +1,4 @@
-import type { PageTable } from './pageTable.js';
+import type { PageTable } from './pool/pageTable.js';
 
 /** Names pages that are kept for as long as it takes. */
 export type PinId = number;

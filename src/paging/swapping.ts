@@ -1,7 +1,7 @@
 import type { ManagedSequence } from './managedSequence.js';
-import { NULL_PAGE } from './pageList.js';
+import { NULL_PAGE } from './pool/pageList.js';
 import type { PageStore } from './pageStore.js';
-import type { PageCopy } from './pageTable.js';
+import type { PageCopy } from './pool/pageTable.js';
 
 /** What of a sequence is in host memory: the columns from `firstPage` on. Forks have the same pages. */
 export interface SwappedPages {

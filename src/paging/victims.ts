@@ -1,8 +1,8 @@
 import type { ManagedSequence } from './managedSequence.js';
 import { adoptablePages, nMissing, nSeenAtOnce } from './pageDemand.js';
-import { NULL_PAGE } from './pageList.js';
+import { NULL_PAGE } from './pool/pageList.js';
 import type { PageStore } from './pageStore.js';
-import type { PageTable } from './pageTable.js';
+import type { PageTable } from './pool/pageTable.js';
 
 export interface VictimsArgs<Sequence> {
   /** What wants pages: one with pages for its next token, one without for all that it has. */

@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
-import { chunkWord } from '../kernels/attention.js';
-import type { AttentionProblem, DeviceLengths, HostLengths } from '../kernels/attentionProblem.js';
+import { chunkWord } from '../kernels/shared/attention.js';
+import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
 import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
 import { tileKeys, tileRows, type PrefillTile } from '../kernels/attnPrefill.js';
 import { decodeTile } from './decodeTile.js';

@@ -5,7 +5,7 @@ import {
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
-} from '../kernels/attentionProblem.js';
+} from '../problem/attentionProblem.js';
 import { checkJobs } from './limits.js';
 
 export interface AppendPlan {

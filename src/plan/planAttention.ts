@@ -1,16 +1,16 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { isTensor } from '../core/tensor.js';
-import { splitParts, type AttentionWork } from '../kernels/attention.js';
+import { splitParts, type AttentionWork } from '../kernels/shared/attention.js';
 import {
   isHostLengths,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
-} from '../kernels/attentionProblem.js';
+} from '../problem/attentionProblem.js';
 import { attnDecode } from '../kernels/attnDecode.js';
 import { attnPrefill } from '../kernels/attnPrefill.js';
-import { hostSequences, hostTables, tablesLayout } from '../kernels/attnTables.js';
+import { hostSequences, hostTables, tablesLayout } from '../kernels/shared/batchInfo.js';
 import { gatherHeads } from '../kernels/gatherHeads.js';
 import { gatherLengths } from '../kernels/gatherLengths.js';
 import { mergeSplits } from '../kernels/mergeStates.js';

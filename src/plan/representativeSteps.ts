@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { AttentionProblem, Masks } from '../kernels/attentionProblem.js';
+import type { AttentionProblem, Masks } from '../problem/attentionProblem.js';
 import { routeOf, type Route } from './attentionWork.js';
 import { tilesSeen, type Span } from './spans.js';
 import { chooseSplits, TARGET } from './splits.js';

@@ -3,8 +3,8 @@ import {
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
-} from '../kernels/attentionProblem.js';
-import { visibleBand, type KeyRange } from '../kernels/band.js';
+} from '../problem/attentionProblem.js';
+import { visibleBand, type KeyRange } from '../problem/band.js';
 
 /** A sequence to plan for; where only bounds are known, it has the most that it may have. */
 export interface Span extends KeyRange {

@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
-import { maxChunks, splitParts } from '../kernels/attention.js';
-import type { AttentionProblem } from '../kernels/attentionProblem.js';
+import { maxChunks, splitParts } from '../kernels/shared/attention.js';
+import type { AttentionProblem } from '../problem/attentionProblem.js';
 import { tilesSeen, type Span } from './spans.js';
 
 /** A sequence with the kernel that takes it, as far as splitting asks. */

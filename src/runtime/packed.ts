@@ -1,4 +1,5 @@
-import type { Dispatch, StructLayout } from '../core/dispatch.js';
+import type { Dispatch } from '../core/dispatch.js';
+import type { StructLayout } from '../wgsl/kernel.js';
 
 /** The bytes of a params struct. */
 export function packed(layout: StructLayout, params: Dispatch['params']): Uint8Array {

@@ -1,7 +1,7 @@
-import type { Kernel, KernelBinding, Spec } from '../core/dispatch.js';
+import type { Kernel, KernelBinding, Spec } from '../wgsl/kernel.js';
 import { PageflashError } from '../core/errors.js';
 import { SHADER_STAGE } from '../core/gpuFlags.js';
-import { link, variantName } from '../kernels/link.js';
+import { link, variantName } from '../wgsl/link.js';
 import { closeScope } from './errorScope.js';
 import type { Faults } from './faults.js';
 import { nextTurn } from './nextTurn.js';

@@ -1,7 +1,7 @@
 import { checkNames, namesOf } from '../core/checkNames.js';
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
-import { checkFlags } from '../api/checkServed.js';
+import { checkFlags } from '../check/checkServed.js';
 import { checkChoice, checkCounts, checkObject } from '../sizing/check.js';
 
 /** A device as far as the text of a kernel depends on it. Defaults are what every WebGPU device has. */

@@ -1,7 +1,7 @@
 import { checkNames } from '../core/checkNames.js';
-import type { FieldLayout, Kernel, KernelBinding, WgslNotes, WgslRecords } from '../core/dispatch.js';
+import type { FieldLayout, Kernel, KernelBinding, WgslNotes, WgslRecords } from '../wgsl/kernel.js';
 import { fail } from '../core/errors.js';
-import { link, variantName } from '../kernels/link.js';
+import { link, variantName } from '../wgsl/link.js';
 import { checkChoice, checkObject } from '../sizing/check.js';
 import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
 import { traitsOf } from './device.js';

@@ -1,4 +1,4 @@
-import type { Kernel, WgslNotes, WgslRecords } from '../core/dispatch.js';
+import type { Kernel, WgslNotes, WgslRecords } from '../wgsl/kernel.js';
 import appendKv from '../kernels/append_kv.wgsl';
 import appendKvNotes from '../kernels/append_kv.wgsl?notes';
 import appendKvRecords from '../kernels/append_kv.wgsl?records';
@@ -20,8 +20,8 @@ import gatherLengthsRecords from '../kernels/gather_lengths.wgsl?records';
 import mergeStates from '../kernels/merge_states.wgsl';
 import mergeStatesNotes from '../kernels/merge_states.wgsl?notes';
 import mergeStatesRecords from '../kernels/merge_states.wgsl?records';
-import sequencesNotes from '../kernels/sequences.wgsl?notes';
-import sequencesRecords from '../kernels/sequences.wgsl?records';
+import sequencesNotes from '../kernels/shared/sequences.wgsl?notes';
+import sequencesRecords from '../kernels/shared/sequences.wgsl?records';
 import type { FactorInShort } from './gridRule.js';
 import type { KernelName } from './options.js';
 

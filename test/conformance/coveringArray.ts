@@ -1,4 +1,4 @@
-import type { Random } from '../support/random.js';
+import type { Random } from '../../tools/random.js';
 
 /** What may be chosen, and from which values. */
 export type Axes = Readonly<Record<string, readonly unknown[]>>;

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
-import { createNodeGpu } from '../support/nodeDevice.js';
-import { FEATURE_SETS, type FeatureSet } from '../support/gpuCase.js';
-import { GpuDevices } from '../support/gpuDevices.js';
-import { runCase } from '../support/runCase.js';
+import { createNodeGpu } from '../../tools/nodeDevice.js';
+import { FEATURE_SETS, type FeatureSet } from '../platforms/gpuCase.js';
+import { GpuDevices } from '../platforms/gpuDevices.js';
+import { runCase } from '../platforms/runCase.js';
 import { checkCell, conformanceSuites, randomCase, type SuiteName } from './cases.js';
 
 const NAMES = Object.keys(conformanceSuites) as SuiteName[];

@@ -1,4 +1,4 @@
-import type { GpuCase } from '../support/gpuCase.js';
+import type { GpuCase } from '../platforms/gpuCase.js';
 import { conformanceCases, type SuiteName } from './cases.js';
 
 type Suites = Readonly<Record<string, readonly GpuCase[]>>;

@@ -1,7 +1,7 @@
 import type { FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
-import { checkKvCache, type KvCacheCase } from '../support/kvCacheCase.js';
-import { Random } from '../support/random.js';
+import { checkKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
+import { Random } from '../../tools/random.js';
 import type { Row } from './coveringArray.js';
 import { SPREADS } from './lengths.js';
 import { otherType } from './otherType.js';

@@ -1,4 +1,4 @@
-import type { Random } from '../support/random.js';
+import type { Random } from '../../tools/random.js';
 
 /** Queries and keys of a sequence. */
 export type Lengths = readonly [sq: number, sk: number];

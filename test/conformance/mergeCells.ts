@@ -1,6 +1,6 @@
 import type { FloatDType } from '../../src/core/dtype.js';
-import { checkMerge } from '../support/mergeCase.js';
-import { Random } from '../support/random.js';
+import { checkMerge } from '../attention/mergeCase.js';
+import { Random } from '../../tools/random.js';
 import type { Row } from './coveringArray.js';
 import type { ConformanceSuite } from './suite.js';
 

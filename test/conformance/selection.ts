@@ -1,4 +1,4 @@
-import { Random } from '../support/random.js';
+import { Random } from '../../tools/random.js';
 import { coveringArray, randomRow, type Axes, type Row } from './coveringArray.js';
 import type { ConformanceSuite } from './suite.js';
 

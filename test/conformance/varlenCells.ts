@@ -1,7 +1,7 @@
 import type { FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
-import { Random } from '../support/random.js';
-import { checkVarlen, type VarlenCase } from '../support/varlenCase.js';
+import { Random } from '../../tools/random.js';
+import { checkVarlen, type VarlenCase } from '../attention/varlenCase.js';
 import type { Row } from './coveringArray.js';
 import { BATCH_NAMES, BATCHES, spread, SPREADS, TAKERS } from './lengths.js';
 import { otherType } from './otherType.js';

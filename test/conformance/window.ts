@@ -1,4 +1,4 @@
-import type { Random } from '../support/random.js';
+import type { Random } from '../../tools/random.js';
 
 export const WINDOWS = ['none', 'left', 'right', 'both', 'own position'] as const;
 

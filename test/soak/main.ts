@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { CDPSession } from 'puppeteer';
 import { currentCommit } from '../../bench/save.js';
-import { openChromePage } from '../support/chromePage.js';
+import { openChromePage } from '../../tools/browser/chromePage.js';
 import { flatness } from './flatness.js';
 import { plot } from './plot.js';
 import type { Sample, SoakResults } from './samples.js';

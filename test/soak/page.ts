@@ -1,13 +1,13 @@
 import { attnVarlen, attnWithKvCache, createRuntime, requestDevice, type Runtime } from '../../src/index.js';
-import type { PagedKvCache } from '../../src/api/pagedKvCache.js';
-import type { Step } from '../../src/paging/step.js';
-import { upload } from '../support/deviceTensor.js';
-import { draw, place, type VarlenCase } from '../support/varlenCase.js';
-import { makeCache, MAX_TOKENS, POOL, ServingEngine } from '../support/servingEngine.js';
-import { TinyLlama } from '../support/tinyLlama.js';
-import { tinyLlamaReference } from '../support/tinyLlamaReference.js';
-import { drawLlama, TINY_LLAMA } from '../support/tinyLlamaWeights.js';
-import { checkOut } from '../support/tolerance.js';
+import type { PagedKvCache } from '../../src/cache/pagedKvCache.js';
+import type { Step } from '../../src/paging/planner/step.js';
+import { upload } from '../../tools/deviceTensor.js';
+import { draw, place, type VarlenCase } from '../attention/varlenCase.js';
+import { makeCache, MAX_TOKENS, POOL, ServingEngine } from '../model/servingEngine.js';
+import { TinyLlama } from '../model/tinyLlama.js';
+import { tinyLlamaReference } from '../model/tinyLlamaReference.js';
+import { drawLlama, TINY_LLAMA } from '../model/tinyLlamaWeights.js';
+import { checkOut } from '../reference/tolerance.js';
 import { LiveObjects } from './liveObjects.js';
 import type { PageSample } from './samples.js';
 

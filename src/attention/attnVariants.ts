@@ -1,0 +1,113 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import type { FloatDType } from '../core/dtype.js';
+import { attnDecodeKernel } from '../kernels/attnDecode.js';
+import { variantName } from '../wgsl/link.js';
+import type { Variant } from '../runtime/pipelines.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { checkCounts } from '../sizing/check.js';
+import { checkRuntime } from '../check/checkRuntime.js';
+import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
+import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
+
+const CALLER = 'attnVariants';
+
+const NAMES = namesOf<AttnVariantOptions>({
+  headDim: true,
+  headDimV: true,
+  dtype: true,
+  kvDType: true,
+  paged: true,
+  softcap: true,
+  alibi: true,
+  group: true,
+  decodeTokens: true,
+  newDType: true,
+  rotary: true,
+});
+
+/** What decides which kernels a call of `attn`, `attnVarlen` or `attnWithKvCache` runs. */
+export interface AttnVariantOptions {
+  readonly headDim: number;
+  /** Default `headDim`. */
+  readonly headDimV?: number | undefined;
+  /** Of q and out. */
+  readonly dtype: FloatDType;
+  /** Of k and v, or of the caches. Default `dtype`. */
+  readonly kvDType?: FloatDType | undefined;
+  /** Whether calls pass `blockTable`. Default false. */
+  readonly paged?: boolean | undefined;
+  /** Whether calls pass `softcap`. Default false. */
+  readonly softcap?: boolean | undefined;
+  /** Whether calls pass `alibiSlopes`. Default false. */
+  readonly alibi?: boolean | undefined;
+  /** Query heads that share a kv head, for kernels of few queries. Default: only those of many queries. */
+  readonly group?: number | undefined;
+  /** The most query tokens of sequences that have few, such as decoding ones. Default: any number. */
+  readonly decodeTokens?: number | undefined;
+  /** Type of the new tokens that calls append. Default: none are. */
+  readonly newDType?: FloatDType | undefined;
+  /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
+  readonly rotary?: boolean | undefined;
+}
+
+/**
+ * The kernels of calls with contiguous tensors, for `runtime.prepare`: whatever the lengths, where these are, and how many
+ * heads and sequences there are. `prepareModel` knows more of a model and compiles less.
+ *
+ * @example
+ * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
+ */
+export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Variant[] {
+  checkRuntime(CALLER, runtime);
+  checkVariantOptions(options);
+  const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = null } = options;
+  const { paged = false, rotary = false, softcap = false, alibi = false, group, decodeTokens } = options;
+  const served: Served = {
+    caller: CALLER,
+    nHeads: group ?? 1,
+    nKvHeads: 1,
+    headDim,
+    headDimV,
+    dtype,
+    kvDType,
+    newDType,
+    paged,
+    rotary,
+    softcap,
+    slopes: alibi ? 'host' : null,
+    sinks: 'gpu',
+    lengths: 'gpu',
+    masks: { left: -1, right: -1, attentionChunk: 0 },
+    numSplits: 0,
+    maxTokens: UNLIMITED,
+    maxContext: UNLIMITED,
+  };
+  const variantsOf = (bounds: Partial<Served>) =>
+    [...servedSteps({ ...served, ...bounds }, runtime.traits)].flatMap((step) => step.variants);
+  const variants = variantsOf({});
+  if (group !== undefined && decodeTokens === undefined) return distinct(variants);
+  const many = variants.filter((variant) => !isDecode(variant));
+  const few = group === undefined ? [] : variantsOf({ maxTokens: decodeTokens! }).filter(isDecode);
+  return distinct([...many, ...few]);
+}
+
+function distinct(variants: readonly Variant[]): Variant[] {
+  const byName = new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
+  return [...byName.values()];
+}
+
+function isDecode({ kernel }: Variant): boolean {
+  return kernel === attnDecodeKernel;
+}
+
+function checkVariantOptions(options: AttnVariantOptions): void {
+  checkNames(CALLER, options, NAMES);
+  const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
+  const { paged = false, softcap = false, alibi = false, rotary = false } = options;
+  const { group = 1, decodeTokens = 1 } = options;
+  checkCounts(CALLER, { headDim, headDimV, group, decodeTokens });
+  checkHeadDims(CALLER, { headDim, headDimV });
+  checkHeads(CALLER, { group });
+  checkTypes(CALLER, { dtype, kvDType, newDType });
+  checkFlags(CALLER, { paged, softcap, alibi, rotary });
+}

@@ -1,0 +1,136 @@
+import { namesOf } from '../core/checkNames.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { OPTIONS, type AttentionResult, type AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
+import { attentionOperation, type AttentionOperation, type CheckPlaces } from './attentionOperation.js';
+import type { Call } from '../check/call.js';
+import { checkAppend, checkAppendApart, checkNewTokens } from '../check/checkAppend.js';
+import { checkBlockTable } from '../check/checkBlockTable.js';
+import { checkCacheLengths } from '../check/checkCacheLengths.js';
+import { checkBatch, countSequences } from '../check/checkLengths.js';
+import { checkOptions } from '../check/checkOptions.js';
+import { checkQkv } from '../check/checkQkv.js';
+import { checkRuntime } from '../check/checkRuntime.js';
+import { checkOutputsApart, runOperation } from '../check/checkOutputs.js';
+import { DENSE, RAGGED } from '../problem/queryLayout.js';
+import { NO_ARGUMENTS, readArgs, type BatchField } from '../check/readArgs.js';
+import { denseRows, pagedRows } from '../problem/rows.js';
+
+const CALLER = 'attnWithKvCache';
+
+/** What a batch or a step has besides, which is not used. */
+const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnWithKvCacheArgs>, true>> = {
+  ...NO_ARGUMENTS,
+  sequsedK: true,
+};
+
+const NAMES = {
+  used: namesOf<AttnWithKvCacheArgs>({
+    q: true,
+    kCache: true,
+    vCache: true,
+    k: true,
+    v: true,
+    cacheSeqlens: true,
+    cuSeqlensQ: true,
+    cuSeqlensKNew: true,
+    maxSeqlenQ: true,
+    maxSeqlenK: true,
+    blockTable: true,
+    cacheBatchIdx: true,
+    cacheLeftpad: true,
+    rotaryCos: true,
+    rotarySin: true,
+    rotaryDim: true,
+    rotaryInterleaved: true,
+    ...OPTIONS,
+  }),
+  unused: namesOf(UNUSED),
+};
+
+const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
+const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
+
+/** `attnWithKvCache` with `returnLse: true`, which gives lse as well. */
+export function attnWithKvCache(
+  runtime: Runtime,
+  args: AttnWithKvCacheArgs & { readonly returnLse: true },
+): Required<AttentionResult>;
+/**
+ * Attention over a KV cache, contiguous or in pages, after new tokens have been written to it in place.
+ *
+ * Serves decoding, chunks of prompts and batches of both. Gives out shaped like q with the head size of v, in q's type,
+ * and, if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence stands at cacheSeqlens + t; query i
+ * is rotated for cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
+ *
+ * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
+ * are left as they are, and are zeros where they are new. New tokens behind the end of `cuSeqlensKNew` are not written.
+ *
+ * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...cache.layer(i), ...batch }`: what it has besides arguments is
+ * not used. Its `cacheSeqlens` leave the new tokens out; where those are in the cache already, so that no k and v are
+ * passed, `cacheSeqlens: batch.sequsedK` counts them.
+ *
+ * @throws PageflashError before anything is recorded or written
+ * @example
+ * // One new token for each of two sequences that have 70 and 9 tokens, in pages of 16.
+ * const blockTable = [3, 8, 1, 0, 5, 7, -1, -1, -1, -1]; // five pages, then one
+ * const { out } = attnWithKvCache(runtime, { q, k, v, kCache, vCache, cacheSeqlens: [70, 9], blockTable, causal: true });
+ */
+export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult;
+export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult {
+  checkRuntime(CALLER, runtime);
+  const given = readKvCacheArgs(CALLER, args);
+  return runOperation(runtime, given, kvCacheOperation({ name: CALLER, traits: runtime.traits }, given));
+}
+
+/** The arguments, or some of them, without what is not used. */
+export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(
+  caller: string,
+  given: Given,
+): Given {
+  return readArgs<AttnWithKvCacheArgs, Given>(caller, given, NAMES);
+}
+
+/** The call checked, and ready to be planned. */
+export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
+  const { q, kCache, vCache, cuSeqlensQ, blockTable, out, lse } = args;
+  const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
+  const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
+  const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
+  const dims = {
+    q: [...layout.tokens, 'Hq', 'D'],
+    k: [...keyDims, 'Hkv', 'D'],
+    v: [...keyDims, 'Hkv', 'Dv'],
+  } as const;
+  const names = { k: 'kCache', v: 'vCache' };
+  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+  const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call.name, cuSeqlensQ, q.shape[0]!);
+  checkBatch(call.name, batch);
+  const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
+  checkNewTokens(call, args, sizes);
+  const { lengths, pages } = checkCacheLengths(call, args, batch);
+  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
+  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
+  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: D });
+  const keyRows = pages ? pagedRows : denseRows;
+  const problem = {
+    batch,
+    nHeads: Hq,
+    nKvHeads: Hkv,
+    headDim: D,
+    headDimV: Dv,
+    q: layout.rows(q),
+    k: keyRows(kCache),
+    v: keyRows(vCache),
+    pages,
+    append,
+    ...options,
+  };
+  const checkPlaces: CheckPlaces = (caller, layer) => {
+    const placed = { ...args, ...layer };
+    if (append?.newK) checkAppendApart(caller, placed);
+    // New tokens are read before anything else is written.
+    const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, ...readWithOut } = placed;
+    checkOutputsApart(caller, readWithOut);
+  };
+  return attentionOperation(call, { problem, lengths, layout, outputs: { out, lse }, checkPlaces });
+}

@@ -1,0 +1,239 @@
+import { namesOf } from '../core/checkNames.js';
+import { describe } from '../core/describe.js';
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { bytesPerElement } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
+import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
+import { windowOf } from '../core/tensorWindow.js';
+import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
+import type { Runtime } from '../runtime/runtime.js';
+import type { AttentionResult } from '../problem/attentionArgs.js';
+import type { Call } from '../check/call.js';
+import { checkDims } from '../check/checkDims.js';
+import { checkPass } from '../check/checkOptions.js';
+import { FLOATS } from '../check/checkQkv.js';
+import { checkRuntime } from '../check/checkRuntime.js';
+import { checkTensor, MAX_ELEMENTS } from '../check/checkTensor.js';
+import {
+  checkOutputs,
+  checkOutputsApart,
+  runOperation,
+  type Operation,
+  type Outputs,
+} from '../check/checkOutputs.js';
+import { DENSE, RAGGED, type QueryLayout } from '../problem/queryLayout.js';
+import { readArgs } from '../check/readArgs.js';
+
+/** Attention over some of the keys. */
+export interface AttentionState {
+  /** [B, Sq, Hq, Dv] or [totalQ, Hq, Dv] in f32, f16 or bf16 */
+  readonly out: Tensor;
+  /**
+   * f32 [B, Hq, Sq] or [Hq, totalQ]; where it is −∞ the part saw no key, and its out may be anything. Any finite number
+   * is right; +∞ or NaN makes the row's result mean nothing.
+   */
+  readonly lse: Tensor;
+}
+
+export interface MergeStatesArgs {
+  /** Attention of the same queries over parts of the keys, one or more. */
+  readonly parts: readonly AttentionState[];
+  /** Where to write; a tensor of the first part's type. Default: a new one, whose buffer the caller destroys. */
+  readonly out?: Tensor | undefined;
+  /** Where to write the lse, f32. Default: a new one. */
+  readonly lse?: Tensor | undefined;
+  /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
+  readonly pass?: GPUComputePassEncoder | undefined;
+}
+
+const CALLER = 'mergeStates';
+
+const NAMES = {
+  used: namesOf<MergeStatesArgs>({ parts: true, out: true, lse: true, pass: true }),
+  unused: [],
+};
+
+/**
+ * Combines attention over parts of the keys, such as a shared prefix and each sequence's own, into attention over all of
+ * them: with w_c = exp(lse_c − lse),
+ *
+ *     lse = ln Σ_c exp(lse_c)      out = Σ_c w_c · out_c
+ *
+ * Give sinks to one part only. Parts that are equally spaced views of one buffer are read in one go.
+ *
+ * @throws PageflashError before anything is recorded or written
+ * @example
+ * const { out, lse } = mergeStates(runtime, { parts: [overPrefix, overOwnKeys] });
+ */
+export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<AttentionResult> {
+  checkRuntime(CALLER, runtime);
+  const { parts, ...rest } = readArgs(CALLER, args, NAMES);
+  checkPass(CALLER, rest.pass);
+  if (!Array.isArray(parts) || parts.length === 0)
+    fail('argument', CALLER, `parts must be an array of { out, lse }, at least one, not ${describe(parts)}.`);
+  for (let i = 0; i < parts.length; i++) {
+    const part: unknown = parts[i];
+    if (typeof part !== 'object' || part === null)
+      fail('argument', CALLER, `parts[${i}] must be { out, lse }, not ${describe(part)}.`);
+  }
+  const operation = mergeOperation({ name: CALLER, traits: runtime.traits }, parts, {
+    out: rest.out,
+    lse: rest.lse,
+  });
+  const { out, lse } = runOperation(runtime, { ...rest, returnLse: true }, operation);
+  return { out, lse: lse! };
+}
+
+function mergeOperation(
+  call: Call,
+  parts: readonly AttentionState[],
+  given: Pick<MergeStatesArgs, 'out' | 'lse'>,
+): Operation {
+  const { traits } = call;
+  const layout = layoutOf(parts[0]?.out);
+  const dims = { out: [...layout.tokens, 'Hq', 'Dv'], lse: layout.lse };
+  const tensors: Record<string, Tensor> = {};
+  const named: Record<string, readonly [Tensor, ...string[]]> = {};
+  parts.forEach((part, i) => {
+    const names = { out: `parts[${i}].out`, lse: `parts[${i}].lse` };
+    checkTensor(CALLER, names.out, part.out, { dims: dims.out, dtypes: FLOATS }, traits);
+    checkTensor(CALLER, names.lse, part.lse, { dims: dims.lse, dtypes: ['f32'] }, traits);
+    named[names.out] = [part.out, ...dims.out];
+    named[names.lse] = [part.lse, ...dims.lse];
+    tensors[names.out] = part.out;
+    tensors[names.lse] = part.lse;
+  });
+  const { Dv } = checkDims<'Dv'>(CALLER, named);
+  if (Dv === 0) fail('shape', CALLER, 'parts[0].out has heads of no elements.');
+  const first = parts[0]!;
+  const rules = {
+    out: { dims: dims.out, sizes: first.out.shape },
+    dtype: first.out.dtype,
+    lse: { dims: dims.lse, sizes: first.lse.shape },
+  };
+  checkOutputs(call, given, rules);
+  checkOutputsApart(CALLER, { ...given, ...tensors });
+  const plan = ({ out, lse }: Outputs): Dispatch[] =>
+    elementCount(first.out.shape) === 0 ? [] : planMerge(parts, { out, lse: lse! }, traits);
+  return { caller: CALLER, rules, plan };
+}
+
+function canBind(tensor: Tensor, { maxBindingBytes }: DeviceTraits): boolean {
+  const { size } = windowOf(tensor);
+  return size <= maxBindingBytes && size <= MAX_ELEMENTS * bytesPerElement(tensor.dtype);
+}
+
+/** One dispatch where parts lie at equal distances or are two, else one fewer than there are parts. */
+function planMerge(parts: readonly AttentionState[], into: AttentionState, traits: DeviceTraits): Dispatch[] {
+  const { shape } = into.out;
+  const [nHeads, headDim] = shape.slice(-2) as [number, number];
+  const [batch, nTokens] = shape.length === 4 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
+  const sizes = {
+    batch,
+    nTokens,
+    nHeads,
+    headDim,
+    maxWorkgroupsPerDimension: traits.maxWorkgroupsPerDimension,
+  };
+  const target = rowsOf(into);
+
+  const stack = stacked(parts);
+  if (stack && canBind(stack.out.tensor, traits) && canBind(stack.lse.tensor, traits))
+    return [mergeDispatch({ ...sizes, a: stack, b: null, ...target })];
+
+  const scratchBytes = Math.max(4, 8 / headDim) * elementCount(shape);
+  if (parts.length > 2 && scratchBytes > traits.maxBindingBytes) {
+    fail(
+      'limit',
+      CALLER,
+      `merging ${parts.length} parts needs ${scratchBytes} bytes in f32; this device binds at most ${traits.maxBindingBytes}. Merge fewer tokens at a time.`,
+    );
+  }
+  const dispatches: Dispatch[] = [];
+  // By halves, and these by halves: a result is rounded log2(n) times. One part after the other it would be n times,
+  // and a hundred roundings show.
+  const combine = (some: readonly AttentionState[], result: States, depth: number): void => {
+    const middle = Math.ceil(some.length / 2);
+    const [a, b] = [some.slice(0, middle), some.slice(middle)].map((half, side) => {
+      if (half.length === 1) return rowsOf(half[0]!);
+      const state = scratchStates(sizes, 2 * depth + side);
+      combine(half, state, depth + 1);
+      return state;
+    }) as [States, States];
+    dispatches.push(mergeDispatch({ ...sizes, a: { ...a, n: 1, outPart: 0, lsePart: 0 }, b, ...result }));
+  };
+  combine(parts, target, 0);
+  return dispatches;
+}
+
+function rowsOf({ out, lse }: AttentionState): States {
+  const layout = layoutOf(out);
+  return { out: layout.rows(out), lse: layout.lseRows(lse), hasTotals: false };
+}
+
+function layoutOf(out: Tensor | undefined): QueryLayout {
+  return out?.shape?.length === 3 ? RAGGED : DENSE;
+}
+
+/** Room for what half of the parts give. */
+function scratchStates(
+  { batch, nTokens, nHeads, headDim }: { batch: number; nTokens: number; nHeads: number; headDim: number },
+  place: number,
+): States {
+  const nRows = batch * nTokens * nHeads;
+  const scratch = (what: string, elements: number): Scratch => ({
+    scratch: `merged ${what} ${place}`,
+    bytes: 4 * elements,
+  });
+  const [outSequence, outToken, outHead] = contiguousStrides([batch, nTokens, nHeads, headDim]) as [
+    number,
+    number,
+    number,
+  ];
+  const [lseSequence, lseToken, lseHead] = contiguousStrides([batch, nTokens, nHeads, 2]) as [
+    number,
+    number,
+    number,
+  ];
+  return {
+    out: { tensor: scratch('out', nRows * headDim), sequence: outSequence, token: outToken, head: outHead },
+    lse: { tensor: scratch('sums', 2 * nRows), sequence: lseSequence, token: lseToken, head: lseHead },
+    hasTotals: true,
+  };
+}
+
+/** All parts as one, if they lie at equal distances in one buffer. */
+function stacked(parts: readonly AttentionState[]) {
+  const out = stackOf(parts.map((part) => part.out));
+  const lse = stackOf(parts.map((part) => part.lse));
+  if (!out || !lse) return null;
+  const rows = rowsOf(parts[0]!);
+  return {
+    out: { ...rows.out, tensor: out.tensor },
+    lse: { ...rows.lse, tensor: lse.tensor },
+    hasTotals: false,
+    n: parts.length,
+    outPart: out.step,
+    lsePart: lse.step,
+  };
+}
+
+function stackOf(tensors: readonly Tensor[]): { readonly tensor: Tensor; readonly step: number } | null {
+  const [first, second = first] = tensors as [Tensor, Tensor?];
+  const start = first.offset ?? 0;
+  const step = (second.offset ?? 0) - start;
+  const strides = stridesOf(first);
+  const isStack = tensors.every(
+    (tensor, i) =>
+      tensor.buffer === first.buffer &&
+      tensor.dtype === first.dtype &&
+      (tensor.offset ?? 0) === start + i * step &&
+      stridesOf(tensor).every((stride, axis) => stride === strides[axis]),
+  );
+  if (!isStack || step < 0) return null;
+  return {
+    tensor: { ...first, shape: [tensors.length, ...first.shape], strides: [step, ...strides] },
+    step,
+  };
+}

@@ -1,0 +1,160 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import type { FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
+import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
+import { checkPrepareOptions, PREPARE_OPTIONS } from '../runtime/checkArguments.js';
+import { nextTurn } from '../runtime/nextTurn.js';
+import type { Variant } from '../runtime/pipelines.js';
+import type { PrepareOptions, Runtime } from '../runtime/runtime.js';
+import { checkChoice, checkCounts } from '../sizing/check.js';
+import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
+import type { AttentionOptions } from '../problem/attentionArgs.js';
+import { checkMasks } from '../check/checkOptions.js';
+import { checkRuntime } from '../check/checkRuntime.js';
+import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
+import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
+
+const CALLER = 'prepareModel';
+
+/** The shape of a model, and all that decides which kernels its steps run. */
+export interface PrepareModelOptions
+  extends
+    AttentionShape,
+    PrepareOptions,
+    Pick<AttentionOptions, 'windowSize' | 'attentionChunk' | 'numSplits'> {
+  /** Of q and out. */
+  readonly dtype: FloatDType;
+  /** Of the cache. Default `dtype`. */
+  readonly kvDType?: FloatDType | undefined;
+  /** Whether calls pass new keys and values, `k` and `v`. Default true. */
+  readonly appends?: boolean | undefined;
+  /** Of these. Default `dtype`. */
+  readonly newDType?: FloatDType | undefined;
+  /** Whether the cache is in pages: calls pass `blockTable`. */
+  readonly paged: boolean;
+  /** New tokens of a sequence in a step, at most: the longest chunk of a prompt. */
+  readonly maxTokens: number;
+  /** Keys of a sequence, new ones included, at most. Default: no limit. */
+  readonly maxContext?: number | undefined;
+  /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
+  readonly rotary?: boolean | undefined;
+  /** Whether calls pass `softcap`. Default false. */
+  readonly softcap?: boolean | undefined;
+  /** Whether calls pass `alibiSlopes`; `'gpu'` if these are a tensor. Default false. */
+  readonly alibi?: boolean | 'gpu' | undefined;
+  /** Whether calls pass `sinks`; `'gpu'` if these are a tensor. Default false. */
+  readonly sinks?: boolean | 'gpu' | undefined;
+  /** Where lengths, tables of rows and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
+  readonly lengths?: 'host' | 'gpu' | undefined;
+}
+
+const NAMES = [
+  ...namesOf<Omit<PrepareModelOptions, keyof PrepareOptions>>({
+    nHeads: true,
+    nKvHeads: true,
+    headDim: true,
+    headDimV: true,
+    dtype: true,
+    kvDType: true,
+    appends: true,
+    newDType: true,
+    paged: true,
+    maxTokens: true,
+    maxContext: true,
+    rotary: true,
+    softcap: true,
+    alibi: true,
+    sinks: true,
+    lengths: true,
+    windowSize: true,
+    attentionChunk: true,
+    numSplits: true,
+  }),
+  ...PREPARE_OPTIONS,
+];
+
+/**
+ * Compile every kernel that serving a model with `attnWithKvCache` can meet, and no other, in the background: which ones
+ * is what the planner says of steps within `maxTokens` and `maxContext`. The number of sequences and whether a call is
+ * causal decide nothing. Tensors are taken to be contiguous, or those of a `PagedKvCache`.
+ *
+ * A window or chunks of attention only mean that fewer kernels are met: leave out what some of the layers do not have.
+ * A model whose layers differ otherwise is prepared once for each kind.
+ *
+ * @throws PageflashError `argument` or `shape` for a wrong option; else what `runtime.prepare` throws
+ * @example
+ * await prepareModel(runtime, {
+ *   ...model, dtype: 'f16', paged: true, rotary: true, maxTokens: 512, maxContext: 8192,
+ *   onProgress: ({ done, total }) => (bar.value = done / total),
+ * });
+ */
+export async function prepareModel(runtime: Runtime, options: PrepareModelOptions): Promise<void> {
+  checkRuntime(CALLER, runtime);
+  const served = servedModel(options);
+  const { onProgress, signal, warmUp } = options;
+  const variants: Variant[] = [];
+  signal?.throwIfAborted();
+  await nextTurn();
+  for (const step of servedSteps(served, runtime.traits)) {
+    variants.push(...step.variants);
+    await nextTurn();
+    signal?.throwIfAborted();
+  }
+  // Forks and prefixes are copied, by the one variant that a PagedKvCache has.
+  if (served.paged) variants.push({ kernel: copyPagesKernel, spec: copyPagesSpec(true) });
+  await runtime.compile(CALLER, variants, { onProgress, signal, warmUp });
+}
+
+/** The options checked, with their defaults. */
+export function servedModel(options: PrepareModelOptions): Served {
+  checkNames(CALLER, options, NAMES, { alsoTaken: SHAPE_NAMES });
+  checkPrepareOptions(CALLER, options);
+  const { dtype, kvDType = dtype, newDType = dtype, paged, maxTokens, maxContext = UNLIMITED } = options;
+  const {
+    appends = true,
+    rotary = false,
+    softcap = false,
+    alibi = false,
+    sinks = false,
+    lengths = 'host',
+  } = options;
+  const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
+  const shape = checkAttention(CALLER, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
+  checkHeadDims(CALLER, { headDim, headDimV: shape.headDimV });
+  checkHeads(CALLER, { nHeads });
+  checkTypes(CALLER, { dtype, kvDType, newDType });
+  checkCounts(CALLER, { maxTokens, maxContext });
+  checkCounts(CALLER, { numSplits }, 0);
+  checkFlags(CALLER, { paged, appends, rotary, softcap });
+  if (!appends && options.newDType !== undefined)
+    fail(
+      'argument',
+      CALLER,
+      'newDType is the type of what calls append, but appends is false. Leave one out.',
+    );
+  checkChoice(CALLER, 'alibi', alibi, [true, false, 'gpu']);
+  checkChoice(CALLER, 'sinks', sinks, [true, false, 'gpu']);
+  checkChoice(CALLER, 'lengths', lengths, ['host', 'gpu']);
+  return {
+    caller: CALLER,
+    ...shape,
+    dtype,
+    kvDType,
+    newDType: appends ? newDType : null,
+    paged,
+    rotary,
+    softcap,
+    slopes: whereabouts(alibi),
+    sinks: whereabouts(sinks),
+    lengths,
+    masks: checkMasks(CALLER, options),
+    numSplits,
+    maxTokens,
+    maxContext: Math.min(maxContext, UNLIMITED),
+  };
+}
+
+function whereabouts(given: boolean | 'gpu'): Whereabouts {
+  if (given === 'gpu') return 'gpu';
+  return given ? 'host' : null;
+}

@@ -1,0 +1,141 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { DType, FloatDType } from '../core/dtype.js';
+import type { Tensor } from '../core/tensor.js';
+import {
+  hostLengths,
+  type AttentionProblem,
+  type DeviceLengths,
+  type HostLengths,
+  type Masks,
+  type SmallFloats,
+} from '../problem/attentionProblem.js';
+import { planAttention } from '../plan/planAttention.js';
+import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
+import type { Variant } from '../runtime/pipelines.js';
+import { denseRows, pagedRows, raggedRows } from '../problem/rows.js';
+
+/** Where numbers are that may be on the host or on the GPU; null where there are none. */
+export type Whereabouts = 'host' | 'gpu' | null;
+
+/** A model and how it is served, as far as it decides about kernels. */
+export interface Served extends StepBounds {
+  /** The public function, for errors. */
+  readonly caller: string;
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly headDim: number;
+  readonly headDimV: number;
+  /** Of q and out. */
+  readonly dtype: FloatDType;
+  /** Of the cache. */
+  readonly kvDType: FloatDType;
+  /** Of the new tokens; null if none are appended. */
+  readonly newDType: FloatDType | null;
+  readonly paged: boolean;
+  readonly rotary: boolean;
+  readonly softcap: boolean;
+  readonly slopes: Whereabouts;
+  readonly sinks: Whereabouts;
+  readonly lengths: 'host' | 'gpu';
+  readonly masks: Masks;
+  readonly numSplits: number;
+}
+
+/** A number of keys, and of new tokens, that stands for any: more decide nothing else. */
+export const UNLIMITED = 2 ** 24;
+
+/** A step, and the kernels that it runs. */
+export interface ServedStep {
+  readonly step: SequenceStep;
+  readonly variants: readonly Variant[];
+}
+
+/**
+ * Steps that between them run every kernel which steps within the bounds run, as the planner plans them: one after
+ * another, so that not all have to be planned in a row.
+ */
+export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
+  const problem = servedProblem(served);
+  for (const step of representativeSteps(problem, served, traits)) {
+    const dispatches = planAttention(problem, lengthsOf(served, step), traits);
+    yield { step, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
+  }
+}
+
+/** A problem that is served so, with stand-ins for tensors. */
+export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>): AttentionProblem {
+  const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
+  const keyRows = paged ? pagedRows : denseRows;
+  const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);
+  return {
+    caller: served.caller,
+    batch: 1,
+    nHeads,
+    nKvHeads,
+    headDim,
+    headDimV,
+    q: raggedRows(standIn(dtype, [1, nHeads, headDim])),
+    k: keyRows(standIn(kvDType, [1, 1, nKvHeads, headDim])),
+    v: keyRows(standIn(kvDType, [1, 1, nKvHeads, headDimV])),
+    out: raggedRows(standIn(dtype, [1, nHeads, headDimV])),
+    lse: null,
+    pages: paged ? { pageSize: 1, nPages: 1, table: Int32Array.of(0), nRows: 1, width: 1, stride: 1 } : null,
+    masks: served.masks,
+    softmaxScale: 1,
+    softcap: served.softcap ? 1 : 0,
+    slopes: served.slopes && { values: numbersAt(served.slopes, nHeads), perSequence: false },
+    sinks: served.sinks && numbersAt(served.sinks, nHeads),
+    numSplits: served.numSplits,
+    append:
+      newDType || rotary
+        ? { newK: fresh(headDim), newV: fresh(headDimV), rotary: rotary ? anyRotary(headDim) : null }
+        : null,
+  };
+}
+
+/** A tensor to plan with; planning does not look at its buffer. */
+function standIn(dtype: DType, shape: readonly number[]): Tensor {
+  return { buffer: {} as GPUBuffer, dtype, shape };
+}
+
+function numbersAt(where: 'host' | 'gpu', count: number): SmallFloats {
+  return where === 'gpu' ? standIn('f32', [count]) : new Float32Array(count);
+}
+
+function anyRotary(headDim: number) {
+  const angles = new Float32Array(1);
+  return {
+    cos: angles,
+    sin: angles,
+    nPositions: 1,
+    pairs: headDim / 2,
+    interleaved: true,
+    queriesAdvance: true,
+  };
+}
+
+function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengths | DeviceLengths {
+  if (lengths === 'host') {
+    return hostLengths({
+      qLen: Int32Array.of(qLen),
+      kLen: Int32Array.of(kLen),
+      nCached: Int32Array.of(kLen - qLen),
+    });
+  }
+  return {
+    cuSeqlensQ: null,
+    cuSeqlensK: null,
+    sequsedK: null,
+    cuSeqlensKNew: null,
+    cacheBatchIdx: null,
+    cacheLeftpad: null,
+    totalQ: qLen,
+    keysInRows: true,
+    totalK: kLen,
+    totalNew: qLen,
+    maxNew: qLen,
+    nRows: 1,
+    maxSeqlenQ: qLen,
+    maxSeqlenK: kLen,
+  };
+}

@@ -1,0 +1,171 @@
+import type { Dispatch, Scratch } from '../../core/dispatch.js';
+import type { Kernel, Spec } from '../../wgsl/kernel.js';
+import type { FloatDType } from '../../core/dtype.js';
+import { grid2d } from '../../core/grid.js';
+import attentionRecords from './attention.wgsl?records';
+import type { AttentionProblem } from '../../problem/attentionProblem.js';
+import { tablesLayout } from './batchInfo.js';
+import { scoreScale } from '../../problem/scoreScale.js';
+import { hasMultiplesOf, isWide } from './wideRows.js';
+
+/** Jobs of an attention kernel, as `Item` of attention.wgsl has them. */
+export interface AttentionWork {
+  readonly problem: AttentionProblem;
+  readonly tables: Uint32Array | Scratch;
+  /** (sequence, row tile, chunk and number of chunks, slot), four words each. */
+  readonly items: Uint32Array;
+  /** Which of the items a dispatch takes: first, and one past the last. */
+  readonly range: readonly [number, number];
+  /** Where the parts of split keys go; null for items of one chunk, whose results are final. */
+  readonly parts: SplitParts | null;
+  /** Where the queries are instead, laid out like q. */
+  readonly rotatedQ: Scratch | null;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** Room for the results of chunks: out f32 [slots, n_heads, row_elements], sums f32 [slots, n_heads, 2]. */
+export interface SplitParts {
+  readonly out: Scratch;
+  /** Maximum and total of each row. */
+  readonly sums: Scratch;
+  /** Elements from one head's output to the next. */
+  readonly rowElements: number;
+}
+
+export function splitParts({ nHeads, headDimV }: AttentionProblem, nSlots: number): SplitParts {
+  const rowElements = Math.ceil(headDimV / 4) * 4;
+  return {
+    out: { scratch: 'parts of out', bytes: 4 * nSlots * nHeads * rowElements },
+    sums: { scratch: 'sums of parts', bytes: 8 * nSlots * nHeads },
+    rowElements,
+  };
+}
+
+/** The chunk's number and how many there are, in one word of an item. */
+export function chunkWord(chunk: number, nChunks: number): number {
+  return chunk + nChunks * chunkLimit();
+}
+
+/** The most chunks that an item's word can hold. */
+export function maxChunks(): number {
+  return Math.min(chunkLimit(), 2 ** 32 / chunkLimit() - 1);
+}
+
+function chunkLimit(): number {
+  return attentionRecords.constants['CHUNK_LIMIT']!;
+}
+
+/** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
+export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
+  const { problem, tables, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
+  const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
+  const { slopesAt, slopesSequence, sinksAt } = tablesLayout(problem);
+  const scale = scoreScale(softmaxScale, softcap);
+  return {
+    kernel,
+    spec,
+    params: {
+      first_item: range[0],
+      n_items: range[1],
+      n_kv_heads: nKvHeads,
+      group: nHeads / nKvHeads,
+      head_dim: problem.headDim,
+      head_dim_v: problem.headDimV,
+      q_token: q.token,
+      q_head: q.head,
+      k_page: k.page,
+      k_token: k.token,
+      k_head: k.head,
+      v_page: v.page,
+      v_token: v.token,
+      v_head: v.head,
+      out_token: parts ? nHeads * parts.rowElements : out.token,
+      out_head: parts ? parts.rowElements : out.head,
+      lse_token: parts ? 2 * nHeads : (lse?.token ?? 0),
+      lse_head: parts ? 2 : (lse?.head ?? 0),
+      page_size: pages?.pageSize ?? 1,
+      n_pages: pages?.nPages ?? 0,
+      window_left: masks.left,
+      window_right: masks.right,
+      attention_chunk: masks.attentionChunk,
+      score_scale: scale.factor,
+      softcap_log2: scale.capLog2,
+      slopes_at: slopesAt,
+      slopes_sequence: slopesSequence,
+      sinks_at: sinksAt,
+      has_sinks: sinks ? 1 : 0,
+      has_lse: parts || lse ? 1 : 0,
+    },
+    bindings: {
+      q: rotatedQ ?? q.tensor,
+      k: k.tensor,
+      v: v.tensor,
+      tables,
+      items,
+      block_table: pages?.table ?? null,
+      out: parts ? parts.out : out.tensor,
+      lse: parts ? parts.sums : (lse?.tensor ?? null),
+    },
+    grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
+  };
+}
+
+/** What decides, beside a tile, which variant of an attention kernel a problem needs. */
+export interface AttentionFeatures {
+  readonly qDType: FloatDType;
+  readonly kvDType: FloatDType;
+  /** Whether q can be read 16 bytes at a time. */
+  readonly qWide: boolean;
+  readonly kvWide: boolean;
+  /** Whether out can be written four elements at a time. */
+  readonly outWide: boolean;
+  readonly paged: boolean;
+  readonly softcap: boolean;
+  readonly alibi: boolean;
+}
+
+export function featuresOf({
+  q,
+  k,
+  v,
+  out,
+  pages,
+  softcap,
+  slopes,
+  ...dims
+}: AttentionProblem): AttentionFeatures {
+  return {
+    qDType: q.tensor.dtype as FloatDType,
+    kvDType: k.tensor.dtype as FloatDType,
+    qWide: isWide(q, dims.headDim),
+    kvWide: isWide(k, dims.headDim) && isWide(v, dims.headDimV),
+    outWide: hasMultiplesOf(4, out, dims.headDimV),
+    paged: pages !== null,
+    softcap: softcap > 0,
+    alibi: slopes !== null,
+  };
+}
+
+/** The conditions that both attention kernels have. */
+export function attentionConditions(features: AttentionFeatures, split: boolean) {
+  const { qDType, kvDType, qWide, kvWide, outWide, paged, softcap, alibi } = features;
+  const outDType = split ? 'f32' : qDType;
+  return {
+    Q_F16: qDType === 'f16',
+    Q_BF16: qDType === 'bf16',
+    Q_HALVES: qDType !== 'f32',
+    Q_WIDE: qWide,
+    KV_F16: kvDType === 'f16',
+    KV_BF16: kvDType === 'bf16',
+    KV_HALVES: kvDType !== 'f32',
+    KV_WIDE: kvWide,
+    OUT_F16: outDType === 'f16',
+    OUT_BF16: outDType === 'bf16',
+    OUT_HALVES: outDType !== 'f32',
+    OUT_WIDE: split || outWide,
+    PAGED: paged,
+    SOFTCAP: softcap,
+    ALIBI: alibi,
+    SPLIT: split,
+  };
+}

@@ -1,0 +1,86 @@
+import { isTensor } from '../../core/tensor.js';
+import { windowOf } from '../../core/tensorWindow.js';
+import type { StructLayout } from '../../wgsl/kernel.js';
+import { writeRecord } from '../../wgsl/records.js';
+import attentionRecords from './attention.wgsl?records';
+import type { AttentionProblem, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
+
+/** Where things lie in the words of `tables`: sequences, then ALiBi slopes, then sinks. */
+export interface TablesLayout {
+  readonly slopesAt: number;
+  /** Words from a sequence's slopes to the next one's; 0 where all share them. */
+  readonly slopesSequence: number;
+  readonly nSlopes: number;
+  readonly sinksAt: number;
+  readonly nSinks: number;
+  readonly words: number;
+}
+
+export function tablesLayout({ batch, nHeads, slopes, sinks }: AttentionProblem): TablesLayout {
+  const slopesSequence = slopes?.perSequence ? nHeads : 0;
+  const nSlopes = slopes ? (slopes.perSequence ? batch : 1) * nHeads : 0;
+  const nSinks = sinks ? nHeads : 0;
+  const slopesAt = (batch * sequenceLayout().bytes) / 4;
+  const sinksAt = slopesAt + nSlopes;
+  return { slopesAt, slopesSequence, nSlopes, sinksAt, nSinks, words: sinksAt + nSinks };
+}
+
+/** `tables` where the host knows all of it. */
+export function hostTables(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
+  const { slopes, sinks } = problem;
+  const { slopesAt, sinksAt, words } = tablesLayout(problem);
+  const tables = new Uint32Array(words);
+  tables.set(hostSequences(problem, lengths));
+  const floats = new Float32Array(tables.buffer);
+  if (slopes) floats.set(slopes.values as Float32Array, slopesAt);
+  if (sinks) floats.set(sinks as Float32Array, sinksAt);
+  return tables;
+}
+
+/** The part of `tables` that says how long each sequence is and where it lies. */
+export function hostSequences(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
+  const { batch, q, k, v, out, lse, pages, append } = problem;
+  const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
+  const bases = basesOf(problem);
+  const layout = sequenceLayout();
+  const sequences = new Uint32Array((batch * layout.bytes) / 4);
+  const startOf = (base: number, rows: TokenRows | null | undefined, b: number, token: number): number =>
+    rows ? base + b * rows.sequence + token * rows.token : 0;
+  for (let b = 0; b < batch; b++) {
+    writeRecord(layout, sequences, b, {
+      q_len: qLen[b]!,
+      k_len: kLen[b]!,
+      first_key: firstKey[b]!,
+      n_cached: nCached[b]!,
+      q_base: startOf(bases.q, q, b, qStart[b]!),
+      k_base: startOf(bases.k, k, row[b]!, kStart[b]!),
+      v_base: startOf(bases.v, v, row[b]!, kStart[b]!),
+      out_base: startOf(bases.out, out, b, qStart[b]!),
+      lse_base: startOf(bases.lse, lse, b, qStart[b]!),
+      table_base: bases.table + row[b]! * (pages?.stride ?? 0),
+      new_k_base: startOf(bases.newK, append?.newK, b, newStart[b]!),
+      new_v_base: startOf(bases.newV, append?.newV, b, newStart[b]!),
+    });
+  }
+  return sequences;
+}
+
+function sequenceLayout(): StructLayout {
+  return attentionRecords.structs['Sequence']!;
+}
+
+/** Where each tensor starts in what a kernel binds of its buffer. */
+export function basesOf({ q, k, v, out, lse, pages, append }: AttentionProblem) {
+  const base = (rows: TokenRows | null | undefined): number =>
+    rows ? windowOf(rows.tensor).firstElement : 0;
+  return {
+    q: base(q),
+    k: base(k),
+    v: base(v),
+    out: base(out),
+    lse: base(lse),
+    newK: base(append?.newK),
+    newV: base(append?.newV),
+    table: pages && isTensor(pages.table) ? windowOf(pages.table).firstElement : 0,
+  };
+}

@@ -1,0 +1,57 @@
+// out_rows: rows of the output, four neighbouring dims at a time, and their lse.
+//
+// Variants:
+//   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
+//   OUT_WIDE            rows allow writes of four elements at once; else element by element
+
+import package::shared::base2::{LN_2, MINUS_INFINITY};
+@if(OUT_F16)  import package::shared::elements::f16_bits as out_bits;
+@if(OUT_BF16) import package::shared::elements::bf16_bits as out_bits;
+
+@if(OUT_WIDE && !OUT_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
+@if(OUT_WIDE && OUT_HALVES)   @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
+@if(!OUT_WIDE && !OUT_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<u32>;
+@if(!OUT_WIDE && OUT_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
+@group(0) @binding(8) var<storage, read_write> lse: array<u32>;   // the bits of f32
+
+// Writes dims dim .. dim + 3 of the row at `row`, or those of them that the row has.
+fn write_quad(row: u32, dim: u32, head_dim: u32, value: vec4f) {
+  if (dim >= head_dim) { return; }
+  @if(OUT_WIDE && !OUT_HALVES) out[(row + dim) / 4u] = bitcast<vec4u>(value);
+  @if(OUT_WIDE && OUT_HALVES)  out[(row + dim) / 4u] = vec2u(
+    out_bits(value.x) | (out_bits(value.y) << 16u),
+    out_bits(value.z) | (out_bits(value.w) << 16u),
+  );
+  @if(!OUT_WIDE) {
+    for (var i = 0u; i < 4u; i++) {
+      if (dim + i < head_dim) { write_element(row + dim + i, value[i]); }
+    }
+  }
+}
+
+@if(!OUT_WIDE && !OUT_HALVES) fn write_element(at: u32, value: f32) {
+  out[at] = bitcast<u32>(value);
+}
+
+// The other half of the word may be another row's, or not ours at all: each half is set without touching its neighbour.
+@if(!OUT_WIDE && OUT_HALVES) fn write_element(at: u32, value: f32) {
+  let shift = at % 2u * 16u;
+  atomicAnd(&out[at / 2u], 0xffff0000u >> shift);
+  atomicOr(&out[at / 2u], out_bits(value) << shift);
+}
+
+// The natural log of weights that sum to total · 2^maximum.
+fn write_lse(at: u32, maximum: f32, total: f32) {
+  lse[at] = select(MINUS_INFINITY, bitcast<u32>((maximum + log2(total)) * LN_2), total > 0.0);
+}
+
+// The same of weights that sum to total · e^maximum.
+fn write_natural_lse(at: u32, maximum: f32, total: f32) {
+  lse[at] = select(MINUS_INFINITY, bitcast<u32>(maximum + log2(total) * LN_2), total > 0.0);
+}
+
+// The same of a part, for merge_states: where scores are huge, a single number cannot tell how parts weigh.
+fn write_sums(at: u32, maximum: f32, total: f32) {
+  lse[at] = bitcast<u32>(maximum);
+  lse[at + 1u] = bitcast<u32>(total);
+}

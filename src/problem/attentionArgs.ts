@@ -1,0 +1,133 @@
+import type { Floats, Ints, Tensor } from '../core/tensor.js';
+
+/** What all attention functions take besides their tensors. */
+export interface AttentionOptions {
+  /** What q · k is multiplied by. Default 1/√D. */
+  readonly softmaxScale?: number | undefined;
+  /** Query i sees keys up to i + sk − sq: the last query sees all of them. Default false. */
+  readonly causal?: boolean | undefined;
+  /** Keys that a query sees before and after its own position, both ends included; −1 is unbounded. Default [−1, −1]. */
+  readonly windowSize?: readonly [left: number, right: number] | undefined;
+  /** c > 0 turns each score s into c·tanh(s/c). Default 0: off. */
+  readonly softcap?: number | undefined;
+  /** [Hq] or [B, Hq]: −slope·|distance| is added to each score. f32 on the host; f32, f16 or bf16 on the GPU. */
+  readonly alibiSlopes?: Floats | undefined;
+  /**
+   * [Hq]: one more score a head, which joins the softmax's denominator only; −∞ for a head without one. Types as for
+   * `alibiSlopes`.
+   */
+  readonly sinks?: Floats | undefined;
+  /**
+   * c > 0 lets a query see keys of its own chunk only: of c tokens, counted from the first one that `cacheLeftpad` does
+   * not hide. Default 0: off.
+   */
+  readonly attentionChunk?: number | undefined;
+  /** Into how many parts to split the keys where that is worth while; 0 chooses. Default 0. */
+  readonly numSplits?: number | undefined;
+  /** Whether to give `lse` back. Default false. */
+  readonly returnLse?: boolean | undefined;
+  /** Where to write; a tensor of q's type. Default: a new one, whose buffer the caller destroys. */
+  readonly out?: Tensor | undefined;
+  /** Where to write the lse, f32; implies `returnLse`. Default: a new one if asked for. */
+  readonly lse?: Tensor | undefined;
+  /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
+  readonly pass?: GPUComputePassEncoder | undefined;
+}
+
+/** What `attnVarlen` takes. */
+export interface AttnVarlenArgs extends AttentionOptions {
+  /** [totalQ, Hq, D] in f32, f16 or bf16 */
+  readonly q: Tensor;
+  /** [totalK, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16 or bf16 */
+  readonly k: Tensor;
+  /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; k's type */
+  readonly v: Tensor;
+  /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
+  readonly cuSeqlensQ: Ints;
+  /** [B + 1], from 0: likewise the keys. With `blockTable` only the differences count. */
+  readonly cuSeqlensK?: Ints | undefined;
+  /** [B]: only that many of a sequence's keys count. With `blockTable` it may stand in for `cuSeqlensK`. */
+  readonly sequsedK?: Ints | undefined;
+  /** The most queries a sequence has; needed where `cuSeqlensQ` is on the GPU. What is beyond is cut off. */
+  readonly maxSeqlenQ?: number | undefined;
+  /** The most keys a sequence has; needed where their lengths are on the GPU. What is beyond is cut off. */
+  readonly maxSeqlenK?: number | undefined;
+  /**
+   * [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. Where the table or
+   * a length is on the GPU, a page that the pool does not have (−1 for padding) is none: its keys are masked. On the host
+   * it is refused where a key needs it.
+   */
+  readonly blockTable?: Ints | undefined;
+}
+
+/** What `attnWithKvCache` takes. */
+export interface AttnWithKvCacheArgs extends AttentionOptions {
+  /** [B, Sq, Hq, D], or [totalQ, Hq, D] with `cuSeqlensQ`; f32, f16 or bf16 */
+  readonly q: Tensor;
+  /** [Bc, Sc, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16 or bf16 */
+  readonly kCache: Tensor;
+  /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; kCache's type */
+  readonly vCache: Tensor;
+  /** New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, written to the cache first; any type */
+  readonly k?: Tensor | undefined;
+  /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew`; k's type */
+  readonly v?: Tensor | undefined;
+  /** [B], or one number for all: tokens in the cache before the new ones. It is not changed. */
+  readonly cacheSeqlens: number | Ints;
+  /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
+  readonly cuSeqlensQ?: Ints | undefined;
+  /**
+   * [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1. Without k and v it may
+   * only be what `cuSeqlensQ` is, as in a batch, and is not used.
+   */
+  readonly cuSeqlensKNew?: Ints | undefined;
+  /** The most queries a sequence has; needed where `cuSeqlensQ` is on the GPU. What is beyond is cut off. */
+  readonly maxSeqlenQ?: number | undefined;
+  /** The most keys a sequence has, new ones included. Default, where lengths are on the GPU: what the cache holds. */
+  readonly maxSeqlenK?: number | undefined;
+  /**
+   * [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. Where the table or
+   * a length is on the GPU, a page that the pool does not have (−1 for padding) is none: nothing is written there, and
+   * its keys are masked. On the host it is refused where a key needs it.
+   */
+  readonly blockTable?: Ints | undefined;
+  /**
+   * [B]: the row of the cache, or of `blockTable`, that each sequence has. On the GPU a row that is not there (−1 for
+   * padding) is none: the sequence has no keys, and nothing is written. Default 0, 1, …
+   */
+  readonly cacheBatchIdx?: Ints | undefined;
+  /** [B]: slots at the start that hold nothing. Positions count them all the same; chunks of attention do not. */
+  readonly cacheLeftpad?: Ints | undefined;
+  /**
+   * [L, rotaryDim / 2]: cosines by position; on the host flat, row after row. New keys and queries are rotated by them. A
+   * sequence that goes beyond position L − 1 is refused; where only the GPU knows, it has no keys, and nothing is written.
+   */
+  readonly rotaryCos?: Floats | undefined;
+  /** [L, rotaryDim / 2]: sines; where the cosines are, in their type. */
+  readonly rotarySin?: Floats | undefined;
+  /** Elements of a head that are rotated. Default: what the shape of rotaryCos says; on the host D. */
+  readonly rotaryDim?: number | undefined;
+  /** Whether elements (2t, 2t + 1) make a pair; else (t, t + rotaryDim / 2). Default true. */
+  readonly rotaryInterleaved?: boolean | undefined;
+}
+
+export interface AttentionResult {
+  readonly out: Tensor;
+  /** f32, natural log of the summed exponentials of a row's scores; −∞ for a row that sees no key. */
+  readonly lse?: Tensor;
+}
+
+export const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
+  softmaxScale: true,
+  causal: true,
+  windowSize: true,
+  softcap: true,
+  alibiSlopes: true,
+  sinks: true,
+  attentionChunk: true,
+  numSplits: true,
+  returnLse: true,
+  out: true,
+  lse: true,
+  pass: true,
+};

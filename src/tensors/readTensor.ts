@@ -1,0 +1,159 @@
+import { bytesPerElement, type DType, type FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
+import { decode } from '../core/halves.js';
+import { elementCount, endBytes, extentOf, stridesOf, wholeWords, type Tensor } from '../core/tensor.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { INTS } from '../check/checkNumbers.js';
+import { FLOATS } from '../check/checkQkv.js';
+import { checkRuntime } from '../check/checkRuntime.js';
+import { checkForm, checkMemory, listed } from '../check/checkTensor.js';
+
+/**
+ * The numbers of a tensor of f32, f16 or bf16 in the order of its shape, whatever its offset and strides, as all work
+ * submitted before the call leaves them. What is submitted later does not wait, and changes nothing.
+ *
+ * As much GPU memory is needed on the way as lies between the first and the last element. The tensor's buffer needs the
+ * usage COPY_SRC, which buffers made by pageflash have.
+ *
+ * @throws PageflashError `dtype` for integers, see `readInts`; `buffer` or `shape` for a tensor that cannot be read;
+ * `limit` without memory on the way; `device` if the device is lost; also what the device has to say against work
+ * submitted before, as `runtime.done()` throws it
+ * @example
+ * const { out } = attn(runtime, { q, k, v });
+ * console.log(await read(runtime, out));
+ */
+export async function read(runtime: Runtime, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
+  const caller = 'read';
+  const dtype = tensor?.dtype as FloatDType;
+  const stored = await storedNumbers({ caller, runtime, tensor, dtypes: FLOATS, instead: 'readInts' });
+  return stored instanceof Float32Array ? stored : decode(dtype, stored as Uint16Array);
+}
+
+/**
+ * The numbers of a tensor of i32 or u32, as `read` gives those of other types.
+ *
+ * @throws PageflashError as `read` does
+ */
+export function readInts(
+  runtime: Runtime,
+  tensor: Tensor & { readonly dtype: 'i32' },
+): Promise<Int32Array<ArrayBuffer>>;
+export function readInts(
+  runtime: Runtime,
+  tensor: Tensor & { readonly dtype: 'u32' },
+): Promise<Uint32Array<ArrayBuffer>>;
+export function readInts(
+  runtime: Runtime,
+  tensor: Tensor,
+): Promise<Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>;
+export async function readInts(
+  runtime: Runtime,
+  tensor: Tensor,
+): Promise<Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
+  const caller = 'readInts';
+  const stored = await storedNumbers({ caller, runtime, tensor, dtypes: INTS, instead: 'read' });
+  return stored as Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+}
+
+interface Reading {
+  readonly caller: string;
+  readonly runtime: Runtime;
+  readonly tensor: Tensor;
+  readonly dtypes: readonly DType[];
+  /** What reads the other types. */
+  readonly instead: string;
+}
+
+type Stored =
+  Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+
+/** The elements of a tensor in the order of its shape, as they are stored. */
+async function storedNumbers(reading: Reading): Promise<Stored> {
+  const { caller, runtime, tensor } = reading;
+  checkRuntime(caller, runtime);
+  checkReadable(reading);
+  const { buffer, dtype, shape, offset = 0 } = tensor;
+  // The caller may change the tensor before the numbers are there.
+  const view = { shape: [...shape], strides: [...stridesOf(tensor)] };
+  const extent = extentOf(tensor);
+  if (extent === 0) return viewOf(dtype, new ArrayBuffer(0), 0, 0);
+  const start = offset * bytesPerElement(dtype);
+  const firstWord = start - (start % 4);
+  const bytes = allocate(caller, endBytes(tensor) - firstWord);
+  const all = viewOf(dtype, bytes.buffer, start - firstWord, extent);
+  const count = elementCount(shape);
+  const out = isContiguous(view)
+    ? all
+    : viewOf(dtype, allocate(caller, count * bytesPerElement(dtype)).buffer, 0, count);
+  await runtime.read(caller, [{ buffer, offset: firstWord, bytes }]);
+  if (out !== all) gather(all, view, out);
+  return out;
+}
+
+function checkReadable({ caller, runtime, tensor, dtypes, instead }: Reading): void {
+  checkForm(caller, 'tensor', tensor, { dtypes: [...FLOATS, ...INTS] });
+  if (!dtypes.includes(tensor.dtype))
+    fail('dtype', caller, `tensor must be ${listed(dtypes)}, not ${tensor.dtype}. Use ${instead}.`);
+  checkMemory(caller, 'tensor', tensor, { usage: 'COPY_SRC', traits: runtime.traits });
+  const { size } = tensor.buffer;
+  if (extentOf(tensor) > 0 && wholeWords(endBytes(tensor)) > size) {
+    fail(
+      'buffer',
+      caller,
+      `the buffer of tensor has ${size} bytes, but WebGPU copies whole words: give it ${wholeWords(size)}.`,
+    );
+  }
+}
+
+/** Whole words for so many bytes. */
+function allocate(caller: string, bytes: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(wholeWords(bytes));
+  } catch {
+    fail('limit', caller, `the host has no memory for ${bytes} bytes. Read less at a time.`);
+  }
+}
+
+function viewOf(dtype: DType, buffer: ArrayBuffer, byteOffset: number, length: number): Stored {
+  switch (dtype) {
+    case 'f32':
+      return new Float32Array(buffer, byteOffset, length);
+    case 'i32':
+      return new Int32Array(buffer, byteOffset, length);
+    case 'u32':
+      return new Uint32Array(buffer, byteOffset, length);
+    default:
+      return new Uint16Array(buffer, byteOffset, length);
+  }
+}
+
+interface View {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+}
+
+/** Whether elements follow each other in the order of the shape, where a dimension of one has any stride. */
+function isContiguous({ shape, strides }: View): boolean {
+  let next = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis]! > 1 && strides[axis] !== next) return false;
+    next *= shape[axis]!;
+  }
+  return true;
+}
+
+/** Put elements row after row, `all` beginning with the first of them. */
+function gather(all: Stored, { shape, strides }: View, out: Stored): void {
+  const rowSize = shape.at(-1)!;
+  const index = shape.map(() => 0);
+  let from = 0;
+  for (let to = 0; to < out.length; to += rowSize) {
+    out.set(all.subarray(from, from + rowSize), to);
+    for (let axis = shape.length - 2; axis >= 0; axis--) {
+      from += strides[axis]!;
+      if (++index[axis]! < shape[axis]!) break;
+      from -= shape[axis]! * strides[axis]!;
+      index[axis] = 0;
+    }
+  }
+}

@@ -1,0 +1,187 @@
+import { describe } from '../core/describe.js';
+import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
+import { encode } from '../core/halves.js';
+import { INTS } from '../check/checkNumbers.js';
+import { FLOATS } from '../check/checkQkv.js';
+import { listed } from '../check/checkTensor.js';
+
+/** A `Float16Array`, in words that older libraries of TypeScript know. */
+export interface Float16Numbers extends ArrayBufferView, ArrayLike<number> {
+  readonly [Symbol.toStringTag]: 'Float16Array';
+}
+
+/** What `tensorFrom` makes a tensor of. */
+export type TensorData =
+  | readonly number[]
+  | Float32Array
+  | Float64Array
+  | Float16Numbers
+  | Int32Array
+  | Uint32Array
+  | Uint16Array
+  | Uint8Array;
+
+/** Checked numbers on the host that become elements of a type. */
+export interface Elements {
+  readonly dtype: DType;
+  /** All bytes as they are stored. */
+  readonly byteLength: number;
+  /** Whether the data is bytes that anything may be stored in. */
+  readonly isBytes: boolean;
+  /** The bytes of some elements. What is stored already is not copied. */
+  bytes(from: number, to: number): Uint8Array<ArrayBuffer>;
+}
+
+interface Kind {
+  /** The types that the numbers can become, the default first. */
+  readonly dtypes: readonly DType[];
+  /** Those of which the array holds the bits already. */
+  readonly stored: readonly DType[];
+  /** What the array holds, if that does not tell the type. */
+  readonly holds?: string;
+}
+
+const BYTES: Kind = {
+  dtypes: [...FLOATS, ...INTS],
+  stored: [...FLOATS, ...INTS],
+  holds: 'bytes as they are stored',
+};
+
+/** By the class of the array. */
+const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ['Array', { dtypes: [...FLOATS, ...INTS], stored: [] }],
+  ['Float32Array', { dtypes: FLOATS, stored: ['f32'] }],
+  ['Float64Array', { dtypes: FLOATS, stored: [] }],
+  ['Float16Array', { dtypes: ['f16', 'f32', 'bf16'], stored: ['f16'] }],
+  ['Int32Array', { dtypes: INTS, stored: INTS }],
+  ['Uint32Array', { dtypes: ['u32', 'i32'], stored: INTS }],
+  ['Uint16Array', { dtypes: ['f16', 'bf16'], stored: ['f16', 'bf16'], holds: 'the bits of halves' }],
+  ['Uint8Array', BYTES],
+]);
+
+const INT_RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
+
+/** Checks numbers that are to be stored as `asked`, or as what their array says. */
+export function checkElements(caller: string, data: TensorData, asked: DType | undefined): Elements {
+  const kind = KINDS.get(classOf(data));
+  if (!kind) {
+    fail(
+      'argument',
+      caller,
+      `data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves or a Uint8Array of bytes, not ${describe(data)}. Convert it first.`,
+    );
+  }
+  const dtype = checkType(caller, data, kind, asked);
+  if (isPlain(data)) checkNumbers(caller, 'data', data);
+  else checkAttached(caller, data);
+  if (isInt(dtype) && kind !== BYTES) checkInts(caller, data as ArrayLike<number>, dtype);
+  if (isPlain(data) || !kind.stored.includes(dtype))
+    return convertedElements(data as readonly number[] | Float64Array, dtype);
+  return storedElements(data, dtype, kind === BYTES);
+}
+
+/** The class of an array, also of one that was made in another frame. */
+function classOf(data: unknown): string {
+  if (Array.isArray(data)) return 'Array';
+  return ArrayBuffer.isView(data) && Symbol.toStringTag in data ? String(data[Symbol.toStringTag]) : '';
+}
+
+function isPlain(data: unknown): data is readonly number[] {
+  return Array.isArray(data);
+}
+
+function isInt(dtype: DType): dtype is 'i32' | 'u32' {
+  return dtype === 'i32' || dtype === 'u32';
+}
+
+function checkType(
+  caller: string,
+  data: TensorData,
+  { dtypes, holds }: Kind,
+  asked: DType | undefined,
+): DType {
+  if (asked === undefined && holds)
+    fail('dtype', caller, `data holds ${holds}, so say which type: dtype must be ${listed(dtypes)}.`);
+  const dtype = asked === undefined ? dtypes[0]! : asked;
+  if (isDType(dtype) && dtypes.includes(dtype)) return dtype;
+  const got = isDType(dtype) ? dtype : describe(dtype);
+  fail('dtype', caller, `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${got}.`);
+}
+
+/** Checks that an array holds numbers and nothing else, whether plain or typed. */
+export function checkNumbers(caller: string, name: string, values: ArrayLike<number>): void {
+  // A typed array holds one kind of values.
+  const n = ArrayBuffer.isView(values) ? Math.min(values.length, 1) : values.length;
+  for (let i = 0; i < n; i++) {
+    if (typeof values[i] !== 'number')
+      fail('argument', caller, `${name}[${i}] must be a number, not ${describe(values[i])}.`);
+  }
+}
+
+function checkInts(caller: string, data: ArrayLike<number>, dtype: 'i32' | 'u32'): void {
+  const [least, most] = INT_RANGES[dtype];
+  for (let i = 0; i < data.length; i++) {
+    const value = data[i]!;
+    if (Number.isInteger(value) && value >= least && value <= most) continue;
+    fail(
+      'argument',
+      caller,
+      `data[${i}] must be a whole number from ${least} to ${most} for ${dtype}, not ${value}.`,
+    );
+  }
+}
+
+/** Checks that the memory of an array is still there: one that was transferred looks empty. */
+function checkAttached(caller: string, { buffer, byteLength }: ArrayBufferView): void {
+  if (byteLength > 0) return;
+  try {
+    buffer.slice(0, 0);
+  } catch {
+    fail('argument', caller, 'data has no memory any more: its buffer was transferred.');
+  }
+}
+
+function storedElements(data: ArrayBufferView, dtype: DType, isBytes: boolean): Elements {
+  const { buffer, byteOffset, byteLength } = data;
+  const size = bytesPerElement(dtype);
+  return {
+    dtype,
+    byteLength,
+    isBytes,
+    bytes: (from, to) => {
+      const bytes = new Uint8Array(buffer, byteOffset + from * size, (to - from) * size);
+      return isOrdinary(buffer) ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+    },
+  };
+}
+
+/** Whether every implementation of WebGPU reads the memory as it is: some refuse what is shared or may grow. */
+function isOrdinary(buffer: ArrayBufferLike): boolean {
+  return (
+    buffer[Symbol.toStringTag] === 'ArrayBuffer' && (buffer as { resizable?: boolean }).resizable !== true
+  );
+}
+
+function convertedElements(data: readonly number[] | Float64Array, dtype: DType): Elements {
+  return {
+    dtype,
+    byteLength: data.length * bytesPerElement(dtype),
+    isBytes: false,
+    bytes: (from, to) => {
+      const some = isPlain(data) ? data.slice(from, to) : data.subarray(from, to);
+      return new Uint8Array(converted(some, dtype).buffer);
+    },
+  };
+}
+
+function converted(numbers: ArrayLike<number>, dtype: DType): ArrayBufferView<ArrayBuffer> {
+  switch (dtype) {
+    case 'i32':
+      return new Int32Array(numbers);
+    case 'u32':
+      return new Uint32Array(numbers);
+    default:
+      return encode(dtype, numbers);
+  }
+}

@@ -1,0 +1,274 @@
+import type { DType, FloatDType } from '../../src/core/dtype.js';
+import { roundTo } from '../../src/core/halves.js';
+import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
+import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
+import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';
+import { download, upload } from '../../tools/deviceTensor.js';
+import { drawSinks, type SinksCase } from './drawSinks.js';
+import { Random } from '../../tools/random.js';
+import { runningSum } from './runningSum.js';
+import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolerance.js';
+
+/** A batch over a KV cache, with inputs drawn from a seed. */
+export interface KvCacheCase {
+  /** What the case is there for. */
+  readonly why: string;
+  /** Tokens in the cache, queries and new tokens of each sequence; the last two are equal over all unless `ragged`. */
+  readonly lengths: readonly (readonly [cached: number, sq: number, fresh: number])[];
+  /** Queries and new tokens end to end. */
+  readonly ragged?: boolean;
+  readonly heads: readonly [nHeads: number, nKvHeads: number];
+  readonly headDim: number;
+  readonly headDimV?: number;
+  /** Of q. */
+  readonly dtype: FloatDType;
+  /** Of the caches. */
+  readonly kvDType?: FloatDType;
+  /** Of the new tokens. */
+  readonly newDType?: FloatDType;
+  readonly causal?: boolean;
+  readonly windowSize?: readonly [number, number];
+  readonly softcap?: number;
+  readonly attentionChunk?: number;
+  readonly alibi?: boolean;
+  readonly sinks?: SinksCase['sinks'];
+  readonly numSplits?: number;
+  /** Pages of this size, permuted; else a cache with a row for each sequence. */
+  readonly pageSize?: number;
+  /** Rows of the cache, or of the table, in random order. */
+  readonly batchIdx?: boolean;
+  readonly leftpad?: boolean;
+  /**
+   * Every third page is none, and all of the last sequence's; or every second sequence has no row of the cache or of the
+   * table. Needs `onGpu`, and for rows `batchIdx`.
+   */
+  readonly missing?: 'pages' | 'rows';
+  readonly rotary?: { readonly dim: number; readonly interleaved: boolean };
+  /** Keep lengths, tables and angles on the GPU. */
+  readonly onGpu?: boolean;
+  readonly seed?: number;
+}
+
+export interface KvCacheInputs {
+  readonly q: HostTensor;
+  readonly k?: HostTensor;
+  readonly v?: HostTensor;
+  /** NaN wherever no key is. */
+  readonly kCache: HostTensor;
+  readonly vCache: HostTensor;
+  readonly cacheSeqlens: Int32Array;
+  readonly cuSeqlensQ?: Int32Array;
+  readonly cuSeqlensKNew?: Int32Array;
+  readonly blockTable?: Int32Array;
+  readonly cacheBatchIdx?: Int32Array;
+  readonly cacheLeftpad?: Int32Array;
+  readonly rotaryCos?: HostTensor;
+  readonly rotarySin?: HostTensor;
+  readonly alibiSlopes?: Float32Array;
+  readonly sinks?: Float32Array;
+}
+
+/** Runs the case on the runtime and compares outputs and caches with the reference. */
+export async function checkKvCache(runtime: Runtime, kvCase: KvCacheCase): Promise<void> {
+  const { device } = runtime;
+  const inputs = drawKvCache(kvCase);
+  const { args, lent } = placeKvCache(device, kvCase, inputs);
+  const result = attnWithKvCache(runtime, { ...args, returnLse: true });
+  const got = {
+    out: await download(device, result.out),
+    lse: await download(device, result.lse!),
+    kCache: await download(device, args.kCache),
+    vCache: await download(device, args.vCache),
+  };
+  for (const { buffer } of [...lent, result.out, result.lse!]) buffer.destroy();
+  compareKvCache(kvCase, inputs, got);
+}
+
+export interface KvCacheOutputs {
+  readonly out: Float32Array;
+  readonly lse: Float32Array;
+  readonly kCache: Float32Array;
+  readonly vCache: Float32Array;
+}
+
+/** Throws unless the results are what the reference gives. */
+export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: KvCacheOutputs): void {
+  const { dtype, kvDType = dtype, softcap, alibi, rotary } = kvCase;
+  const { rotaryCos, rotarySin, ...rest } = inputs;
+  const args = {
+    ...optionsOf(kvCase),
+    ...rest,
+    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
+    dtype,
+    kvDType,
+  };
+  const want = attnWithKvCacheReference(args);
+  const storage = dtype === 'f32' ? undefined : dtype;
+  const emulated = storage && attnWithKvCacheReference({ ...args, storage }).out.data;
+  checkOut({ actual: got.out, reference: want.out.data, emulated, dtype, softcap, kvCache: true, alibi });
+  checkLse({ actual: got.lse, reference: want.lse.data });
+  checkSame('vCache', { actual: got.vCache, reference: Float32Array.from(want.vCache.data) });
+  if (rotary) checkRotated('kCache', { actual: got.kCache, reference: want.kCache.data }, kvDType);
+  else checkSame('kCache', { actual: got.kCache, reference: Float32Array.from(want.kCache.data) });
+}
+
+export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
+  const { lengths, ragged, heads, headDim, headDimV = headDim, dtype, rotary, softcap } = kvCase;
+  const { kvDType = dtype, newDType = dtype } = kvCase;
+  const [nHeads, nKvHeads] = heads;
+  const random = new Random(kvCase.seed ?? 1);
+  const batch = lengths.length;
+  const normals = (type: FloatDType, shape: readonly number[], factor = 1): HostTensor => ({
+    shape,
+    data: random.normals(elementCount(shape)).map((x) => roundTo(type, x * factor)),
+  });
+  // Whatever is rotated and then rounded to halves has so few bits that its rotation is exact in f32: else it might lie
+  // next to the middle between two numbers, where implementations round one way or the other.
+  const isExact = rotary !== undefined && (dtype !== 'f32' || kvDType !== 'f32');
+  const tokens = (which: 1 | 2): number[] =>
+    ragged ? [sum(lengths.map((length) => length[which]))] : [batch, lengths[0]![which]];
+  const hasNew = lengths.some(([, , fresh]) => fresh > 0);
+  const nPositions = 7 + Math.max(...lengths.map(([cached, sq, fresh]) => cached + Math.max(sq, fresh)));
+  const angles = (): HostTensor => ({
+    shape: [nPositions, rotary!.dim / 2],
+    data: random.uniforms((nPositions * rotary!.dim) / 2, -Math.PI, Math.PI),
+  });
+  const angle = rotary && angles();
+  const few = (x: number): number => (isExact ? Math.round(x * 64) / 64 : x);
+  const cache = drawCache(random, kvCase);
+  const fill = (type: FloatDType, size: number): HostTensor => {
+    const row = nKvHeads * size;
+    const data = new Float32Array(elementCount(cache.shape) * row).fill(NaN);
+    for (const slot of cache.slots)
+      for (let i = 0; i < row; i++) data[slot * row + i] = roundTo(type, random.normal());
+    return { shape: [...cache.shape, nKvHeads, size], data };
+  };
+  return {
+    q: normals(dtype, [...tokens(1), nHeads, headDim], softcap || 1),
+    ...(hasNew && {
+      k: normals(isExact && newDType === 'f32' ? 'bf16' : newDType, [...tokens(2), nKvHeads, headDim]),
+      v: normals(newDType, [...tokens(2), nKvHeads, headDimV]),
+    }),
+    kCache: fill(kvDType, headDim),
+    vCache: fill(kvDType, headDimV),
+    cacheSeqlens: Int32Array.from(lengths, ([cached]) => cached),
+    ...(ragged && { cuSeqlensQ: runningSum(lengths.map(([, sq]) => sq)) }),
+    ...(ragged && hasNew && { cuSeqlensKNew: runningSum(lengths.map(([, , fresh]) => fresh)) }),
+    ...cache.tables,
+    ...(angle && {
+      rotaryCos: { ...angle, data: angle.data.map((x) => few(Math.cos(x))) },
+      rotarySin: { ...angle, data: angle.data.map((x) => few(Math.sin(x))) },
+    }),
+    ...(kvCase.alibi && { alibiSlopes: random.uniforms(nHeads, 0, 0.3) }),
+    ...(kvCase.sinks && { sinks: drawSinks(random, nHeads, kvCase) }),
+  };
+}
+
+/** Where the keys of each sequence are: slots that hold one, and what leads to them. */
+function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missing }: KvCacheCase) {
+  const batch = lengths.length;
+  const room = Math.max(1, ...lengths.map(([cached, , fresh]) => cached + fresh));
+  const rows = batchIdx ? random.permutation(batch) : Int32Array.from(lengths, (_, b) => b);
+  const pads = lengths.map(([cached]) => (leftpad ? random.int(0, cached + 1) : 0));
+  const tables = {
+    ...(batchIdx && { cacheBatchIdx: missing === 'rows' ? withoutSome(rows, 2, batch) : rows }),
+    ...(leftpad && { cacheLeftpad: Int32Array.from(pads) }),
+  };
+  const slots: number[] = [];
+  const eachKey = (slotOf: (row: number, key: number) => number): void =>
+    lengths.forEach(([cached], b) => {
+      for (let key = pads[b]!; key < cached; key++) slots.push(slotOf(rows[b]!, key));
+    });
+  if (!pageSize) {
+    // A few slots more than anybody needs.
+    eachKey((row, key) => row * (room + 3) + key);
+    return { shape: [batch, room + 3], slots, tables };
+  }
+  const width = Math.ceil(room / pageSize);
+  const nPages = 3 * width * batch;
+  const blockTable = random.permutation(nPages).subarray(0, width * batch);
+  eachKey((row, key) => blockTable[row * width + Math.floor(key / pageSize)]! * pageSize + (key % pageSize));
+  if (missing !== 'pages') return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable } };
+  const some = withoutSome(blockTable, 3, nPages).fill(-1, rows.at(-1)! * width, (rows.at(-1)! + 1) * width);
+  return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable: some } };
+}
+
+/** Every nth number is one that is none of `length` things. */
+function withoutSome(numbers: Int32Array, n: number, length: number): Int32Array {
+  const outside = [-1, length, 2 ** 31 - 1, -(2 ** 31)];
+  return numbers.map((number, i) => (i % n === 1 ? outside[Math.floor(i / n) % outside.length]! : number));
+}
+
+/** The same keys in pages, in random order, instead of a row for each sequence. */
+export function intoPages(inputs: KvCacheInputs, pageSize: number): KvCacheInputs {
+  const [batch, room] = inputs.kCache.shape as [number, number];
+  const width = Math.ceil(room / pageSize);
+  const blockTable = new Random(pageSize).permutation(batch * width);
+  const scatter = ({ shape, data }: HostTensor): HostTensor => {
+    const row = elementCount(shape.slice(2));
+    const paged = new Float32Array(batch * width * pageSize * row).fill(NaN);
+    for (let b = 0; b < batch; b++)
+      for (let key = 0; key < room; key++) {
+        const page = blockTable[b * width + Math.floor(key / pageSize)]!;
+        const from = (b * room + key) * row;
+        paged.set(data.subarray(from, from + row), (page * pageSize + (key % pageSize)) * row);
+      }
+    return { shape: [batch * width, pageSize, ...shape.slice(2)], data: paged };
+  };
+  return { ...inputs, kCache: scatter(inputs.kCache), vCache: scatter(inputs.vCache), blockTable };
+}
+
+/** Uploads the inputs where the case wants them. */
+export function placeKvCache(
+  device: GPUDevice,
+  kvCase: KvCacheCase,
+  inputs: KvCacheInputs,
+): { readonly args: AttnWithKvCacheArgs; readonly lent: readonly Tensor[] } {
+  const { dtype, kvDType = dtype, newDType = dtype, onGpu = false, rotary, lengths } = kvCase;
+  const lent: Tensor[] = [];
+  const lend = (type: DType, shape: readonly number[], data: ArrayLike<number>): Tensor => {
+    const tensor = upload(device, type, shape, data);
+    lent.push(tensor);
+    return tensor;
+  };
+  const rows = (type: FloatDType, { shape, data }: HostTensor): Tensor => lend(type, shape, data);
+  const ints = (data: Int32Array, shape: readonly number[] = [data.length]): Ints =>
+    onGpu ? lend('i32', shape, data) : data;
+  const { k, v, rotaryCos, rotarySin, cuSeqlensQ, cuSeqlensKNew, blockTable } = inputs;
+  const { cacheBatchIdx, cacheLeftpad, alibiSlopes, sinks } = inputs;
+  const batch = lengths.length;
+  const angles = ({ shape, data }: HostTensor) => (onGpu ? lend('f32', shape, data) : (data as Float32Array));
+  const args: AttnWithKvCacheArgs = {
+    ...optionsOf(kvCase),
+    q: rows(dtype, inputs.q),
+    kCache: rows(kvDType, inputs.kCache),
+    vCache: rows(kvDType, inputs.vCache),
+    ...(k && v && { k: rows(newDType, k), v: rows(newDType, v) }),
+    cacheSeqlens: ints(inputs.cacheSeqlens),
+    ...(cuSeqlensQ && { cuSeqlensQ: ints(cuSeqlensQ) }),
+    ...(cuSeqlensKNew && { cuSeqlensKNew: ints(cuSeqlensKNew) }),
+    ...(blockTable && { blockTable: ints(blockTable, [batch, blockTable.length / batch]) }),
+    ...(cacheBatchIdx && { cacheBatchIdx: ints(cacheBatchIdx) }),
+    ...(cacheLeftpad && { cacheLeftpad: ints(cacheLeftpad) }),
+    ...(rotary &&
+      rotaryCos &&
+      rotarySin && {
+        rotaryCos: angles(rotaryCos),
+        rotarySin: angles(rotarySin),
+        rotaryDim: rotary.dim,
+        rotaryInterleaved: rotary.interleaved,
+      }),
+    ...(alibiSlopes && { alibiSlopes }),
+    ...(sinks && { sinks: onGpu ? lend(dtype, [sinks.length], sinks) : sinks }),
+    ...(onGpu && { maxSeqlenQ: Math.max(...lengths.map(([, sq]) => sq)) }),
+  };
+  return { args, lent };
+}
+
+function optionsOf({ causal, windowSize, softcap, attentionChunk, numSplits }: KvCacheCase) {
+  return { causal, windowSize, softcap, attentionChunk, numSplits };
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, n) => total + n, 0);
+}

@@ -1,0 +1,169 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
+import type { AttnWithKvCacheArgs } from '../../src/problem/attentionArgs.js';
+import { servedModel } from '../../src/attention/prepareModel.js';
+import { servedSteps } from '../../src/attention/servedSteps.js';
+import type { FloatDType } from '../../src/core/dtype.js';
+import {
+  createRuntime,
+  PageflashError,
+  prepareModel,
+  type PrepareModelOptions,
+  type Runtime,
+} from '../../src/index.js';
+import { fakeTensor } from '../runtime/fakeDevice.js';
+import { Random } from '../../tools/random.js';
+import { LARGE_LIMITS, strictDevice } from '../runtime/strictDevice.js';
+
+/** New tokens of a sequence, and all its keys. */
+type SequenceStep = readonly [nNew: number, nKeys: number];
+
+const floats = fc.constantFrom<FloatDType>('f32', 'f16', 'bf16');
+const numbers = fc.constantFrom<boolean | 'gpu'>(false, true, 'gpu');
+
+const models: fc.Arbitrary<PrepareModelOptions> = fc
+  .record({
+    nKvHeads: fc.constantFrom(1, 2, 3, 16),
+    group: fc.constantFrom(1, 2, 3, 5, 8, 17),
+    headDim: fc.constantFrom(8, 30, 32, 59, 64, 128, 256),
+    headDimV: fc.option(fc.constantFrom(8, 31, 64, 256), { nil: undefined }),
+    dtype: floats,
+    kvDType: floats,
+    newDType: fc.option(floats, { nil: undefined }),
+    appends: fc.boolean(),
+    paged: fc.boolean(),
+    rotary: fc.boolean(),
+    softcap: fc.boolean(),
+    alibi: numbers,
+    sinks: numbers,
+    lengths: fc.constantFrom<'host' | 'gpu'>('host', 'gpu'),
+    left: fc.option(fc.integer({ min: 0, max: 2000 })),
+    attentionChunk: fc.constantFrom(0, 0, 1, 100, 256, 333, 1000),
+    numSplits: fc.constantFrom(0, 0, 0, 1, 2, 7),
+    maxTokens: fc.integer({ min: 1, max: 600 }),
+    maxContext: fc.integer({ min: 1, max: 4000 }),
+  })
+  .map(({ group, left, rotary, newDType, ...model }) => ({
+    ...model,
+    newDType: model.appends ? newDType : undefined,
+    nHeads: group * model.nKvHeads,
+    rotary: rotary && model.headDim % 2 === 0,
+    windowSize: [left ?? -1, -1] as const,
+  }));
+
+/** A call with contiguous tensors, as the options say. */
+function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]): AttnWithKvCacheArgs {
+  const { nHeads, nKvHeads, headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = model;
+  const { paged, appends, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } =
+    model;
+  const most = Math.max(...sequences.map(([, nKeys]) => nKeys));
+  const width = Math.ceil(most / 16);
+  const starts = [0];
+  for (const [nNew] of sequences) starts.push(starts.at(-1)! + nNew);
+  const total = starts.at(-1)!;
+  const onGpu = lengths === 'gpu';
+  const ints = (values: readonly number[]) => (onGpu ? fakeTensor('i32', [values.length]) : values);
+  const perHead = (where: boolean | 'gpu') =>
+    where === 'gpu' ? fakeTensor('f32', [nHeads]) : new Float32Array(nHeads).fill(0.5);
+  const cache = paged ? [sequences.length * width, 16] : [sequences.length, most];
+  const angles = rotary ? fakeTensor('f32', [most + total, headDim / 2]) : undefined;
+  return {
+    q: fakeTensor(dtype, [total, nHeads, headDim]),
+    kCache: fakeTensor(kvDType, [...cache, nKvHeads, headDim]),
+    vCache: fakeTensor(kvDType, [...cache, nKvHeads, headDimV]),
+    cuSeqlensQ: ints(starts),
+    cacheSeqlens: ints(sequences.map(([nNew, nKeys]) => (appends ? nKeys - nNew : nKeys))),
+    windowSize,
+    attentionChunk,
+    numSplits,
+    ...(appends && {
+      k: fakeTensor(newDType, [total, nKvHeads, headDim]),
+      v: fakeTensor(newDType, [total, nKvHeads, headDimV]),
+      cuSeqlensKNew: ints(starts),
+    }),
+    ...(paged && { blockTable: Array.from({ length: sequences.length * width }, (_, page) => page) }),
+    ...(angles && { rotaryCos: angles, rotarySin: angles }),
+    ...(softcap && { softcap: 30 }),
+    ...(alibi && { alibiSlopes: perHead(alibi) }),
+    ...(sinks && { sinks: perHead(sinks) }),
+    ...(onGpu && { maxSeqlenQ: Math.max(...sequences.map(([nNew]) => nNew)), maxSeqlenK: most }),
+  };
+}
+
+/** A step, unless the device has no room for as many parts as `numSplits` asks for. */
+function serve(runtime: Runtime, model: PrepareModelOptions, sequences: readonly SequenceStep[]): void {
+  try {
+    attnWithKvCache(runtime, callOf(model, sequences));
+  } catch (error) {
+    if (!(error instanceof PageflashError && error.code === 'limit' && model.numSplits! > 1)) throw error;
+  }
+}
+
+/** Names of the variants that something compiles, on a device of the class. */
+async function compiled(
+  deviceClass: 'gpu' | 'software',
+  run: (runtime: Runtime) => unknown,
+): Promise<ReadonlySet<string>> {
+  const { device } = strictDevice(LARGE_LIMITS);
+  const names = new Set<string>();
+  const noting = Object.assign(Object.create(device) as GPUDevice, {
+    createShaderModule(descriptor: GPUShaderModuleDescriptor) {
+      names.add(descriptor.label!);
+      return device.createShaderModule(descriptor);
+    },
+  });
+  const runtime = createRuntime(noting, { deviceClass });
+  await run(runtime);
+  runtime.destroy();
+  return names;
+}
+
+/** A step within the options; where windows and chunks begin among the tiles of keys is decisive. */
+function drawStep(model: PrepareModelOptions, random: Random): SequenceStep {
+  const { maxTokens, maxContext = 1, attentionChunk = 0 } = model;
+  const most = Math.min(maxTokens, maxContext);
+  const few = Math.min(most, random.int(1, 18));
+  const nNew = random.pick([1, few, most, random.int(1, most + 1)]);
+  const chunks = attentionChunk * random.int(0, Math.floor(maxContext / Math.max(1, attentionChunk)) + 1);
+  const nKeys = random.pick([
+    nNew,
+    maxContext,
+    maxContext - random.int(0, 130),
+    chunks + nNew - 1,
+    random.int(1, maxContext + 1),
+  ]);
+  return [nNew, Math.min(Math.max(nNew, nKeys), maxContext)];
+}
+
+/** ms, for a busy machine. */
+const SLOW = 120_000;
+
+test(
+  'serving meets what prepareModel has compiled, and nothing else, whatever the model',
+  { timeout: SLOW },
+  async () => {
+    const property = fc.asyncProperty(
+      models,
+      fc.constantFrom<'gpu' | 'software'>('gpu', 'software'),
+      fc.integer(),
+      async (model, deviceClass, seed) => {
+        const prepared = await compiled(deviceClass, (runtime) => prepareModel(runtime, model));
+        const expected = [...prepared].filter((name) => !name.startsWith('copy_pages'));
+        const met = await compiled(deviceClass, (runtime) => {
+          const random = new Random(seed);
+          // What must be there, and what nothing but the steps that it was planned for may meet.
+          for (let step = 0; step < 20; step++) {
+            const nSequences = random.pick([1, 1, 2, 5]);
+            const sequences = Array.from({ length: nSequences }, () => drawStep(model, random));
+            serve(runtime, model, sequences);
+          }
+          for (const { step } of servedSteps(servedModel(model), runtime.traits))
+            serve(runtime, model, [[step.qLen, step.kLen]]);
+        });
+        expect([...met].toSorted()).toEqual(expected.toSorted());
+      },
+    );
+    await fc.assert(property, { numRuns: 60, seed: 1 });
+  },
+);

@@ -1,0 +1,312 @@
+import type { DType, FloatDType } from '../../src/core/dtype.js';
+import { decode, encode, roundTo } from '../../src/core/halves.js';
+import { elementCount, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
+import {
+  attn,
+  attnVarlen,
+  type AttentionResult,
+  type AttnArgs,
+  type AttnVarlenArgs,
+  type Runtime,
+} from '../../src/index.js';
+import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
+import { download, downloadGaps, upload, type Placement } from '../../tools/deviceTensor.js';
+import { drawSinks, type SinksCase } from './drawSinks.js';
+import { assert } from '../platforms/gpuCase.js';
+import { Random } from '../../tools/random.js';
+import { runningSum } from './runningSum.js';
+import { checkLse, checkOut } from '../reference/tolerance.js';
+
+/** A batch to attend to, with inputs drawn from a seed. */
+export interface VarlenCase {
+  /** What the case is there for. */
+  readonly why: string;
+  /** Queries and keys of each sequence. */
+  readonly lengths: readonly (readonly [sq: number, sk: number])[];
+  readonly heads: readonly [nHeads: number, nKvHeads: number];
+  readonly headDim: number;
+  readonly headDimV?: number;
+  readonly dtype: FloatDType;
+  readonly kvDType?: FloatDType;
+  readonly causal?: boolean;
+  readonly windowSize?: readonly [number, number];
+  readonly softcap?: number;
+  readonly softmaxScale?: number;
+  readonly attentionChunk?: number;
+  readonly numSplits?: number;
+  readonly alibi?: 'per head' | 'per sequence';
+  readonly sinks?: SinksCase['sinks'];
+  /** Keys in pages of this size, permuted, among pages of NaN. */
+  readonly pageSize?: number;
+  /** Count only part of each sequence's keys, by `sequsedK`; the others are NaN. */
+  readonly partlyUsed?: boolean;
+  /** Keep lengths, tables, slopes and sinks on the GPU. */
+  readonly onGpu?: boolean;
+  /** Leave gaps of this many elements between tokens and before the first one, and more between heads. */
+  readonly gap?: number;
+  /** Factor on the queries, for scores far from zero. */
+  readonly magnitude?: number;
+  /** Default: those of normal queries and keys. */
+  readonly scores?: Scores;
+  /** Call `attn` on the same tensors; the sequences are equally long then. */
+  readonly dense?: boolean;
+  readonly seed?: number;
+}
+
+/** `equal`: of all keys. `spike`: of one key, far above the rest. `huge`: near ±3e5 before scaling, many of them equal. */
+export type Scores = 'normal' | 'equal' | 'spike' | 'huge';
+
+interface Inputs {
+  readonly q: HostTensor;
+  readonly k: HostTensor;
+  readonly v: HostTensor;
+  readonly cuSeqlensQ: Int32Array;
+  readonly cuSeqlensK: Int32Array;
+  readonly sequsedK?: Int32Array;
+  readonly blockTable?: Int32Array;
+  readonly alibiSlopes?: Float32Array;
+  readonly sinks?: Float32Array;
+}
+
+/** Runs the case on the runtime and compares with the reference. */
+export async function checkVarlen(runtime: Runtime, varlen: VarlenCase): Promise<void> {
+  const inputs = draw(varlen);
+  const { args, lent } = place(runtime.device, varlen, inputs);
+  const result = callVarlen(runtime, varlen, { ...args, returnLse: true });
+  const out = await download(runtime.device, result.out);
+  const lse = await download(runtime.device, result.lse!);
+  const gaps = varlen.gap ? await downloadGaps(runtime.device, result.out) : [];
+  for (const { buffer } of [...lent, result.out, result.lse!]) buffer.destroy();
+  compare(varlen, inputs, { out, lse });
+  assert(gaps.every(Number.isNaN), 'something beside the elements of out was written');
+}
+
+function callVarlen(runtime: Runtime, { dense, lengths }: VarlenCase, args: AttnVarlenArgs): AttentionResult {
+  if (!dense) return attnVarlen(runtime, args);
+  const { cuSeqlensQ: _q, cuSeqlensK: _k, ...rest } = args;
+  const { out, lse } = attn(runtime, denseArgs(rest, lengths.length));
+  return { out, lse: headsFirst(lse!) };
+}
+
+/** The same tensors, with the sequences as a dimension of their own. */
+function denseArgs({ q, k, v, out, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>, batch: number): AttnArgs {
+  const split = (tensor: Tensor): Tensor => {
+    const [tokens, ...row] = tensor.shape as [number, number, number];
+    const [tokenStride, ...rowStrides] = stridesOf(tensor) as [number, number, number];
+    const perSequence = tokens / batch;
+    return {
+      ...tensor,
+      shape: [batch, perSequence, ...row],
+      strides: [perSequence * tokenStride, tokenStride, ...rowStrides],
+    };
+  };
+  return { ...rest, q: split(q), k: split(k), v: split(v), ...(out && { out: split(out) }) };
+}
+
+/** [B, Hq, Sq] → [Hq, B, Sq], which is [Hq, totalQ]. */
+function headsFirst(lse: Tensor): Tensor {
+  const [batch, nHeads, sq] = lse.shape as [number, number, number];
+  return { ...lse, shape: [nHeads, batch, sq, 1], strides: [sq, nHeads * sq, 1, 1] };
+}
+
+/** Throws unless the results are what the reference gives. */
+export function compare(
+  varlen: VarlenCase,
+  inputs: Inputs,
+  { out, lse }: { readonly out: Float32Array; readonly lse: Float32Array },
+): void {
+  const { dtype, softcap } = varlen;
+  const referenceArgs = { ...optionsOf(varlen), ...inputs };
+  const want = attnVarlenReference(referenceArgs);
+  const emulated =
+    dtype === 'f32' ? undefined : attnVarlenReference({ ...referenceArgs, storage: dtype }).out.data;
+  checkOut({ actual: out, reference: want.out.data, emulated, dtype, softcap });
+  checkLse({ actual: lse, reference: want.lse.data });
+}
+
+export function draw(varlen: VarlenCase): Inputs {
+  const {
+    lengths,
+    heads,
+    headDim,
+    headDimV = headDim,
+    dtype,
+    kvDType = dtype,
+    pageSize,
+    magnitude = 1,
+  } = varlen;
+  const [nHeads, nKvHeads] = heads;
+  const random = new Random(varlen.seed ?? 1);
+  const rounded = (type: FloatDType, shape: readonly number[], factor: number): HostTensor => ({
+    shape,
+    data: decode(
+      type,
+      encode(
+        type,
+        random.normals(elementCount(shape)).map((x) => x * factor),
+      ),
+    ),
+  });
+  const cuSeqlensQ = runningSum(lengths.map(([sq]) => sq));
+  const cuSeqlensK = runningSum(lengths.map(([, sk]) => sk));
+  const totalK = cuSeqlensK.at(-1)!;
+  const batch = lengths.length;
+  const q = rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * (varlen.softcap || 1));
+  const keys = rounded(kvDType, [totalK, nKvHeads, headDim], 1);
+  const values = rounded(kvDType, [totalK, nKvHeads, headDimV], 1);
+  if (varlen.scores) shapeScores(varlen, random, { q, keys, cuSeqlensK });
+  const used = varlen.partlyUsed && Int32Array.from(lengths, ([, sk]) => random.int(0, sk + 1));
+  if (used) spoilUnused([keys, values], cuSeqlensK, used);
+  const paged = pageSize ? intoPages(random, pageSize, cuSeqlensK, keys, values) : { k: keys, v: values };
+  return {
+    q,
+    cuSeqlensQ,
+    cuSeqlensK,
+    ...paged,
+    ...(used && { sequsedK: used }),
+    ...(varlen.alibi && {
+      alibiSlopes: random.uniforms((varlen.alibi === 'per sequence' ? batch : 1) * nHeads, 0, 0.3),
+    }),
+    ...(varlen.sinks && { sinks: drawSinks(random, nHeads, varlen) }),
+  };
+}
+
+/** Changes queries and keys so that their scores are what the case wants. */
+function shapeScores(
+  { scores, headDim, dtype, kvDType = dtype }: VarlenCase,
+  random: Random,
+  {
+    q,
+    keys,
+    cuSeqlensK,
+  }: { readonly q: HostTensor; readonly keys: HostTensor; readonly cuSeqlensK: Int32Array },
+): void {
+  const row = elementCount(keys.shape.slice(1));
+  const set = (tensor: HostTensor, type: FloatDType, valueAt: (i: number, old: number) => number): void => {
+    tensor.data.forEach((old, i) => ((tensor.data as Float32Array)[i] = roundTo(type, valueAt(i, old))));
+  };
+  if (scores === 'equal') set(keys, kvDType, (i) => keys.data[i % row]!);
+  if (scores === 'huge') {
+    // Each is a multiple of one step, so that two are either equal to the last bit or far apart.
+    const factors = random.uniforms(keys.data.length / headDim, -8, 9).map(Math.floor);
+    set(q, dtype, () => 3e5 / 8 / headDim);
+    set(keys, kvDType, (i) => factors[Math.floor(i / headDim)]!);
+  }
+  if (scores === 'spike') {
+    const spikes = new Set(cuSeqlensK.subarray(1).map((end, b) => random.int(cuSeqlensK[b]!, end)));
+    set(q, dtype, (_, old) => old + 1);
+    set(keys, kvDType, (i, old) => (spikes.has(Math.floor(i / row)) ? old + 10 : old));
+  }
+}
+
+/** Keys that do not count may be anything. */
+function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, used: Int32Array): void {
+  for (const { data, shape } of tensors) {
+    const row = elementCount(shape.slice(1));
+    used.forEach((n, b) =>
+      (data as Float32Array).fill(NaN, (cuSeqlensK[b]! + n) * row, cuSeqlensK[b + 1]! * row),
+    );
+  }
+}
+
+/** Uploads the inputs where the case wants them. */
+export function place(
+  device: GPUDevice,
+  varlen: VarlenCase,
+  inputs: Inputs,
+): { readonly args: AttnVarlenArgs; readonly lent: readonly Tensor[] } {
+  const { dtype, kvDType = dtype, gap = 0, onGpu = false, pageSize } = varlen;
+  const lent: Tensor[] = [];
+  const lend = (
+    type: DType,
+    shape: readonly number[],
+    data: ArrayLike<number>,
+    placement?: Placement,
+  ): Tensor => {
+    const tensor = upload(device, type, shape, data, placement);
+    lent.push(tensor);
+    return tensor;
+  };
+  const rows = (type: FloatDType, { shape, data }: HostTensor): Tensor =>
+    lend(type, shape, data, withGaps(shape, gap));
+  const ints = (shape: readonly number[], data: Int32Array): Ints =>
+    onGpu ? lend('i32', shape, data) : data;
+  const batch = varlen.lengths.length;
+  const { cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, alibiSlopes, sinks } = inputs;
+  const nHeads = varlen.heads[0];
+  const args: AttnVarlenArgs = {
+    ...optionsOf(varlen),
+    q: rows(dtype, inputs.q),
+    k: rows(kvDType, inputs.k),
+    v: rows(kvDType, inputs.v),
+    cuSeqlensQ: ints([batch + 1], cuSeqlensQ),
+    cuSeqlensK: ints([batch + 1], cuSeqlensK),
+    ...(sequsedK && { sequsedK: ints([batch], sequsedK) }),
+    ...(blockTable && { blockTable: ints([batch, blockTable.length / batch], blockTable) }),
+    ...(alibiSlopes && {
+      alibiSlopes: onGpu
+        ? lend('f32', varlen.alibi === 'per sequence' ? [batch, nHeads] : [nHeads], alibiSlopes)
+        : alibiSlopes,
+    }),
+    ...(sinks && { sinks: onGpu ? lend(dtype, [nHeads], sinks) : sinks }),
+    ...(onGpu && {
+      maxSeqlenQ: Math.max(...varlen.lengths.map(([sq]) => sq)),
+      maxSeqlenK: pageSize ? 4096 : Math.max(...varlen.lengths.map(([, sk]) => sk)),
+    }),
+    ...(gap && {
+      out: lend(
+        dtype,
+        [...inputs.q.shape.slice(0, 2), inputs.v.shape.at(-1)!],
+        new Float32Array(elementCount(inputs.q.shape.slice(0, 2)) * inputs.v.shape.at(-1)!),
+        withGaps([...inputs.q.shape.slice(0, 2), inputs.v.shape.at(-1)!], gap),
+      ),
+    }),
+  };
+  return { args, lent };
+}
+
+function optionsOf(varlen: VarlenCase) {
+  const { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits } = varlen;
+  return { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits };
+}
+
+function withGaps(shape: readonly number[], gap: number): Placement {
+  const strides = shape.map(() => 1);
+  for (let axis = shape.length - 2; axis >= 0; axis--) {
+    strides[axis] = strides[axis + 1]! * shape[axis + 1]! + gap;
+  }
+  return { strides, offset: gap };
+}
+
+/** Scatters keys and values over a random choice of three times the pages they need; all other slots are NaN. */
+function intoPages(
+  random: Random,
+  pageSize: number,
+  cuSeqlensK: Int32Array,
+  keys: HostTensor,
+  values: HostTensor,
+): { readonly k: HostTensor; readonly v: HostTensor; readonly blockTable: Int32Array } {
+  const batch = cuSeqlensK.length - 1;
+  const lengths = Array.from({ length: batch }, (_, b) => cuSeqlensK[b + 1]! - cuSeqlensK[b]!);
+  const pagesOf = lengths.map((length) => Math.ceil(length / pageSize));
+  const width = Math.max(1, ...pagesOf);
+  const nPages = Math.max(1, 3 * pagesOf.reduce((sum, pages) => sum + pages, 0));
+  const order = random.permutation(nPages);
+  // Entries that no key needs name a page of NaN.
+  const blockTable = new Int32Array(batch * width).fill(order.at(-1)!);
+  const slots: number[] = [];
+  let used = 0;
+  lengths.forEach((length, b) => {
+    for (let column = 0; column < pagesOf[b]!; column++) blockTable[b * width + column] = order[used++]!;
+    for (let j = 0; j < length; j++)
+      slots.push(blockTable[b * width + Math.floor(j / pageSize)]! * pageSize + (j % pageSize));
+  });
+  const scatter = ({ shape, data }: HostTensor): HostTensor => {
+    const [, nKvHeads, size] = shape as [number, number, number];
+    const row = nKvHeads * size;
+    const paged = new Float32Array(nPages * pageSize * row).fill(NaN);
+    slots.forEach((slot, j) => paged.set(data.subarray(j * row, (j + 1) * row), slot * row));
+    return { shape: [nPages, pageSize, nKvHeads, size], data: paged };
+  };
+  return { k: scatter(keys), v: scatter(values), blockTable };
+}

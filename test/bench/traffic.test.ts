@@ -1,0 +1,132 @@
+import { describe, expect, test } from 'vitest';
+import type { CaseOptions } from '../../bench/caseOptions.js';
+import { countTraffic } from '../../bench/decode/countTraffic.js';
+import { decodeCases } from '../../bench/decode/shapes.js';
+import { excessOf, type Traffic } from '../../bench/decode/traffic.js';
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import { planAttention } from '../../src/plan/planAttention.js';
+import { accessedBytes, type AccessedBytes } from '../kernels/accessedBytes.js';
+import { HostBuffers } from '../kernels/hostBuffers.js';
+import { batchOf } from '../plan/batch.js';
+import { problemOf } from './benchProblem.js';
+import { traitsOf } from '../plan/traits.js';
+
+const OPTIONS: CaseOptions = { software: false, dtype: 'f32', shapes: [], quick: false, full: false };
+
+const GPUS: readonly (readonly [name: string, traits: DeviceTraits])[] = [
+  ['default limits', traitsOf({})],
+  [
+    'all features',
+    traitsOf({ shaderF16: true, subgroupMinSize: 32, subgroupMaxSize: 32, maxWorkgroupBytes: 32768 }),
+  ],
+];
+
+describe('bytes that a step of decoding moves, over those that it needs', () => {
+  const cases = (dtype: 'f32' | 'f16') =>
+    GPUS.flatMap(([gpu, traits]) =>
+      decodeCases({ ...OPTIONS, dtype }).map((benchCase) => {
+        const excess = excessOf(countTraffic(problemOf(benchCase), traits));
+        return { gpu, shape: benchCase.shape, ...excess };
+      }),
+    );
+
+  test.each([...cases('f32'), ...cases('f16')])('$shape, $gpu: reads are below 1.05', ({ read }) => {
+    expect(read).toBeLessThan(1.05);
+  });
+
+  test.each(cases('f32'))('$shape in f32, $gpu: with writes below 1.05', ({ moved }) => {
+    expect(moved).toBeLessThan(1.05);
+  });
+
+  test('all of it', () => {
+    const lines = (['f32', 'f16'] as const).flatMap((dtype) =>
+      cases(dtype).map(({ gpu, shape, read, moved, asked }) =>
+        [dtype, gpu.padEnd(14), shape.padEnd(13), ...[read, moved, asked].map((x) => x.toFixed(3))].join(
+          '  ',
+        ),
+      ),
+    );
+    expect(['      GPU             shape          reads  moved  asked', ...lines].join('\n'))
+      .toMatchInlineSnapshot(`
+        "      GPU             shape          reads  moved  asked
+        f32  default limits  decode-mha     1.005  1.007  1.015
+        f32  default limits  decode-gqa     1.031  1.047  1.074
+        f32  default limits  decode-ragged  1.017  1.025  1.057
+        f32  default limits  decode-long    1.032  1.048  1.069
+        f32  default limits  decode-small   1.017  1.025  1.048
+        f32  all features    decode-mha     1.005  1.007  1.015
+        f32  all features    decode-gqa     1.031  1.047  1.075
+        f32  all features    decode-ragged  1.017  1.025  1.057
+        f32  all features    decode-long    1.032  1.048  1.070
+        f32  all features    decode-small   1.017  1.025  1.048
+        f16  default limits  decode-mha     1.008  1.012  1.029
+        f16  default limits  decode-gqa     1.048  1.080  1.135
+        f16  default limits  decode-ragged  1.026  1.043  1.093
+        f16  default limits  decode-long    1.049  1.081  1.123
+        f16  default limits  decode-small   1.028  1.044  1.088
+        f16  all features    decode-mha     1.008  1.012  1.029
+        f16  all features    decode-gqa     1.048  1.080  1.137
+        f16  all features    decode-ragged  1.026  1.043  1.093
+        f16  all features    decode-long    1.049  1.081  1.125
+        f16  all features    decode-small   1.028  1.044  1.088"
+      `);
+  });
+
+  test('what is needed is every key and value once for its head, queries and outputs', () => {
+    const [benchCase] = decodeCases({ ...OPTIONS, dtype: 'f16', shapes: ['decode-gqa'] });
+    const { needed } = countTraffic(problemOf(benchCase!), GPUS[0]![1]);
+    expect(needed).toEqual({
+      k: 2 * 2048 * 4 * 128 * 2,
+      v: 2 * 2048 * 4 * 128 * 2,
+      q: 2 * 32 * 128 * 2,
+      blockTable: 0,
+      tables: 0,
+      partsWritten: 0,
+      partsRead: 0,
+      out: 2 * 32 * 128 * 2,
+    });
+  });
+
+  test('the kernels, run on the CPU, load and store what is counted', () => {
+    const traits = traitsOf({ maxWorkgroupInvocations: 64 });
+    const batch = batchOf(
+      [
+        [1, 150],
+        [1, 20],
+      ],
+      { heads: [2, 1], headDim: 32, pageSize: 16, masks: { right: 0 }, numSplits: 2 },
+    );
+    const { moved, asked } = countTraffic(batch, traits);
+    const buffers = new HostBuffers();
+    const dispatches = planAttention(batch.problem, batch.lengths, traits);
+    const accesses = dispatches.map((dispatch) => accessedBytes(dispatch, buffers));
+    expect(comparable(moved)).toEqual(sumOf(accesses, 'distinct'));
+    expect(comparable(asked)).toEqual(sumOf(accesses, 'all'));
+  });
+});
+
+/** The part of `Traffic` that the kernels do not load from the same place for a whole workgroup. */
+function comparable({ tables: _tables, ...rest }: Traffic): Omit<Traffic, 'tables'> {
+  return rest;
+}
+
+function sumOf(accesses: readonly AccessedBytes[], which: 'all' | 'distinct'): Omit<Traffic, 'tables'> {
+  const of = (name: string, split?: boolean) =>
+    accesses.filter(
+      ({ dispatch: { kernel, spec } }) =>
+        kernel.name === name && (split === undefined || spec['SPLIT'] === split),
+    );
+  const bytes = (from: readonly AccessedBytes[], ...bindings: string[]) =>
+    from.flatMap((one) => bindings.map((binding) => one[which].get(binding) ?? 0)).reduce((a, b) => a + b, 0);
+  const attention = of('attn_decode');
+  const merges = of('merge_states');
+  return {
+    k: bytes(attention, 'k'),
+    v: bytes(attention, 'v'),
+    q: bytes(attention, 'q'),
+    blockTable: bytes(attention, 'block_table'),
+    partsWritten: bytes(of('attn_decode', true), 'out', 'lse'),
+    partsRead: bytes(merges, 'a_out', 'a_lse'),
+    out: bytes([...of('attn_decode', false), ...merges], 'out', 'lse'),
+  };
+}

@@ -1,5 +1,0 @@
-import { everyPair } from './conformance/index.js';
-import { testInChrome } from './support/testInChrome.js';
-
-// In a file of its own, which has a browser of its own: two cores are done sooner.
-testInChrome(everyPair());

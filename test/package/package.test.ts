@@ -1,0 +1,201 @@
+import { resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DEVICE_NAMES } from '../../src/standalone/device.js';
+import { kernelVariant, type KernelVariant } from '../../src/standalone/kernelVariant.js';
+import { OPTION_NAMES } from '../../src/standalone/options.js';
+import { createOutsideProject, type OutsideProject } from './outsideProject.js';
+import { checkPrinted } from './printed.js';
+import { examples, printouts, subpathExamples, type Example } from './readme.js';
+
+let project: OutsideProject;
+beforeAll(async () => {
+  project = await createOutsideProject();
+  project.add('@webgpu/types');
+  project.add('webgpu');
+});
+afterAll(() => project.remove());
+
+/** TypeScript as people have it, and where it has the types of WebGPU from. */
+const COMPILERS = [
+  { compiler: 'typescript-5.9', types: ['@webgpu/types'] },
+  { compiler: 'typescript', types: [] },
+  { compiler: 'typescript-7', types: [] },
+] as const;
+
+interface Compilation {
+  readonly compiler: string;
+  readonly types: readonly string[];
+  readonly skipLibCheck: boolean;
+  readonly code: string;
+}
+
+/** Compile a module of the project, and report what the compiler says. */
+async function compile({ compiler, types, skipLibCheck, code }: Compilation): Promise<string> {
+  project.write('main.ts', code);
+  const compilerOptions = {
+    target: 'es2022',
+    lib: ['es2022', 'dom'],
+    module: 'nodenext',
+    strict: true,
+    noEmit: true,
+    types,
+    skipLibCheck,
+  };
+  project.write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['main.ts'] }));
+  return project.node(resolve('node_modules', compiler, 'bin/tsc'), '-p', '.');
+}
+
+describe.each(COMPILERS)('as strict TypeScript, by $compiler', ({ compiler, types }) => {
+  test.each(examplesOf('browser'))('the example of $shows, declarations checked', async ({ code }) => {
+    expect(await compile({ compiler, types, skipLibCheck: false, code })).toBe('');
+  });
+
+  // `webgpu` brings @webgpu/types, which since TypeScript 6 declares again what lib dom declares.
+  test.each(examplesOf('node'))('the example of $shows in Node', async ({ code }) => {
+    expect(await compile({ compiler, types, skipLibCheck: true, code })).toBe('');
+  });
+
+  test('the examples of subpaths', async () => {
+    const code = subpathExamples.join('\n');
+    expect(await compile({ compiler, types, skipLibCheck: false, code })).toBe('');
+  });
+
+  test('a result with returnLse is a part for mergeStates, and one without is none', async () => {
+    const code = (returnLse: boolean): string => `
+      import { attnVarlen, mergeStates, type AttnVarlenArgs, type Runtime } from 'pageflash';
+      export function merged(runtime: Runtime, args: AttnVarlenArgs) {
+        const part = attnVarlen(runtime, { ...args, returnLse: ${returnLse} });
+        return mergeStates(runtime, { parts: [part, part] });
+      }`;
+    expect(await compile({ compiler, types, skipLibCheck: false, code: code(true) })).toBe('');
+    const without = compile({ compiler, types, skipLibCheck: false, code: code(false) });
+    await expect(without).rejects.toThrow(/TS2322/);
+  });
+
+  test('what is wrong is found', async () => {
+    const code = "import { createRuntime } from 'pageflash';\ncreateRuntime(1);";
+    await expect(compile({ compiler, types, skipLibCheck: false, code })).rejects.toThrow(/TS2345/);
+  });
+});
+
+describe('in Node', () => {
+  test.each(examplesOf('node'))('the example of $shows prints what is right', async ({ shows, code }) => {
+    project.write('main.mjs', code);
+    checkPrinted(shows, await project.node('main.mjs'));
+  });
+
+  test.each(subpathExamples)('an example of a subpath prints what the README says', async (code) => {
+    project.write('main.mjs', code);
+    expect(printouts).toContain(await project.node('main.mjs'));
+  });
+
+  test('errors of subpaths are those of the package', async () => {
+    project.write(
+      'main.mjs',
+      `import { PageflashError } from 'pageflash';
+       import { kernelVariant } from 'pageflash/wgsl';
+       import { attnReference } from 'pageflash/reference';
+       const calls = [() => kernelVariant({}), () => attnReference({ q: { shape: [] }, k: { shape: [] } })];
+       for (const call of calls) try { call(); } catch (error) { console.log(error instanceof PageflashError); }`,
+    );
+    expect(await project.node('main.mjs')).toBe('true\ntrue\n');
+  });
+});
+
+describe('npx pageflash', () => {
+  const cli = (...args: readonly string[]) => project.node('node_modules/.bin/pageflash', ...args);
+
+  /** What it writes where it fails. */
+  const failure = async (...args: readonly string[]): Promise<string> =>
+    cli(...args).then(
+      (text) => `nothing, but printed ${text}`,
+      ({ message }: Error) => message.replace(/^.* (ended with \d+):/, '$1:'),
+    );
+
+  const DECODE = ['wgsl', '--kernel', 'attn_decode', '--head-dim', '128', '--dtype', 'f16', '--paged'];
+
+  test('prints the text of a kernel, or all of it as JSON', async () => {
+    const text = await cli(...DECODE);
+    const variant = JSON.parse(await cli(...DECODE, '--json')) as KernelVariant;
+    expect(variant).toEqual(
+      kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true }),
+    );
+    expect(text.endsWith(`\n\n${variant.code}`)).toBe(true);
+    expect(text).toMatch(/^\/\/ attn_decode: attention of few query rows/);
+  });
+
+  test('has every option of every kernel and of a device', async () => {
+    const help = await cli('--help');
+    expect(await cli('wgsl', '--help')).toBe(help);
+    const names = [...Object.values(OPTION_NAMES).flat(), ...DEVICE_NAMES].filter(
+      (name) => name !== 'device',
+    );
+    const options = names.map(
+      (name) =>
+        `--${name.replace('DType', '-dtype').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+    );
+    expect(options.filter((option) => !help.includes(`${option} `))).toEqual([]);
+  });
+
+  test('hands on what a device has', async () => {
+    const json = await cli(
+      ...DECODE,
+      '--json',
+      '--tier',
+      'T1',
+      '--subgroup-min-size',
+      '32',
+      '--group',
+      '4',
+      '--kv-dtype',
+      'bf16',
+    );
+    const device = { tier: 'T1', subgroupMinSize: 32 } as const;
+    const sizes = { headDim: 128, dtype: 'f16', kvDType: 'bf16', paged: true, group: 4 } as const;
+    expect(JSON.parse(json)).toEqual(kernelVariant({ kernel: 'attn_decode', ...sizes, device }));
+  });
+
+  test('says what is wrong', async () => {
+    expect(await failure()).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash: a command is missing. Ask for pageflash wgsl, or for pageflash --help.
+      "
+    `);
+    expect(await failure('glsl')).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash: there is no command glsl. Ask for pageflash wgsl, or for pageflash --help.
+      "
+    `);
+    expect(await failure('wgsl')).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash wgsl: --kernel is missing. See pageflash wgsl --help.
+      "
+    `);
+    expect(await failure(...DECODE, '--pagd')).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash: Unknown option '--pagd'. See pageflash wgsl --help.
+      "
+    `);
+    expect(await failure(...DECODE, '--group', 'four')).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash wgsl: --group must be a number, not four.
+      "
+    `);
+    expect(await failure(...DECODE, '--dtype', 'i8')).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash wgsl: dtype must be 'f32', 'f16' or 'bf16', not 'i8'.
+      "
+    `);
+    expect(await failure(...DECODE, '--rotary')).toMatchInlineSnapshot(`
+      "ended with 1:
+      pageflash wgsl: there is no argument rotary. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, split, unaligned, group, tokens. They are those of attn_decode.
+      "
+    `);
+  });
+});
+
+function examplesOf(host: Example['host']): readonly Example[] {
+  const found = examples.filter((example) => example.host === host);
+  if (found.length < 2) throw new Error(`The README has ${found.length} whole examples for ${host}.`);
+  return found;
+}

@@ -1,0 +1,47 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { Browser } from 'puppeteer';
+import { launchChrome } from '../../tools/browser/launchChrome.js';
+import { checkPrinted } from './printed.js';
+import { examples } from './readme.js';
+import { newPage, servePage } from '../../tools/browser/servePage.js';
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launchChrome();
+});
+afterAll(() => browser.close());
+
+const inBrowsers = examples.filter(({ host }) => host === 'browser');
+
+test('the README has a whole example of each kind', () => {
+  expect(inBrowsers.map(({ shows }) => shows)).toEqual(['attnVarlen', 'PagedKvCache']);
+});
+
+test.each(inBrowsers)('the example of $shows runs as it stands', async ({ shows, code }) => {
+  // Where a bundler would resolve the package's name, the page says where it is.
+  const server = await servePage(code, { modules: await builtModules() });
+  const page = await newPage(browser);
+  let printed = '';
+  page.on('console', (message) => (printed += `${message.text()}\n`));
+  const failed = new Promise<never>((_, reject) => page.on('pageerror', reject));
+  try {
+    await page.goto(server.url);
+    // Kernels are compiled by the CPU where there is no GPU.
+    const right = vi.waitFor(() => checkPrinted(shows, printed), { timeout: 240_000, interval: 100 });
+    await Promise.race([failed, right]);
+  } finally {
+    await page.close();
+    server.close();
+  }
+});
+
+/** What the build made, by paths without their ending. */
+async function builtModules(): Promise<Record<string, string>> {
+  const paths = (await readdir('dist', { recursive: true })).filter((path) => path.endsWith('.js'));
+  const modules = paths.map(async (path) => {
+    const name = path.replaceAll('\\', '/').replace(/\.js$/, '');
+    return [name, await readFile(`dist/${path}`, 'utf8')] as const;
+  });
+  return Object.fromEntries(await Promise.all(modules));
+}

@@ -1,0 +1,4 @@
+import { suites } from './suites.js';
+import { testInChrome } from './testInChrome.js';
+
+testInChrome(suites);

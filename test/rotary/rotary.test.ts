@@ -1,0 +1,430 @@
+import { describe, expect, test } from 'vitest';
+import { roundTo } from '../../src/core/halves.js';
+import {
+  attnWithKvCache,
+  createRuntime,
+  rotaryTables,
+  type RotaryConfigOptions,
+  type RotaryOptions,
+  type Tensor,
+} from '../../src/index.js';
+import golden from '../golden/rotary.json' with { type: 'json' };
+import { fakeTensor } from '../runtime/fakeDevice.js';
+import { readLlama } from '../model/modelFiles.js';
+import { refusal } from '../check/refusal.js';
+import { strictDevice } from '../runtime/strictDevice.js';
+import { tinyLlamaReference } from '../model/tinyLlamaReference.js';
+
+interface Angles {
+  readonly perPosition: readonly number[];
+  readonly factor?: number;
+}
+
+/** Tables are those of the angles per position of each pair, made longer by a factor. */
+function expectAngles(
+  options: RotaryOptions | RotaryConfigOptions,
+  { perPosition, factor = 1 }: Angles,
+): void {
+  const { rotaryCos, rotarySin, rotaryDim } = rotaryTables(options as RotaryOptions);
+  expect(rotaryDim).toBe(2 * perPosition.length);
+  expect([rotaryCos.length, rotarySin.length]).toEqual(
+    [0, 0].fill(options.maxPositions * perPosition.length),
+  );
+  for (const position of [0, 1, 7, options.maxPositions - 1]) {
+    perPosition.forEach((frequency, t) => {
+      const at = position * perPosition.length + t;
+      expect(rotaryCos[at]).toBeCloseTo(factor * Math.cos(position * frequency), 6);
+      expect(rotarySin[at]).toBeCloseTo(factor * Math.sin(position * frequency), 6);
+    });
+  }
+}
+
+// What modeling_rope_utils.py of transformers 5.18 gives, run in f64 for the older and the newer words of a config.json.
+test.each(golden)(
+  'as transformers has it: $why',
+  ({ config, maxPositions, layerType, perPosition, factor }) => {
+    expectAngles({ config, maxPositions, layerType }, { perPosition, factor });
+  },
+);
+
+describe('by hand, for a head of 8 and theta 16', () => {
+  const plain = [1, 1 / 2, 1 / 4, 1 / 8];
+  const head = { headDim: 8, theta: 16, maxPositions: 64 };
+  test.each<{
+    options?: Partial<RotaryOptions>;
+    perPosition: readonly number[];
+    factor?: number;
+    why: string;
+  }>([
+    { perPosition: plain, why: 'nothing is scaled' },
+    { options: { scaling: null }, perPosition: plain, why: 'as a config.json says nothing' },
+    { options: { scaling: {} }, perPosition: plain, why: 'likewise' },
+    {
+      options: { scaling: { rope_type: 'default', mrope_section: [1, 1, 2] } },
+      perPosition: plain,
+      why: 'what does not count',
+    },
+    { options: { theta: undefined }, perPosition: [1, 0.1, 0.01, 0.001], why: 'the usual theta' },
+    {
+      options: { theta: undefined, scaling: { rope_theta: 16 } },
+      perPosition: plain,
+      why: 'theta of the scaling',
+    },
+    { options: { rotaryDim: 4 }, perPosition: [1, 1 / 4], why: 'half of the head' },
+    { options: { partialRotaryFactor: 0.5 }, perPosition: [1, 1 / 4], why: 'the same' },
+    {
+      options: { scaling: { rope_type: 'default', partial_rotary_factor: 0.5 } },
+      perPosition: [1, 1 / 4],
+      why: 'the same',
+    },
+    {
+      options: { scaling: { type: 'linear', factor: 2 } },
+      perPosition: plain.map((f) => f / 2),
+      why: 'twice as long',
+    },
+    {
+      // The base is 16 · (3 · 64/32 − 2)^(8/6) = 16 · 4^(4/3).
+      options: { scaling: { rope_type: 'dynamic', factor: 3 }, maxPositionEmbeddings: 32 },
+      perPosition: [0, 1, 2, 3].map((t) => (16 * 4 ** (4 / 3)) ** (-t / 4)),
+      why: 'a length beyond that of the model',
+    },
+    {
+      options: { scaling: { rope_type: 'dynamic', factor: 3 }, maxPositionEmbeddings: 64 },
+      perPosition: plain,
+      why: 'a length of the model',
+    },
+    {
+      options: { scaling: { rope_type: 'dynamic', alpha: 8 } },
+      perPosition: [0, 1, 2, 3].map((t) => (16 * 8 ** (4 / 3)) ** (-t / 4)),
+      why: 'a base that is the same for all lengths',
+    },
+    {
+      // Pair t turns 128 / 2^t times in 256 π positions: pairs 5 and 2 are those of 4 and 32 turns. Ramp 0, 0, 0, 1/3.
+      options: {
+        scaling: {
+          rope_type: 'yarn',
+          factor: 4,
+          beta_fast: 32,
+          beta_slow: 4,
+          original_max_position_embeddings: 256 * Math.PI,
+        },
+      },
+      perPosition: [1, 1 / 2, 1 / 4, (1 / 8) * (2 / 3 + 1 / 12)],
+      factor: 1 + 0.1 * Math.log(4),
+      why: 'a ramp from the third pair on',
+    },
+    {
+      options: { scaling: { rope_type: 'yarn', factor: 1, original_max_position_embeddings: 64 } },
+      perPosition: plain,
+      why: 'a factor that changes nothing',
+    },
+    {
+      // Pair t turns 8 / 2^t times in 16 π positions.
+      options: {
+        scaling: {
+          rope_type: 'llama3',
+          factor: 8,
+          low_freq_factor: 1.5,
+          high_freq_factor: 4.5,
+          original_max_position_embeddings: 16 * Math.PI,
+        },
+      },
+      perPosition: [1, (1 / 2) * (1 / 6 / 8 + 5 / 6), (1 / 4) * (5 / 6 / 8 + 1 / 6), 1 / 64],
+      why: 'often, twice between, seldom',
+    },
+    {
+      options: {
+        scaling: {
+          type: 'su',
+          short_factor: [1, 1, 1, 1],
+          long_factor: [1, 2, 4, 8],
+          factor: 4,
+          original_max_position_embeddings: 16,
+        },
+      },
+      perPosition: [1, 1 / 4, 1 / 16, 1 / 64],
+      factor: Math.sqrt(1.5),
+      why: 'longer than it was',
+    },
+    {
+      options: {
+        scaling: {
+          rope_type: 'longrope',
+          short_factor: [1, 1, 1, 1],
+          long_factor: [1, 2, 4, 8],
+          short_mscale: 1.25,
+          long_mscale: 1.5,
+          original_max_position_embeddings: 64,
+        },
+      },
+      perPosition: plain,
+      factor: 1.25,
+      why: 'not longer; a factor for either',
+    },
+    {
+      options: { scaling: { rope_type: 'proportional' }, partialRotaryFactor: 0.5 },
+      perPosition: [1, 1 / 2, 0, 0],
+      why: 'half of the pairs stand still',
+    },
+  ])('$why: $options', ({ options, ...angles }) => {
+    expectAngles({ ...head, ...options }, angles);
+  });
+});
+
+describe('config.json', () => {
+  const llama = { head_dim: 8, max_position_embeddings: 64, rope_theta: 16 };
+  const plain = [1, 1 / 2, 1 / 4, 1 / 8];
+  const angles = (config: object, perPosition: readonly number[], rest: Partial<RotaryConfigOptions> = {}) =>
+    expectAngles({ config, maxPositions: 16, ...rest }, { perPosition });
+
+  test('says things in several words', () => {
+    angles(llama, plain);
+    angles({ ...llama, rope_scaling: null, head_dim: null, hidden_size: 64, num_attention_heads: 8 }, plain);
+    angles({ head_dim: 8, rope_parameters: { rope_theta: 16, rope_type: 'default' } }, plain);
+    angles({ ...llama, rotary_dim: 4 }, [1, 1 / 4]);
+    angles({ ...llama, partial_rotary_factor: 0.5, rotary_dim: 4 }, [1, 1 / 4]);
+    angles({ head_dim: 8, rotary_emb_base: 16, rotary_pct: 0.5 }, [1, 1 / 4]);
+    angles({ head_dim: 8 }, plain, { theta: 16 });
+    angles({ rope_theta: 16 }, plain, { headDim: 8 });
+    angles({ ...llama, global_head_dim: 16 }, [1, 1 / 4], { headDim: 4 });
+    const rope = { rope_type: 'linear', factor: 2 };
+    angles(
+      { ...llama, rope_scaling: rope, rope_parameters: { ...rope, rope_theta: 16 } },
+      plain.map((f) => f / 2),
+    );
+  });
+
+  test('says it for some layers', () => {
+    const layer_types = ['sliding_attention', 'full_attention'];
+    const nested = {
+      ...llama,
+      rope_parameters: { full_attention: { rope_theta: 256 }, sliding_attention: {}, none: null },
+    };
+    angles(nested, plain, { layerType: 'sliding_attention' });
+    angles(nested, [1, 1 / 4, 1 / 16, 1 / 64], { layerType: 'full_attention' });
+    angles({ ...llama, layer_types }, plain, { layerType: 'full_attention' });
+    const gemma = { ...llama, rope_local_base_freq: 256, rope_scaling: { rope_type: 'linear', factor: 2 } };
+    angles(
+      gemma,
+      plain.map((f) => f / 2),
+      { layerType: 'full_attention' },
+    );
+    angles(gemma, [1, 1 / 4, 1 / 16, 1 / 64], { layerType: 'sliding_attention' });
+    const message = (config: object, layerType?: string) =>
+      refusal(() => rotaryTables({ config, maxPositions: 1, layerType }));
+    expect([
+      message(nested),
+      message(nested, 'chunked_attention'),
+      message(nested, 'none'),
+      message(gemma),
+      message(llama, 'full_attention'),
+      message({ ...llama, layer_types }, 'full'),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: rotaryTables: angles of config.rope_parameters differ by layer: layerType must be 'full_attention' or 'sliding_attention' or 'none', not undefined.",
+        "argument: rotaryTables: angles of config.rope_parameters differ by layer: layerType must be 'full_attention' or 'sliding_attention' or 'none', not "chunked_attention".",
+        "argument: rotaryTables: layers of the type 'none' are not rotated at all.",
+        "argument: rotaryTables: angles of config differ by layer: layerType must be 'full_attention' or 'sliding_attention', not undefined.",
+        "argument: rotaryTables: config has no layers of the layerType "full_attention". Leave it out.",
+        "argument: rotaryTables: config has no layers of the layerType "full". Leave it out.",
+      ]
+    `);
+  });
+
+  test('says how pairs lie by its model_type, unless the caller does', () => {
+    const pairs = (config: object, rest: object = {}) =>
+      rotaryTables({ config: { ...llama, ...config }, maxPositions: 1, ...rest }).rotaryInterleaved;
+    expect([
+      pairs({}),
+      pairs({ model_type: 'llama' }),
+      pairs({ model_type: 'glm4' }),
+      pairs({ model_type: 'glm4' }, { rotaryInterleaved: false }),
+      rotaryTables({ headDim: 8, maxPositions: 1 }).rotaryInterleaved,
+      rotaryTables({ headDim: 8, maxPositions: 1, rotaryInterleaved: true }).rotaryInterleaved,
+    ]).toEqual([false, false, true, false, false, true]);
+  });
+
+  test('what it does not say, or says twice', () => {
+    const message = (config: unknown, rest: object = {}) =>
+      refusal(() => rotaryTables({ config, maxPositions: 16, ...rest } as RotaryConfigOptions));
+    expect([
+      message(null),
+      message('{}'),
+      message({ head_dim: 8 }),
+      message({ rope_theta: 16, hidden_size: 64 }),
+      message({ rope_theta: 16, num_attention_heads: 64 }),
+      message({ ...llama, head_dim: '8' }),
+      message(llama, { headDim: 16 }),
+      message(llama, { theta: 17 }),
+      message({ ...llama, rope_parameters: { rope_theta: 17 } }),
+      message({ ...llama, rope_parameters: { factor: 2 }, rope_scaling: { factor: 3 } }),
+      message({ ...llama, partial_rotary_factor: 0.5, rotary_dim: 6 }),
+      message({ ...llama, text_config: {} }),
+      message({ ...llama, qk_rope_head_dim: 64 }),
+      message({ ...llama, global_head_dim: 16 }),
+      message({ ...llama, rope_scaling: [1] }),
+      message(llama, { scaling: {} }),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: rotaryTables: config must be an object, not null.",
+        "argument: rotaryTables: config must be an object, not "{}".",
+        "argument: rotaryTables: config does not say rope_theta. Pass theta; most models that leave it out have 10000.",
+        "argument: rotaryTables: config.num_attention_heads is missing: it and hidden_size tell the head size where head_dim does not. Or pass headDim.",
+        "argument: rotaryTables: config.hidden_size is missing: it and num_attention_heads tell the head size where head_dim does not. Or pass headDim.",
+        "argument: rotaryTables: config.head_dim must be a finite number > 0, not "8".",
+        "argument: rotaryTables: headDim is 16, but config.head_dim is 8. Leave one of them out.",
+        "argument: rotaryTables: theta is 17, but config.rope_theta is 16. Leave one of them out.",
+        "argument: rotaryTables: config.rope_theta is 16, but config.rope_parameters.rope_theta is 17. Leave one of them out.",
+        "argument: rotaryTables: config.rope_parameters and config.rope_scaling differ in factor. Leave one of them out.",
+        "argument: rotaryTables: the rotary dimension is 6, but 0.5 of a head of 8 are 4 elements. Leave one of them out.",
+        "argument: rotaryTables: config is that of a model of several parts. Pass config.text_config.",
+        "argument: rotaryTables: config has a qk_rope_head_dim: only a part of a head is rotated, which is not its first (MLA). Pass headDim, theta and scaling of that part instead of config.",
+        "argument: rotaryTables: layers have head sizes of their own (config.global_head_dim). Pass headDim, that of the layer.",
+        "argument: rotaryTables: config.rope_scaling must be an object, not [1].",
+        "argument: rotaryTables: there is no argument scaling. There are config, maxPositions, layerType, headDim, theta, rotaryInterleaved.",
+      ]
+    `);
+  });
+});
+
+test('options that are wrong', () => {
+  const message = (options: object) =>
+    refusal(() => rotaryTables({ headDim: 8, maxPositions: 16, ...options } as RotaryOptions));
+  const scaling = (fields: object) =>
+    message({ scaling: { original_max_position_embeddings: 64, ...fields } });
+  const four = [1, 1, 1, 1];
+  expect([
+    refusal(() => rotaryTables(undefined as never)),
+    message({ rotary_dim: 4 }),
+    message({ layerType: 'full_attention' }),
+    message({ maxPositions: 0 }),
+    message({ maxPositions: 2 ** 40 }),
+    message({ headDim: undefined }),
+    message({ theta: -1 }),
+    message({ rotaryDim: 3 }),
+    message({ rotaryDim: 10 }),
+    message({ partialRotaryFactor: 1.5 }),
+    message({ partialRotaryFactor: 0.1 }),
+    message({ headDim: 7 }),
+    message({ rotaryDim: 4, partialRotaryFactor: 0.25 }),
+    message({ rotaryInterleaved: 1 }),
+    message({ theta: 16, scaling: { rope_theta: 17 } }),
+    message({ scaling: 'linear' }),
+    message({ scaling: { full_attention: { rope_theta: 1 } } }),
+    scaling({ rope_type: 'mrope' }),
+    scaling({ rope_type: 1 }),
+    scaling({ factor: 8 }),
+    scaling({ rope_type: 'linear' }),
+    scaling({ rope_type: 'linear', factor: 0 }),
+    scaling({ rope_type: 'dynamic', factor: 2 }),
+    scaling({ rope_type: 'yarn' }),
+    scaling({ rope_type: 'yarn', original_max_position_embeddings: null, factor: 2 }),
+    scaling({ rope_type: 'yarn', factor: 2, truncate: 1 }),
+    scaling({ rope_type: 'linear', factor: 1e-320 }),
+    scaling({ rope_type: 'yarn', short_factor: four, long_factor: four }),
+    scaling({ rope_type: 'longrope', short_factor: [1, 1], long_factor: four }),
+    scaling({ rope_type: 'longrope', short_factor: four }),
+    scaling({ rope_type: 'longrope', short_factor: four, long_factor: [1, 1, null, 1] }),
+    scaling({ rope_type: 'longrope', short_factor: four, long_factor: four }),
+    scaling({ rope_type: 'llama3', factor: 8, low_freq_factor: 1 }),
+    message({ scaling: { rope_type: 'proportional' }, rotaryDim: 4 }),
+  ]).toMatchInlineSnapshot(`
+    [
+      "argument: rotaryTables: the arguments must be one object, not undefined.",
+      "argument: rotaryTables: there is no argument rotary_dim. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved.",
+      "argument: rotaryTables: there is no argument layerType. There are headDim, maxPositions, theta, scaling, rotaryDim, partialRotaryFactor, maxPositionEmbeddings, rotaryInterleaved.",
+      "argument: rotaryTables: maxPositions must be a whole number ≥ 1, not 0.",
+      "limit: rotaryTables: tables may have 268435456 numbers, not 4398046511104. Ask for fewer positions.",
+      "argument: rotaryTables: headDim must be a whole number ≥ 1, not undefined.",
+      "argument: rotaryTables: theta must be a finite number > 0, not -1.",
+      "argument: rotaryTables: rotaryDim must be an even number, not 3.",
+      "argument: rotaryTables: pairs of a head are rotated, so of 8 elements an even number from 2 on, not 10.",
+      "argument: rotaryTables: pairs of a head are rotated, so of 8 elements an even number from 2 on, not 12.",
+      "argument: rotaryTables: pairs of a head are rotated, so of 8 elements an even number from 2 on, not 0.",
+      "argument: rotaryTables: pairs of a head are rotated, so of 7 elements an even number from 2 on, not 7.",
+      "argument: rotaryTables: the rotary dimension is 4, but 0.25 of a head of 8 are 2 elements. Leave one of them out.",
+      "argument: rotaryTables: rotaryInterleaved must be true or false, not 1.",
+      "argument: rotaryTables: theta is 16, but scaling.rope_theta is 17. Leave one of them out.",
+      "argument: rotaryTables: scaling must be an object, not "linear".",
+      "argument: rotaryTables: scaling differs by layer. Pass that of one kind, such as scaling.full_attention.",
+      "argument: rotaryTables: scaling is of the rope_type 'mrope', which is not known. There are default, linear, dynamic, yarn, longrope, su, llama3, proportional.",
+      "argument: rotaryTables: scaling.rope_type must be a string, not 1.",
+      "argument: rotaryTables: scaling has a factor, but no rope_type that says what it is for.",
+      "argument: rotaryTables: scaling.factor is missing: linear scaling divides positions by it.",
+      "argument: rotaryTables: scaling.factor must be a finite number > 0, not 0.",
+      "argument: rotaryTables: scaling leaves something to the max_position_embeddings of the config.json, which are missing. Without a config, pass maxPositionEmbeddings.",
+      "argument: rotaryTables: scaling leaves something to the max_position_embeddings of the config.json, which are missing. Without a config, pass maxPositionEmbeddings.",
+      "argument: rotaryTables: scaling leaves something to the max_position_embeddings of the config.json, which are missing. Without a config, pass maxPositionEmbeddings.",
+      "argument: rotaryTables: scaling.truncate must be true or false, not 1.",
+      "argument: rotaryTables: the numbers of scaling are too extreme: angles are not finite.",
+      "argument: rotaryTables: scaling is of the rope_type 'yarn' but has a short_factor, which LongRoPE has. Set rope_type to 'longrope' if it is that.",
+      "argument: rotaryTables: scaling.short_factor must be 4 numbers, not 2.",
+      "argument: rotaryTables: scaling.long_factor must be 4 numbers, not undefined.",
+      "argument: rotaryTables: scaling.long_factor[2] must be a finite number > 0, not null.",
+      "argument: rotaryTables: scaling leaves something to the max_position_embeddings of the config.json, which are missing. Without a config, pass maxPositionEmbeddings.",
+      "argument: rotaryTables: scaling.high_freq_factor is missing: llama3 needs it.",
+      "argument: rotaryTables: proportional scaling rotates pairs of the whole head. Say how many by partialRotaryFactor, not by rotaryDim.",
+    ]
+  `);
+});
+
+test('tables are arguments of attnWithKvCache as they are', () => {
+  const { device, violations, touched } = strictDevice();
+  const shape = [1, 2, 1, 8];
+  const [q, k, v] = [0, 1, 2].map(() => fakeTensor('f32', shape)) as [Tensor, Tensor, Tensor];
+  const [kCache, vCache] = [0, 1].map(() => fakeTensor('f32', [1, 16, 1, 8])) as [Tensor, Tensor];
+  for (const partialRotaryFactor of [1, 0.5, 0.4])
+    attnWithKvCache(createRuntime(device), {
+      q,
+      k,
+      v,
+      kCache,
+      vCache,
+      cacheSeqlens: [14],
+      causal: true,
+      ...rotaryTables({ headDim: 8, maxPositions: 16, partialRotaryFactor }),
+    });
+  expect(violations).toEqual([]);
+  expect(touched.submits).toBe(3);
+});
+
+const MODELS = [
+  ['llama_mha', 'test/golden/models/llama_mha'],
+  ['llama3', 'examples/mini-llama/model'],
+] as const;
+
+describe.each(MODELS)('with them, %s says what it says in PyTorch', (_name, folder) => {
+  const N_TOKENS = 70;
+  const { weights, ids, logits } = readLlama(folder, N_TOKENS);
+  const { vocabSize, headDim } = weights.shape;
+
+  test('with the angles that PyTorch had, which the model kept in f16', () => {
+    const nPairs = headDim / 2;
+    // At position 1 each pair has turned once.
+    const perPosition = Array.from({ length: nPairs }, (_, t) =>
+      roundTo('f16', Math.atan2(weights.rotarySin[nPairs + t]!, weights.rotaryCos[nPairs + t]!)),
+    );
+    const table = (of: (angle: number) => number): Float32Array<ArrayBuffer> =>
+      Float32Array.from({ length: N_TOKENS * nPairs }, (_, i) =>
+        of(Math.floor(i / nPairs) * perPosition[i % nPairs]!),
+      );
+    const rounded = { ...weights, rotaryCos: table(Math.cos), rotarySin: table(Math.sin) };
+    const ours = tinyLlamaReference(rounded, ids).logits;
+    expect(farthest(ours, logits)).toBeLessThan(1e-5);
+  });
+
+  test('with exact angles, the same tokens', () => {
+    const ours = tinyLlamaReference(weights, ids).logits;
+    expect(farthest(ours, logits)).toBeLessThan(0.02);
+    const tokens = (of: Float32Array | Float64Array): number[] =>
+      Array.from(ids, (_, row) => {
+        const some = of.subarray(row * vocabSize, (row + 1) * vocabSize);
+        return some.indexOf(Math.max(...some));
+      });
+    expect(tokens(ours)).toEqual(tokens(logits));
+  });
+});
+
+function farthest(a: Float64Array, b: Float32Array): number {
+  return Math.max(...a.map((x, i) => Math.abs(x - b[i]!)));
+}

@@ -1,0 +1,36 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { expect, test } from 'vitest';
+import type { Faults } from '../../src/runtime/faults.js';
+import { Memory } from '../../src/runtime/memory.js';
+import { fakeBuffer, fakeDevice } from './fakeDevice.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+/** Buffers whose only other owner is the memory. */
+function memoryOf() {
+  const faults = { createBuffer: ({ size, usage }: GPUBufferDescriptor) => fakeBuffer(size, usage) };
+  const memory = new Memory(fakeDevice(), faults as unknown as Faults);
+  const abandon = (n: number): void => {
+    for (let i = 0; i < n; i++) memory.abandon(memory.allocate('uploads', 256, 0));
+  };
+  return { memory, abandon };
+}
+
+test('forgets what was abandoned once it is gone', async () => {
+  const { memory, abandon } = memoryOf();
+  const bytesAfter = async (nRounds: number): Promise<number> => {
+    for (let round = 0; round < nRounds; round++) {
+      abandon(1000);
+      // What a WeakRef was just made for stays until the end of the task.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      collectGarbage();
+    }
+    return process.memoryUsage().heapUsed;
+  };
+  const before = await bytesAfter(20);
+  const after = await bytesAfter(100);
+  expect(memory.bytes).toBe(0);
+  expect(after - before).toBeLessThan(1e6);
+});
