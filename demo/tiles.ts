@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../src/index.js';
 import { decodeTileKeys } from '../src/kernels/attnDecode.js';
-import { tileKeys, tileRows } from '../src/kernels/attnPrefill.js';
+import { prefillTileKeys, prefillTileRows } from '../src/kernels/attnPrefill.js';
 import { visibleBand } from '../src/problem/band.js';
 import { isDecode } from '../src/plan/attentionWork.js';
 import { decodeTile } from '../src/plan/decodeTile.js';
@@ -64,5 +64,5 @@ function tileSize(
     return { rows: tile.rows, width: decodeTileKeys(tile) };
   }
   const tile = prefillTile(traits, { ...sizes, qDType: dtype, kvDType: dtype });
-  return { rows: tileRows(tile), width: tileKeys(tile) };
+  return { rows: prefillTileRows(tile), width: prefillTileKeys(tile) };
 }

@@ -1,9 +1,10 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
-import { splitParts } from '../../src/kernels/shared/attention.js';
+import { splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
 import { attnDecodeKernel, decodeTileKeys, type DecodeTile } from '../../src/kernels/attnDecode.js';
-import { mergeStatesKernel } from '../../src/kernels/mergeStates.js';
+import { mergeStatesKernel, type SplitToken } from '../../src/kernels/mergeStates.js';
 import { attentionWork } from '../../src/plan/attentionWork.js';
+import { constantOf, structOf } from '../../src/wgsl/reflection.js';
 import { entriesOf, keysIn, nKeys, seenBy, tilesOf } from './keyRanges.js';
 import type { DecodeProblem } from './problem.js';
 import { sum, times, traffic, type DecodeTraffic, type Traffic } from './traffic.js';
@@ -14,9 +15,9 @@ export function countTraffic(decode: DecodeProblem, traits: DeviceTraits): Decod
   const counts = groups.flatMap(({ tile, split, items }) => {
     if (!('decode' in tile)) throw new Error('A sequence of the step goes to attn_prefill.');
     const plan = { ...decode, tile: tile.decode, split };
-    return quadruples(items).map((item) => countItem(plan, item));
+    return items.map((item) => countItem(plan, item));
   });
-  if (merges.length > 0) counts.push(countMerge(decode, quadruples(merges)));
+  if (merges.length > 0) counts.push(countMerge(decode, merges));
   return {
     needed: countNeeded(decode),
     moved: sum(counts.map(({ moved }) => moved)),
@@ -42,7 +43,6 @@ export function countNeeded({ problem, lengths }: DecodeProblem): Traffic {
 }
 
 type Count = Pick<DecodeTraffic, 'moved' | 'asked'>;
-type Words = readonly [number, number, number, number];
 
 interface ItemPlan extends DecodeProblem {
   readonly tile: DecodeTile;
@@ -50,7 +50,10 @@ interface ItemPlan extends DecodeProblem {
 }
 
 /** The workgroups of an item of attn_decode: one for each kv head. */
-function countItem({ problem, lengths, tile, split }: ItemPlan, [sequence, rowTile, chunk]: Words): Count {
+function countItem(
+  { problem, lengths, tile, split }: ItemPlan,
+  { sequence, rowTile, chunk, nChunks }: WorkItem,
+): Count {
   const { nHeads, nKvHeads, headDim, headDimV, pages, lse } = problem;
   const bytes = elementBytes(problem);
   const group = nHeads / nKvHeads;
@@ -59,14 +62,14 @@ function countItem({ problem, lengths, tile, split }: ItemPlan, [sequence, rowTi
   const endRow = Math.min(firstRow + tile.rows, lengths.qLen[sequence]! * group);
   const tokens = [Math.floor(firstRow / group), Math.floor((endRow - 1) / group)] as const;
   const seen = seenBy(problem, lengths, sequence, tokens);
-  const tiles = tilesOf(seen, tileKeys, [chunk % 65536, Math.floor(chunk / 65536)]);
+  const tiles = tilesOf(seen, tileKeys, [chunk, nChunks]);
   const nTiles = Math.max(0, tiles.end - tiles.first);
 
   const rows = endRow - firstRow;
   const results = split
     ? { partsWritten: rows * (splitParts(problem, 0).rowElements * 4 + SUMS_BYTES) }
     : { out: rows * (headDimV * bytes.out + (lse ? 4 : 0)) };
-  const tables = attnDecodeKernel.params.bytes + ITEM_BYTES + SEQUENCE_BYTES;
+  const tables = attnDecodeKernel.params.bytes + ITEM.bytes + SEQUENCE.bytes;
   const rest = { q: rows * headDim * bytes.q, tables, ...results };
 
   const walked = keysIn(seen, tileKeys, tiles);
@@ -84,7 +87,7 @@ function countItem({ problem, lengths, tile, split }: ItemPlan, [sequence, rowTi
   });
   const asked = traffic({
     ...rest,
-    k: nTiles * tileKeys * roundUp(headDim, 8 * tile.parts) * bytes.kv,
+    k: nTiles * tileKeys * roundUp(headDim, 8 * tile.keyLanes) * bytes.kv,
     v: steppedKeys * headDimV * bytes.kv,
     blockTable: pages ? 4 * (nTiles + 1) * tileKeys : 0,
   });
@@ -92,13 +95,13 @@ function countItem({ problem, lengths, tile, split }: ItemPlan, [sequence, rowTi
 }
 
 /** All of merge_states: an invocation for every four dims of every head of a token. */
-function countMerge({ problem }: DecodeProblem, items: readonly Words[]): Count {
+function countMerge({ problem }: DecodeProblem, items: readonly SplitToken[]): Count {
   const { nHeads, headDimV, lse } = problem;
   const { rowElements } = splitParts(problem, 0);
   const quads = rowElements / 4;
   const nInvocations = items.length * nHeads * quads;
-  const nWorkgroups = Math.ceil(nInvocations / MERGE_WG_SIZE);
-  const nParts = nHeads * items.reduce((total, [, , , chunks]) => total + chunks, 0);
+  const nWorkgroups = Math.ceil(nInvocations / constantOf(mergeStatesKernel, 'WG_SIZE'));
+  const nParts = nHeads * items.reduce((total, item) => total + item.nParts, 0);
   const sumsBytes = SUMS_BYTES * nParts;
   const outBytes = 4 * nParts * rowElements;
   const params = nWorkgroups * mergeStatesKernel.params.bytes;
@@ -106,25 +109,23 @@ function countMerge({ problem }: DecodeProblem, items: readonly Words[]): Count 
   return {
     moved: traffic({
       ...rest,
-      tables: params + nWorkgroups * (ITEM_BYTES + SEQUENCE_BYTES),
+      tables: params + nWorkgroups * (SPLIT_TOKEN.bytes + SEQUENCE.bytes),
       partsRead: sumsBytes + outBytes,
     }),
     asked: traffic({
       ...rest,
-      tables: params + nInvocations * (ITEM_BYTES + SEQUENCE_BYTES),
+      tables: params + nInvocations * (SPLIT_TOKEN.bytes + SEQUENCE.bytes),
       // Each invocation goes through the sums of its head once for the maximum and once for the weights.
       partsRead: 2 * quads * sumsBytes + outBytes,
     }),
   };
 }
 
-/** Threads of a workgroup of merge_states. */
-const MERGE_WG_SIZE = 64;
 /** The maximum and the total of a part. */
 const SUMS_BYTES = 8;
-/** `Item` and `Sequence` of the kernels. */
-const ITEM_BYTES = 16;
-const SEQUENCE_BYTES = 48;
+const ITEM = structOf(attnDecodeKernel, 'Item');
+const SEQUENCE = structOf(attnDecodeKernel, 'Sequence');
+const SPLIT_TOKEN = structOf(mergeStatesKernel, 'SplitToken');
 
 function elementBytes({ q, k, out }: DecodeProblem['problem']) {
   return {
@@ -132,13 +133,6 @@ function elementBytes({ q, k, out }: DecodeProblem['problem']) {
     kv: bytesPerElement(k.tensor.dtype),
     out: bytesPerElement(out.tensor.dtype),
   };
-}
-
-function quadruples(words: Uint32Array): Words[] {
-  return Array.from({ length: words.length / 4 }, (_, i) => {
-    const [a, b, c, d] = words.subarray(4 * i, 4 * i + 4);
-    return [a!, b!, c!, d!];
-  });
 }
 
 function roundUp(n: number, step: number): number {

@@ -1,13 +1,12 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { FloatDType } from '../../src/core/dtype.js';
-import { chunkWord, splitParts, type SplitParts } from '../../src/kernels/shared/attention.js';
-import { attnPrefill, tileKeys, tileRows } from '../../src/kernels/attnPrefill.js';
-import { hostTables } from '../../src/kernels/shared/batchInfo.js';
-import { mergeSplits } from '../../src/kernels/mergeStates.js';
+import { packItems, splitParts, type SplitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
+import { attnPrefillDispatch, prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
+import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import { mergeChunksDispatch, packSplitTokens, type SplitToken } from '../../src/kernels/mergeStates.js';
 import { prefillTile } from '../../src/plan/prefillTile.js';
-import { spansOf } from '../../src/plan/spans.js';
-import { chooseSplits } from '../../src/plan/splits.js';
+import { chooseSplits, spansOf } from '../../src/plan/splits.js';
 import type { DecodeProblem } from './problem.js';
 
 /** A step of decoding by attn_prefill, which a plan would never give it: tiles and chunks are those of a prefill. */
@@ -18,37 +17,37 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
     kvDType: problem.k.tensor.dtype as FloatDType,
   };
   const tile = prefillTile(traits, { ...problem, ...dtypes, paged: true });
-  const size = { isDecode: false, tileRows: tileRows(tile), tileKeys: tileKeys(tile) };
+  const size = { isDecode: false, tileRows: prefillTileRows(tile), tileKeys: prefillTileKeys(tile) };
   const routes = spansOf(problem, lengths)
     .map((span) => ({ ...span, ...size }))
     .toSorted((a, b) => b.kLen - a.kLen);
   const splits = chooseSplits(problem, routes, traits);
 
-  const whole: number[] = [];
-  const chunks: number[] = [];
-  const merges: number[] = [];
+  const whole: WorkItem[] = [];
+  const chunks: WorkItem[] = [];
+  const merges: SplitToken[] = [];
   let nSlots = 0;
   routes.forEach(({ sequence, nRows }, i) => {
     const nChunks = splits[i]!;
     const items = nChunks > 1 ? chunks : whole;
     for (let rowTile = 0; rowTile * size.tileRows < nRows; rowTile++) {
       for (let chunk = 0; chunk < nChunks; chunk++) {
-        items.push(sequence, rowTile, chunkWord(chunk, nChunks), nSlots);
+        items.push({ sequence, rowTile, chunk, nChunks, slot: nSlots });
       }
     }
     if (nChunks === 1) return;
-    merges.push(sequence, 0, nSlots, nChunks);
+    merges.push({ sequence, token: 0, firstPart: nSlots, nParts: nChunks });
     nSlots += nChunks;
   });
 
-  const shared = { problem, tables: hostTables(problem, lengths), maxWorkgroupsPerDimension };
+  const shared = { problem, batchInfo: hostBatchInfo(problem, lengths), maxWorkgroupsPerDimension };
   const parts = splitParts(problem, nSlots);
-  const attend = (items: readonly number[], into: SplitParts | null): Dispatch[] => {
+  const attend = (items: readonly WorkItem[], into: SplitParts | null): Dispatch[] => {
     if (items.length === 0) return [];
-    const range = [0, items.length / 4] as const;
-    const work = { ...shared, items: Uint32Array.from(items), range, parts: into, rotatedQ: null };
-    return [attnPrefill(work, tile)];
+    const range = [0, items.length] as const;
+    const work = { ...shared, items: packItems(items), range, parts: into, rotatedQ: null };
+    return [attnPrefillDispatch(work, tile)];
   };
-  const merge = nSlots > 0 ? [mergeSplits({ ...shared, items: Uint32Array.from(merges), parts })] : [];
+  const merge = nSlots > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
   return [...attend(chunks, parts), ...attend(whole, null), ...merge];
 }

@@ -6,7 +6,7 @@ import { bytesPerElement } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
-import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
+import { mergeStatesDispatch, type States } from '../kernels/mergeStates.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionResult } from '../problem/attentionArgs.js';
 import type { Call } from '../check/call.js';
@@ -140,7 +140,7 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
 
   const stack = stacked(parts);
   if (stack && canBind(stack.out.tensor, traits) && canBind(stack.lse.tensor, traits))
-    return [mergeDispatch({ ...sizes, a: stack, b: null, ...target })];
+    return [mergeStatesDispatch({ ...sizes, parts: { stack }, ...target })];
 
   const scratchBytes = Math.max(4, 8 / headDim) * elementCount(shape);
   if (parts.length > 2 && scratchBytes > traits.maxBindingBytes) {
@@ -155,13 +155,13 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
   // and a hundred roundings show.
   const combine = (some: readonly AttentionState[], result: States, depth: number): void => {
     const middle = Math.ceil(some.length / 2);
-    const [a, b] = [some.slice(0, middle), some.slice(middle)].map((half, side) => {
+    const pair = [some.slice(0, middle), some.slice(middle)].map((half, side) => {
       if (half.length === 1) return rowsOf(half[0]!);
       const state = scratchStates(sizes, 2 * depth + side);
       combine(half, state, depth + 1);
       return state;
     }) as [States, States];
-    dispatches.push(mergeDispatch({ ...sizes, a: { ...a, n: 1, outPart: 0, lsePart: 0 }, b, ...result }));
+    dispatches.push(mergeStatesDispatch({ ...sizes, parts: { pair }, ...result }));
   };
   combine(parts, target, 0);
   return dispatches;

@@ -1,5 +1,5 @@
 import type { Dispatch } from '../core/dispatch.js';
-import { copyPages, type PoolGroup } from '../kernels/copyPages.js';
+import { copyPagesDispatches, type PoolGroup } from '../kernels/copyPages.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Runtime } from '../runtime/runtime.js';
 
@@ -11,7 +11,7 @@ export function copyDispatches(
   pairs: Uint32Array,
 ): readonly Dispatch[] {
   const { maxWorkgroupsPerDimension } = runtime.traits;
-  const dispatches = copyPages({ groups, pairs, maxWorkgroupsPerDimension });
+  const dispatches = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension });
   checkDispatches(caller, dispatches, runtime.traits);
   return dispatches;
 }

@@ -3,7 +3,6 @@ import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
 import { isTensor, stridesOf } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
-import appendKvKernel from './append_kv.wgsl';
 import type {
   AttentionProblem,
   PagedRows,
@@ -11,36 +10,47 @@ import type {
   SmallFloats,
   TokenRows,
 } from '../problem/attentionProblem.js';
-import { firstOf, typeOf } from './shared/numberType.js';
-import { hasMultiplesOf } from './shared/wideRows.js';
+import { recordCount, Records } from '../wgsl/records.js';
+import { constantOf, structOf } from '../wgsl/reflection.js';
+import appendKvKernel from './append_kv.wgsl';
+import { dtypeCode, firstElementOf, hasMultiplesOf } from './shared/elements.js';
 
-const WG_SIZE = 64;
+/** `NewToken` of append_kv.wgsl: of each sequence, so many tokens from its first new one, or query, on. */
+export function packNewTokens(counts: readonly number[]): Uint32Array {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const records = new Records(structOf(appendKvKernel, 'NewToken'), total);
+  let i = 0;
+  counts.forEach((count, sequence) => {
+    for (let token = 0; token < count; token++) records.set(i++, { sequence, token });
+  });
+  return records.words;
+}
 
 interface AppendArgs {
   readonly problem: AttentionProblem;
-  readonly tables: Uint32Array | Scratch;
-  /** (sequence, token) pairs: new tokens for the cache, or queries. */
+  readonly batchInfo: Uint32Array | Scratch;
+  /** Those of `packNewTokens`. */
   readonly items: Uint32Array;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Write new keys, rotated if the problem says so, to their slots. */
-export function appendK(args: AppendArgs, newK: TokenRows): Dispatch {
+/** Writes new keys, rotated if the problem says so, to their slots. */
+export function appendKDispatch(args: AppendArgs, newK: TokenRows): Dispatch {
   const { problem } = args;
   const cache = { rows: problem.k, headDim: problem.headDim, nHeads: problem.nKvHeads };
   const rotary = problem.append?.rotary ?? null;
   return append(args, { fresh: newK, cache, rotary, advances: true, isValue: false });
 }
 
-/** Write new values to their slots. */
-export function appendV(args: AppendArgs, newV: TokenRows): Dispatch {
+/** Writes new values to their slots. */
+export function appendVDispatch(args: AppendArgs, newV: TokenRows): Dispatch {
   const { problem } = args;
   const cache = { rows: problem.v, headDim: problem.headDimV, nHeads: problem.nKvHeads };
   return append(args, { fresh: newV, cache, rotary: null, advances: true, isValue: true });
 }
 
-/** Rotate queries into memory that is laid out like q. */
-export function rotateQ(args: AppendArgs, rotary: Rotary, into: Scratch): Dispatch {
+/** Rotates queries into memory that is laid out like q. */
+export function rotateQDispatch(args: AppendArgs, rotary: Rotary, into: Scratch): Dispatch {
   const { q, headDim, nHeads } = args.problem;
   const cache = { rows: { ...q, page: 0 }, headDim, nHeads, into };
   return append(args, { fresh: q, cache, rotary, advances: rotary.queriesAdvance, isValue: false });
@@ -65,10 +75,10 @@ interface What {
   readonly isValue: boolean;
 }
 
-function append({ problem, tables, items, maxWorkgroupsPerDimension }: AppendArgs, what: What): Dispatch {
+function append({ problem, batchInfo, items, maxWorkgroupsPerDimension }: AppendArgs, what: What): Dispatch {
   const { fresh, cache, rotary, advances, isValue } = what;
   const pages = cache.into ? null : problem.pages;
-  const nItems = items.length / 2;
+  const nItems = recordCount(structOf(appendKvKernel, 'NewToken'), items);
   const nPairs = nItems * cache.nHeads * Math.ceil(cache.headDim / 2);
   return {
     kernel: appendKvKernel,
@@ -98,25 +108,25 @@ function append({ problem, tables, items, maxWorkgroupsPerDimension }: AppendArg
       n_positions: rotary?.nPositions ?? 1,
       ...anglesParams('cos', rotary),
       ...anglesParams('sin', rotary),
-      angle_type: typeOf(rotary?.cos),
+      angle_type: dtypeCode(rotary?.cos),
     },
     bindings: {
       fresh: fresh.tensor,
-      tables,
+      batch_info: batchInfo,
       items,
       block_table: pages?.table ?? null,
       cosines: rotary?.cos ?? null,
       sines: rotary?.sin ?? null,
       cache: cache.into ?? cache.rows.tensor,
     },
-    grid: grid2d(Math.ceil(nPairs / WG_SIZE), maxWorkgroupsPerDimension),
+    grid: grid2d(Math.ceil(nPairs / constantOf(appendKvKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
   };
 }
 
 function anglesParams(name: 'cos' | 'sin', rotary: Rotary | null): Record<string, number> {
   const angles: SmallFloats | undefined = rotary?.[name];
   const position = angles && isTensor(angles) ? stridesOf(angles)[0]! : (rotary?.pairs ?? 0);
-  return { [`${name}_base`]: firstOf(angles), [`${name}_position`]: position };
+  return { [`${name}_base`]: firstElementOf(angles), [`${name}_position`]: position };
 }
 
 export interface AppendFeatures {

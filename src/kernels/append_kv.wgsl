@@ -2,7 +2,7 @@
 // them.
 //
 //   in   fresh        [new tokens, n_heads, head_dim]                                 any strides
-//   in   tables       Sequence [B], ...
+//   in   batch_info       Sequence [B], ...
 //   in   items        [n_items]  NewToken
 //   in   block_table  [B, table_width]    page of every page_size slots; only with PAGED
 //   in   cosines      [positions, rotary_dim / 2]  f32, or packed halves; only with ROTARY
@@ -24,8 +24,8 @@
 //   ROTARY                elements below rotary_dim are rotated
 //   QUERIES               fresh is q, and the "cache" is laid out like it
 
+import package::shared::batch_info::{Sequence, sequence_at};
 import package::shared::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits, word_of, number_from};
-import package::shared::sequences::{Sequence, sequence_at};
 
 const WG_SIZE = 64u;
 

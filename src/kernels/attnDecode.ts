@@ -1,14 +1,14 @@
 import type { Dispatch } from '../core/dispatch.js';
 import type { Spec } from '../wgsl/kernel.js';
+import attnDecodeKernel from './attn_decode.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
+  variableBytes,
   type AttentionFeatures,
   type AttentionWork,
 } from './shared/attention.js';
-import attnDecodeKernel from './attn_decode.wgsl';
-import { variableBytes } from './shared/workgroupMemory.js';
 
 /** How a workgroup of attn_decode divides its work; the header of the kernel says more. All are powers of two. */
 export interface DecodeTile {
@@ -16,35 +16,35 @@ export interface DecodeTile {
   /** Rows of a workgroup. */
   readonly rows: number;
   /** Threads that share the four keys of a score. */
-  readonly parts: number;
-  /** Units (eight elements) of a head of q and k, a multiple of `parts`; no power of two. */
-  readonly headUnits: number;
+  readonly keyLanes: number;
+  /** Octets (eight elements) of a head of q and k, a multiple of `keyLanes`; no power of two. */
+  readonly headOctets: number;
   /** Threads that share a row of weights. */
-  readonly maxLanes: number;
-  /** Threads that share the units of a value. */
+  readonly rowLanes: number;
+  /** Threads that share the octets of a value. */
   readonly valueLanes: number;
-  /** Units of a value that each of them has; no power of two. */
+  /** Octets of a value that each of them has; no power of two. */
   readonly cols: number;
   /** Whether threads exchange by subgroup operations. */
   readonly subgroups: boolean;
-  /** The size of all subgroups, if their lanes share queries and weights by broadcasts (`parts` is 1); else 0. */
+  /** The size of all subgroups, if their lanes share queries and weights by broadcasts (`keyLanes` is 1); else 0. */
   readonly broadcastLanes: number;
   /** Whether to keep the compiler from unrolling the loops that are not unrolled in the text. */
   readonly rolled: boolean;
 }
 
-export function decodeTileKeys({ threads, parts }: Pick<DecodeTile, 'threads' | 'parts'>): number {
-  return (threads / parts) * 4;
+export function decodeTileKeys({ threads, keyLanes }: Pick<DecodeTile, 'threads' | 'keyLanes'>): number {
+  return (threads / keyLanes) * 4;
 }
 
 /** Bytes of workgroup memory that a tile takes. */
 export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
-  const { threads, rows, parts, headUnits, maxLanes, cols, subgroups } = tile;
+  const { threads, rows, keyLanes, headOctets, rowLanes, cols, subgroups } = tile;
   const keys = decodeTileKeys(tile);
   return variableBytes([
-    Math.max(headUnits * rows * 2, threads * cols * 2) * 16,
-    (subgroups ? 1 : parts) * rows * keys * 4,
-    subgroups ? 4 : rows * maxLanes * 4,
+    Math.max(headOctets * rows * 2, threads * cols * 2) * 16,
+    (subgroups ? 1 : keyLanes) * rows * keys * 4,
+    subgroups ? 4 : rows * rowLanes * 4,
     rows * 4,
     rows * 8,
     ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
@@ -52,24 +52,24 @@ export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
 }
 
 /** Attention of few query rows: a chunk of keys in each workgroup. */
-export function attnDecode(work: AttentionWork, tile: DecodeTile): Dispatch {
+export function attnDecodeDispatch(work: AttentionWork, tile: DecodeTile): Dispatch {
   const spec = decodeSpec(tile, featuresOf(work.problem), work.parts !== null);
   return attentionDispatch(attnDecodeKernel, spec, work);
 }
 
 export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split: boolean): Spec {
-  const { threads, rows, parts, headUnits, maxLanes, valueLanes, cols, subgroups } = tile;
+  const { threads, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups } = tile;
   const keys = decodeTileKeys(tile);
   return {
     WG_SIZE: threads,
     TILE_KEYS: keys,
     ROWS: rows,
-    PARTS: parts,
-    PART_BITS: Math.log2(parts),
-    HEAD_UNITS: headUnits,
-    MAX_LANES: maxLanes,
-    MAX_BITS: Math.log2(maxLanes),
-    LANE_QUADS: keys / 4 / maxLanes,
+    KEY_LANES: keyLanes,
+    KEY_LANE_BITS: Math.log2(keyLanes),
+    HEAD_OCTETS: headOctets,
+    ROW_LANES: rowLanes,
+    ROW_LANE_BITS: Math.log2(rowLanes),
+    LANE_QUADS: keys / 4 / rowLanes,
     VALUE_LANES: valueLanes,
     COLS: cols,
     SUBGROUPS: subgroups,

@@ -1,14 +1,14 @@
 import type { Dispatch } from '../core/dispatch.js';
 import type { Spec } from '../wgsl/kernel.js';
+import attnPrefillKernel from './attn_prefill.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
+  variableBytes,
   type AttentionFeatures,
   type AttentionWork,
 } from './shared/attention.js';
-import attnPrefillKernel from './attn_prefill.wgsl';
-import { variableBytes } from './shared/workgroupMemory.js';
 
 /** How a workgroup of attn_prefill divides its work; the constants of the kernel say more. */
 export interface PrefillTile {
@@ -38,20 +38,20 @@ export interface PrefillTile {
   readonly rolled: boolean;
 }
 
-export function tileRows({ teams, rows }: Pick<PrefillTile, 'teams' | 'rows'>): number {
+export function prefillTileRows({ teams, rows }: Pick<PrefillTile, 'teams' | 'rows'>): number {
   return teams * rows;
 }
 
-export function tileKeys({ lanes }: Pick<PrefillTile, 'lanes'>): number {
+export function prefillTileKeys({ lanes }: Pick<PrefillTile, 'lanes'>): number {
   return 4 * lanes;
 }
 
 /** Bytes of workgroup memory that a tile takes. */
-export function workgroupBytes(tile: PrefillTile, paged: boolean): number {
+export function prefillWorkgroupBytes(tile: PrefillTile, paged: boolean): number {
   const { lanes, cols, headQuads, chunkQuads, valueKeys, qResident, subgroups, broadcast, f16Tiles } = tile;
   const quadBytes = f16Tiles ? 8 : 16;
-  const line = tileRows(tile) + 1;
-  const keys = tileKeys(tile);
+  const line = prefillTileRows(tile) + 1;
+  const keys = prefillTileKeys(tile);
   return variableBytes([
     (qResident ? headQuads : chunkQuads) * line * quadBytes,
     Math.max(chunkQuads * (keys + 1), valueKeys * cols * lanes) * quadBytes,
@@ -62,7 +62,7 @@ export function workgroupBytes(tile: PrefillTile, paged: boolean): number {
 }
 
 /** Attention of many query rows: a tile of rows in each workgroup. */
-export function attnPrefill(work: AttentionWork, tile: PrefillTile): Dispatch {
+export function attnPrefillDispatch(work: AttentionWork, tile: PrefillTile): Dispatch {
   const spec = prefillSpec(tile, featuresOf(work.problem), work.parts !== null);
   return attentionDispatch(attnPrefillKernel, spec, work);
 }
@@ -70,7 +70,7 @@ export function attnPrefill(work: AttentionWork, tile: PrefillTile): Dispatch {
 export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, split: boolean): Spec {
   return {
     WG_SIZE: tile.teams * tile.lanes,
-    TILE_KEYS: tileKeys(tile),
+    TILE_KEYS: prefillTileKeys(tile),
     TEAMS: tile.teams,
     LANES: tile.lanes,
     LANE_BITS: Math.log2(tile.lanes),

@@ -1,9 +1,9 @@
 // attn_decode: attention of few query rows over contiguous or paged keys and values, by chunks of keys (Flash-Decoding).
 //
-//   in   q            [tokens, n_heads, head_dim]                             any strides; see units
+//   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   tables       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
+//   in   batch_info       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [n_items]  Item     heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [slots, ...]
@@ -12,9 +12,9 @@
 // A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of
 // all heads that share the kv head, against a chunk of the keys, so each key is read once for all of them.
 //
-// Threads are arranged anew for each stage. For scores, PARTS neighbours share four keys, each with every PARTS-th unit
-// (eight dims) of them. For weights, MAX_LANES neighbours share a row. For values, VALUE_LANES neighbours share a key,
-// each with every VALUE_LANES-th unit; VALUE_GROUPS such groups take the keys by turns, and sum up at the end.
+// Threads are arranged anew for each stage. For scores, KEY_LANES neighbours share four keys, each with every KEY_LANES-th octet
+// (eight dims) of them. For weights, ROW_LANES neighbours share a row. For values, VALUE_LANES neighbours share a key,
+// each with every VALUE_LANES-th octet; VALUE_GROUPS such groups take the keys by turns, and sum up at the end.
 //   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
 //
 // Stages for each tile of keys:
@@ -23,25 +23,24 @@
 //   4 sum over groups, write
 //
 // Variants:
-//   those of units, out_rows and attention
+//   those of octets, out_rows and attention
 //   SOFTCAP     the call asks for it
 //   ROLLED      see threads
-//   BROADCAST   subgroups have LANES invocations, which share queries and weights (PARTS is 1)
-//   SUBGROUPS   the PARTS of a score and the lanes of a row exchange by subgroup operations
+//   BROADCAST   subgroups have LANES invocations, which share queries and weights (KEY_LANES is 1)
+//   SUBGROUPS   the KEY_LANES of a score and the lanes of a row exchange by subgroup operations
 
 import package::shared::attention::{
   params, Item, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::base2::{MASKED, NO_MAXIMUM};
+import package::shared::batch_info::{Sequence, sequence_at};
 import package::shared::key_rows::{find_rows, k_row, v_row, is_row, row_or, have_pages};
 import package::shared::out_rows::write_quad;
-import package::shared::sequences::{Sequence, sequence_at};
-import package::shared::softcap::capped;
+import package::shared::scores::{MASKED, NO_MAXIMUM, capped};
 import package::shared::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
-import package::shared::octets::{Unit, q_unit, k_unit, v_unit};
+import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import constants::{
-  WG_SIZE, TILE_KEYS, ROWS, PARTS, PART_BITS, HEAD_UNITS, MAX_LANES, MAX_BITS, LANE_QUADS, VALUE_LANES, COLS,
+  WG_SIZE, TILE_KEYS, ROWS, KEY_LANES, KEY_LANE_BITS, HEAD_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_QUADS, VALUE_LANES, COLS,
   LANES, OWN_ROWS,
 };
 
@@ -50,14 +49,14 @@ import constants::{
 const TILE_QUADS = TILE_KEYS / 4;
 const VALUE_GROUPS = WG_SIZE / VALUE_LANES;
 const VALUE_STEPS = TILE_QUADS / VALUE_GROUPS;
-const Q_SIZE = HEAD_UNITS * ROWS * 2;
+const Q_SIZE = HEAD_OCTETS * ROWS * 2;
 const SUM_SIZE = WG_SIZE * COLS * 2;
 @if(SUBGROUPS)  const SCORE_PARTS = 1u;
-@if(!SUBGROUPS) const SCORE_PARTS = PARTS;
+@if(!SUBGROUPS) const SCORE_PARTS = KEY_LANES;
 
-var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [unit][low, high][row]; at the end values
+var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [octet][low, high][row]; at the end values
 var<workgroup> scores: array<vec4f, SCORE_PARTS * ROWS * TILE_QUADS>;       // [part][row][four keys]; part 0 becomes p
-@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, ROWS * MAX_LANES>;     // a lane's maximum or total of its row
+@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, ROWS * ROW_LANES>;     // a lane's maximum or total of its row
 var<workgroup> row_rescale: array<f32, ROWS>;
 var<workgroup> row_sums: array<Sums, ROWS>;
 
@@ -94,16 +93,16 @@ fn attn_decode(
   workgroupBarrier();
 
   // For scores
-  let part = thread % PARTS;
-  let key_quad = thread / PARTS;
+  let key_lane = thread % KEY_LANES;
+  let key_quad = thread / KEY_LANES;
   let k_head = kv_head * params.k_head;
-  let last_unit = (params.head_dim - 1u) / 8u;
+  let last_octet = (params.head_dim - 1u) / 8u;
 
   // For weights
-  let max_lane = thread % MAX_LANES;
-  let max_row = thread / MAX_LANES;
-  let has_row = max_row < ROWS;
-  let row = first_row + max_row;
+  let row_lane = thread % ROW_LANES;
+  let weight_row = thread / ROW_LANES;
+  let has_row = weight_row < ROWS;
+  let row = first_row + weight_row;
   let token = min(row, n_rows - 1u) / params.group;
   let head = kv_head * params.group + row % params.group;
   let band = band_of(sequence, token);
@@ -126,17 +125,17 @@ fn attn_decode(
     @registers var s: array<vec4f, ROWS>;
     @registers var key_row: array<u32, 4>;
     @unroll for (var i = 0u; i < 4; i++) { key_row[i] = k_row(sequence, seen, tile_index, key_quad * 4u + i) + k_head; }
-    for (var step = 0u; step < max(HEAD_UNITS / PARTS, ROLLED_LOOP); step++) {
-      if (step * PARTS * 8u >= params.head_dim) { break; }
-      let unit = step * PARTS + part;
-      // Units beyond the head have queries of zero, and read a unit that is there.
-      let dim = min(unit, last_unit) * 8u;
+    for (var step = 0u; step < max(HEAD_OCTETS / KEY_LANES, ROLLED_LOOP); step++) {
+      if (step * KEY_LANES * 8u >= params.head_dim) { break; }
+      let octet = step * KEY_LANES + key_lane;
+      // Octets beyond the head have queries of zero, and read a octet that is there.
+      let dim = min(octet, last_octet) * 8u;
       let left = params.head_dim - dim;
-      let k0 = k_unit(key_row[0u] + dim, left);
-      let k1 = k_unit(key_row[1u] + dim, left);
-      let k2 = k_unit(key_row[2u] + dim, left);
-      let k3 = k_unit(key_row[3u] + dim, left);
-      let line = unit * 2u * ROWS;
+      let k0 = k_octet(key_row[0u] + dim, left);
+      let k1 = k_octet(key_row[1u] + dim, left);
+      let k2 = k_octet(key_row[2u] + dim, left);
+      let k3 = k_octet(key_row[3u] + dim, left);
+      let line = octet * 2u * ROWS;
       @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
       @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
       @if(BROADCAST) {
@@ -158,15 +157,15 @@ fn attn_decode(
       }
     }
     @if(SUBGROUPS) {
-      @unroll for (var bit = 0u; bit < PART_BITS; bit++) {
+      @unroll for (var bit = 0u; bit < KEY_LANE_BITS; bit++) {
         @unroll for (var r = 0u; r < ROWS; r++) { s[r] += subgroupShuffleXor(s[r], 1u << bit); }
       }
-      if (part == 0u) {
+      if (key_lane == 0u) {
         @unroll for (var r = 0u; r < ROWS; r++) { scores[r * TILE_QUADS + key_quad] = s[r]; }
       }
     }
     @if(!SUBGROUPS) {
-      @unroll for (var r = 0u; r < ROWS; r++) { scores[(part * ROWS + r) * TILE_QUADS + key_quad] = s[r]; }
+      @unroll for (var r = 0u; r < ROWS; r++) { scores[(key_lane * ROWS + r) * TILE_QUADS + key_quad] = s[r]; }
     }
     workgroupBarrier();
     @if(PAGED) find_rows(sequence, seen, tile_index + 1u, thread);
@@ -176,11 +175,11 @@ fn attn_decode(
     @registers var p: array<vec4f, LANE_QUADS>;
     if (has_row) {
       @unroll for (var i = 0u; i < LANE_QUADS; i++) {
-        let quad = i * MAX_LANES + max_lane;
-        let at = max_row * TILE_QUADS + quad;
+        let quad = i * ROW_LANES + row_lane;
+        let at = weight_row * TILE_QUADS + quad;
         p[i] = scores[at];
         @if(!SUBGROUPS) {
-          for (var other = 1u; other < PARTS; other++) { p[i] += scores[other * ROWS * TILE_QUADS + at]; }
+          for (var other = 1u; other < KEY_LANES; other++) { p[i] += scores[other * ROWS * TILE_QUADS + at]; }
         }
         p[i] *= params.score_scale;
         @if(SOFTCAP) p[i] = capped(p[i]) * params.softcap_log2;
@@ -191,24 +190,24 @@ fn attn_decode(
         p[i] = select(vec4f(MASKED), p[i], is_seen);
         maximum = max(maximum, max(max(p[i].x, p[i].y), max(p[i].z, p[i].w)));
       }
-      @if(!SUBGROUPS) lane_part[max_row * MAX_LANES + max_lane] = maximum;
+      @if(!SUBGROUPS) lane_part[weight_row * ROW_LANES + row_lane] = maximum;
     }
     @if(SUBGROUPS) {
-      @unroll for (var bit = 0u; bit < MAX_BITS; bit++) { maximum = max(maximum, subgroupShuffleXor(maximum, 1u << bit)); }
+      @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { maximum = max(maximum, subgroupShuffleXor(maximum, 1u << bit)); }
     }
     @if(!SUBGROUPS) workgroupBarrier();
     if (has_row) {
       @if(!SUBGROUPS) {
-        for (var other = 0u; other < MAX_LANES; other++) { maximum = max(maximum, lane_part[max_row * MAX_LANES + other]); }
+        for (var other = 0u; other < ROW_LANES; other++) { maximum = max(maximum, lane_part[weight_row * ROW_LANES + other]); }
       }
       let rescale = exp2(previous - maximum);
       total *= rescale;
       @unroll for (var i = 0u; i < LANE_QUADS; i++) {
         p[i] = exp2(p[i] - maximum);
         total += dot(p[i], vec4f(1));
-        scores[max_row * TILE_QUADS + i * MAX_LANES + max_lane] = p[i];
+        scores[weight_row * TILE_QUADS + i * ROW_LANES + row_lane] = p[i];
       }
-      if (max_lane == 0u) { row_rescale[max_row] = rescale; }
+      if (row_lane == 0u) { row_rescale[weight_row] = rescale; }
     }
     workgroupBarrier();
 
@@ -243,10 +242,10 @@ fn attn_decode(
         let dim = (value_lane + c * VALUE_LANES) * 8u;
         if (dim < params.head_dim_v && is_row(any_row)) {
           let left = params.head_dim_v - dim;
-          let v0 = v_unit(value_row[0u] + dim, left);
-          let v1 = v_unit(value_row[1u] + dim, left);
-          let v2 = v_unit(value_row[2u] + dim, left);
-          let v3 = v_unit(value_row[3u] + dim, left);
+          let v0 = v_octet(value_row[0u] + dim, left);
+          let v1 = v_octet(value_row[1u] + dim, left);
+          let v2 = v_octet(value_row[2u] + dim, left);
+          let v3 = v_octet(value_row[3u] + dim, left);
           @unroll for (var r = 0u; r < ROWS; r++) {
             low[r][c] += p4[r].x * v0.low + p4[r].y * v1.low + p4[r].z * v2.low + p4[r].w * v3.low;
             high[r][c] += p4[r].x * v0.high + p4[r].y * v1.high + p4[r].z * v2.high + p4[r].w * v3.high;
@@ -259,16 +258,16 @@ fn attn_decode(
 
   // 4 sum over groups, write. Each lane has summed the weights of its own keys.
   @if(SUBGROUPS) {
-    @unroll for (var bit = 0u; bit < MAX_BITS; bit++) { total += subgroupShuffleXor(total, 1u << bit); }
-    if (has_row && max_lane == 0u) { row_sums[max_row] = Sums(maximum, total); }
+    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { total += subgroupShuffleXor(total, 1u << bit); }
+    if (has_row && row_lane == 0u) { row_sums[weight_row] = Sums(maximum, total); }
   }
   @if(!SUBGROUPS) {
-    if (has_row) { lane_part[max_row * MAX_LANES + max_lane] = total; }
+    if (has_row) { lane_part[weight_row * ROW_LANES + row_lane] = total; }
     workgroupBarrier();
-    if (has_row && max_lane == 0u) {
+    if (has_row && row_lane == 0u) {
       total = 0.0;
-      for (var other = 0u; other < MAX_LANES; other++) { total += lane_part[max_row * MAX_LANES + other]; }
-      row_sums[max_row] = Sums(maximum, total);
+      for (var other = 0u; other < ROW_LANES; other++) { total += lane_part[weight_row * ROW_LANES + other]; }
+      row_sums[weight_row] = Sums(maximum, total);
     }
   }
   for (var turn = 0u; turn < max(ROWS, ROLLED_LOOP); turn++) {
@@ -290,17 +289,17 @@ fn attn_decode(
 // Rows beyond the last one are zeros, and are not written.
 fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, thread: u32) {
   for (var index = thread; index < MANY; index += WG_SIZE) {
-    if (index >= HEAD_UNITS * ROWS) { break; }
+    if (index >= HEAD_OCTETS * ROWS) { break; }
     let row = first_row + index % ROWS;
     let dim = index / ROWS * 8u;
-    var eight = Unit(vec4f(), vec4f());
+    var elements = Octet(vec4f(), vec4f());
     if (row < n_rows && dim < params.head_dim) {
       let head = kv_head * params.group + row % params.group;
-      eight = q_unit(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
+      elements = q_octet(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
     }
     let at = index / ROWS * 2u * ROWS + index % ROWS;
-    tile[at] = eight.low;
-    tile[at + ROWS] = eight.high;
+    tile[at] = elements.low;
+    tile[at + ROWS] = elements.high;
   }
 }
 

@@ -1,9 +1,9 @@
 // attn_prefill: attention of many query rows over contiguous or paged keys and values, in one pass (FlashAttention).
 //
-//   in   q            [tokens, n_heads, head_dim]                             any strides; see units
+//   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   tables       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
+//   in   batch_info       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [n_items]  Item     heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows
@@ -21,7 +21,7 @@
 //   1 scores   2 mask, row maximum   3 weights p, rescale   4 values
 //
 // Variants:
-//   those of units, out_rows and attention
+//   those of octets, out_rows and attention
 //   SOFTCAP                          the call asks for it
 //   Q_RESIDENT                       queries stay in workgroup memory; else each chunk of dims is staged with its keys
 //   F16_TILES                        workgroup memory holds f16
@@ -33,12 +33,11 @@ import package::shared::attention::{
   params, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::base2::{MASKED, NO_MAXIMUM};
+import package::shared::batch_info::{Sequence, sequence_at};
 import package::shared::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
 import package::shared::out_rows::write_quad;
-import package::shared::sequences::{Sequence, sequence_at};
-import package::shared::softcap::capped;
-import package::shared::octets::{Unit, q_unit, k_unit, v_unit};
+import package::shared::scores::{MASKED, NO_MAXIMUM, capped};
+import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
 import constants::{
   WG_SIZE, TILE_KEYS, TEAMS, LANES, LANE_BITS, ROWS, COLS, OWN_ROWS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS,
@@ -57,9 +56,9 @@ const VALUE_STEPS = TILE_KEYS / VALUE_KEYS;
 const Q_LINE = TILE_ROWS + 1;
 const K_LINE = TILE_KEYS + 1;
 const KV_SIZE = max(CHUNK_QUADS * K_LINE, VALUE_KEYS * VALUE_QUADS);
-// Threads load units of 8 elements: 16 bytes of halves, twice 16 of f32.
-const CHUNK_UNITS = CHUNK_QUADS / 2;
-const VALUE_UNITS = (VALUE_QUADS + 1) / 2;
+// Threads load octets of 8 elements: 16 bytes of halves, twice 16 of f32.
+const CHUNK_OCTETS = CHUNK_QUADS / 2;
+const VALUE_OCTETS = (VALUE_QUADS + 1) / 2;
 
 @if(F16_TILES)  alias Quad = vec4h;
 @if(!F16_TILES) alias Quad = vec4f;
@@ -263,59 +262,59 @@ fn attn_prefill(
 }
 
 fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, chunk: u32, place: u32, thread: u32) {
-  for (var step = 0u; step < max((TILE_ROWS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
+  for (var step = 0u; step < max((TILE_ROWS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
-    if (index >= TILE_ROWS * CHUNK_UNITS) { break; }
-    let tile_row = index / CHUNK_UNITS;
-    let unit = index % CHUNK_UNITS;
-    let dim = (chunk * CHUNK_UNITS + unit) * 8u;
+    if (index >= TILE_ROWS * CHUNK_OCTETS) { break; }
+    let tile_row = index / CHUNK_OCTETS;
+    let octet = index % CHUNK_OCTETS;
+    let dim = (chunk * CHUNK_OCTETS + octet) * 8u;
     let row = first_row + tile_row;
-    var eight = Unit(vec4f(), vec4f());
+    var elements = Octet(vec4f(), vec4f());
     if (row < n_rows && dim < params.head_dim) {
       let head = kv_head * params.group + row % params.group;
-      eight = q_unit(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
+      elements = q_octet(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
     }
-    let at = (place * CHUNK_QUADS + unit * 2u) * Q_LINE + tile_row;
-    q_tile[at] = Quad(eight.low);
-    q_tile[at + Q_LINE] = Quad(eight.high);
+    let at = (place * CHUNK_QUADS + octet * 2u) * Q_LINE + tile_row;
+    q_tile[at] = Quad(elements.low);
+    q_tile[at + Q_LINE] = Quad(elements.high);
   }
 }
 
 // Keys and values that no row of the tile may see are staged as zeros: their slots may hold anything, and 0 · NaN is NaN.
 // So are values without a page.
 fn stage_keys(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, chunk: u32, thread: u32) {
-  for (var step = 0u; step < max((TILE_KEYS * CHUNK_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
+  for (var step = 0u; step < max((TILE_KEYS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
-    if (index >= TILE_KEYS * CHUNK_UNITS) { break; }
-    let tile_key = index / CHUNK_UNITS;
-    let unit = index % CHUNK_UNITS;
-    let dim = (chunk * CHUNK_UNITS + unit) * 8u;
+    if (index >= TILE_KEYS * CHUNK_OCTETS) { break; }
+    let tile_key = index / CHUNK_OCTETS;
+    let octet = index % CHUNK_OCTETS;
+    let dim = (chunk * CHUNK_OCTETS + octet) * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
-    var eight = Unit(vec4f(), vec4f());
+    var elements = Octet(vec4f(), vec4f());
     if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
-      eight = k_unit(k_row(sequence, seen, tile, tile_key) + kv_head * params.k_head + dim, params.head_dim - dim);
+      elements = k_octet(k_row(sequence, seen, tile, tile_key) + kv_head * params.k_head + dim, params.head_dim - dim);
     }
-    let at = unit * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
-    kv_tile[at] = Quad(eight.low);
-    kv_tile[at + K_LINE] = Quad(eight.high);
+    let at = octet * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
+    kv_tile[at] = Quad(elements.low);
+    kv_tile[at + K_LINE] = Quad(elements.high);
   }
 }
 
 fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_key: u32, thread: u32) {
-  for (var step = 0u; step < max((VALUE_KEYS * VALUE_UNITS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
+  for (var step = 0u; step < max((VALUE_KEYS * VALUE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
-    if (index >= VALUE_KEYS * VALUE_UNITS) { break; }
-    let tile_key = first_key + index / VALUE_UNITS;
-    let unit = index % VALUE_UNITS;
-    let dim = unit * 8u;
+    if (index >= VALUE_KEYS * VALUE_OCTETS) { break; }
+    let tile_key = first_key + index / VALUE_OCTETS;
+    let octet = index % VALUE_OCTETS;
+    let dim = octet * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
-    var eight = Unit(vec4f(), vec4f());
+    var elements = Octet(vec4f(), vec4f());
     let row = v_row(sequence, seen, tile, tile_key);
     if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && is_row(row)) {
-      eight = v_unit(row + kv_head * params.v_head + dim, params.head_dim_v - dim);
+      elements = v_octet(row + kv_head * params.v_head + dim, params.head_dim_v - dim);
     }
-    let at = index / VALUE_UNITS * VALUE_QUADS + unit * 2u;
-    kv_tile[at] = Quad(eight.low);
-    if (unit * 2u + 1u < VALUE_QUADS) { kv_tile[at + 1u] = Quad(eight.high); }
+    let at = index / VALUE_OCTETS * VALUE_QUADS + octet * 2u;
+    kv_tile[at] = Quad(elements.low);
+    if (octet * 2u + 1u < VALUE_QUADS) { kv_tile[at + 1u] = Quad(elements.high); }
   }
 }

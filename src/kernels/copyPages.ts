@@ -3,9 +3,9 @@ import { bytesPerElement } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
 import { elementCount, stridesOf, type Tensor } from '../core/tensor.js';
 import { windowOf } from '../core/tensorWindow.js';
+import { Records } from '../wgsl/records.js';
+import { constantOf, structOf } from '../wgsl/reflection.js';
 import copyPagesKernel from './copy_pages.wgsl';
-
-const WG_SIZE = 64;
 
 /** Pools that one dispatch reaches: in one binding, with pages alike. */
 export interface PoolGroup extends PageShape {
@@ -86,8 +86,11 @@ export interface CopyPagesArgs {
 }
 
 /** Copy pages within each pool of each group. */
-export function copyPages({ groups, pairs, maxWorkgroupsPerDimension }: CopyPagesArgs): Dispatch[] {
+export function copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension }: CopyPagesArgs): Dispatch[] {
   if (pairs.length === 0) return [];
+  const nPairs = pairs.length / 2;
+  const records = new Records(structOf(copyPagesKernel, 'PagePair'), nPairs);
+  for (let i = 0; i < nPairs; i++) records.set(i, { source: pairs[2 * i]!, destination: pairs[2 * i + 1]! });
   return groups.map(({ buffer, start, end, pools, pageBytes, pageStride, isWide }) => {
     const unitBytes = isWide ? 16 : 4;
     const pageUnits = Math.ceil(pageBytes / unitBytes);
@@ -96,14 +99,21 @@ export function copyPages({ groups, pairs, maxWorkgroupsPerDimension }: CopyPage
       kernel: copyPagesKernel,
       spec: copyPagesSpec(isWide),
       params: {
-        n_pairs: pairs.length / 2,
+        n_pairs: nPairs,
         n_pools: pools.length,
         page_units: pageUnits,
         page_stride: pageStride / unitBytes,
         half_unit: pageBytes % 4 === 0 ? pageUnits : pageUnits - 1,
       },
-      bindings: { pairs, bases: Uint32Array.from(pools, (first) => (first - start) / unitBytes), memory },
-      grid: grid2d(Math.ceil((pools.length * pageUnits) / WG_SIZE), maxWorkgroupsPerDimension),
+      bindings: {
+        pairs: records.words,
+        bases: Uint32Array.from(pools, (first) => (first - start) / unitBytes),
+        memory,
+      },
+      grid: grid2d(
+        Math.ceil((pools.length * pageUnits) / constantOf(copyPagesKernel, 'WG_SIZE')),
+        maxWorkgroupsPerDimension,
+      ),
     };
   });
 }

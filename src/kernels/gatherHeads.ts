@@ -2,25 +2,24 @@ import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { grid2d } from '../core/grid.js';
 import { isTensor, stridesOf } from '../core/tensor.js';
 import type { AttentionProblem } from '../problem/attentionProblem.js';
-import { tablesLayout } from './shared/batchInfo.js';
+import { batchInfoLayout } from './shared/batchInfo.js';
+import { constantOf } from '../wgsl/reflection.js';
 import gatherHeadsKernel from './gather_heads.wgsl';
-import { firstOf, typeOf } from './shared/numberType.js';
+import { dtypeCode, firstElementOf } from './shared/elements.js';
 
 export interface GatherHeadsArgs {
   readonly problem: AttentionProblem;
   /** Where the host knows all lengths. */
   readonly sequences: Uint32Array | null;
-  readonly tables: Scratch;
+  readonly batchInfo: Scratch;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-const WG_SIZE = 64;
-
-/** Write the slopes and sinks of an attention kernel's tables where any of them is on the GPU. */
-export function gatherHeads(args: GatherHeadsArgs): Dispatch {
-  const { problem, sequences, tables, maxWorkgroupsPerDimension } = args;
+/** Writes the slopes and sinks of `batch_info` where any of them is on the GPU. */
+export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
+  const { problem, sequences, batchInfo, maxWorkgroupsPerDimension } = args;
   const { nHeads, slopes, sinks } = problem;
-  const { slopesAt, nSlopes, nSinks, words } = tablesLayout(problem);
+  const { slopesAt, nSlopes, nSinks, words } = batchInfoLayout(problem);
   return {
     kernel: gatherHeadsKernel,
     spec: {},
@@ -29,15 +28,15 @@ export function gatherHeads(args: GatherHeadsArgs): Dispatch {
       slopes_at: slopesAt,
       n_heads: nHeads,
       n_slopes: nSlopes,
-      slopes_base: firstOf(slopes?.values),
+      slopes_base: firstElementOf(slopes?.values),
       slopes_row: slopes?.perSequence && isTensor(slopes.values) ? stridesOf(slopes.values)[0]! : nHeads,
-      slopes_type: typeOf(slopes?.values),
+      slopes_type: dtypeCode(slopes?.values),
       n_sinks: nSinks,
-      sinks_base: firstOf(sinks),
-      sinks_type: typeOf(sinks),
+      sinks_base: firstElementOf(sinks),
+      sinks_type: dtypeCode(sinks),
     },
-    bindings: { slopes: slopes?.values ?? null, sinks, sequences, tables },
-    grid: grid2d(Math.ceil(words / WG_SIZE), maxWorkgroupsPerDimension),
+    bindings: { slopes: slopes?.values ?? null, sinks, sequences, batch_info: batchInfo },
+    grid: grid2d(Math.ceil(words / constantOf(gatherHeadsKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
   };
 }
 

@@ -2,21 +2,20 @@ import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { grid2d } from '../core/grid.js';
 import type { AttentionProblem, DeviceLengths } from '../problem/attentionProblem.js';
 import { basesOf } from './shared/batchInfo.js';
+import { constantOf } from '../wgsl/reflection.js';
 import gatherLengthsKernel from './gather_lengths.wgsl';
-import { firstOf } from './shared/numberType.js';
+import { firstElementOf } from './shared/elements.js';
 
 export interface GatherLengthsArgs {
   readonly problem: AttentionProblem;
   readonly lengths: DeviceLengths;
-  readonly tables: Scratch;
+  readonly batchInfo: Scratch;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-const WG_SIZE = 64;
-
-/** Write the sequences of an attention kernel's tables from lengths that are on the GPU. */
-export function gatherLengths(args: GatherLengthsArgs): Dispatch {
-  const { problem, lengths, tables, maxWorkgroupsPerDimension } = args;
+/** Writes the sequences at the beginning of `batch_info` from lengths that are on the GPU. */
+export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
+  const { problem, lengths, batchInfo, maxWorkgroupsPerDimension } = args;
   const { batch, q, k, v, out, lse, pages, append } = problem;
   const { cuSeqlensQ, cuSeqlensK, sequsedK, cuSeqlensKNew, cacheBatchIdx, cacheLeftpad } = lengths;
   const bases = basesOf(problem);
@@ -64,12 +63,12 @@ export function gatherLengths(args: GatherLengthsArgs): Dispatch {
       lse_token: lse?.token ?? 0,
       new_k_token: append?.newK?.token ?? 0,
       new_v_token: append?.newV?.token ?? 0,
-      cu_q_base: firstOf(cuSeqlensQ),
-      cu_k_base: firstOf(cuSeqlensK),
-      seqused_base: firstOf(sequsedK),
-      cu_k_new_base: firstOf(cuSeqlensKNew),
-      batch_idx_base: firstOf(cacheBatchIdx),
-      leftpad_base: firstOf(cacheLeftpad),
+      cu_q_base: firstElementOf(cuSeqlensQ),
+      cu_k_base: firstElementOf(cuSeqlensK),
+      seqused_base: firstElementOf(sequsedK),
+      cu_k_new_base: firstElementOf(cuSeqlensKNew),
+      batch_idx_base: firstElementOf(cacheBatchIdx),
+      leftpad_base: firstElementOf(cacheLeftpad),
     },
     bindings: {
       cu_seqlens_q: cuSeqlensQ,
@@ -78,9 +77,9 @@ export function gatherLengths(args: GatherLengthsArgs): Dispatch {
       cu_seqlens_k_new: cuSeqlensKNew,
       cache_batch_idx: cacheBatchIdx,
       cache_leftpad: cacheLeftpad,
-      tables,
+      sequences: batchInfo,
     },
-    grid: grid2d(Math.ceil(batch / WG_SIZE), maxWorkgroupsPerDimension),
+    grid: grid2d(Math.ceil(batch / constantOf(gatherLengthsKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
   };
 }
 

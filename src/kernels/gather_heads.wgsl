@@ -1,21 +1,20 @@
-// gather_heads: the slopes and sinks of `tables` where any of them is on the GPU.
+// gather_heads: the slopes and sinks of `batch_info` where any of them is on the GPU.
 //
 //   in   slopes     [B or 1, n_heads]  f32, or packed halves
 //   in   sinks      [n_heads]          f32, or packed halves
 //   in   sequences  Sequence [B]       if has_sequences: where the host knows all lengths
-//   out  tables     Sequence [B], slopes, sinks
+//   out  batch_info     Sequence [B], slopes, sinks
 //
 // One invocation writes one word.
 
-import package::shared::base2::MINUS_INFINITY;
-import package::shared::elements::{F16, word_of, number_from};
+import package::shared::elements::{F16, word_of, number_from, MINUS_INFINITY};
 
 const WG_SIZE = 64u;
 const F16_MINUS_INFINITY = 0xfc00u;
 
 struct Params {
   has_sequences: u32,
-  slopes_at: u32,         // first slope in tables
+  slopes_at: u32,         // first slope in batch_info
   n_heads: u32,
   n_slopes: u32,
   slopes_base: u32,
@@ -30,7 +29,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> slopes: array<u32>;
 @group(0) @binding(2) var<storage, read> sinks: array<u32>;
 @group(0) @binding(3) var<storage, read> sequences: array<u32>;      // Sequence [B]
-@group(0) @binding(4) var<storage, read_write> tables: array<u32>;   // Sequence [B], slopes, sinks
+@group(0) @binding(4) var<storage, read_write> batch_info: array<u32>;   // Sequence [B], slopes, sinks
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_heads(
@@ -40,16 +39,16 @@ fn gather_heads(
 ) {
   let word = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
   if (word < params.slopes_at) {
-    if (params.has_sequences != 0u) { tables[word] = sequences[word]; }
+    if (params.has_sequences != 0u) { batch_info[word] = sequences[word]; }
     return;
   }
   let slope = word - params.slopes_at;
   if (slope < params.n_slopes) {
-    tables[word] = slope_bits(slope);
+    batch_info[word] = slope_bits(slope);
     return;
   }
   let sink = slope - params.n_slopes;
-  if (sink < params.n_sinks) { tables[word] = sink_bits(sink); }
+  if (sink < params.n_sinks) { batch_info[word] = sink_bits(sink); }
 }
 
 fn slope_bits(slope: u32) -> u32 {

@@ -1,4 +1,4 @@
-// gather_lengths: the sequences of `tables` where lengths are on the GPU.
+// gather_lengths: how long each sequence of a batch is and where it lies, where lengths are on the GPU.
 //
 //   in   cu_seqlens_q      [B + 1]  i32   if has_cu_q; else every sequence has max_seqlen_q queries
 //   in   cu_seqlens_k      [B + 1]  i32   if has_cu_k
@@ -6,14 +6,15 @@
 //   in   cu_seqlens_k_new  [B + 1]  i32   if has_cu_k_new; else every sequence has n_new new tokens
 //   in   cache_batch_idx   [B]      i32   if has_batch_idx; else sequence b has row b of the cache
 //   in   cache_leftpad     [B]      i32   if has_leftpad
-//   out  tables            Sequence [B], ...
+//   out  sequences         [B]  Sequence   the beginning of batch_info
 //
 // One invocation writes one sequence. Lengths are clamped to what the tensors hold, so that no kernel after this one can
 // reach outside of them, whatever the lengths say. An index outside is none: a sequence whose row is not there (-1 for
-// padding), or whose queries or new keys have positions beyond the rotary tables, has no keys, and nothing is written.
+// padding), or whose queries or new keys have positions beyond the rotary batch_info, has no keys, and nothing is written.
+
+import package::shared::batch_info::Sequence;
 
 const WG_SIZE = 64u;
-const SEQUENCE_WORDS = 12u;
 
 struct Params {
   batch: u32,
@@ -24,7 +25,7 @@ struct Params {
   max_seqlen_k: i32,
   n_new: i32,
   n_rows: u32,            // of the cache, or of block_table
-  n_positions: i32,       // of the rotary tables; 0: nothing is rotated
+  n_positions: i32,       // of the rotary batch_info; 0: nothing is rotated
   queries_advance: u32,   // each query stands one further than the one before; else all stand at n_cached
   has_cu_q: u32,
   has_cu_k: u32,
@@ -71,7 +72,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> cu_seqlens_k_new: array<i32>;
 @group(0) @binding(5) var<storage, read> cache_batch_idx: array<u32>;
 @group(0) @binding(6) var<storage, read> cache_leftpad: array<i32>;
-@group(0) @binding(7) var<storage, read_write> tables: array<u32>;   // Sequence [B], ...
+@group(0) @binding(7) var<storage, read_write> sequences: array<Sequence>;
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_lengths(
@@ -122,19 +123,20 @@ fn gather_lengths(
   var first_key = 0;
   if (params.has_leftpad != 0u) { first_key = clamp(cache_leftpad[params.leftpad_base + b], 0, k_len); }
 
-  let at = b * SEQUENCE_WORDS;
-  tables[at] = u32(q_len);
-  tables[at + 1u] = u32(k_len);
-  tables[at + 2u] = u32(first_key);
-  tables[at + 3u] = u32(n_cached);
-  tables[at + 4u] = params.q_base + b * params.q_sequence + u32(q_start) * params.q_token;
-  tables[at + 5u] = params.k_base + row * params.k_sequence + u32(k_start) * params.k_token;
-  tables[at + 6u] = params.v_base + row * params.v_sequence + u32(k_start) * params.v_token;
-  tables[at + 7u] = params.out_base + b * params.out_sequence + u32(q_start) * params.out_token;
-  tables[at + 8u] = params.lse_base + b * params.lse_sequence + u32(q_start) * params.lse_token;
-  tables[at + 9u] = params.table_base + row * params.table_row;
-  tables[at + 10u] = params.new_k_base + b * params.new_k_sequence + u32(new_start) * params.new_k_token;
-  tables[at + 11u] = params.new_v_base + b * params.new_v_sequence + u32(new_start) * params.new_v_token;
+  sequences[b] = Sequence(
+    u32(q_len),
+    u32(k_len),
+    u32(first_key),
+    u32(n_cached),
+    params.q_base + b * params.q_sequence + u32(q_start) * params.q_token,
+    params.k_base + row * params.k_sequence + u32(k_start) * params.k_token,
+    params.v_base + row * params.v_sequence + u32(k_start) * params.v_token,
+    params.out_base + b * params.out_sequence + u32(q_start) * params.out_token,
+    params.lse_base + b * params.lse_sequence + u32(q_start) * params.lse_token,
+    params.table_base + row * params.table_row,
+    params.new_k_base + b * params.new_k_sequence + u32(new_start) * params.new_k_token,
+    params.new_v_base + b * params.new_v_sequence + u32(new_start) * params.new_v_token,
+  );
 }
 
 fn is_beyond_angles(n_cached: i32, q_len: i32, k_len: i32) -> bool {

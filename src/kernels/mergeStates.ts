@@ -1,15 +1,14 @@
-import type { Dispatch, HostData, Scratch } from '../core/dispatch.js';
+import type { Dispatch, Scratch } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
 import { grid2d } from '../core/grid.js';
 import type { Tensor } from '../core/tensor.js';
-import type { SplitParts } from './shared/attention.js';
 import type { AttentionProblem, TokenRows } from '../problem/attentionProblem.js';
-import { tablesLayout } from './shared/batchInfo.js';
+import { recordCount, Records } from '../wgsl/records.js';
+import { constantOf, structOf } from '../wgsl/reflection.js';
 import mergeStatesKernel from './merge_states.wgsl';
-import { firstOf, typeOf } from './shared/numberType.js';
-import { hasMultiplesOf } from './shared/wideRows.js';
-
-const WG_SIZE = 64;
+import type { SplitParts } from './shared/attention.js';
+import { batchInfoLayout } from './shared/batchInfo.js';
+import { dtypeCode, firstElementOf, hasMultiplesOf } from './shared/elements.js';
 
 /** Outputs and their lse, in tensors of any strides or in memory of the runtime. */
 export interface States {
@@ -27,97 +26,170 @@ export interface ScratchRows extends Omit<TokenRows, 'tensor'> {
   readonly tensor: Scratch;
 }
 
+/** Several parts at equal distances: in elements of out and of lse from one to the next. */
+export interface StackedStates extends States {
+  readonly n: number;
+  readonly outPart: number;
+  readonly lsePart: number;
+}
+
+/** What is merged: parts at equal distances, or two anywhere. */
+export type MergedParts = { readonly stack: StackedStates } | { readonly pair: readonly [States, States] };
+
 export interface MergeStatesArgs {
   readonly batch: number;
   readonly nTokens: number;
   readonly nHeads: number;
   readonly headDim: number;
-  /** Several parts at equal distances: in elements of out and of lse from one to the next. */
-  readonly a: States & { readonly n: number; readonly outPart: number; readonly lsePart: number };
-  /** One part more, or null. */
-  readonly b: States | null;
+  readonly parts: MergedParts;
   readonly out: TokenRows | ScratchRows;
-  readonly lse: TokenRows | ScratchRows | null;
+  readonly lse: TokenRows | ScratchRows;
   /** Of the result. */
   readonly hasTotals: boolean;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Combine parts of attention, each a tensor like the output. */
-export function mergeStates(args: MergeStatesArgs): Dispatch {
-  return merge(args, null);
+/** Combines parts of attention, each a tensor like the output. */
+export function mergeStatesDispatch({ parts, ...args }: MergeStatesArgs): Dispatch {
+  const kind = 'stack' in parts ? 'stack' : 'pair';
+  const [a, b] = 'stack' in parts ? [parts.stack, null] : parts.pair;
+  const stack = 'stack' in parts ? parts.stack : { n: 1, outPart: 0, lsePart: 0 };
+  return merge({
+    ...args,
+    kind,
+    a,
+    b,
+    nItems: args.batch * args.nTokens,
+    params: { n_tokens: args.nTokens, n_a: stack.n, a_part: stack.outPart, a_lse_part: stack.lsePart },
+    bindings: {},
+  });
 }
 
-export interface MergeSplitsArgs {
+/** A token whose keys were split into chunks. */
+export interface SplitToken {
+  readonly sequence: number;
+  readonly token: number;
+  /** Slot of its first part. */
+  readonly firstPart: number;
+  readonly nParts: number;
+}
+
+/** `SplitToken` of merge_states.wgsl, of each. */
+export function packSplitTokens(tokens: readonly SplitToken[]): Uint32Array {
+  const records = new Records(structOf(mergeStatesKernel, 'SplitToken'), tokens.length);
+  tokens.forEach(({ sequence, token, firstPart, nParts }, i) =>
+    records.set(i, { sequence, token, first_part: firstPart, n_parts: nParts }),
+  );
+  return records.words;
+}
+
+export interface MergeChunksArgs {
   readonly problem: AttentionProblem;
-  readonly tables: HostData | Scratch;
-  /** (sequence, token, first slot, chunks) of every token whose keys were split, four words each. */
+  readonly batchInfo: Uint32Array | Scratch;
+  /** Those of `packSplitTokens`. */
   readonly items: Uint32Array;
   readonly parts: SplitParts;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Combine the chunks of a split attention. */
-export function mergeSplits(args: MergeSplitsArgs): Dispatch {
-  const { problem, parts, items, maxWorkgroupsPerDimension } = args;
-  const { nHeads, headDimV, out, lse } = problem;
-  // Where a token's parts begin, and how many there are, its item tells.
+/** Combines the chunks of a split attention. */
+export function mergeChunksDispatch({
+  problem,
+  batchInfo,
+  items,
+  parts,
+  ...rest
+}: MergeChunksArgs): Dispatch {
+  const { nHeads, headDimV, out, lse, sinks } = problem;
+  // An item says where its token's parts begin and how many there are.
   const byItem = { sequence: 0, token: 0 };
-  const a = {
-    out: { tensor: parts.out, head: parts.rowElements, ...byItem },
-    lse: { tensor: parts.sums, head: 2, ...byItem },
-    hasTotals: true,
-    n: 0,
-    outPart: nHeads * parts.rowElements,
-    lsePart: 2 * nHeads,
-  };
-  const sizes = { batch: 1, nTokens: items.length / 4, nHeads, headDim: headDimV };
-  return merge({ ...sizes, a, b: null, out, lse, hasTotals: false, maxWorkgroupsPerDimension }, args);
+  return merge({
+    ...rest,
+    kind: 'chunks',
+    nHeads,
+    headDim: headDimV,
+    nItems: recordCount(structOf(mergeStatesKernel, 'SplitToken'), items),
+    a: {
+      out: { tensor: parts.out, head: parts.rowElements, ...byItem },
+      lse: { tensor: parts.sums, head: 2, ...byItem },
+      hasTotals: true,
+    },
+    b: null,
+    out,
+    lse,
+    hasTotals: false,
+    params: {
+      a_part: nHeads * parts.rowElements,
+      a_lse_part: 2 * nHeads,
+      sinks_at: batchInfoLayout(problem).sinksAt,
+      has_sinks: sinks ? 1 : 0,
+    },
+    bindings: { batch_info: batchInfo, items },
+  });
 }
 
-function merge(args: MergeStatesArgs, splits: MergeSplitsArgs | null): Dispatch {
-  const { batch, nTokens, nHeads, headDim, a, b, out, lse, hasTotals, maxWorkgroupsPerDimension } = args;
+interface Merge {
+  readonly kind: MergeKind;
+  readonly nItems: number;
+  readonly nHeads: number;
+  readonly headDim: number;
+  readonly a: States;
+  readonly b: States | null;
+  readonly out: TokenRows | ScratchRows;
+  readonly lse: TokenRows | ScratchRows | null;
+  readonly hasTotals: boolean;
+  /** Of this kind alone. */
+  readonly params: Dispatch['params'];
+  readonly bindings: Dispatch['bindings'];
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+function merge(args: Merge): Dispatch {
+  const { kind, nItems, nHeads, headDim, a, b, out, lse, hasTotals, maxWorkgroupsPerDimension } = args;
   const headQuads = Math.ceil(headDim / 4);
+  const outDType = isTensorRows(out) ? (out.tensor.dtype as FloatDType) : 'f32';
+  const outWide = isTensorRows(out) ? hasMultiplesOf(4, out, headDim) : headDim % 4 === 0;
+  const workgroupSize = constantOf(mergeStatesKernel, 'WG_SIZE');
   return {
     kernel: mergeStatesKernel,
-    spec: outConditions(out, headDim),
+    spec: mergeSpec({ kind, outDType, outWide }),
     params: {
+      n_items: nItems,
       n_heads: nHeads,
       head_dim: headDim,
       head_quads: headQuads,
-      n_items: batch * nTokens,
-      is_listed: splits ? 1 : 0,
+      n_tokens: 0,
+      n_a: 0,
+      a_part: 0,
+      a_lse_part: 0,
+      sinks_at: 0,
+      has_sinks: 0,
+      a_type: dtypeCode(tensorOf(a.out)),
+      b_type: dtypeCode(tensorOf(b?.out)),
       a_has_totals: a.hasTotals ? 1 : 0,
       b_has_totals: b?.hasTotals ? 1 : 0,
       has_totals: hasTotals ? 1 : 0,
-      n_tokens: nTokens,
-      n_a: a.n,
-      has_b: b ? 1 : 0,
-      a_type: typeOfRows(a.out),
-      a_part: a.outPart,
-      a_lse_part: a.lsePart,
-      b_type: typeOfRows(b?.out),
+      has_lse: lse ? 1 : 0,
       ...strides('a', a.out),
       ...strides('a_lse', a.lse),
       ...strides('b', b?.out),
       ...strides('b_lse', b?.lse),
       ...strides('out', out),
       ...strides('lse', lse),
-      has_lse: lse ? 1 : 0,
-      sinks_at: splits ? tablesLayout(splits.problem).sinksAt : 0,
-      has_sinks: splits?.problem.sinks ? 1 : 0,
+      ...args.params,
     },
     bindings: {
       a_out: a.out.tensor,
       a_lse: a.lse.tensor,
       b_out: b?.out.tensor ?? null,
       b_lse: b?.lse.tensor ?? null,
-      tables: splits?.tables ?? null,
-      items: splits?.items ?? null,
+      batch_info: null,
+      items: null,
       out: out.tensor,
       lse: lse?.tensor ?? null,
+      ...args.bindings,
     },
-    grid: grid2d(Math.ceil((batch * nTokens * nHeads * headQuads) / WG_SIZE), maxWorkgroupsPerDimension),
+    grid: grid2d(Math.ceil((nItems * nHeads * headQuads) / workgroupSize), maxWorkgroupsPerDimension),
   };
 }
 
@@ -129,27 +201,32 @@ function tensorOf(rows: TokenRows | ScratchRows | null | undefined): Tensor | nu
   return rows && isTensorRows(rows) ? rows.tensor : null;
 }
 
-function typeOfRows(rows: TokenRows | ScratchRows | undefined): number {
-  return typeOf(tensorOf(rows));
-}
-
 /** A tensor's parameters, as the kernel names them. */
 function strides(prefix: string, rows: TokenRows | ScratchRows | null | undefined): Record<string, number> {
   return {
-    [`${prefix}_base`]: firstOf(tensorOf(rows)),
+    [`${prefix}_base`]: firstElementOf(tensorOf(rows)),
     [`${prefix}_sequence`]: rows?.sequence ?? 0,
     [`${prefix}_token`]: rows?.token ?? 0,
     [`${prefix}_head`]: rows?.head ?? 0,
   };
 }
 
-function outConditions(out: TokenRows | ScratchRows, headDim: number) {
-  const dtype: FloatDType = isTensorRows(out) ? (out.tensor.dtype as FloatDType) : 'f32';
-  return mergeSpec(dtype, !isTensorRows(out) ? headDim % 4 === 0 : hasMultiplesOf(4, out, headDim));
+/** What merge_states merges: the chunks of a split attention, parts at equal distances, or two of them. */
+export type MergeKind = (typeof MERGE_KINDS)[number];
+
+export const MERGE_KINDS = ['chunks', 'stack', 'pair'] as const;
+
+export interface MergeFeatures {
+  readonly kind: MergeKind;
+  readonly outDType: FloatDType;
+  /** Whether out can be written four elements at a time. */
+  readonly outWide: boolean;
 }
 
-export function mergeSpec(outDType: FloatDType, outWide: boolean) {
+export function mergeSpec({ kind, outDType, outWide }: MergeFeatures) {
   return {
+    CHUNKS: kind === 'chunks',
+    PAIR: kind === 'pair',
     OUT_F16: outDType === 'f16',
     OUT_BF16: outDType === 'bf16',
     OUT_HALVES: outDType !== 'f32',

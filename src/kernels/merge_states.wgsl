@@ -1,27 +1,32 @@
 // merge_states: attention over parts of the keys, combined into attention over all of them.
 //
-//   in   a_out   [parts, tokens, n_heads, head_dim]       each part's output
-//   in   a_lse   [parts, tokens, n_heads]  f32            ln(sum(exp(score))); -inf: the part saw no key, and its out counts for nothing
-//                [...] (f32, f32)                         if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c; l_c is 0 without keys
-//                [slots, n_heads] (f32, f32)              if is_listed: the same of l_c * 2^m_c
-//   in   b_out   [tokens, n_heads, head_dim]              one more part; only if has_b
-//   in   b_lse   [tokens, n_heads]         f32            or with b_has_totals (f32, f32)
-//   in   tables  Sequence [B], ..., sinks [n_heads]      only if is_listed
-//   in   items   [n_items] SplitToken                     only if is_listed
-//   out  out     [tokens, n_heads, head_dim]              see out_rows
-//   out  lse     [tokens, n_heads]         f32            or with has_totals (f32, f32), to be merged on
+//   in   a_out       [parts, tokens, n_heads, head_dim]  each part's output; with CHUNKS [slots, n_heads, ...], f32
+//   in   a_lse       [parts, tokens, n_heads]  f32       ln(sum(exp(score))); -inf: the part saw no key, and its out counts for nothing
+//                    [...] (f32, f32)                    if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c; l_c is 0 without keys
+//                    [slots, n_heads] (f32, f32)         with CHUNKS: the same of l_c * 2^m_c
+//   in   b_out       [tokens, n_heads, head_dim]         the second part; only with PAIR
+//   in   b_lse       [tokens, n_heads]         f32       or if b_has_totals (f32, f32)
+//   in   batch_info  Sequence [B], ..., sinks [n_heads]  only with CHUNKS
+//   in   items       [n_items]  SplitToken               only with CHUNKS
+//   out  out         [tokens, n_heads, head_dim]         see out_rows
+//   out  lse         [tokens, n_heads]         f32       or if has_totals (f32, f32), to be merged on
 //
 // One invocation owns four neighbouring dims of one head of one token. With m = max_c m_c, w_c = l_c * e^(m_c - m):
 //   out = sum_c(w_c * out_c) / sum_c(w_c)      lse = m + ln(sum_c(w_c))
-// A part that has only its lse has m_c = lse_c and l_c = 1. If is_listed, m_c is in base 2: w_c = l_c * 2^(m_c - m). A
+// A part that has only its lse has m_c = lse_c and l_c = 1. With CHUNKS, m_c is in base 2: w_c = l_c * 2^(m_c - m). A
 // sink is one more part then, without an output.
 //
 // Stages: 1 largest maximum   2 weighted sums   3 write
+//
+// Variants:
+//   those of out_rows
+//   CHUNKS   the parts are the chunks of a split attention, and an item says where those of a token are
+//   PAIR     there are two parts, a and b; else a holds parts at equal distances
 
-import package::shared::base2::{LOG2_E, MINUS_INFINITY, sink_part};
-import package::shared::elements::{word_of, number_from};
+import package::shared::elements::{word_of, number_from, MINUS_INFINITY};
+import package::shared::batch_info::{sequence_at, batch_info};
 import package::shared::out_rows::{write_quad, write_lse, write_natural_lse, write_sums};
-import package::shared::sequences::{sequence_at, tables};
+import package::shared::scores::{LOG2_E, sink_part};
 
 const WG_SIZE = 64u;
 // Where maxima start: the least f32.
@@ -31,14 +36,12 @@ struct Params {
   n_heads: u32,
   head_dim: u32,
   head_quads: u32,
-  n_items: u32,           // tokens of all sequences, or of those that are listed
-  is_listed: u32,         // the parts are those of a split attention, and `items` tells where
+  n_items: u32,           // tokens: of all sequences, or with CHUNKS of those that are split
   a_has_totals: u32,
   b_has_totals: u32,
   has_totals: u32,
-  n_tokens: u32,          // of a sequence; unless listed
-  n_a: u32,               // parts in a; unless listed
-  has_b: u32,
+  n_tokens: u32,          // of a sequence; without CHUNKS
+  n_a: u32,               // parts in a; without CHUNKS
   a_type: u32,            // F32, F16 or BF16
   a_base: u32,            // where each tensor starts, and its strides, in elements
   a_part: u32,
@@ -68,7 +71,7 @@ struct Params {
   lse_token: u32,
   lse_head: u32,
   has_lse: u32,
-  sinks_at: u32,          // first sink in tables
+  sinks_at: u32,          // first sink in batch_info; with CHUNKS
   has_sinks: u32,
 }
 
@@ -90,13 +93,19 @@ struct SplitToken {
 // Where a token's parts and results are.
 struct Token {
   first_part: u32,
-  n_a: u32,
+  n_parts: u32,
   a_out: u32,
   a_lse: u32,
   b_out: u32,
   b_lse: u32,
   out: u32,
   lse: u32,
+}
+
+// How a part weighs: l_c and m_c.
+struct Weight {
+  maximum: f32,
+  total: f32,
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -110,64 +119,70 @@ fn merge_states(
   let head = job / params.head_quads % params.n_heads;
   let index = job / params.head_quads / params.n_heads;
   if (index >= params.n_items) { return; }
-  if (is_beyond(index)) { return; }
+  // Where lengths are on the GPU, there are items for tokens that the sequence may not have.
+  @if(CHUNKS) if (items[index].token >= sequence_at(items[index].sequence).q_len) { return; }
   let token = token_at(index, head);
-  let n_parts = token.n_a + params.has_b;
 
   // 1 largest maximum
-  var sink = vec2f(LOWEST, 0.0);
-  if (params.has_sinks != 0u) { sink = sink_part(tables[params.sinks_at + head]); }
-  var maximum = sink.x;
-  for (var part = 0u; part < n_parts; part++) { maximum = max(maximum, sums_of(token, part).x); }
+  @if(CHUNKS)  let first = sink_of(head);
+  @if(!CHUNKS) let first = Weight(LOWEST, 0.0);
+  var maximum = first.maximum;
+  for (var part = 0u; part < token.n_parts; part++) { maximum = max(maximum, weight_of(token, part).maximum); }
 
   // 2 weighted sums
-  var total = weight_of(sink, maximum);
+  var total = share_of(first, maximum);
   var sum = vec4f();
-  for (var part = 0u; part < n_parts; part++) {
-    let sums = sums_of(token, part);
-    if (sums.y > 0.0) {
-      let weight = weight_of(sums, maximum);
-      total += weight;
-      sum += weight * out_of(token, part, dim);
+  for (var part = 0u; part < token.n_parts; part++) {
+    let weight = weight_of(token, part);
+    if (weight.total > 0.0) {
+      let share = share_of(weight, maximum);
+      total += share;
+      sum += share * out_of(token, part, dim);
     }
   }
 
   // 3 write
   write_quad(token.out, dim, params.head_dim, sum * select(0.0, 1.0 / total, total > 0.0));
   if (dim == 0u && params.has_lse != 0u) {
-    if (params.has_totals != 0u) { write_sums(token.lse, maximum, total); }
-    else if (params.is_listed != 0u) { write_lse(token.lse, maximum, total); }
-    else { write_natural_lse(token.lse, maximum, total); }
+    @if(CHUNKS) write_lse(token.lse, maximum, total);
+    @if(!CHUNKS) {
+      if (params.has_totals != 0u) { write_sums(token.lse, maximum, total); }
+      else { write_natural_lse(token.lse, maximum, total); }
+    }
   }
 }
 
-// How a part weighs, its maximum and total being given. The difference of maxima is turned to base 2, not they: large
-// ones would lose digits. Of a part far below the largest it might overflow.
-fn weight_of(sums: vec2f, maximum: f32) -> f32 {
-  if (sums.x < maximum - 1000.0) { return 0.0; }
-  return sums.y * exp2((sums.x - maximum) * select(LOG2_E, 1.0, params.is_listed != 0u));
+@if(CHUNKS) fn sink_of(head: u32) -> Weight {
+  if (params.has_sinks == 0u) { return Weight(LOWEST, 0.0); }
+  let sink = sink_part(batch_info[params.sinks_at + head]);
+  return Weight(sink.x, sink.y);
 }
 
-// Where lengths are on the GPU, tokens are listed that the sequence may not have.
-fn is_beyond(index: u32) -> bool {
-  if (params.is_listed == 0u) { return false; }
-  return items[index].token >= sequence_at(items[index].sequence).q_len;
+// What a part counts for beside the largest maximum. The difference of maxima is turned to base 2, not they: large ones
+// would lose digits. Of a part far below the largest it might overflow.
+fn share_of(weight: Weight, maximum: f32) -> f32 {
+  if (weight.maximum < maximum - 1000.0) { return 0.0; }
+  @if(CHUNKS)  return weight.total * exp2(weight.maximum - maximum);
+  @if(!CHUNKS) return weight.total * exp2((weight.maximum - maximum) * LOG2_E);
 }
 
-fn token_at(index: u32, head: u32) -> Token {
-  if (params.is_listed != 0u) {
-    let item = items[index];
-    let sequence = sequence_at(item.sequence);
-    return Token(
-      item.first_part, item.n_parts, head * params.a_head, head * params.a_lse_head, 0u, 0u,
-      sequence.out_base + item.token * params.out_token + head * params.out_head,
-      sequence.lse_base + item.token * params.lse_token + head * params.lse_head,
-    );
-  }
+@if(CHUNKS) fn token_at(index: u32, head: u32) -> Token {
+  let item = items[index];
+  let sequence = sequence_at(item.sequence);
+  return Token(
+    item.first_part, item.n_parts, head * params.a_head, head * params.a_lse_head, 0u, 0u,
+    sequence.out_base + item.token * params.out_token + head * params.out_head,
+    sequence.lse_base + item.token * params.lse_token + head * params.lse_head,
+  );
+}
+
+@if(!CHUNKS) fn token_at(index: u32, head: u32) -> Token {
   let b = index / params.n_tokens;
   let i = index % params.n_tokens;
+  @if(PAIR)  let n_parts = 2u;
+  @if(!PAIR) let n_parts = params.n_a;
   return Token(
-    0u, params.n_a,
+    0u, n_parts,
     params.a_base + b * params.a_sequence + i * params.a_token + head * params.a_head,
     params.a_lse_base + b * params.a_lse_sequence + i * params.a_lse_token + head * params.a_lse_head,
     params.b_base + b * params.b_sequence + i * params.b_token + head * params.b_head,
@@ -177,40 +192,42 @@ fn token_at(index: u32, head: u32) -> Token {
   );
 }
 
-// A part's maximum and total; no maximum is below that of a part without keys.
-fn sums_of(token: Token, part: u32) -> vec2f {
-  if (part >= token.n_a) {
-    if (params.b_has_totals == 0u) { return sums_from(b_lse[token.b_lse]); }
-    return vec2f(bitcast<f32>(b_lse[token.b_lse]), bitcast<f32>(b_lse[token.b_lse + 1u]));
+fn weight_of(token: Token, part: u32) -> Weight {
+  @if(PAIR) {
+    if (part > 0u) {
+      if (params.b_has_totals == 0u) { return weight_from_lse(b_lse[token.b_lse]); }
+      return Weight(bitcast<f32>(b_lse[token.b_lse]), bitcast<f32>(b_lse[token.b_lse + 1u]));
+    }
   }
   let at = token.a_lse + (token.first_part + part) * params.a_lse_part;
-  if (params.a_has_totals == 0u) { return sums_from(a_lse[at]); }
-  return vec2f(bitcast<f32>(a_lse[at]), bitcast<f32>(a_lse[at + 1u]));
+  @if(!CHUNKS) {
+    if (params.a_has_totals == 0u) { return weight_from_lse(a_lse[at]); }
+  }
+  return Weight(bitcast<f32>(a_lse[at]), bitcast<f32>(a_lse[at + 1u]));
 }
 
-fn sums_from(lse_bits: u32) -> vec2f {
-  if (lse_bits == MINUS_INFINITY) { return vec2f(LOWEST, 0.0); }
-  return vec2f(bitcast<f32>(lse_bits), 1.0);
+// No maximum is below that of a part without keys.
+@if(!CHUNKS) fn weight_from_lse(bits: u32) -> Weight {
+  if (bits == MINUS_INFINITY) { return Weight(LOWEST, 0.0); }
+  return Weight(bitcast<f32>(bits), 1.0);
 }
 
 fn out_of(token: Token, part: u32, dim: u32) -> vec4f {
   var four = vec4f();
   for (var i = 0u; i < 4u; i++) {
-    if (dim + i < params.head_dim) {
-      if (part < token.n_a) {
-        four[i] = a_element(token.a_out + (token.first_part + part) * params.a_part + dim + i);
-      } else {
-        four[i] = b_element(token.b_out + dim + i);
-      }
-    }
+    if (dim + i < params.head_dim) { four[i] = out_element(token, part, dim + i); }
   }
   return four;
 }
 
-fn a_element(at: u32) -> f32 {
-  return number_from(a_out[word_of(at, params.a_type)], at, params.a_type);
-}
-
-fn b_element(at: u32) -> f32 {
-  return number_from(b_out[word_of(at, params.b_type)], at, params.b_type);
+fn out_element(token: Token, part: u32, dim: u32) -> f32 {
+  @if(PAIR) {
+    if (part > 0u) {
+      let at = token.b_out + dim;
+      return number_from(b_out[word_of(at, params.b_type)], at, params.b_type);
+    }
+  }
+  let at = token.a_out + (token.first_part + part) * params.a_part + dim;
+  @if(CHUNKS)  return bitcast<f32>(a_out[at]);
+  @if(!CHUNKS) return number_from(a_out[word_of(at, params.a_type)], at, params.a_type);
 }

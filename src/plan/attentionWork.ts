@@ -1,22 +1,21 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
-import { chunkWord } from '../kernels/shared/attention.js';
-import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
 import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
-import { tileKeys, tileRows, type PrefillTile } from '../kernels/attnPrefill.js';
+import { prefillTileKeys, prefillTileRows, type PrefillTile } from '../kernels/attnPrefill.js';
+import type { SplitToken } from '../kernels/mergeStates.js';
+import type { WorkItem } from '../kernels/shared/attention.js';
+import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
 import { decodeTile } from './decodeTile.js';
-import { checkJobs } from './limits.js';
+import { checkWorkItems } from './limits.js';
 import { prefillTile } from './prefillTile.js';
-import { chooseSplits, type Routed } from './splits.js';
-import { spansOf, tilesSeen, type Span } from './spans.js';
+import { chooseSplits, spansOf, tilesSeen, type Routed, type Span } from './splits.js';
 
-/** Jobs for one variant of one kernel, heaviest first. */
+/** Work for one variant of one kernel, heaviest first. */
 export interface WorkGroup {
   readonly tile: { readonly decode: DecodeTile } | { readonly prefill: PrefillTile };
-  /** Whether the jobs are chunks, to be merged. */
+  /** Whether the items are chunks, to be merged. */
   readonly split: boolean;
-  /** Four words each: `Item` of attention.wgsl. */
-  readonly items: Uint32Array;
+  readonly items: readonly WorkItem[];
   /** Tiles of keys that each item walks, falling. */
   readonly keyTiles: Uint32Array;
   /** Rows and keys of a tile. */
@@ -25,8 +24,8 @@ export interface WorkGroup {
 
 export interface Work {
   readonly groups: readonly WorkGroup[];
-  /** (sequence, token, first slot, chunks) of every token whose keys were split, four words each. */
-  readonly merges: Uint32Array;
+  /** Every token whose keys were split. */
+  readonly merges: readonly SplitToken[];
   /** Parts to be merged, over all tokens. */
   readonly nSlots: number;
 }
@@ -44,33 +43,29 @@ export function attentionWork(
   const splits = chooseSplits(problem, routes, traits);
   const nItems = routes.reduce((sum, span, i) => sum + Math.ceil(span.nRows / span.tileRows) * splits[i]!, 0);
   const nMerges = routes.reduce((sum, span, i) => sum + (splits[i]! > 1 ? span.qLen : 0), 0);
-  checkJobs(problem.caller, Math.max(nItems, nMerges), 'tiles of queries and keys');
-  const groups = new Map<string, Jobs>();
-  const merges: number[] = [];
+  checkWorkItems(problem.caller, Math.max(nItems, nMerges), 'tiles of queries and keys');
+  const lists = new Map<string, WorkList>();
+  const merges: SplitToken[] = [];
   let nSlots = 0;
-  routes.forEach((span, i) => {
+  routes.forEach((route, i) => {
+    const { sequence, qLen, nRows, tileRows, tileKeys } = route;
     const nChunks = splits[i]!;
     const split = nChunks > 1;
-    const key = `${span.isDecode} ${span.tileRows} ${split}`;
-    let jobs = groups.get(key);
-    if (!jobs) groups.set(key, (jobs = new Jobs(span, split)));
-    for (let first = 0; first < span.nRows; first += span.tileRows) {
-      const end = Math.min(first + span.tileRows, span.nRows);
-      const cost = Math.ceil(tilesSeen(problem, span, [first, end], span.tileKeys) / nChunks);
-      for (let chunk = 0; chunk < nChunks; chunk++) {
-        jobs.add([span.sequence, first / span.tileRows, chunkWord(chunk, nChunks), nSlots], cost);
-      }
+    const key = `${route.isDecode} ${tileRows} ${split}`;
+    let list = lists.get(key);
+    if (!list) lists.set(key, (list = new WorkList(route, split)));
+    for (let first = 0; first < nRows; first += tileRows) {
+      const rowTile = first / tileRows;
+      const end = Math.min(first + tileRows, nRows);
+      const cost = Math.ceil(tilesSeen(problem, route, [first, end], tileKeys) / nChunks);
+      for (let chunk = 0; chunk < nChunks; chunk++)
+        list.add({ sequence, rowTile, chunk, nChunks, slot: nSlots }, cost);
     }
     if (!split) return;
-    for (let token = 0; token < span.qLen; token++, nSlots += nChunks) {
-      merges.push(span.sequence, token, nSlots, nChunks);
-    }
+    for (let token = 0; token < qLen; token++, nSlots += nChunks)
+      merges.push({ sequence, token, firstPart: nSlots, nParts: nChunks });
   });
-  return {
-    groups: Array.from(groups.values(), (jobs) => jobs.heaviestFirst()),
-    merges: Uint32Array.from(merges),
-    nSlots,
-  };
+  return { groups: Array.from(lists.values(), (list) => list.heaviestFirst()), merges, nSlots };
 }
 
 /** A sequence with the tile that takes it. */
@@ -106,8 +101,8 @@ export function routeOf(problem: AttentionProblem, span: Span, traits: DeviceTra
     ...span,
     isDecode: false,
     tile: { prefill: tile },
-    tileRows: tileRows(tile),
-    tileKeys: tileKeys(tile),
+    tileRows: prefillTileRows(tile),
+    tileKeys: prefillTileKeys(tile),
   };
 }
 
@@ -116,10 +111,11 @@ export function isDecode(qLen: number, nRows: number): boolean {
   return qLen === 1 || nRows <= MAX_DECODE_ROWS;
 }
 
-class Jobs {
+/** Items for one tile, with what each costs. */
+class WorkList {
   readonly #route: Route;
   readonly #split: boolean;
-  readonly #words: number[] = [];
+  readonly #items: WorkItem[] = [];
   readonly #costs: number[] = [];
 
   constructor(first: Route, split: boolean) {
@@ -127,8 +123,8 @@ class Jobs {
     this.#split = split;
   }
 
-  add(words: readonly [number, number, number, number], cost: number): void {
-    this.#words.push(...words);
+  add(item: WorkItem, cost: number): void {
+    this.#items.push(item);
     this.#costs.push(cost);
   }
 
@@ -139,14 +135,14 @@ class Jobs {
     const next = new Uint32Array(heaviest + 2);
     for (const cost of costs) next[heaviest - cost + 1]!++;
     for (let rank = 1; rank < next.length; rank++) next[rank]! += next[rank - 1]!;
-    const items = new Uint32Array(4 * costs.length);
+    const items = [...this.#items];
     const keyTiles = new Uint32Array(costs.length);
     costs.forEach((cost, i) => {
       const at = next[heaviest - cost]!++;
-      for (let word = 0; word < 4; word++) items[4 * at + word] = this.#words[4 * i + word]!;
+      items[at] = this.#items[i]!;
       keyTiles[at] = cost;
     });
-    const { tile, tileRows: rows, tileKeys: keys } = this.#route;
-    return { tile, split: this.#split, items, keyTiles, tileArea: rows * keys };
+    const { tile, tileRows, tileKeys } = this.#route;
+    return { tile, split: this.#split, items, keyTiles, tileArea: tileRows * tileKeys };
   }
 }

@@ -1,7 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { decodeTileKeys, decodeWorkgroupBytes, type DecodeTile } from '../kernels/attnDecode.js';
-import { firstFitting, type TileNeeds } from './firstFitting.js';
-import { fixedSubgroupSize } from './subgroups.js';
+import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** The most rows that a workgroup of attn_decode takes: each needs registers for its whole output. */
 export const MAX_TILE_ROWS = 8;
@@ -24,7 +23,7 @@ export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 
     threads: tile.threads,
     bytes: decodeWorkgroupBytes(tile, args.paged),
   });
-  return firstFitting(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
+  return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
 }
 
 /** Best first: more rows, then more threads. */
@@ -39,19 +38,19 @@ function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTi
 
 interface Shape {
   readonly threads: number;
-  readonly parts: number;
+  readonly keyLanes: number;
 }
 
 /** Four neighbours read 64 bytes of a key in a row, which is what memory delivers at least. */
 const GPU_SHAPES: readonly Shape[] = [
-  { threads: 128, parts: 4 },
-  { threads: 64, parts: 4 },
+  { threads: 128, keyLanes: 4 },
+  { threads: 64, keyLanes: 4 },
 ];
 
 /** A CPU has nothing from neighbours that read neighbouring bytes: each lane has keys of its own. */
 function softwareShapes(traits: DeviceTraits): readonly Shape[] {
   const lanes = fixedSubgroupSize(traits) || 4;
-  return [4, 2, 1].map((subgroups) => ({ threads: subgroups * lanes, parts: 1 }));
+  return [4, 2, 1].map((subgroups) => ({ threads: subgroups * lanes, keyLanes: 1 }));
 }
 
 interface Sizes {
@@ -62,27 +61,27 @@ interface Sizes {
 
 function arrange(
   traits: DeviceTraits,
-  { threads, parts }: Shape,
+  { threads, keyLanes }: Shape,
   { rows, headDim, headDimV }: Sizes,
 ): DecodeTile {
-  const keyQuads = decodeTileKeys({ threads, parts }) / 4;
-  const valueUnits = Math.ceil(headDimV / 8);
+  const keyQuads = decodeTileKeys({ threads, keyLanes }) / 4;
+  const valueOctets = Math.ceil(headDimV / 8);
   const isSoftware = traits.deviceClass === 'software';
   const broadcastLanes = isSoftware ? fixedSubgroupSize(traits) : 0;
   // Groups of threads take the keys by turns, four each time, so there are no more groups than that.
-  const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueUnits), threads / keyQuads, broadcastLanes));
+  const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueOctets), threads / keyQuads, broadcastLanes));
   const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, threads / rows);
   const { subgroupMinSize } = traits;
-  const subgroups = subgroupMinSize >= Math.max(parts, MIN_ROW_LANES);
+  const subgroups = subgroupMinSize >= Math.max(keyLanes, MIN_ROW_LANES);
   return {
     threads,
     rows,
-    parts,
+    keyLanes,
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
-    headUnits: Math.ceil(headDim / 32) * 4,
-    maxLanes: subgroups ? Math.min(rowLanes, subgroupMinSize) : rowLanes,
+    headOctets: Math.ceil(headDim / 32) * 4,
+    rowLanes: subgroups ? Math.min(rowLanes, subgroupMinSize) : rowLanes,
     valueLanes,
-    cols: Math.ceil(valueUnits / valueLanes),
+    cols: Math.ceil(valueOctets / valueLanes),
     subgroups,
     broadcastLanes,
     rolled: isSoftware,

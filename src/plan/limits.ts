@@ -1,32 +1,31 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { fail } from '../core/errors.js';
+import { workgroupSizeOf } from '../wgsl/reflection.js';
 
-/** Jobs of a plan, of whatever kind: with more, making their lists would take seconds. */
-const MAX_JOBS = 2 ** 22;
+/** Entries of a work list, of whatever kind: with more, making it would take seconds. */
+const MAX_ITEMS = 2 ** 22;
 
-/** Checks how many jobs there are to list before the list is made. */
-export function checkJobs(caller: string, n: number, what: string): void {
-  if (n <= MAX_JOBS) return;
+/** Checks how long a work list will be before it is made. */
+export function checkWorkItems(caller: string, n: number, what: string): void {
+  if (n <= MAX_ITEMS) return;
   fail(
     'limit',
     caller,
-    `there are ${n} ${what}, but a call takes at most ${MAX_JOBS}. Pass fewer sequences, or lower maxSeqlenQ and numSplits.`,
+    `there are ${n} ${what}, but a call takes at most ${MAX_ITEMS}. Pass fewer sequences, or lower maxSeqlenQ and numSplits.`,
   );
 }
 
 /** Invocations of a dispatch that kernels can tell apart. */
 const MAX_INVOCATIONS = 2 ** 32;
 
-/** Of kernels that have no constant for it. */
-const USUAL_WORKGROUP = 64;
-
 /** Checks that a device can take all of the dispatches of a call. */
 export function checkDispatches(caller: string, dispatches: readonly Dispatch[], traits: DeviceTraits): void {
   const { maxWorkgroupsPerDimension, maxBindingBytes } = traits;
-  for (const { kernel, spec, bindings, grid } of dispatches) {
+  for (const dispatch of dispatches) {
+    const { kernel, bindings, grid } = dispatch;
     const [x, y] = grid;
-    const workgroupSize = Number(spec['WG_SIZE'] ?? USUAL_WORKGROUP);
+    const workgroupSize = workgroupSizeOf(dispatch);
     if (y > maxWorkgroupsPerDimension || x * y * workgroupSize > MAX_INVOCATIONS) {
       fail(
         'limit',

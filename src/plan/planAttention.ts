@@ -1,82 +1,139 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { isTensor } from '../core/tensor.js';
-import { splitParts, type AttentionWork } from '../kernels/shared/attention.js';
+import {
+  appendKDispatch,
+  appendVDispatch,
+  packNewTokens,
+  rotatedQScratch,
+  rotateQDispatch,
+} from '../kernels/appendKv.js';
+import { attnDecodeDispatch } from '../kernels/attnDecode.js';
+import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
+import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
+import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
+import { mergeChunksDispatch, packSplitTokens } from '../kernels/mergeStates.js';
+import { packItems, splitParts, type AttentionWork } from '../kernels/shared/attention.js';
+import { batchInfoLayout, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { attnDecode } from '../kernels/attnDecode.js';
-import { attnPrefill } from '../kernels/attnPrefill.js';
-import { hostSequences, hostTables, tablesLayout } from '../kernels/shared/batchInfo.js';
-import { gatherHeads } from '../kernels/gatherHeads.js';
-import { gatherLengths } from '../kernels/gatherLengths.js';
-import { mergeSplits } from '../kernels/mergeStates.js';
 import { attentionWork, type WorkGroup } from './attentionWork.js';
-import { planAppend } from './planAppend.js';
+import { checkWorkItems } from './limits.js';
+
+type Lengths = HostLengths | DeviceLengths;
+
+/** What all dispatches of a plan have in common. */
+interface Shared {
+  readonly problem: AttentionProblem;
+  readonly batchInfo: Uint32Array | Scratch;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** Attention, as dispatches in order: batch info, new tokens, each kernel's share of the sequences, and what to merge. */
+export function planAttention(problem: AttentionProblem, lengths: Lengths, traits: DeviceTraits): Dispatch[] {
+  const { maxWorkgroupsPerDimension } = traits;
+  const { groups, merges, nSlots } = attentionWork(problem, lengths, traits);
+  const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits);
+  const shared = { problem, batchInfo, maxWorkgroupsPerDimension };
+  const append = planAppend(shared, lengths);
+  const parts = splitParts(problem, nSlots);
+
+  const attention = groups.flatMap((group) => {
+    const work: Omit<AttentionWork, 'range'> = {
+      ...shared,
+      items: packItems(group.items),
+      parts: group.split ? parts : null,
+      rotatedQ: append.rotatedQ,
+    };
+    return rangesOf(group, problem, traits).map((range) =>
+      'decode' in group.tile
+        ? attnDecodeDispatch({ ...work, range }, group.tile.decode)
+        : attnPrefillDispatch({ ...work, range }, group.tile.prefill),
+    );
+  });
+  const merge = nSlots > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
+  const work = [...append.dispatches, ...attention, ...merge];
+  return work.length > 0 ? [...gathers, ...work] : [];
+}
+
+/** Lengths, slopes and sinks for all kernels: from the host, or gathered on the GPU where any of them is there. */
+function planBatchInfo(
+  problem: AttentionProblem,
+  lengths: Lengths,
+  { maxWorkgroupsPerDimension }: DeviceTraits,
+): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
+  const { slopes, sinks } = problem;
+  const headsOnGpu = [slopes?.values, sinks].some((numbers) => numbers && isTensor(numbers));
+  if (isHostLengths(lengths) && !headsOnGpu)
+    return { batchInfo: hostBatchInfo(problem, lengths), gathers: [] };
+  const batchInfo: Scratch = {
+    scratch: 'batch info',
+    bytes: Uint32Array.BYTES_PER_ELEMENT * batchInfoLayout(problem).words,
+  };
+  const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths) : null;
+  const heads = gatherHeadsDispatch({ problem, sequences, batchInfo, maxWorkgroupsPerDimension });
+  if (isHostLengths(lengths)) return { batchInfo, gathers: [heads] };
+  const gathered = gatherLengthsDispatch({ problem, lengths, batchInfo, maxWorkgroupsPerDimension });
+  return { batchInfo, gathers: slopes || sinks ? [gathered, heads] : [gathered] };
+}
+
+interface AppendPlan {
+  readonly dispatches: readonly Dispatch[];
+  /** Where attention finds its queries, if they had to be rotated. */
+  readonly rotatedQ: Scratch | null;
+}
+
+/** New tokens into the cache, and queries rotated: what happens before attention. */
+function planAppend(shared: Shared, lengths: Lengths): AppendPlan {
+  const { append } = shared.problem;
+  if (!append) return { dispatches: [], rotatedQ: null };
+  const { newK, newV, rotary } = append;
+  // Where lengths are on the GPU, every new token that there may be.
+  const fresh = tokensOf(shared, 'new tokens', (b) =>
+    isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
+  );
+  const queries = tokensOf(shared, 'queries to rotate', (b) => {
+    if (!rotary) return 0;
+    return isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ;
+  });
+  const rotatedQ = rotary && queries.length > 0 ? rotatedQScratch(shared.problem) : null;
+  const dispatches: Dispatch[] = [];
+  if (fresh.length > 0) {
+    if (newK) dispatches.push(appendKDispatch({ ...shared, items: fresh }, newK));
+    if (newV) dispatches.push(appendVDispatch({ ...shared, items: fresh }, newV));
+  }
+  if (rotary && rotatedQ) dispatches.push(rotateQDispatch({ ...shared, items: queries }, rotary, rotatedQ));
+  return { dispatches, rotatedQ };
+}
+
+function tokensOf(
+  { problem: { caller, batch } }: Shared,
+  what: string,
+  countOf: (sequence: number) => number,
+): Uint32Array {
+  const counts = Array.from({ length: batch }, (_, b) => countOf(b));
+  checkWorkItems(
+    caller,
+    counts.reduce((sum, count) => sum + count, 0),
+    what,
+  );
+  return packNewTokens(counts);
+}
 
 /**
- * Multiply-adds that one dispatch may take on: about 50 ms on the slowest adapters of a class. Operating systems take
- * the device away from whoever keeps it for some seconds, and a page is not drawn meanwhile.
+ * Multiply-adds that one dispatch may take on: about 50 ms on the slowest adapters of a class. An operating system resets
+ * a device that is busy for some seconds, and a page is not drawn meanwhile.
  */
 const DISPATCH_MACS: Readonly<Record<DeviceTraits['deviceClass'], number>> = {
   software: 1e9,
   gpu: 2e10,
 };
 
-/** Attention, as dispatches in order: tables, new tokens, each kernel's share of the sequences, and what to merge. */
-export function planAttention(
-  problem: AttentionProblem,
-  lengths: HostLengths | DeviceLengths,
-  traits: DeviceTraits,
-): Dispatch[] {
-  const { maxWorkgroupsPerDimension } = traits;
-  const { groups, merges, nSlots } = attentionWork(problem, lengths, traits);
-  const { tables, gathers } = planTables(problem, lengths, traits);
-  const append = planAppend(problem, lengths, { tables, maxWorkgroupsPerDimension });
-  const parts = splitParts(problem, nSlots);
-
-  const attention = groups.flatMap((group) => {
-    const work: Omit<AttentionWork, 'range'> = {
-      problem,
-      tables,
-      items: group.items,
-      parts: group.split ? parts : null,
-      rotatedQ: append.rotatedQ,
-      maxWorkgroupsPerDimension,
-    };
-    return rangesOf(group, problem, traits).map((range) =>
-      'decode' in group.tile
-        ? attnDecode({ ...work, range }, group.tile.decode)
-        : attnPrefill({ ...work, range }, group.tile.prefill),
-    );
-  });
-  const merge =
-    nSlots > 0 ? [mergeSplits({ problem, tables, items: merges, parts, maxWorkgroupsPerDimension })] : [];
-  const work = [...append.dispatches, ...attention, ...merge];
-  return work.length > 0 ? [...gathers, ...work] : [];
-}
-
-/** The tables of all kernels: from the host, or gathered on the GPU where any of it is there. */
-function planTables(
-  problem: AttentionProblem,
-  lengths: HostLengths | DeviceLengths,
-  { maxWorkgroupsPerDimension }: DeviceTraits,
-): { readonly tables: Uint32Array | Scratch; readonly gathers: readonly Dispatch[] } {
-  const { slopes, sinks } = problem;
-  const headsOnGpu = [slopes?.values, sinks].some((numbers) => numbers && isTensor(numbers));
-  if (isHostLengths(lengths) && !headsOnGpu) return { tables: hostTables(problem, lengths), gathers: [] };
-  const tables: Scratch = { scratch: 'tables', bytes: 4 * tablesLayout(problem).words };
-  const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths) : null;
-  const heads = gatherHeads({ problem, sequences, tables, maxWorkgroupsPerDimension });
-  if (isHostLengths(lengths)) return { tables, gathers: [heads] };
-  const gathered = gatherLengths({ problem, lengths, tables, maxWorkgroupsPerDimension });
-  return { tables, gathers: slopes || sinks ? [gathered, heads] : [gathered] };
-}
-
-/** Ranges of a group's items, in order, that each are work for one dispatch, or one item. */
+/** Ranges of a group's items, in order, each of them work for one dispatch, or one item. */
 function rangesOf(
   { keyTiles, tileArea }: WorkGroup,
   { headDim, headDimV, nKvHeads }: AttentionProblem,

@@ -1,8 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
-import { tileKeys, workgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
-import { firstFitting, type TileNeeds } from './firstFitting.js';
-import { fixedSubgroupSize } from './subgroups.js';
+import { prefillTileKeys, prefillWorkgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
+import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** How a workgroup's threads are arranged. */
 type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
@@ -70,9 +69,9 @@ export interface PrefillTileArgs {
 export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
   const needsOf = (tile: PrefillTile): TileNeeds => ({
     threads: tile.teams * tile.lanes,
-    bytes: workgroupBytes(tile, args.paged),
+    bytes: prefillWorkgroupBytes(tile, args.paged),
   });
-  return firstFitting(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
+  return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
 }
 
 function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] {
@@ -123,8 +122,8 @@ const MIN_CHUNK_QUADS = 4;
 
 /** As many values as the room of the staged keys holds, but no fewer than are multiplied at a time. */
 function valueKeys(shape: Shape, cols: number, chunkQuads: number): number {
-  const room = chunkQuads * (tileKeys(shape) + 1);
-  let keys = tileKeys(shape);
+  const room = chunkQuads * (prefillTileKeys(shape) + 1);
+  let keys = prefillTileKeys(shape);
   while (keys > 4 && keys * cols * shape.lanes > room) keys /= 2;
   return keys;
 }

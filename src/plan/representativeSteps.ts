@@ -1,8 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { AttentionProblem, Masks } from '../problem/attentionProblem.js';
 import { routeOf, type Route } from './attentionWork.js';
-import { tilesSeen, type Span } from './spans.js';
-import { chooseSplits, TARGET } from './splits.js';
+import { chooseSplits, TARGET, tilesSeen, type Span } from './splits.js';
 
 /** How long the sequences of a step may be. */
 export interface StepBounds {

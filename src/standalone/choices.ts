@@ -8,14 +8,19 @@ import { appendSpec } from '../kernels/appendKv.js';
 import { featuresOf, type AttentionFeatures } from '../kernels/shared/attention.js';
 import type { AttentionProblem } from '../problem/attentionProblem.js';
 import { decodeSpec, decodeTileKeys, decodeWorkgroupBytes } from '../kernels/attnDecode.js';
-import { prefillSpec, tileKeys, tileRows, workgroupBytes } from '../kernels/attnPrefill.js';
+import {
+  prefillSpec,
+  prefillTileKeys,
+  prefillTileRows,
+  prefillWorkgroupBytes,
+} from '../kernels/attnPrefill.js';
 import { copyPagesSpec } from '../kernels/copyPages.js';
-import { mergeSpec } from '../kernels/mergeStates.js';
-import { hasMultiplesOf, wideElements } from '../kernels/shared/wideRows.js';
+import { MERGE_KINDS, mergeSpec } from '../kernels/mergeStates.js';
+import { hasMultiplesOf, wideElements } from '../kernels/shared/elements.js';
 import { isDecode } from '../plan/attentionWork.js';
 import { decodeTile } from '../plan/decodeTile.js';
 import { prefillTile } from '../plan/prefillTile.js';
-import { checkCounts } from '../sizing/check.js';
+import { checkChoice, checkCounts } from '../sizing/check.js';
 import type { AttnDecodeOptions, AttnPrefillOptions, KernelName, OptionsOf } from './options.js';
 
 /** A variant as the planner chooses it. */
@@ -55,8 +60,8 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     const tile = prefillTile(traits, { ...problem, ...features }, caller);
     return {
       spec: prefillSpec(tile, features, split),
-      tile: { rows: tileRows(tile), keys: tileKeys(tile) },
-      workgroupBytes: workgroupBytes(tile, features.paged),
+      tile: { rows: prefillTileRows(tile), keys: prefillTileKeys(tile) },
+      workgroupBytes: prefillWorkgroupBytes(tile, features.paged),
       stored: attentionTensors(features, split),
     };
   },
@@ -100,10 +105,12 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
   },
 
   merge_states(caller, options) {
-    const { headDim, dtype, unaligned = false } = options;
+    const { headDim, dtype, parts = 'chunks', unaligned = false } = options;
     const { out } = problemOf(caller, options);
     checkFlags(caller, { unaligned });
-    const spec = mergeSpec(dtype, !unaligned && hasMultiplesOf(4, out, headDim));
+    checkChoice(caller, 'parts', parts, MERGE_KINDS);
+    const outWide = !unaligned && hasMultiplesOf(4, out, headDim);
+    const spec = mergeSpec({ kind: parts, outDType: dtype, outWide });
     return { spec, stored: { out: rows(dtype, spec.OUT_WIDE ? 4 : 1), lse: rows('f32') }, ...NO_TILE };
   },
 

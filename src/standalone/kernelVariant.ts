@@ -1,13 +1,14 @@
 import { checkNames } from '../core/checkNames.js';
-import type { FieldLayout, Kernel, KernelBinding, WgslNotes, WgslRecords } from '../wgsl/kernel.js';
+import type { FieldLayout, Kernel, KernelBinding, WgslNotes } from '../wgsl/kernel.js';
 import { fail } from '../core/errors.js';
 import { link, variantName } from '../wgsl/link.js';
+import { structOf } from '../wgsl/reflection.js';
 import { checkChoice, checkObject } from '../sizing/check.js';
 import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
 import { traitsOf } from './device.js';
 import { gridRule, type GridRule } from './gridRule.js';
 import { KERNEL_NAMES, OPTION_NAMES, type KernelName, type KernelVariantOptions } from './options.js';
-import { SEQUENCES, SOURCES } from './sources.js';
+import { BATCH_INFO, SOURCES } from './sources.js';
 
 export { PageflashError, type ErrorCode } from '../core/errors.js';
 export type { StandaloneDevice } from './device.js';
@@ -93,7 +94,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
   checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
   checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });
   const traits = traitsOf(CALLER, options.device ?? {});
-  const { kernel, records, notes, factors, jobsPer } = SOURCES[name];
+  const { kernel, notes, factors, jobsPer } = SOURCES[name];
   const choose = CHOICES[name] as (...args: [string, KernelVariantOptions, typeof traits]) => Choice;
   const { spec, tile, workgroupBytes, stored } = choose(CALLER, options, traits);
   const code = link(kernel, spec);
@@ -110,7 +111,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
       CALLER,
       `${name} needs workgroups of ${workgroupSize}; this device allows ${traits.maxWorkgroupInvocations} invocations.`,
     );
-  const bindings = bindingsOf(code, { kernel, records, notes, stored });
+  const bindings = bindingsOf(code, { kernel, notes, stored });
   return {
     name: variantName(kernel, spec),
     kernel: name,
@@ -125,7 +126,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
     tile,
     bindings,
     params: noted('Params', kernel.params, notes),
-    records: recordsOf(bindings, records, notes),
+    records: recordsOf(bindings, kernel, notes),
     constants,
     grid: gridRule({
       factors,
@@ -142,18 +143,17 @@ const EXTENSIONS = [
 
 interface Described {
   readonly kernel: Kernel;
-  readonly records: WgslRecords;
   readonly notes: WgslNotes;
   readonly stored: Choice['stored'];
 }
 
 /** Those of a kernel that the text of a variant declares. */
-function bindingsOf(code: string, { kernel, records, notes, stored }: Described): VariantBinding[] {
+function bindingsOf(code: string, { kernel, notes, stored }: Described): VariantBinding[] {
   return kernel.bindings.flatMap((binding) => {
     const { name } = binding;
     const type = new RegExp(`@binding\\(${binding.binding}\\) var<[^>]+> ${name}: ([^;]+);`).exec(code)?.[1];
     if (type === undefined) return [];
-    const record = records.contents[name];
+    const record = notes.contents[name];
     const note = notes.bindings[name];
     return [{ ...binding, type, ...stored[name], ...(record && { record }), ...(note && { note }) }];
   });
@@ -161,16 +161,15 @@ function bindingsOf(code: string, { kernel, records, notes, stored }: Described)
 
 function recordsOf(
   bindings: readonly VariantBinding[],
-  { structs }: WgslRecords,
+  kernel: Kernel,
   notes: WgslNotes,
 ): Record<string, VariantStruct> {
   const names = bindings.flatMap(({ record }) => record ?? []);
   return Object.fromEntries(
     names.map((name) => {
-      const own = structs[name];
-      return own
-        ? [name, noted(name, own, notes)]
-        : [name, noted(name, SEQUENCES.records.structs[name]!, SEQUENCES.notes)];
+      const isOwn = kernel.modules.some(({ declarations }) => name in declarations);
+      const source = isOwn ? { modules: kernel.modules, notes } : BATCH_INFO;
+      return [name, noted(name, structOf(source, name), source.notes)];
     }),
   );
 }

@@ -1,5 +1,6 @@
 import { namesOf } from '../core/checkNames.js';
 import type { FloatDType } from '../core/dtype.js';
+import type { MergeKind } from '../kernels/mergeStates.js';
 import type { StandaloneDevice } from './device.js';
 
 /** What any kernel may be asked for. */
@@ -67,8 +68,10 @@ export interface MergeStatesOptions extends AnyKernel, AnyRows {
   readonly kernel: 'merge_states';
   /** Of the output. */
   readonly headDim: number;
-  /** Of the result. The types of the parts are params. */
+  /** Of the result. The types of the parts are params, but chunks are f32. */
   readonly dtype: FloatDType;
+  /** The chunks of a split attention, parts at equal distances, or two of them. Default `chunks`. */
+  readonly parts?: MergeKind | undefined;
 }
 
 export interface CopyPagesOptions extends AnyKernel {
@@ -129,7 +132,13 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
     queries: true,
     unaligned: true,
   }),
-  merge_states: namesOf<MergeStatesOptions>({ ...ANY, headDim: true, dtype: true, unaligned: true }),
+  merge_states: namesOf<MergeStatesOptions>({
+    ...ANY,
+    headDim: true,
+    dtype: true,
+    parts: true,
+    unaligned: true,
+  }),
   copy_pages: namesOf<CopyPagesOptions>({ ...ANY, unaligned: true }),
   gather_lengths: namesOf<GatherLengthsOptions>(ANY),
   gather_heads: namesOf<GatherHeadsOptions>(ANY),

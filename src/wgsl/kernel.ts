@@ -1,14 +1,21 @@
-import type { WgslModule } from './template.js';
-
-/** A WGSL kernel as the build reads it from `src/kernels/<name>.wgsl`. */
+/** A WGSL kernel: an `import` of its `.wgsl` file yields it. */
 export interface Kernel {
   /** Names the file, the entry point and the pipeline's label. */
   readonly name: string;
   /** Its own file, last, and all that it imports. */
   readonly modules: readonly WgslModule[];
+  /** What any of its variants binds, by number: all of them share one layout. */
   readonly bindings: readonly KernelBinding[];
   /** How the `params` uniform is laid out. */
   readonly params: StructLayout;
+}
+
+/** A `.wgsl` file as templates: text in which marks stand for what a variant decides. `link.ts` says which. */
+export interface WgslModule {
+  /** `enable` and its like. */
+  readonly directives: string;
+  /** By name, in the order of the file. Of one that has several forms, at most one is in a variant. */
+  readonly declarations: Readonly<Record<string, string>>;
 }
 
 export interface KernelBinding {
@@ -18,7 +25,7 @@ export interface KernelBinding {
   readonly access: 'uniform' | 'read' | 'read_write';
 }
 
-/** A struct of a kernel as it lies in memory; fields are in order. */
+/** A struct of 32-bit numbers as it lies in memory; fields are in order. */
 export interface StructLayout {
   readonly bytes: number;
   readonly fields: Readonly<Record<string, FieldLayout>>;
@@ -30,22 +37,14 @@ export interface FieldLayout {
   readonly type: 'u32' | 'i32' | 'f32';
 }
 
-/** The records of a `.wgsl` file and of all that it imports: an `import` of `x.wgsl?records` yields it. */
-export interface WgslRecords {
-  /** Structs of 32-bit numbers, by name. */
-  readonly structs: Readonly<Record<string, StructLayout>>;
-  /** Integers that hold for every variant. */
-  readonly constants: Readonly<Record<string, number>>;
-  /** By binding: which of the structs it begins with, or consists of. */
-  readonly contents: Readonly<Record<string, string>>;
-}
-
 /** What the comments of a `.wgsl` file say: an `import` of `x.wgsl?notes` yields it. */
 export interface WgslNotes {
   /** The comment at its beginning. */
   readonly header: string;
   /** By binding, as the header has them. */
   readonly bindings: Readonly<Record<string, string>>;
+  /** By binding: the struct that it consists of, or begins with. */
+  readonly contents: Readonly<Record<string, string>>;
   /** By struct, then by field; those of imported files, too. */
   readonly fields: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }

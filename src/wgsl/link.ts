@@ -1,5 +1,4 @@
 import type { Kernel, Spec } from './kernel.js';
-import type { Condition, Index, Size, Template } from './template.js';
 
 /**
  * The WGSL of one variant of a kernel: conditions decided, constants declared, marked loops written out, and of all
@@ -38,7 +37,18 @@ export function link({ name, modules }: Pick<Kernel, 'name' | 'modules'>, spec: 
   const texts = modules.flatMap(({ declarations }) =>
     Object.keys(declarations).map((declaration) => needed.get(declaration) ?? ''),
   );
-  return [directives, ...constants, ...texts, '\n'].join('').trimStart();
+  return indented([directives, ...constants, ...texts, '\n'].join('').trimStart());
+}
+
+/** Templates have no indentation; brackets say what it should be. */
+function indented(code: string): string {
+  let depth = 0;
+  const lines = code.split('\n').map((line) => {
+    const outer = depth - /^[)}\]]*/.exec(line)![0].length;
+    for (const sign of line.match(/[([{}\])]/g) ?? []) depth += '([{'.includes(sign) ? 1 : -1;
+    return '  '.repeat(line ? outer : 0) + line;
+  });
+  return lines.join('\n');
 }
 
 /** A name for a variant, such as `attn_prefill{PAGED Q_F16 ROWS=4}`. */
@@ -49,50 +59,41 @@ export function variantName({ name }: Pick<Kernel, 'name'>, spec: Spec): string 
   return `${name}{${parts.toSorted().join(' ')}}`;
 }
 
+/**
+ * The marks of a template, which the build makes of `@if`, `@unroll`, `@registers` and names:
+ *
+ * | mark | stands for |
+ * | --- | --- |
+ * | `$name` | a declaration or a constant, which the variant then needs; in a loop, the value of its counter |
+ * | `?A&!B\|C{ … #}` | text of the variants in which `(A and not B) or C` |
+ * | `#i<N{ … #}` | a loop to be written out, for each value of `i` below a number or constant `N` |
+ * | `#a[N][M] T;` | a variable of type `T` for each element of an array, outermost size first |
+ * | `$a[i][j/N]` | one of these: an index is a number, a counter, or such divided by a size (`/` or `%`) |
+ */
+const MARK = /\$(\w+)|\?([^{]+)\{|#(?:(\}|$)|(\w+)(?:<(\w+)\{|((?:\[\w+\])+) ([^;]+);))/g;
+
 /** Writes templates for one spec. */
 class VariantWriter {
   /** Declarations and constants that what was written names, the entry point first. */
   readonly named: Set<string>;
   readonly #spec: Spec;
   /** Counters of the loops that are being written out. */
-  readonly #turns = new Map<string, number>();
+  readonly #counters = new Map<string, number>();
+  /** Arrays that are variables, in the declaration that is being written. */
+  readonly #registers = new Set<string>();
+  #template = '';
+  #at = 0;
 
   constructor(entryPoint: string, spec: Spec) {
     this.named = new Set([entryPoint]);
     this.#spec = spec;
   }
 
-  write(template: Template): string {
-    let text = '';
-    for (const segment of template) {
-      if (typeof segment === 'string') {
-        text += segment;
-      } else if ('name' in segment) {
-        this.named.add(segment.name);
-        text += segment.name;
-      } else if ('if' in segment) {
-        if (this.#holds(segment.if)) text += this.write(segment.body);
-      } else if ('counter' in segment) {
-        const { counter, below, body } = segment;
-        const turns = this.#valueOf(below);
-        for (let turn = 0; turn < turns; turn++) {
-          this.#turns.set(counter, turn);
-          text += this.write(body);
-        }
-        this.#turns.delete(counter);
-      } else if ('turn' in segment) {
-        text += `${this.#turns.get(segment.turn)}u`;
-      } else if ('register' in segment) {
-        text += segment.register;
-        for (const index of segment.at) text += `_${this.#indexOf(index)}`;
-      } else {
-        const { registers, space, type, sizes } = segment;
-        const element = this.write(type);
-        for (const index of indicesBelow(sizes.map((size) => this.#valueOf(size))))
-          text += `${space}var ${registers}${index}: ${element} = ${element}();`;
-      }
-    }
-    return text;
+  write(template: string): string {
+    this.#template = `${template}#`;
+    this.#at = 0;
+    this.#registers.clear();
+    return this.#block();
   }
 
   constant(name: string): number {
@@ -101,30 +102,90 @@ class VariantWriter {
     return value;
   }
 
-  #holds(condition: Condition): boolean {
-    if (typeof condition === 'string') return this.#spec[condition] === true;
-    const [operator, first, second] = condition;
-    if (operator === '!') return !this.#holds(first);
-    return operator === '&&'
-      ? this.#holds(first) && this.#holds(second)
-      : this.#holds(first) || this.#holds(second);
+  /** What stands before the end of a block, of which there may be none to write. */
+  #block(isWritten = true): string {
+    let text = '';
+    for (;;) {
+      MARK.lastIndex = this.#at;
+      const match = MARK.exec(this.#template)!;
+      const [, name, condition, end, variable, below, sizes, type] = match;
+      text += this.#template.slice(this.#at, match.index);
+      this.#at = MARK.lastIndex;
+      if (end !== undefined) return isWritten ? text : '';
+      if (condition) text += this.#block(isWritten && this.#holds(condition));
+      else if (below) text += this.#loop(variable!, isWritten ? this.#valueOf(below) : 0);
+      else if (!isWritten) continue;
+      else if (name) text += this.#name(name);
+      else text += this.#variables(variable!, this.#sizesOf(sizes!), type!);
+    }
   }
 
-  #valueOf(size: Size): number {
-    return typeof size === 'number' ? size : (this.#turns.get(size) ?? this.constant(size));
+  #loop(counter: string, below: number): string {
+    const start = this.#at;
+    let text = '';
+    for (let i = 0; i < below; i++) {
+      this.#at = start;
+      this.#counters.set(counter, i);
+      text += this.#block();
+    }
+    this.#counters.delete(counter);
+    if (below === 0) this.#block(false);
+    return text;
   }
 
-  #indexOf(index: Index): number {
-    if (typeof index !== 'object') return this.#valueOf(index);
-    const [value, divisor] = [this.#valueOf(index[0]), this.#valueOf(index[2])];
-    return index[1] === '/' ? Math.floor(value / divisor) : value % divisor;
+  #name(name: string): string {
+    const counter = this.#counters.get(name);
+    if (counter !== undefined) return `${counter}u`;
+    if (!this.#registers.has(name)) {
+      this.named.add(name);
+      return name;
+    }
+    const indices = /(?:\[[^\]]+\])+/y;
+    indices.lastIndex = this.#at;
+    const [text] = indices.exec(this.#template)!;
+    this.#at += text.length;
+    return (
+      name +
+      this.#sizesOf(text)
+        .map((index) => `_${index}`)
+        .join('')
+    );
   }
-}
 
-/** `_0_0`, `_0_1`, … for an array of arrays of these sizes. */
-function indicesBelow(sizes: readonly number[]): string[] {
-  return sizes.reduce<string[]>(
-    (names, size) => names.flatMap((name) => Array.from({ length: size }, (_, i) => `${name}_${i}`)),
-    [''],
-  );
+  #variables(name: string, sizes: readonly number[], type: string): string {
+    this.#registers.add(name);
+    const element = type.replace(/\$(\w+)/g, (_, named: string) => this.#name(named));
+    const names = sizes.reduce<string[]>(
+      (all, size) => all.flatMap((one) => Array.from({ length: size }, (_, i) => `${one}_${i}`)),
+      [name],
+    );
+    return names.map((one) => `\nvar ${one}: ${element} = ${element}();`).join('');
+  }
+
+  /** `A&!B|C` */
+  #holds(condition: string): boolean {
+    return condition
+      .split('|')
+      .some((all) =>
+        all.split('&').every((one) => one.startsWith('!') !== (this.#spec[one.replace('!', '')] === true)),
+      );
+  }
+
+  /** Those of `[N][i/M]`. */
+  #sizesOf(text: string): number[] {
+    return text
+      .slice(1, -1)
+      .split('][')
+      .map((size) => {
+        const [first, operator, second] = size.split(/([/%])/);
+        const value = this.#valueOf(first!);
+        if (!operator) return value;
+        return operator === '/' ? Math.floor(value / this.#valueOf(second!)) : value % this.#valueOf(second!);
+      });
+  }
+
+  /** A number, a counter or a constant. */
+  #valueOf(size: string): number {
+    return /^\d/.test(size) ? Number(size) : (this.#counters.get(size) ?? this.constant(size));
+  }
 }

@@ -1,13 +1,15 @@
+/** A kernel, of a file with an entry point. */
 declare module '*.wgsl' {
   import type { Kernel } from './kernel.js';
   const kernel: Kernel;
   export default kernel;
 }
 
-declare module '*.wgsl?records' {
-  import type { WgslRecords } from './kernel.js';
-  const records: WgslRecords;
-  export default records;
+/** Templates of a file alone. */
+declare module '*.wgsl?module' {
+  import type { WgslModule } from './kernel.js';
+  const module: WgslModule;
+  export default module;
 }
 
 declare module '*.wgsl?notes' {

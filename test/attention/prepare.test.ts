@@ -361,19 +361,11 @@ describe('attnVariants', () => {
     for (const { kernel, spec } of attnVariants(runtime, { ...SMALL, rotary: true, paged: true })) {
       const asked = new Set<string>();
       for (const { directives, declarations } of kernel.modules) {
+        // Names of conditions and constants are in capitals, and so are the kernels' own constants.
         const declared = (name: string) => kernel.modules.some((module) => name in module.declarations);
-        const visit = (value: unknown): void => {
-          if (Array.isArray(value)) value.forEach(visit);
-          else if (typeof value === 'object' && value !== null) {
-            const segment = value as Record<string, unknown>;
-            for (const name of JSON.stringify(segment['if'] ?? []).match(/\w+/g) ?? []) asked.add(name);
-            if (typeof segment['name'] === 'string' && !declared(segment['name'])) asked.add(segment['name']);
-            for (const size of [segment['below'], segment['sizes']].flat())
-              if (typeof size === 'string') asked.add(size);
-            visit(segment['body']);
-          }
-        };
-        visit([directives, Object.values(declarations)]);
+        for (const text of [directives, ...Object.values(declarations)])
+          for (const [mark] of text.matchAll(/\?[^{]+\{|#\w+<\w+\{|#\w+[^;]+;|\$[A-Z]\w+/g))
+            for (const name of mark.match(/\b[A-Z][A-Z\d_]+\b/g) ?? []) if (!declared(name)) asked.add(name);
       }
       expect([...asked].toSorted(), kernel.name).toEqual(Object.keys(spec).toSorted());
     }

@@ -1,4 +1,5 @@
 import type { Dispatch } from '../../src/core/dispatch.js';
+import { workgroupSizeOf } from '../../src/wgsl/reflection.js';
 import { Accesses } from './accesses.js';
 import type { HostBuffers } from './hostBuffers.js';
 import { interpret } from './interpreter.js';
@@ -16,7 +17,7 @@ export interface AccessedBytes {
 export function accessedBytes(dispatch: Dispatch, buffers: HostBuffers): AccessedBytes {
   const all = new Map<string, number>();
   const words = new Map<string, Set<string>>();
-  const workgroupSize = Number(dispatch.spec['WG_SIZE'] ?? 64);
+  const workgroupSize = workgroupSizeOf(dispatch);
   const record = Accesses.prototype.record;
   Accesses.prototype.record = function (this: Accesses, ...access) {
     const [memory, offset, size] = access;

@@ -3,14 +3,25 @@ import type { Dispatch } from '../../src/core/dispatch.js';
 import type { FloatDType } from '../../src/core/dtype.js';
 import { decode, roundTo } from '../../src/core/halves.js';
 import { elementCount } from '../../src/core/tensor.js';
-import { appendK, appendV, rotateQ, rotatedQScratch } from '../../src/kernels/appendKv.js';
-import { chunkWord, splitParts, type AttentionWork } from '../../src/kernels/shared/attention.js';
+import {
+  appendKDispatch,
+  appendVDispatch,
+  packNewTokens,
+  rotateQDispatch,
+  rotatedQScratch,
+} from '../../src/kernels/appendKv.js';
+import {
+  packItems,
+  splitParts,
+  type AttentionWork,
+  type WorkItem,
+} from '../../src/kernels/shared/attention.js';
 import type { PagedRows, Rotary, TokenRows } from '../../src/problem/attentionProblem.js';
-import { attnDecode, type DecodeTile } from '../../src/kernels/attnDecode.js';
-import { attnPrefill, tileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
-import { hostTables } from '../../src/kernels/shared/batchInfo.js';
+import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
+import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
+import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
 import { link } from '../../src/wgsl/link.js';
-import { mergeSplits, mergeStates } from '../../src/kernels/mergeStates.js';
+import { mergeChunksDispatch, mergeStatesDispatch, packSplitTokens } from '../../src/kernels/mergeStates.js';
 import { attnVarlenReference, mergeStatesReference } from '../../src/reference/attention.js';
 import { NO_ROW } from '../../src/reference/keyRows.js';
 import { rotate } from '../../src/reference/rotary.js';
@@ -43,9 +54,9 @@ const PREFILL_TILE: PrefillTile = {
 const DECODE_TILE: DecodeTile = {
   threads: 8,
   rows: 2,
-  parts: 2,
-  headUnits: 4,
-  maxLanes: 4,
+  keyLanes: 2,
+  headOctets: 4,
+  rowLanes: 4,
   valueLanes: 2,
   cols: 2,
   subgroups: false,
@@ -77,19 +88,19 @@ function smallBatch(): Batch {
 /** Every tile of rows against every chunk of keys. */
 function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): AttentionWork {
   const group = problem.nHeads / problem.nKvHeads;
-  const items: number[] = [];
+  const items: WorkItem[] = [];
   let nSlots = 0;
   lengths.qLen.forEach((qLen, sequence) => {
-    for (let tile = 0; tile * rows < qLen * group; tile++)
+    for (let rowTile = 0; rowTile * rows < qLen * group; rowTile++)
       for (let chunk = 0; chunk < nChunks; chunk++)
-        items.push(sequence, tile, chunkWord(chunk, nChunks), nSlots);
+        items.push({ sequence, rowTile, chunk, nChunks, slot: nSlots });
     nSlots += qLen * nChunks;
   });
   return {
     problem,
-    tables: hostTables(problem, lengths),
-    items: Uint32Array.from(items),
-    range: [0, items.length / 4],
+    batchInfo: hostBatchInfo(problem, lengths),
+    items: packItems(items),
+    range: [0, items.length],
     parts: nChunks > 1 ? splitParts(problem, nSlots) : null,
     rotatedQ: null,
     ...GRID,
@@ -97,11 +108,11 @@ function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): Attenti
 }
 
 function prefill(batch: Batch, tile: PrefillTile): Dispatch {
-  return attnPrefill(workOf(batch, tileRows(tile)), tile);
+  return attnPrefillDispatch(workOf(batch, prefillTileRows(tile)), tile);
 }
 
 function decodeRows(batch: Batch, tile: DecodeTile): Dispatch {
-  return attnDecode(workOf(batch, tile.rows), tile);
+  return attnDecodeDispatch(workOf(batch, tile.rows), tile);
 }
 
 /** Random numbers in all that a problem reads. */
@@ -204,10 +215,10 @@ describe('attn_decode', { timeout: SLOW }, () => {
     { why: 'two threads share a key', tile: DECODE_TILE },
     {
       why: 'four threads share a key',
-      tile: { ...DECODE_TILE, parts: 4, maxLanes: 2, valueLanes: 4, cols: 1 },
+      tile: { ...DECODE_TILE, keyLanes: 4, rowLanes: 2, valueLanes: 4, cols: 1 },
     },
-    { why: 'keys and values in several steps', tile: { ...DECODE_TILE, parts: 1 } },
-    { why: 'fewer rows than heads', tile: { ...DECODE_TILE, rows: 1, maxLanes: 2 } },
+    { why: 'keys and values in several steps', tile: { ...DECODE_TILE, keyLanes: 1 } },
+    { why: 'fewer rows than heads', tile: { ...DECODE_TILE, rows: 1, rowLanes: 2 } },
     { why: 'rolled loops', tile: { ...DECODE_TILE, rolled: true } },
     { why: 'pages of three', tile: DECODE_TILE, pageSize: 3 },
   ];
@@ -239,10 +250,18 @@ describe('attn_decode', { timeout: SLOW }, () => {
     const { problem, lengths } = batch;
     const buffers = filled(batch);
     const work = workOf(batch, DECODE_TILE.rows, 4);
-    const tokens = [...lengths.qLen].flatMap((qLen, b) => Array.from({ length: qLen }, (_, i) => [b, i]));
-    const items = Uint32Array.from(tokens.flatMap(([b, i], index) => [b!, i!, 4 * index, 4]));
-    expect(interpret(attnDecode(work, DECODE_TILE), buffers)).toEqual([]);
-    const merge = mergeSplits({ problem, tables: work.tables, items, parts: work.parts!, ...GRID });
+    const tokens = [...lengths.qLen].flatMap((qLen, sequence) =>
+      Array.from({ length: qLen }, (_, token) => ({ sequence, token })),
+    );
+    const items = packSplitTokens(tokens.map((token, i) => ({ ...token, firstPart: 4 * i, nParts: 4 })));
+    expect(interpret(attnDecodeDispatch(work, DECODE_TILE), buffers)).toEqual([]);
+    const merge = mergeChunksDispatch({
+      problem,
+      batchInfo: work.batchInfo,
+      items,
+      parts: work.parts!,
+      ...GRID,
+    });
     expect(interpret(merge, buffers)).toEqual([]);
     expectAttention(batch, buffers);
   });
@@ -265,15 +284,9 @@ describe('append_kv', () => {
     queriesAdvance: true,
   };
 
-  /** (sequence, token) of so many tokens of each sequence. */
+  /** So many tokens of each sequence. */
   function argsOf({ problem, lengths }: Batch, counts: readonly number[]) {
-    const pairs = counts.flatMap((count, b) => Array.from({ length: count }, (_, t) => [b, t]));
-    return {
-      problem,
-      tables: hostTables(problem, lengths),
-      items: Uint32Array.from(pairs.flat()),
-      ...GRID,
-    };
+    return { problem, batchInfo: hostBatchInfo(problem, lengths), items: packNewTokens(counts), ...GRID };
   }
 
   function rotated(token: Float32Array, position: number): Float64Array {
@@ -338,8 +351,8 @@ describe('append_kv', () => {
       k: reference(batch, k, append!.newK!, buffers),
       v: reference(batch, v, append!.newV!, buffers),
     };
-    expect(interpret(appendK(args, append!.newK!), buffers)).toEqual([]);
-    expect(interpret(appendV(args, append!.newV!), buffers)).toEqual([]);
+    expect(interpret(appendKDispatch(args, append!.newK!), buffers)).toEqual([]);
+    expect(interpret(appendVDispatch(args, append!.newV!), buffers)).toEqual([]);
     const dtype = k.tensor.dtype as FloatDType;
     checkRotated('kCache', { actual: buffers.read(k.tensor), reference: want.k }, dtype);
     checkSame('vCache', { actual: buffers.read(v.tensor), reference: want.v });
@@ -350,7 +363,7 @@ describe('append_kv', () => {
     const { problem, lengths } = batch;
     const buffers = filled(batch);
     const into = rotatedQScratch(problem);
-    expect(interpret(rotateQ(argsOf(batch, [...lengths.qLen]), rotary, into), buffers)).toEqual([]);
+    expect(interpret(rotateQDispatch(argsOf(batch, [...lengths.qLen]), rotary, into), buffers)).toEqual([]);
     const queries = buffers.read(problem.q.tensor);
     const want = lengths.qLen.reduce<number[]>((rows, qLen, b) => {
       for (let row = 0; row < 2 * qLen; row++) {
@@ -372,14 +385,14 @@ describe('append_kv', () => {
     const { k, append } = batch.problem;
     const buffers = filled(batch);
     const want = reference(batch, k, append!.newK!, buffers);
-    expect(interpret(appendK(argsOf(batch, newTokens), append!.newK!), buffers)).toEqual([]);
+    expect(interpret(appendKDispatch(argsOf(batch, newTokens), append!.newK!), buffers)).toEqual([]);
     checkSame('kCache', { actual: buffers.read(k.tensor), reference: Float32Array.from(want) });
     expect(want).not.toEqual(Float64Array.from(reference(whole, k, append!.newK!, filled(whole))));
   });
 
   test('would race for the words that rows share, if it wrote whole ones', () => {
     const batch = batchWith({ headDim: 5, kvDType: 'f16' });
-    const dispatch = appendK(argsOf(batch, [2, 0, 2]), batch.problem.append!.newK!);
+    const dispatch = appendKDispatch(argsOf(batch, [2, 0, 2]), batch.problem.append!.newK!);
     const careless = { ...dispatch, spec: { ...dispatch.spec, TO_WORDS: true } };
     expect(interpret(careless, filled(batch))).toContain('cache word 12: write beside write');
   });
@@ -406,7 +419,7 @@ describe('merge_states', () => {
       buffers.write(lse.tensor, random.normals(elementCount(lse.tensor.shape)).fill(-Infinity, 0, 2));
     }
     const sizes = { batch: 1, nTokens: N_TOKENS, nHeads: N_HEADS, headDim, ...GRID };
-    const dispatch = mergeStates({ ...sizes, a: { ...a, n: 1, outPart: 0, lsePart: 0 }, b, ...into });
+    const dispatch = mergeStatesDispatch({ ...sizes, parts: { pair: [a, b] }, ...into });
     return { a, b, into, dispatch };
   }
 

@@ -31,24 +31,24 @@ const DEVICES = (['gpu', 'software'] as const).flatMap((deviceClass) =>
 
 /** What attn_decode relies on; the names of the rules that a tile breaks. */
 function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArgs): string[] {
-  const { threads, rows, parts, headUnits, maxLanes, valueLanes, cols, subgroups, broadcastLanes } = tile;
+  const { threads, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups, broadcastLanes } = tile;
   const keyQuads = decodeTileKeys(tile) / 4;
   const valueGroups = threads / valueLanes;
   const rules = {
-    'powers of two': [threads, rows, parts, maxLanes, valueLanes].every((n) =>
+    'powers of two': [threads, rows, keyLanes, rowLanes, valueLanes].every((n) =>
       Number.isInteger(Math.log2(n)),
     ),
     'fits the memory': decodeWorkgroupBytes(tile, args.paged) <= traits.maxWorkgroupBytes,
     'fits the invocations': threads <= traits.maxWorkgroupInvocations,
     'no more rows than there are, rounded up': rows < 2 * args.nRows,
-    'parts share the units of a head': headUnits % parts === 0,
-    'the units hold a head': headUnits * 8 >= args.headDim,
-    'lanes for every row': maxLanes * rows <= threads,
-    'lanes share the keys': keyQuads % maxLanes === 0,
+    'lanes of a key share the octets of a head': headOctets % keyLanes === 0,
+    'the octets hold a head': headOctets * 8 >= args.headDim,
+    'lanes for every row': rowLanes * rows <= threads,
+    'lanes share the keys': keyQuads % rowLanes === 0,
     'groups take the keys by turns': keyQuads % valueGroups === 0,
     'value lanes hold a head of v': valueLanes * cols * 8 >= args.headDimV,
-    'parts lie in a subgroup': !subgroups || parts <= traits.subgroupMinSize,
-    'lanes lie in a subgroup': !subgroups || maxLanes <= traits.subgroupMinSize,
+    'lanes of a key lie in a subgroup': !subgroups || keyLanes <= traits.subgroupMinSize,
+    'lanes lie in a subgroup': !subgroups || rowLanes <= traits.subgroupMinSize,
     'broadcasts have subgroups of one size':
       broadcastLanes === 0 ||
       (subgroups &&
@@ -56,7 +56,7 @@ function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArg
         traits.subgroupMaxSize === broadcastLanes &&
         threads % broadcastLanes === 0),
     'those who share queries and weights ask for the same ones':
-      broadcastLanes === 0 || (parts === 1 && valueLanes % broadcastLanes === 0),
+      broadcastLanes === 0 || (keyLanes === 1 && valueLanes % broadcastLanes === 0),
   };
   return Object.entries(rules)
     .filter(([, holds]) => !holds)
@@ -117,8 +117,8 @@ test('threads exchange by subgroups only where one surely holds those who do', (
 });
 
 test('the head size of q chooses pipelines by multiples of 32', () => {
-  const unitsOf = (headDim: number) => decodeTile(traitsOf({}), { ...D128, headDim }).headUnits;
-  expect([1, 32, 33, 80, 256].map(unitsOf)).toEqual([4, 4, 8, 12, 32]);
+  const octetsOf = (headDim: number) => decodeTile(traitsOf({}), { ...D128, headDim }).headOctets;
+  expect([1, 32, 33, 80, 256].map(octetsOf)).toEqual([4, 4, 8, 12, 32]);
 });
 
 test('a device too small for any tile is told what to ask for', () => {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
-import { chunkWord, splitParts } from '../../src/kernels/shared/attention.js';
+import { packItems, splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { decodeTileKeys } from '../../src/kernels/attnDecode.js';
-import { tileKeys, tileRows } from '../../src/kernels/attnPrefill.js';
+import { prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
 import { attentionWork, type Work, type WorkGroup } from '../../src/plan/attentionWork.js';
 import { planAttention } from '../../src/plan/planAttention.js';
 import { bytesOf, type Places } from '../../src/runtime/bindingRanges.js';
@@ -28,36 +28,15 @@ function workOf(sequences: Sequences, options: BatchOptions = {}, traits: Device
   return attentionWork(problem, lengths, traits);
 }
 
-/** Item of attention.wgsl, with what the plan knows of it. */
-interface Job {
-  readonly sequence: number;
-  readonly rowTile: number;
-  readonly chunk: number;
-  readonly nChunks: number;
-  readonly slot: number;
+/** An item with what the plan knows of it. */
+interface PlannedItem extends WorkItem {
   readonly keyTiles: number;
   readonly group: WorkGroup;
 }
 
-function jobsOf({ groups }: Pick<Work, 'groups'>): Job[] {
+function itemsOf({ groups }: Pick<Work, 'groups'>): PlannedItem[] {
   return groups.flatMap((group) =>
-    Array.from(group.keyTiles, (keyTiles, i): Job => {
-      const [sequence, rowTile, chunks, slot] = group.items.subarray(4 * i, 4 * i + 4) as unknown as [
-        number,
-        number,
-        number,
-        number,
-      ];
-      return {
-        sequence,
-        rowTile,
-        chunk: chunks % 65536,
-        nChunks: Math.floor(chunks / 65536),
-        slot,
-        keyTiles,
-        group,
-      };
-    }),
+    group.items.map((item, i) => ({ ...item, keyTiles: group.keyTiles[i]!, group })),
   );
 }
 
@@ -66,16 +45,16 @@ function kernelOf({ tile }: WorkGroup): string {
 }
 
 function rowsOf({ tile }: WorkGroup): number {
-  return 'decode' in tile ? tile.decode.rows : tileRows(tile.prefill);
+  return 'decode' in tile ? tile.decode.rows : prefillTileRows(tile.prefill);
 }
 
 function keysOf({ tile }: WorkGroup): number {
-  return 'decode' in tile ? decodeTileKeys(tile.decode) : tileKeys(tile.prefill);
+  return 'decode' in tile ? decodeTileKeys(tile.decode) : prefillTileKeys(tile.prefill);
 }
 
 /** Into how many chunks each sequence that has queries was cut. */
 function chunksOf(work: Work): number[] {
-  const chunks = new Map(jobsOf(work).map(({ sequence, nChunks }) => [sequence, nChunks]));
+  const chunks = new Map(itemsOf(work).map(({ sequence, nChunks }) => [sequence, nChunks]));
   return [...chunks].toSorted(([a], [b]) => a - b).map(([, nChunks]) => nChunks);
 }
 
@@ -129,10 +108,10 @@ describe('which kernel takes a sequence', () => {
   });
 });
 
-describe('jobs', () => {
+describe('items', () => {
   /** (sequence, row tile, tiles of keys) of prefills that are not split. */
-  const prefillJobs = (sequences: Sequences, options: BatchOptions = {}) =>
-    jobsOf(workOf(sequences, { numSplits: 1, ...options }, SOFTWARE)).map(
+  const prefillItems = (sequences: Sequences, options: BatchOptions = {}) =>
+    itemsOf(workOf(sequences, { numSplits: 1, ...options }, SOFTWARE)).map(
       ({ sequence, rowTile, keyTiles }) => [sequence, rowTile, keyTiles],
     );
 
@@ -142,7 +121,7 @@ describe('jobs', () => {
       [40, 200],
       [0, 50],
     ];
-    expect(prefillJobs(sequences)).toEqual([
+    expect(prefillItems(sequences)).toEqual([
       [1, 0, 13],
       [1, 1, 13],
       [0, 0, 4],
@@ -151,7 +130,7 @@ describe('jobs', () => {
   });
 
   test('causal order spares the tiles above the diagonal', () => {
-    expect(prefillJobs([[96, 96]], { masks: { right: 0 } })).toEqual([
+    expect(prefillItems([[96, 96]], { masks: { right: 0 } })).toEqual([
       [0, 2, 6],
       [0, 1, 4],
       [0, 0, 2],
@@ -159,8 +138,8 @@ describe('jobs', () => {
   });
 
   test('windows and chunks spare tiles on both sides', () => {
-    expect(prefillJobs([[32, 320]], { masks: { left: 40, right: 0 } })).toEqual([[0, 0, 5]]);
-    expect(prefillJobs([[32, 320]], { masks: { right: 0, attentionChunk: 64 } })).toEqual([[0, 0, 4]]);
+    expect(prefillItems([[32, 320]], { masks: { left: 40, right: 0 } })).toEqual([[0, 0, 5]]);
+    expect(prefillItems([[32, 320]], { masks: { right: 0, attentionChunk: 64 } })).toEqual([[0, 0, 4]]);
   });
 
   test('keys hidden at the start spare tiles', () => {
@@ -170,19 +149,19 @@ describe('jobs', () => {
   });
 
   test('the heads of a group are rows', () => {
-    expect(prefillJobs([[20, 32]], { heads: [4, 1] })).toEqual([
+    expect(prefillItems([[20, 32]], { heads: [4, 1] })).toEqual([
       [0, 0, 2],
       [0, 1, 2],
       [0, 2, 2],
     ]);
   });
 
-  test('rows that see no key are jobs all the same, since they must be written', () => {
-    expect(prefillJobs([[40, 0]])).toEqual([
+  test('rows that see no key are items all the same, since they must be written', () => {
+    expect(prefillItems([[40, 0]])).toEqual([
       [0, 0, 0],
       [0, 1, 0],
     ]);
-    expect(jobsOf(workOf([[1, 0]])).map(({ keyTiles }) => keyTiles)).toEqual([0]);
+    expect(itemsOf(workOf([[1, 0]])).map(({ keyTiles }) => keyTiles)).toEqual([0]);
   });
 
   test.each([
@@ -192,25 +171,25 @@ describe('jobs', () => {
     for (const { sequences, options } of randomBatches(100)) {
       const work = workOf(sequences, options, traits);
       const group = options.heads![0] / options.heads![1];
-      const jobs = jobsOf(work);
+      const items = itemsOf(work);
       const want = sequences.flatMap(([nQueries], sequence) => {
-        const own = jobs.find((job) => job.sequence === sequence);
+        const own = items.find((item) => item.sequence === sequence);
         if (!own) return [];
         const nTiles = Math.ceil((nQueries * group) / rowsOf(own.group));
         return Array.from({ length: nTiles * own.nChunks }, (_, i) =>
           [sequence, Math.floor(i / own.nChunks), i % own.nChunks, own.nChunks].join(),
         );
       });
-      const got = jobs.map(({ sequence, rowTile, chunk, nChunks }) =>
+      const got = items.map(({ sequence, rowTile, chunk, nChunks }) =>
         [sequence, rowTile, chunk, nChunks].join(),
       );
       expect(got.toSorted()).toEqual(want.toSorted());
-      expect(new Set(jobs.map(({ sequence }) => sequence)).size).toBe(
+      expect(new Set(items.map(({ sequence }) => sequence)).size).toBe(
         sequences.filter(([n]) => n > 0).length,
       );
       for (const { keyTiles, split } of work.groups) {
         expect(keyTiles).toEqual(keyTiles.toSorted((a, b) => b - a));
-        expect(split).toBe(jobs.find((job) => job.group.keyTiles === keyTiles)!.nChunks > 1);
+        expect(split).toBe(items.find((item) => item.group.keyTiles === keyTiles)!.nChunks > 1);
       }
     }
   });
@@ -220,12 +199,9 @@ describe('chunks', () => {
   test('each token of a split sequence has slots of its own, one behind the other', () => {
     for (const { sequences, options } of randomBatches(100)) {
       const work = workOf(sequences, options);
-      const merges = Array.from({ length: work.merges.length / 4 }, (_, i) =>
-        Array.from(work.merges.subarray(4 * i, 4 * i + 4)),
-      );
       let slots = 0;
       const want = new Map(
-        jobsOf(work)
+        itemsOf(work)
           .filter(({ nChunks }) => nChunks > 1)
           .map(({ sequence, nChunks, slot }) => [sequence, { nChunks, slot }]),
       );
@@ -235,14 +211,14 @@ describe('chunks', () => {
           expect(slot).toBe(slots);
           slots += sequences[sequence]![0] * nChunks;
           // A token's first slot, as attention.wgsl has it.
-          return Array.from({ length: sequences[sequence]![0] }, (_, token) => [
+          return Array.from({ length: sequences[sequence]![0] }, (_, token) => ({
             sequence,
             token,
-            slot + token * nChunks,
-            nChunks,
-          ]);
+            firstPart: slot + token * nChunks,
+            nParts: nChunks,
+          }));
         });
-      expect(merges).toEqual(tokens);
+      expect(work.merges).toEqual(tokens);
       expect(work.nSlots).toBe(slots);
     }
   });
@@ -267,24 +243,25 @@ describe('chunks', () => {
 
   test('numSplits: no more than an item can count', () => {
     const roomy = traitsOf({ maxBindingBytes: 2 ** 30 });
-    expect(chunkWord(65534, 65535)).toBeLessThan(2 ** 32);
-    const most = jobsOf(workOf([[1, 128 * 65_535]], { numSplits: 70_000 }, roomy));
+    const last = { sequence: 0, rowTile: 0, chunk: 65_534, nChunks: 65_535, slot: 0 };
+    expect(packItems([last])).toContain(65_534 + 65_535 * 65_536);
+    const most = itemsOf(workOf([[1, 128 * 65_535]], { numSplits: 70_000 }, roomy));
     expect(most).toHaveLength(65_535);
     // A tile more, and each chunk has two.
-    const jobs = jobsOf(workOf([[1, 128 * 65_536]], { numSplits: 70_000 }, roomy));
-    expect(jobs).toHaveLength(65_536 / 2);
-    expect(jobs.every(({ nChunks }) => nChunks === 65_536 / 2)).toBe(true);
+    const items = itemsOf(workOf([[1, 128 * 65_536]], { numSplits: 70_000 }, roomy));
+    expect(items).toHaveLength(65_536 / 2);
+    expect(items.every(({ nChunks }) => nChunks === 65_536 / 2)).toBe(true);
   });
 
   test('with numSplits fixed, a sequence is computed alike alone and among others', () => {
     for (const { sequences, options } of randomBatches(60)) {
       const numSplits = options.numSplits || 3;
-      const batch = jobsOf(workOf(sequences, { ...options, numSplits }));
+      const batch = itemsOf(workOf(sequences, { ...options, numSplits }));
       sequences.forEach((sequence, b) => {
-        const howOf = (jobs: Job[]) =>
-          jobs.map(({ rowTile, chunk, nChunks, group }) => ({ rowTile, chunk, nChunks, tile: group.tile }));
-        const alone = jobsOf(workOf([sequence], { ...options, numSplits }));
-        expect(howOf(batch.filter((job) => job.sequence === b))).toEqual(howOf(alone));
+        const howOf = (items: readonly PlannedItem[]) =>
+          items.map(({ rowTile, chunk, nChunks, group }) => ({ rowTile, chunk, nChunks, tile: group.tile }));
+        const alone = itemsOf(workOf([sequence], { ...options, numSplits }));
+        expect(howOf(batch.filter((item) => item.sequence === b))).toEqual(howOf(alone));
       });
     }
   });
@@ -297,9 +274,9 @@ describe('chunks', () => {
   ] as const)(
     'a sequence of $sequence alone is split until it fills the device',
     ({ sequence, traits, workgroups }) => {
-      const jobs = jobsOf(workOf([sequence], { heads: [32, 8] }, traits));
-      expect(jobs.length * 8).toBeGreaterThan(workgroups / 2);
-      expect(jobs.length * 8).toBeLessThan(workgroups * 2);
+      const items = itemsOf(workOf([sequence], { heads: [32, 8] }, traits));
+      expect(items.length * 8).toBeGreaterThan(workgroups / 2);
+      expect(items.length * 8).toBeLessThan(workgroups * 2);
     },
   );
 
@@ -331,8 +308,8 @@ describe('chunks', () => {
     ({ sequences, traits }) => {
       const random = new Random(1);
       const lengths = Array.from({ length: sequences }, () => [1, random.int(100, 4001)] as const);
-      const jobs = jobsOf(workOf(lengths, { heads: [8, 2] }, traits));
-      const pieces = jobs.map(({ sequence, chunk, nChunks, group }) => {
+      const items = itemsOf(workOf(lengths, { heads: [8, 2] }, traits));
+      const pieces = items.map(({ sequence, chunk, nChunks, group }) => {
         // As attention.wgsl cuts them.
         const tiles = Math.ceil(lengths[sequence]![1] / keysOf(group));
         const perChunk = Math.ceil(tiles / nChunks);
@@ -549,7 +526,7 @@ describe('planAttention', () => {
       expect.soft([...written.get(range.buffer)!], what).toEqual([...bytesOf(array)]);
   });
 
-  test('much work is cut into dispatches that cover every job once', () => {
+  test('much work is cut into dispatches that cover every item once', () => {
     for (const sequences of [
       [[6000, 6000]],
       Array.from({ length: 100 }, () => [1, 100_000]),
@@ -559,14 +536,14 @@ describe('planAttention', () => {
       expect(plan.length).toBeGreaterThan(2);
       const ranges = plan.map(({ params }) => [params['first_item']!, params['n_items']!] as const);
       ranges.forEach(([first], i) => expect(first).toBe(i === 0 ? 0 : ranges[i - 1]![1]));
-      expect(ranges.at(-1)![1]).toBe(jobsOf(workOf(sequences, options, SOFTWARE)).length);
+      expect(ranges.at(-1)![1]).toBe(itemsOf(workOf(sequences, options, SOFTWARE)).length);
       const tiles = workOf(sequences, options, SOFTWARE).groups[0]!.keyTiles;
       const loads = ranges.map(([first, end]) => tiles.subarray(first, end).reduce((sum, n) => sum + n, 0));
       expect(Math.max(...loads)).toBeLessThan(2 * Math.min(...loads.slice(0, -1)));
     }
   });
 
-  test('no dimension of a grid is above the limit, and every job has a workgroup', () => {
+  test('no dimension of a grid is above the limit, and every item has a workgroup', () => {
     const narrow = traitsOf({ maxWorkgroupsPerDimension: 100 });
     const sequences: Sequences = [...Array.from({ length: 60 }, () => [1, 600] as const), [2000, 2000]];
     const { problem, lengths } = batchOf(sequences, {

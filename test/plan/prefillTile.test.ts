@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
-import { tileKeys, workgroupBytes } from '../../src/kernels/attnPrefill.js';
+import { prefillTileKeys, prefillWorkgroupBytes } from '../../src/kernels/attnPrefill.js';
 import { prefillTile } from '../../src/plan/prefillTile.js';
 import { traitsOf } from './traits.js';
 
@@ -23,14 +23,14 @@ describe.each(Object.entries(devices))('on %s', (_, traits) => {
         for (const dtype of ['f32', 'f16', 'bf16'] as const) {
           const tile = prefillTile(traits, { headDim, headDimV, qDType: dtype, kvDType: dtype, paged });
           const what = `head sizes ${headDim} and ${headDimV} in ${dtype}`;
-          expect(workgroupBytes(tile, paged), what).toBeLessThanOrEqual(traits.maxWorkgroupBytes);
+          expect(prefillWorkgroupBytes(tile, paged), what).toBeLessThanOrEqual(traits.maxWorkgroupBytes);
           expect(tile.teams * tile.lanes, what).toBeLessThanOrEqual(traits.maxWorkgroupInvocations);
           expect(4 * tile.headQuads, what).toBeGreaterThanOrEqual(headDim);
           expect(4 * tile.cols * tile.lanes, what).toBeGreaterThanOrEqual(headDimV);
           expect(tile.headQuads % tile.chunkQuads, what).toBe(0);
           expect(tile.chunkQuads % 2, what).toBe(0);
           expect(tile.valueKeys % 4, what).toBe(0);
-          expect(tileKeys(tile) % tile.valueKeys, what).toBe(0);
+          expect(prefillTileKeys(tile) % tile.valueKeys, what).toBe(0);
         }
       }
     }

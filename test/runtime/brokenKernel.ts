@@ -5,8 +5,8 @@ export const BROKEN_KERNEL: Kernel = {
   name: 'broken',
   modules: [
     {
-      directives: [],
-      declarations: { broken: ['@compute @workgroup_size(1) fn broken() {\n  let x: u32 = -1.5;\n}'] },
+      directives: '',
+      declarations: { broken: '@compute @workgroup_size(1) fn broken() {\n  let x: u32 = -1.5;\n}' },
     },
   ],
   bindings: [],

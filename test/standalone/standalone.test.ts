@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
-import { copyPages, groupPools } from '../../src/kernels/copyPages.js';
+import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
 import { variantName } from '../../src/wgsl/link.js';
 import { planAttention } from '../../src/plan/planAttention.js';
 import {
@@ -162,7 +162,7 @@ describe('is what the planner runs', () => {
   ])('copies of pages, unaligned: $unaligned', ({ unaligned, shape }) => {
     const groups = groupPools([fakeTensor('f16', shape)], 2 ** 27);
     const pairs = Uint32Array.of(0, 1, 1, 2);
-    const [dispatch] = copyPages({ groups, pairs, maxWorkgroupsPerDimension: 65535 });
+    const [dispatch] = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension: 65535 });
     expectSame(kernelVariant({ kernel: 'copy_pages', unaligned }), dispatch!);
   });
 });

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
-import type { Segment, Template, WgslModule } from '../../src/wgsl/template.js';
-import { parseModule, type ParsedImport, type ParsedModule, type ParsedTemplate } from './moduleParser.js';
-import { failAt, type WgslFile } from './tokens.js';
+import type { WgslModule } from '../../src/wgsl/kernel.js';
+import { conditional } from './codeParser.js';
+import { parseModule, type ParsedImport, type ParsedModule } from './moduleParser.js';
+import { failAt, type ParsedTemplate, type WgslFile } from './tokens.js';
 
 /** A file with what its names stand for. */
 export interface LinkedModule extends WgslModule {
@@ -105,65 +106,34 @@ function checkNames(modules: ReadonlyMap<string, ParsedModule>): void {
         if (home && !own.has(name) && !locals.has(name))
           failAt(module.file, line, `${name} of ${basename(home.module.file.path)} is not imported.`);
       }
-      for (const name of sizesIn(template)) used.add(name);
     }
+    for (const name of module.sizes) used.add(name);
     for (const { as, line } of module.imports)
       if (!used.has(as)) failAt(module.file, line, `${as} is imported but not used.`);
   }
 }
 
-function namesIn(template: ParsedTemplate): { readonly name: string; readonly line: number }[] {
-  return template.flatMap((segment) => {
-    if (typeof segment === 'string') return [];
-    if ('name' in segment) return [segment];
-    if ('body' in segment) return namesIn(segment.body);
-    return 'type' in segment ? namesIn(segment.type) : [];
-  });
+function namesIn(template: ParsedTemplate) {
+  return template.filter((part) => typeof part !== 'string');
 }
 
-/** Names in bounds of unrolled loops and in sizes and indices of registers. */
-function sizesIn(template: ParsedTemplate): string[] {
-  const sizes = template.flatMap((segment) => {
-    if (typeof segment === 'string') return [];
-    if ('body' in segment) return ['below' in segment ? segment.below : 0, ...sizesIn(segment.body)];
-    if ('sizes' in segment) return segment.sizes;
-    return 'at' in segment ? segment.at.flat() : [];
-  });
-  return sizes.filter((size) => typeof size === 'string');
-}
-
-/** Names that are declared or imported become references, all others text. */
+/** Names that are declared or imported become marks, all others text. */
 function resolved({ imports, directives, declarations }: ParsedModule): WgslModule {
   const declared = new Set(declarations.map(({ name }) => name));
-  const segmentsOf = (name: string): Template => {
-    if (declared.has(name)) return [{ name }];
-    const found = imports.filter(({ as }) => as === name).map(referenceTo);
-    return found.length > 0 ? found : [name];
+  const textOf = (template: ParsedTemplate): string =>
+    template.map((part) => (typeof part === 'string' ? part : markOf(part.name))).join('');
+  const markOf = (name: string): string => {
+    if (declared.has(name)) return `$${name}`;
+    const found = imports.filter(({ as }) => as === name);
+    return found.length > 0 ? found.map(referenceTo).join('') : name;
   };
-  const resolve = (template: ParsedTemplate): Template => {
-    const out: Segment[] = [];
-    const put = (segment: Segment): void => {
-      const last = out.at(-1);
-      if (typeof segment === 'string' && typeof last === 'string') out[out.length - 1] = last + segment;
-      else out.push(segment);
-    };
-    for (const segment of template) {
-      if (typeof segment === 'string') put(segment);
-      else if ('name' in segment) segmentsOf(segment.name).forEach(put);
-      else if ('body' in segment) put({ ...segment, body: resolve(segment.body) });
-      else if ('registers' in segment) put({ ...segment, type: resolve(segment.type) });
-      else put(segment);
-    }
-    return out;
-  };
-  const byName: Record<string, Template> = {};
-  for (const { name, template } of declarations)
-    byName[name] = [...(byName[name] ?? []), ...resolve(template)];
-  return { directives: resolve(directives), declarations: byName };
+  const byName: Record<string, string> = {};
+  for (const { name, template } of declarations) byName[name] = (byName[name] ?? '') + textOf(template);
+  return { directives: textOf(directives), declarations: byName };
 }
 
-function referenceTo({ name, condition }: ParsedImport): Segment {
-  return condition ? { if: condition, body: [{ name }] } : { name };
+function referenceTo({ name, condition }: ParsedImport): string {
+  return conditional(condition, [`$${name}`]).join('');
 }
 
 /** The folder that imports begin at, and what they call the file: what lies in `shared` belongs to the folder above. */

@@ -11,6 +11,7 @@ export function notesOf(own: string, texts: readonly string[]): WgslNotes {
   return {
     header,
     bindings: bindingNotes(header),
+    contents: Object.fromEntries(texts.flatMap((text) => [...contents(text)])),
     fields: Object.fromEntries(texts.flatMap((text) => [...structNotes(text)])),
   };
 }
@@ -36,6 +37,16 @@ function bindingNotes(header: string): Record<string, string> {
     else name = undefined;
   }
   return notes;
+}
+
+const BINDING = /@binding\(\d+\) var<[^>]+> (\w+): ([^;]+);(.*)$/gm;
+
+/** The structs that bindings hold: each binding's type names one, or else the comment behind it. */
+function* contents(text: string): Generator<[binding: string, struct: string]> {
+  for (const [, binding, type, comment] of text.matchAll(BINDING)) {
+    const struct = /^array<([A-Z]\w+)>$/.exec(type!)?.[1] ?? /\/\/ *([A-Z]\w+) \[/.exec(comment!)?.[1];
+    if (struct) yield [binding!, struct];
+  }
 }
 
 /** Comments behind the fields of structs. */

@@ -1,18 +1,20 @@
 import type { Dispatch, Scratch } from '../../core/dispatch.js';
-import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import type { FloatDType } from '../../core/dtype.js';
 import { grid2d } from '../../core/grid.js';
-import attentionRecords from './attention.wgsl?records';
 import type { AttentionProblem } from '../../problem/attentionProblem.js';
-import { tablesLayout } from './batchInfo.js';
 import { scoreScale } from '../../problem/scoreScale.js';
-import { hasMultiplesOf, isWide } from './wideRows.js';
+import type { Kernel, Spec } from '../../wgsl/kernel.js';
+import { Records } from '../../wgsl/records.js';
+import { constantOf, structOf } from '../../wgsl/reflection.js';
+import attention from './attention.wgsl?module';
+import { batchInfoLayout } from './batchInfo.js';
+import { hasMultiplesOf, isWide } from './elements.js';
 
-/** Jobs of an attention kernel, as `Item` of attention.wgsl has them. */
+/** Work for one dispatch of an attention kernel. */
 export interface AttentionWork {
   readonly problem: AttentionProblem;
-  readonly tables: Uint32Array | Scratch;
-  /** (sequence, row tile, chunk and number of chunks, slot), four words each. */
+  readonly batchInfo: Uint32Array | Scratch;
+  /** Those of `packItems`. */
   readonly items: Uint32Array;
   /** Which of the items a dispatch takes: first, and one past the last. */
   readonly range: readonly [number, number];
@@ -41,25 +43,42 @@ export function splitParts({ nHeads, headDimV }: AttentionProblem, nSlots: numbe
   };
 }
 
-/** The chunk's number and how many there are, in one word of an item. */
-export function chunkWord(chunk: number, nChunks: number): number {
-  return chunk + nChunks * chunkLimit();
+const MODULES = { modules: [attention] };
+
+/** A tile of a sequence's rows against a chunk of the keys that they see. */
+export interface WorkItem {
+  readonly sequence: number;
+  readonly rowTile: number;
+  readonly chunk: number;
+  readonly nChunks: number;
+  /** Where the parts of a split sequence begin. */
+  readonly slot: number;
 }
 
-/** The most chunks that an item's word can hold. */
+/** `Item` of attention.wgsl, of each. */
+export function packItems(items: readonly WorkItem[]): Uint32Array {
+  const records = new Records(structOf(MODULES, 'Item'), items.length);
+  const limit = chunkLimit();
+  items.forEach(({ sequence, rowTile, chunk, nChunks, slot }, i) =>
+    records.set(i, { sequence, row_tile: rowTile, chunks: chunk + nChunks * limit, slot }),
+  );
+  return records.words;
+}
+
+/** The most chunks that an item can count. */
 export function maxChunks(): number {
   return Math.min(chunkLimit(), 2 ** 32 / chunkLimit() - 1);
 }
 
 function chunkLimit(): number {
-  return attentionRecords.constants['CHUNK_LIMIT']!;
+  return constantOf(MODULES, 'CHUNK_LIMIT');
 }
 
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
-  const { problem, tables, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
+  const { problem, batchInfo, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
-  const { slopesAt, slopesSequence, sinksAt } = tablesLayout(problem);
+  const { slopesAt, slopesSequence, sinksAt } = batchInfoLayout(problem);
   const scale = scoreScale(softmaxScale, softcap);
   return {
     kernel,
@@ -100,7 +119,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
       q: rotatedQ ?? q.tensor,
       k: k.tensor,
       v: v.tensor,
-      tables,
+      batch_info: batchInfo,
       items,
       block_table: pages?.table ?? null,
       out: parts ? parts.out : out.tensor,
@@ -108,6 +127,11 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
     },
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };
+}
+
+/** Bytes of workgroup memory that variables of these sizes take: WebGPU counts each in steps of 16 bytes. */
+export function variableBytes(sizes: readonly number[]): number {
+  return sizes.reduce((total, size) => total + Math.ceil(size / 16) * 16, 0);
 }
 
 /** What decides, beside a tile, which variant of an attention kernel a problem needs. */

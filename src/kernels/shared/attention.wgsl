@@ -7,9 +7,9 @@
 //   SPLIT   an item is one of several chunks of keys: out and lse are parts for merge_states, by slot
 
 import package::shared::band::{Band, visible_band};
-import package::shared::base2::{LOG2_E, sink_part};
+import package::shared::batch_info::{Sequence, batch_info};
 import package::shared::out_rows::{write_lse, write_sums};
-import package::shared::sequences::{Sequence, tables};
+import package::shared::scores::{LOG2_E, sink_part};
 
 struct Params {
   first_item: u32,        // of the items of the whole plan, the first of this dispatch
@@ -37,9 +37,9 @@ struct Params {
   attention_chunk: i32,   // 0: none
   score_scale: f32,       // q · k to scores in base 2; with a softcap to scores / softcap
   softcap_log2: f32,      // softcap · log2(e)
-  slopes_at: u32,         // first slope in tables
+  slopes_at: u32,         // first slope in batch_info
   slopes_sequence: u32,   // stride of a sequence: n_heads or 0
-  sinks_at: u32,          // first sink in tables
+  sinks_at: u32,          // first sink in batch_info
   has_sinks: u32,
   has_lse: u32,
 }
@@ -77,7 +77,7 @@ fn band_of(sequence: Sequence, token: u32) -> Band {
 }
 
 @if(ALIBI) fn slope_of(sequence_index: u32, head: u32) -> f32 {
-  return bitcast<f32>(tables[params.slopes_at + sequence_index * params.slopes_sequence + head]) * LOG2_E;
+  return bitcast<f32>(batch_info[params.slopes_at + sequence_index * params.slopes_sequence + head]) * LOG2_E;
 }
 
 // Tiles first .. end - 1 of keys.
@@ -106,7 +106,7 @@ struct Sums {
 fn with_sink(sums: Sums, head: u32) -> Sums {
   @if(!SPLIT) {
     if (params.has_sinks != 0u) {
-      let sink = sink_part(tables[params.sinks_at + head]);
+      let sink = sink_part(batch_info[params.sinks_at + head]);
       let maximum = max(sums.maximum, sink.x);
       return Sums(maximum, sums.total * exp2(sums.maximum - maximum) + sink.y * exp2(sink.x - maximum));
     }

@@ -1,12 +1,13 @@
 import { isTensor } from '../../core/tensor.js';
 import { windowOf } from '../../core/tensorWindow.js';
-import type { StructLayout } from '../../wgsl/kernel.js';
-import { writeRecord } from '../../wgsl/records.js';
-import attentionRecords from './attention.wgsl?records';
 import type { AttentionProblem, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
+import type { StructLayout } from '../../wgsl/kernel.js';
+import { Records } from '../../wgsl/records.js';
+import { structOf } from '../../wgsl/reflection.js';
+import batchInfo from './batch_info.wgsl?module';
 
-/** Where things lie in the words of `tables`: sequences, then ALiBi slopes, then sinks. */
-export interface TablesLayout {
+/** Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, then sinks. */
+export interface BatchInfoLayout {
   readonly slopesAt: number;
   /** Words from a sequence's slopes to the next one's; 0 where all share them. */
   readonly slopesSequence: number;
@@ -16,38 +17,37 @@ export interface TablesLayout {
   readonly words: number;
 }
 
-export function tablesLayout({ batch, nHeads, slopes, sinks }: AttentionProblem): TablesLayout {
+export function batchInfoLayout({ batch, nHeads, slopes, sinks }: AttentionProblem): BatchInfoLayout {
   const slopesSequence = slopes?.perSequence ? nHeads : 0;
   const nSlopes = slopes ? (slopes.perSequence ? batch : 1) * nHeads : 0;
   const nSinks = sinks ? nHeads : 0;
-  const slopesAt = (batch * sequenceLayout().bytes) / 4;
+  const slopesAt = (batch * sequenceLayout().bytes) / Uint32Array.BYTES_PER_ELEMENT;
   const sinksAt = slopesAt + nSlopes;
   return { slopesAt, slopesSequence, nSlopes, sinksAt, nSinks, words: sinksAt + nSinks };
 }
 
-/** `tables` where the host knows all of it. */
-export function hostTables(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
+/** `batch_info` where the host knows all of it. */
+export function hostBatchInfo(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
   const { slopes, sinks } = problem;
-  const { slopesAt, sinksAt, words } = tablesLayout(problem);
-  const tables = new Uint32Array(words);
-  tables.set(hostSequences(problem, lengths));
-  const floats = new Float32Array(tables.buffer);
+  const { slopesAt, sinksAt, words } = batchInfoLayout(problem);
+  const info = new Uint32Array(words);
+  info.set(hostSequences(problem, lengths));
+  const floats = new Float32Array(info.buffer);
   if (slopes) floats.set(slopes.values as Float32Array, slopesAt);
   if (sinks) floats.set(sinks as Float32Array, sinksAt);
-  return tables;
+  return info;
 }
 
-/** The part of `tables` that says how long each sequence is and where it lies. */
+/** `Sequence` of each: how long it is and where it lies. */
 export function hostSequences(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
   const { batch, q, k, v, out, lse, pages, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
-  const layout = sequenceLayout();
-  const sequences = new Uint32Array((batch * layout.bytes) / 4);
+  const sequences = new Records(sequenceLayout(), batch);
   const startOf = (base: number, rows: TokenRows | null | undefined, b: number, token: number): number =>
     rows ? base + b * rows.sequence + token * rows.token : 0;
   for (let b = 0; b < batch; b++) {
-    writeRecord(layout, sequences, b, {
+    sequences.set(b, {
       q_len: qLen[b]!,
       k_len: kLen[b]!,
       first_key: firstKey[b]!,
@@ -62,11 +62,11 @@ export function hostSequences(problem: AttentionProblem, lengths: HostLengths): 
       new_v_base: startOf(bases.newV, append?.newV, b, newStart[b]!),
     });
   }
-  return sequences;
+  return sequences.words;
 }
 
 function sequenceLayout(): StructLayout {
-  return attentionRecords.structs['Sequence']!;
+  return structOf({ modules: [batchInfo] }, 'Sequence');
 }
 
 /** Where each tensor starts in what a kernel binds of its buffer. */

@@ -17,7 +17,11 @@ fn half_from_bf16(word: u32, odd: bool) -> f32 {
   return bitcast<f32>(select(word << 16u, word & 0xffff0000u, odd));
 }
 
-// How kernels that learn a type only at run time are told it; f32 otherwise.
+// WGSL has no infinity to write, but its bits can be.
+const MINUS_INFINITY = 0xff800000u;
+
+// How kernels that learn a type only at run time are told it.
+const F32 = 0u;
 const F16 = 1u;
 const BF16 = 2u;
 

@@ -7,7 +7,7 @@
 
 import package::shared::attention::params;
 import package::shared::band::Band;
-import package::shared::sequences::Sequence;
+import package::shared::batch_info::Sequence;
 import constants::{WG_SIZE, TILE_KEYS};
 
 @group(0) @binding(6) var<storage, read> block_table: array<u32>;

@@ -1,4 +1,4 @@
-// units: queries, keys and values, eight neighbouring elements at a time: 16 bytes of halves, twice 16 of f32.
+// octets: queries, keys and values, eight neighbouring elements at a time: 16 bytes of halves, twice 16 of f32.
 //
 // Variants:
 //   Q_F16, Q_BF16, KV_F16, KV_BF16   how q, k and v are stored; with Q_HALVES, KV_HALVES; none: f32
@@ -16,35 +16,35 @@
 @if(KV_WIDE) @group(0) @binding(3) var<storage, read> v: array<vec4u>;
 @else        @group(0) @binding(3) var<storage, read> v: array<u32>;
 
-struct Unit {
+struct Octet {
   low: vec4f,
   high: vec4f,
 }
 
 // The eight elements from `at`; the row has `left` more, and beyond them come zeros.
-fn q_unit(at: u32, left: u32) -> Unit {
-  @if(Q_WIDE && !Q_HALVES) return Unit(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
-  @if(Q_WIDE && Q_HALVES)  { let words = q[at / 8u]; return Unit(quad_from_q(words.xy), quad_from_q(words.zw)); }
-  @if(!Q_WIDE) return Unit(
+fn q_octet(at: u32, left: u32) -> Octet {
+  @if(Q_WIDE && !Q_HALVES) return Octet(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
+  @if(Q_WIDE && Q_HALVES)  { let words = q[at / 8u]; return Octet(quad_from_q(words.xy), quad_from_q(words.zw)); }
+  @if(!Q_WIDE) return Octet(
     vec4f(q_element(at, left, 0u), q_element(at, left, 1u), q_element(at, left, 2u), q_element(at, left, 3u)),
     vec4f(q_element(at, left, 4u), q_element(at, left, 5u), q_element(at, left, 6u), q_element(at, left, 7u)),
   );
 }
 
 // Keys and values alike, written twice: not every WebGPU lets a function take a pointer to a storage buffer.
-fn k_unit(at: u32, left: u32) -> Unit {
-  @if(KV_WIDE && !KV_HALVES) return Unit(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
-  @if(KV_WIDE && KV_HALVES)  { let words = k[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
-  @if(!KV_WIDE) return Unit(
+fn k_octet(at: u32, left: u32) -> Octet {
+  @if(KV_WIDE && !KV_HALVES) return Octet(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
+  @if(KV_WIDE && KV_HALVES)  { let words = k[at / 8u]; return Octet(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
+  @if(!KV_WIDE) return Octet(
     vec4f(k_element(at, left, 0u), k_element(at, left, 1u), k_element(at, left, 2u), k_element(at, left, 3u)),
     vec4f(k_element(at, left, 4u), k_element(at, left, 5u), k_element(at, left, 6u), k_element(at, left, 7u)),
   );
 }
 
-fn v_unit(at: u32, left: u32) -> Unit {
-  @if(KV_WIDE && !KV_HALVES) return Unit(bitcast<vec4f>(v[at / 4u]), bitcast<vec4f>(select(vec4u(), v[at / 4u + 1u], left > 4u)));
-  @if(KV_WIDE && KV_HALVES)  { let words = v[at / 8u]; return Unit(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
-  @if(!KV_WIDE) return Unit(
+fn v_octet(at: u32, left: u32) -> Octet {
+  @if(KV_WIDE && !KV_HALVES) return Octet(bitcast<vec4f>(v[at / 4u]), bitcast<vec4f>(select(vec4u(), v[at / 4u + 1u], left > 4u)));
+  @if(KV_WIDE && KV_HALVES)  { let words = v[at / 8u]; return Octet(quad_from_kv(words.xy), quad_from_kv(words.zw)); }
+  @if(!KV_WIDE) return Octet(
     vec4f(v_element(at, left, 0u), v_element(at, left, 1u), v_element(at, left, 2u), v_element(at, left, 3u)),
     vec4f(v_element(at, left, 4u), v_element(at, left, 5u), v_element(at, left, 6u), v_element(at, left, 7u)),
   );

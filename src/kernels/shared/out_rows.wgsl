@@ -4,7 +4,8 @@
 //   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
 //   OUT_WIDE            rows allow writes of four elements at once; else element by element
 
-import package::shared::base2::{LN_2, MINUS_INFINITY};
+import package::shared::elements::MINUS_INFINITY;
+import package::shared::scores::LN_2;
 @if(OUT_F16)  import package::shared::elements::f16_bits as out_bits;
 @if(OUT_BF16) import package::shared::elements::bf16_bits as out_bits;
 

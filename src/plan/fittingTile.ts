@@ -9,11 +9,11 @@ export interface TileNeeds {
 }
 
 /**
- * The first tile that a device can run.
+ * The first of several tiles that a device can run.
  *
- * @throws PageflashError `limit` where none is
+ * @throws PageflashError `limit` if it can run none
  */
-export function firstFitting<Tile>(
+export function fittingTile<Tile>(
   traits: DeviceTraits,
   tiles: readonly Tile[],
   needsOf: (tile: Tile) => TileNeeds,
@@ -30,4 +30,9 @@ export function firstFitting<Tile>(
     caller,
     `the smallest tile for headDim ${headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
   );
+}
+
+/** The size that all subgroups of a device have; 0 if they differ or are not to be used. */
+export function fixedSubgroupSize({ subgroupMinSize, subgroupMaxSize }: DeviceTraits): number {
+  return subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
 }

@@ -1,6 +1,23 @@
 import { bytesPerElement, type FloatDType } from '../../core/dtype.js';
+import { isTensor, type Tensor } from '../../core/tensor.js';
 import { windowOf } from '../../core/tensorWindow.js';
 import type { PagedRows, TokenRows } from '../../problem/attentionProblem.js';
+import { constantOf } from '../../wgsl/reflection.js';
+import elements from './elements.wgsl?module';
+
+/** Numbers that a kernel binds; those on the host are 32-bit. */
+type Numbers = Tensor | Int32Array | Float32Array | null | undefined;
+
+/** F32, F16 or BF16 of elements.wgsl, for kernels that take any of them at run time. */
+export function dtypeCode(numbers: Numbers): number {
+  const name = numbers && isTensor(numbers) ? numbers.dtype.toUpperCase() : 'F32';
+  return constantOf({ modules: [elements] }, name);
+}
+
+/** The first element in what a kernel binds. */
+export function firstElementOf(numbers: Numbers): number {
+  return numbers && isTensor(numbers) ? windowOf(numbers).firstElement : 0;
+}
 
 /** Elements in the 16 bytes that a kernel reads at a time. */
 export function wideElements(dtype: FloatDType): number {

@@ -1,0 +1,21 @@
+// batch_info: how long each sequence of a batch is and where it lies in each tensor, and what heads have: one array, as
+// kernels have few bindings to spare.
+
+@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], then ALiBi slopes, then sinks, as f32 bits
+
+struct Sequence {
+  q_len: u32,
+  k_len: u32,        // new tokens included
+  first_key: u32,    // keys before it are hidden from every query
+  n_cached: u32,     // keys that were there before the new tokens
+  q_base: u32,       // first element of each tensor
+  k_base: u32,
+  v_base: u32,
+  out_base: u32,
+  lse_base: u32,
+  table_base: u32,   // first entry of its row of block_table
+  new_k_base: u32,
+  new_v_base: u32,
+}
+
+@record(batch_info) fn sequence_at(index: u32) -> Sequence;

@@ -1,0 +1,77 @@
+import type { FieldLayout, Kernel, KernelBinding, Spec, StructLayout, WgslModule } from './kernel.js';
+
+// Layouts are read from the kernels' own text when they are first asked for, so nothing of them is written twice. The
+// build compares all of it with what a WGSL parser says.
+
+/** A kernel, given its own file, last, and all that it imports. */
+export function kernelOf(name: string, modules: readonly WgslModule[]): Kernel {
+  let bindings: readonly KernelBinding[] | undefined;
+  let params: StructLayout | undefined;
+  return {
+    name,
+    modules,
+    get bindings() {
+      return (bindings ??= bindingsOf(name, modules));
+    },
+    get params() {
+      return (params ??= structOf({ modules }, 'Params'));
+    },
+  };
+}
+
+/** Where WGSL may be declared: in a kernel, or in files. */
+type Text = Pick<Kernel, 'modules'>;
+
+const BINDING = /@binding\((\d+)\) var<(uniform|storage, read(?:_write)?)> (\w+)/g;
+
+/** Those that the entry point reaches in any variant. */
+function bindingsOf(entryPoint: string, modules: readonly WgslModule[]): readonly KernelBinding[] {
+  const bindings = new Map<number, KernelBinding>();
+  const reached = new Set([entryPoint]);
+  for (const declaration of reached) {
+    const text = modules.map(({ declarations }) => declarations[declaration] ?? '').join('');
+    for (const [, named] of text.matchAll(/\$(\w+)/g)) reached.add(named!);
+    for (const [, binding, space, name] of text.matchAll(BINDING))
+      bindings.set(Number(binding), {
+        name: name!,
+        binding: Number(binding),
+        access: space!.replace('storage, ', '') as KernelBinding['access'],
+      });
+  }
+  return [...bindings.values()].toSorted((a, b) => a.binding - b.binding);
+}
+
+/**
+ * The layout of a struct, whose fields are 32-bit numbers.
+ *
+ * @throws RangeError if it is not declared
+ */
+export function structOf(kernel: Text, name: string): StructLayout {
+  const fields: Record<string, FieldLayout> = {};
+  let bytes = 0;
+  for (const [, field, type] of declarationOf(kernel, name).matchAll(/(\w+): ([uif]32)/g)) {
+    fields[field!] = { offset: bytes, type: type as FieldLayout['type'] };
+    bytes += 4;
+  }
+  return { bytes, fields };
+}
+
+/**
+ * An integer that is the same in every variant.
+ *
+ * @throws RangeError if it is not declared
+ */
+export function constantOf(kernel: Text, name: string): number {
+  return Number(/= (\d+)u/.exec(declarationOf(kernel, name))![1]);
+}
+
+/** Invocations of a workgroup. */
+export function workgroupSizeOf({ kernel, spec }: { readonly kernel: Text; readonly spec: Spec }): number {
+  return Number(spec['WG_SIZE'] ?? constantOf(kernel, 'WG_SIZE'));
+}
+
+function declarationOf({ modules }: Text, name: string): string {
+  const home = modules.find(({ declarations }) => name in declarations);
+  if (!home) throw new RangeError(`There is no ${name} in the WGSL.`);
+  return home.declarations[name]!;
+}
