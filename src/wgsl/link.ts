@@ -67,10 +67,10 @@ export function variantName({ name }: Pick<Kernel, 'name'>, spec: Spec): string 
  * | `$name` | a declaration or a constant, which the variant then needs; in a loop, the value of its counter |
  * | `?A&!B\|C{ … #}` | text of the variants in which `(A and not B) or C` |
  * | `#i<N{ … #}` | a loop to be written out, for each value of `i` below a number or constant `N` |
- * | `#a[N][M] T;` | a variable of type `T` for each element of an array, outermost size first |
- * | `$a[i][j/N]` | one of these: an index is a number, a counter, or such divided by a size (`/` or `%`) |
+ * | `#a[N][M]:T;` | a variable of type `T` for each element of an array, outermost size first |
+ * | `#a[i][j/N]` | one of these: an index is a number, a counter, or such divided by a size (`/` or `%`) |
  */
-const MARK = /\$(\w+)|\?([^{]+)\{|#(?:(\}|$)|(\w+)(?:<(\w+)\{|((?:\[\w+\])+) ([^;]+);))/g;
+const MARK = /([^$?#]*)(?:\$(\w+)|\?([^{]+)\{|#(\w+)<(\w+)\{|#(\w+)((?:\[[\w/%]+\])+)(?::([^;]+);)?|#\}|$)/g;
 
 /** Writes templates for one spec. */
 class VariantWriter {
@@ -79,9 +79,7 @@ class VariantWriter {
   readonly #spec: Spec;
   /** Counters of the loops that are being written out. */
   readonly #counters = new Map<string, number>();
-  /** Arrays that are variables, in the declaration that is being written. */
-  readonly #registers = new Set<string>();
-  #template = '';
+  #marks: readonly RegExpExecArray[] = [];
   #at = 0;
 
   constructor(entryPoint: string, spec: Spec) {
@@ -90,10 +88,9 @@ class VariantWriter {
   }
 
   write(template: string): string {
-    this.#template = `${template}#`;
+    this.#marks = [...template.matchAll(MARK)];
     this.#at = 0;
-    this.#registers.clear();
-    return this.#block();
+    return this.#block(true);
   }
 
   constant(name: string): number {
@@ -102,64 +99,49 @@ class VariantWriter {
     return value;
   }
 
-  /** What stands before the end of a block, of which there may be none to write. */
-  #block(isWritten = true): string {
-    let text = '';
+  /** What stands before the end of a block. */
+  #block(isWritten: boolean): string {
+    let written = '';
     for (;;) {
-      MARK.lastIndex = this.#at;
-      const match = MARK.exec(this.#template)!;
-      const [, name, condition, end, variable, below, sizes, type] = match;
-      text += this.#template.slice(this.#at, match.index);
-      this.#at = MARK.lastIndex;
-      if (end !== undefined) return isWritten ? text : '';
-      if (condition) text += this.#block(isWritten && this.#holds(condition));
-      else if (below) text += this.#loop(variable!, isWritten ? this.#valueOf(below) : 0);
-      else if (!isWritten) continue;
-      else if (name) text += this.#name(name);
-      else text += this.#variables(variable!, this.#sizesOf(sizes!), type!);
+      const [, text, name, condition, counter, below, array, indices, type] = this.#marks[this.#at++]!;
+      written += text;
+      if (name) written += this.#name(name, isWritten);
+      else if (condition) written += this.#block(isWritten && this.#holds(condition));
+      else if (counter) written += this.#loop(counter, isWritten ? this.#valueOf(below!) : 0);
+      else if (!array) return isWritten ? written : '';
+      else if (isWritten) written += this.#registers(array, this.#sizesOf(indices!), type);
     }
   }
 
   #loop(counter: string, below: number): string {
-    const start = this.#at;
-    let text = '';
+    const first = this.#at;
+    let written = '';
     for (let i = 0; i < below; i++) {
-      this.#at = start;
+      this.#at = first;
       this.#counters.set(counter, i);
-      text += this.#block();
+      written += this.#block(true);
     }
     this.#counters.delete(counter);
     if (below === 0) this.#block(false);
-    return text;
+    return written;
   }
 
-  #name(name: string): string {
-    const counter = this.#counters.get(name);
-    if (counter !== undefined) return `${counter}u`;
-    if (!this.#registers.has(name)) {
-      this.named.add(name);
-      return name;
-    }
-    const indices = /(?:\[[^\]]+\])+/y;
-    indices.lastIndex = this.#at;
-    const [text] = indices.exec(this.#template)!;
-    this.#at += text.length;
-    return (
-      name +
-      this.#sizesOf(text)
-        .map((index) => `_${index}`)
-        .join('')
-    );
+  #name(name: string, isWritten = true): string {
+    const count = this.#counters.get(name);
+    if (count !== undefined) return `${count}u`;
+    if (isWritten) this.named.add(name);
+    return name;
   }
 
-  #variables(name: string, sizes: readonly number[], type: string): string {
-    this.#registers.add(name);
-    const element = type.replace(/\$(\w+)/g, (_, named: string) => this.#name(named));
+  /** One of an array's variables, or the declarations of all where there is a type. */
+  #registers(array: string, sizes: readonly number[], type: string | undefined): string {
+    if (!type) return `${array}_${sizes.join('_')}`;
+    const element = type.replace(/\$(\w+)/g, (_, name: string) => this.#name(name));
     const names = sizes.reduce<string[]>(
-      (all, size) => all.flatMap((one) => Array.from({ length: size }, (_, i) => `${one}_${i}`)),
-      [name],
+      (all, size) => all.flatMap((name) => Array.from({ length: size }, (_, i) => `${name}_${i}`)),
+      [array],
     );
-    return names.map((one) => `\nvar ${one}: ${element} = ${element}();`).join('');
+    return names.map((name) => `\nvar ${name}: ${element} = ${element}();`).join('');
   }
 
   /** `A&!B|C` */

@@ -151,7 +151,7 @@ export class CodeParser extends TokenReader {
     this.takeSpace();
     this.locals.set(name, line);
     this.#ranks.set(name, sizes.length);
-    this.put(`#${name}${sizes.map((size) => `[${size}]`).join('')} `, ...type, ';');
+    this.put(`#${name}${sizes.map((size) => `[${size}]`).join('')}:`, ...type, ';');
   }
 
   /** The innermost elements of an array of arrays; adds its sizes, outermost first. */
@@ -180,7 +180,7 @@ export class CodeParser extends TokenReader {
 
   /** `a[r][c / N]` */
   #register(name: string, rank: number): void {
-    this.copy(`$${name}`);
+    this.copy(`#${name}`);
     for (let i = 0; i < rank; i++) {
       if (!this.is('[')) this.fail(`${name} has ${rank} indices.`);
       this.take();
