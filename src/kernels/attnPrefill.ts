@@ -73,7 +73,7 @@ export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, spli
     TILE_KEYS: prefillTileKeys(tile),
     TEAMS: tile.teams,
     LANES: tile.lanes,
-    LANE_BITS: Math.log2(tile.lanes),
+    ROW_LANE_BITS: Math.log2(tile.lanes),
     ROWS: tile.rows,
     COLS: tile.cols,
     OWN_ROWS: Math.ceil(tile.rows / tile.lanes),

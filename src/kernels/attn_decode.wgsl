@@ -25,22 +25,24 @@
 // Variants:
 //   those of octets, out_rows and attention
 //   SOFTCAP     the call asks for it
-//   ROLLED      see threads
+//   ROLLED      see lanes
 //   BROADCAST   subgroups have LANES invocations, which share queries and weights (KEY_LANES is 1)
 //   SUBGROUPS   the KEY_LANES of a score and the lanes of a row exchange by subgroup operations
 
 import package::shared::attention::{
-  params, Item, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of, Sums, with_sink,
+  share_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::batch_info::{Sequence, sequence_at};
-import package::shared::key_rows::{find_rows, k_row, v_row, is_row, row_or, have_pages};
-import package::shared::out_rows::write_quad;
-import package::shared::scores::{MASKED, NO_MAXIMUM, capped};
-import package::shared::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
+import package::shared::key_rows::{find_rows, k_rows_of, v_row, is_row, row_or, have_pages};
+import package::shared::lanes::{
+  MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
+};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
+import package::shared::out_rows::write_quad;
+import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, ROWS, KEY_LANES, KEY_LANE_BITS, HEAD_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_QUADS, VALUE_LANES, COLS,
+  WG_SIZE, TILE_KEYS, ROWS, KEY_LANES, KEY_LANE_BITS, HEAD_OCTETS, ROW_LANES, LANE_QUADS, VALUE_LANES, COLS,
   LANES, OWN_ROWS,
 };
 
@@ -68,53 +70,42 @@ fn attn_decode(
   @if(SUBGROUPS) @builtin(subgroup_size) subgroup_size: u32,
   @if(SUBGROUPS) @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
-  let job = workgroup_id.y * grid.x + workgroup_id.x;
-  let item_index = params.first_item + job / params.n_kv_heads;
-  if (item_index >= params.n_items) { return; }
-  let kv_head = job % params.n_kv_heads;
-  let item = items[item_index];
-  let sequence = sequence_at(item.sequence);
-  let n_rows = sequence.q_len * params.group;
-  let first_row = item.row_tile * ROWS;
-  if (first_row >= n_rows) { return; }
+  let workgroup_index = workgroup_id.y * grid.x + workgroup_id.x;
+  if (item_index(workgroup_index) >= params.n_items) { return; }
+  let job = job_of(workgroup_index, ROWS);
+  if (job.first_row >= job.n_rows) { return; }
+  let sequence = job.sequence;
 
   @if(SUBGROUPS)  number_subgroups(local);
   @if(SUBGROUPS)  let thread = thread_by_subgroup(subgroup_size, subgroup_lane);
   @if(!SUBGROUPS) let thread = local;
 
   // Bands only move forward with the token, so the first and the last token bound what any row can see.
-  let first_band = band_of(sequence, first_row / params.group);
-  let last_band = band_of(sequence, (min(first_row + ROWS, n_rows) - 1u) / params.group);
+  let first_band = band_of(sequence, token_of(job.first_row));
+  let last_band = band_of(sequence, token_of(min(job.first_row + ROWS, job.n_rows) - 1u));
   let seen = Band(first_band.first, last_band.last);
-  let tiles = tiles_of(item, seen, TILE_KEYS);
+  let tiles = tiles_of(job.item, seen, TILE_KEYS);
 
-  stage_queries(sequence, kv_head, first_row, n_rows, thread);
+  stage_queries(job, thread);
   @if(PAGED) find_rows(sequence, seen, tiles.first, thread);
   workgroupBarrier();
 
   // For scores
   let key_lane = thread % KEY_LANES;
   let key_quad = thread / KEY_LANES;
-  let k_head = kv_head * params.k_head;
   let last_octet = (params.head_dim - 1u) / 8u;
 
   // For weights
   let row_lane = thread % ROW_LANES;
   let weight_row = thread / ROW_LANES;
   let has_row = weight_row < ROWS;
-  let row = first_row + weight_row;
-  let token = min(row, n_rows - 1u) / params.group;
-  let head = kv_head * params.group + row % params.group;
-  let band = band_of(sequence, token);
-  @if(ALIBI) let position = position_of(sequence, token);
-  @if(ALIBI) let slope = slope_of(item.sequence, head);
+  let mask = mask_of(job, job.first_row + weight_row);
   var maximum = NO_MAXIMUM;
   var total = 0.0;
 
   // For values
   let value_lane = thread % VALUE_LANES;
   let value_group = thread / VALUE_LANES;
-  let v_head = kv_head * params.v_head;
   @registers var low: array<array<vec4f, COLS>, ROWS>;
   @registers var high: array<array<vec4f, COLS>, ROWS>;
 
@@ -123,18 +114,17 @@ fn attn_decode(
 
     // 1 scores: s[r] are those of this thread's four keys
     @registers var s: array<vec4f, ROWS>;
-    @registers var key_row: array<u32, 4>;
-    @unroll for (var i = 0u; i < 4; i++) { key_row[i] = k_row(sequence, seen, tile_index, key_quad * 4u + i) + k_head; }
+    let key_rows = k_rows_of(sequence, seen, tile_index, key_quad) + job.kv_head * params.k_head;
     for (var step = 0u; step < max(HEAD_OCTETS / KEY_LANES, ROLLED_LOOP); step++) {
       if (step * KEY_LANES * 8u >= params.head_dim) { break; }
       let octet = step * KEY_LANES + key_lane;
-      // Octets beyond the head have queries of zero, and read a octet that is there.
+      // Octets beyond the head have queries of zero, and read an octet that is there.
       let dim = min(octet, last_octet) * 8u;
       let left = params.head_dim - dim;
-      let k0 = k_octet(key_row[0u] + dim, left);
-      let k1 = k_octet(key_row[1u] + dim, left);
-      let k2 = k_octet(key_row[2u] + dim, left);
-      let k3 = k_octet(key_row[3u] + dim, left);
+      let k0 = k_octet(key_rows.x + dim, left);
+      let k1 = k_octet(key_rows.y + dim, left);
+      let k2 = k_octet(key_rows.z + dim, left);
+      let k3 = k_octet(key_rows.w + dim, left);
       let line = octet * 2u * ROWS;
       @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
       @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
@@ -156,50 +146,37 @@ fn attn_decode(
         );
       }
     }
-    @if(SUBGROUPS) {
-      @unroll for (var bit = 0u; bit < KEY_LANE_BITS; bit++) {
-        @unroll for (var r = 0u; r < ROWS; r++) { s[r] += subgroupShuffleXor(s[r], 1u << bit); }
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      @if(SUBGROUPS) {
+        s[r] = sum_over_octets(s[r]);
+        if (key_lane == 0u) { scores[r * TILE_QUADS + key_quad] = s[r]; }
       }
-      if (key_lane == 0u) {
-        @unroll for (var r = 0u; r < ROWS; r++) { scores[r * TILE_QUADS + key_quad] = s[r]; }
-      }
-    }
-    @if(!SUBGROUPS) {
-      @unroll for (var r = 0u; r < ROWS; r++) { scores[(key_lane * ROWS + r) * TILE_QUADS + key_quad] = s[r]; }
+      @if(!SUBGROUPS) scores[(key_lane * ROWS + r) * TILE_QUADS + key_quad] = s[r];
     }
     workgroupBarrier();
     @if(PAGED) find_rows(sequence, seen, tile_index + 1u, thread);
 
-    // 2 mask, row maximum, weights p
+    // 2 mask, row maximum, weights p: those of four keys in LANE_QUADS
     let previous = maximum;
     @registers var p: array<vec4f, LANE_QUADS>;
     if (has_row) {
       @unroll for (var i = 0u; i < LANE_QUADS; i++) {
         let quad = i * ROW_LANES + row_lane;
-        let at = weight_row * TILE_QUADS + quad;
-        p[i] = scores[at];
-        @if(!SUBGROUPS) {
-          for (var other = 1u; other < KEY_LANES; other++) { p[i] += scores[other * ROWS * TILE_QUADS + at]; }
-        }
-        p[i] *= params.score_scale;
-        @if(SOFTCAP) p[i] = capped(p[i]) * params.softcap_log2;
         let key = vec4i(i32(tile_index * TILE_KEYS + quad * 4u)) + vec4i(0, 1, 2, 3);
-        @if(ALIBI) p[i] -= slope * vec4f(abs(key - position));
-        var is_seen = (key >= vec4i(band.first)) & (key <= vec4i(band.last));
+        var is_seen = sees(mask, key);
         @if(PAGED) is_seen &= have_pages(tile_index, quad);
-        p[i] = select(vec4f(MASKED), p[i], is_seen);
-        maximum = max(maximum, max(max(p[i].x, p[i].y), max(p[i].z, p[i].w)));
+        var products = scores[weight_row * TILE_QUADS + quad];
+        @if(!SUBGROUPS) {
+          for (var lane = 1u; lane < KEY_LANES; lane++) { products += scores[(lane * ROWS + weight_row) * TILE_QUADS + quad]; }
+        }
+        p[i] = select(vec4f(MASKED), scores_of(products, key, mask), is_seen);
+        maximum = max(maximum, largest_of(p[i]));
       }
       @if(!SUBGROUPS) lane_part[weight_row * ROW_LANES + row_lane] = maximum;
     }
-    @if(SUBGROUPS) {
-      @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { maximum = max(maximum, subgroupShuffleXor(maximum, 1u << bit)); }
-    }
     @if(!SUBGROUPS) workgroupBarrier();
+    maximum = max_of_row(weight_row, maximum);
     if (has_row) {
-      @if(!SUBGROUPS) {
-        for (var other = 0u; other < ROW_LANES; other++) { maximum = max(maximum, lane_part[weight_row * ROW_LANES + other]); }
-      }
       let rescale = exp2(previous - maximum);
       total *= rescale;
       @unroll for (var i = 0u; i < LANE_QUADS; i++) {
@@ -226,7 +203,7 @@ fn attn_decode(
       @unroll for (var i = 0u; i < 4; i++) { value_row[i] = v_row(sequence, seen, tile_index, quad * 4u + i); }
       // In place of a value without a page, one of the four that has one is read, the weight being 0.
       let any_row = min(min(value_row[0u], value_row[1u]), min(value_row[2u], value_row[3u]));
-      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = row_or(value_row[i], any_row) + v_head; }
+      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = row_or(value_row[i], any_row) + job.kv_head * params.v_head; }
       @registers var p4: array<vec4f, ROWS>;
       @if(BROADCAST) {
         @registers var own_p: array<vec4f, OWN_ROWS>;
@@ -257,21 +234,14 @@ fn attn_decode(
   }
 
   // 4 sum over groups, write. Each lane has summed the weights of its own keys.
-  @if(SUBGROUPS) {
-    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { total += subgroupShuffleXor(total, 1u << bit); }
-    if (has_row && row_lane == 0u) { row_sums[weight_row] = Sums(maximum, total); }
-  }
   @if(!SUBGROUPS) {
     if (has_row) { lane_part[weight_row * ROW_LANES + row_lane] = total; }
     workgroupBarrier();
-    if (has_row && row_lane == 0u) {
-      total = 0.0;
-      for (var other = 0u; other < ROW_LANES; other++) { total += lane_part[weight_row * ROW_LANES + other]; }
-      row_sums[weight_row] = Sums(maximum, total);
-    }
   }
+  total = total_of_row(weight_row, total);
+  if (has_row && row_lane == 0u) { row_sums[weight_row] = Sums(maximum, total); }
   for (var turn = 0u; turn < max(ROWS, ROLLED_LOOP); turn++) {
-    if (turn >= min(ROWS, n_rows - first_row)) { break; }
+    if (turn >= min(ROWS, job.n_rows - job.first_row)) { break; }
     @unroll for (var r = 0u; r < ROWS; r++) {
       if (r == turn) {
         @unroll for (var c = 0u; c < COLS; c++) {
@@ -281,21 +251,21 @@ fn attn_decode(
       }
     }
     workgroupBarrier();
-    if (value_group == 0u) { write_row(item, sequence, kv_head, first_row + turn, turn, value_lane); }
+    if (value_group == 0u) { write_row(job, turn, value_lane); }
     workgroupBarrier();
   }
 }
 
 // Rows beyond the last one are zeros, and are not written.
-fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, thread: u32) {
+fn stage_queries(job: Job, thread: u32) {
   for (var index = thread; index < MANY; index += WG_SIZE) {
     if (index >= HEAD_OCTETS * ROWS) { break; }
-    let row = first_row + index % ROWS;
+    let row = job.first_row + index % ROWS;
     let dim = index / ROWS * 8u;
     var elements = Octet(vec4f(), vec4f());
-    if (row < n_rows && dim < params.head_dim) {
-      let head = kv_head * params.group + row % params.group;
-      elements = q_octet(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
+    if (row < job.n_rows && dim < params.head_dim) {
+      let q_row = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
+      elements = q_octet(q_row + dim, params.head_dim - dim);
     }
     let at = index / ROWS * 2u * ROWS + index % ROWS;
     tile[at] = elements.low;
@@ -303,12 +273,44 @@ fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, 
   }
 }
 
-fn write_row(item: Item, sequence: Sequence, kv_head: u32, row: u32, r: u32, value_lane: u32) {
-  let token = row / params.group;
-  let head = kv_head * params.group + row % params.group;
+// Of the lanes that share four keys, the sum of what each has.
+@if(SUBGROUPS) fn sum_over_octets(own: vec4f) -> vec4f {
+  var sum = own;
+  @unroll for (var bit = 0u; bit < KEY_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, 1u << bit); }
+  return sum;
+}
+
+// Of a row's lanes, the largest of what each has. Without subgroups they have put it into lane_part. `row % ROWS` shows
+// compilers that indices are within bounds.
+fn max_of_row(row: u32, own: f32) -> f32 {
+  @if(SUBGROUPS) return max_of_lanes(own);
+  @if(!SUBGROUPS) {
+    var largest = own;
+    if (row < ROWS) {
+      for (var lane = 0u; lane < ROW_LANES; lane++) { largest = max(largest, lane_part[row % ROWS * ROW_LANES + lane]); }
+    }
+    return largest;
+  }
+}
+
+// Likewise the sum.
+fn total_of_row(row: u32, own: f32) -> f32 {
+  @if(SUBGROUPS) return sum_of_lanes(own);
+  @if(!SUBGROUPS) {
+    var sum = 0.0;
+    if (row < ROWS) {
+      for (var lane = 0u; lane < ROW_LANES; lane++) { sum += lane_part[row % ROWS * ROW_LANES + lane]; }
+    }
+    return sum;
+  }
+}
+
+fn write_row(job: Job, r: u32, value_lane: u32) {
+  let row = job.first_row + r;
+  let head = head_of(job, row);
   let all = with_sink(row_sums[r], head);
   let share = share_of(row_sums[r], all);
-  let row_at = out_row(item, sequence, token, head);
+  let row_at = out_row(job, token_of(row), head);
   for (var c = 0u; c < max(COLS, ROLLED_LOOP); c++) {
     let dim = (value_lane + c * VALUE_LANES) * 8u;
     if (dim >= params.head_dim_v) { break; }
@@ -323,5 +325,5 @@ fn write_row(item: Item, sequence: Sequence, kv_head: u32, row: u32, r: u32, val
     write_quad(row_at, dim, params.head_dim_v, low * share);
     write_quad(row_at, dim + 4u, params.head_dim_v, high * share);
   }
-  if (value_lane == 0u) { write_lse_of(item, sequence, token, head, all); }
+  if (value_lane == 0u) { write_lse_of(job, token_of(row), head, all); }
 }

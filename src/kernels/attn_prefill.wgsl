@@ -27,20 +27,22 @@
 //   F16_TILES                        workgroup memory holds f16
 //   SUBGROUPS                        a team lies within a subgroup: lanes exchange row maxima and totals there
 //   BROADCAST                        a team is a whole subgroup: lanes share queries and weights there, too
-//   ROLLED                           see threads
+//   ROLLED                           see lanes
 
 import package::shared::attention::{
-  params, items, position_of, band_of, slope_of, tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  params, Job, item_index, job_of, token_of, head_of, band_of, RowMask, mask_of, scores_of, sees, largest_of, tiles_of, Sums,
+  with_sink, share_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::batch_info::{Sequence, sequence_at};
 import package::shared::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
-import package::shared::out_rows::write_quad;
-import package::shared::scores::{MASKED, NO_MAXIMUM, capped};
+import package::shared::lanes::{
+  MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
+};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
-import package::shared::threads::{MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups};
+import package::shared::out_rows::write_quad;
+import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, TEAMS, LANES, LANE_BITS, ROWS, COLS, OWN_ROWS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS,
+  WG_SIZE, TILE_KEYS, TEAMS, LANES, ROWS, COLS, OWN_ROWS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS,
 };
 
 @if(F16_TILES) enable f16;
@@ -76,15 +78,11 @@ fn attn_prefill(
   @if(SUBGROUPS) @builtin(subgroup_size) subgroup_size: u32,
   @if(SUBGROUPS) @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
-  let job = workgroup_id.y * grid.x + workgroup_id.x;
-  let item_index = params.first_item + job / params.n_kv_heads;
-  if (item_index >= params.n_items) { return; }
-  let kv_head = job % params.n_kv_heads;
-  let item = items[item_index];
-  let sequence = sequence_at(item.sequence);
-  let n_rows = sequence.q_len * params.group;
-  let first_row = item.row_tile * TILE_ROWS;
-  if (first_row >= n_rows) { return; }
+  let workgroup_index = workgroup_id.y * grid.x + workgroup_id.x;
+  if (item_index(workgroup_index) >= params.n_items) { return; }
+  let job = job_of(workgroup_index, TILE_ROWS);
+  if (job.first_row >= job.n_rows) { return; }
+  let sequence = job.sequence;
   let n_chunks = (params.head_dim + CHUNK_QUADS * 4 - 1) / (CHUNK_QUADS * 4);
 
   @if(SUBGROUPS) number_subgroups(local);
@@ -97,34 +95,28 @@ fn attn_prefill(
 
   // Bands only move forward with the token, so the tile's first and last token bound what any of its rows can see,
   // and what all of them see.
-  let first_band = band_of(sequence, first_row / params.group);
-  let last_band = band_of(sequence, (min(first_row + TILE_ROWS, n_rows) - 1u) / params.group);
+  let first_band = band_of(sequence, token_of(job.first_row));
+  let last_band = band_of(sequence, token_of(min(job.first_row + TILE_ROWS, job.n_rows) - 1u));
   let seen = Band(first_band.first, last_band.last);
   let seen_by_all = Band(last_band.first, first_band.last);
 
-  @registers var bands: array<Band, ROWS>;
-  @registers var positions: array<i32, ROWS>;
-  @if(ALIBI) @registers var slopes: array<f32, ROWS>;
+  @registers var masks: array<RowMask, ROWS>;
   @registers var maximum: array<f32, ROWS>;
   @registers var total: array<f32, ROWS>;
   @registers var acc: array<array<vec4f, COLS>, ROWS>;
   @unroll for (var r = 0u; r < ROWS; r++) {
-    let row = first_row + team + r * TEAMS;
-    let token = row / params.group;
-    positions[r] = position_of(sequence, token);
-    bands[r] = band_of(sequence, token);
+    masks[r] = mask_of(job, job.first_row + team + r * TEAMS);
     maximum[r] = NO_MAXIMUM;
-    @if(ALIBI) slopes[r] = slope_of(item.sequence, kv_head * params.group + row % params.group);
   }
 
   @if(Q_RESIDENT) {
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       if (chunk >= n_chunks) { break; }
-      stage_queries(sequence, kv_head, first_row, n_rows, chunk, chunk, thread);
+      stage_queries(job, chunk, chunk, thread);
     }
   }
 
-  let tiles = tiles_of(item, seen, TILE_KEYS);
+  let tiles = tiles_of(job.item, seen, TILE_KEYS);
   @if(PAGED) {
     find_rows(sequence, seen, tiles.first, thread);
     workgroupBarrier();
@@ -137,8 +129,8 @@ fn attn_prefill(
     @registers var s: array<vec4f, ROWS>;
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       if (chunk >= n_chunks) { break; }
-      @if(!Q_RESIDENT) stage_queries(sequence, kv_head, first_row, n_rows, chunk, 0u, thread);
-      stage_keys(sequence, kv_head, tile, seen, chunk, thread);
+      @if(!Q_RESIDENT) stage_queries(job, chunk, 0u, thread);
+      stage_keys(job, tile, seen, chunk, thread);
       workgroupBarrier();
       for (var quad = 0u; quad < CHUNK_QUADS; quad++) {
         let k0 = vec4f(kv_tile[quad * K_LINE + lane]);
@@ -162,21 +154,19 @@ fn attn_prefill(
 
     // 2 mask, row maximum
     let key = vec4i(i32(first_key + lane * 4u)) + vec4i(0, 1, 2, 3);
-    var masked = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    var is_partial = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
     @if(PAGED) let is_there = have_pages(tile, lane);
-    @if(PAGED) masked |= !all(is_there);
+    @if(PAGED) is_partial |= !all(is_there);
     @registers var previous: array<f32, ROWS>;
     @unroll for (var r = 0u; r < ROWS; r++) {
-      s[r] *= params.score_scale;
-      @if(SOFTCAP) s[r] = capped(s[r]) * params.softcap_log2;
-      @if(ALIBI) s[r] -= slopes[r] * vec4f(abs(key - positions[r]));
-      if (masked) {
-        var is_seen = (key >= vec4i(bands[r].first)) & (key <= vec4i(bands[r].last));
+      s[r] = scores_of(s[r], key, masks[r]);
+      if (is_partial) {
+        var is_seen = sees(masks[r], key);
         @if(PAGED) is_seen &= is_there;
         s[r] = select(vec4f(MASKED), s[r], is_seen);
       }
       previous[r] = maximum[r];
-      maximum[r] = max(maximum[r], max(max(s[r].x, s[r].y), max(s[r].z, s[r].w)));
+      maximum[r] = max(maximum[r], largest_of(s[r]));
       @if(!SUBGROUPS) lane_part[lane * Q_LINE + team + r * TEAMS] = maximum[r];
     }
     workgroupBarrier();  // the lanes' maxima are there, and the keys have been read: values may take their place
@@ -184,14 +174,7 @@ fn attn_prefill(
 
     // 3 weights, rescale
     @unroll for (var r = 0u; r < ROWS; r++) {
-      @if(SUBGROUPS) {
-        @unroll for (var bit = 0u; bit < LANE_BITS; bit++) { maximum[r] = max(maximum[r], subgroupShuffleXor(maximum[r], 1u << bit)); }
-      }
-      @if(!SUBGROUPS) {
-        for (var other = 0u; other < LANES; other++) {
-          maximum[r] = max(maximum[r], lane_part[other * Q_LINE + team + r * TEAMS]);
-        }
-      }
+      maximum[r] = max_of_row(team + r * TEAMS, maximum[r]);
       let p = exp2(s[r] - maximum[r]);
       @if(BROADCAST)  s[r] = p;
       @if(!BROADCAST) p_tile[lane * Q_LINE + team + r * TEAMS] = Quad(p);
@@ -203,7 +186,7 @@ fn attn_prefill(
     // 4 values
     for (var step = 0u; step < VALUE_STEPS; step++) {
       if (i32(first_key + step * VALUE_KEYS) > seen.last) { break; }
-      stage_values(sequence, kv_head, tile, seen, step * VALUE_KEYS, thread);
+      stage_values(job, tile, seen, step * VALUE_KEYS, thread);
       workgroupBarrier();
       for (var four = 0u; four < VALUE_KEYS / 4; four++) {
         let line = four * 4 * VALUE_QUADS + lane;
@@ -238,41 +221,53 @@ fn attn_prefill(
     workgroupBarrier();
   }
   @unroll for (var r = 0u; r < ROWS; r++) {
-    @if(SUBGROUPS) {
-      @unroll for (var bit = 0u; bit < LANE_BITS; bit++) { total[r] += subgroupShuffleXor(total[r], 1u << bit); }
-    }
-    @if(!SUBGROUPS) {
-      total[r] = 0.0;
-      for (var other = 0u; other < LANES; other++) {
-        total[r] += lane_part[other * Q_LINE + team + r * TEAMS];
-      }
-    }
-    let row = first_row + team + r * TEAMS;
-    if (row < n_rows) {
-      let token = row / params.group;
-      let head = kv_head * params.group + row % params.group;
-      let sums = Sums(maximum[r], total[r]);
+    let sums = Sums(maximum[r], total_of_row(team + r * TEAMS, total[r]));
+    let row = job.first_row + team + r * TEAMS;
+    if (row < job.n_rows) {
+      let head = head_of(job, row);
       let all = with_sink(sums, head);
       let share = share_of(sums, all);
-      let row_at = out_row(item, sequence, token, head);
+      let row_at = out_row(job, token_of(row), head);
       @unroll for (var c = 0u; c < COLS; c++) { write_quad(row_at, (lane + c * LANES) * 4u, params.head_dim_v, acc[r][c] * share); }
-      if (lane == 0u) { write_lse_of(item, sequence, token, head, all); }
+      if (lane == 0u) { write_lse_of(job, token_of(row), head, all); }
     }
   }
 }
 
-fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, chunk: u32, place: u32, thread: u32) {
+// Of a row's lanes, the largest of what each has. Without subgroups they have put it into lane_part.
+fn max_of_row(tile_row: u32, own: f32) -> f32 {
+  @if(SUBGROUPS) return max_of_lanes(own);
+  @if(!SUBGROUPS) {
+    let row = tile_row % TILE_ROWS;  // shows compilers that indices are within bounds
+    var largest = own;
+    for (var lane = 0u; lane < LANES; lane++) { largest = max(largest, lane_part[lane * Q_LINE + row]); }
+    return largest;
+  }
+}
+
+// Likewise the sum.
+fn total_of_row(tile_row: u32, own: f32) -> f32 {
+  @if(SUBGROUPS) return sum_of_lanes(own);
+  @if(!SUBGROUPS) {
+    let row = tile_row % TILE_ROWS;  // shows compilers that indices are within bounds
+    var sum = 0.0;
+    for (var lane = 0u; lane < LANES; lane++) { sum += lane_part[lane * Q_LINE + row]; }
+    return sum;
+  }
+}
+
+fn stage_queries(job: Job, chunk: u32, place: u32, thread: u32) {
   for (var step = 0u; step < max((TILE_ROWS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
     if (index >= TILE_ROWS * CHUNK_OCTETS) { break; }
     let tile_row = index / CHUNK_OCTETS;
     let octet = index % CHUNK_OCTETS;
     let dim = (chunk * CHUNK_OCTETS + octet) * 8u;
-    let row = first_row + tile_row;
+    let row = job.first_row + tile_row;
     var elements = Octet(vec4f(), vec4f());
-    if (row < n_rows && dim < params.head_dim) {
-      let head = kv_head * params.group + row % params.group;
-      elements = q_octet(sequence.q_base + row / params.group * params.q_token + head * params.q_head + dim, params.head_dim - dim);
+    if (row < job.n_rows && dim < params.head_dim) {
+      let q_row = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
+      elements = q_octet(q_row + dim, params.head_dim - dim);
     }
     let at = (place * CHUNK_QUADS + octet * 2u) * Q_LINE + tile_row;
     q_tile[at] = Quad(elements.low);
@@ -282,7 +277,7 @@ fn stage_queries(sequence: Sequence, kv_head: u32, first_row: u32, n_rows: u32, 
 
 // Keys and values that no row of the tile may see are staged as zeros: their slots may hold anything, and 0 · NaN is NaN.
 // So are values without a page.
-fn stage_keys(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, chunk: u32, thread: u32) {
+fn stage_keys(job: Job, tile: u32, seen: Band, chunk: u32, thread: u32) {
   for (var step = 0u; step < max((TILE_KEYS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
     if (index >= TILE_KEYS * CHUNK_OCTETS) { break; }
@@ -292,7 +287,7 @@ fn stage_keys(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, chunk: u3
     let key = i32(tile * TILE_KEYS + tile_key);
     var elements = Octet(vec4f(), vec4f());
     if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
-      elements = k_octet(k_row(sequence, seen, tile, tile_key) + kv_head * params.k_head + dim, params.head_dim - dim);
+      elements = k_octet(k_row(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim, params.head_dim - dim);
     }
     let at = octet * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
     kv_tile[at] = Quad(elements.low);
@@ -300,7 +295,7 @@ fn stage_keys(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, chunk: u3
   }
 }
 
-fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_key: u32, thread: u32) {
+fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, thread: u32) {
   for (var step = 0u; step < max((VALUE_KEYS * VALUE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;
     if (index >= VALUE_KEYS * VALUE_OCTETS) { break; }
@@ -309,9 +304,9 @@ fn stage_values(sequence: Sequence, kv_head: u32, tile: u32, seen: Band, first_k
     let dim = octet * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
     var elements = Octet(vec4f(), vec4f());
-    let row = v_row(sequence, seen, tile, tile_key);
+    let row = v_row(job.sequence, seen, tile, tile_key);
     if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && is_row(row)) {
-      elements = v_octet(row + kv_head * params.v_head + dim, params.head_dim_v - dim);
+      elements = v_octet(row + job.kv_head * params.v_head + dim, params.head_dim_v - dim);
     }
     let at = index / VALUE_OCTETS * VALUE_QUADS + octet * 2u;
     kv_tile[at] = Quad(elements.low);

@@ -1,15 +1,15 @@
-// attention: what the attention kernels share: their parameters, the work they are given, masks, pages, and where
-// results go.
+// attention: what the attention kernels share: their parameters, the work of a workgroup, scores and masks of a row, and
+// where its results go.
 //
 // Variants:
-//   PAGED   keys and values lie in pages
-//   ALIBI   scores fall with distance
-//   SPLIT   an item is one of several chunks of keys: out and lse are parts for merge_states, by slot
+//   ALIBI     scores fall with distance
+//   SOFTCAP   scores are bounded by tanh
+//   SPLIT     an item is one of several chunks of keys: out and lse are parts for merge_states, by slot
 
 import package::shared::band::{Band, visible_band};
-import package::shared::batch_info::{Sequence, batch_info};
+import package::shared::batch_info::{Sequence, sequence_at, batch_info};
 import package::shared::out_rows::{write_lse, write_sums};
-import package::shared::scores::{LOG2_E, sink_part};
+import package::shared::scores::{LOG2_E, capped, sink_part};
 
 struct Params {
   first_item: u32,        // of the items of the whole plan, the first of this dispatch
@@ -47,7 +47,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(5) var<storage, read> items: array<Item>;
 
-// One of the jobs of a plan: a tile of a sequence's rows against a chunk of the keys that they see.
+// A tile of a sequence's rows against a chunk of the keys that they see.
 struct Item {
   sequence: u32,
   row_tile: u32,
@@ -65,10 +65,37 @@ fn n_chunks_of(item: Item) -> u32 {
   return item.chunks / CHUNK_LIMIT;
 }
 
-fn position_of(sequence: Sequence, token: u32) -> i32 {
-  return i32(token) + i32(sequence.k_len) - i32(sequence.q_len);
+// What a workgroup does: one item for one kv head.
+struct Job {
+  item: Item,
+  sequence: Sequence,
+  kv_head: u32,
+  first_row: u32,
+  n_rows: u32,            // of the sequence: its query tokens times `group`
 }
 
+// Grids are rounded up: there may be no such item.
+fn item_index(workgroup_index: u32) -> u32 {
+  return params.first_item + workgroup_index / params.n_kv_heads;
+}
+
+fn job_of(workgroup_index: u32, tile_rows: u32) -> Job {
+  let item = items[item_index(workgroup_index)];
+  let sequence = sequence_at(item.sequence);
+  return Job(
+    item, sequence, workgroup_index % params.n_kv_heads, item.row_tile * tile_rows, sequence.q_len * params.group,
+  );
+}
+
+fn token_of(row: u32) -> u32 {
+  return row / params.group;
+}
+
+fn head_of(job: Job, row: u32) -> u32 {
+  return job.kv_head * params.group + row % params.group;
+}
+
+// The keys that a token sees.
 fn band_of(sequence: Sequence, token: u32) -> Band {
   return visible_band(
     position_of(sequence, token), i32(sequence.first_key), i32(sequence.k_len),
@@ -76,8 +103,43 @@ fn band_of(sequence: Sequence, token: u32) -> Band {
   );
 }
 
-@if(ALIBI) fn slope_of(sequence_index: u32, head: u32) -> f32 {
-  return bitcast<f32>(batch_info[params.slopes_at + sequence_index * params.slopes_sequence + head]) * LOG2_E;
+// Where a token stands among the keys.
+fn position_of(sequence: Sequence, token: u32) -> i32 {
+  return i32(token) + i32(sequence.k_len) - i32(sequence.q_len);
+}
+
+// What turns products of a row with keys into scores, besides factors that all rows share.
+struct RowMask {
+  band: Band,
+  @if(ALIBI) position: i32,
+  @if(ALIBI) slope: f32,
+}
+
+// Of rows beyond the last one, that of any row.
+fn mask_of(job: Job, row: u32) -> RowMask {
+  let token = min(token_of(row), job.sequence.q_len - 1u);
+  @if(ALIBI) {
+    let slope_at = params.slopes_at + job.item.sequence * params.slopes_sequence + head_of(job, row);
+    let slope = bitcast<f32>(batch_info[slope_at]) * LOG2_E;
+    return RowMask(band_of(job.sequence, token), position_of(job.sequence, token), slope);
+  }
+  @if(!ALIBI) return RowMask(band_of(job.sequence, token));
+}
+
+// The scores of four keys in base 2, given their products with a row.
+fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
+  var s = products * params.score_scale;
+  @if(SOFTCAP) s = capped(s) * params.softcap_log2;
+  @if(ALIBI) s -= mask.slope * vec4f(abs(key - mask.position));
+  return s;
+}
+
+fn sees(mask: RowMask, key: vec4i) -> vec4<bool> {
+  return (key >= vec4i(mask.band.first)) & (key <= vec4i(mask.band.last));
+}
+
+fn largest_of(s: vec4f) -> f32 {
+  return max(max(s.x, s.y), max(s.z, s.w));
 }
 
 // Tiles first .. end - 1 of keys.
@@ -119,16 +181,20 @@ fn share_of(before: Sums, after: Sums) -> f32 {
   return select(0.0, exp2(before.maximum - after.maximum) / after.total, after.total > 0.0);
 }
 
-fn out_row(item: Item, sequence: Sequence, token: u32, head: u32) -> u32 {
-  @if(SPLIT)  let row = (item.slot + token * n_chunks_of(item) + chunk_of(item)) * params.out_token;
-  @if(!SPLIT) let row = sequence.out_base + token * params.out_token;
+fn out_row(job: Job, token: u32, head: u32) -> u32 {
+  @if(SPLIT)  let row = slot_of(job.item, token) * params.out_token;
+  @if(!SPLIT) let row = job.sequence.out_base + token * params.out_token;
   return row + head * params.out_head;
 }
 
-fn write_lse_of(item: Item, sequence: Sequence, token: u32, head: u32, sums: Sums) {
+fn write_lse_of(job: Job, token: u32, head: u32, sums: Sums) {
   if (params.has_lse == 0u) { return; }
-  @if(SPLIT)  let row = (item.slot + token * n_chunks_of(item) + chunk_of(item)) * params.lse_token;
-  @if(!SPLIT) let row = sequence.lse_base + token * params.lse_token;
+  @if(SPLIT)  let row = slot_of(job.item, token) * params.lse_token;
+  @if(!SPLIT) let row = job.sequence.lse_base + token * params.lse_token;
   @if(SPLIT)  write_sums(row + head * params.lse_head, sums.maximum, sums.total);
   @if(!SPLIT) write_lse(row + head * params.lse_head, sums.maximum, sums.total);
+}
+
+@if(SPLIT) fn slot_of(item: Item, token: u32) -> u32 {
+  return item.slot + token * n_chunks_of(item) + chunk_of(item);
 }

@@ -50,6 +50,14 @@ fn is_row(row: u32) -> bool {
   @if(!PAGED) return true;
 }
 
+// The rows of four neighbouring keys.
+fn k_rows_of(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
+  return vec4u(
+    k_row(sequence, seen, tile, quad * 4u), k_row(sequence, seen, tile, quad * 4u + 1u),
+    k_row(sequence, seen, tile, quad * 4u + 2u), k_row(sequence, seen, tile, quad * 4u + 3u),
+  );
+}
+
 fn row_or(row: u32, other: u32) -> u32 {
   return select(other, row, is_row(row));
 }

@@ -1,8 +1,11 @@
-// threads: how the invocations of a workgroup are numbered, and how far their loops may go.
+// lanes: how the invocations of a workgroup are numbered, how those that share a row exchange what they have, and how far
+// loops may go.
 //
 // Variants:
 //   SUBGROUPS   threads exchange by subgroup operations
 //   ROLLED      loops of known length are kept from being unrolled by the compiler
+
+import constants::ROW_LANE_BITS;
 
 const MANY = 0x7fffffffu;  // a bound for loops that break out earlier
 // Drivers that compile for a CPU unroll every short loop whose length they know, and take seconds for it.
@@ -23,4 +26,17 @@ const MANY = 0x7fffffffu;  // a bound for loops that break out earlier
   var first = 0u;
   if (subgroup_lane == 0u) { first = atomicAdd(&next_thread, size); }
   return subgroupBroadcastFirst(first) + subgroup_lane;
+}
+
+// Of the 2^ROW_LANE_BITS neighbours that share a row: the largest of their numbers, and the sum.
+@if(SUBGROUPS) fn max_of_lanes(own: f32) -> f32 {
+  var largest = own;
+  @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { largest = max(largest, subgroupShuffleXor(largest, 1u << bit)); }
+  return largest;
+}
+
+@if(SUBGROUPS) fn sum_of_lanes(own: f32) -> f32 {
+  var sum = own;
+  @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, 1u << bit); }
+  return sum;
 }
