@@ -2,6 +2,7 @@ import { checkNames } from '../core/checkNames.js';
 import type { FieldLayout, Kernel, KernelBinding, WgslNotes } from '../wgsl/kernel.js';
 import { fail } from '../core/errors.js';
 import { link, variantName } from '../wgsl/link.js';
+import { declarationOf } from '../wgsl/module.js';
 import { structOf } from '../wgsl/reflection.js';
 import { checkChoice, checkObject } from '../sizing/check.js';
 import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
@@ -167,7 +168,7 @@ function recordsOf(
   const names = bindings.flatMap(({ record }) => record ?? []);
   return Object.fromEntries(
     names.map((name) => {
-      const isOwn = kernel.modules.some(({ declarations }) => name in declarations);
+      const isOwn = declarationOf(kernel.modules, name) !== '';
       const source = isOwn ? { modules: kernel.modules, notes } : BATCH_INFO;
       return [name, noted(name, structOf(source, name), source.notes)];
     }),

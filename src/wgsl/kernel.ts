@@ -10,13 +10,8 @@ export interface Kernel {
   readonly params: StructLayout;
 }
 
-/** A `.wgsl` file as templates: text in which marks stand for what a variant decides. `link.ts` says which. */
-export interface WgslModule {
-  /** `enable` and its like. */
-  readonly directives: string;
-  /** By name, in the order of the file. Of one that has several forms, at most one is in a variant. */
-  readonly declarations: Readonly<Record<string, string>>;
-}
+/** A `.wgsl` file as text in which marks stand for what a variant decides; `link.ts` says which. */
+export type WgslModule = string;
 
 export interface KernelBinding {
   readonly name: string;

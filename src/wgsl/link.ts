@@ -1,4 +1,5 @@
 import type { Kernel, Spec } from './kernel.js';
+import { declarationOf, partsOf } from './module.js';
 
 /**
  * The WGSL of one variant of a kernel: conditions decided, constants declared, marked loops written out, and of all
@@ -19,23 +20,23 @@ import type { Kernel, Spec } from './kernel.js';
  */
 export function link({ name, modules }: Pick<Kernel, 'name' | 'modules'>, spec: Spec): string {
   const variant = new VariantWriter(name, spec);
-  const directives = modules.map((module) => variant.write(module.directives)).join('');
+  const directives = modules.map((module) => variant.write(partsOf(module).directives)).join('');
   const needed = new Map<string, string>();
   const constants: string[] = [];
   // Writing a declaration names others, which this loop comes to in turn.
   for (const declaration of variant.named) {
-    const home = modules.find(({ declarations }) => declaration in declarations);
-    if (!home) {
+    const template = declarationOf(modules, declaration);
+    if (!template) {
       constants.push(`\nconst ${declaration} = ${variant.constant(declaration)}u;`);
       continue;
     }
-    const text = variant.write(home.declarations[declaration]!);
+    const text = variant.write(template);
     if (!text) throw new RangeError(`${variantName({ name }, spec)} lacks ${declaration}, but needs it.`);
     needed.set(declaration, text);
   }
   // In the order of the sources, which explains more than that of use.
-  const texts = modules.flatMap(({ declarations }) =>
-    Object.keys(declarations).map((declaration) => needed.get(declaration) ?? ''),
+  const texts = modules.flatMap((module) =>
+    [...partsOf(module).declarations.keys()].map((declaration) => needed.get(declaration) ?? ''),
   );
   return indented([directives, ...constants, ...texts, '\n'].join('').trimStart());
 }

@@ -1,4 +1,5 @@
 import type { FieldLayout, Kernel, KernelBinding, Spec, StructLayout, WgslModule } from './kernel.js';
+import { declarationOf } from './module.js';
 
 // Layouts are read from the kernels' own text when they are first asked for, so nothing of them is written twice. The
 // build compares all of it with what a WGSL parser says.
@@ -29,7 +30,7 @@ function bindingsOf(entryPoint: string, modules: readonly WgslModule[]): readonl
   const bindings = new Map<number, KernelBinding>();
   const reached = new Set([entryPoint]);
   for (const declaration of reached) {
-    const text = modules.map(({ declarations }) => declarations[declaration] ?? '').join('');
+    const text = declarationOf(modules, declaration);
     for (const [, named] of text.matchAll(/\$(\w+)/g)) reached.add(named!);
     for (const [, binding, space, name] of text.matchAll(BINDING))
       bindings.set(Number(binding), {
@@ -49,7 +50,7 @@ function bindingsOf(entryPoint: string, modules: readonly WgslModule[]): readonl
 export function structOf(kernel: Text, name: string): StructLayout {
   const fields: Record<string, FieldLayout> = {};
   let bytes = 0;
-  for (const [, field, type] of declarationOf(kernel, name).matchAll(/(\w+): ([uif]32)/g)) {
+  for (const [, field, type] of textOf(kernel, name).matchAll(/(\w+): ([uif]32)/g)) {
     fields[field!] = { offset: bytes, type: type as FieldLayout['type'] };
     bytes += 4;
   }
@@ -62,7 +63,7 @@ export function structOf(kernel: Text, name: string): StructLayout {
  * @throws RangeError if it is not declared
  */
 export function constantOf(kernel: Text, name: string): number {
-  return Number(/= (\d+)u/.exec(declarationOf(kernel, name))![1]);
+  return Number(/= (\d+)u/.exec(textOf(kernel, name))![1]);
 }
 
 /** Invocations of a workgroup. */
@@ -70,8 +71,8 @@ export function workgroupSizeOf({ kernel, spec }: { readonly kernel: Text; reado
   return Number(spec['WG_SIZE'] ?? constantOf(kernel, 'WG_SIZE'));
 }
 
-function declarationOf({ modules }: Text, name: string): string {
-  const home = modules.find(({ declarations }) => name in declarations);
-  if (!home) throw new RangeError(`There is no ${name} in the WGSL.`);
-  return home.declarations[name]!;
+function textOf({ modules }: Text, name: string): string {
+  const text = declarationOf(modules, name);
+  if (!text) throw new RangeError(`There is no ${name} in the WGSL.`);
+  return text;
 }

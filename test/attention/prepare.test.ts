@@ -3,6 +3,7 @@ import { attnVariants, createRuntime, prepareModel, type PrepareModelOptions } f
 import { attnVarlen } from '../../src/attention/attnVarlen.js';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
 import type { PrepareProgress, Runtime } from '../../src/runtime/runtime.js';
+import { declarationOf } from '../../src/wgsl/module.js';
 import { BROKEN_KERNEL } from '../runtime/brokenKernel.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { rejection } from '../check/refusal.js';
@@ -360,12 +361,11 @@ describe('attnVariants', () => {
     const runtime = createRuntime(compilingDevice().device);
     for (const { kernel, spec } of attnVariants(runtime, { ...SMALL, rotary: true, paged: true })) {
       const asked = new Set<string>();
-      for (const { directives, declarations } of kernel.modules) {
-        // Names of conditions and constants are in capitals, and so are the kernels' own constants.
-        const declared = (name: string) => kernel.modules.some((module) => name in module.declarations);
-        for (const text of [directives, ...Object.values(declarations)])
-          for (const [mark] of text.matchAll(/\?[^{]+\{|#\w+<\w+\{|#\w+[^;]+;|\$[A-Z]\w+/g))
-            for (const name of mark.match(/\b[A-Z][A-Z\d_]+\b/g) ?? []) if (!declared(name)) asked.add(name);
+      // Names of conditions and constants are in capitals, and so are the kernels' own constants.
+      const declared = (name: string) => declarationOf(kernel.modules, name) !== '';
+      for (const text of kernel.modules) {
+        for (const [mark] of text.matchAll(/\?[^{]+\{|#\w+<\w+\{|#\w+[^;]+;|\$[A-Z]\w+/g))
+          for (const name of mark.match(/\b[A-Z][A-Z\d_]+\b/g) ?? []) if (!declared(name)) asked.add(name);
       }
       expect([...asked].toSorted(), kernel.name).toEqual(Object.keys(spec).toSorted());
     }

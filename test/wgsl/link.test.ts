@@ -7,11 +7,12 @@ const tidy = (code: string) => code.replace(/\s+/g, ' ').trim();
 
 /** What the build makes of files by name, of which `root` is the kernel. */
 function modulesOf(files: Readonly<Record<string, string>>) {
-  return linkModules('root', (name) => {
+  const modules = linkModules('root', (name) => {
     const text = files[name];
     if (text === undefined) throw new Error('no such file');
     return { path: `${name}.wgsl`, text };
   });
+  return modules.map(({ module }) => module);
 }
 
 function linked(files: Readonly<Record<string, string>>, spec: Spec = {}): string {

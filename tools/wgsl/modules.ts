@@ -1,14 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import type { WgslModule } from '../../src/wgsl/kernel.js';
+import { SEPARATOR } from '../../src/wgsl/module.js';
 import { conditional } from './codeParser.js';
 import { parseModule, type ParsedImport, type ParsedModule } from './moduleParser.js';
 import { failAt, type ParsedTemplate, type WgslFile } from './tokens.js';
 
-/** A file with what its names stand for. */
-export interface LinkedModule extends WgslModule {
+/** A file in which it is known what each name stands for. */
+export interface LinkedModule {
   /** Without its ending: what imports call it. */
   readonly name: string;
+  readonly module: WgslModule;
   /** Where it lies. */
   readonly path: string;
   /** What it imports of `constants`. */
@@ -50,7 +52,7 @@ export function linkModules(root: string, read: ReadModule): LinkedModule[] {
     name,
     path: module.file.path,
     constants: module.imports.filter(({ from }) => from === CONSTANTS).map((one) => one.name),
-    ...resolved(module),
+    module: resolved(module),
   }));
 }
 
@@ -127,9 +129,16 @@ function resolved({ imports, directives, declarations }: ParsedModule): WgslModu
     const found = imports.filter(({ as }) => as === name);
     return found.length > 0 ? found.map(referenceTo).join('') : name;
   };
-  const byName: Record<string, string> = {};
-  for (const { name, template } of declarations) byName[name] = (byName[name] ?? '') + textOf(template);
-  return { directives: textOf(directives), declarations: byName };
+  const byName = new Map<string, string>();
+  for (const { name, template } of declarations)
+    byName.set(name, (byName.get(name) ?? '') + textOf(template));
+  return [textOf(directives), ...byName.values()].map(tidy).join(SEPARATOR);
+}
+
+/** The same with one block for blocks of one condition that follow each other. */
+function tidy(template: string): string {
+  const tidier = template.replace(/(\?[^{]+\{)([^?#]*)#\}\1/g, '$1$2');
+  return tidier === template ? template : tidy(tidier);
 }
 
 function referenceTo({ name, condition }: ParsedImport): string {

@@ -26,8 +26,7 @@ export function wgsl(): Plugin {
         const texts = modules.map((module) => readFileSync(module.path, 'utf8'));
         return `export default ${JSON.stringify(notesOf(texts.at(-1)!, texts))};`;
       }
-      const { directives, declarations } = modules.at(-1)!;
-      const own = JSON.stringify({ directives, declarations });
+      const own = JSON.stringify(modules.at(-1)!.module);
       if (query === 'module') return `export default ${own};`;
       checkLayouts(name, modules);
       const imported = modules.slice(0, -1).map((module) => module.name);
