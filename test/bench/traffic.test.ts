@@ -6,7 +6,7 @@ import { excessOf, type Traffic } from '../../bench/decode/traffic.js';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { planAttention } from '../../src/plan/planAttention.js';
 import { accessedBytes, type AccessedBytes } from '../kernels/accessedBytes.js';
-import { HostBuffers } from '../kernels/hostBuffers.js';
+import { HostBuffers } from '../kernels/interpreter.js';
 import { batchOf } from '../plan/batch.js';
 import { problemOf } from './benchProblem.js';
 import { traitsOf } from '../plan/traits.js';

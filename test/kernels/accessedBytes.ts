@@ -1,8 +1,6 @@
 import type { Dispatch } from '../../src/core/dispatch.js';
 import { workgroupSizeOf } from '../../src/wgsl/reflection.js';
-import { Accesses } from './accesses.js';
-import type { HostBuffers } from './hostBuffers.js';
-import { interpret } from './interpreter.js';
+import { Accesses, interpret, type HostBuffers } from './interpreter.js';
 
 /** Bytes of each binding that a dispatch reads and writes. */
 export interface AccessedBytes {

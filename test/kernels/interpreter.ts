@@ -1,4 +1,5 @@
 import {
+  MemoryTracker,
   ScalarData,
   TrackedTypedData,
   TypedData,
@@ -7,12 +8,13 @@ import {
   WgslDebug,
   type WgslExec,
 } from 'wgsl_reflect/wgsl_reflect.module.js';
-import type { Dispatch } from '../../src/core/dispatch.js';
+import type { Dispatch, Scratch } from '../../src/core/dispatch.js';
+import type { FloatDType } from '../../src/core/dtype.js';
+import { decode, encode } from '../../src/core/halves.js';
+import { elementCount, type Tensor } from '../../src/core/tensor.js';
 import type { Kernel, Spec } from '../../src/wgsl/kernel.js';
 import { link } from '../../src/wgsl/link.js';
 import { packed } from '../../src/runtime/packed.js';
-import { Accesses } from './accesses.js';
-import type { HostBuffers } from './hostBuffers.js';
 
 // wgsl_reflect has a detector of races of its own, but it lets invocations take turns after each statement while there is
 // one place for what a function returned to all of them, and it only looks at the first workgroup.
@@ -156,4 +158,78 @@ function interpretable(code: string): string {
     .replace(/>> (\w+|\([^()]*\))/g, '/ (1u << $1)');
   // It evaluates constants in the order of the text, which WGSL leaves open.
   return [...(code.match(constant) ?? []), text].join('\n');
+}
+
+type Access = 'read' | 'write' | 'atomic';
+
+const CONFLICTS: Readonly<Record<Access, readonly Access[]>> = {
+  read: ['write', 'atomic'],
+  write: ['read', 'write', 'atomic'],
+  atomic: ['read', 'write'],
+};
+
+/** Stands for more than one invocation. */
+const SEVERAL = -1;
+
+/** Which invocations have accessed which words. */
+export class Accesses extends MemoryTracker {
+  /** By memory, word and kind of access. */
+  readonly #invocations = new Map<string, Partial<Record<Access, number>>[]>();
+  readonly #races = new Set<string>();
+
+  override record(
+    memory: string,
+    offset: number,
+    size: number,
+    kind: 'read' | 'write',
+    atomic: boolean,
+  ): void {
+    const access = atomic ? 'atomic' : kind;
+    const invocation = this.currentInvocation;
+    let words = this.#invocations.get(memory);
+    if (!words) this.#invocations.set(memory, (words = []));
+    for (let word = Math.floor(offset / 4); word < (offset + size) / 4; word++) {
+      const users = (words[word] ??= {});
+      for (const other of CONFLICTS[access]) {
+        if ((users[other] ?? invocation) === invocation) continue;
+        this.#races.add(`${memory} word ${word}: ${access} beside ${other}`);
+      }
+      users[access] = (users[access] ?? invocation) === invocation ? invocation : SEVERAL;
+    }
+  }
+
+  /** What was found since the last barrier, and starts anew. */
+  takeRaces(): string[] {
+    const races = [...this.#races];
+    this.#races.clear();
+    this.#invocations.clear();
+    return races;
+  }
+}
+
+/** What GPU buffers hold, where there is no GPU: zeros at first. Tensors begin at the start of theirs, contiguous. */
+export class HostBuffers {
+  readonly #contents = new Map<GPUBuffer | string, ArrayBuffer>();
+
+  contentsOf(bound: Tensor | Scratch): ArrayBuffer {
+    const isScratch = 'scratch' in bound;
+    const name = isScratch ? bound.scratch : bound.buffer;
+    let contents = this.#contents.get(name);
+    if (!contents) {
+      contents = new ArrayBuffer(isScratch ? bound.bytes : bound.buffer.size);
+      this.#contents.set(name, contents);
+    }
+    return contents;
+  }
+
+  write(tensor: Tensor, numbers: ArrayLike<number>): void {
+    const { buffer } = encode(tensor.dtype as FloatDType, numbers);
+    new Uint8Array(this.contentsOf(tensor)).set(new Uint8Array(buffer));
+  }
+
+  read(tensor: Tensor): Float32Array {
+    const Stored = tensor.dtype === 'f32' ? Float32Array : Uint16Array;
+    const stored = new Stored(this.contentsOf(tensor), 0, elementCount(tensor.shape));
+    return decode(tensor.dtype as FloatDType, stored);
+  }
 }

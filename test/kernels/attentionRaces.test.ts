@@ -1,0 +1,231 @@
+import { describe, expect, test } from 'vitest';
+import type { Dispatch } from '../../src/core/dispatch.js';
+import {
+  packItems,
+  splitParts,
+  type AttentionWork,
+  type WorkItem,
+} from '../../src/kernels/shared/attention.js';
+import type { TokenRows } from '../../src/problem/attentionProblem.js';
+import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
+import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
+import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import { link } from '../../src/wgsl/link.js';
+import { mergeChunksDispatch, packSplitTokens } from '../../src/kernels/mergeStates.js';
+import { attnVarlenReference } from '../../src/reference/attention.js';
+import { batchOf, type Batch } from '../plan/batch.js';
+import { checkLse, checkOut } from '../reference/tolerance.js';
+import { filled, GRID, withoutPages } from './batchesOnHost.js';
+import { interpret, type HostBuffers } from './interpreter.js';
+
+// The kernels run on the CPU, where every access to memory is noted, and give what the reference gives. Tiles are tiny,
+// since this is slow, but have several of everything.
+
+const PREFILL_TILE: PrefillTile = {
+  teams: 2,
+  lanes: 2,
+  rows: 2,
+  cols: 4,
+  headQuads: 8,
+  chunkQuads: 4,
+  valueKeys: 4,
+  qResident: true,
+  subgroups: false,
+  broadcast: false,
+  f16Tiles: false,
+  rolled: false,
+};
+
+/** 16 keys. */
+const DECODE_TILE: DecodeTile = {
+  threads: 8,
+  rows: 2,
+  keyLanes: 2,
+  headOctets: 4,
+  rowLanes: 4,
+  valueLanes: 2,
+  cols: 2,
+  subgroups: false,
+  broadcastLanes: 0,
+  rolled: false,
+};
+
+/** ms, for a busy machine. */
+const SLOW = 30_000;
+
+const CAUSAL = { heads: [2, 1], headDim: 32, masks: { right: 0 } } as const;
+
+/** Two heads share the keys, of which there are several tiles; the last ones of rows and of keys are not full. */
+function causalBatch(pageSize?: number): Batch {
+  const sequences = [
+    [5, 19],
+    [2, 37],
+  ] as const;
+  return batchOf(sequences, { ...CAUSAL, ...(pageSize && { pageSize }) });
+}
+
+/** Just enough for every barrier to stand between something. */
+function smallBatch(): Batch {
+  return batchOf([[2, 23]], { ...CAUSAL, pageSize: 3 });
+}
+
+/** Every tile of rows against every chunk of keys. */
+function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): AttentionWork {
+  const group = problem.nHeads / problem.nKvHeads;
+  const items: WorkItem[] = [];
+  let nSlots = 0;
+  lengths.qLen.forEach((qLen, sequence) => {
+    for (let rowTile = 0; rowTile * rows < qLen * group; rowTile++)
+      for (let chunk = 0; chunk < nChunks; chunk++)
+        items.push({ sequence, rowTile, chunk, nChunks, slot: nSlots });
+    nSlots += qLen * nChunks;
+  });
+  return {
+    problem,
+    batchInfo: hostBatchInfo(problem, lengths),
+    items: packItems(items),
+    range: [0, items.length],
+    parts: nChunks > 1 ? splitParts(problem, nSlots) : null,
+    rotatedQ: null,
+    ...GRID,
+  };
+}
+
+function prefill(batch: Batch, tile: PrefillTile): Dispatch {
+  return attnPrefillDispatch(workOf(batch, prefillTileRows(tile)), tile);
+}
+
+function decodeRows(batch: Batch, tile: DecodeTile): Dispatch {
+  return attnDecodeDispatch(workOf(batch, tile.rows), tile);
+}
+
+/** Random numbers in q and in the pages that the table names; NaN in all others. */
+function filledWhereSeen(batch: Batch): HostBuffers {
+  const { k, v, pages } = batch.problem;
+  const buffers = filled(batch);
+  const named = new Set(pages!.table as Int32Array);
+  for (const { tensor, page } of [k, v]) {
+    const data = buffers.read(tensor).slice();
+    for (let i = 0; i < pages!.nPages; i++) if (!named.has(i)) data.fill(NaN, i * page, (i + 1) * page);
+    buffers.write(tensor, data);
+  }
+  return buffers;
+}
+
+function expectAttention({ problem, lengths }: Batch, buffers: HostBuffers): void {
+  const { q, k, v, pages, out, lse, softmaxScale } = problem;
+  const host = ({ tensor }: TokenRows) => ({ shape: tensor.shape, data: buffers.read(tensor) });
+  const want = attnVarlenReference({
+    q: host(q),
+    k: host(k),
+    v: host(v),
+    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
+    ...(pages
+      ? { sequsedK: lengths.kLen, blockTable: pages.table as Int32Array }
+      : { cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!] }),
+    causal: true,
+    softmaxScale,
+  });
+  checkOut({ actual: buffers.read(out.tensor), reference: want.out.data, dtype: 'f32' });
+  checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
+}
+
+function expectEveryBarrierNeeded(batch: Batch, dispatch: Dispatch): void {
+  const barriers = link(dispatch.kernel, dispatch.spec).split('workgroupBarrier();').length - 1;
+  expect(barriers).toBeGreaterThan(4);
+  for (let removed = 0; removed < barriers; removed++) {
+    let seen = 0;
+    const without = (code: string) =>
+      code.replace(/workgroupBarrier\(\);/g, (barrier) => (seen++ === removed ? '' : barrier));
+    const races = interpret(dispatch, filled(batch), without);
+    expect.soft(races, `without barrier ${removed + 1} of ${barriers}`).not.toEqual([]);
+  }
+}
+
+describe('attn_prefill', { timeout: SLOW }, () => {
+  const tiles: readonly { why: string; tile: PrefillTile; pageSize?: number }[] = [
+    { why: 'queries stay', tile: PREFILL_TILE },
+    { why: 'queries are staged with each chunk', tile: { ...PREFILL_TILE, qResident: false } },
+    { why: 'one chunk, values in one step', tile: { ...PREFILL_TILE, chunkQuads: 8, valueKeys: 8 } },
+    { why: 'pages of three', tile: PREFILL_TILE, pageSize: 3 },
+  ];
+
+  test.each(tiles)('has no race: $why', ({ tile, pageSize }) => {
+    const batch = causalBatch(pageSize);
+    const buffers = filled(batch);
+    expect(interpret(prefill(batch, tile), buffers)).toEqual([]);
+    expectAttention(batch, buffers);
+  });
+
+  test.each([1, 3, 8])(
+    'pages of %d that are not there: their keys are masked, and nothing of them is read',
+    (pageSize) => {
+      const batch = withoutPages(causalBatch(pageSize));
+      const buffers = filledWhereSeen(batch);
+      expect(interpret(prefill(batch, PREFILL_TILE), buffers)).toEqual([]);
+      expectAttention(batch, buffers);
+    },
+  );
+
+  test('every barrier is needed', () => {
+    const batch = smallBatch();
+    expectEveryBarrierNeeded(batch, prefill(batch, { ...PREFILL_TILE, qResident: false }));
+  });
+});
+
+describe('attn_decode', { timeout: SLOW }, () => {
+  const tiles: readonly { why: string; tile: DecodeTile; pageSize?: number }[] = [
+    { why: 'two threads share a key', tile: DECODE_TILE },
+    {
+      why: 'four threads share a key',
+      tile: { ...DECODE_TILE, keyLanes: 4, rowLanes: 2, valueLanes: 4, cols: 1 },
+    },
+    { why: 'keys and values in several steps', tile: { ...DECODE_TILE, keyLanes: 1 } },
+    { why: 'fewer rows than heads', tile: { ...DECODE_TILE, rows: 1, rowLanes: 2 } },
+    { why: 'rolled loops', tile: { ...DECODE_TILE, rolled: true } },
+    { why: 'pages of three', tile: DECODE_TILE, pageSize: 3 },
+  ];
+
+  test.each(tiles)('has no race: $why', ({ tile, pageSize }) => {
+    const batch = causalBatch(pageSize);
+    const buffers = filled(batch);
+    expect(interpret(decodeRows(batch, tile), buffers)).toEqual([]);
+    expectAttention(batch, buffers);
+  });
+
+  test.each([1, 3, 8])(
+    'pages of %d that are not there: their keys are masked, and nothing of them is read',
+    (pageSize) => {
+      const batch = withoutPages(causalBatch(pageSize));
+      const buffers = filledWhereSeen(batch);
+      expect(interpret(decodeRows(batch, DECODE_TILE), buffers)).toEqual([]);
+      expectAttention(batch, buffers);
+    },
+  );
+
+  test('every barrier is needed', () => {
+    const batch = smallBatch();
+    expectEveryBarrierNeeded(batch, decodeRows(batch, DECODE_TILE));
+  });
+
+  test('chunks go to slots of their own, and merge to the whole', () => {
+    const batch = causalBatch(3);
+    const { problem, lengths } = batch;
+    const buffers = filled(batch);
+    const work = workOf(batch, DECODE_TILE.rows, 4);
+    const tokens = [...lengths.qLen].flatMap((qLen, sequence) =>
+      Array.from({ length: qLen }, (_, token) => ({ sequence, token })),
+    );
+    const items = packSplitTokens(tokens.map((token, i) => ({ ...token, firstPart: 4 * i, nParts: 4 })));
+    expect(interpret(attnDecodeDispatch(work, DECODE_TILE), buffers)).toEqual([]);
+    const merge = mergeChunksDispatch({
+      problem,
+      batchInfo: work.batchInfo,
+      items,
+      parts: work.parts!,
+      ...GRID,
+    });
+    expect(interpret(merge, buffers)).toEqual([]);
+    expectAttention(batch, buffers);
+  });
+});
