@@ -1,6 +1,6 @@
 import type { Runtime } from '../src/index.js';
-import { chooseRepetitions, idle, timeCalls } from '../bench/timing.js';
-import { summarize } from '../bench/statistics.js';
+import { chooseRepetitions, idle, timeCalls } from '../tools/timing.js';
+import { summarize } from '../tools/statistics.js';
 import type { Inputs } from './inputs.js';
 import type { Settings } from './settings.js';
 import type { Tensors } from './transfer.js';

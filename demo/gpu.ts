@@ -1,4 +1,4 @@
-import { formatBytes } from '../bench/format.js';
+import { formatBytes } from '../tools/format.js';
 import { createRuntime, requestDevice, type DeviceTraits } from '../src/index.js';
 
 /** A device, and what can be said about it. */

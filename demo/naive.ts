@@ -1,5 +1,5 @@
-import { naive, scoresBytes } from '../bench/naive/naive.js';
-import { formatBytes } from '../bench/format.js';
+import { naive, scoresBytes } from '../bench/peers/naive.js';
+import { formatBytes } from '../tools/format.js';
 import { createRuntime, type DeviceTraits } from '../src/index.js';
 import type { Contender, ContenderArgs } from './contender.js';
 import { tokensOf, type Rows } from './inputs.js';

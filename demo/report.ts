@@ -1,4 +1,4 @@
-import { formatBytes, formatMs, formatRatio } from '../bench/format.js';
+import { formatBytes, formatMs, formatRatio } from '../tools/format.js';
 import type { Verdict } from './check.js';
 import type { Gpu } from './gpu.js';
 import { naiveScoresBytes } from './naive.js';

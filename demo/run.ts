@@ -1,5 +1,5 @@
-import { captureErrors } from '../bench/timing.js';
-import { formatBytes } from '../bench/format.js';
+import { captureErrors } from '../tools/timing.js';
+import { formatBytes } from '../tools/format.js';
 import { checkSamples, type Verdict } from './check.js';
 import {
   destroyContender,
