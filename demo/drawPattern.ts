@@ -3,7 +3,7 @@ import type { TileBands } from './tiles.js';
 
 export interface DrawArgs {
   readonly pattern: Pattern;
-  /** Tiles to draw over it, if wanted. */
+  /** Tiles to draw over it; undefined for none. */
   readonly tiles: TileBands | undefined;
 }
 
@@ -11,7 +11,7 @@ const MARGIN = { left: 58, top: 12, right: 14, bottom: 44 };
 const SHORTEST = 56;
 const TALLEST = 520;
 
-/** Draws queries downwards and keys to the right, as wide as the canvas is laid out. */
+/** Draw queries downwards and keys to the right, at the width that the layout gives the canvas. */
 export function drawPattern(canvas: HTMLCanvasElement, { pattern, tiles }: DrawArgs): void {
   const { nQueries, nKeys } = pattern;
   const width = canvas.clientWidth;
@@ -37,7 +37,7 @@ export function drawPattern(canvas: HTMLCanvasElement, { pattern, tiles }: DrawA
   context.restore();
 }
 
-/** The ramp of the legend as a CSS gradient. */
+/** The colour ramp of probabilities as a CSS gradient, for the legend. */
 export function rampGradient(element: Element): string {
   const { ramp } = readColours(element);
   const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => `rgb(${rampColour(ramp, share).join(' ')})`);
@@ -55,7 +55,7 @@ interface Colours {
   readonly tile: string;
 }
 
-/** The style sheet's colours, which follow the visitor's light or dark theme. */
+/** The colours of the style sheet, which follow the visitor's light or dark theme. */
 function readColours(element: Element): Colours {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(name).trim();
@@ -82,7 +82,7 @@ function rampColour(ramp: readonly Rgb[], share: number): Rgb {
   return [mix(0), mix(1), mix(2)];
 }
 
-/** Small probabilities are most of the picture: the square root keeps them apart. */
+/** The place of a probability on the ramp. Most are small; the square root makes them distinguishable. */
 function shade(probability: number): number {
   return Math.sqrt(probability);
 }
@@ -128,7 +128,7 @@ function drawCells(
   context.drawImage(small, 0, 0, width, height);
 }
 
-/** Outlines what the kernel computes and shades what it never touches. */
+/** Outline the tiles that the kernel computes. */
 function drawTiles(
   context: CanvasRenderingContext2D,
   { bands }: TileBands,
@@ -151,7 +151,7 @@ function drawTiles(
     context.lineTo(left, top);
     context.moveTo(right, bottom);
     context.lineTo(right, top);
-    // Only the steps between neighbours: inner edges would hide the picture.
+    // Draw only the outline: inner edges would hide the picture.
     for (const [from, to] of [
       [above?.[0] ?? right, left],
       [above?.[1] ?? left, right],
@@ -200,7 +200,7 @@ function drawAxes(
   context.restore();
 }
 
-/** Round numbers from 0 up to below `count`, at most about `most` of them. */
+/** Round numbers 0 ≤ n < `count`, about `most` of them at most. */
 function ticks(count: number, most: number): number[] {
   const rough = Math.max(1, count / Math.max(1, most));
   const power = 10 ** Math.floor(Math.log10(rough));
