@@ -20,7 +20,7 @@ import { problemOf } from './benchProblem.js';
 const OPTIONS: CaseOptions = { software: false, dtype: 'f32', shapes: [], quick: false, full: false };
 
 describe('cases', () => {
-  test('a GPU gets the shapes as they are, at all their lengths', () => {
+  test('a GPU gets unscaled shapes, at all their lengths', () => {
     const cases = benchCases(OPTIONS);
     const nPrompts = PREFILL_SHAPES.reduce((sum, { lengths }) => sum + lengths.length, 0);
     expect(cases).toHaveLength(nPrompts + DECODE_SHAPES.length);
@@ -28,7 +28,7 @@ describe('cases', () => {
     expect(cases.at(-1)).toMatchObject({ shape: 'decode-small', nHeads: 32, keys: [2048], scaled: false });
   });
 
-  test('software gets fewer heads in groups as big as before', () => {
+  test('a software adapter gets fewer heads, in groups of the same size', () => {
     for (const { shape, nHeads, nKvHeads, scaled } of benchCases({ ...OPTIONS, software: true })) {
       const own = SHAPES.find(({ name }) => name === shape)!;
       expect(nHeads / nKvHeads).toBe(own.nHeads / own.nKvHeads);
@@ -37,11 +37,11 @@ describe('cases', () => {
     }
   });
 
-  test('software gets all of it where --full asks for it', () => {
+  test('a software adapter gets unscaled shapes with --full', () => {
     expect(benchCases({ ...OPTIONS, software: true, full: true })).toEqual(benchCases(OPTIONS));
   });
 
-  test('a shape that is named is measured, in a quick run too', () => {
+  test('a named shape is measured, also in a quick run', () => {
     const cases = benchCases({
       ...OPTIONS,
       software: true,
@@ -51,12 +51,12 @@ describe('cases', () => {
     expect(cases.map(caseName)).toEqual(['gemma-2-9b 512', 'decode-long']);
   });
 
-  test('a quick run on software has prompts and a step of decoding', () => {
+  test('a quick run on a software adapter has prompts and a decode step', () => {
     const cases = benchCases({ ...OPTIONS, software: true, quick: true });
     expect(cases.map(caseName)).toEqual(['llama-3-8b 512', 'encoder-base 512', 'decode-small']);
   });
 
-  test('lengths of a step are told by their ends', () => {
+  test('the lengths of a decode step are shown as sequences × longest', () => {
     const cases = decodeCases(OPTIONS);
     expect(cases.map(lengthOf)).toEqual(['1 × 2048', '2 × 2048', '8 × ≤ 4000', '1 × 16384', '1 × 2048']);
   });
@@ -85,15 +85,15 @@ describe('counts of a prompt', () => {
     expect(flopsOf(masked)).toBe(2 * pairs * (8 + 8) * 3);
   });
 
-  test('naive attention keeps the scores of all heads, seen or not', () => {
+  test('naive attention keeps the scores of all heads, masked or not', () => {
     expect(naiveScoresBytes(benchCase)).toBe(3 * 4 * 4 * 4);
   });
 });
 
-describe('pages of a step', () => {
+describe('pages of a decode step', () => {
   const { blockTable, width, nPages } = shuffledPages({ keys: [40, 1, 16] });
 
-  test('each sequence has as many as it needs, and none is given twice', () => {
+  test('each sequence has as many pages as it needs, and no page is used twice', () => {
     expect([width, nPages]).toEqual([3, 5]);
     const rows = [0, 1, 2].map((b) => [...blockTable.subarray(b * width, (b + 1) * width)]);
     expect(rows.map((row) => row.filter((page) => page >= 0).length)).toEqual([3, 1, 1]);
@@ -106,7 +106,7 @@ describe('pages of a step', () => {
   });
 });
 
-test('a step goes to attn_prefill in chunks as a prompt would', () => {
+test('attn_prefill runs a decode step in chunks, as it would a prompt', () => {
   const [benchCase] = decodeCases({ ...OPTIONS, shapes: ['decode-ragged'] });
   const dispatches = decodeByPrefill(problemOf(benchCase!), traitsOf({}));
   expect(dispatches.map(({ kernel, spec }) => [kernel.name, spec['SPLIT']])).toEqual([
@@ -116,10 +116,10 @@ test('a step goes to attn_prefill in chunks as a prompt would', () => {
   ]);
 });
 
-describe('the check of an output', () => {
+describe('checking an output', () => {
   const naive = Float32Array.of(1, -4, 2);
 
-  test('passes roundings and tells the largest', () => {
+  test('passes rounding errors, and returns the largest', () => {
     const check = checkAgainstPeer('naive', Float32Array.of(1, -4, 2.00003), naive, 'f32');
     expect(check.allowed).toBeCloseTo(4 * 2e-5, 12);
     expect(check.maxDifference).toBeCloseTo(3e-5, 6);
@@ -135,7 +135,7 @@ describe('the check of an output', () => {
     );
   });
 
-  test('compares a part with the reference, and says where it is in the whole', () => {
+  test('compares rows with the reference, and gives the index in the whole output', () => {
     const rows = [
       { expected: Float64Array.of(1, -4), firstIndex: 0 },
       { expected: Float64Array.of(7), firstIndex: 2 },
@@ -144,20 +144,20 @@ describe('the check of an output', () => {
     expect(checkAgainstReference(naive, rows.slice(0, 1), 'f32').maxDifference).toBe(0);
   });
 
-  test('a few of many are the ends and the middle', () => {
+  test('first, middle and last index, without duplicates', () => {
     expect([1, 2, 8].map(firstMiddleLast)).toEqual([[0], [0, 1], [0, 4, 7]]);
   });
 });
 
 describe('the cost of recording', () => {
-  test('what is made, in words', () => {
+  test('call counts in words', () => {
     expect(callCountsText({ createBuffer: 0, createBindGroup: 0, writeBuffer: 0 })).toBe('nothing');
     expect(callCountsText({ createBuffer: 2, createBindGroup: 0, writeBuffer: 1 })).toBe(
       '2 buffers, 1 write',
     );
   });
 
-  test('what was recorded can be recorded bare', () => {
+  test('commands are captured for bare recording', () => {
     const commands = bareCommands((pass) => {
       pass.setPipeline('a' as unknown as GPUComputePipeline);
       pass.setBindGroup(0, 'b' as unknown as GPUBindGroup);

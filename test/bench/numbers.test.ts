@@ -9,13 +9,13 @@ describe('statistics', () => {
     expect(summarize([6])).toEqual({ median: 6, q1: 6, q3: 6, min: 6, max: 6, samples: 1 });
   });
 
-  test('a summary of nothing is refused', () => {
+  test('refuses to summarize no samples', () => {
     expect(() => summarize([])).toThrowErrorMatchingInlineSnapshot(
       `[RangeError: There are no samples to summarize.]`,
     );
   });
 
-  test('ratios are those of rounds, so that a slow round does not count', () => {
+  test('ratios are taken within rounds, so that a slow round does not matter', () => {
     expect(ratios([40, 400, 40], [10, 100, 10])).toEqual([4, 4, 4]);
     expect(() => ratios([1], [1, 2])).toThrowErrorMatchingInlineSnapshot(
       `[RangeError: 1 samples cannot be paired with 2.]`,

@@ -21,11 +21,11 @@ describe('options', () => {
     expect(parseOptions(['--out', out], ['node'])?.out).toBe(path);
   });
 
-  test('help is no run', () => {
+  test('--help returns no options', () => {
     expect(parseOptions(['--help'], ['node'])).toBeUndefined();
   });
 
-  test('says what an option should have been', () => {
+  test('a wrong option is refused with the values allowed', () => {
     const wrong = [
       ['--shape', 'llama'],
       ['--dtype', 'i8'],

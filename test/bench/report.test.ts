@@ -97,25 +97,25 @@ function results(): BenchResults {
 describe('scales', () => {
   const range = [0, 100] as const;
 
-  test('a logarithmic one starts and ends at a tick', () => {
+  test('a logarithmic scale starts and ends at a tick', () => {
     const { ticks, at } = logScale({ values: [30, 400], range }, [{ base: 10, digits: [1, 2, 5] }]);
     expect(ticks).toEqual([20, 50, 100, 200, 500]);
     expect([at(20), at(100), at(500)].map(Math.round)).toEqual([0, 50, 100]);
   });
 
-  test('a single value has room', () => {
+  test('a single value does not collapse the scale', () => {
     const { ticks, at } = logScale({ values: [1000], range }, [{ base: 10, digits: [1] }]);
     expect(ticks).toEqual([1000, 10_000]);
     expect(at(1000)).toBe(0);
   });
 
-  test('it takes the finest ticks that are not too many', () => {
+  test('a logarithmic scale takes the finest ticks that are not too dense', () => {
     const choices = [2, 4, 32].map((base) => ({ base, digits: [1] }));
     const { ticks } = logScale({ values: [2 ** 11, 2 ** 24], range }, choices);
     expect(ticks.map(Math.log2)).toEqual([10, 12, 14, 16, 18, 20, 22, 24, 26]);
   });
 
-  test('a linear one starts at 0', () => {
+  test('a linear scale starts at 0', () => {
     const { ticks, at } = linearScale({ values: [4.9], range });
     expect(ticks).toEqual([0, 1, 2, 3, 4, 5]);
     expect(at(0)).toBe(0);
@@ -130,7 +130,7 @@ describe('the report', () => {
     expect(html).toContain(`<dd>${model}`);
   });
 
-  test('shows in the plots what was measured', () => {
+  test('plots all measured rows', () => {
     const plots = html.match(/<svg[^]*?<\/svg>/g)!;
     expect(plots).toHaveLength(6);
     plots.forEach((plot, i) => {
@@ -140,41 +140,41 @@ describe('the report', () => {
     });
   });
 
-  test('has a place in its style for every contender', () => {
+  test('has a style for pageflash and every peer', () => {
     for (const name of ['pageflash', 'naive', 'attn_prefill']) {
       expect(html).toContain(`svg .${name} {`);
       expect(html).toContain(`<circle class="${name}"`);
     }
   });
 
-  test('says what failed and what was not run', () => {
+  test('says which rows failed and which peers were skipped', () => {
     expect(html).toContain('1 of 11 rows failed');
     expect(html).toContain('off by &lt;1&gt;');
     expect(html).toContain('not run: its scores take 4 GiB');
   });
 
-  test('says what recording costs, or why it does not', () => {
+  test('shows what recording costs, or why it failed', () => {
     expect(html).toContain('to record a planned layer of 4 dispatches; a bare dispatch takes 1.1 µs');
     const failed = report({ ...results(), recording: { status: 'failed', message: 'made <2>' } });
     expect(failed).toContain('made &lt;2&gt;');
   });
 
-  test('lets no text of a driver become markup', () => {
+  test('escapes text from drivers', () => {
     expect(html).toContain('Acme &lt;GPU&gt; &amp; co');
     expect(html).not.toContain('<GPU>');
   });
 
-  test('needs nothing from elsewhere', () => {
+  test('is self-contained', () => {
     expect(html).not.toMatch(/<script|<link|src=|url\(|@import|https?:/);
   });
 
-  test('stands without a single speed-up', () => {
+  test('works without any speed-up', () => {
     const { rows, ...rest } = results();
     const alone = report({ ...rest, rows: rows.slice(0, 2) });
     expect(alone.match(/<svg[^]*?<\/svg>/g)!.join()).not.toMatch(/NaN|Infinity|undefined/);
   });
 
-  test('stands without a single measured row', () => {
+  test('works without any measured row', () => {
     const { rows, recording: _recording, ...rest } = results();
     const alone = report({ ...rest, rows: rows.slice(0, 1) });
     expect(alone).toContain('1 of 1 rows failed');
@@ -221,7 +221,7 @@ test('the tables for the terminal', () => {
   `);
 });
 
-test('the terminal is told when recording has failed', () => {
+test('the tables say that recording failed', () => {
   expect(resultTables({ rows: [], recording: { status: 'failed', message: 'made a buffer' } })).toBe(
     'FAILED recording: made a buffer',
   );

@@ -37,7 +37,7 @@ describe('bytes that a decode step moves, over those that it needs', () => {
     expect(moved).toBeLessThan(1.05);
   });
 
-  test('all of it', () => {
+  test('all figures', () => {
     const lines = (['f32', 'f16'] as const).flatMap((dtype) =>
       cases(dtype).map(({ gpu, shape, read, moved, issued }) =>
         [dtype, gpu.padEnd(14), shape.padEnd(13), ...[read, moved, issued].map((x) => x.toFixed(3))].join(
@@ -71,7 +71,7 @@ describe('bytes that a decode step moves, over those that it needs', () => {
       `);
   });
 
-  test('what is needed is every key and value once for its head, queries and outputs', () => {
+  test('needed: each key and value once per kv head, queries and outputs', () => {
     const [benchCase] = decodeCases({ ...OPTIONS, dtype: 'f16', shapes: ['decode-gqa'] });
     const { needed } = countTraffic(problemOf(benchCase!), GPUS[0]![1]);
     expect(needed).toEqual({
@@ -86,7 +86,7 @@ describe('bytes that a decode step moves, over those that it needs', () => {
     });
   });
 
-  test('the kernels, run on the CPU, load and store what is counted', () => {
+  test('the kernels, run on the CPU, load and store exactly what is counted', () => {
     const traits = traitsOf({ maxWorkgroupInvocations: 64 });
     const batch = batchOf(
       [
