@@ -11,6 +11,7 @@ import { countCalls } from '../../tools/countCalls.js';
 import { ratios, summarize } from '../../tools/statistics.js';
 import { idle } from '../../tools/timing.js';
 import { callCountsText, type CallCounts, type RecordingCost } from '../results.js';
+import { PAGE_SIZE } from './shapes.js';
 
 interface Effort {
   readonly rounds: number;
@@ -207,7 +208,6 @@ const N_LAYERS = 16;
 const N_HEADS = 8;
 const N_KV_HEADS = 2;
 const HEAD_DIM = 64;
-const PAGE_SIZE = 16;
 /** Enough for all steps that are recorded. */
 const N_PAGES = 128;
 const FIRST_LENGTH = 1900;

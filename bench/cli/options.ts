@@ -93,12 +93,12 @@ cache (against pageflash's prefill kernel, too), and what it costs the host to r
 
   ${command} [options]
 
-${adapterLines}  --quick                 few lengths and rounds: half a minute on a software adapter
+${adapterLines}  --quick                 few shapes, lengths and rounds: half a minute on a software adapter
   --shape NAME            only this shape; may be repeated
   --dtype ${DTYPES.join('|')}    how q, k, v and out are stored (f32)
   --full                  the models' own sizes on a software adapter too; without it, prompts have heads and
-                          windows divided by ${PREFILL_SOFTWARE_DIVISOR} and at most 512 to 2048 tokens there, and decode
-                          steps have heads divided by ${DECODE_SOFTWARE_DIVISOR}
+                          windows divided by ${PREFILL_SOFTWARE_DIVISOR} and at most 512 to 2048 tokens there, and decode steps
+                          have heads divided by ${DECODE_SOFTWARE_DIVISOR}
   --out NAME              write bench/results/NAME.json and .html (latest); with a slash, NAME is a path
   --help                  this text
 
