@@ -30,23 +30,16 @@ export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
 export type { DeviceClass, DeviceTraits, Tier } from './core/deviceTraits.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
-export type { Batch } from './paging/pool/batch.js';
 export { BlockAllocator, type BlockAllocatorOptions } from './paging/blockAllocator.js';
-export { commonPrefix } from './paging/commonPrefix.js';
+export { commonPrefix, type Batch } from './paging/pool/batch.js';
 export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPages.js';
-export {
-  PageManager,
-  type AddOptions,
-  type PageManagerOptions,
-  type ResetOptions,
-} from './paging/pageManager.js';
-export type { PageEvent, PublishedPage } from './paging/pageEvents.js';
-export type { PageSnapshot, SequencePages } from './paging/pageSnapshot.js';
-export type { PageCopy } from './paging/pool/pageTable.js';
-export type { PageUsage } from './paging/pageUsage.js';
-export type { PinId } from './paging/pins.js';
+export type { AddOptions, SequenceView } from './paging/managedSequence.js';
+export { PageManager, type ResetOptions } from './paging/pageManager.js';
+export type { PageSnapshot, PageUsage, SequencePages } from './paging/pageSnapshot.js';
+export type { PageManagerOptions, PinId } from './paging/pageStore.js';
+export type { PageCopy } from './paging/pool/pagePool.js';
+export type { PageEvent, PublishedPage } from './paging/prefix/pageEvents.js';
 export type { SequenceId } from './paging/registry.js';
-export type { SequenceView } from './paging/managedSequence.js';
 export type { Step } from './paging/planner/step.js';
 export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
 export {

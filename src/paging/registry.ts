@@ -1,10 +1,10 @@
 import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
 
-/** Names a sequence. Ids are never used again. */
+/** The id of a sequence. Ids are never used again. */
 export type SequenceId = number;
 
-/** Things by ids that are never used again, so that whoever is released twice is told so. */
+/** Items of sequences by their ids. As these are never used again, a second release is refused. */
 export class Registry<T> {
   readonly #owner: string;
   readonly #items = new Map<SequenceId, T>();
@@ -19,7 +19,7 @@ export class Registry<T> {
     return this.#items.size;
   }
 
-  /** The id that the next item gets. */
+  /** The id of the item that is added next. */
   get nextId(): SequenceId {
     return this.#nextId;
   }
@@ -37,22 +37,19 @@ export class Registry<T> {
     this.#items.delete(sequence);
   }
 
+  /** @throws PageflashError `argument` if there is no such sequence, in the name of an operation of the owner */
   find(operation: string, sequence: SequenceId): T {
-    return this.#items.get(sequence) ?? this.#refuse(`${this.#owner}.${operation}`, sequence);
+    return this.#items.get(sequence) ?? this.#refuse(operation, sequence);
   }
 
-  #refuse(caller: string, sequence: SequenceId): never {
-    const isPast = Number.isInteger(sequence) && sequence >= 0 && sequence < this.#nextId;
-    if (isPast)
-      fail(
-        'argument',
-        caller,
-        `sequence ${sequence} was released already. Release it once, and use it no more.`,
-      );
+  #refuse(operation: string, sequence: SequenceId): never {
+    const wasReleased = Number.isInteger(sequence) && sequence >= 0 && sequence < this.#nextId;
     fail(
       'argument',
-      caller,
-      `there is no sequence ${describe(sequence)}. Pass the id of one that was started.`,
+      `${this.#owner}.${operation}`,
+      wasReleased
+        ? `sequence ${sequence} was released already. Release it once, and use it no more.`
+        : `there is no sequence ${describe(sequence)}. Pass the id of one that was started.`,
     );
   }
 }

@@ -1,6 +1,6 @@
-import type { PageEvent } from '../../src/paging/pageEvents.js';
+import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
 import { PageManager } from '../../src/paging/pageManager.js';
-import type { PageCopy } from '../../src/paging/pool/pageTable.js';
+import type { PageCopy } from '../../src/paging/pool/pagePool.js';
 import type { Step } from '../../src/paging/planner/step.js';
 import { StepPlanner, type StepPlannerOptions } from '../../src/paging/planner/stepPlanner.js';
 import { Contexts } from './contexts.js';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { commonPrefix } from '../../src/paging/commonPrefix.js';
+import { commonPrefix } from '../../src/paging/pool/batch.js';
 import { drawPages, drawPagesSvg } from '../../src/paging/drawPages.js';
 import { PageManager } from '../../src/paging/pageManager.js';
 import { compute, computed, tokensOf } from './tokens.js';

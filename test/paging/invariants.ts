@@ -1,4 +1,4 @@
-import type { PublishedPage } from '../../src/paging/pageEvents.js';
+import type { PublishedPage } from '../../src/paging/prefix/pageEvents.js';
 import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
 import { mustBe, mustEqual } from './must.js';
 import type { ModelSequence, PagingModel } from './model.js';

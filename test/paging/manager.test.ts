@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { PageflashError } from '../../src/core/errors.js';
-import { PageManager, type PageManagerOptions } from '../../src/paging/pageManager.js';
-import type { PageCopy } from '../../src/paging/pool/pageTable.js';
-import type { PageEvent } from '../../src/paging/pageEvents.js';
+import { PageManager } from '../../src/paging/pageManager.js';
+import type { PageManagerOptions } from '../../src/paging/pageStore.js';
+import type { PageCopy } from '../../src/paging/pool/pagePool.js';
+import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
 import { runScripts } from './scripts.js';
 import { compute, computed, pagesOf, tokensOf } from './tokens.js';
 

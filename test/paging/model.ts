@@ -1,5 +1,5 @@
 import type { PageManager } from '../../src/paging/pageManager.js';
-import type { PageCopy } from '../../src/paging/pool/pageTable.js';
+import type { PageCopy } from '../../src/paging/pool/pagePool.js';
 import type { Contexts } from './contexts.js';
 import type { Router } from './router.js';
 

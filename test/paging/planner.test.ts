@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PageflashError } from '../../src/core/errors.js';
-import { PageManager, type PageManagerOptions } from '../../src/paging/pageManager.js';
+import { PageManager } from '../../src/paging/pageManager.js';
+import type { PageManagerOptions } from '../../src/paging/pageStore.js';
 import type { Step } from '../../src/paging/planner/step.js';
 import { StepPlanner, type StepPlannerOptions } from '../../src/paging/planner/stepPlanner.js';
 import { runEngine, runEngines } from './scripts.js';

@@ -1,4 +1,4 @@
-import type { PageEvent, PublishedPage } from '../../src/paging/pageEvents.js';
+import type { PageEvent, PublishedPage } from '../../src/paging/prefix/pageEvents.js';
 import type { PagingOptions } from './model.js';
 
 /** What a prompt finds: so many tokens, and the pages of them that it will hold. */

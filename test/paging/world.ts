@@ -1,7 +1,7 @@
 import { PageflashError } from '../../src/core/errors.js';
 import { PageManager } from '../../src/paging/pageManager.js';
 import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
-import type { PageCopy } from '../../src/paging/pool/pageTable.js';
+import type { PageCopy } from '../../src/paging/pool/pagePool.js';
 import { checkInvariants } from './invariants.js';
 import { mustBe, mustEqual, mustThrow } from './must.js';
 import { reach, type ModelPin, type ModelSequence, type PagingModel, type PagingOptions } from './model.js';
