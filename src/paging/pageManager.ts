@@ -9,6 +9,7 @@ import { snapshotOf, usageOf, type PageSnapshot, type PageUsage } from './pageSn
 import { PageStore, type PageManagerOptions, type PinId } from './pageStore.js';
 import { BatchArrays, type Batch } from './pool/batch.js';
 import type { PageCopy } from './pool/pagePool.js';
+import type { PageTable } from './pool/pageTable.js';
 import { checkBoolean, checkCount, checkList, checkTokens } from './pool/pagingChecks.js';
 import { Registry, type SequenceId } from './registry.js';
 import { commit, fork, giveBack, reserve, truncate } from './sequencePages.js';
@@ -272,11 +273,14 @@ export class PageManager {
 
   /** @internal `batch`, into the arrays of a planner. */
   fillBatch(arrays: BatchArrays, sequences: ArrayLike<SequenceId>): void {
-    const found = Array.from(sequences, (sequence) => this.#sequences.find('batch', sequence));
-    arrays.update(
-      found.map(({ table }) => table),
-      found.map(({ nInFlight }) => nInFlight),
-    );
+    const tables: PageTable[] = [];
+    const nNewTokens: number[] = [];
+    for (let b = 0; b < sequences.length; b++) {
+      const { table, nInFlight } = this.#sequences.find('batch', sequences[b]!);
+      tables.push(table);
+      nNewTokens.push(nInFlight);
+    }
+    arrays.update(tables, nNewTokens);
   }
 
   /** Returns how full the pool is, and what caching saves. O(sequences) */

@@ -87,7 +87,9 @@ export class PageStore {
   foundPages(sequence: ManagedSequence): Int32Array {
     const nFound = this.nFound(sequence);
     const first = this.firstSeen(nFound * this.pageSize);
-    return Int32Array.from({ length: nFound - first }, (_, i) => this.search.page(first + i));
+    const pages = new Int32Array(nFound - first);
+    for (let i = 0; i < pages.length; i++) pages[i] = this.search.page(first + i);
+    return pages;
   }
 
   /** Hold in a table what was found last, as far as a query after it sees it. */

@@ -46,7 +46,7 @@ export class StepArrays extends BatchArrays implements Step {
   /** Describe a step that computes what is in flight of these sequences. */
   describe(pages: PageManager, sequences: readonly SequenceView[]): void {
     const ids = (this.sequences = resized(this.sequences, sequences.length));
-    for (const [b, { id }] of sequences.entries()) ids[b] = id;
+    for (let b = 0; b < sequences.length; b++) ids[b] = sequences[b]!.id;
     pages.fillBatch(this, ids);
 
     const tokens = (this.tokens = resized(this.tokens, this.nNewTokens));
@@ -62,7 +62,8 @@ export class StepArrays extends BatchArrays implements Step {
     const sampled = (this.sampled = resized(this.sampled, nSampled));
     const sampledRows = (this.sampledRows = resized(this.sampledRows, nSampled));
     let i = 0;
-    for (const [b, { id, nTokens, nComputed, nInFlight }] of sequences.entries()) {
+    for (let b = 0; b < sequences.length; b++) {
+      const { id, nTokens, nComputed, nInFlight } = sequences[b]!;
       if (nComputed + nInFlight < nTokens) continue;
       sampled[i] = id;
       sampledRows[i++] = this.cuSeqlensQ[b + 1]! - 1;

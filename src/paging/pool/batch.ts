@@ -79,7 +79,8 @@ export class BatchArrays implements Batch {
     this.cuSeqlensKNew = cuSeqlensQ;
     let total = (cuSeqlensQ[0] = 0);
     let [maxSeqlenQ, maxSeqlenK] = [0, 0];
-    for (const [b, { nTokens }] of tables.entries()) {
+    for (let b = 0; b < tables.length; b++) {
+      const { nTokens } = tables[b]!;
       const n = nNew[b]!;
       sequsedK[b] = nTokens;
       cacheSeqlens[b] = nTokens - n;
@@ -96,7 +97,8 @@ export class BatchArrays implements Batch {
     const tokenPositions = (this.tokenPositions = resized(this.tokenPositions, this.nNewTokens));
     const slotMapping = (this.slotMapping = resized(this.slotMapping, this.nNewTokens));
     let row = 0;
-    for (const [b, table] of tables.entries()) {
+    for (let b = 0; b < tables.length; b++) {
+      const table = tables[b]!;
       for (let position = table.nTokens - nNew[b]!; position < table.nTokens; position++) {
         const column = Math.floor(position / this.#pageSize);
         tokenPositions[row] = position;
@@ -116,9 +118,9 @@ export class BatchArrays implements Batch {
       for (const row of this.#rows) row.table = undefined;
     }
     const blockTable = (this.blockTable = resized(this.blockTable, tables.length * this.tableWidth));
-    for (const [b, table] of tables.entries()) {
+    for (let b = 0; b < tables.length; b++) {
       const row = (this.#rows[b] ??= { table: undefined, version: 0, nPages: 0 });
-      updateRow(blockTable, b * this.tableWidth, this.tableWidth, row, table);
+      updateRow(blockTable, b * this.tableWidth, this.tableWidth, row, tables[b]!);
     }
   }
 }
