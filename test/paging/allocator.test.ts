@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { BlockAllocator } from '../../src/paging/blockAllocator.js';
-import { runAllocations } from './scripts.js';
+import { fuzzAllocator } from './fuzz/fuzzPaging.js';
 
 const allocatorOf = (nPages: number, pageSize = 4) => new BlockAllocator({ nPages, pageSize });
 
@@ -12,7 +12,7 @@ function grown(allocator: BlockAllocator, nTokens: number): number {
 }
 
 test('whatever is done, each sequence finds its own tokens', { timeout: 60_000 }, () => {
-  expect(runAllocations({ nScripts: 100, seed: 1 })).toBeGreaterThan(3000);
+  expect(fuzzAllocator({ nRuns: 100, seed: 1 })).toBeGreaterThan(3000);
 });
 
 describe('append', () => {

@@ -2,16 +2,16 @@ import { expect, test } from 'vitest';
 import { commonPrefix } from '../../src/paging/pool/batch.js';
 import { drawPages, drawPagesSvg } from '../../src/paging/drawPages.js';
 import { PageManager } from '../../src/paging/pageManager.js';
-import { compute, computed, tokensOf } from './tokens.js';
+import { computeAll, addComputed, tokensOf } from './computedSequences.js';
 
 /** Two sequences with a page in common, one that ended, and a pin. */
 function busyManager(): PageManager {
   const manager = new PageManager({ nPages: 12, pageSize: 4, nHostPages: 2 });
-  const first = computed(manager, tokensOf(10));
+  const first = addComputed(manager, tokensOf(10));
   const second = manager.add([...tokensOf(4), 90, 91]);
-  compute(manager, second);
-  const gone = computed(manager, tokensOf(8, 1));
-  const system = computed(manager, tokensOf(4, 2));
+  computeAll(manager, second);
+  const gone = addComputed(manager, tokensOf(8, 1));
+  const system = addComputed(manager, tokensOf(4, 2));
   manager.pin(system);
   manager.release(gone);
   manager.release(system);
@@ -71,7 +71,7 @@ test('a picture in SVG has a square for each page, with its owner', () => {
 test('a prefix is common as far as all have the same pages, written and not behind a window', () => {
   const manager = new PageManager({ nPages: 32, pageSize: 4 });
   const prompts = [tokensOf(14), tokensOf(14), [...tokensOf(8), 90, 91, 92, 93, 94]];
-  const sequences = prompts.map((prompt) => computed(manager, prompt));
+  const sequences = prompts.map((prompt) => addComputed(manager, prompt));
   for (const sequence of sequences) {
     manager.append(sequence, [1]);
     manager.reserve(sequence, 1);

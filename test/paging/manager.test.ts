@@ -4,15 +4,15 @@ import { PageManager } from '../../src/paging/pageManager.js';
 import type { PageManagerOptions } from '../../src/paging/pageStore.js';
 import type { PageCopy } from '../../src/paging/pool/pagePool.js';
 import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
-import { runScripts } from './scripts.js';
-import { compute, computed, pagesOf, tokensOf } from './tokens.js';
+import { fuzzManager } from './fuzz/fuzzPaging.js';
+import { computeAll, addComputed, pagesOf, tokensOf } from './computedSequences.js';
 
 const managerOf = (options: Partial<PageManagerOptions> = {}) =>
   new PageManager({ nPages: 16, pageSize: 4, ...options });
 
 describe('whatever an engine does', () => {
   test('each token is where its table says, and the invariants hold', { timeout: 60_000 }, () => {
-    expect(runScripts({ nScripts: 200, seed: 1 })).toBeGreaterThan(3000);
+    expect(fuzzManager({ nRuns: 200, seed: 1 })).toBeGreaterThan(3000);
   });
 });
 
@@ -37,7 +37,7 @@ describe('a step', () => {
 
   test('that was speculated loses what was rejected', () => {
     const manager = managerOf();
-    const chat = computed(manager, tokensOf(7));
+    const chat = addComputed(manager, tokensOf(7));
     manager.append(chat, [90, 91, 92, 93]);
     manager.reserve(chat, 4);
     expect(manager.sequence(chat).nPages).toBe(3);
@@ -56,7 +56,7 @@ describe('what was computed is found', () => {
     { nShared: 3, nTokens: 13, nHit: 0, why: 'nothing, where nothing is equal' },
   ])('$nShared of $nTokens tokens in common, $nHit found: $why', ({ nShared, nTokens, nHit }) => {
     const manager = managerOf();
-    const first = computed(manager, tokensOf(13));
+    const first = addComputed(manager, tokensOf(13));
     const prompt = [...tokensOf(nShared), ...tokensOf(nTokens - nShared, 1)];
     const second = manager.add(prompt);
     expect(manager.nToCompute(second)).toBe(nTokens - nHit);
@@ -67,10 +67,10 @@ describe('what was computed is found', () => {
 
   test('after its sequence has ended, until its pages are reused', () => {
     const manager = managerOf({ nPages: 4 });
-    manager.release(computed(manager, tokensOf(8)));
+    manager.release(addComputed(manager, tokensOf(8)));
     expect(manager.nFreePages).toBe(4);
     expect(manager.nToCompute(manager.add(tokensOf(9)))).toBe(1);
-    manager.release(computed(manager, tokensOf(12, 1)));
+    manager.release(addComputed(manager, tokensOf(12, 1)));
     expect(manager.nToCompute(manager.add(tokensOf(9)))).toBe(5);
   });
 
@@ -86,28 +86,28 @@ describe('what was computed is found', () => {
 
   test('not under another salt, not by or from private sequences, not without caching', () => {
     const manager = managerOf();
-    computed(manager, tokensOf(9));
+    addComputed(manager, tokensOf(9));
     expect(manager.nToCompute(manager.add(tokensOf(9), { salt: 1 }))).toBe(9);
     expect(manager.nToCompute(manager.add(tokensOf(9), { isPrivate: true }))).toBe(9);
     const secret = manager.add(tokensOf(9, 1), { isPrivate: true });
-    compute(manager, secret);
+    computeAll(manager, secret);
     expect(manager.nToCompute(manager.add(tokensOf(9, 1)))).toBe(9);
     const uncached = managerOf({ isCaching: false });
-    computed(uncached, tokensOf(9));
+    addComputed(uncached, tokensOf(9));
     expect(uncached.nToCompute(uncached.add(tokensOf(9)))).toBe(9);
   });
 
   test('not where a page was reused: no stale hash', () => {
     const manager = managerOf({ nPages: 2 });
-    manager.release(computed(manager, tokensOf(8)));
-    manager.release(computed(manager, tokensOf(8, 1)));
+    manager.release(addComputed(manager, tokensOf(8)));
+    manager.release(addComputed(manager, tokensOf(8, 1)));
     expect(manager.nToCompute(manager.add(tokensOf(8)))).toBe(8);
     expect(manager.nToCompute(manager.add(tokensOf(8, 1)))).toBe(4);
   });
 
   test('by a prompt that was changed after the last search', () => {
     const manager = managerOf();
-    computed(manager, tokensOf(9));
+    addComputed(manager, tokensOf(9));
     const prompt = manager.add(tokensOf(9));
     expect(manager.nToCompute(prompt)).toBe(1);
     manager.truncate(prompt, 4);
@@ -131,8 +131,8 @@ describe('what was computed is found', () => {
 describe('pages are reused', () => {
   test('empty ones first, then those used longest ago, and of one sequence the deepest', () => {
     const manager = managerOf({ nPages: 6 });
-    const first = computed(manager, tokensOf(8));
-    const second = computed(manager, tokensOf(9, 1));
+    const first = addComputed(manager, tokensOf(8));
+    const second = addComputed(manager, tokensOf(9, 1));
     const [pagesOfFirst, pagesOfSecond] = [pagesOf(manager, first), pagesOf(manager, second)];
     manager.release(first);
     manager.release(second);
@@ -143,17 +143,17 @@ describe('pages are reused', () => {
       pagesOfSecond[1],
       pagesOfSecond[0],
     ]);
-    manager.release(computed(manager, tokensOf(8)));
+    manager.release(addComputed(manager, tokensOf(8)));
     expect(manager.snapshot().free.slice(-2)).toEqual(pagesOfFirst.toReversed());
   });
 
   test('those before a window with the sequence that has used them, and after it', () => {
     const manager = managerOf({ window: 4 });
-    const first = computed(manager, tokensOf(16));
-    computed(manager, tokensOf(4, 1));
+    const first = addComputed(manager, tokensOf(16));
+    addComputed(manager, tokensOf(4, 1));
     expect(pagesOf(manager, first).slice(0, 3)).toEqual([-1, -1, -1]);
     const { published } = manager.snapshot();
-    manager.release(computed(manager, tokensOf(8, 2)));
+    manager.release(addComputed(manager, tokensOf(8, 2)));
     manager.release(first);
     const parents = new Map(published.map(({ page, parent }) => [page, parent]));
     const last = manager.snapshot().free.slice(-4);
@@ -163,22 +163,22 @@ describe('pages are reused', () => {
 
   test('one that was copied, and not changed, before those that lead to it', () => {
     const manager = managerOf({ window: 0 });
-    const chat = computed(manager, tokensOf(8));
+    const chat = addComputed(manager, tokensOf(8));
     const [, copied] = pagesOf(manager, chat);
     const before = manager.snapshot().published.find(({ parent }) => parent === -1)!;
     manager.truncate(chat, 6);
     manager.append(chat, [99]);
-    compute(manager, chat);
+    computeAll(manager, chat);
     expect(manager.snapshot().free.slice(-2)).toEqual([copied, before.page]);
   });
 
   test('never those pinned', () => {
     const manager = managerOf({ nPages: 4 });
-    const system = computed(manager, tokensOf(9));
+    const system = addComputed(manager, tokensOf(9));
     const pin = manager.pin(system);
     manager.release(system);
     expect(manager.nFreePages).toBe(2);
-    manager.release(computed(manager, tokensOf(8, 1)));
+    manager.release(addComputed(manager, tokensOf(8, 1)));
     expect(manager.nToCompute(manager.add(tokensOf(9)))).toBe(1);
     manager.unpin(pin);
     expect(manager.nFreePages).toBe(4);
@@ -188,7 +188,7 @@ describe('pages are reused', () => {
 describe('fork', () => {
   test('samples in parallel from one prompt', () => {
     const manager = managerOf();
-    const parent = computed(manager, tokensOf(6));
+    const parent = addComputed(manager, tokensOf(6));
     const children = [1, 2, 3].map(() => manager.fork(parent));
     manager.append(parent, [50]);
     children.forEach((child, i) => manager.append(child, [51 + i]));
@@ -199,7 +199,7 @@ describe('fork', () => {
 
   test('takes the first tokens only, if so wanted', () => {
     const manager = managerOf();
-    const parent = computed(manager, tokensOf(10));
+    const parent = addComputed(manager, tokensOf(10));
     const child = manager.fork(parent, 5);
     expect(manager.sequence(child)).toMatchObject({ nTokens: 5, nComputed: 5, nPages: 2 });
     manager.append(child, [99]);
@@ -210,7 +210,7 @@ describe('fork', () => {
 describe('truncate', () => {
   test('into a published page: it is kept, and a copy is written', () => {
     const manager = managerOf();
-    const chat = computed(manager, tokensOf(8));
+    const chat = addComputed(manager, tokensOf(8));
     manager.truncate(chat, 6);
     manager.append(chat, [99]);
     expect(manager.reserve(chat, 1)).toEqual([[1, 2]]);
@@ -220,7 +220,7 @@ describe('truncate', () => {
 
   test('a page that is being copied is given to nobody', () => {
     const manager = managerOf({ nPages: 3 });
-    const chat = computed(manager, tokensOf(8));
+    const chat = addComputed(manager, tokensOf(8));
     manager.truncate(chat, 6);
     manager.append(chat, [99]);
     expect(manager.reserve(chat, 1)).toEqual([[1, 2]]);
@@ -231,7 +231,7 @@ describe('truncate', () => {
 
   test('a page that is being copied is given back with the sequence, if that ends first', () => {
     const manager = managerOf();
-    const chat = computed(manager, tokensOf(8));
+    const chat = addComputed(manager, tokensOf(8));
     manager.truncate(chat, 6);
     manager.append(chat, [99]);
     manager.reserve(chat);
@@ -241,7 +241,7 @@ describe('truncate', () => {
 
   test('behind the window: all is computed again', () => {
     const manager = managerOf({ window: 5 });
-    const chat = computed(manager, tokensOf(20));
+    const chat = addComputed(manager, tokensOf(20));
     manager.truncate(chat, 18);
     expect(manager.sequence(chat).nComputed).toBe(18);
     manager.truncate(chat, 10);
@@ -252,7 +252,7 @@ describe('truncate', () => {
 describe('a window', () => {
   test('takes back pages, and the table shows them no more', () => {
     const manager = managerOf({ window: 5, isCaching: false });
-    const chat = computed(manager, tokensOf(9));
+    const chat = addComputed(manager, tokensOf(9));
     manager.append(chat, [1]);
     manager.reserve(chat, 1);
     // Token 9 sees tokens 4 to 9.
@@ -272,7 +272,7 @@ describe('a window', () => {
 
   test('a hit needs the pages that are seen, and holds no others', () => {
     const manager = managerOf({ window: 4 });
-    manager.release(computed(manager, tokensOf(16)));
+    manager.release(addComputed(manager, tokensOf(16)));
     const chat = manager.add(tokensOf(17));
     expect(manager.nMissing(chat, 1)).toBe(2);
     manager.reserve(chat, 1);
@@ -282,9 +282,9 @@ describe('a window', () => {
 
   test('what it sees is found, also where the pages before that were reused', () => {
     const manager = managerOf({ nPages: 5, window: 4 });
-    const chat = computed(manager, tokensOf(12));
+    const chat = addComputed(manager, tokensOf(12));
     const [, , page] = pagesOf(manager, chat);
-    for (const seed of [1, 2, 3, 4]) manager.release(computed(manager, tokensOf(4, seed)));
+    for (const seed of [1, 2, 3, 4]) manager.release(addComputed(manager, tokensOf(4, seed)));
     const again = manager.add(tokensOf(13));
     expect(manager.nToCompute(again)).toBe(1);
     manager.reserve(again);
@@ -296,11 +296,11 @@ describe('a window', () => {
 
   test('two pages are found only if both that it sees are there', () => {
     const manager = managerOf({ nPages: 6, window: 8 });
-    const chat = computed(manager, tokensOf(8));
+    const chat = addComputed(manager, tokensOf(8));
     manager.append(chat, tokensOf(12).slice(8));
-    compute(manager, chat);
+    computeAll(manager, chat);
     expect(pagesOf(manager, chat)).toEqual([-1, 1, 2]);
-    for (const seed of [1, 2, 3]) manager.release(computed(manager, tokensOf(8, seed)));
+    for (const seed of [1, 2, 3]) manager.release(addComputed(manager, tokensOf(8, seed)));
     expect(manager.nToCompute(manager.add(tokensOf(9)))).toBe(9);
     expect(manager.nToCompute(manager.add(tokensOf(13)))).toBe(1);
   });
@@ -320,7 +320,7 @@ describe('a window', () => {
     manager.pin(system);
     manager.release(system);
     expect(manager.usage().nUsed).toBe(nHeld);
-    for (const seed of [1, 2, 3]) manager.release(computed(manager, tokensOf(12, seed)));
+    for (const seed of [1, 2, 3]) manager.release(addComputed(manager, tokensOf(12, seed)));
     expect(manager.nToCompute(manager.add([...tokensOf(20), 99]))).toBe(1);
   });
 
@@ -328,15 +328,15 @@ describe('a window', () => {
     const stored: number[] = [];
     const onEvent = (event: PageEvent) => event.type === 'stored' && stored.push(event.page);
     const manager = managerOf({ nPages: 4, window: 4, nHostPages: 4, onEvent });
-    const chat = computed(manager, tokensOf(12));
+    const chat = addComputed(manager, tokensOf(12));
     manager.swapOut(chat);
-    for (const seed of [1, 2, 3, 4]) manager.release(computed(manager, tokensOf(4, seed)));
+    for (const seed of [1, 2, 3, 4]) manager.release(addComputed(manager, tokensOf(4, seed)));
     expect(manager.swapIn(chat)).toHaveLength(1);
     // It is not written yet.
     expect(manager.nToCompute(manager.add(tokensOf(13)))).toBe(13);
     stored.length = 0;
     manager.append(chat, [12, 13, 14, 15]);
-    compute(manager, chat);
+    computeAll(manager, chat);
     expect(stored).toEqual([3, 2]);
     expect(manager.nToCompute(manager.add(tokensOf(17)))).toBe(1);
   });
@@ -352,7 +352,7 @@ describe('what events say', () => {
       manager.commit(chat);
     }
     events.length = 0;
-    const other = computed(manager, [9, 9]);
+    const other = addComputed(manager, [9, 9]);
     const [page] = pagesOf(manager, other);
     const stored = (at: number, parent: number, ...tokens: number[]) => ({
       type: 'stored',
@@ -371,7 +371,7 @@ describe('what events say', () => {
     expect(manager.nToCompute(manager.add([9, 9, 4, 5, 7]))).toBe(3);
     manager.release(chat);
     events.length = 0;
-    manager.release(computed(manager, [8, 8, 8, 8]));
+    manager.release(addComputed(manager, [8, 8, 8, 8]));
     expect(events.filter(({ type }) => type === 'removed')).toEqual(
       [0, 2, -3, -2].map((gone) => ({ type: 'removed', page: gone })),
     );
@@ -381,7 +381,7 @@ describe('what events say', () => {
 describe('swapping', () => {
   test('moves pages to the host and back', () => {
     const manager = managerOf({ nHostPages: 4, isCaching: false });
-    const chat = computed(manager, tokensOf(10));
+    const chat = addComputed(manager, tokensOf(10));
     expect(manager.swapOut(chat)).toEqual([
       [0, 0],
       [1, 1],
@@ -390,7 +390,7 @@ describe('swapping', () => {
     expect(manager.nFreePages).toBe(16);
     expect(manager.usage().nHostUsed).toBe(3);
     expect(manager.sequence(chat)).toMatchObject({ isSwapped: true, nComputed: 10, nPages: 0 });
-    computed(manager, tokensOf(1));
+    addComputed(manager, tokensOf(1));
     const copies = manager.swapIn(chat) as readonly (readonly [number, number])[];
     expect(copies.map(([hostPage]) => hostPage)).toEqual([0, 1, 2]);
     expect(pagesOf(manager, chat)).toEqual(copies.map(([, page]) => page));
@@ -399,7 +399,7 @@ describe('swapping', () => {
 
   test('copies nothing back that is still there', () => {
     const manager = managerOf({ nHostPages: 4 });
-    const chat = computed(manager, tokensOf(10));
+    const chat = addComputed(manager, tokensOf(10));
     const before = pagesOf(manager, chat);
     manager.swapOut(chat);
     expect(manager.swapIn(chat)).toEqual([[2, 2]]);
@@ -408,7 +408,7 @@ describe('swapping', () => {
 
   test('leaves behind what is behind the window, also if it is still there', () => {
     const manager = managerOf({ nHostPages: 4, window: 4 });
-    const chat = computed(manager, tokensOf(16));
+    const chat = addComputed(manager, tokensOf(16));
     manager.swapOut(chat);
     manager.swapIn(chat);
     expect(pagesOf(manager, chat).slice(0, 3)).toEqual([-1, -1, -1]);
@@ -417,7 +417,7 @@ describe('swapping', () => {
 
   test('does not keep a sequence from being cut back, which frees what is no longer needed', () => {
     const manager = managerOf({ nHostPages: 4, isCaching: false });
-    const chat = computed(manager, tokensOf(14));
+    const chat = addComputed(manager, tokensOf(14));
     manager.swapOut(chat);
     manager.truncate(chat, 6);
     expect(manager.sequence(chat)).toMatchObject({ nTokens: 6, nComputed: 6, isSwapped: true });
@@ -431,7 +431,7 @@ describe('swapping', () => {
 
   test('nor does a window, but then what is behind it is computed again', () => {
     const manager = managerOf({ nHostPages: 4, window: 4 });
-    const chat = computed(manager, tokensOf(16));
+    const chat = addComputed(manager, tokensOf(16));
     manager.swapOut(chat);
     manager.truncate(chat, 6);
     expect(manager.sequence(chat)).toMatchObject({ nTokens: 6, nComputed: 0, isSwapped: false });
@@ -439,7 +439,7 @@ describe('swapping', () => {
 
   test('nor from being forked, and both have the same host pages', () => {
     const manager = managerOf({ nHostPages: 4, isCaching: false });
-    const chat = computed(manager, tokensOf(14));
+    const chat = addComputed(manager, tokensOf(14));
     manager.swapOut(chat);
     const forks = [manager.fork(chat), manager.fork(chat, 5)];
     expect(manager.usage().nHostUsed).toBe(4);
@@ -452,13 +452,13 @@ describe('swapping', () => {
 
   test('is refused by a full host and by a full pool, which changes nothing', () => {
     const manager = managerOf({ nPages: 4, nHostPages: 2 });
-    const long = computed(manager, tokensOf(12));
+    const long = addComputed(manager, tokensOf(12));
     expect(manager.swapOut(long)).toBe('full');
     expect(manager.sequence(long).nComputed).toBe(12);
     manager.release(long);
-    const short = computed(manager, tokensOf(8, 1));
+    const short = addComputed(manager, tokensOf(8, 1));
     manager.swapOut(short);
-    computed(manager, tokensOf(12, 2));
+    addComputed(manager, tokensOf(12, 2));
     expect(manager.swapIn(short)).toBe('full');
     expect(manager.sequence(short).isSwapped).toBe(true);
     expect(manager.evict(short)).toBeUndefined();
@@ -469,14 +469,14 @@ describe('swapping', () => {
 describe('the hit rate', () => {
   test('counts each prompt once, against what others have computed', () => {
     const manager = managerOf();
-    const chat = computed(manager, tokensOf(9));
+    const chat = addComputed(manager, tokensOf(9));
     manager.evict(chat);
-    compute(manager, chat);
+    computeAll(manager, chat);
     expect(manager.usage().hitPercent).toBe(0);
-    const other = computed(manager, [...tokensOf(8), 9, 9]);
+    const other = addComputed(manager, [...tokensOf(8), 9, 9]);
     expect(manager.usage().hitPercent).toBeCloseTo((100 * 8) / (9 + 10));
     manager.evict(other);
-    compute(manager, other);
+    computeAll(manager, other);
     manager.truncate(manager.fork(other), 0);
     expect(manager.usage().hitPercent).toBeCloseTo((100 * 8) / (9 + 10));
   });
@@ -492,17 +492,17 @@ describe('whether a sequence can ever fit', () => {
     { nTokens: 1000, pinned: 8, window: 53, want: false, why: 'unless that is too wide' },
   ])('$nTokens tokens with $pinned pinned, window $window: $why', ({ nTokens, pinned, window, want }) => {
     const manager = managerOf({ window });
-    manager.pin(computed(manager, tokensOf(pinned, 1)));
+    manager.pin(addComputed(manager, tokensOf(pinned, 1)));
     const chat = manager.add(tokensOf(nTokens));
     expect(manager.canFit(chat)).toBe(want);
   });
 
   test('pinned pages that it has in common count for it', () => {
     const manager = managerOf();
-    manager.pin(computed(manager, tokensOf(32)));
+    manager.pin(addComputed(manager, tokensOf(32)));
     const chat = manager.add(tokensOf(64));
     expect(manager.canFit(chat)).toBe(true);
-    compute(manager, chat);
+    computeAll(manager, chat);
     expect(manager.canFit(chat)).toBe(true);
     manager.append(chat, [1]);
     expect(manager.canFit(chat)).toBe(false);
@@ -512,9 +512,9 @@ describe('whether a sequence can ever fit', () => {
 describe('the pool', () => {
   test('shrinks to what is used and what is worth most, and grows again', () => {
     const manager = managerOf({ nPages: 8 });
-    manager.release(computed(manager, tokensOf(8)));
-    manager.release(computed(manager, tokensOf(8, 1)));
-    const chat = computed(manager, tokensOf(8, 2));
+    manager.release(addComputed(manager, tokensOf(8)));
+    manager.release(addComputed(manager, tokensOf(8, 1)));
+    const chat = addComputed(manager, tokensOf(8, 2));
     expect(pagesOf(manager, chat)).toEqual([4, 5]);
     expect(manager.resize(1)).toBe('full');
     // Stays: what is used, and the page that leads to the one released last.
@@ -532,7 +532,7 @@ describe('the pool', () => {
 
   test('forgets everything when it is reset', () => {
     const manager = managerOf({ nHostPages: 4 });
-    const [chat, away] = [computed(manager, tokensOf(9)), computed(manager, tokensOf(9, 1))];
+    const [chat, away] = [addComputed(manager, tokensOf(9)), addComputed(manager, tokensOf(9, 1))];
     const pin = manager.pin(chat);
     manager.swapOut(away);
     manager.append(chat, [1]);
@@ -542,12 +542,12 @@ describe('the pool', () => {
     expect(manager.usage()).toMatchObject({ nCached: 0, nHostUsed: 0, nSequences: 2 });
     expect(manager.nToCompute(chat)).toBe(10);
     manager.unpin(pin);
-    compute(manager, chat);
+    computeAll(manager, chat);
   });
 
   test('keeps what is in host memory if the device alone is lost', () => {
     const manager = managerOf({ nHostPages: 4 });
-    const [here, away] = [computed(manager, tokensOf(9)), computed(manager, tokensOf(9, 1))];
+    const [here, away] = [addComputed(manager, tokensOf(9)), addComputed(manager, tokensOf(9, 1))];
     const out = manager.swapOut(away);
     manager.reset({ keepSwapped: true });
     expect(manager.nToCompute(here)).toBe(9);
@@ -559,8 +559,8 @@ describe('the pool', () => {
 
   test('knows its pins after they have moved', () => {
     const manager = managerOf({ nPages: 12 });
-    const gone = computed(manager, tokensOf(20, 1));
-    manager.pin(computed(manager, tokensOf(16)));
+    const gone = addComputed(manager, tokensOf(20, 1));
+    manager.pin(addComputed(manager, tokensOf(16)));
     manager.release(gone);
     expect(manager.resize(8)).not.toEqual([]);
     expect(manager.canFit(manager.add(tokensOf(32)))).toBe(true);
@@ -569,7 +569,7 @@ describe('the pool', () => {
 
   test('has no page too many at an exact boundary', () => {
     const manager = managerOf({ nPages: 2 });
-    const chat = computed(manager, tokensOf(8));
+    const chat = addComputed(manager, tokensOf(8));
     expect(manager.nFreePages).toBe(0);
     manager.append(chat, [1]);
     expect(manager.nMissing(chat, 1)).toBe(1);
@@ -579,7 +579,7 @@ describe('the pool', () => {
 });
 
 describe('wrong arguments', () => {
-  const chatOf = (manager: PageManager) => computed(manager, tokensOf(5));
+  const chatOf = (manager: PageManager) => addComputed(manager, tokensOf(5));
 
   test.each<{ why: string; call: (manager: PageManager) => unknown; message: string }>([
     {

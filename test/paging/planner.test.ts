@@ -4,8 +4,8 @@ import { PageManager } from '../../src/paging/pageManager.js';
 import type { PageManagerOptions } from '../../src/paging/pageStore.js';
 import type { Step } from '../../src/paging/planner/step.js';
 import { StepPlanner, type StepPlannerOptions } from '../../src/paging/planner/stepPlanner.js';
-import { runEngine, runEngines } from './scripts.js';
-import { tokensOf } from './tokens.js';
+import { replayEngine, fuzzPlanner } from './fuzz/fuzzPaging.js';
+import { tokensOf } from './computedSequences.js';
 
 function plannerOf(options: Partial<StepPlannerOptions & PageManagerOptions> = {}) {
   const { nPages = 64, pageSize = 4, nHostPages = 0, window = -1, ...rules } = options;
@@ -36,7 +36,7 @@ function stepOf(planner: StepPlanner) {
 
 describe('whatever users do', () => {
   test('every token sees its own past, and every sequence ends', { timeout: 60_000 }, () => {
-    expect(runEngines({ nScripts: 200, seed: 1 })).toBeGreaterThan(3000);
+    expect(fuzzPlanner({ nRuns: 200, seed: 1 })).toBeGreaterThan(3000);
   });
 });
 
@@ -53,7 +53,7 @@ describe('what once went wrong', () => {
       maxSequences: 2,
       prefer: 'prefill',
     } as const;
-    runEngine({ ...options, ...pool }, [
+    replayEngine({ ...options, ...pool }, [
       { ...user, tokens: Array<number>(20).fill(0), nNew: 1 },
       { ...user, tokens: Array<number>(20).fill(0), nNew: 1 },
       { type: 'steps', n: 2 },
@@ -70,7 +70,7 @@ describe('what once went wrong', () => {
       maxSequences: 1,
       prefer: 'decode',
     } as const;
-    runEngine({ ...options, ...pool }, [
+    replayEngine({ ...options, ...pool }, [
       { ...user, tokens: [0, 0, 0, 0, 0], nNew: 5 },
       { type: 'steps', n: 4 },
       { type: 'checkpoint', pick: 0 },
@@ -88,7 +88,7 @@ describe('what once went wrong', () => {
       maxSequences: 1,
       prefer: 'decode',
     } as const;
-    runEngine({ ...options, ...pool }, [
+    replayEngine({ ...options, ...pool }, [
       { ...user, tokens: [0, 0, 0, 0, 0, 0], nNew: 2 },
       { type: 'steps', n: 1 },
       { type: 'draft', pick: 0, nRight: 0, nWrong: 1 },
@@ -106,7 +106,7 @@ describe('what once went wrong', () => {
       maxSequences: 1,
       prefer: 'decode',
     } as const;
-    runEngine({ ...options, ...pool }, [
+    replayEngine({ ...options, ...pool }, [
       { ...user, tokens: [0], nNew: 5 },
       { type: 'steps', n: 2 },
       { type: 'draft', pick: 0, nRight: 1, nWrong: 3 },

@@ -1,42 +1,33 @@
-import { PageflashError } from '../../src/core/errors.js';
-import { PageManager } from '../../src/paging/pageManager.js';
-import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
-import type { PageCopy } from '../../src/paging/pool/pagePool.js';
+import { PageflashError } from '../../../src/core/errors.js';
+import { PageManager } from '../../../src/paging/pageManager.js';
+import type { PageSnapshot } from '../../../src/paging/pageSnapshot.js';
+import type { PageCopy } from '../../../src/paging/pool/pagePool.js';
 import { checkInvariants } from './invariants.js';
-import { mustBe, mustEqual, mustThrow } from './must.js';
-import { reach, type ModelPin, type ModelSequence, type PagingModel, type PagingOptions } from './model.js';
-import { Contexts } from './contexts.js';
-import { Router, type Found } from './router.js';
-
-/** Something that an engine may do. Sequences and pins are picked by number, modulo how many there are. */
-export type Operation =
-  | {
-      readonly type: 'add';
-      readonly tokens: readonly number[];
-      readonly salt: number;
-      readonly isPrivate: boolean;
-    }
-  | { readonly type: 'append'; readonly pick: number; readonly tokens: readonly number[] }
-  | { readonly type: 'reserve' | 'commit' | 'fork' | 'truncate'; readonly pick: number; readonly n: number }
-  | { readonly type: 'compute'; readonly pick: number; readonly n: number }
-  | { readonly type: 'release' | 'evict' | 'swapOut' | 'swapIn' | 'pin' | 'unpin'; readonly pick: number }
-  | { readonly type: 'resize'; readonly n: number }
-  | { readonly type: 'reset'; readonly keepSwapped: boolean }
-  | { readonly type: 'misuse'; readonly pick: number };
+import { assertSame, assertSameNumbers, assertThrows } from './fastAssert.js';
+import {
+  setComputed,
+  type ModelPin,
+  type ModelSequence,
+  type PagingModel,
+  type PagingOptions,
+} from './pagingModel.js';
+import { copyPages, KvIds } from './kvMemory.js';
+import type { ManagerOperation, SequenceOperation } from './managerOperations.js';
+import { EventRouter, type Found } from './eventRouter.js';
 
 /**
  * A page manager beside a slow, obvious model of what it is for: every slot of an imaginary memory says which token,
  * after which tokens, was written there. Copies are made and tokens are written as late as the contract allows.
  */
-export class World implements PagingModel {
+export class ModelledManager implements PagingModel {
   readonly options: PagingOptions;
   readonly manager: PageManager;
-  readonly router: Router;
-  readonly contexts = new Contexts();
+  readonly router: EventRouter;
+  readonly kvIds = new KvIds();
   readonly sequences: ModelSequence[] = [];
   readonly pins: ModelPin[] = [];
-  readonly hits = { nAsked: 0, nHit: 0 };
-  /** [nPages · pageSize] and [nHostPages · pageSize]: contexts, 0 where nothing was written. */
+  readonly hits = { nSearched: 0, nHit: 0 };
+  /** [nPages · pageSize] and [nHostPages · pageSize]: KV ids, 0 where nothing was written. */
   readonly memory: Int32Array;
   readonly hostMemory: Int32Array;
   /** Copies that may still be made. */
@@ -46,14 +37,14 @@ export class World implements PagingModel {
 
   constructor(options: PagingOptions) {
     this.options = options;
-    this.router = new Router(options);
+    this.router = new EventRouter(options);
     this.manager = new PageManager({ ...options, onEvent: (event) => this.router.hear(event) });
     this.memory = new Int32Array(options.nPages * options.pageSize);
     this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
   }
 
   /** Do something, then check everything. */
-  run(operation: Operation): void {
+  run(operation: ManagerOperation): void {
     this.#do(operation);
     checkInvariants(this);
   }
@@ -66,69 +57,57 @@ export class World implements PagingModel {
     this.sequences.length = 0;
     this.pins.length = 0;
     checkInvariants(this);
-    mustBe('free pages after all', this.manager.nFreePages, this.manager.nPages);
-    mustBe('host pages after all', this.manager.usage().nHostUsed, 0);
+    assertSame('free pages after all', this.manager.nFreePages, this.manager.nPages);
+    assertSame('host pages after all', this.manager.usage().nHostUsed, 0);
   }
 
-  #do(operation: Operation): void {
+  #do(operation: ManagerOperation): void {
     switch (operation.type) {
       case 'add':
-        this.#add(operation);
-        return;
+        return this.#add(operation);
       case 'resize':
-        this.#resize(operation.n);
-        return;
+        return this.#resize(operation.n);
       case 'reset':
-        this.#reset(operation.keepSwapped);
-        return;
+        return this.#reset(operation.keepSwapped);
       case 'unpin':
-        this.#unpin(operation.pick);
-        return;
-    }
-    if (this.sequences.length === 0) return;
-    const sequence = this.sequences[operation.pick % this.sequences.length]!;
-    switch (operation.type) {
-      case 'append':
-        this.#append(sequence, operation.tokens);
-        break;
-      case 'reserve':
-        this.#reserve(sequence, operation.n);
-        break;
-      case 'commit':
-        this.#commit(sequence, operation.n);
-        break;
-      case 'compute':
-        this.#reserve(sequence, operation.n);
-        this.#commit(sequence, 0);
-        break;
-      case 'fork':
-        this.#fork(sequence, operation.n);
-        break;
-      case 'truncate':
-        this.#truncate(sequence, operation.n);
-        break;
-      case 'release':
-        this.#release(sequence);
-        break;
-      case 'evict':
-        this.#evict(sequence);
-        break;
-      case 'swapOut':
-        this.#swapOut(sequence);
-        break;
-      case 'swapIn':
-        this.#swapIn(sequence);
-        break;
-      case 'pin':
-        this.#pin(sequence);
-        break;
-      case 'misuse':
-        this.#misuse(sequence);
-        break;
+        return this.#unpin(operation.pick);
+      default:
+        if (this.sequences.length > 0)
+          this.#change(operation, this.sequences[operation.pick % this.sequences.length]!);
     }
   }
 
-  #add({ tokens, salt, isPrivate }: Operation & { readonly type: 'add' }): void {
+  #change(operation: SequenceOperation, sequence: ModelSequence): void {
+    switch (operation.type) {
+      case 'append':
+        return this.#append(sequence, operation.tokens);
+      case 'reserve':
+        return this.#reserve(sequence, operation.n);
+      case 'commit':
+        return this.#commit(sequence, operation.n);
+      case 'compute':
+        this.#reserve(sequence, operation.n);
+        return this.#commit(sequence, 0);
+      case 'fork':
+        return this.#fork(sequence, operation.n);
+      case 'truncate':
+        return this.#truncate(sequence, operation.n);
+      case 'release':
+        return this.#release(sequence);
+      case 'evict':
+        return this.#evict(sequence);
+      case 'swapOut':
+        return this.#swapOut(sequence);
+      case 'swapIn':
+        return this.#swapIn(sequence);
+      case 'pin':
+        return this.#pin(sequence);
+      case 'misuse':
+        return this.#misuse(sequence);
+    }
+  }
+
+  #add({ tokens, salt, isPrivate }: ManagerOperation & { readonly type: 'add' }): void {
     const id = this.manager.add(tokens, { salt, isPrivate });
     this.sequences.push({
       id,
@@ -137,9 +116,9 @@ export class World implements PagingModel {
       tokens: [...tokens],
       nComputed: 0,
       nInFlight: 0,
-      nReached: 0,
+      nOnceComputed: 0,
       isSwapped: false,
-      hasAsked: false,
+      isCounted: false,
     });
   }
 
@@ -160,20 +139,21 @@ export class World implements PagingModel {
     const nHit = found.nTokens;
     const nNew = Math.min(n, sequence.tokens.length - sequence.nComputed - nHit);
     const nMissing = this.#missingOf(sequence, before, found, nNew);
-    mustBe('nMissing', manager.nMissing(sequence.id, n), nMissing);
+    assertSame('nMissing', manager.nMissing(sequence.id, n), nMissing);
     const nLeft = sequence.tokens.length - sequence.nComputed - nHit;
-    mustBe('nToCompute', manager.nToCompute(sequence.id), nLeft);
+    assertSame('nToCompute', manager.nToCompute(sequence.id), nLeft);
     const isFitting = nMissing <= before.free.length;
-    if (nNew > 0) mustBe('nFitting', manager.nFitting(sequence.id, before.free.length) >= nNew, isFitting);
+    if (nNew > 0)
+      assertSame('nFitting', manager.nFitting(sequence.id, before.free.length) >= nNew, isFitting);
     const copies = this.#unchangedIfFull(reserve);
-    mustBe('full', copies === 'full', !isFitting);
+    assertSame('full', copies === 'full', !isFitting);
     if (copies === 'full') return;
-    if (isFresh && !sequence.hasAsked) {
-      sequence.hasAsked = true;
-      this.hits.nAsked += tokens.length;
+    if (isFresh && !sequence.isCounted) {
+      sequence.isCounted = true;
+      this.hits.nSearched += tokens.length;
       this.hits.nHit += nHit;
     }
-    reach(sequence, sequence.nComputed + nHit);
+    setComputed(sequence, sequence.nComputed + nHit);
     sequence.nInFlight = nNew;
     this.pending.push(...copies);
   }
@@ -186,18 +166,18 @@ export class World implements PagingModel {
     this.#write(sequence);
     if (!isAtEnd && nInFlight > 0) this.#refused(() => this.manager.commit(sequence.id, 1));
     this.manager.commit(sequence.id, nRejected);
-    reach(sequence, nComputed + nInFlight - nRejected);
+    setComputed(sequence, nComputed + nInFlight - nRejected);
     sequence.nInFlight = 0;
     if (nRejected > 0) {
       this.#cut.add(sequence.id);
       tokens.length = sequence.nComputed;
-      sequence.nReached = sequence.nComputed;
+      sequence.nOnceComputed = sequence.nComputed;
     }
     if (nInFlight > 0) this.#checkWhole(sequence);
     const { window, pageSize } = this.options;
     if (window < 0) return;
     const { nPages } = this.manager.sequence(sequence.id);
-    mustBe('pages behind the window', nPages > 1 + Math.max(1, Math.ceil(window / pageSize)), false);
+    assertSame('pages behind the window', nPages > 1 + Math.max(1, Math.ceil(window / pageSize)), false);
   }
 
   /** All whole pages that a sequence has computed are found from now on. */
@@ -205,7 +185,7 @@ export class World implements PagingModel {
     if (isPrivate || this.#cut.has(id)) return;
     const nFull = nComputed - (nComputed % this.options.pageSize);
     const { nTokens } = this.router.find([...tokens.slice(0, nFull), 0], salt);
-    mustBe(`whole pages of sequence ${id} that are found`, nTokens, nFull);
+    assertSame(`whole pages of sequence ${id} that are found`, nTokens, nFull);
   }
 
   #fork(sequence: ModelSequence, n: number): void {
@@ -233,12 +213,12 @@ export class World implements PagingModel {
     const { nComputed, isSwapped } = this.manager.sequence(sequence.id);
     const least = Math.min(sequence.nComputed, nTokens);
     const mayStartAnew = this.options.window >= 0 && nTokens < sequence.nComputed;
-    if (!mayStartAnew || nComputed > 0) mustBe('nComputed', nComputed, least);
+    if (!mayStartAnew || nComputed > 0) assertSame('nComputed', nComputed, least);
     const staysSwapped = nTokens >= sequence.nComputed || nComputed > 0;
-    mustBe('isSwapped', isSwapped, sequence.isSwapped && staysSwapped);
+    assertSame('isSwapped', isSwapped, sequence.isSwapped && staysSwapped);
     if (nTokens < sequence.nComputed) this.#cut.add(sequence.id);
     sequence.nComputed = nComputed;
-    sequence.nReached = Math.min(sequence.nReached, nTokens);
+    sequence.nOnceComputed = Math.min(sequence.nOnceComputed, nTokens);
     sequence.isSwapped = isSwapped;
   }
 
@@ -264,8 +244,7 @@ export class World implements PagingModel {
     const copies = this.#unchangedIfFull(swap);
     if (copies === 'full') return;
     sequence.isSwapped = true;
-    for (const [page, hostPage] of copies)
-      this.hostMemory.set(this.#slots(this.memory, page), hostPage * this.options.pageSize);
+    copyPages(copies, this.options.pageSize, this.memory, this.hostMemory);
   }
 
   #swapIn(sequence: ModelSequence): void {
@@ -275,8 +254,7 @@ export class World implements PagingModel {
     const copies = this.#unchangedIfFull(swap);
     if (copies === 'full') return;
     sequence.isSwapped = false;
-    for (const [hostPage, page] of copies)
-      this.memory.set(this.#slots(this.hostMemory, hostPage), page * this.options.pageSize);
+    copyPages(copies, this.options.pageSize, this.hostMemory, this.memory);
   }
 
   /** What can be found of its tokens, all of them if need be, is found from now on. */
@@ -288,7 +266,7 @@ export class World implements PagingModel {
       .snapshot()
       .pins.at(-1)!
       .filter((page) => page >= 0);
-    mustEqual('pages of a pin', held, pages);
+    assertSameNumbers('pages of a pin', held, pages);
   }
 
   #unpin(pick: number): void {
@@ -306,7 +284,7 @@ export class World implements PagingModel {
     this.flush();
     const nUsed = this.manager.nPages - this.manager.nFreePages;
     const copies = this.#unchangedIfFull(resize);
-    mustBe('full', copies === 'full', nUsed > nPages);
+    assertSame('full', copies === 'full', nUsed > nPages);
     if (copies === 'full') return;
     this.pending.push(...copies);
     this.flush();
@@ -334,22 +312,17 @@ export class World implements PagingModel {
     this.#refused(() => this.manager.commit(id, 1000));
   }
 
-  /** Make all copies at once, as a kernel does. */
+  /** Make the copies that are pending. */
   flush(): void {
-    const sources = this.pending.map(([source]) => this.#slots(this.memory, source).slice());
-    this.pending.forEach(([, target], i) => this.memory.set(sources[i]!, target * this.options.pageSize));
+    copyPages(this.pending, this.options.pageSize, this.memory, this.memory);
     this.pending = [];
   }
 
   /** What a kernel does: write what is in flight to where the arrays of the step say. */
   #write({ id, nComputed, nInFlight, tokens, salt }: ModelSequence): void {
     const { slotMapping } = this.manager.batch([id]);
-    const contexts = this.contexts.of(salt, tokens);
-    for (let i = 0; i < nInFlight; i++) this.memory[slotMapping[i]!] = contexts[nComputed + i]!;
-  }
-
-  #slots(memory: Int32Array, page: number): Int32Array {
-    return memory.subarray(page * this.options.pageSize, (page + 1) * this.options.pageSize);
+    const ids = this.kvIds.of(salt, tokens);
+    for (let i = 0; i < nInFlight; i++) this.memory[slotMapping[i]!] = ids[nComputed + i]!;
   }
 
   /** Free pages that are needed: those found, those for new tokens, and a copy of a page that others need as it is. */
@@ -370,7 +343,7 @@ export class World implements PagingModel {
   #unchangedIfFull<T>(call: () => T | 'full'): T | 'full' {
     const before = this.#state();
     const result = call();
-    if (result === 'full') mustBe('state after a full pool', this.#state(), before);
+    if (result === 'full') assertSame('state after a full pool', this.#state(), before);
     return result;
   }
 
@@ -386,8 +359,8 @@ export class World implements PagingModel {
 
   #refused(call: () => unknown): void {
     const before = this.#state();
-    mustBe('code', mustThrow(PageflashError, call).code, 'argument');
-    mustBe('state after an error', this.#state(), before);
+    assertSame('code', assertThrows(PageflashError, call).code, 'argument');
+    assertSame('state after an error', this.#state(), before);
   }
 
   #state(): string {

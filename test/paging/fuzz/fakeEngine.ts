@@ -1,77 +1,45 @@
-import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
-import { PageManager } from '../../src/paging/pageManager.js';
-import type { PageCopy } from '../../src/paging/pool/pagePool.js';
-import type { Step } from '../../src/paging/planner/step.js';
-import { StepPlanner, type StepPlannerOptions } from '../../src/paging/planner/stepPlanner.js';
-import { Contexts } from './contexts.js';
-import { checkGivingWay, fits } from './fairness.js';
+import type { PageEvent } from '../../../src/paging/prefix/pageEvents.js';
+import { PageManager } from '../../../src/paging/pageManager.js';
+import type { PageCopy } from '../../../src/paging/pool/pagePool.js';
+import type { Step } from '../../../src/paging/planner/step.js';
+import { StepPlanner } from '../../../src/paging/planner/stepPlanner.js';
+import type { EngineEvent } from './engineEvents.js';
+import { copyPages, KvIds } from './kvMemory.js';
 import { checkInvariants } from './invariants.js';
 import {
   isResting,
-  reach,
+  setComputed,
+  type EngineModel,
+  type EngineSequence,
+  type FakeEngineOptions,
   type ModelPin,
-  type ModelSequence,
-  type PagingModel,
-  type PagingOptions,
-} from './model.js';
-import { mustBe, mustEqual } from './must.js';
-import { Router } from './router.js';
-
-export interface EngineOptions extends PagingOptions, Required<Omit<StepPlannerOptions, 'pages'>> {}
-
-/** What the users of an engine do. Sequences and pins are picked by number, modulo how many there are. */
-export type Event =
-  | {
-      readonly type: 'add';
-      readonly tokens: readonly number[];
-      readonly priority: number;
-      readonly salt: number;
-      readonly isPrivate: boolean;
-      /** Tokens to sample. */
-      readonly nNew: number;
-    }
-  | { readonly type: 'steps'; readonly n: number }
-  | { readonly type: 'resize'; readonly n: number }
-  | { readonly type: 'draft'; readonly pick: number; readonly nRight: number; readonly nWrong: number }
-  | { readonly type: Happening; readonly pick: number }
-  | { readonly type: 'reset'; readonly keepSwapped: boolean };
-
-/**
- * A checkpoint is a fork that rests; a sequence that rests goes on with a token of its user. Each of these may come at any
- * time, wherever the pages are.
- */
-export type Happening = 'abort' | 'fork' | 'checkpoint' | 'rest' | 'goOn' | 'goBack' | 'pin' | 'unpin';
-
-export interface EngineSequence extends ModelSequence {
-  readonly priority: number;
-  readonly arrival: number;
-  nNew: number;
-  /** Tokens at the end that are guesses. */
-  nDrafts: number;
-}
+} from './pagingModel.js';
+import { checkPreemption, checkStep, computeStep, fits } from './stepRules.js';
+import { assertSame } from './fastAssert.js';
+import { EventRouter } from './eventRouter.js';
 
 /**
  * An engine around a step planner, whose model predicts tokens from contexts. Everything that a model would read is
  * checked to be what this sequence, and no other one, has written.
  */
-export class Engine implements PagingModel {
-  readonly options: EngineOptions;
+export class FakeEngine implements EngineModel {
+  readonly options: FakeEngineOptions;
   readonly manager: PageManager;
   readonly planner: StepPlanner;
-  readonly router: Router;
+  readonly router: EventRouter;
   readonly sequences: EngineSequence[] = [];
-  readonly contexts = new Contexts();
+  readonly kvIds = new KvIds();
   readonly memory: Int32Array;
   readonly hostMemory: Int32Array;
   readonly pending: readonly PageCopy[] = [];
   readonly pins: ModelPin[] = [];
-  readonly hits = { nAsked: 0, nHit: 0 };
+  readonly hits = { nSearched: 0, nHit: 0 };
   #nArrivals = 0;
 
-  constructor(options: EngineOptions) {
+  constructor(options: FakeEngineOptions) {
     this.options = options;
     const { nPages, pageSize, nHostPages, window, isCaching, ...rules } = options;
-    this.router = new Router(options);
+    this.router = new EventRouter(options);
     const onEvent = (event: PageEvent) => this.router.hear(event);
     this.manager = new PageManager({ nPages, pageSize, nHostPages, window, isCaching, onEvent });
     this.planner = new StepPlanner({ pages: this.manager, ...rules });
@@ -79,7 +47,7 @@ export class Engine implements PagingModel {
     this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
   }
 
-  run(event: Event): void {
+  run(event: EngineEvent): void {
     this.#do(event);
     this.#observe();
     checkInvariants(this);
@@ -91,19 +59,19 @@ export class Engine implements PagingModel {
     const nTokens = this.sequences.reduce((sum, { tokens, nNew }) => sum + tokens.length + nNew, 0);
     let nSteps = 0;
     for (; this.sequences.length > 0; nSteps++) {
-      mustBe('steps without an end', nSteps > 100 + 20 * nTokens, false);
+      assertSame('steps without an end', nSteps > 100 + 20 * nTokens, false);
       if (this.#step() === 'idle') break;
       checkInvariants(this);
     }
-    mustBe('sequences without an end', this.sequences.length, 0);
+    assertSame('sequences without an end', this.sequences.length, 0);
     for (const { id } of this.pins) this.manager.unpin(id);
     this.pins.length = 0;
     checkInvariants(this);
-    mustBe('free pages after all', this.manager.nFreePages, this.manager.nPages);
-    mustBe('host pages after all', this.manager.usage().nHostUsed, 0);
+    assertSame('free pages after all', this.manager.nFreePages, this.manager.nPages);
+    assertSame('host pages after all', this.manager.usage().nHostUsed, 0);
   }
 
-  #do(event: Event): void {
+  #do(event: EngineEvent): void {
     if (event.type === 'add') {
       this.#add(event);
     } else if (event.type === 'steps') {
@@ -134,14 +102,14 @@ export class Engine implements PagingModel {
     this.pins.push({ id: this.manager.pin(id), salt, tokens: tokens.slice(0, nTokens) });
   }
 
-  #add({ tokens, priority, salt, isPrivate, nNew }: Event & { readonly type: 'add' }): void {
+  #add({ tokens, priority, salt, isPrivate, nNew }: EngineEvent & { readonly type: 'add' }): void {
     const id = this.planner.add({ tokens, priority, salt, isPrivate });
     const state = {
       nComputed: 0,
       nInFlight: 0,
-      nReached: 0,
+      nOnceComputed: 0,
       isSwapped: false,
-      hasAsked: false,
+      isCounted: false,
       nDrafts: 0,
     };
     const own = { isPrivate: isPrivate || !this.options.isCaching, tokens: [...tokens] };
@@ -159,8 +127,8 @@ export class Engine implements PagingModel {
 
   /** Another sequence, to go on from here later. */
   #checkpoint(sequence: EngineSequence): void {
-    const copy = this.#forked(sequence, sequence.nReached);
-    mustBe(`checkpoint ${copy.id} rests`, this.manager.sequence(copy.id).isResting, true);
+    const copy = this.#forked(sequence, sequence.nOnceComputed);
+    assertSame(`checkpoint ${copy.id} rests`, this.manager.sequence(copy.id).isResting, true);
   }
 
   #forked(sequence: EngineSequence, nTokens: number): EngineSequence {
@@ -173,15 +141,15 @@ export class Engine implements PagingModel {
 
   /** The user takes back what is not computed, and waits. */
   #rest(sequence: EngineSequence): void {
-    const { nReached } = sequence;
-    this.planner.truncate(sequence.id, nReached);
-    this.#cut(sequence, nReached);
-    mustBe(`sequence ${sequence.id} rests`, this.manager.sequence(sequence.id).isResting, true);
+    const { nOnceComputed } = sequence;
+    this.planner.truncate(sequence.id, nOnceComputed);
+    this.#cut(sequence, nOnceComputed);
+    assertSame(`sequence ${sequence.id} rests`, this.manager.sequence(sequence.id).isResting, true);
   }
 
   /** The user of a sequence that rests says something. */
   #goOn(sequence: EngineSequence): void {
-    if (sequence.nReached === sequence.tokens.length) this.#append(sequence, 1);
+    if (sequence.nOnceComputed === sequence.tokens.length) this.#append(sequence, 1);
   }
 
   /** The user takes back half of it all. */
@@ -194,7 +162,7 @@ export class Engine implements PagingModel {
 
   #cut(sequence: EngineSequence, nTokens: number): void {
     sequence.tokens.length = nTokens;
-    sequence.nReached = Math.min(sequence.nReached, nTokens);
+    sequence.nOnceComputed = Math.min(sequence.nOnceComputed, nTokens);
     sequence.nDrafts = 0;
     this.#observe();
   }
@@ -204,7 +172,7 @@ export class Engine implements PagingModel {
     sequence.tokens.push(token);
   }
 
-  #draft(sequence: EngineSequence, { nRight, nWrong }: Event & { readonly type: 'draft' }): void {
+  #draft(sequence: EngineSequence, { nRight, nWrong }: EngineEvent & { readonly type: 'draft' }): void {
     const { tokens } = sequence;
     for (let i = 0; i < nRight + nWrong; i++) {
       const token = (this.#next(sequence, tokens.length) + (i < nRight ? 0 : 1)) % N_TOKENS;
@@ -233,36 +201,35 @@ export class Engine implements PagingModel {
     );
     const step = this.planner.plan();
     if (typeof step === 'string') {
-      mustBe(
+      assertSame(
         'changes by a plan that is none',
         JSON.stringify(this.manager.snapshot()),
         JSON.stringify(snapshot),
       );
-      mustBe('the same plan again', this.planner.plan(), step);
-      mustBe('what fits', fitting.size, 0);
-      mustBe('all rest', this.sequences.every(isResting), step === 'idle');
+      assertSame('the same plan again', this.planner.plan(), step);
+      assertSame('what fits', fitting.size, 0);
+      assertSame('all rest', this.sequences.every(isResting), step === 'idle');
       if (step === 'full') this.#makeWay();
       return step;
     }
     this.#observe();
-    this.#checkStep(step);
-    checkGivingWay({ before, snapshot, fitting, step, engine: this });
+    checkStep(step, this);
+    this.#countHits(step);
+    checkPreemption({ before, snapshot, fitting, step, engine: this });
     this.#copy(step.swapsOut, this.memory, this.hostMemory);
     this.#copy(step.copies, this.memory, this.memory);
     this.#copy(step.swapsIn, this.hostMemory, this.memory);
-    this.#compute(step);
+    computeStep(step, this);
     this.#commit(step);
     return 'done';
   }
 
-  /** Copies made at once: sources are read before anything is written. */
   #copy(copies: readonly PageCopy[], from: Int32Array, to: Int32Array): void {
-    const { pageSize } = this.options;
     const targets = new Set(copies.map(([, target]) => target));
-    mustBe('copies to different pages', targets.size, copies.length);
-    if (from === to) for (const [source] of copies) mustBe('a copy of a copy', targets.has(source), false);
-    for (const [source, target] of copies)
-      to.set(from.slice(source * pageSize, (source + 1) * pageSize), target * pageSize);
+    assertSame('copies to different pages', targets.size, copies.length);
+    if (from === to)
+      for (const [source] of copies) assertSame('a copy of a copy', targets.has(source), false);
+    copyPages(copies, this.options.pageSize, from, to);
   }
 
   /** Nothing fits: let a pin go, or the longest sequence. */
@@ -271,66 +238,14 @@ export class Engine implements PagingModel {
     else this.#finish(this.sequences.toSorted((a, b) => b.tokens.length - a.tokens.length)[0]!);
   }
 
-  #checkStep(step: Step): void {
-    const { maxTokens, maxSequences } = this.options;
-    mustBe('tokens within the budget', step.nNewTokens <= maxTokens && step.nNewTokens > 0, true);
-    mustBe('sequences within the limit', step.nSequences <= maxSequences && step.nSequences > 0, true);
-    const rows = Array.from(step.sequences, (id) => this.#get(id)!);
-    for (const sequence of rows) {
-      mustBe(`sequence ${sequence.id} at rest is in a step`, isResting(sequence), false);
-      if (sequence.hasAsked) continue;
-      sequence.hasAsked = true;
-      this.hits.nAsked += sequence.tokens.length;
+  #countHits(step: Step): void {
+    for (const id of step.sequences) {
+      const sequence = this.#get(id)!;
+      if (sequence.isCounted) continue;
+      sequence.isCounted = true;
+      this.hits.nSearched += sequence.tokens.length;
       this.hits.nHit += sequence.nComputed;
     }
-    const inFlight = rows.flatMap(({ tokens, nComputed, nInFlight }) =>
-      tokens.slice(nComputed, nComputed + nInFlight),
-    );
-    mustEqual('tokens of the step', [...step.tokens], inFlight);
-    const ended = rows.flatMap(({ nComputed, nInFlight, tokens }, b) =>
-      nComputed + nInFlight === tokens.length ? [b] : [],
-    );
-    mustEqual(
-      'sampled',
-      [...step.sampled],
-      ended.map((b) => step.sequences[b]!),
-    );
-    mustEqual(
-      'sampledRows',
-      [...step.sampledRows],
-      ended.map((b) => step.cuSeqlensQ[b + 1]! - 1),
-    );
-  }
-
-  /** Write the new tokens, then look at what each of them sees. */
-  #compute(step: Step): void {
-    const { pageSize, window } = this.options;
-    const contextsOf = Array.from(step.sequences, (id) => {
-      const { salt, tokens } = this.#get(id)!;
-      return this.contexts.of(salt, tokens);
-    });
-    const rowsOf = (b: number) =>
-      Array.from(
-        { length: step.cuSeqlensQ[b + 1]! - step.cuSeqlensQ[b]! },
-        (_, i) => step.cuSeqlensQ[b]! + i,
-      );
-    contextsOf.forEach((contexts, b) => {
-      for (const row of rowsOf(b)) this.memory[step.slotMapping[row]!] = contexts[step.tokenPositions[row]!]!;
-    });
-    contextsOf.forEach((contexts, b) => {
-      for (const row of rowsOf(b)) {
-        const position = step.tokenPositions[row]!;
-        for (let key = window < 0 ? 0 : Math.max(0, position - window); key <= position; key++) {
-          const page = step.blockTable[b * step.tableWidth + Math.floor(key / pageSize)]!;
-          const seen = page < 0 ? 'no page' : this.memory[page * pageSize + (key % pageSize)];
-          mustBe(
-            `key ${key} that token ${position} of sequence ${step.sequences[b]} sees`,
-            seen,
-            contexts[key],
-          );
-        }
-      }
-    });
   }
 
   #commit(step: Step): void {
@@ -342,9 +257,9 @@ export class Engine implements PagingModel {
     const next = sampled.map((sequence, i) => this.#next(sequence, right[i]!));
     this.planner.commit(next, rejected);
     for (const sequence of Array.from(step.sequences, (id) => this.#get(id)!))
-      reach(sequence, sequence.nComputed + sequence.nInFlight);
+      setComputed(sequence, sequence.nComputed + sequence.nInFlight);
     sampled.forEach((sequence, i) => {
-      sequence.nReached = Math.min(sequence.nReached, right[i]!);
+      sequence.nOnceComputed = Math.min(sequence.nOnceComputed, right[i]!);
       if (sequence.tokens.length - rejected[i]! > right[i]!) {
         // Wrong drafts were computed in an earlier step.
         this.planner.truncate(sequence.id, right[i]!);
@@ -368,7 +283,7 @@ export class Engine implements PagingModel {
 
   /** What the model predicts after the first `nTokens`. */
   #next({ salt, tokens }: EngineSequence, nTokens: number): number {
-    const [context = 0] = this.contexts.of(salt, tokens.slice(0, nTokens)).slice(-1);
+    const [context = 0] = this.kvIds.of(salt, tokens.slice(0, nTokens)).slice(-1);
     return Math.floor((context * 7919) / 13) % N_TOKENS;
   }
 

@@ -1,18 +1,18 @@
-import type { PublishedPage } from '../../src/paging/prefix/pageEvents.js';
-import type { PageSnapshot } from '../../src/paging/pageSnapshot.js';
-import { mustBe, mustEqual } from './must.js';
-import type { ModelSequence, PagingModel } from './model.js';
+import type { PublishedPage } from '../../../src/paging/prefix/pageEvents.js';
+import type { PageSnapshot } from '../../../src/paging/pageSnapshot.js';
+import { assertSame, assertSameNumbers } from './fastAssert.js';
+import type { ModelSequence, PagingModel } from './pagingModel.js';
 
 /** Whatever must be true after every operation. */
-export function checkInvariants(world: PagingModel): void {
-  const snapshot = world.manager.snapshot();
-  checkCounts(snapshot, world);
-  checkTokens(snapshot, world);
-  checkWrites(snapshot, world);
-  checkPublished(snapshot, world);
+export function checkInvariants(model: PagingModel): void {
+  const snapshot = model.manager.snapshot();
+  checkCounts(snapshot, model);
+  checkTokens(snapshot, model);
+  checkWrites(snapshot, model);
+  checkPublished(snapshot, model);
   checkEvictionOrder(snapshot);
-  checkDemand(snapshot, world);
-  checkBatch(snapshot, world);
+  checkDemand(snapshot, model);
+  checkBatch(snapshot, model);
 }
 
 /** A page is free xor held, and its count is how often it is in tables, pins and copies. */
@@ -22,49 +22,49 @@ function checkCounts(snapshot: PageSnapshot, { manager, options }: PagingModel):
   for (const { pages, copySource } of sequences)
     for (const page of [...pages, copySource]) if (page >= 0) expected[page]!++;
   for (const page of pins.flat()) if (page >= 0) expected[page]!++;
-  mustEqual('counts', counts, expected);
+  assertSameNumbers('counts', counts, expected);
   const notHeld = counts.flatMap((count, page) => (count === 0 ? [page] : []));
-  mustEqual('free pages', ascending(free), notHeld);
+  assertSameNumbers('free pages', ascending(free), notHeld);
 
   const hostPages = new Set(sequences.flatMap((sequence) => sequence.hostPages));
-  mustEqual('host pages', ascending([...freeHostPages, ...hostPages]), [
+  assertSameNumbers('host pages', ascending([...freeHostPages, ...hostPages]), [
     ...Array.from({ length: options.nHostPages }).keys(),
   ]);
 
   const { nUsed, nShared, nCached, wastePercent } = manager.usage();
-  mustBe('nFreePages', manager.nFreePages, free.length);
-  mustBe('nUsed', nUsed, nPages - free.length);
-  mustBe('nShared', nShared, counts.filter((count) => count > 1).length);
-  mustBe('nCached', nCached, published.filter(({ page }) => counts[page] === 0).length);
-  mustBe('waste within 0 to 100 %', wastePercent >= 0 && wastePercent < 100, true);
+  assertSame('nFreePages', manager.nFreePages, free.length);
+  assertSame('nUsed', nUsed, nPages - free.length);
+  assertSame('nShared', nShared, counts.filter((count) => count > 1).length);
+  assertSame('nCached', nCached, published.filter(({ page }) => counts[page] === 0).length);
+  assertSame('waste within 0 to 100 %', wastePercent >= 0 && wastePercent < 100, true);
 }
 
 /** Every computed token is where the table says, and no page is missing that a query can see. */
-function checkTokens({ sequences }: PageSnapshot, world: PagingModel): void {
-  const { pageSize, window } = world.options;
-  mustBe('sequences', sequences.length, world.sequences.length);
+function checkTokens({ sequences }: PageSnapshot, model: PagingModel): void {
+  const { pageSize, window } = model.options;
+  assertSame('sequences', sequences.length, model.sequences.length);
   sequences.forEach(({ id, nTokens, nComputed, nInFlight, pages, hostPages }, i) => {
-    const { tokens, salt, isSwapped, ...model } = world.sequences[i]!;
-    mustEqual(
+    const { tokens, salt, isSwapped, ...expected } = model.sequences[i]!;
+    assertSameNumbers(
       'progress',
       [id, nTokens, nComputed, nInFlight],
-      [model.id, tokens.length, model.nComputed, model.nInFlight],
+      [expected.id, tokens.length, expected.nComputed, expected.nInFlight],
     );
-    const contexts = world.contexts.of(salt, tokens);
+    const ids = model.kvIds.of(salt, tokens);
     const nPages = Math.ceil((nComputed + nInFlight) / pageSize);
-    if (!isSwapped) mustBe('a page for each token, and none more', pages.length, nPages);
+    if (!isSwapped) assertSame('a page for each token, and none more', pages.length, nPages);
     const held = isSwapped ? hostPages : pages;
     const nBehind = nPages - held.length;
     for (let position = 0; position < nComputed; position++) {
       const page = held[Math.floor(position / pageSize) - nBehind] ?? -1;
       if (page < 0) {
         const isSeen = window < 0 || position >= nComputed - window;
-        mustBe(`sequence ${id} lacks token ${position} and sees it`, isSeen, false);
+        assertSame(`sequence ${id} lacks token ${position} and sees it`, isSeen, false);
         continue;
       }
-      const memory = isSwapped ? world.hostMemory : world.memory;
-      const written = memory[(isSwapped ? page : sourceOf(page, world)) * pageSize + (position % pageSize)];
-      mustBe(`token ${position} of sequence ${id}, in page ${page}`, written, contexts[position]);
+      const memory = isSwapped ? model.hostMemory : model.memory;
+      const written = memory[(isSwapped ? page : sourceOf(page, model)) * pageSize + (position % pageSize)];
+      assertSame(`token ${position} of sequence ${id}, in page ${page}`, written, ids[position]);
     }
   });
 }
@@ -75,46 +75,50 @@ function sourceOf(page: number, { pending }: PagingModel): number {
 }
 
 /** Where tokens are in flight, nobody else has the page, and nobody can find it. */
-function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, world: PagingModel): void {
+function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, model: PagingModel): void {
   for (const { nComputed, nInFlight, pages } of sequences) {
     for (let position = nComputed; position < nComputed + nInFlight; position++) {
       const page = pages[Math.floor(position / pageSize)]!;
-      mustBe('holders of a page to write', counts[page], 1);
-      mustBe(
+      assertSame('holders of a page to write', counts[page], 1);
+      assertSame(
         'a page to write can be found',
         published.some((other) => other.page === page),
         false,
       );
     }
   }
-  const targets = new Set(world.pending.map(([, target]) => target));
-  mustBe('copies to different pages', targets.size, world.pending.length);
-  for (const [source] of world.pending) {
-    mustBe('a copy of a copy', targets.has(source), false);
-    mustBe('a page to copy is held', counts[source]! > 0, true);
+  const targets = new Set(model.pending.map(([, target]) => target));
+  assertSame('copies to different pages', targets.size, model.pending.length);
+  for (const [source] of model.pending) {
+    assertSame('a copy of a copy', targets.has(source), false);
+    assertSame('a page to copy is held', counts[source]! > 0, true);
   }
 }
 
 /** What can be found was written, is there once, and is what the events have said. */
-function checkPublished({ published, pageSize }: PageSnapshot, world: PagingModel): void {
+function checkPublished({ published, pageSize }: PageSnapshot, model: PagingModel): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
   const names = published.map(({ parent, salt, tokens }) => [parent, salt, ...tokens].join());
-  mustBe('contents of published pages', new Set(names).size, names.length);
+  assertSame('contents of published pages', new Set(names).size, names.length);
   const parents = new Set(published.map(({ parent }) => parent));
   for (const entry of published) {
     const tokens = pathOf(entry, byPage)
       .toReversed()
       .flatMap((page) => [...page.tokens]);
     if (entry.page < 0) {
-      const leads = parents.has(entry.page) || world.sequences.some((own) => hasComputed(own, entry, tokens));
-      mustBe(`something holds ${entry.page}, which is in no page`, leads, true);
+      const leads = parents.has(entry.page) || model.sequences.some((own) => hasComputed(own, entry, tokens));
+      assertSame(`something holds ${entry.page}, which is in no page`, leads, true);
       continue;
     }
-    const contexts = world.contexts.of(entry.salt, tokens).slice(-pageSize);
+    const ids = model.kvIds.of(entry.salt, tokens).slice(-pageSize);
     const start = entry.page * pageSize;
-    mustEqual(`published page ${entry.page}`, [...world.memory.subarray(start, start + pageSize)], contexts);
+    assertSameNumbers(
+      `published page ${entry.page}`,
+      [...model.memory.subarray(start, start + pageSize)],
+      ids,
+    );
   }
-  mustBe('what events have said', listed(world.router.published), listed(published));
+  assertSame('what events have said', listed(model.router.published), listed(published));
 }
 
 function hasComputed(own: ModelSequence, { salt }: PublishedPage, tokens: readonly number[]): boolean {
@@ -141,7 +145,7 @@ function pathOf(entry: PublishedPage, byPage: ReadonlyMap<number, PublishedPage>
 function checkEvictionOrder({ free, published }: PageSnapshot): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
   const nEmpty = free.filter((page) => !byPage.has(page)).length;
-  mustBe(
+  assertSame(
     'empty pages that are free first',
     free.slice(0, nEmpty).filter((page) => !byPage.has(page)).length,
     nEmpty,
@@ -152,66 +156,70 @@ function checkEvictionOrder({ free, published }: PageSnapshot): void {
     for (const { page } of pathOf(entry, byPage).slice(1)) {
       if (page < 0) break;
       const isDeeperFirst = !rank.has(page) || rank.get(page)! > rank.get(entry.page)!;
-      mustBe(`page ${entry.page} is reused before page ${page}, which leads to it`, isDeeperFirst, true);
+      assertSame(`page ${entry.page} is reused before page ${page}, which leads to it`, isDeeperFirst, true);
     }
   }
 }
 
 /** Prompts find what the events promise, and what everything is that a planner goes by. */
-function checkDemand({ sequences }: PageSnapshot, world: PagingModel): void {
+function checkDemand({ sequences }: PageSnapshot, model: PagingModel): void {
   sequences.forEach(({ id, pages, hostPages }, i) => {
-    const { tokens, salt, isPrivate, nComputed, nInFlight, nReached } = world.sequences[i]!;
+    const { tokens, salt, isPrivate, nComputed, nInFlight, nOnceComputed } = model.sequences[i]!;
     const isFresh = pages.length === 0 && hostPages.length === 0;
-    const found = isFresh && !isPrivate ? world.router.find(tokens, salt).nTokens : 0;
+    const found = isFresh && !isPrivate ? model.router.find(tokens, salt).nTokens : 0;
     if (nInFlight === 0)
-      mustBe(`nToCompute of sequence ${id}`, world.manager.nToCompute(id), tokens.length - nComputed - found);
-    mustBe(`sequence ${id} rests`, world.manager.sequence(id).isResting, nReached === tokens.length);
+      assertSame(
+        `nToCompute of sequence ${id}`,
+        model.manager.nToCompute(id),
+        tokens.length - nComputed - found,
+      );
+    assertSame(`sequence ${id} rests`, model.manager.sequence(id).isResting, nOnceComputed === tokens.length);
   });
-  const { nAsked, nHit } = world.hits;
-  mustBe('hitPercent', world.manager.usage().hitPercent, nAsked === 0 ? 0 : (100 * nHit) / nAsked);
-  for (const { id, tokens, salt } of world.pins) {
-    const { nTokens } = world.router.find([...tokens, 0], salt);
-    mustBe(`tokens of pin ${id} that are found`, nTokens, tokens.length);
+  const { nSearched, nHit } = model.hits;
+  assertSame('hitPercent', model.manager.usage().hitPercent, nSearched === 0 ? 0 : (100 * nHit) / nSearched);
+  for (const { id, tokens, salt } of model.pins) {
+    const { nTokens } = model.router.find([...tokens, 0], salt);
+    assertSame(`tokens of pin ${id} that are found`, nTokens, tokens.length);
   }
 }
 
 /** The arrays for the GPU say what the tables say, however they came about. */
-function checkBatch({ sequences, pageSize }: PageSnapshot, world: PagingModel): void {
-  const here = sequences.filter((_, i) => !world.sequences[i]!.isSwapped);
-  const batch = world.manager.batch(here.map(({ id }) => id));
+function checkBatch({ sequences, pageSize }: PageSnapshot, model: PagingModel): void {
+  const here = sequences.filter((_, i) => !model.sequences[i]!.isSwapped);
+  const batch = model.manager.batch(here.map(({ id }) => id));
   const padded = (pages: readonly number[]) =>
     Array.from({ length: batch.tableWidth }, (_, column) => pages[column] ?? -1);
   const newPositions = ({ nComputed, nInFlight }: (typeof here)[number]) =>
     Array.from({ length: nInFlight }, (_, i) => nComputed + i);
   let total = 0;
   const ends = here.map(({ nInFlight }) => (total += nInFlight));
-  mustEqual(
+  assertSameNumbers(
     'blockTable',
     [...batch.blockTable],
     here.flatMap(({ pages }) => padded(pages)),
   );
-  mustEqual(
+  assertSameNumbers(
     'cacheSeqlens',
     [...batch.cacheSeqlens],
     here.map(({ nComputed }) => nComputed),
   );
-  mustEqual(
+  assertSameNumbers(
     'sequsedK',
     [...batch.sequsedK],
     here.map(({ nComputed, nInFlight }) => nComputed + nInFlight),
   );
-  mustEqual('cuSeqlensQ', [...batch.cuSeqlensQ], [0, ...ends]);
+  assertSameNumbers('cuSeqlensQ', [...batch.cuSeqlensQ], [0, ...ends]);
   // What a spread takes along, and what in it clears what an earlier step had.
   const { cuSeqlensKNew, cacheBatchIdx, nNewTokens, ...rest } = { ...batch };
-  mustEqual('cuSeqlensKNew', [...cuSeqlensKNew], [0, ...ends]);
-  mustBe('cacheBatchIdx', cacheBatchIdx, undefined);
-  mustBe('nNewTokens', nNewTokens, total);
-  mustBe('maxSeqlenK', rest.maxSeqlenK, Math.max(0, ...batch.sequsedK));
-  mustEqual('tokenPositions', [...batch.tokenPositions], here.flatMap(newPositions));
+  assertSameNumbers('cuSeqlensKNew', [...cuSeqlensKNew], [0, ...ends]);
+  assertSame('cacheBatchIdx', cacheBatchIdx, undefined);
+  assertSame('nNewTokens', nNewTokens, total);
+  assertSame('maxSeqlenK', rest.maxSeqlenK, Math.max(0, ...batch.sequsedK));
+  assertSameNumbers('tokenPositions', [...batch.tokenPositions], here.flatMap(newPositions));
   const slotOf = (pages: readonly number[]) => (position: number) =>
     pages[Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
   const slots = here.flatMap((sequence) => newPositions(sequence).map(slotOf(sequence.pages)));
-  mustEqual('slotMapping', [...batch.slotMapping], slots);
+  assertSameNumbers('slotMapping', [...batch.slotMapping], slots);
 }
 
 function ascending(numbers: readonly number[]): number[] {

@@ -1,13 +1,22 @@
-import { BlockAllocator, type BlockAllocatorOptions } from '../../src/paging/blockAllocator.js';
-import { mustBe, mustEqual } from './must.js';
+import * as fc from 'fast-check';
+import { BlockAllocator, type BlockAllocatorOptions } from '../../../src/paging/blockAllocator.js';
+import { pick } from './managerOperations.js';
+import { assertSame, assertSameNumbers } from './fastAssert.js';
 
-/** Something done with an allocator. Sequences are picked by number, modulo how many there are. */
-export type Allocation =
+/** An operation on an allocator. Sequences are picked by number, modulo how many there are. */
+export type AllocatorOperation =
   | { readonly type: 'create' }
   | { readonly type: 'append'; readonly pick: number; readonly n: number }
   | { readonly type: 'truncate'; readonly pick: number; readonly n: number }
   | { readonly type: 'fork'; readonly pick: number }
   | { readonly type: 'release'; readonly pick: number };
+
+export const allocatorOperation: fc.Arbitrary<AllocatorOperation> = fc.oneof(
+  { weight: 2, arbitrary: fc.constant({ type: 'create' as const }) },
+  { weight: 6, arbitrary: fc.record({ type: fc.constant('append' as const), pick, n: fc.nat(12) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('truncate' as const), pick, n: fc.nat(12) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('fork' as const, 'release' as const), pick }) },
+);
 
 interface ModelTokens {
   readonly id: number;
@@ -15,7 +24,7 @@ interface ModelTokens {
 }
 
 /** An allocator beside a memory in which each token, a number of its own, is written where the arrays of a batch say. */
-export class AllocatorWorld {
+export class ModelledAllocator {
   readonly #allocator: BlockAllocator;
   readonly #memory: Int32Array;
   #sequences: readonly ModelTokens[] = [];
@@ -26,7 +35,7 @@ export class AllocatorWorld {
     this.#memory = new Int32Array(options.nPages * options.pageSize);
   }
 
-  run(operation: Allocation): void {
+  run(operation: AllocatorOperation): void {
     if (operation.type === 'create')
       this.#sequences = [...this.#sequences, { id: this.#allocator.create(), tokens: [] }];
     else if (this.#sequences.length > 0) this.#change(operation, operation.pick % this.#sequences.length);
@@ -35,10 +44,10 @@ export class AllocatorWorld {
 
   end(): void {
     for (const { id } of this.#sequences) this.#allocator.release(id);
-    mustBe('free pages after all', this.#allocator.nFreePages, this.#allocator.nPages);
+    assertSame('free pages after all', this.#allocator.nFreePages, this.#allocator.nPages);
   }
 
-  #change(operation: Exclude<Allocation, { readonly type: 'create' }>, index: number): void {
+  #change(operation: Exclude<AllocatorOperation, { readonly type: 'create' }>, index: number): void {
     const { id, tokens } = this.#sequences[index]!;
     if (operation.type === 'release') {
       this.#allocator.release(id);
@@ -57,7 +66,7 @@ export class AllocatorWorld {
     const before = this.#state();
     const copies = this.#allocator.append(id, nTokens);
     if (copies === 'full') {
-      mustBe('state after a full pool', this.#state(), before);
+      assertSame('state after a full pool', this.#state(), before);
       return;
     }
     const { pageSize } = this.#allocator;
@@ -74,7 +83,7 @@ export class AllocatorWorld {
     const { pageSize, nPages, nFreePages } = this.#allocator;
     const ids = this.#sequences.map(({ id }) => id);
     const { blockTable, tableWidth, sequsedK } = this.#allocator.batch(ids, Array(ids.length).fill(0));
-    mustEqual(
+    assertSameNumbers(
       'lengths',
       [...sequsedK],
       this.#sequences.map(({ tokens }) => tokens.length),
@@ -84,9 +93,9 @@ export class AllocatorWorld {
       const found = tokens.map(
         (_, i) => this.#memory[row[Math.floor(i / pageSize)]! * pageSize + (i % pageSize)]!,
       );
-      mustEqual(`tokens of sequence ${ids[b]}`, found, tokens);
+      assertSameNumbers(`tokens of sequence ${ids[b]}`, found, tokens);
       const nHeld = Math.ceil(tokens.length / pageSize);
-      mustBe(
+      assertSame(
         'pages beyond the tokens',
         row.slice(nHeld).every((page) => page === -1),
         true,
@@ -94,7 +103,7 @@ export class AllocatorWorld {
     });
     const held = new Set(blockTable);
     held.delete(-1);
-    mustBe('free pages', nFreePages, nPages - held.size);
+    assertSame('free pages', nFreePages, nPages - held.size);
   }
 
   #state(): string {

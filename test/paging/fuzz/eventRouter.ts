@@ -1,5 +1,5 @@
-import type { PageEvent, PublishedPage } from '../../src/paging/prefix/pageEvents.js';
-import type { PagingOptions } from './model.js';
+import type { PageEvent, PublishedPage } from '../../../src/paging/prefix/pageEvents.js';
+import type { PagingOptions } from './pagingModel.js';
 
 /** What a prompt finds: so many tokens, and the pages of them that it will hold. */
 export interface Found {
@@ -8,7 +8,7 @@ export interface Found {
 }
 
 /** Keeps what events say, as one would who sends prompts to where they are cached. */
-export class Router {
+export class EventRouter {
   readonly #pageSize: number;
   readonly #window: number;
   #published = new Map<number, PublishedPage>();
