@@ -1,13 +1,13 @@
 import type { PageEvent, PublishedPage } from '../../../src/paging/prefix/pageEvents.js';
 import type { PagingOptions } from './pagingModel.js';
 
-/** What a prompt finds: so many tokens, and the pages of them that it will hold. */
+/** What a prompt finds: a number of tokens, and the pages of those that it will hold. */
 export interface Found {
   readonly nTokens: number;
   readonly pages: readonly number[];
 }
 
-/** Keeps what events say, as one would who sends prompts to where they are cached. */
+/** Keeps the published pages as events tell them, as a router does that sends prompts to where they are cached. */
 export class EventRouter {
   readonly #pageSize: number;
   readonly #window: number;
@@ -22,7 +22,7 @@ export class EventRouter {
     return [...this.#published.values()];
   }
 
-  hear(event: PageEvent): void {
+  handle(event: PageEvent): void {
     if (event.type === 'stored') {
       const { type: _, ...page } = event;
       this.#published.set(event.page, page);
@@ -39,7 +39,7 @@ export class EventRouter {
     }
   }
 
-  /** The pages of a prompt, or the numbers instead, as far as they are known, whole pages only. */
+  /** The published pages of a prompt, or the numbers instead, from the first on. */
   path(tokens: readonly number[], salt: number): number[] {
     const path: number[] = [];
     while ((path.length + 1) * this.#pageSize <= tokens.length) {
@@ -55,7 +55,7 @@ export class EventRouter {
     return path;
   }
 
-  /** What a prompt finds that computes at least one token. */
+  /** What a prompt finds. At least one token is left to compute. */
   find(tokens: readonly number[], salt: number): Found {
     const path = this.path(tokens.slice(0, -1), salt);
     for (; path.length > 0; path.pop()) {

@@ -19,8 +19,8 @@ import { assertSame } from './fastAssert.js';
 import { EventRouter } from './eventRouter.js';
 
 /**
- * An engine around a step planner, whose model predicts tokens from contexts. Everything that a model would read is
- * checked to be what this sequence, and no other one, has written.
+ * An engine around a step planner. Instead of a language model, it predicts tokens from KV ids; all that a model would read
+ * is checked to have been written by the same sequence.
  */
 export class FakeEngine implements EngineModel {
   readonly options: FakeEngineOptions;
@@ -40,7 +40,7 @@ export class FakeEngine implements EngineModel {
     this.options = options;
     const { nPages, pageSize, nHostPages, window, isCaching, ...rules } = options;
     this.router = new EventRouter(options);
-    const onEvent = (event: PageEvent) => this.router.hear(event);
+    const onEvent = (event: PageEvent) => this.router.handle(event);
     this.manager = new PageManager({ nPages, pageSize, nHostPages, window, isCaching, onEvent });
     this.planner = new StepPlanner({ pages: this.manager, ...rules });
     this.memory = new Int32Array(options.nPages * options.pageSize);
@@ -117,7 +117,7 @@ export class FakeEngine implements EngineModel {
     if (nNew === 0) this.#finish(this.sequences.at(-1)!);
   }
 
-  /** Another sequence with another last token. */
+  /** Parallel sampling: a fork with another last token. */
   #fork(sequence: EngineSequence): void {
     const nTokens = Math.max(1, sequence.tokens.length - sequence.nDrafts);
     const token = ((sequence.tokens[nTokens - 1] ?? 0) + 1) % N_TOKENS;
@@ -125,7 +125,7 @@ export class FakeEngine implements EngineModel {
     this.#append(copy, token);
   }
 
-  /** Another sequence, to go on from here later. */
+  /** A fork that rests, to go on from here later. */
   #checkpoint(sequence: EngineSequence): void {
     const copy = this.#forked(sequence, sequence.nOnceComputed);
     assertSame(`checkpoint ${copy.id} rests`, this.manager.sequence(copy.id).isResting, true);
@@ -139,7 +139,7 @@ export class FakeEngine implements EngineModel {
     return copy;
   }
 
-  /** The user takes back what is not computed, and waits. */
+  /** Drop what is not computed, so that the sequence rests. */
   #rest(sequence: EngineSequence): void {
     const { nOnceComputed } = sequence;
     this.planner.truncate(sequence.id, nOnceComputed);
@@ -147,12 +147,12 @@ export class FakeEngine implements EngineModel {
     assertSame(`sequence ${sequence.id} rests`, this.manager.sequence(sequence.id).isResting, true);
   }
 
-  /** The user of a sequence that rests says something. */
+  /** Append a token to a sequence that rests. */
   #goOn(sequence: EngineSequence): void {
     if (sequence.nOnceComputed === sequence.tokens.length) this.#append(sequence, 1);
   }
 
-  /** The user takes back half of it all. */
+  /** Drop half of the tokens, and go on from there. */
   #goBack(sequence: EngineSequence): void {
     const nTokens = Math.floor(sequence.tokens.length / 2);
     this.planner.truncate(sequence.id, nTokens);
@@ -202,7 +202,7 @@ export class FakeEngine implements EngineModel {
     const step = this.planner.plan();
     if (typeof step === 'string') {
       assertSame(
-        'changes by a plan that is none',
+        'the state after idle or full',
         JSON.stringify(this.manager.snapshot()),
         JSON.stringify(snapshot),
       );
@@ -232,7 +232,7 @@ export class FakeEngine implements EngineModel {
     copyPages(copies, this.options.pageSize, from, to);
   }
 
-  /** Nothing fits: let a pin go, or the longest sequence. */
+  /** Nothing fits: unpin something, or finish the longest sequence. */
   #makeWay(): void {
     if (this.pins.length > 0) this.manager.unpin(this.pins.pop()!.id);
     else this.#finish(this.sequences.toSorted((a, b) => b.tokens.length - a.tokens.length)[0]!);
@@ -283,15 +283,15 @@ export class FakeEngine implements EngineModel {
 
   /** What the model predicts after the first `nTokens`. */
   #next({ salt, tokens }: EngineSequence, nTokens: number): number {
-    const [context = 0] = this.kvIds.of(salt, tokens.slice(0, nTokens)).slice(-1);
-    return Math.floor((context * 7919) / 13) % N_TOKENS;
+    const [id = 0] = this.kvIds.of(salt, tokens.slice(0, nTokens)).slice(-1);
+    return Math.floor((id * 7919) / 13) % N_TOKENS;
   }
 
   #get(id: number): EngineSequence | undefined {
     return this.sequences.find((sequence) => sequence.id === id);
   }
 
-  /** How far a planner gets is its own affair. */
+  /** Take over how far the planner got, which the model does not predict. */
   #observe(): void {
     for (const sequence of this.sequences) {
       const { nComputed, nInFlight, isSwapped } = this.manager.sequence(sequence.id);

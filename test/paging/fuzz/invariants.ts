@@ -3,7 +3,7 @@ import type { PageSnapshot } from '../../../src/paging/pageSnapshot.js';
 import { assertSame, assertSameNumbers } from './fastAssert.js';
 import type { ModelSequence, PagingModel } from './pagingModel.js';
 
-/** Whatever must be true after every operation. */
+/** Checks what must be true after every operation. */
 export function checkInvariants(model: PagingModel): void {
   const snapshot = model.manager.snapshot();
   checkCounts(snapshot, model);
@@ -15,7 +15,7 @@ export function checkInvariants(model: PagingModel): void {
   checkBatch(snapshot, model);
 }
 
-/** A page is free xor held, and its count is how often it is in tables, pins and copies. */
+/** A page is either free or held, and its refcount is how often it is in tables, pins and copies. */
 function checkCounts(snapshot: PageSnapshot, { manager, options }: PagingModel): void {
   const { nPages, counts, free, sequences, pins, published, freeHostPages } = snapshot;
   const expected = Array.from({ length: nPages }, () => 0);
@@ -74,7 +74,7 @@ function sourceOf(page: number, { pending }: PagingModel): number {
   return pending.find(([, target]) => target === page)?.[0] ?? page;
 }
 
-/** Where tokens are in flight, nobody else has the page, and nobody can find it. */
+/** A page with tokens in flight has one holder, and cannot be found. */
 function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, model: PagingModel): void {
   for (const { nComputed, nInFlight, pages } of sequences) {
     for (let position = nComputed; position < nComputed + nInFlight; position++) {
@@ -95,7 +95,7 @@ function checkWrites({ pageSize, sequences, counts, published }: PageSnapshot, m
   }
 }
 
-/** What can be found was written, is there once, and is what the events have said. */
+/** Published pages are written, are different, and are what the events have told. */
 function checkPublished({ published, pageSize }: PageSnapshot, model: PagingModel): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
   const names = published.map(({ parent, salt, tokens }) => [parent, salt, ...tokens].join());
@@ -134,14 +134,14 @@ function listed(published: readonly PublishedPage[]): string {
     .join('; ');
 }
 
-/** From a page to the first of its prompt. */
+/** The pages from this one back to the first of its prompt. */
 function pathOf(entry: PublishedPage, byPage: ReadonlyMap<number, PublishedPage>): PublishedPage[] {
   const path = [entry];
   for (let { parent } = entry; parent !== -1; { parent } = path.at(-1)!) path.push(byPage.get(parent)!);
   return path;
 }
 
-/** Empty pages are reused first, and deeper pages before those that lead to them from page to page. */
+/** Pages without content are evicted first, and later pages of a prompt before earlier ones. */
 function checkEvictionOrder({ free, published }: PageSnapshot): void {
   const byPage = new Map(published.map((entry) => [entry.page, entry]));
   const nEmpty = free.filter((page) => !byPage.has(page)).length;
@@ -161,7 +161,7 @@ function checkEvictionOrder({ free, published }: PageSnapshot): void {
   }
 }
 
-/** Prompts find what the events promise, and what everything is that a planner goes by. */
+/** Sequences find what the events promise, and the figures that a planner uses are right. */
 function checkDemand({ sequences }: PageSnapshot, model: PagingModel): void {
   sequences.forEach(({ id, pages, hostPages }, i) => {
     const { tokens, salt, isPrivate, nComputed, nInFlight, nOnceComputed } = model.sequences[i]!;
@@ -183,7 +183,7 @@ function checkDemand({ sequences }: PageSnapshot, model: PagingModel): void {
   }
 }
 
-/** The arrays for the GPU say what the tables say, however they came about. */
+/** The arrays for the GPU have what the tables have. */
 function checkBatch({ sequences, pageSize }: PageSnapshot, model: PagingModel): void {
   const here = sequences.filter((_, i) => !model.sequences[i]!.isSwapped);
   const batch = model.manager.batch(here.map(({ id }) => id));

@@ -1,9 +1,8 @@
-import { PageflashError } from '../../../src/core/errors.js';
 import { PageManager } from '../../../src/paging/pageManager.js';
-import type { PageSnapshot } from '../../../src/paging/pageSnapshot.js';
 import type { PageCopy } from '../../../src/paging/pool/pagePool.js';
 import { checkInvariants } from './invariants.js';
-import { assertSame, assertSameNumbers, assertThrows } from './fastAssert.js';
+import { assertSame, assertSameNumbers } from './fastAssert.js';
+import { checkMalformedCalls, expectedReserve, refused, unchangedIfFull } from './managerRules.js';
 import {
   setComputed,
   type ModelPin,
@@ -13,11 +12,11 @@ import {
 } from './pagingModel.js';
 import { copyPages, KvIds } from './kvMemory.js';
 import type { ManagerOperation, SequenceOperation } from './managerOperations.js';
-import { EventRouter, type Found } from './eventRouter.js';
+import { EventRouter } from './eventRouter.js';
 
 /**
- * A page manager beside a slow, obvious model of what it is for: every slot of an imaginary memory says which token,
- * after which tokens, was written there. Copies are made and tokens are written as late as the contract allows.
+ * A page manager beside a slow, obvious model of what it is for, with a memory that has in each slot the KV id of what was
+ * written there. Copies are made and tokens are written as late as the contract allows.
  */
 export class ModelledManager implements PagingModel {
   readonly options: PagingOptions;
@@ -32,18 +31,18 @@ export class ModelledManager implements PagingModel {
   readonly hostMemory: Int32Array;
   /** Copies that may still be made. */
   pending: PageCopy[] = [];
-  /** Sequences that lost tokens that were computed, so that pages may be missing that a shorter one would see. */
+  /** Sequences that lost computed tokens: pages may be missing that the shorter sequence sees. */
   readonly #cut = new Set<number>();
 
   constructor(options: PagingOptions) {
     this.options = options;
     this.router = new EventRouter(options);
-    this.manager = new PageManager({ ...options, onEvent: (event) => this.router.hear(event) });
+    this.manager = new PageManager({ ...options, onEvent: (event) => this.router.handle(event) });
     this.memory = new Int32Array(options.nPages * options.pageSize);
     this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);
   }
 
-  /** Do something, then check everything. */
+  /** Run an operation, then check everything. */
   run(operation: ManagerOperation): void {
     this.#do(operation);
     checkInvariants(this);
@@ -103,7 +102,7 @@ export class ModelledManager implements PagingModel {
       case 'pin':
         return this.#pin(sequence);
       case 'misuse':
-        return this.#misuse(sequence);
+        return checkMalformedCalls(this.manager, sequence);
     }
   }
 
@@ -130,30 +129,25 @@ export class ModelledManager implements PagingModel {
   #reserve(sequence: ModelSequence, n: number): void {
     const { manager } = this;
     const reserve = () => manager.reserve(sequence.id, n);
-    if (sequence.isSwapped) return this.#refused(reserve);
-    if (sequence.nInFlight > 0) return this.#refused(reserve);
+    if (sequence.isSwapped) return refused(this.manager, reserve);
+    if (sequence.nInFlight > 0) return refused(this.manager, reserve);
     const before = manager.snapshot();
-    const isFresh = before.sequences.find(({ id }) => id === sequence.id)!.pages.length === 0;
-    const { tokens, salt, isPrivate } = sequence;
-    const found = isFresh && !isPrivate ? this.router.find(tokens, salt) : { nTokens: 0, pages: [] };
-    const nHit = found.nTokens;
-    const nNew = Math.min(n, sequence.tokens.length - sequence.nComputed - nHit);
-    const nMissing = this.#missingOf(sequence, before, found, nNew);
+    const { isFresh, nFound, nNew, nMissing } = expectedReserve(this, sequence, before, n);
     assertSame('nMissing', manager.nMissing(sequence.id, n), nMissing);
-    const nLeft = sequence.tokens.length - sequence.nComputed - nHit;
+    const nLeft = sequence.tokens.length - sequence.nComputed - nFound;
     assertSame('nToCompute', manager.nToCompute(sequence.id), nLeft);
     const isFitting = nMissing <= before.free.length;
     if (nNew > 0)
       assertSame('nFitting', manager.nFitting(sequence.id, before.free.length) >= nNew, isFitting);
-    const copies = this.#unchangedIfFull(reserve);
+    const copies = unchangedIfFull(this.manager, reserve);
     assertSame('full', copies === 'full', !isFitting);
     if (copies === 'full') return;
     if (isFresh && !sequence.isCounted) {
       sequence.isCounted = true;
-      this.hits.nSearched += tokens.length;
-      this.hits.nHit += nHit;
+      this.hits.nSearched += sequence.tokens.length;
+      this.hits.nHit += nFound;
     }
-    setComputed(sequence, sequence.nComputed + nHit);
+    setComputed(sequence, sequence.nComputed + nFound);
     sequence.nInFlight = nNew;
     this.pending.push(...copies);
   }
@@ -164,7 +158,7 @@ export class ModelledManager implements PagingModel {
     const nRejected = isAtEnd ? n % (nInFlight + 1) : 0;
     this.flush();
     this.#write(sequence);
-    if (!isAtEnd && nInFlight > 0) this.#refused(() => this.manager.commit(sequence.id, 1));
+    if (!isAtEnd && nInFlight > 0) refused(this.manager, () => this.manager.commit(sequence.id, 1));
     this.manager.commit(sequence.id, nRejected);
     setComputed(sequence, nComputed + nInFlight - nRejected);
     sequence.nInFlight = 0;
@@ -191,7 +185,7 @@ export class ModelledManager implements PagingModel {
   #fork(sequence: ModelSequence, n: number): void {
     const nTokens = n % (sequence.tokens.length + 1);
     const fork = () => this.manager.fork(sequence.id, nTokens);
-    if (sequence.nInFlight > 0) return this.#refused(fork);
+    if (sequence.nInFlight > 0) return refused(this.manager, fork);
     this.flush();
     const id = fork();
     const copy = { ...sequence, id, tokens: sequence.tokens.slice(0, nTokens) };
@@ -226,7 +220,7 @@ export class ModelledManager implements PagingModel {
     this.flush();
     this.manager.release(sequence.id);
     this.sequences.splice(this.sequences.indexOf(sequence), 1);
-    this.#refused(() => this.manager.release(sequence.id));
+    refused(this.manager, () => this.manager.release(sequence.id));
   }
 
   #evict(sequence: ModelSequence): void {
@@ -238,10 +232,10 @@ export class ModelledManager implements PagingModel {
 
   #swapOut(sequence: ModelSequence): void {
     const swap = () => this.manager.swapOut(sequence.id);
-    if (sequence.isSwapped) return this.#refused(swap);
-    if (sequence.nInFlight > 0) return this.#refused(swap);
+    if (sequence.isSwapped) return refused(this.manager, swap);
+    if (sequence.nInFlight > 0) return refused(this.manager, swap);
     this.flush();
-    const copies = this.#unchangedIfFull(swap);
+    const copies = unchangedIfFull(this.manager, swap);
     if (copies === 'full') return;
     sequence.isSwapped = true;
     copyPages(copies, this.options.pageSize, this.memory, this.hostMemory);
@@ -249,9 +243,9 @@ export class ModelledManager implements PagingModel {
 
   #swapIn(sequence: ModelSequence): void {
     const swap = () => this.manager.swapIn(sequence.id);
-    if (!sequence.isSwapped) return this.#refused(swap);
+    if (!sequence.isSwapped) return refused(this.manager, swap);
     this.flush();
-    const copies = this.#unchangedIfFull(swap);
+    const copies = unchangedIfFull(this.manager, swap);
     if (copies === 'full') return;
     sequence.isSwapped = false;
     copyPages(copies, this.options.pageSize, this.hostMemory, this.memory);
@@ -274,16 +268,16 @@ export class ModelledManager implements PagingModel {
     this.flush();
     const [pin] = this.pins.splice(pick % this.pins.length, 1);
     this.manager.unpin(pin!.id);
-    this.#refused(() => this.manager.unpin(pin!.id));
+    refused(this.manager, () => this.manager.unpin(pin!.id));
   }
 
   #resize(n: number): void {
     const nPages = 1 + (n % this.options.nPages);
     const resize = () => this.manager.resize(nPages);
-    if (this.sequences.some(({ nInFlight }) => nInFlight > 0)) return this.#refused(resize);
+    if (this.sequences.some(({ nInFlight }) => nInFlight > 0)) return refused(this.manager, resize);
     this.flush();
     const nUsed = this.manager.nPages - this.manager.nFreePages;
-    const copies = this.#unchangedIfFull(resize);
+    const copies = unchangedIfFull(this.manager, resize);
     assertSame('full', copies === 'full', nUsed > nPages);
     if (copies === 'full') return;
     this.pending.push(...copies);
@@ -301,17 +295,6 @@ export class ModelledManager implements PagingModel {
         Object.assign(sequence, { nComputed: 0, nInFlight: 0, isSwapped: false });
   }
 
-  #misuse({ id, tokens }: ModelSequence): void {
-    this.#refused(() => this.manager.release(id + 1000));
-    this.#refused(() => this.manager.reserve(id, -1));
-    this.#refused(() => this.manager.truncate(id, tokens.length + 1));
-    this.#refused(() => this.manager.append(id, [0.5]));
-    this.#refused(() => this.manager.add([NaN]));
-    this.#refused(() => this.manager.add([1], { isprivate: true } as never));
-    this.#refused(() => this.manager.resize(0));
-    this.#refused(() => this.manager.commit(id, 1000));
-  }
-
   /** Make the copies that are pending. */
   flush(): void {
     copyPages(this.pending, this.options.pageSize, this.memory, this.memory);
@@ -325,45 +308,13 @@ export class ModelledManager implements PagingModel {
     for (let i = 0; i < nInFlight; i++) this.memory[slotMapping[i]!] = ids[nComputed + i]!;
   }
 
-  /** Free pages that are needed: those found, those for new tokens, and a copy of a page that others need as it is. */
-  #missingOf({ id, nComputed }: ModelSequence, before: PageSnapshot, found: Found, nNew: number): number {
-    const { pageSize } = this.options;
-    const { pages } = before.sequences.find((sequence) => sequence.id === id)!;
-    const nTokens = nComputed + found.nTokens;
-    const nPages = Math.ceil((nTokens + nNew) / pageSize) - Math.ceil(nTokens / pageSize);
-    const nFree = found.pages.filter((page) => before.counts[page] === 0).length;
-    const last = pages.at(-1);
-    const needsCopy =
-      nNew > 0 &&
-      nComputed % pageSize > 0 &&
-      (before.counts[last!]! > 1 || before.published.some(({ page }) => page === last));
-    return nPages + nFree + (needsCopy ? 1 : 0);
-  }
-
-  #unchangedIfFull<T>(call: () => T | 'full'): T | 'full' {
-    const before = this.#state();
-    const result = call();
-    if (result === 'full') assertSame('state after a full pool', this.#state(), before);
-    return result;
-  }
-
   #refusedInFlight(sequence: ModelSequence, call: () => void): boolean {
     if (sequence.nInFlight > 0) {
-      this.#refused(call);
+      refused(this.manager, call);
       return true;
     }
     this.flush();
     call();
     return false;
-  }
-
-  #refused(call: () => unknown): void {
-    const before = this.#state();
-    assertSame('code', assertThrows(PageflashError, call).code, 'argument');
-    assertSame('state after an error', this.#state(), before);
-  }
-
-  #state(): string {
-    return JSON.stringify([this.manager.snapshot(), this.manager.usage()]);
   }
 }
