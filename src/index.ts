@@ -34,9 +34,9 @@ export { BlockAllocator, type BlockAllocatorOptions } from './paging/blockAlloca
 export { commonPrefix, type Batch } from './paging/pool/batch.js';
 export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPages.js';
 export type { AddOptions, SequenceView } from './paging/managedSequence.js';
-export { PageManager, type ResetOptions } from './paging/pageManager.js';
+export { PageManager } from './paging/pageManager.js';
 export type { PageSnapshot, PageUsage, SequencePages } from './paging/pageSnapshot.js';
-export type { PageManagerOptions, PinId } from './paging/pageStore.js';
+export type { PageManagerOptions, PinId, ResetOptions } from './paging/pageStore.js';
 export type { PageCopy } from './paging/pool/pagePool.js';
 export type { PageEvent, PublishedPage } from './paging/prefix/pageEvents.js';
 export type { SequenceId } from './paging/registry.js';

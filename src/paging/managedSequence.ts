@@ -160,6 +160,11 @@ export function checkStart(
   checkBoolean(caller, 'isPrivate', isPrivate);
 }
 
+/** Refuses a sequence whose pages are in host memory. */
+export function refuseSwapped(caller: string, { id, isSwapped }: SequenceView): void {
+  if (isSwapped) fail('argument', caller, `sequence ${id} is in host memory. Swap it in first.`);
+}
+
 /** Refuses a sequence that the current step computes. */
 export function refuseInFlight(caller: string, { id, nInFlight }: SequenceView): void {
   if (nInFlight > 0)

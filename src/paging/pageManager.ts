@@ -3,24 +3,19 @@ import { describe } from '../core/describe.js';
 import { fail } from '../core/errors.js';
 import { canFit, chooseVictims, nFitting, nMissing, nMissingInAll, nToCompute } from './admission.js';
 import type { VictimsArgs } from './admission.js';
-import { checkStart, ManagedSequence, refuseInFlight } from './managedSequence.js';
+import { checkStart, ManagedSequence, refuseInFlight, refuseSwapped } from './managedSequence.js';
 import type { AddOptions, SequenceView } from './managedSequence.js';
 import { snapshotOf, usageOf, type PageSnapshot, type PageUsage } from './pageSnapshot.js';
-import { PageStore, type PageManagerOptions, type PinId } from './pageStore.js';
+import { checkReset, PageStore } from './pageStore.js';
+import type { PageManagerOptions, PinId, ResetOptions } from './pageStore.js';
 import { BatchArrays, type Batch } from './pool/batch.js';
 import type { PageCopy } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
-import { checkBoolean, checkCount, checkList, checkTokens } from './pool/pagingChecks.js';
+import { checkCount, checkList, checkTokens } from './pool/pagingChecks.js';
 import { Registry, type SequenceId } from './registry.js';
 import { commit, fork, giveBack, reserve, truncate } from './sequencePages.js';
 import { swapIn, swapOut } from './swapping.js';
 
-export interface ResetOptions {
-  /** Whether pages in host memory still hold what they held, as when only the device was lost. Default false */
-  readonly keepSwapped?: boolean;
-}
-
-const RESET_NAMES = namesOf<ResetOptions>({ keepSwapped: true });
 const ADD_NAMES = namesOf<AddOptions>({ salt: true, isPrivate: true });
 
 /**
@@ -93,7 +88,7 @@ export class PageManager {
 
   /** Add tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    const found = this.#findSettled('append', sequence);
+    const found = this.#findNotInFlight('append', sequence);
     checkTokens('PageManager.append', tokens);
     for (let i = 0; i < tokens.length; i++) found.append(tokens[i]!);
   }
@@ -105,7 +100,7 @@ export class PageManager {
    * Returns what must be copied before anything is written, or `'full'`. O(pages), and O(tokens) for the search
    */
   reserve(sequence: SequenceId, nTokens?: number): readonly PageCopy[] | 'full' {
-    const found = this.#findSettled('reserve', sequence);
+    const found = this.#findNotInFlight('reserve', sequence);
     const nWanted = nTokens === undefined ? found.nTokens : nTokens;
     checkCount('PageManager.reserve', 'nTokens', nWanted);
     refuseSwapped('PageManager.reserve', found);
@@ -135,7 +130,7 @@ export class PageManager {
    * O(tokens)
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
-    const found = this.#findSettled('fork', sequence);
+    const found = this.#findNotInFlight('fork', sequence);
     const nKept = nTokens === undefined ? found.nTokens : nTokens;
     checkCount('PageManager.fork', 'nTokens', nKept, 0, found.nTokens);
     return this.#sequences.add(fork(this.#store, found, this.#sequences.nextId, nKept));
@@ -147,7 +142,7 @@ export class PageManager {
    * O(pages given back)
    */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const found = this.#findSettled('truncate', sequence);
+    const found = this.#findNotInFlight('truncate', sequence);
     checkCount('PageManager.truncate', 'nTokens', nTokens, 0, found.nTokens);
     truncate(this.#store, found, nTokens);
   }
@@ -160,7 +155,7 @@ export class PageManager {
 
   /** Take back the pages of a sequence, here or on the host. It is computed again. O(pages) */
   evict(sequence: SequenceId): void {
-    giveBack(this.#store, this.#findSettled('evict', sequence));
+    giveBack(this.#store, this.#findNotInFlight('evict', sequence));
   }
 
   /**
@@ -168,14 +163,14 @@ export class PageManager {
    * `'full'`. O(pages)
    */
   swapOut(sequence: SequenceId): readonly PageCopy[] | 'full' {
-    const found = this.#findSettled('swapOut', sequence);
+    const found = this.#findNotInFlight('swapOut', sequence);
     refuseSwapped('PageManager.swapOut', found);
     return found.nPages > this.#store.host.nFree ? 'full' : swapOut(this.#store, found);
   }
 
   /** Bring a sequence back. Returns [host page, page] copies, to be made before its next step, or `'full'`. O(pages) */
   swapIn(sequence: SequenceId): readonly PageCopy[] | 'full' {
-    const found = this.#findSettled('swapIn', sequence);
+    const found = this.#findNotInFlight('swapIn', sequence);
     if (!found.isSwapped)
       fail(
         'argument',
@@ -236,12 +231,12 @@ export class PageManager {
 
   /** Returns the pages that must be free for `nTokens` more tokens, also to swap the sequence in. Costs as `nToCompute`. */
   nMissing(sequence: SequenceId, nTokens: number): number {
-    return nMissing(this.#store, this.#findSettled('nMissing', sequence), nTokens);
+    return nMissing(this.#store, this.#findNotInFlight('nMissing', sequence), nTokens);
   }
 
   /** Returns the pages that must be free for all tokens that a sequence has. Costs as `nToCompute`. */
   nMissingInAll(sequence: SequenceId): number {
-    return nMissingInAll(this.#store, this.#findSettled('nMissingInAll', sequence));
+    return nMissingInAll(this.#store, this.#findNotInFlight('nMissingInAll', sequence));
   }
 
   /**
@@ -249,17 +244,17 @@ export class PageManager {
    * window they are computed one at a time, and pages come back. Costs as `nToCompute`, with pins O(tokens).
    */
   canFit(sequence: SequenceId): boolean {
-    return canFit(this.#store, this.#findSettled('canFit', sequence));
+    return canFit(this.#store, this.#findNotInFlight('canFit', sequence));
   }
 
   /** Returns how many more tokens can be computed with `nPages` free pages. Costs as `nToCompute`. */
   nFitting(sequence: SequenceId, nPages: number): number {
-    return nFitting(this.#store, this.#findSettled('nFitting', sequence), nPages);
+    return nFitting(this.#store, this.#findNotInFlight('nFitting', sequence), nPages);
   }
 
   /** @internal Which of the candidates, preferably the first ones, must give back their pages for a sequence to go on. */
   victims({ sequence, candidates, nPages }: VictimsArgs<SequenceId>): SequenceId[] {
-    const find = (id: SequenceId) => this.#findSettled('victims', id);
+    const find = (id: SequenceId) => this.#findNotInFlight('victims', id);
     const args = { sequence: find(sequence), candidates: candidates.map(find), nPages };
     return chooseVictims(this.#store, args).map(({ id }) => id);
   }
@@ -298,20 +293,9 @@ export class PageManager {
     return nMissing(this.#store, sequence, nTokens) <= this.#store.pool.nFree;
   }
 
-  #findSettled(operation: string, sequence: SequenceId): ManagedSequence {
+  #findNotInFlight(operation: string, sequence: SequenceId): ManagedSequence {
     const found = this.#sequences.find(operation, sequence);
     refuseInFlight(`PageManager.${operation}`, found);
     return found;
   }
-}
-
-function refuseSwapped(caller: string, { id, isSwapped }: SequenceView): void {
-  if (isSwapped) fail('argument', caller, `sequence ${id} is in host memory. Swap it in first.`);
-}
-
-/** Checks the options of a reset, of a manager or a planner. */
-export function checkReset(caller: string, options: ResetOptions): void {
-  checkNames(caller, options, RESET_NAMES);
-  const { keepSwapped = false } = options;
-  checkBoolean(caller, 'keepSwapped', keepSwapped);
 }

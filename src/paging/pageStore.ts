@@ -1,8 +1,8 @@
+import { checkNames, namesOf } from '../core/checkNames.js';
+import type { ManagedSequence } from './managedSequence.js';
 import { NULL_PAGE, PagePool, type PageCopy } from './pool/pagePool.js';
 import { PageTable } from './pool/pageTable.js';
 import { checkBoolean, checkCount, checkPool, refuseValue } from './pool/pagingChecks.js';
-import { namesOf } from '../core/checkNames.js';
-import type { ManagedSequence } from './managedSequence.js';
 import type { PageEvent } from './prefix/pageEvents.js';
 import { PrefixCache, PrefixSearch } from './prefix/prefixCache.js';
 
@@ -21,6 +21,11 @@ export interface PageManagerOptions {
   readonly onEvent?: (event: PageEvent) => void;
 }
 
+export interface ResetOptions {
+  /** Whether pages in host memory still hold what they held, as when only the device was lost. Default false */
+  readonly keepSwapped?: boolean;
+}
+
 const NAMES = namesOf<PageManagerOptions>({
   nPages: true,
   pageSize: true,
@@ -29,6 +34,15 @@ const NAMES = namesOf<PageManagerOptions>({
   isCaching: true,
   onEvent: true,
 });
+
+const RESET_NAMES = namesOf<ResetOptions>({ keepSwapped: true });
+
+/** Checks the options of a reset, of a manager or a planner. */
+export function checkReset(caller: string, options: ResetOptions): void {
+  checkNames(caller, options, RESET_NAMES);
+  const { keepSwapped = false } = options;
+  checkBoolean(caller, 'keepSwapped', keepSwapped);
+}
 
 /**
  * The pages of a manager, on the device and on the host, the prefix cache and the pins, and what sequences do with them. The

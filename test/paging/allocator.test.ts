@@ -41,7 +41,7 @@ describe('append', () => {
 });
 
 describe('fork', () => {
-  test('shares pages until one of both writes into the last', () => {
+  test('shares pages until one of the two writes into the last page', () => {
     const allocator = allocatorOf(8);
     const parent = allocate(allocator, 6);
     const child = allocator.fork(parent);
@@ -71,7 +71,7 @@ describe('fork', () => {
     expect(allocator.append(parent, 2)).toBe('full');
   });
 
-  test('pages go back when the last of all has released them', () => {
+  test('pages are free when the last sequence has released them', () => {
     const allocator = allocatorOf(4);
     const parent = allocate(allocator, 8);
     const child = allocator.fork(parent);
@@ -85,7 +85,7 @@ describe('fork', () => {
 
 describe('truncate', () => {
   test.each([
-    { nTokens: 9, nPages: 3, why: 'keeps a page of which a token is left' },
+    { nTokens: 9, nPages: 3, why: 'keeps a page that still has a token' },
     { nTokens: 8, nPages: 2, why: 'keeps no page beyond an exact boundary' },
     { nTokens: 0, nPages: 0, why: 'keeps nothing' },
   ])('to $nTokens of 10 tokens $why', ({ nTokens, nPages }) => {
@@ -126,14 +126,14 @@ describe('wrong arguments throw and change nothing', () => {
     expect(allocator.nFreePages).toBe(3);
   });
 
-  test('a sequence that never was', () => {
+  test('an unknown sequence', () => {
     expect(() => allocatorOf(4).append(7, 1)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator.append: there is no sequence 7. Pass the id of one that was started.]`,
     );
     expect(() => allocatorOf(4).fork(-1)).toThrow();
   });
 
-  test('counts that are none', () => {
+  test('invalid counts', () => {
     const allocator = allocatorOf(4);
     const sequence = allocate(allocator, 4);
     expect(() => allocator.append(sequence, -1)).toThrowErrorMatchingInlineSnapshot(
@@ -158,7 +158,7 @@ describe('wrong arguments throw and change nothing', () => {
     );
   });
 
-  test('lists that are none', () => {
+  test('arguments that are not lists', () => {
     const allocator = allocatorOf(4);
     expect(() => allocator.batch(allocate(allocator, 4) as never, [1])).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator.batch: sequences must be an array of numbers, not 0.]`,
@@ -168,7 +168,7 @@ describe('wrong arguments throw and change nothing', () => {
     );
   });
 
-  test('options that are none, but whatever has pages will do', () => {
+  test('invalid options; any object of a class with pages is accepted', () => {
     expect(() => new BlockAllocator(undefined as never)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator: the arguments must be one object, not undefined.]`,
     );

@@ -37,7 +37,7 @@ describe('batch', () => {
     for (const name of Object.keys(before) as (keyof typeof before)[]) expect(after[name]).toBe(before[name]);
   });
 
-  test('shows every change of a row: a page put on, one replaced, pages taken back, another sequence', () => {
+  test('shows every change of a row: a page added, a page replaced, pages given back, another sequence', () => {
     const allocator = allocatorOf(8);
     const a = allocate(allocator, 6);
     const tableOf = (...sequences: number[]) =>

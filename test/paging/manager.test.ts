@@ -3,8 +3,8 @@ import type { PageCopy } from '../../src/paging/pool/pagePool.js';
 import { fuzzManager } from './fuzz/fuzzPaging.js';
 import { addComputed, computeAll, managerOf, pagesOf, tokensOf } from './pagingFixtures.js';
 
-describe('random operations', () => {
-  test('each token is where its table says, and the invariants hold', { timeout: 60_000 }, () => {
+describe('after random operations', () => {
+  test('each token is where the table says, and the invariants hold', { timeout: 60_000 }, () => {
     expect(fuzzManager({ nRuns: 200, seed: 1 })).toBeGreaterThan(3000);
   });
 });
@@ -28,7 +28,7 @@ describe('a step', () => {
     expect(manager.sequence(chat).token(10)).toBe(7);
   });
 
-  test('that was speculated loses what was rejected', () => {
+  test('with drafts loses the rejected ones', () => {
     const manager = managerOf();
     const chat = addComputed(manager, tokensOf(7));
     manager.append(chat, [90, 91, 92, 93]);
@@ -118,7 +118,7 @@ describe('whether a sequence can ever fit', () => {
     expect(manager.canFit(chat)).toBe(want);
   });
 
-  test('pinned pages that it has in common count for it', () => {
+  test('pinned pages that it shares count for it', () => {
     const manager = managerOf();
     manager.pin(addComputed(manager, tokensOf(32)));
     const chat = manager.add(tokensOf(64));
@@ -131,7 +131,7 @@ describe('whether a sequence can ever fit', () => {
 });
 
 describe('the pool', () => {
-  test('shrinks to what is used and what is worth most, and grows again', () => {
+  test('shrinks to the used and the most recently cached pages, and grows again', () => {
     const manager = managerOf({ nPages: 8 });
     manager.release(addComputed(manager, tokensOf(8)));
     manager.release(addComputed(manager, tokensOf(8, 1)));
@@ -178,7 +178,7 @@ describe('the pool', () => {
     expect(manager.usage()).toMatchObject({ nUsed: 3, nHostUsed: 0 });
   });
 
-  test('knows its pins after they have moved', () => {
+  test('knows its pins after they moved', () => {
     const manager = managerOf({ nPages: 12 });
     const gone = addComputed(manager, tokensOf(20, 1));
     manager.pin(addComputed(manager, tokensOf(16)));
@@ -188,7 +188,7 @@ describe('the pool', () => {
     expect(manager.canFit(manager.add(tokensOf(32, 2)))).toBe(false);
   });
 
-  test('has no page too many at an exact boundary', () => {
+  test('takes no page too many at an exact boundary', () => {
     const manager = managerOf({ nPages: 2 });
     const chat = addComputed(manager, tokensOf(8));
     expect(manager.nFreePages).toBe(0);

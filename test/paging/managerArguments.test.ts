@@ -14,7 +14,7 @@ describe('wrong arguments', () => {
       message: 'PageManager.release: sequence 0 was released already. Release it once, and use it no more.',
     },
     {
-      why: 'a sequence that never was',
+      why: 'an unknown sequence',
       call: (manager) => manager.reserve(99, 1),
       message: 'PageManager.reserve: there is no sequence 99. Pass the id of one that was started.',
     },
@@ -24,12 +24,12 @@ describe('wrong arguments', () => {
       message: 'PageManager.reserve: nTokens must be a whole number ≥ 0, not -1.',
     },
     {
-      why: 'tokens that are none',
+      why: 'a token that is not an integer',
       call: (manager) => manager.append(chatOf(manager), [1, 0.5]),
       message: 'PageManager.append: tokens[1] must be a whole number of 32 bits, not 0.5.',
     },
     {
-      why: 'a salt that is none',
+      why: 'a salt that is not an i32',
       call: (manager) => manager.add([1], { salt: 2 ** 40 }),
       message: 'PageManager.add: salt must be a whole number of 32 bits, not 1099511627776.',
     },
@@ -97,7 +97,7 @@ describe('wrong arguments', () => {
       message: 'PageManager.add: there is no argument private. There are salt, isPrivate.',
     },
     {
-      why: 'a flag that is none',
+      why: 'a flag that is not a boolean',
       call: (manager) => manager.add([1], { isPrivate: 1 as never }),
       message: 'PageManager.add: isPrivate must be true or false, not 1.',
     },
@@ -107,7 +107,7 @@ describe('wrong arguments', () => {
       message: 'PageManager.reset: there is no argument keepswapped. There are keepSwapped.',
     },
     {
-      why: 'a count that is none',
+      why: 'a count that is not a number',
       call: (manager) => manager.fork(0, null as never),
       message: 'PageManager.fork: nTokens must be a whole number from 0 to 1, not null.',
     },
@@ -141,12 +141,12 @@ describe('wrong arguments', () => {
         'there is no argument widow. There are nPages, pageSize, nHostPages, window, isCaching, onEvent.',
     },
     {
-      why: 'a flag that is none',
+      why: 'a flag that is not a boolean',
       options: { nPages: 4, pageSize: 4, isCaching: 'no' },
       message: 'isCaching must be true or false, not "no".',
     },
     {
-      why: 'a listener that is none',
+      why: 'a listener that is not a function',
       options: { nPages: 4, pageSize: 4, onEvent: {} },
       message: 'onEvent must be a function, not a plain object.',
     },

@@ -6,7 +6,7 @@ describe('what was computed is found', () => {
   test.each([
     { nShared: 12, nTokens: 13, nHit: 12, why: 'every full page' },
     { nShared: 11, nTokens: 13, nHit: 8, why: 'no page that is not full' },
-    { nShared: 13, nTokens: 13, nHit: 12, why: 'all of it, but for the page with the last token' },
+    { nShared: 13, nTokens: 13, nHit: 12, why: 'all but the page with the last token' },
     { nShared: 12, nTokens: 12, nHit: 8, why: 'a full-prompt hit leaves a token to compute' },
     { nShared: 4, nTokens: 4, nHit: 0, why: 'a full-prompt hit of one page leaves it to compute' },
     { nShared: 3, nTokens: 13, nHit: 0, why: 'nothing, where nothing is equal' },
@@ -71,7 +71,7 @@ describe('what was computed is found', () => {
     expect(manager.nToCompute(prompt)).toBe(5);
   });
 
-  test('and two sequences that compute the same at once end up with the same pages', () => {
+  test('two sequences that compute the same at once end up with the same pages', () => {
     const manager = managerOf();
     const [first, second] = [manager.add(tokensOf(9)), manager.add(tokensOf(9))];
     manager.reserve(first, 9);
@@ -103,7 +103,7 @@ describe('pages are reused', () => {
     expect(manager.snapshot().free.slice(-2)).toEqual(pagesOfFirst.toReversed());
   });
 
-  test('those before a window with the sequence that has used them, and after it', () => {
+  test('those before a window together with the sequence that used them, after its own', () => {
     const manager = managerOf({ window: 4 });
     const first = addComputed(manager, tokensOf(16));
     addComputed(manager, tokensOf(4, 1));
@@ -117,7 +117,7 @@ describe('pages are reused', () => {
     expect(manager.nToCompute(manager.add(tokensOf(17)))).toBe(1);
   });
 
-  test('one that was copied, and not changed, before those that lead to it', () => {
+  test('a page that was copied, and not changed, before the earlier pages of its prompt', () => {
     const manager = managerOf({ window: 0 });
     const chat = addComputed(manager, tokensOf(8));
     const [, copied] = pagesOf(manager, chat);
@@ -141,8 +141,8 @@ describe('pages are reused', () => {
   });
 });
 
-describe('what events say', () => {
-  test('is what is found, also where a page was reused before one that is still held', () => {
+describe('events', () => {
+  test('are what is found, also where a page was reused before a later one that is still held', () => {
     const events: PageEvent[] = [];
     const manager = managerOf({ nPages: 3, pageSize: 2, window: 2, onEvent: (event) => events.push(event) });
     const chat = manager.add(tokensOf(6));
@@ -178,7 +178,7 @@ describe('what events say', () => {
 });
 
 describe('the hit rate', () => {
-  test('counts each prompt once, against what others have computed', () => {
+  test('counts each prompt once, with what other sequences have computed', () => {
     const manager = managerOf();
     const chat = addComputed(manager, tokensOf(9));
     manager.evict(chat);

@@ -39,7 +39,7 @@ describe('swapping', () => {
     expect(manager.nFreePages).toBe(15);
   });
 
-  test('does not keep a sequence from being cut back, which frees what is no longer needed', () => {
+  test('lets a sequence be truncated, which frees host pages', () => {
     const manager = managerOf({ nHostPages: 4, isCaching: false });
     const chat = addComputed(manager, tokensOf(14));
     manager.swapOut(chat);
@@ -53,7 +53,7 @@ describe('swapping', () => {
     expect(manager.usage().nHostUsed).toBe(0);
   });
 
-  test('nor does a window, but then what is behind it is computed again', () => {
+  test('truncated behind the window: all is computed again', () => {
     const manager = managerOf({ nHostPages: 4, window: 4 });
     const chat = addComputed(manager, tokensOf(16));
     manager.swapOut(chat);
@@ -61,7 +61,7 @@ describe('swapping', () => {
     expect(manager.sequence(chat)).toMatchObject({ nTokens: 6, nComputed: 0, isSwapped: false });
   });
 
-  test('nor from being forked, and both have the same host pages', () => {
+  test('lets a sequence be forked, and both have the same host pages', () => {
     const manager = managerOf({ nHostPages: 4, isCaching: false });
     const chat = addComputed(manager, tokensOf(14));
     manager.swapOut(chat);

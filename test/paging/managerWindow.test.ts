@@ -3,7 +3,7 @@ import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
 import { addComputed, computeAll, managerOf, pagesOf, tokensOf } from './pagingFixtures.js';
 
 describe('a window', () => {
-  test('takes back pages, and the table shows them no more', () => {
+  test('frees pages, and the table no longer has them', () => {
     const manager = managerOf({ window: 5, isCaching: false });
     const chat = addComputed(manager, tokensOf(9));
     manager.append(chat, [1]);
@@ -77,7 +77,7 @@ describe('a window', () => {
     expect(manager.nToCompute(manager.add([...tokensOf(20), 99]))).toBe(1);
   });
 
-  test('a sequence that came back without its beginning is found all the same', () => {
+  test('a sequence that was swapped in without its first pages is found all the same', () => {
     const stored: number[] = [];
     const onEvent = (event: PageEvent) => event.type === 'stored' && stored.push(event.page);
     const manager = managerOf({ nPages: 4, window: 4, nHostPages: 4, onEvent });

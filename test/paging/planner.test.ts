@@ -156,7 +156,7 @@ describe('parallel sampling', () => {
   });
 });
 
-describe('the end', () => {
+describe('finishing and resetting', () => {
   test('nothing to compute is idle', () => {
     const { planner } = plannerOf();
     expect(planner.plan()).toBe('idle');
@@ -205,7 +205,7 @@ describe('the end', () => {
     expect(planAndCommit(planner)).toEqual([[chat, 0, 10]]);
   });
 
-  test('nor does it cost what is in host memory, unless that was still on its way', () => {
+  test('keeps what is in host memory, unless the step was still to copy it there', () => {
     for (const isArriving of [false, true]) {
       const { planner, pages } = plannerOf({ nPages: 6, pageSize: 4, nHostPages: 6, preempt: 'swap' });
       const chats = [planner.add({ tokens: tokensOf(11) }), planner.add({ tokens: tokensOf(11, 1) })];

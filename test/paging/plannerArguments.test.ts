@@ -27,7 +27,7 @@ describe('wrong arguments', () => {
       message: 'StepPlanner.commit: nRejected[0] must be a whole number from 0 to 3, not 4.',
     },
     {
-      why: 'a priority that is none',
+      why: 'a priority that is not a number',
       call: (planner) => planner.add({ tokens: [1], priority: NaN }),
       message: 'StepPlanner.add: priority must be a finite number, not NaN.',
     },
@@ -78,12 +78,12 @@ describe('wrong arguments', () => {
       message: 'StepPlanner.append: tokens must be an array of numbers, not "hello".',
     },
     {
-      why: 'a salt that is none',
+      why: 'a salt that is not an i32',
       call: (planner) => planner.add({ tokens: [1], salt: 0.5 }),
       message: 'StepPlanner.add: salt must be a whole number of 32 bits, not 0.5.',
     },
     {
-      why: 'samples that are no list',
+      why: 'samples that are not a list',
       call: (planner) => [planner.plan(), planner.commit(7 as never)],
       message: 'StepPlanner.commit: tokens must be an array of numbers, not 7.',
     },
@@ -98,7 +98,7 @@ describe('wrong arguments', () => {
     expect(() => call(planner)).toThrow(new PageflashError('argument', message));
   });
 
-  test('a planner with settings that are none', () => {
+  test('a planner with invalid options', () => {
     expect(() => plannerOf({ maxTokens: 0 })).toThrow(
       'StepPlanner: maxTokens must be a whole number ≥ 1, not 0.',
     );

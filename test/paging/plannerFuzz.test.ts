@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { fuzzPlanner, replayEngine } from './fuzz/fuzzPaging.js';
 
-describe('random users', () => {
+describe('an engine with random users', () => {
   test('every token sees its own past, and every sequence ends', { timeout: 60_000 }, () => {
     expect(fuzzPlanner({ nRuns: 200, seed: 1 })).toBeGreaterThan(3000);
   });

@@ -60,7 +60,7 @@ describe('the prefix cache', () => {
     expect(found(cache, promptOf([2], salt), 1)).toEqual([]);
   });
 
-  test('knows a page by its tokens, whatever became of the pages before', () => {
+  test('finds a page by its tokens, whatever became of the pages before', () => {
     const cache = new PrefixCache(4, 1);
     publish(cache, promptOf([1, 2]), 0, 1);
     cache.forget(0);
@@ -74,7 +74,7 @@ describe('the prefix cache', () => {
     expect(cache.pageBefore(1)).toBe(3);
   });
 
-  test('knows nothing that leads nowhere, unless it is held', () => {
+  test('removes prefixes without pages and children, unless they are held', () => {
     const cache = new PrefixCache(4, 1);
     const [, prefix] = publish(cache, promptOf([1, 2]), 0, 1);
     cache.tree.hold(prefix!);
@@ -118,7 +118,7 @@ describe('the prefix cache', () => {
     expect([0, 1, 2, 3, 4, 5, 6, 7].filter((page) => cache.has(page))).toEqual([0, 1, 3]);
   });
 
-  test('tells what is stored, removed and moved', () => {
+  test('sends events for what is stored, removed and moved', () => {
     const events: PageEvent[] = [];
     const cache = new PrefixCache(4, 2, (event) => events.push(event));
     publish(cache, promptOf([1, 2], 5), 2);
@@ -132,7 +132,7 @@ describe('the prefix cache', () => {
     ]);
   });
 
-  test('tells of pages that were reused before others, and are there again', () => {
+  test('sends events for pages that are reused before later ones, and published again', () => {
     const events: PageEvent[] = [];
     const cache = new PrefixCache(4, 1, (event) => events.push(event));
     publish(cache, promptOf([1, 2]), 0, 1);

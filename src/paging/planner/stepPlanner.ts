@@ -2,7 +2,8 @@ import { checkNames, namesOf } from '../../core/checkNames.js';
 import { describe } from '../../core/describe.js';
 import { fail } from '../../core/errors.js';
 import { checkStart, refuseInFlight, type AddOptions } from '../managedSequence.js';
-import { checkReset, PageManager, type ResetOptions } from '../pageManager.js';
+import { PageManager } from '../pageManager.js';
+import { checkReset, type ResetOptions } from '../pageStore.js';
 import { checkCount, checkList, checkOneOf, checkTokens, refuseValue } from '../pool/pagingChecks.js';
 import type { SequenceId } from '../registry.js';
 import { SequenceQueues, type QueuedSequence } from './sequenceQueues.js';
@@ -142,7 +143,7 @@ export class StepPlanner {
 
   /** Add tokens to compute: drafts, or what a user adds. Not while the sequence is in flight. */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    const queued = this.#findSettled('append', sequence);
+    const queued = this.#findNotInFlight('append', sequence);
     checkTokens('StepPlanner.append', tokens);
     this.#pages.append(sequence, tokens);
     this.#queues.update(queued);
@@ -153,7 +154,7 @@ export class StepPlanner {
    * of these were computed, as does one without any. Not while the other one is in flight.
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
-    const { priority, view } = this.#findSettled('fork', sequence);
+    const { priority, view } = this.#findNotInFlight('fork', sequence);
     if (nTokens !== undefined) checkCount('StepPlanner.fork', 'nTokens', nTokens, 0, view.nTokens);
     return this.#start(this.#pages.fork(sequence, nTokens), priority);
   }
@@ -163,7 +164,7 @@ export class StepPlanner {
    * if there are none. Not while it is in flight.
    */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const queued = this.#findSettled('truncate', sequence);
+    const queued = this.#findNotInFlight('truncate', sequence);
     checkCount('StepPlanner.truncate', 'nTokens', nTokens, 0, queued.view.nTokens);
     this.#pages.truncate(sequence, nTokens);
     this.#queues.update(queued);
@@ -252,7 +253,7 @@ export class StepPlanner {
     return sequence;
   }
 
-  #findSettled(operation: string, sequence: SequenceId): QueuedSequence {
+  #findNotInFlight(operation: string, sequence: SequenceId): QueuedSequence {
     const queued = this.#find(operation, sequence);
     refuseInFlight(`StepPlanner.${operation}`, queued.view);
     return queued;
