@@ -39,7 +39,7 @@ export type { PageSnapshot, PageUsage, SequencePages } from './paging/pageSnapsh
 export type { PageManagerOptions, PinId, ResetOptions } from './paging/pageStore.js';
 export type { PageCopy } from './paging/pool/pagePool.js';
 export type { PageEvent, PublishedPage } from './paging/prefix/pageEvents.js';
-export type { SequenceId } from './paging/registry.js';
+export type { SequenceId } from './paging/sequenceRegistry.js';
 export type { Step } from './paging/planner/step.js';
 export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
 export {

@@ -4,7 +4,7 @@ import { BatchArrays, type Batch } from './pool/batch.js';
 import { PagePool, type PageCopy } from './pool/pagePool.js';
 import { PageTable } from './pool/pageTable.js';
 import { checkCount, checkList, checkPool } from './pool/pagingChecks.js';
-import { Registry, type SequenceId } from './registry.js';
+import { SequenceRegistry, type SequenceId } from './sequenceRegistry.js';
 
 export interface BlockAllocatorOptions {
   /** Pages in the pool. */
@@ -34,7 +34,7 @@ const NAMES = namesOf<BlockAllocatorOptions>({ nPages: true, pageSize: true });
  */
 export class BlockAllocator {
   readonly #pool: PagePool;
-  readonly #tables = new Registry<PageTable>('BlockAllocator');
+  readonly #tables = new SequenceRegistry<PageTable>('BlockAllocator');
   readonly #arrays: BatchArrays;
 
   /**

@@ -1,7 +1,7 @@
 import { checkNames, namesOf } from '../core/checkNames.js';
 import { checkCount, refuseValue } from './pool/pagingChecks.js';
 import type { PageSnapshot } from './pageSnapshot.js';
-import type { SequenceId } from './registry.js';
+import type { SequenceId } from './sequenceRegistry.js';
 
 export interface DrawPagesOptions {
   /** Pages in a row. Default 64 in text, 32 in SVG */

@@ -5,7 +5,7 @@ import type { PageTable } from './pool/pageTable.js';
 import { checkBoolean, checkInt32, checkTokens } from './pool/pagingChecks.js';
 import type { ChangingPrompt } from './prefix/prefixCache.js';
 import { NO_PREFIX } from './prefix/prefixTree.js';
-import type { SequenceId } from './registry.js';
+import type { SequenceId } from './sequenceRegistry.js';
 
 export interface AddOptions {
   /** Any i32. Pages are shared only among equal salts: one for each adapter, or for each customer. Default 0 */

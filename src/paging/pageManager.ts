@@ -12,7 +12,7 @@ import { BatchArrays, type Batch } from './pool/batch.js';
 import type { PageCopy } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
 import { checkCount, checkList, checkTokens } from './pool/pagingChecks.js';
-import { Registry, type SequenceId } from './registry.js';
+import { SequenceRegistry, type SequenceId } from './sequenceRegistry.js';
 import { commit, fork, giveBack, reserve, truncate } from './sequencePages.js';
 import { swapIn, swapOut } from './swapping.js';
 
@@ -42,7 +42,7 @@ const ADD_NAMES = namesOf<AddOptions>({ salt: true, isPrivate: true });
 export class PageManager {
   readonly #store: PageStore;
   readonly #arrays: BatchArrays;
-  readonly #sequences = new Registry<ManagedSequence>('PageManager');
+  readonly #sequences = new SequenceRegistry<ManagedSequence>('PageManager');
 
   /** @throws PageflashError `argument` if a size is out of range, an option of the wrong kind, or unknown */
   constructor(options: PageManagerOptions) {

@@ -2,7 +2,7 @@ import type { ManagedSequence } from './managedSequence.js';
 import type { PageStore } from './pageStore.js';
 import type { PageTable } from './pool/pageTable.js';
 import type { PublishedPage } from './prefix/pageEvents.js';
-import type { SequenceId } from './registry.js';
+import type { SequenceId } from './sequenceRegistry.js';
 
 /** How full a pool is. */
 export interface PageUsage {

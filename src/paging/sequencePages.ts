@@ -3,7 +3,7 @@ import type { PageStore } from './pageStore.js';
 import { NULL_PAGE, type PageCopy } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
 import { NO_PREFIX } from './prefix/prefixTree.js';
-import type { SequenceId } from './registry.js';
+import type { SequenceId } from './sequenceRegistry.js';
 import { dropHostPages, truncateSwapped } from './swapping.js';
 
 // What the pages of a sequence go through from step to step. `swapping.ts` moves them to the host and back.

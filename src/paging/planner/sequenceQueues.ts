@@ -1,5 +1,5 @@
 import type { SequenceView } from '../managedSequence.js';
-import type { SequenceId } from '../registry.js';
+import type { SequenceId } from '../sequenceRegistry.js';
 
 type QueueName = 'running' | 'waiting' | 'resting';
 

@@ -5,7 +5,7 @@ import { checkStart, refuseInFlight, type AddOptions } from '../managedSequence.
 import { PageManager } from '../pageManager.js';
 import { checkReset, type ResetOptions } from '../pageStore.js';
 import { checkCount, checkList, checkOneOf, checkTokens, refuseValue } from '../pool/pagingChecks.js';
-import type { SequenceId } from '../registry.js';
+import type { SequenceId } from '../sequenceRegistry.js';
 import { SequenceQueues, type QueuedSequence } from './sequenceQueues.js';
 import { StepArrays, type Step } from './step.js';
 import { StepChoice } from './stepChoice.js';
