@@ -1,5 +1,4 @@
 import type { PageEvent, PublishedPage } from '../../../src/paging/prefix/pageEvents.js';
-import type { PagingOptions } from './pagingModel.js';
 
 /** What a prompt finds: a number of tokens, and the pages of those that it will hold. */
 export interface Found {
@@ -13,7 +12,7 @@ export class EventRouter {
   readonly #window: number;
   #published = new Map<number, PublishedPage>();
 
-  constructor({ pageSize, window }: Pick<PagingOptions, 'pageSize' | 'window'>) {
+  constructor({ pageSize, window }: { readonly pageSize: number; readonly window: number }) {
     this.#pageSize = pageSize;
     this.#window = window;
   }
