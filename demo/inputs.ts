@@ -1,5 +1,4 @@
-import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
-import { decode, encode } from '../src/core/halves.js';
+import { bytesPerElement, decode, encode, type FloatDType } from '../src/core/dtype.js';
 import { PageManager, type PageSnapshot } from '../src/index.js';
 import { Random } from '../tools/random.js';
 import { cumulative, totalKeys, totalQueries, type Settings } from './settings.js';

@@ -51,26 +51,38 @@ export {
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';
+export { createRuntime, type Runtime } from './runtime/runtime.js';
+export type { PrepareOptions, PrepareProgress, RuntimeOptions } from './runtime/runtimeOptions.js';
 export {
-  createRuntime,
-  type PrepareOptions,
-  type PrepareProgress,
-  type Runtime,
-  type RuntimeOptions,
-} from './runtime/runtime.js';
-export { fitKvCache, type CacheFit, type CacheRoom, type DeviceLimits } from './sizing/fitKvCache.js';
+  fitKvCache,
+  kvBytesPerToken,
+  kvCacheBytes,
+  type CacheFit,
+  type CacheLoad,
+  type CacheRoom,
+  type DeviceLimits,
+} from './sizing/kvCache.js';
 export {
+  attentionBytes,
   attentionFlops,
+  forwardBytes,
   forwardFlops,
   layerFlops,
+  roofline,
+  type AttentionStep,
+  type DeviceRates,
   type ForwardFlops,
   type ForwardStep,
   type LayerFlops,
-} from './sizing/flops.js';
-export { kvBytesPerToken, kvCacheBytes, type CacheLoad, type CacheShape } from './sizing/kvCache.js';
-export type { AttentionShape, LayerShape, ModelShape } from './sizing/modelShape.js';
-export { parameterCounts, type ParameterCounts } from './sizing/parameters.js';
-export { roofline, type DeviceRates, type Roofline, type StepCost } from './sizing/roofline.js';
-export type { AttentionStep } from './sizing/step.js';
-export { attentionBytes, forwardBytes, type StoredAttention, type StoredStep } from './sizing/traffic.js';
-export { weightBytes, type WeightPrecision } from './sizing/weights.js';
+  type Roofline,
+  type StepCost,
+  type StoredAttention,
+  type StoredStep,
+} from './sizing/stepCost.js';
+export type { AttentionShape, CacheShape, LayerShape, ModelShape } from './sizing/modelShape.js';
+export {
+  parameterCounts,
+  weightBytes,
+  type ParameterCounts,
+  type WeightPrecision,
+} from './sizing/weights.js';

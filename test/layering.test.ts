@@ -53,7 +53,7 @@ const GPU_CALLS: ReadonlySet<string> = new Set([
   'popErrorScope',
 ]);
 
-/** Globals of browsers that a Node program has only if it makes them; `core/gpuFlags.ts` has their numbers. */
+/** Globals of browsers that a Node program has only if it makes them; `core/gpuBuffers.ts` has their numbers. */
 const BROWSER_GLOBALS: ReadonlySet<string> = new Set(['GPUBufferUsage', 'GPUMapMode', 'GPUShaderStage']);
 
 /** What the linker of kernels provides besides their own files. */
@@ -90,7 +90,7 @@ function violationsInTs(path: string, text: string): string[] {
         report(node, 'imports a path that is not written out.');
     if (folderOf(path) !== GPU_FOLDER) report(node, gpuProblem(node));
     if (ts.isIdentifier(node) && BROWSER_GLOBALS.has(node.text))
-      report(node, `uses the global ${node.text}, which Node may lack. Take it from core/gpuFlags.ts.`);
+      report(node, `uses the global ${node.text}, which Node may lack. Take it from core/gpuBuffers.ts.`);
     ts.forEachChild(node, visit);
   };
   visit(file);

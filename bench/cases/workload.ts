@@ -1,5 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode, encode } from '../../src/core/halves.js';
+import { decode, encode, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
 import type { Runtime } from '../../src/index.js';
 import type { HostTensor } from '../../src/reference/attention.js';

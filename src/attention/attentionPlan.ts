@@ -1,10 +1,16 @@
-import { bufferId } from '../core/bufferIds.js';
-import { checkNames, namesOf } from '../core/checkNames.js';
-import { describe } from '../core/describe.js';
+import { bufferId } from '../core/gpuBuffers.js';
+import { checkNames, namesOf } from '../core/checkArguments.js';
+import { describe, fail } from '../core/errors.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { contiguousStrides, isTensor, sameNumbers, stridesOf, type Tensor } from '../core/tensor.js';
-import { WINDOW_ALIGNMENT, windowOf } from '../core/tensorWindow.js';
+import {
+  contiguousStrides,
+  isTensor,
+  sameNumbers,
+  stridesOf,
+  WINDOW_ALIGNMENT,
+  windowOf,
+  type Tensor,
+} from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Recording } from '../runtime/recording.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -172,7 +178,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const layer = this.#layerOf(tensors);
     let key = this.#keyOf(layer);
     if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
-    this.#runtime.run(caller, this.#recording.steps(key), tensors.pass);
+    this.#runtime.run(caller, this.#recording.bound(key), tensors.pass);
     // The plan's own tensors are not handed out.
     const out = tensors.out ?? viewOf(layer.out!);
     const lse = tensors.lse ?? (layer.lse && viewOf(layer.lse));

@@ -1,12 +1,11 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { variantName } from '../wgsl/link.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkCounts } from '../sizing/check.js';
 import { checkRuntime } from '../check/checkRuntime.js';
-import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
 import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const CALLER = 'attnVariants';

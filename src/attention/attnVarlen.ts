@@ -1,4 +1,4 @@
-import { namesOf } from '../core/checkNames.js';
+import { namesOf } from '../core/checkArguments.js';
 import { fail } from '../core/errors.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTIONS, type AttentionResult, type AttnVarlenArgs } from '../problem/attentionArgs.js';

@@ -1,4 +1,4 @@
-import { namesOf } from '../core/checkNames.js';
+import { namesOf } from '../core/checkArguments.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { OPTIONS, type AttentionResult, type AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import { attentionOperation, type AttentionOperation, type CheckPlaces } from './attentionOperation.js';

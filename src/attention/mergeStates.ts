@@ -1,11 +1,9 @@
-import { namesOf } from '../core/checkNames.js';
-import { describe } from '../core/describe.js';
+import { namesOf } from '../core/checkArguments.js';
+import { describe, fail } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { bytesPerElement } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import { contiguousStrides, elementCount, stridesOf, windowOf, type Tensor } from '../core/tensor.js';
 import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionResult } from '../problem/attentionArgs.js';

@@ -1,17 +1,15 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
-import { checkPrepareOptions, PREPARE_OPTIONS } from '../runtime/checkArguments.js';
-import { nextTurn } from '../runtime/nextTurn.js';
-import type { Variant } from '../runtime/pipelines.js';
-import type { PrepareOptions, Runtime } from '../runtime/runtime.js';
-import { checkChoice, checkCounts } from '../sizing/check.js';
+import { checkPrepareOptions, PREPARE_OPTIONS, type PrepareOptions } from '../runtime/runtimeOptions.js';
+import { nextTurn, type Variant } from '../runtime/pipelines.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkRuntime } from '../check/checkRuntime.js';
-import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
 import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
 
 const CALLER = 'prepareModel';

@@ -1,13 +1,10 @@
-import { namesOf } from '../core/checkNames.js';
+import { checkAmounts, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import type { Tensor } from '../core/tensor.js';
-import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
-import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
-import type { DeviceLimits } from '../sizing/fitKvCache.js';
+import { WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
+import type { DeviceLimits } from '../sizing/kvCache.js';
 import { MAX_ELEMENTS } from '../check/checkTensor.js';
-import { filledCache, type CacheShape } from '../sizing/kvCache.js';
-import { SHAPE_NAMES } from '../sizing/modelShape.js';
+import { filledCache, SHAPE_NAMES, type CacheShape } from '../sizing/modelShape.js';
 
 /** How large a cache is to be: `pageSize`, and one of the others. */
 export interface CacheSize {
@@ -71,7 +68,7 @@ export function layoutCache(
   options: CacheShape & CacheSize,
   limits: DeviceLimits,
 ): CacheLayout {
-  checkObject(caller, 'options', options, OPTION_NAMES);
+  checkNames(caller, options, OPTION_NAMES);
   const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(caller, options);
   const { pageSize } = options;
   checkCounts(caller, { pageSize });

@@ -1,7 +1,6 @@
-import { describe } from '../core/describe.js';
+import { describe, fail } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
 import { elementCount, endBytes, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { checkTensor, isCount } from '../check/checkTensor.js';
 

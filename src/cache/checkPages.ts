@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 import { checkPairs, flatPairs, type PagePairs } from './checkCopyPages.js';
 import { isHostArray } from '../check/checkNumbers.js';
 import { isCount } from '../check/checkTensor.js';

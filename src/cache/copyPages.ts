@@ -1,4 +1,4 @@
-import { namesOf } from '../core/checkNames.js';
+import { namesOf } from '../core/checkArguments.js';
 import type { Tensor } from '../core/tensor.js';
 import { groupPools } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';

@@ -1,11 +1,9 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
-import { createBuffers } from '../runtime/createBuffers.js';
+import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { readBytes, writeBytes } from '../runtime/transfers.js';
-import type { CacheShape } from '../sizing/kvCache.js';
+import type { CacheShape } from '../sizing/modelShape.js';
 import { layoutCache, pageFormat, tensorOf, type CacheLayout, type CacheSize } from './cacheLayout.js';
 import { checkPairs, type PagePairs } from './checkCopyPages.js';
 import { checkPass } from '../check/checkOptions.js';

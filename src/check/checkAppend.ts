@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
 import {
   isHostLengths,

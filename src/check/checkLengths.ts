@@ -1,6 +1,5 @@
-import { checkBeginsWithZero } from '../core/cuSeqlens.js';
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { checkBeginsWithZero } from '../core/checkArguments.js';
+import { describe, fail } from '../core/errors.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import type { PageTable } from '../problem/attentionProblem.js';
 import type { Call } from './call.js';

@@ -1,6 +1,5 @@
-import { describe } from '../core/describe.js';
+import { describe, fail } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import { fail } from '../core/errors.js';
 import { isTensor, type Floats, type Ints, type Tensor } from '../core/tensor.js';
 import { checkTensor, isCount } from './checkTensor.js';
 

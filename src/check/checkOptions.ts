@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 import { isTensor, type Floats } from '../core/tensor.js';
 import type { AttentionProblem, Masks, Slopes } from '../problem/attentionProblem.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';

@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 import type { Runtime } from '../runtime/runtime.js';
 
 /** Checks that a call has a runtime that it can use. */

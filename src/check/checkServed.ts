@@ -1,5 +1,5 @@
 import { fail } from '../core/errors.js';
-import { checkChoice } from '../sizing/check.js';
+import { checkChoice } from '../core/checkArguments.js';
 import { FLOATS, MAX_HEAD_DIM } from './checkQkv.js';
 
 /** Checks the head sizes of a model, by name; that they are counts is known. */
@@ -23,9 +23,4 @@ function checkAtMost(caller: string, sizes: Readonly<Record<string, number>>, mo
 /** Checks element types, by name. */
 export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
   for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
-}
-
-/** Checks options that are true or false, by name. */
-export function checkFlags(caller: string, flags: Readonly<Record<string, unknown>>): void {
-  for (const [name, value] of Object.entries(flags)) checkChoice(caller, name, value, [true, false]);
 }

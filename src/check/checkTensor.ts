@@ -1,11 +1,16 @@
-import { areOfDifferentDevices } from '../core/bufferOrigins.js';
-import { describe } from '../core/describe.js';
+import { areOfDifferentDevices, BUFFER_USAGE } from '../core/gpuBuffers.js';
+import { describe, fail } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { BUFFER_USAGE } from '../core/gpuFlags.js';
-import { elementCount, endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import {
+  elementCount,
+  endBytes,
+  extentOf,
+  isTensor,
+  stridesOf,
+  windowOf,
+  type Tensor,
+} from '../core/tensor.js';
 
 export interface TensorRule {
   readonly dtypes: readonly DType[];

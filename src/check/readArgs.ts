@@ -1,4 +1,4 @@
-import { checkNames } from '../core/checkNames.js';
+import { checkNames } from '../core/checkArguments.js';
 import type { Step } from '../paging/planner/step.js';
 
 /** What a `Batch` or a `Step` has. Each function that takes them whole says of every field whether it is an argument. */

@@ -1,4 +1,4 @@
-import { namesOf } from '../core/checkNames.js';
+import { namesOf } from '../core/checkArguments.js';
 import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './pool/batch.js';
 import { PagePool, type PageCopy } from './pool/pagePool.js';

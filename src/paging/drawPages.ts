@@ -1,4 +1,4 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { checkNames, namesOf } from '../core/checkArguments.js';
 import { checkCount, refuseValue } from './pool/pagingChecks.js';
 import type { PageSnapshot } from './pageSnapshot.js';
 import type { SequenceId } from './sequenceRegistry.js';

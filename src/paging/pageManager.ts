@@ -1,6 +1,5 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { checkNames, namesOf } from '../core/checkArguments.js';
+import { describe, fail } from '../core/errors.js';
 import { canFit, chooseVictims, nFitting, nMissing, nMissingInAll, nToCompute } from './admission.js';
 import type { VictimsArgs } from './admission.js';
 import { checkStart, ManagedSequence, refuseInFlight, refuseSwapped } from './managedSequence.js';

@@ -1,4 +1,4 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { checkNames, namesOf } from '../core/checkArguments.js';
 import type { ManagedSequence } from './managedSequence.js';
 import { NULL_PAGE, PagePool, type PageCopy } from './pool/pagePool.js';
 import { PageTable } from './pool/pageTable.js';

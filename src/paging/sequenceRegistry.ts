@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 
 /** The id of a sequence. Ids are never used again. */
 export type SequenceId = number;

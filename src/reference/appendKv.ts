@@ -1,5 +1,4 @@
-import type { FloatDType } from '../core/dtype.js';
-import { roundTo } from '../core/halves.js';
+import { roundTo, type FloatDType } from '../core/dtype.js';
 import type { Sequence } from './attend.js';
 import { lastSizes, type HostTensor } from './hostTensor.js';
 import { NO_ROW } from './keyRows.js';

@@ -1,4 +1,4 @@
-import { roundTo } from '../core/halves.js';
+import { roundTo } from '../core/dtype.js';
 
 /** The precision of a computation: how products are summed and how a result is rounded when it is stored. */
 export interface Arithmetic {

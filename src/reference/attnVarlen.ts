@@ -1,4 +1,4 @@
-import { checkBeginsWithZero } from '../core/cuSeqlens.js';
+import { checkBeginsWithZero } from '../core/checkArguments.js';
 import { PageflashError } from '../core/errors.js';
 import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
 import { checkTensors, sizes3, type HostInts, type HostTensor } from './hostTensor.js';

@@ -1,5 +1,5 @@
 import type { FloatDType } from '../core/dtype.js';
-import { checkBeginsWithZero } from '../core/cuSeqlens.js';
+import { checkBeginsWithZero } from '../core/checkArguments.js';
 import { PageflashError } from '../core/errors.js';
 import { appendKv, type CachedSequence } from './appendKv.js';
 import { attend, type AttentionOptions, type AttentionResult } from './attend.js';

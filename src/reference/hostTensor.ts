@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail, PageflashError } from '../core/errors.js';
+import { describe, fail, PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
 
 /** Real numbers in host memory, contiguous, the last index fastest: what the reference reads and returns. */

@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail, PageflashError } from '../core/errors.js';
+import { describe, fail, PageflashError } from '../core/errors.js';
 import type { AttentionResult } from './attend.js';
 import { checkTensors } from './hostTensor.js';
 

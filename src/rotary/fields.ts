@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 
 /** What JSON can hold in a place, by name: of a config.json, of an object in it, or of options like them. */
 export class Fields {

@@ -1,5 +1,4 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 import { agreed, Fields, type Places } from './fields.js';
 import type { RotarySource } from './rotaryModel.js';
 

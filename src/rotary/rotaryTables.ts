@@ -1,6 +1,5 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import { fail } from '../core/errors.js';
-import { checkCounts } from '../sizing/check.js';
 import { Fields } from './fields.js';
 import { frequenciesOf } from './frequencies.js';
 import { layersIn, sourceOfConfig } from './rotaryConfig.js';

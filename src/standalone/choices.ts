@@ -1,4 +1,5 @@
-import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
+import { checkCounts, checkFlags } from '../core/checkArguments.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
 import { servedProblem } from '../attention/servedSteps.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
@@ -15,7 +16,6 @@ import { hasMultiplesOf, wideElements } from '../kernels/shared/wideRows.js';
 import { isDecode } from '../plan/attentionWork.js';
 import { decodeTile } from '../plan/decodeTile.js';
 import { prefillTile } from '../plan/prefillTile.js';
-import { checkCounts } from '../sizing/check.js';
 import type { AttnDecodeOptions, AttnPrefillOptions, KernelName, OptionsOf } from './options.js';
 
 /** A variant as the planner chooses it. */

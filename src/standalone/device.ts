@@ -1,8 +1,6 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
-import { checkFlags } from '../check/checkServed.js';
-import { checkChoice, checkCounts, checkObject } from '../sizing/check.js';
 
 /** A device as far as the text of a kernel depends on it. Defaults are what every WebGPU device has. */
 export interface StandaloneDevice {
@@ -39,8 +37,7 @@ const SUBGROUP_SIZES = [0, 4, 8, 16, 32, 64, 128] as const;
 
 /** The traits that planning asks for. */
 export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits {
-  checkObject(caller, 'device', device);
-  checkNames(caller, device, DEVICE_NAMES, { hint: 'They are those of device.' });
+  checkNames(caller, device, DEVICE_NAMES, { of: 'device' });
   const { deviceClass = 'gpu', shaderF16 = false, subgroupMinSize = 0 } = device;
   const { subgroupMaxSize = subgroupMinSize > 0 ? 128 : 0 } = device;
   const { tier = shaderF16 || subgroupMinSize > 0 ? 'T1' : 'T0' } = device;

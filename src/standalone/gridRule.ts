@@ -1,5 +1,5 @@
 import { fail } from '../core/errors.js';
-import { grid2d } from '../core/grid.js';
+import { grid2d } from '../core/dispatch.js';
 
 /** How many workgroups a dispatch needs, from its params: `ceil(jobs / jobsPerWorkgroup)`. */
 export interface GridRule {

@@ -1,8 +1,7 @@
-import { checkNames } from '../core/checkNames.js';
+import { checkChoice, checkNames } from '../core/checkArguments.js';
 import type { FieldLayout, Kernel, KernelBinding, WgslNotes, WgslRecords } from '../wgsl/kernel.js';
 import { fail } from '../core/errors.js';
 import { link, variantName } from '../wgsl/link.js';
-import { checkChoice, checkObject } from '../sizing/check.js';
 import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
 import { traitsOf } from './device.js';
 import { gridRule, type GridRule } from './gridRule.js';
@@ -88,7 +87,7 @@ const CALLER = 'kernelVariant';
  * const { code, bindings, params, grid } = kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true });
  */
 export function kernelVariant(options: KernelVariantOptions): KernelVariant {
-  checkObject(CALLER, 'options', options);
+  checkNames(CALLER, options, undefined);
   const name = options.kernel;
   checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
   checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });

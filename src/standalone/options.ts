@@ -1,4 +1,4 @@
-import { namesOf } from '../core/checkNames.js';
+import { namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import type { StandaloneDevice } from './device.js';
 

@@ -1,6 +1,5 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
-import { decode, encode } from '../core/halves.js';
+import { describe, fail } from '../core/errors.js';
+import { decode, encode } from '../core/dtype.js';
 import { isHostArray } from '../check/checkNumbers.js';
 import { checkNumbers } from './tensorData.js';
 

@@ -1,6 +1,5 @@
-import { bytesPerElement, type DType, type FloatDType } from '../core/dtype.js';
+import { bytesPerElement, decode, type DType, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import { decode } from '../core/halves.js';
 import { elementCount, endBytes, extentOf, stridesOf, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { INTS } from '../check/checkNumbers.js';

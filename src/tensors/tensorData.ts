@@ -1,7 +1,5 @@
-import { describe } from '../core/describe.js';
-import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { encode } from '../core/halves.js';
+import { describe, fail } from '../core/errors.js';
+import { bytesPerElement, encode, isDType, type DType } from '../core/dtype.js';
 import { INTS } from '../check/checkNumbers.js';
 import { FLOATS } from '../check/checkQkv.js';
 import { listed } from '../check/checkTensor.js';

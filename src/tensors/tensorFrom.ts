@@ -1,7 +1,6 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
-import { describe } from '../core/describe.js';
+import { checkNames, namesOf } from '../core/checkArguments.js';
+import { describe, fail } from '../core/errors.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { writeBytes } from '../runtime/transfers.js';

@@ -1,5 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import type { Random } from '../../tools/random.js';
 
 export interface SinksCase {

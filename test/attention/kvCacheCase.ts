@@ -1,5 +1,4 @@
-import type { DType, FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';

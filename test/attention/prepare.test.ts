@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { attnVariants, createRuntime, prepareModel, type PrepareModelOptions } from '../../src/index.js';
 import { attnVarlen } from '../../src/attention/attnVarlen.js';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
-import type { PrepareProgress, Runtime } from '../../src/runtime/runtime.js';
+import type { PrepareProgress } from '../../src/runtime/runtimeOptions.js';
+import type { Runtime } from '../../src/runtime/runtime.js';
 import { BROKEN_KERNEL } from '../runtime/brokenKernel.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { rejection } from '../check/refusal.js';
@@ -299,14 +300,14 @@ describe('prepareModel', () => {
         "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",
         "shape: prepareModel: headDim is 300; it must be 1 to 256.",
         "shape: prepareModel: headDimV is 300; it must be 1 to 256.",
-        "argument: prepareModel: dtype must be 'f32', 'f16' or 'bf16', not 'i8'.",
+        "argument: prepareModel: dtype must be 'f32', 'f16' or 'bf16', not "i8".",
         "argument: prepareModel: kvDType must be 'f32', 'f16' or 'bf16', not null.",
-        "argument: prepareModel: newDType must be 'f32', 'f16' or 'bf16', not 'u32'.",
+        "argument: prepareModel: newDType must be 'f32', 'f16' or 'bf16', not "u32".",
         "argument: prepareModel: newDType is the type of what calls append, but appends is false. Leave one out.",
         "argument: prepareModel: paged must be true or false, not undefined.",
         "argument: prepareModel: maxTokens must be a whole number ≥ 1, not undefined.",
         "argument: prepareModel: maxContext must be a whole number ≥ 1, not 1.5.",
-        "argument: prepareModel: alibi must be true, false or 'gpu', not 'cpu'.",
+        "argument: prepareModel: alibi must be true, false or 'gpu', not "cpu".",
         "argument: prepareModel: sinks must be true, false or 'gpu', not [1].",
         "argument: prepareModel: lengths must be 'host' or 'gpu', not true.",
         "argument: prepareModel: softcap must be true or false, not 30.",

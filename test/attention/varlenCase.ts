@@ -1,5 +1,4 @@
-import type { DType, FloatDType } from '../../src/core/dtype.js';
-import { decode, encode, roundTo } from '../../src/core/halves.js';
+import { decode, encode, roundTo, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,

@@ -1,6 +1,5 @@
 import type { Scratch } from '../../src/core/dispatch.js';
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode, encode } from '../../src/core/halves.js';
+import { decode, encode, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
 
 /** What GPU buffers hold, where there is no GPU: zeros at first. Tensors begin at the start of theirs, contiguous. */

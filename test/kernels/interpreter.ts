@@ -10,7 +10,7 @@ import {
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { Kernel, Spec } from '../../src/wgsl/kernel.js';
 import { link } from '../../src/wgsl/link.js';
-import { packed } from '../../src/runtime/packed.js';
+import { packParams } from '../../src/runtime/uploads.js';
 import { Accesses } from './accesses.js';
 import type { HostBuffers } from './hostBuffers.js';
 
@@ -130,7 +130,7 @@ function bind(
     if (!variable) continue;
     const type = exec.getTypeInfo((variable.node as Var).type!)!;
     if (access === 'uniform') {
-      variable.value = new TypedData(packed(kernel.params, params), type);
+      variable.value = new TypedData(packParams(kernel.params, params), type);
       continue;
     }
     const bound = bindings[name];

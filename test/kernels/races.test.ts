@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Dispatch } from '../../src/core/dispatch.js';
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode, roundTo } from '../../src/core/halves.js';
+import { decode, roundTo, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount } from '../../src/core/tensor.js';
 import { appendK, appendV, rotateQ, rotatedQScratch } from '../../src/kernels/appendKv.js';
 import { chunkWord, splitParts, type AttentionWork } from '../../src/kernels/shared/attention.js';

@@ -1,5 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import { attnReference, type HostTensor } from '../../src/reference/attention.js';
 import { rotate } from '../../src/reference/rotary.js';
 import type { LayerWeights, LlamaWeights } from './tinyLlamaWeights.js';

@@ -183,7 +183,7 @@ describe('npx pageflash', () => {
     `);
     expect(await failure(...DECODE, '--dtype', 'i8')).toMatchInlineSnapshot(`
       "ended with 1:
-      pageflash wgsl: dtype must be 'f32', 'f16' or 'bf16', not 'i8'.
+      pageflash wgsl: dtype must be 'f32', 'f16' or 'bf16', not "i8".
       "
     `);
     expect(await failure(...DECODE, '--rotary')).toMatchInlineSnapshot(`

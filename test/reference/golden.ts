@@ -1,5 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode } from '../../src/core/halves.js';
+import { decode, type FloatDType } from '../../src/core/dtype.js';
 import { parseSafeTensors, type SafeTensor } from '../model/safetensors.js';
 
 /** Real numbers as stored (`raw`: halves as bits) and as f32 (`data`). */

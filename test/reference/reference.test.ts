@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo } from '../../src/core/dtype.js';
 import { visibleBand } from '../../src/problem/band.js';
 import {
   attnReference,

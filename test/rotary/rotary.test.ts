@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo } from '../../src/core/dtype.js';
 import {
   attnWithKvCache,
   createRuntime,

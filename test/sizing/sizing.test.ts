@@ -1,12 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { fitKvCache, type CacheRoom } from '../../src/sizing/fitKvCache.js';
-import { attentionFlops, forwardFlops, layerFlops } from '../../src/sizing/flops.js';
-import { kvBytesPerToken, kvCacheBytes, type CacheShape } from '../../src/sizing/kvCache.js';
-import type { LayerShape, ModelShape } from '../../src/sizing/modelShape.js';
-import { parameterCounts } from '../../src/sizing/parameters.js';
-import { roofline } from '../../src/sizing/roofline.js';
-import { attentionBytes, forwardBytes } from '../../src/sizing/traffic.js';
-import { weightBytes } from '../../src/sizing/weights.js';
+import { fitKvCache, kvBytesPerToken, kvCacheBytes, type CacheRoom } from '../../src/sizing/kvCache.js';
+import {
+  attentionBytes,
+  attentionFlops,
+  forwardBytes,
+  forwardFlops,
+  layerFlops,
+  roofline,
+} from '../../src/sizing/stepCost.js';
+import type { CacheShape, LayerShape, ModelShape } from '../../src/sizing/modelShape.js';
+import { parameterCounts, weightBytes } from '../../src/sizing/weights.js';
 import { Random } from '../../tools/random.js';
 import { refusal } from '../check/refusal.js';
 

@@ -256,13 +256,13 @@ function refused(options: unknown): string {
 
 test('options that a kernel does not have, or that are wrong, are refused', () => {
   expect(refused(undefined)).toMatchInlineSnapshot(
-    `"argument: kernelVariant: options must be an object, not undefined."`,
+    `"argument: kernelVariant: the arguments must be one object, not undefined."`,
   );
   expect(refused({})).toMatchInlineSnapshot(
     `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not undefined."`,
   );
   expect(refused({ kernel: 'attn' })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not 'attn'."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not "attn"."`,
   );
   expect(refused({ kernel: 'attn_decode' })).toMatchInlineSnapshot(
     `"argument: kernelVariant: headDim must be a whole number ≥ 1, not undefined."`,
@@ -271,7 +271,7 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
     `"shape: kernelVariant: headDim is 512; it must be 1 to 256."`,
   );
   expect(refused({ ...DECODE, dtype: 'i8' })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: dtype must be 'f32', 'f16' or 'bf16', not 'i8'."`,
+    `"argument: kernelVariant: dtype must be 'f32', 'f16' or 'bf16', not "i8"."`,
   );
   expect(refused({ ...DECODE, pagd: true })).toMatchInlineSnapshot(
     `"argument: kernelVariant: there is no argument pagd. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, split, unaligned, group, tokens. They are those of attn_decode."`,
@@ -295,9 +295,9 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
 
 test('devices that cannot be are refused', () => {
   const on = (device: unknown) => refused({ ...DECODE, device });
-  expect(on('gpu')).toMatchInlineSnapshot(`"argument: kernelVariant: device must be an object, not 'gpu'."`);
+  expect(on('gpu')).toMatchInlineSnapshot(`"argument: kernelVariant: device must be an object, not "gpu"."`);
   expect(on({ f16: true })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: there is no argument f16. There are deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize, maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension. They are those of device."`,
+    `"argument: kernelVariant: there is no argument device.f16. There are deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize, maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension."`,
   );
   expect(on({ tier: 'T0', shaderF16: true })).toMatchInlineSnapshot(
     `"argument: kernelVariant: tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier."`,

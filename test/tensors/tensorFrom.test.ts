@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { DType } from '../../src/core/dtype.js';
-import { encode } from '../../src/core/halves.js';
+import { encode, type DType } from '../../src/core/dtype.js';
 import {
   createRuntime,
   fromHalves,

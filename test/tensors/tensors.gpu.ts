@@ -1,4 +1,4 @@
-import { encode, roundTo } from '../../src/core/halves.js';
+import { encode, roundTo } from '../../src/core/dtype.js';
 import { attn, createRuntime, read, readInts, tensorFrom, type DType, type Tensor } from '../../src/index.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';

@@ -1,7 +1,6 @@
-import type { Dispatch, Scratch } from '../../core/dispatch.js';
+import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import type { FloatDType } from '../../core/dtype.js';
-import { grid2d } from '../../core/grid.js';
 import attentionRecords from './attention.wgsl?records';
 import type { AttentionProblem } from '../../problem/attentionProblem.js';
 import { tablesLayout } from './batchInfo.js';

@@ -1,5 +1,4 @@
-import { isTensor, type Tensor } from '../../core/tensor.js';
-import { windowOf } from '../../core/tensorWindow.js';
+import { isTensor, windowOf, type Tensor } from '../../core/tensor.js';
 
 /** How kernels that take any type of numbers at run time know it: their F32, F16 and BF16. */
 const TYPES: Readonly<Record<string, number>> = { f32: 0, f16: 1, bf16: 2 };

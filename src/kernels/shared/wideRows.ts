@@ -1,5 +1,5 @@
 import { bytesPerElement, type FloatDType } from '../../core/dtype.js';
-import { windowOf } from '../../core/tensorWindow.js';
+import { windowOf } from '../../core/tensor.js';
 import type { PagedRows, TokenRows } from '../../problem/attentionProblem.js';
 
 /** Elements in the 16 bytes that a kernel reads at a time. */

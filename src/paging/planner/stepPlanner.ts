@@ -1,6 +1,5 @@
-import { checkNames, namesOf } from '../../core/checkNames.js';
-import { describe } from '../../core/describe.js';
-import { fail } from '../../core/errors.js';
+import { checkNames, namesOf } from '../../core/checkArguments.js';
+import { describe, fail } from '../../core/errors.js';
 import { checkStart, refuseInFlight, type AddOptions } from '../managedSequence.js';
 import { PageManager } from '../pageManager.js';
 import { checkReset, type ResetOptions } from '../pageStore.js';

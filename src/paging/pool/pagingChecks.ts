@@ -1,6 +1,5 @@
-import { checkNames } from '../../core/checkNames.js';
-import { describe } from '../../core/describe.js';
-import { fail } from '../../core/errors.js';
+import { checkNames } from '../../core/checkArguments.js';
+import { describe, fail } from '../../core/errors.js';
 
 // Checks of arguments that allocator, page manager and planner share. `caller` is the function that an error names.
 
