@@ -42,12 +42,8 @@ export type { PageEvent, PublishedPage } from './paging/prefix/pageEvents.js';
 export type { SequenceId } from './paging/sequenceRegistry.js';
 export type { Step } from './paging/planner/step.js';
 export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
-export {
-  rotaryTables,
-  type RotaryConfigOptions,
-  type RotaryOptions,
-  type RotaryTables,
-} from './rotary/rotaryTables.js';
+export { rotaryTables, type RotaryTables } from './rotary/rotaryTables.js';
+export type { RotaryConfigOptions, RotaryOptions } from './rotary/rotaryModel.js';
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';
