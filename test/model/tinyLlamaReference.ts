@@ -1,6 +1,6 @@
 import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import { attnReference, type HostTensor } from '../../src/reference/attention.js';
-import { rotate } from '../../src/reference/rotary.js';
+import { rotate } from '../../src/reference/attnWithKvCache.js';
 import type { LayerWeights, LlamaWeights } from './tinyLlamaWeights.js';
 
 export interface LlamaOutputs {

@@ -11,7 +11,7 @@ import {
   type AttentionResult,
   type HostTensor,
 } from '../../src/reference/attention.js';
-import { visibleKeys } from '../../src/reference/mask.js';
+import { visibleKeys } from '../../src/reference/attend.js';
 import {
   goldenNames,
   parseGolden,
