@@ -191,14 +191,14 @@ interface Arithmetic {
 
 /** Returns f64 arithmetic, or that of a program which sums in f32 and stores every tensor in a 16-bit type. */
 function arithmeticOf(storage: 'f16' | 'bf16' | undefined): Arithmetic {
-  if (storage === undefined) return { dot, addScaled, store: (x) => x };
+  if (storage === undefined) return { dot: dotF64, addScaled: addScaledF64, store: (x) => x };
   return { dot: dotF32, addScaled: addScaledF32, store: (x) => roundTo(storage, x) };
 }
 
 // Dot products have four running sums, since with one each addition would wait for the one before. Matrix units have several
 // as well, so this order is as good a model of them as any.
 
-function dot(a: Float64Array, b: Float64Array, bOffset: number): number {
+function dotF64(a: Float64Array, b: Float64Array, bOffset: number): number {
   let sum0 = 0;
   let sum1 = 0;
   let sum2 = 0;
@@ -233,7 +233,7 @@ function dotF32(a: Float64Array, b: Float64Array, bOffset: number): number {
   return fround(fround(sum0 + sum1) + fround(sum2 + sum3));
 }
 
-function addScaled(sum: Float64Array, weight: number, values: Float64Array, offset: number): void {
+function addScaledF64(sum: Float64Array, weight: number, values: Float64Array, offset: number): void {
   for (let d = 0; d < sum.length; d++) sum[d]! += weight * values[offset + d]!;
 }
 
