@@ -1,7 +1,7 @@
 import { describe, fail, shortened } from './errors.js';
 
-// Checks of arguments that are plain values: names, counts, amounts, choices. All throw `PageflashError` in the name of the
-// function that was called, `caller`. Several values at once come as an object, so that messages have their names.
+// Checks of arguments that are plain values: names, counts, amounts, choices. All throw `PageflashError` in the name of
+// the function that was called, `caller`. Several values at once come as an object, so that messages have their names.
 
 interface NameOptions {
   /** The argument that the object is, for messages. Default: the arguments of the call themselves. */
@@ -85,8 +85,8 @@ export function checkFlags(caller: string, flags: Values): void {
 }
 
 /**
- * Checks that running sums of lengths begin with 0. The commonest mistakes are to leave that 0 out, and to pass the lengths
- * themselves; the numbers tell which of the two it was.
+ * Checks that running sums of lengths begin with 0. The commonest mistakes are to leave that 0 out, and to pass the
+ * lengths themselves; the numbers tell which of the two it was.
  *
  * @param total tokens of the tensor that the sums divide; undefined where the tensor has pages instead
  * @throws PageflashError `length`

@@ -22,8 +22,8 @@ export interface Dispatch {
 }
 
 /**
- * Returns a grid of at least `n` workgroups in two dimensions, since no dimension may have more than `limit`. Kernels ignore
- * the workgroups beyond `n`.
+ * Returns a grid of at least `n` workgroups in two dimensions, since no dimension may have more than `limit`. Kernels
+ * ignore the workgroups beyond `n`.
  */
 export function grid2d(n: number, limit: number): [number, number, number] {
   const y = Math.ceil(n / limit);

@@ -58,8 +58,8 @@ export function fromBf16Bits(bits: number): number {
 }
 
 /**
- * Returns the bits of `x` in f32, rounded to odd: truncated, with the last bit set if anything was lost. Rounding the result
- * to fewer bits gives what one rounding of `x` gives, since the last bit prevents a false tie.
+ * Returns the bits of `x` in f32, rounded to odd: truncated, with the last bit set if anything was lost. Rounding the
+ * result to fewer bits gives what one rounding of `x` gives, since the last bit prevents a false tie.
  */
 function oddWord(x: number): number {
   f32[0] = x;

@@ -15,8 +15,9 @@
 export type ErrorCode = 'argument' | 'shape' | 'dtype' | 'buffer' | 'length' | 'limit' | 'device' | 'compile';
 
 /**
- * The only error that pageflash throws. A call throws before it records, writes or moves anything. The exception is what a
- * device reports after the call has returned: `runtime.done()` or the next call throws that, in the name of the earlier call.
+ * The only error that pageflash throws. A call throws before it records, writes or moves anything. The exception is what
+ * a device reports after the call has returned: `runtime.done()` or the next call throws that, in the name of the
+ * earlier call.
  */
 export class PageflashError extends Error {
   override readonly name = 'PageflashError';

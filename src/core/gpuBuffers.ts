@@ -1,8 +1,8 @@
 // What can be said of GPU buffers without a call of WebGPU.
 
 /**
- * Flags as the WebGPU specification numbers them. Browsers have them as globals. In Node they are globals only if a program
- * defines them, so nothing here relies on that.
+ * Flags as the WebGPU specification numbers them. Browsers have them as globals. In Node they are globals only if a
+ * program defines them, so nothing here relies on that.
  */
 export const BUFFER_USAGE = {
   MAP_READ: 0x0001,
@@ -35,7 +35,10 @@ export function noteDevice(thing: object, device: object): void {
   devices.set(thing, device);
 }
 
-/** Whether two things are known to belong to different devices. WebGPU itself reports it only after the work was submitted. */
+/**
+ * Whether two things are known to belong to different devices. WebGPU itself reports it only after the work was
+ * submitted.
+ */
 export function areOfDifferentDevices(a: object, b: object): boolean {
   const [first, second] = [devices.get(a), devices.get(b)];
   return first !== undefined && second !== undefined && first !== second;

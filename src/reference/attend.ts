@@ -195,8 +195,8 @@ function arithmeticOf(storage: 'f16' | 'bf16' | undefined): Arithmetic {
   return { dot: dotF32, addScaled: addScaledF32, store: (x) => roundTo(storage, x) };
 }
 
-// Dot products have four running sums, since with one each addition would wait for the one before. Matrix units have several
-// as well, so this order is as good a model of them as any.
+// Dot products have four running sums, since with one each addition would wait for the one before. Matrix units have
+// several as well, so this order is as good a model of them as any.
 
 function dotF64(a: Float64Array, b: Float64Array, bOffset: number): number {
   let sum0 = 0;

@@ -64,15 +64,17 @@ export interface AttnVarlenReferenceArgs extends AttentionOptions {
   readonly cuSeqlensQ: HostInts;
   /** [B + 1], from 0: likewise for keys. With `blockTable` only the differences count. */
   readonly cuSeqlensK?: HostInts | undefined;
-  /** [B]: how many keys of a sequence are used, from its first on. Needed with `blockTable` if there is no `cuSeqlensK`. */
+  /**
+   * [B]: how many keys of a sequence are used, from its first on. Needed with `blockTable` if there is no `cuSeqlensK`.
+   */
   readonly sequsedK?: HostInts | undefined;
   /** [B, maxPages], row after row: the pages of each sequence. Keys of a page that the pool does not have are masked. */
   readonly blockTable?: HostInts | undefined;
 }
 
 /**
- * Returns the attention of sequences that lie end to end: out [totalQ, Hq, Dv] and lse [Hq, totalQ]. Rows that belong to no
- * sequence are 0, with lse −∞.
+ * Returns the attention of sequences that lie end to end: out [totalQ, Hq, Dv] and lse [Hq, totalQ]. Rows that belong to
+ * no sequence are 0, with lse −∞.
  *
  * @throws PageflashError `argument`, `shape` or `length` for arguments that do not fit
  */
@@ -106,8 +108,8 @@ export function attnVarlenReference(args: AttnVarlenReferenceArgs): AttentionRes
  *
  *     lse = ln Σ_c exp(lse_c)      out = Σ_c w_c · out_c
  *
- * Each part has out [B, Sq, Hq, Dv] and lse [B, Hq, Sq], or out [totalQ, Hq, Dv] and lse [Hq, totalQ]. A part whose lse is
- * −∞ saw no keys, so its out is ignored, whatever it contains. Pass a sink to one part only.
+ * Each part has out [B, Sq, Hq, Dv] and lse [B, Hq, Sq], or out [totalQ, Hq, Dv] and lse [Hq, totalQ]. A part whose lse
+ * is −∞ saw no keys, so its out is ignored, whatever it contains. Pass a sink to one part only.
  *
  * @throws PageflashError `argument` or `shape` for parts that do not fit
  */

@@ -36,7 +36,10 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly blockTable?: HostInts | undefined;
   /** Rows of `blockTable`. Default B; with `cacheBatchIdx` there may be more. */
   readonly blockTableRows?: number | undefined;
-  /** [B]: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default 0, 1, ... */
+  /**
+   * [B]: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default 0, 1,
+   * ...
+   */
   readonly cacheBatchIdx?: HostInts | undefined;
   /** [B]: slots hidden at the start of each sequence. Default 0 */
   readonly cacheLeftpad?: HostInts | undefined;

@@ -69,7 +69,10 @@ export function contiguousRows(first: number, nKeys: number): Int32Array {
 /** The row of a key whose page the pool does not have. The key is masked, and never written. */
 export const NO_ROW = -1;
 
-/** Returns the rows of nKeys keys at the start of one row of a cache [Bc, Sc, Hkv, D]; no keys if the cache has no such row. */
+/**
+ * Returns the rows of nKeys keys at the start of one row of a cache [Bc, Sc, Hkv, D]; no keys if the cache has no such
+ * row.
+ */
 export function cacheRows(cache: HostTensor, cacheRow: number, nKeys: number): Int32Array {
   const [nRows, nSlots] = sizes4('a cache', cache);
   if (!isIndex(cacheRow, nRows)) return new Int32Array(0);
@@ -95,8 +98,8 @@ export function blockTableOf(blockTable: HostInts, nRows: number, pages: HostTen
 }
 
 /**
- * Returns the rows of nKeys keys in a pool of pages. Key j is in slot page · pageSize + j mod pageSize, and the slot is its
- * row; NO_ROW if the pool has no such page. There are no keys if the table has no such row.
+ * Returns the rows of nKeys keys in a pool of pages. Key j is in slot page · pageSize + j mod pageSize, and the slot is
+ * its row; NO_ROW if the pool has no such page. There are no keys if the table has no such row.
  */
 export function pagedRows(table: BlockTable, tableRow: number, nKeys: number): Int32Array {
   const { blockTable, nRows, width, nPages, pageSize } = table;

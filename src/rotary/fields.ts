@@ -24,7 +24,9 @@ export class Fields {
     return Object.keys(this.#object);
   }
 
-  /** Returns a field. In JSON, null counts as missing, as Python writes None; in the options of a call it is a mistake. */
+  /**
+   * Returns a field. In JSON, null counts as missing, as Python writes None; in the options of a call it is a mistake.
+   */
   value(key: string): unknown {
     const value = Object.hasOwn(this.#object, key) ? this.#object[key] : undefined;
     return value === null && this.name !== '' ? undefined : value;

@@ -128,7 +128,10 @@ function yarnFactor(scaling: Fields, factor: number): number {
   return weight && allWeight ? lengthening(weight) / lengthening(allWeight) : lengthening(1);
 }
 
-/** Divides each pair by a factor of its own: from one list for tables up to the original length, from another for longer ones. */
+/**
+ * Divides each pair by a factor of its own: from one list for tables up to the original length, from another for longer
+ * ones.
+ */
 function longRope(model: RotaryModel, scaling: Fields): Frequencies {
   const original = originalOf(model, scaling);
   const isLong = model.maxPositions > original;

@@ -39,8 +39,9 @@ const CONFIG_OPTIONS = namesOf<RotaryConfigOptions>({
 });
 
 /**
- * Returns tables of cosines and sines for rotary embeddings, to be spread into the arguments of `attnWithKvCache`. Angles are
- * computed in f64. Pair t of position p is turned by p · theta^(−2t / rotaryDim), scaled as a model's config.json says:
+ * Returns tables of cosines and sines for rotary embeddings, to be spread into the arguments of `attnWithKvCache`.
+ * Angles are computed in f64. Pair t of position p is turned by p · theta^(−2t / rotaryDim), scaled as a model's
+ * config.json says:
  *
  * | rope_type | |
  * | --- | --- |
@@ -52,13 +53,13 @@ const CONFIG_OPTIONS = namesOf<RotaryConfigOptions>({
  * | `longrope` (`su`) | each pair is divided by a factor of its own, from `long_factor` if `maxPositions` is beyond the original length, else from `short_factor`; with an attention factor |
  * | `proportional` | only the first pairs turn, with the frequencies of a fully rotated head |
  *
- * `dynamic` and `longrope` give different angles for different `maxPositions`, so use one pair of tables for all keys of a
- * cache. Factors that a model applies to the scores themselves belong in `softmaxScale`.
+ * `dynamic` and `longrope` give different angles for different `maxPositions`, so use one pair of tables for all keys of
+ * a cache. Factors that a model applies to the scores themselves belong in `softmaxScale`.
  *
  * Tables on the host are uploaded by every call. Make long ones tensors once, by `tensorFrom`.
  *
- * @throws PageflashError `argument` for an option or a field that is missing, unknown or contradictory; `limit` if the tables
- * are too large
+ * @throws PageflashError `argument` for an option or a field that is missing, unknown or contradictory; `limit` if the
+ * tables are too large
  * @example
  * const rotary = rotaryTables({ config, maxPositions: 4096 }); // JSON.parse of the model's config.json
  * const rotary = rotaryTables({ headDim: 128, theta: 500000, maxPositions: 4096 });

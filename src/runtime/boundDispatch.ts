@@ -29,7 +29,10 @@ export interface DataLocations {
   readonly instead?: ReadonlyMap<Tensor, Tensor>;
 }
 
-/** Finds or makes the bind groups of dispatches. Making one costs more than recording a dispatch, so they are cached (LRU). */
+/**
+ * Finds or makes the bind groups of dispatches. Making one costs more than recording a dispatch, so they are cached
+ * (LRU).
+ */
 export class BindGroups {
   readonly #device: GPUDevice;
   readonly #pipelines: Pipelines;

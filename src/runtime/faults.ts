@@ -6,9 +6,9 @@ export function closeScope(device: GPUDevice): Promise<GPUError | null> {
 }
 
 /**
- * What goes wrong on a device after a call has returned: work that the device refuses, and the loss of the device. Refused
- * work is kept until the next call, which throws it, as CUDA does with errors of kernels. Only the first error is kept,
- * since later work mostly fails because of it. After the loss, or the end of the runtime, every call throws.
+ * What goes wrong on a device after a call has returned: work that the device refuses, and the loss of the device.
+ * Refused work is kept until the next call, which throws it, as CUDA does with errors of kernels. Only the first error
+ * is kept, since later work mostly fails because of it. After the loss, or the end of the runtime, every call throws.
  */
 export class Faults {
   readonly #device: GPUDevice;
@@ -155,7 +155,9 @@ export class Faults {
     this.#unreported ??= found;
   }
 
-  /** Waits until the device would have reported its loss: what the loss breaks, such as a mapping, may be reported first. */
+  /**
+   * Waits until the device would have reported its loss: what the loss breaks, such as a mapping, may be reported first.
+   */
   async #newsOfLoss(): Promise<void> {
     await this.#device.queue.onSubmittedWorkDone().catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, 0));

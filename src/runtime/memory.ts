@@ -67,7 +67,8 @@ export class Memory {
   }
 
   /**
-   * Gives up a buffer that commands not yet submitted may still use. Garbage collection frees it after them, or `freeAll`.
+   * Gives up a buffer that commands not yet submitted may still use. Garbage collection frees it after them, or
+   * `freeAll`.
    */
   abandon(buffer: GPUBuffer): void {
     this.#live.delete(buffer);
@@ -82,7 +83,10 @@ export class Memory {
     this.#abandoned.clear();
   }
 
-  /** Drops references to buffers that were collected. The next sweep comes once the list has tripled, so sweeps stay cheap. */
+  /**
+   * Drops references to buffers that were collected. The next sweep comes once the list has tripled, so sweeps stay
+   * cheap.
+   */
   #sweep(): void {
     for (const reference of this.#abandoned) if (!reference.deref()) this.#abandoned.delete(reference);
     this.#sweepAt = SWEEP + 2 * this.#abandoned.size;

@@ -18,7 +18,9 @@ const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingTyp
   read_write: 'storage',
 };
 
-/** Compiles each variant of a kernel once, and keeps the pipelines. All variants of a kernel share one bind group layout. */
+/**
+ * Compiles each variant of a kernel once, and keeps the pipelines. All variants of a kernel share one bind group layout.
+ */
 export class Pipelines {
   readonly #device: GPUDevice;
   readonly #faults: Faults;
@@ -57,8 +59,8 @@ export class Pipelines {
   }
 
   /**
-   * Compiles variants in the background, all at once. Linking and handing over a variant blocks the thread, in Node parsing
-   * does too, so each variant gets a turn of the event loop of its own.
+   * Compiles variants in the background, all at once. Linking and handing over a variant blocks the thread, in Node
+   * parsing does too, so each variant gets a turn of the event loop of its own.
    *
    * @param proceed throws to stop before the next one
    * @param onReady is called for each that is compiled, or was already; not for one that is refused

@@ -6,8 +6,8 @@ import type { Pipelines } from './pipelines.js';
 import { bytesOf, packParams, PersistentBuffers } from './uploads.js';
 
 /**
- * Dispatches to be recorded again and again, on other tensors. Their params and arrays stay on the GPU. An update leaves the
- * buffers where they are as long as they are large enough, so bind groups stay valid.
+ * Dispatches to be recorded again and again, on other tensors. Their params and arrays stay on the GPU. An update leaves
+ * the buffers where they are as long as they are large enough, so bind groups stay valid.
  */
 export class Recording {
   readonly #memory: Memory;

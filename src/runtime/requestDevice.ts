@@ -46,7 +46,8 @@ const adapters = new WeakMap<GPUDevice, GPUAdapter>();
 const sources = new Set<GPU>();
 
 /**
- * Returns a device with all optional features and limits of its adapter that make pageflash faster or allow larger caches.
+ * Returns a device with all optional features and limits of its adapter that make pageflash faster or allow larger
+ * caches.
  *
  * @throws PageflashError `device` where there is no WebGPU or no adapter; `argument` for an unknown option
  */

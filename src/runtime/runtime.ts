@@ -137,8 +137,9 @@ export class Runtime {
   }
 
   /**
-   * Compiles kernels ahead, in the background, so that no call has to wait for a compiler. Other work of the thread gets its
-   * turn after each kernel, and calls may be made meanwhile: one that needs a kernel which is not ready compiles it itself.
+   * Compiles kernels ahead, in the background, so that no call has to wait for a compiler. Other work of the thread gets
+   * its turn after each kernel, and calls may be made meanwhile: one that needs a kernel which is not ready compiles it
+   * itself.
    *
    * @throws PageflashError `compile` with the compiler's words; `device` once the device is lost or the runtime destroyed
    * @throws the reason of `signal`, once it is aborted

@@ -74,7 +74,9 @@ export async function readBytes(
   }
 }
 
-/** Copies the host's bytes to buffers, after all work submitted before the call and before all that is submitted later. */
+/**
+ * Copies the host's bytes to buffers, after all work submitted before the call and before all that is submitted later.
+ */
 export function writeBytes(device: GPUDevice, transfers: readonly Transfer[]): void {
   for (const { buffer, offset, bytes } of transfers) {
     device.queue.writeBuffer(buffer, offset, bytes as Uint8Array<ArrayBuffer>);

@@ -6,7 +6,9 @@ import type { BufferRange, Memory } from './memory.js';
 
 const USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.UNIFORM | BUFFER_USAGE.COPY_DST;
 
-/** The start of each part is a multiple of these bytes, as WebGPU demands of the offsets of uniform and storage bindings. */
+/**
+ * The start of each part is a multiple of these bytes, as WebGPU demands of the offsets of uniform and storage bindings.
+ */
 const ALIGNMENT = 256;
 
 /** The most uploads that are kept for passes of the caller. */

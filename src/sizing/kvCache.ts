@@ -16,7 +16,8 @@ export interface CacheLoad {
 const LOAD_NAMES = namesOf<CacheLoad>({ nSequences: true, tokensPerSequence: true, pageSize: true });
 
 /**
- * Returns the bytes that one token takes in the KV cache of all layers: nLayers·nKvHeads·(headDim + headDimV)·bytesPerElement.
+ * Returns the bytes that one token takes in the KV cache of all layers: nLayers·nKvHeads·(headDim +
+ * headDimV)·bytesPerElement.
  *
  * @throws PageflashError `argument`
  * @example
@@ -46,7 +47,10 @@ export function kvCacheBytes(cache: CacheShape, load: CacheLoad): number {
 
 /** The memory and the lengths that a cache is planned for. */
 export interface CacheRoom {
-  /** Bytes that the cache may take. A browser does not report how much memory there is: subtract the weights from a guess. */
+  /**
+   * Bytes that the cache may take. A browser does not report how much memory there is: subtract the weights from a
+   * guess.
+   */
   readonly budgetBytes: number;
   /** `device.limits`. Default: no limits. */
   readonly limits?: DeviceLimits | undefined;
@@ -99,8 +103,9 @@ const USUAL_TOKENS = 512;
 const MAX_ELEMENTS = 2 ** 32;
 
 /**
- * Returns the size of the KV cache that fits a budget and a device: how large its pages are, and how many there are. The keys
- * of a layer fit one buffer and one binding, and so do its values. If not even one page fits, `nPages` is 0; that is no error.
+ * Returns the size of the KV cache that fits a budget and a device: how large its pages are, and how many there are. The
+ * keys of a layer fit one buffer and one binding, and so do its values. If not even one page fits, `nPages` is 0; that
+ * is no error.
  *
  * @throws PageflashError `argument`
  * @example
@@ -169,12 +174,12 @@ const PAGE_SIZES = [64, 32, 16] as const;
 const WASTED_ONE_IN = 32;
 
 /**
- * Returns the tokens per page for sequences of an expected length: the largest of 64, 32 and 16 that wastes no more than a
- * 32nd of a sequence, or else 16.
+ * Returns the tokens per page for sequences of an expected length: the largest of 64, 32 and 16 that wastes no more than
+ * a 32nd of a sequence, or else 16.
  *
  * A sequence wastes half a page on average. In return, larger pages save lookups in the block table and work of the page
- * manager. Beyond 64 tokens there is little of either left to save, while the waste keeps growing, and so does the part of
- * a common prefix that sequences cannot share, since only full pages are shared. The size of the block table does not
+ * manager. Beyond 64 tokens there is little of either left to save, while the waste keeps growing, and so does the part
+ * of a common prefix that sequences cannot share, since only full pages are shared. The size of the block table does not
  * matter: an entry has 4 bytes, a page many kilobytes in every layer. (The vLLM paper found 16 to 128 equally good for
  * conversations of 500 tokens, and no more than 32 for prompts and answers of 80.)
  */

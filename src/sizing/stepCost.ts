@@ -89,9 +89,9 @@ function checkModelStep(caller: string, step: AttentionStep): Filled<AttentionSt
 // Names in formulas: B batch, S or Sq new tokens, Sk all tokens, H hiddenSize, Hq heads, Hkv kv heads, D headDim,
 // Dv headDimV, V vocabSize.
 //
-// A multiplication and an addition are two operations. Only matrix products are counted: norms, rotary embeddings, softmax
-// and activations are O(H) per token. Results are exact up to 2^53, since no product here is larger than the result. Larger
-// ones, as of a long prefill of a large model, are rounded to one part in 10^15.
+// A multiplication and an addition are two operations. Only matrix products are counted: norms, rotary embeddings,
+// softmax and activations are O(H) per token. Results are exact up to 2^53, since no product here is larger than the
+// result. Larger ones, as of a long prefill of a large model, are rounded to one part in 10^15.
 
 /**
  * Operations of a layer. The formulas are for the simplest shape: as many kv heads as heads, of H / Hq elements each, and
@@ -114,8 +114,9 @@ export interface ForwardFlops extends LayerFlops {
 }
 
 /**
- * Returns the operations of attention alone, q·kᵀ and the weighted sum of v: 2·B·Hq·Sq·Sk·(D + Dv), or 4·B·S²·H where
- * D = Dv = H / Hq. This is what `attn`, `attnVarlen` and `attnWithKvCache` compute. The number of kv heads does not matter.
+ * Returns the operations of attention alone, q·kᵀ and the weighted sum of v: 2·B·Hq·Sq·Sk·(D + Dv), or 4·B·S²·H where D
+ * = Dv = H / Hq. This is what `attn`, `attnVarlen` and `attnWithKvCache` compute. The number of kv heads does not
+ * matter.
  *
  * @throws PageflashError `argument`
  * @example
@@ -240,7 +241,9 @@ export interface DeviceRates {
 export interface Roofline {
   /** The arithmetic intensity of the work. */
   readonly flopsPerByte: number;
-  /** The intensity at which the device turns from memory bound to compute bound: 208 for an A100 (312 TFLOP/s, 1.5 TB/s). */
+  /**
+   * The intensity at which the device turns from memory bound to compute bound: 208 for an A100 (312 TFLOP/s, 1.5 TB/s).
+   */
   readonly ridgeFlopsPerByte: number;
   /** The bottleneck. `memory`: fewer bytes or a larger batch help. `compute`: fewer operations help. */
   readonly bound: 'compute' | 'memory';

@@ -23,8 +23,8 @@ export interface ParameterCounts {
  * Returns how many parameters a model has, in total and by part.
  *
  * Per layer, without biases: H·(Hq + Hkv)·(D + Dv) in the projections, 3·H·F (or 2·H·F) in the feed-forward network and
- * 2·H in the norms, with H hiddenSize, Hq heads, Hkv kv heads, D headDim, Dv headDimV and F feedForwardSize. Further small
- * norms, such as those of Gemma 2 and Qwen 3, are not counted: they are less than one parameter in 10 000.
+ * 2·H in the norms, with H hiddenSize, Hq heads, Hkv kv heads, D headDim, Dv headDimV and F feedForwardSize. Further
+ * small norms, such as those of Gemma 2 and Qwen 3, are not counted: they are less than one parameter in 10 000.
  *
  * @throws PageflashError `argument`
  * @example
@@ -51,7 +51,10 @@ export function parameterCounts(model: ModelShape): ParameterCounts {
   return { embedding, attention, feedForward, norms, outputHead, total, largestMatrix };
 }
 
-/** How weights are stored: as an element type, or in bits per weight, such as 4.5 for 4 bits with an f16 scale per 32 weights. */
+/**
+ * How weights are stored: as an element type, or in bits per weight, such as 4.5 for 4 bits with an f16 scale per 32
+ * weights.
+ */
 export type WeightPrecision = FloatDType | number;
 
 /**
