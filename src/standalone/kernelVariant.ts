@@ -92,8 +92,8 @@ const CALLER = 'kernelVariant';
  * @throws PageflashError `argument` or `shape` for an option that is wrong or that the kernel does not have; `limit` if
  * no variant fits the device
  * @example
- * const { code, bindings, params, grid } = kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged:
- * true });
+ * const variant = kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true });
+ * const { code, bindings, params, grid } = variant;
  */
 export function kernelVariant(options: KernelVariantOptions): KernelVariant {
   checkNames(CALLER, options, undefined);

@@ -17,7 +17,7 @@ function quarterTurns(nPairs: number): { readonly rotaryCos: HostTensor; readonl
 }
 
 describe('append', () => {
-  test('new token t goes to slot cacheSeqlens + t and is seen; the arguments stay as they are', () => {
+  test('new token t goes to slot cacheSeqlens + t and is visible; the arguments do not change', () => {
     const kCache = tensor([1, 4, 1, 1], [0, NaN, NaN, NaN]);
     const vCache = tensor([1, 4, 1, 1], [3, NaN, NaN, NaN]);
     const result = attnWithKvCacheReference({
@@ -49,7 +49,7 @@ describe('append', () => {
     expect(picture(rowsOf(out))).toEqual(['x..', 'xx.', 'xxx']);
   });
 
-  test('new tokens are scattered through the table', () => {
+  test('new tokens are scattered through the block table', () => {
     const { kCache } = attnWithKvCacheReference({
       q: tensor([2, 1, 1, 1], [1, 1]),
       kCache: tensor([4, 2, 1, 1], [NaN, NaN, NaN, NaN, 7, NaN, NaN, NaN]),
@@ -76,7 +76,7 @@ describe('append', () => {
     expect([...vCache.data]).toEqual([2, 20, NaN, NaN, 6, 10]);
   });
 
-  test('with a block table, cacheBatchIdx picks the row of the table', () => {
+  test('with a block table, cacheBatchIdx picks the row of the block table', () => {
     const { out } = attnWithKvCacheReference({
       q: tensor([2, 1, 1, 1], [0, 0]),
       kCache: tensor([3, 1, 1, 1], [0, 0, 0]),
@@ -109,7 +109,7 @@ describe('append', () => {
     expect([...vCache.data]).toEqual([9, 9, 9, 9, 1, 2, 3, 4]);
   });
 
-  test('pairs are interleaved unless told otherwise, and each pair has its angle', () => {
+  test('pairs are interleaved by default, and each pair has its angle', () => {
     const { kCache } = attnWithKvCacheReference({
       q: tensor([1, 1, 1, 4], [0, 0, 0, 0]),
       kCache: tensor([1, 1, 1, 4], [NaN, NaN, NaN, NaN]),
@@ -132,7 +132,7 @@ describe('append', () => {
     ...quarterTurns(1),
   };
 
-  test('causal queries and new keys are turned by their positions', () => {
+  test('causal queries and new keys are rotated by their positions', () => {
     const { kCache, lse } = attnWithKvCacheReference({
       ...turned,
       k: tensor([1, 2, 1, 2], [1, 0, 1, 0]),

@@ -17,7 +17,7 @@ export function attnByHand({ q, k, v, ...options }: ByHand): AttentionResult {
   });
 }
 
-/** What each query makes of each key: as the values are the rows of the unit matrix, out holds the weights. */
+/** The weight of each key for each query: the values are the rows of the unit matrix, so out has the weights. */
 export function weightsByHand({ q, k, ...options }: Omit<ByHand, 'v'>): number[][] {
   const { out } = attnReference({
     q: tensor([1, q.length, 1, 1], q),
@@ -28,7 +28,7 @@ export function weightsByHand({ q, k, ...options }: Omit<ByHand, 'v'>): number[]
   return rowsOf(out);
 }
 
-/** A line per query with an x for every key that it sees. */
+/** One line per query, with an x for every key that it sees. */
 export function seen(nQueries: number, nKeys: number, options: AttentionOptions): string[] {
   const q = Array<number>(nQueries).fill(0);
   const k = Array<number>(nKeys).fill(0);

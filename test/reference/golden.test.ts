@@ -16,10 +16,10 @@ import {
 import { checkRotated, checkSame } from './tolerance.js';
 
 describe('golden answers', () => {
-  test('there are cases', () => expect(goldenNames.length).toBeGreaterThanOrEqual(8));
+  test('there are golden cases', () => expect(goldenNames.length).toBeGreaterThanOrEqual(8));
 
   test.each(goldenNames)('%s', async (name) => {
-    // Read as a file: what a bundler makes of it takes a second to decode.
+    // As a file, since the data URL that a bundler makes of it takes a second to decode.
     const file = await readFile(new URL(`../golden/${name}.safetensors`, import.meta.url));
     const golden = parseGolden(name, Uint8Array.from(file).buffer);
     const result =
@@ -53,7 +53,7 @@ function varlenArgs(golden: GoldenVarlen) {
   };
 }
 
-/** Runs the case and checks what the caches hold afterwards. */
+/** Runs a case, and checks the contents of its caches afterwards. */
 function cachedResult(golden: GoldenKvCache): AttentionResult {
   const { floats, ints, dtype } = golden;
   const result = attnWithKvCacheReference({
@@ -95,7 +95,7 @@ function validSlots({ floats, ints }: GoldenKvCache, { data, shape }: HostTensor
   });
 }
 
-/** Equal but for the f32 that the answers are stored in. */
+/** Equal but for the rounding to f32, in which the answers are stored. */
 function expectNearF32(got: ArrayLike<number>, want: ArrayLike<number>): void {
   expect(got).toHaveLength(want.length);
   for (let i = 0; i < want.length; i++) {

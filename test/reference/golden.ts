@@ -28,7 +28,7 @@ interface GoldenCommon<Fn extends string, Floats extends string, Ints extends st
   /** Of q, k, v and the caches; the answers are f32 except `wantK` and `wantV`. */
   readonly dtype: FloatDType;
   readonly args: GoldenArgs;
-  /** Who computed the answers, and how. */
+  /** The program that computed the answers, and how. */
   readonly origin: string;
   readonly floats: Readonly<Record<'q' | 'out' | 'lse' | Floats, GoldenFloats>> & {
     readonly [optional: string]: GoldenFloats | undefined;

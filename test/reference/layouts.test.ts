@@ -64,7 +64,7 @@ describe('layout', () => {
     expectNear(out.data, [1 / 3, 2 / 3, 4 / 3, 0, 0, 7]);
   });
 
-  test('a cache row holds a sequence, the row after it another', () => {
+  test('each row of a cache holds a sequence', () => {
     const { out, lse } = attnWithKvCacheReference({
       q: tensor([2, 1, 1, 1], [1, 1]),
       kCache: tensor([2, 3, 1, 1], [0, 0, NaN, 5, NaN, NaN]),
@@ -90,7 +90,7 @@ describe('layout', () => {
   });
 });
 
-describe('nothing there', () => {
+describe('empty batches', () => {
   test.each([
     { b: 0, sq: 2, sk: 2, why: 'no sequences' },
     { b: 2, sq: 0, sk: 2, why: 'no queries' },
@@ -136,7 +136,7 @@ describe('nothing there', () => {
   });
 });
 
-/** Rows of one head: `out` is all of them, `lse` one number each. */
+/** A result of one head: `out` has all rows, `lse` one number per row. */
 function part(out: readonly number[], lse: readonly number[]): AttentionResult {
   return {
     out: tensor([lse.length, 1, out.length / lse.length], out),
@@ -145,13 +145,13 @@ function part(out: readonly number[], lse: readonly number[]): AttentionResult {
 }
 
 describe('mergeStates', () => {
-  test('parts weigh by exp(lse)', () => {
+  test('parts are weighted by exp(lse)', () => {
     const { out, lse } = mergeStatesReference([part([1, 10], [0]), part([5, 50], [log(3)])]);
     expectNear(out.data, [4, 40]);
     expectNear(lse.data, [log(4)]);
   });
 
-  test('an empty part counts for nothing, whatever it holds', () => {
+  test('an empty part is ignored, whatever it contains', () => {
     const { out, lse } = mergeStatesReference([
       part([NaN, 7], [-Infinity, 2]),
       part([3, Infinity], [1, -Infinity]),
@@ -165,12 +165,12 @@ describe('mergeStates', () => {
     expect([...out.data, ...lse.data]).toEqual([0, -Infinity]);
   });
 
-  test('a part far above the others takes all', () => {
+  test('a part with a much larger lse has all the weight', () => {
     const { out, lse } = mergeStatesReference([part([1], [-1e5]), part([2], [1e5]), part([3], [0])]);
     expect([...out.data, ...lse.data]).toEqual([2, 1e5]);
   });
 
-  test.each([1e6, -1e30, 3e38])('two parts alike share, where their lse is %d', (at) => {
+  test.each([1e6, -1e30, 3e38])('two equal parts have half the weight each, at an lse of %d', (at) => {
     const { out, lse } = mergeStatesReference([part([1], [at]), part([2], [at])]);
     expect([...out.data, ...lse.data]).toEqual([1.5, at + log(2)]);
   });

@@ -59,7 +59,7 @@ describe('masks', () => {
     expect(picture(rowsOf(out))).toEqual(want);
   });
 
-  test('the interval of keys is what the rules say key by key, for the reference and for kernels', () => {
+  test('the interval of keys is that of the rules applied key by key, for the reference and for kernels', () => {
     for (const nKeys of [0, 1, 5])
       for (const leftpad of [0, 2])
         for (const causal of [false, true])
@@ -94,7 +94,7 @@ describe('masks', () => {
     expect([...lse.data]).toEqual([-Infinity, -Infinity, 0]);
   });
 
-  test('a sink of −∞ is none, with keys and without', () => {
+  test('a sink of −∞ changes nothing, with keys and without', () => {
     const { out, lse } = attnByHand({ q: [1, 1], k: [0], v: [6], causal: true, sinks: [-Infinity] });
     expect([...out.data]).toEqual([0, 6]);
     expect([...lse.data]).toEqual([-Infinity, 0]);
@@ -107,7 +107,7 @@ describe('masks', () => {
   });
 });
 
-describe('what nobody wrote changes nothing', () => {
+describe('slots that hold no key change nothing', () => {
   test('keys past sequsedK', () => {
     const { out } = attnVarlenReference({
       q: tensor([2, 1, 1], [1, 1]),
@@ -145,7 +145,7 @@ describe('what nobody wrote changes nothing', () => {
     expect(picture(rowsOf(out))).toEqual(['.xx.', '.xxx']);
   });
 
-  test('pages of nobody and slots of the last page', () => {
+  test('free pages, and unused slots of the last page', () => {
     const random = new Random(2);
     const paged = randomPaged(random, {
       lengths: [5, 0, 9],
@@ -161,11 +161,11 @@ describe('what nobody wrote changes nothing', () => {
   });
 });
 
-describe('a page or row that is not there', () => {
+describe('a page or row that does not exist', () => {
   const OUTSIDE = [-1, 3, 2 ** 31 - 1, -(2 ** 31), 0xffffffff];
 
   test.each(OUTSIDE)(
-    'page %d in the middle: its keys are masked, the others seen at their positions',
+    'page %d in the middle: its keys are masked, the other keys keep their positions',
     (page) => {
       const { out, lse } = attnWithKvCacheReference({
         q: tensor([1, 2, 1, 1], [1, 1]),
@@ -180,7 +180,7 @@ describe('a page or row that is not there', () => {
     },
   );
 
-  test.each(OUTSIDE)('page %d: nothing is written, the other tokens are', (page) => {
+  test.each(OUTSIDE)('page %d: its tokens are not written, the others are', (page) => {
     const { kCache, lse } = attnWithKvCacheReference({
       q: tensor([1, 1, 1, 1], [1]),
       kCache: tensor([3, 2, 1, 1], [7, 7, 7, 7, 7, 7]),

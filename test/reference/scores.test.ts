@@ -15,7 +15,7 @@ describe('softmax', () => {
     expectNear(lse.data, [6]);
   });
 
-  test('two equal keys share, whatever their score', () => {
+  test('two equal keys have half the weight each, whatever their score', () => {
     const { out, lse } = attnByHand({ q: [1], k: [5, 5], v: [2, 4] });
     expectNear(out.data, [3]);
     expectNear(lse.data, [5 + log(2)]);
@@ -27,30 +27,30 @@ describe('softmax', () => {
     expectNear(lse.data, [log(4)]);
   });
 
-  test('the scale is 1/√D, or what is given', () => {
+  test('the scale is 1/√D unless softmaxScale is passed', () => {
     const ones = tensor([1, 1, 1, 4], [1, 1, 1, 1]);
     expectNear(attnReference({ q: ones, k: ones, v: ones }).lse.data, [4 / sqrt(4)]);
     expectNear(attnReference({ q: ones, k: ones, v: ones, softmaxScale: 0.25 }).lse.data, [1]);
   });
 
-  test('scores beyond the range of exp overflow nothing', () => {
+  test('scores beyond the range of exp do not overflow', () => {
     const { out, lse } = attnByHand({ q: [1, -1], k: [3e5, -3e5], v: [2, 4] });
     expectNear(out.data, [2, 4]);
     expectNear(lse.data, [3e5, 3e5]);
   });
 
-  test('one key far above the rest takes all', () => {
+  test('one key far above the rest has all the weight', () => {
     expect(weightsByHand({ q: [1], k: [0, 900, 0] })).toEqual([[0, 1, 0]]);
   });
 });
 
 describe('scores', () => {
-  test('the softcap c makes c·tanh(s/c) of the scaled score', () => {
+  test('the softcap c turns the scaled score s into c·tanh(s/c)', () => {
     expectNear(attnByHand({ q: [2], k: [1], v: [0], softcap: 2 }).lse.data, [2 * tanh(1)]);
     expectNear(attnByHand({ q: [2], k: [4], v: [0], softcap: 2, softmaxScale: 0.5 }).lse.data, [2 * tanh(2)]);
   });
 
-  test('ALiBi takes slope times distance away: with slope ln 2 each step halves the weight', () => {
+  test('ALiBi subtracts slope times distance: with slope ln 2 each step halves the weight', () => {
     const weights = weightsByHand({ q: [0], k: [0, 0, 0], alibiSlopes: [log(2)], causal: true });
     expectNear(weights[0]!, [1 / 7, 2 / 7, 4 / 7]);
   });
@@ -87,7 +87,7 @@ describe('scores', () => {
     expectNear(lse.data, want.map(log));
   });
 
-  test('a sink joins the denominator only', () => {
+  test('a sink counts in the denominator only', () => {
     const { out, lse } = attnByHand({ q: [1], k: [0], v: [8], sinks: [0] });
     expectNear(out.data, [4]);
     expectNear(lse.data, [log(2)]);
@@ -98,7 +98,7 @@ describe('scores', () => {
     expectNear(lse.data, [log(exp(3) + exp(tanh(1)))]);
   });
 
-  test('a sink far above the scores leaves them nothing', () => {
+  test('a sink far above the scores leaves them no weight', () => {
     const { out, lse } = attnByHand({ q: [1], k: [0], v: [8], sinks: [1000] });
     expect([...out.data, ...lse.data]).toEqual([0, 1000]);
   });
@@ -118,7 +118,7 @@ describe('storage: the same computation in 16 bits', () => {
     expect(attnByHand({ q: [1 + 2 ** -9], k: [1], v: [1], storage: 'bf16' }).lse.data[0]).toBe(1);
   });
 
-  test('each step of the softcap is rounded', () => {
+  test('each step of softcap is rounded', () => {
     const { lse } = attnByHand({ q: [8], k: [1], v: [1], softcap: 5, storage: 'f16' });
     expect(lse.data[0]).toBe(f16(5 * f16(tanh(f16(8 / 5)))));
     // Numbers for which no rounding can be left out.

@@ -6,7 +6,7 @@ export interface Angles {
   readonly factor?: number;
 }
 
-/** Tables are those of the angles per position of each pair, made longer by a factor. */
+/** Expects the tables of these angles per position of each pair, multiplied by a factor. */
 export function expectAngles(
   options: RotaryOptions | RotaryConfigOptions,
   { perPosition, factor = 1 }: Angles,

@@ -9,7 +9,7 @@ describe('config.json', () => {
   const angles = (config: object, perPosition: readonly number[], rest: Partial<RotaryConfigOptions> = {}) =>
     expectAngles({ config, maxPositions: 16, ...rest }, { perPosition });
 
-  test('says things in several words', () => {
+  test('fields are read under all their names', () => {
     angles(llama, plain);
     angles({ ...llama, rope_scaling: null, head_dim: null, hidden_size: 64, num_attention_heads: 8 }, plain);
     angles({ head_dim: 8, rope_parameters: { rope_theta: 16, rope_type: 'default' } }, plain);
@@ -26,7 +26,7 @@ describe('config.json', () => {
     );
   });
 
-  test('says it for some layers', () => {
+  test('layers may have angles of their own', () => {
     const layer_types = ['sliding_attention', 'full_attention'];
     const nested = {
       ...llama,
@@ -63,7 +63,7 @@ describe('config.json', () => {
     `);
   });
 
-  test('says how pairs lie by its model_type, unless the caller does', () => {
+  test('the model_type decides how elements are paired, unless the option does', () => {
     const pairs = (config: object, rest: object = {}) =>
       rotaryTables({ config: { ...llama, ...config }, maxPositions: 1, ...rest }).rotaryInterleaved;
     expect([
@@ -76,7 +76,7 @@ describe('config.json', () => {
     ]).toEqual([false, false, true, false, false, true]);
   });
 
-  test('what it does not say, or says twice', () => {
+  test('missing and contradictory fields are refused', () => {
     const message = (config: unknown, rest: object = {}) =>
       refusal(() => rotaryTables({ config, maxPositions: 16, ...rest } as RotaryConfigOptions));
     expect([
@@ -119,7 +119,7 @@ describe('config.json', () => {
   });
 });
 
-test('options that are wrong', () => {
+test('wrong options are refused', () => {
   const message = (options: object) =>
     refusal(() => rotaryTables({ headDim: 8, maxPositions: 16, ...options } as RotaryOptions));
   const scaling = (fields: object) =>

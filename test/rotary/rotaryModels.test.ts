@@ -6,7 +6,7 @@ import { readLlama } from '../model/modelFiles.js';
 import { strictDevice } from '../runtime/strictDevice.js';
 import { tinyLlamaReference } from '../model/tinyLlamaReference.js';
 
-test('tables are arguments of attnWithKvCache as they are', () => {
+test('tables can be spread into the arguments of attnWithKvCache', () => {
   const { device, violations, touched } = strictDevice();
   const shape = [1, 2, 1, 8];
   const [q, k, v] = [0, 1, 2].map(() => fakeTensor('f32', shape)) as [Tensor, Tensor, Tensor];
@@ -31,12 +31,12 @@ const MODELS = [
   ['llama3', 'examples/mini-llama/model'],
 ] as const;
 
-describe.each(MODELS)('with them, %s says what it says in PyTorch', (_name, folder) => {
+describe.each(MODELS)('with the tables, %s generates what it does in PyTorch', (_name, folder) => {
   const N_TOKENS = 70;
   const { weights, ids, logits } = readLlama(folder, N_TOKENS);
   const { vocabSize, headDim } = weights.shape;
 
-  test('with the angles that PyTorch had, which the model kept in f16', () => {
+  test('with the angles of PyTorch, which the model keeps in f16', () => {
     const nPairs = headDim / 2;
     // At position 1 each pair has turned once.
     const perPosition = Array.from({ length: nPairs }, (_, t) =>
@@ -51,7 +51,7 @@ describe.each(MODELS)('with them, %s says what it says in PyTorch', (_name, fold
     expect(farthest(ours, logits)).toBeLessThan(1e-5);
   });
 
-  test('with exact angles, the same tokens', () => {
+  test('with exact angles, it generates the same tokens', () => {
     const ours = tinyLlamaReference(weights, ids).logits;
     expect(farthest(ours, logits)).toBeLessThan(0.02);
     const tokens = (of: Float32Array | Float64Array): number[] =>

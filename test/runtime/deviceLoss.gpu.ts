@@ -63,7 +63,7 @@ export const cases: GpuCase[] = [
       attnVarlen(runtime, { ...args, out, pass });
       plan.record({ out, pass });
       device.destroy();
-      // Nobody can know yet: what comes before the news is lost without a word.
+      // The loss is not reported yet, so work until then is lost without an error.
       attnVarlen(runtime, { ...args, out, pass });
       plan.record({ out, pass });
       pass.end();
@@ -86,7 +86,7 @@ export const cases: GpuCase[] = [
     },
   },
   {
-    name: 'who waits for a runtime that is destroyed does not wait for ever',
+    name: 'all that is pending on a runtime that is destroyed rejects',
     run: async (t) => {
       const device = await t.ownDevice();
       const runtime = createRuntime(device);
@@ -100,7 +100,7 @@ export const cases: GpuCase[] = [
     },
   },
   {
-    name: 'after a loss, page tables and swapped-out pages go on with a new device, bit for bit',
+    name: 'after a loss, block tables and swapped-out pages go on with a new device, bit for bit',
     run: async (t) => {
       const chats = new TwoChats();
       const device = await t.ownDevice();

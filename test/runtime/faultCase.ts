@@ -4,7 +4,7 @@ import { downloadBuffer } from '../../tools/deviceTensor.js';
 import { assert } from '../platforms/gpuCase.js';
 import { draw, place, type VarlenCase } from '../attention/varlenCase.js';
 
-/** One kernel does all of it, as each device compiles it anew. */
+/** All cases use one kernel, since each device compiles it again. */
 export const SMALL: VarlenCase = {
   why: 'small',
   lengths: [
@@ -35,7 +35,7 @@ export function assertRefused(sentence: string, code: string, ...words: readonly
   for (const word of words) assert(sentence.includes(word), `no "${word}" in: ${sentence}`);
 }
 
-/** Works as if nothing had ever failed. */
+/** Fails unless a call computes something, as if nothing had failed before. */
 export async function assertFine(runtime: Runtime): Promise<void> {
   const { args } = place(runtime.device, SMALL, draw(SMALL));
   const { out } = attnVarlen(runtime, args);

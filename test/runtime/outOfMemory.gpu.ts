@@ -5,7 +5,7 @@ import { refusal, rejection } from '../check/refusal.js';
 import { draw, place, type VarlenCase } from '../attention/varlenCase.js';
 import { assertFine, assertRefused, bitsOf, CACHE, SMALL } from './faultCase.js';
 
-/** A device on which some buffers are too large for its memory: those of a label, for as long as `isFull`. */
+/** A device that has no memory for buffers of a label while `isFull`. */
 class FullDevice {
   readonly device: GPUDevice;
   isFull = true;
@@ -27,7 +27,7 @@ class FullDevice {
   }
 }
 
-/** Take buffers of the largest size until there is no memory for one more. Software drivers have none for the first. */
+/** Takes buffers of the largest size until there is no memory for one more. Software drivers lack it for the first. */
 async function takeMemory(device: GPUDevice): Promise<GPUBuffer[]> {
   const taken: GPUBuffer[] = [];
   for (;;) {
@@ -41,7 +41,7 @@ async function takeMemory(device: GPUDevice): Promise<GPUBuffer[]> {
   }
 }
 
-/** What a case does while there is no memory for the largest buffer of the device. */
+/** Runs a case while there is no memory for the largest buffer of the device. */
 async function withoutMemory(
   t: GpuTest,
   label: string,
@@ -60,7 +60,7 @@ async function withoutMemory(
   }
 }
 
-/** Memory is short for real: the device is asked for the largest buffer that it allows, which it has no memory for. */
+/** The memory is really exhausted: the device is asked for the largest buffer that it allows. */
 export const cases: GpuCase[] = [
   {
     name: 'a tensor that there is no memory for is reported, and one larger than buffers can be refused',

@@ -2,7 +2,7 @@ import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 
 export interface RamDevice {
   readonly device: GPUDevice;
-  /** Buffers that were made and not destroyed. */
+  /** Buffers that were created and not destroyed. */
   nLive(): number;
   /** Bytes that were copied so far. */
   nCopied(): number;

@@ -10,7 +10,7 @@ import { assertFine, assertRefused, bitsOf, CACHE, SMALL } from './faultCase.js'
 
 export const cases: GpuCase[] = [
   {
-    name: 'done waits for what was submitted, and has nothing to say if all went well',
+    name: 'done waits for what was submitted, and resolves if all went well',
     run: (t) =>
       withRuntime(t, async (runtime) => {
         await runtime.done();
@@ -30,7 +30,7 @@ export const cases: GpuCase[] = [
       }),
   },
   {
-    name: 'or by the next call, which does nothing',
+    name: 'it is reported by the next call if that comes first, which then does nothing',
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
@@ -46,7 +46,7 @@ export const cases: GpuCase[] = [
         ]) {
           attnVarlen(runtime, args);
           await device.queue.onSubmittedWorkDone();
-          // The error is told by then, or in the same breath.
+          // The error is reported by then, or in the same turn of the event loop.
           await new Promise((resolve) => setTimeout(resolve, 0));
           assertRefused(refusal(next), 'buffer', 'attnVarlen: ', 'destroyed');
         }
@@ -115,7 +115,7 @@ export const cases: GpuCase[] = [
       }),
   },
   {
-    name: 'a kernel that was not prepared and is refused is reported by the words of the compiler',
+    name: 'a kernel that was not prepared and is refused is reported with the words of the compiler',
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const dispatch = {

@@ -19,15 +19,15 @@ const MAX_TOKENS = 4;
 const HERE = tokensOf(10, 1);
 const AWAY = tokensOf(13, 2);
 
-/** Two chats, one of which is in host memory when the device is lost. The other is computed again. */
+/** Two chats: when the device is lost, one of them is in host memory, and the other is computed again. */
 export class TwoChats {
   readonly #pages = new PageManager({ nPages, pageSize, nHostPages: 8 });
   readonly #here = this.#pages.add(HERE);
   readonly #away = this.#pages.add(AWAY);
-  /** What is in host memory, by host page, and the cache that keeps it. */
+  /** The contents of host memory by host page, and the cache that keeps them. */
   readonly #contents = new Map<number, Uint8Array>();
   #lost: PagedKvCache | undefined;
-  /** What the last tokens of the chat gave that was not in host memory. */
+  /** The last output of the chat that is not in host memory. */
   #bits = new Uint32Array();
 
   /** Until the device is lost. */

@@ -52,7 +52,7 @@ describe('the KV cache', () => {
     expect(kvCacheBytes(cache, { ...load, nSequences: 4 })).toBe(4 * 131_072 * tokens);
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     const cache: CacheShape = { ...LLAMA_3_8B, dtype: 'f16' };
     expect([
       refusal(() => kvBytesPerToken({ ...cache, nKvHeads: 0 })),
@@ -171,7 +171,7 @@ describe('fitKvCache', () => {
     },
   );
 
-  test('nothing that fits is no error', () => {
+  test('no page that fits is no error', () => {
     const fit = fitKvCache(llama3, { budgetBytes: 1000 });
     expect(fit).toMatchObject({ nPages: 0, nSequences: 0, bytes: 0, keyBufferBytes: 0, valueBufferBytes: 0 });
   });
@@ -182,7 +182,7 @@ describe('fitKvCache', () => {
     expect([1, 10, 11, 100, 101].map(fit)).toEqual([10, 10, 5, 1, 0]);
   });
 
-  test('an odd number of halves is a buffer of whole words, within the budget', () => {
+  test('an odd number of 16-bit elements takes whole words, within the budget', () => {
     const cache = { nLayers: 1, nKvHeads: 1, headDim: 1, dtype: 'f16' } as const;
     const nPages = (budgetBytes: number) => fitKvCache(cache, { budgetBytes, pageSize: 1 }).nPages;
     expect([3, 4, 7, 8, 12, 15, 16].map(nPages)).toEqual([0, 0, 0, 2, 2, 2, 4]);
@@ -193,7 +193,7 @@ describe('fitKvCache', () => {
     });
   });
 
-  test('keeps every limit, and one more page would not', () => {
+  test('keeps every limit, and one more page would exceed one', () => {
     const random = new Random(6);
     for (let round = 0; round < 500; round++) {
       const nKvHeads = random.int(1, 9);
@@ -232,13 +232,13 @@ describe('fitKvCache', () => {
     }
   });
 
-  test('takes the limits of a device as they are', () => {
+  test('accepts the limits of a device', () => {
     const toRoom = (device: GPUDevice): CacheRoom => ({ budgetBytes: GIB, limits: device.limits });
     const device = { limits: defaultLimits } as unknown as GPUDevice;
     expect(fitKvCache(llama3, toRoom(device)).tokens).toBe(8192);
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     const message = (change: object) => refusal(() => fitKvCache(llama3, { budgetBytes: GIB, ...change }));
     expect([
       message({ budgetBytes: -1 }),

@@ -102,7 +102,7 @@ describe('FLOPs', () => {
     expect(BigInt(total)).toBe(exact);
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     expect([
       refusal(() => attentionFlops({ nHeads: 14, nKvHeads: 4, headDim: 64 }, { qLen: 1 })),
       refusal(() => attentionFlops(LLAMA_7B, { qLen: NaN })),
@@ -154,7 +154,7 @@ describe('bytes moved', () => {
     );
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     const step = { qLen: 1, weightPrecision: 4.5, cacheDType: 'f16' } as const;
     expect([
       refusal(() => attentionBytes({ ...LLAMA_7B, dtype: 'f64' as 'f32' }, step)),
@@ -173,11 +173,11 @@ describe('bytes moved', () => {
 });
 
 describe('roofline', () => {
-  test('an A100 does 208 operations a byte', () => {
+  test('an A100 does 208 operations per byte', () => {
     expect(roofline({ flops: 1, bytes: 1 }, A100).ridgeFlopsPerByte).toBe(208);
   });
 
-  // Two operations and two bytes for each f16 weight: a batch does as many operations a byte as it has tokens.
+  // Two operations and two bytes for each f16 weight: a batch does as many operations per byte as it has tokens.
   test.each([
     { batch: 1, bound: 'memory' },
     { batch: 207, bound: 'memory' },
@@ -206,13 +206,13 @@ describe('roofline', () => {
     expect(roofline({ flops, bytes }, A100).flopsPerByte).toBeCloseTo(4, 2);
   });
 
-  test('time is that of the slower side', () => {
+  test('the time is that of the slower side', () => {
     const device = { flopsPerSecond: 10, bytesPerSecond: 5 };
     expect(roofline({ flops: 20, bytes: 40 }, device).seconds).toBe(8);
     expect(roofline({ flops: 90, bytes: 40 }, device).seconds).toBe(9);
   });
 
-  test('one sequence of Llama 3 8B, 4.5 bits a weight, decodes 75 tokens a second on an M2 Max at best', () => {
+  test('one sequence of Llama 3 8B, 4.5 bits per weight, decodes at most 75 tokens per second on an M2 Max', () => {
     const step = { qLen: 1, kLen: 8192 };
     const bytes = forwardBytes(LLAMA_3_8B, { ...step, weightPrecision: 4.5, cacheDType: 'f16' });
     const { total: flops } = forwardFlops(LLAMA_3_8B, step);
@@ -222,7 +222,7 @@ describe('roofline', () => {
     expect(Math.floor(1 / seconds)).toBe(75);
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     expect([
       refusal(() => roofline({ flops: -1, bytes: 1 }, A100)),
       refusal(() => roofline({ flops: 1, bytes: 0 }, A100)),

@@ -26,7 +26,7 @@ describe('parameterCounts', () => {
     expect(parameterCounts({ ...model, outputHead: 'none' }).total).toBe(total - outputHead);
   });
 
-  // What the checkpoints hold, tied matrices once.
+  // The parameters of the checkpoints, with tied matrices counted once.
   test.each([
     { name: 'LLaMA-7B', model: LLAMA_7B, total: 6_738_415_616, why: 'an output head of its own' },
     { name: 'LLaMA-13B', model: llama(40, 5120, 40, 13824), total: 13_015_864_320, why: 'another size' },
@@ -42,14 +42,14 @@ describe('parameterCounts', () => {
     expect(embedding + attention + feedForward + norms + outputHead).toBe(total);
   });
 
-  test('the largest matrix is what a binding must hold', () => {
+  test('the largest matrix is what one binding must hold', () => {
     expect(2 * parameterCounts(LLAMA_3_8B).largestMatrix).toBe(1002 * MIB);
     expect(parameterCounts({ ...LLAMA_7B, vocabSize: 100 }).largestMatrix).toBe(4096 * 11008);
     expect(parameterCounts({ ...OPT_125M, vocabSize: 10 }).largestMatrix).toBe(768 * 3072);
     expect(parameterCounts({ ...LLAMA_7B, headDimV: 1024 }).largestMatrix).toBe(4096 * 32768);
   });
 
-  test('values of another head size than keys', () => {
+  test('values with another head size than keys', () => {
     const { attention } = parameterCounts({ ...LLAMA_3_8B, headDimV: 64 });
     expect(attention).toBe(32 * 4096 * (32 * 128 + 8 * 128 + 8 * 64 + 32 * 64));
   });
@@ -59,7 +59,7 @@ describe('parameterCounts', () => {
     expect(withBiases.feedForward - parameterCounts(LLAMA_7B).feedForward).toBe(32 * (2 * 11008 + 4096));
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     const message = (change: object) =>
       refusal(() => parameterCounts({ ...LLAMA_3_8B, ...change } as ModelShape));
     expect([
@@ -122,7 +122,7 @@ describe('weightBytes', () => {
     expect(weightBytes(embedding, 'f16') + weightBytes(total - embedding, 4.5)).toBe(5_272_193_280);
   });
 
-  test('names what is wrong', () => {
+  test('refuses arguments that are wrong, by their names', () => {
     expect([
       refusal(() => weightBytes(1.5, 'f16')),
       refusal(() => weightBytes(1, 'q4' as 'f16')),

@@ -35,7 +35,7 @@ const T1: StandaloneDevice & Partial<DeviceTraits> = {
   maxWorkgroupBytes: 32768,
 };
 
-/** A plan, and what is to be asked for to get each kernel of it in order. */
+/** A plan, and the options for each of its kernels, in order. */
 interface Planned {
   readonly why: string;
   readonly sequences: readonly (readonly [nQueries: number, nKeys: number])[];
@@ -110,13 +110,13 @@ const PLANNED: readonly Planned[] = [
   },
 ];
 
-/** The variant is what the dispatch runs, on as many workgroups. */
+/** Expects a variant to be what a dispatch runs, with as many workgroups. */
 function expectSame(variant: KernelVariant, { kernel, spec, params, grid }: Dispatch): void {
   expect(variant.name).toBe(variantName(kernel, spec));
   expect(dispatchSize(variant, params)).toEqual(grid);
 }
 
-describe('is what the planner runs', () => {
+describe('a variant is what the planner runs', () => {
   test.each(PLANNED)('$why', ({ sequences, batch, device, options }) => {
     const { problem, lengths } = batchOf(sequences, batch);
     const dispatches = planAttention(problem, lengths, traitsOf(device ?? { tier: 'T0' }));
@@ -169,7 +169,7 @@ describe('is what the planner runs', () => {
 
 const WHOLE = { headDim: 64, dtype: 'f16' } as const;
 
-/** One of each kernel, with what it must have. */
+/** One variant of each kernel, with the options that are needed. */
 const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'attn_prefill', ...WHOLE },
   { kernel: 'attn_decode', ...WHOLE },
@@ -180,7 +180,7 @@ const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'gather_heads' },
 ];
 
-test('there is one of each kernel', () => {
+test('every kernel is tested', () => {
   expect(ONE_OF_EACH.map(({ kernel }) => kernel)).toEqual(KERNEL_NAMES);
 });
 
@@ -215,7 +215,7 @@ describe.each(ONE_OF_EACH)('$kernel', (options) => {
   });
 });
 
-test('what is decided by the device', () => {
+test('the device decides about features and tiles', () => {
   const on = (device: StandaloneDevice) => kernelVariant({ kernel: 'attn_prefill', ...WHOLE, device });
   expect(on(T1).requires).toEqual(['shader-f16', 'subgroups']);
   expect(on({ shaderF16: true }).requires).toEqual(['shader-f16']);
@@ -225,7 +225,7 @@ test('what is decided by the device', () => {
   expect(on({ maxWorkgroupBytes: 10000 }).workgroupBytes).toBeLessThanOrEqual(10000);
 });
 
-test('rows that may begin anywhere', () => {
+test('rows that may begin at any element', () => {
   const [wide, narrow] = [false, true].map((unaligned) =>
     kernelVariant({ kernel: 'attn_decode', ...WHOLE, unaligned }),
   );

@@ -6,7 +6,7 @@ const WHOLE = { headDim: 64, dtype: 'f16' } as const;
 
 const DECODE = { kernel: 'attn_decode', ...WHOLE } as const;
 
-/** As JavaScript may call it. */
+/** Calls it without types, as JavaScript may. */
 function refused(options: unknown): string {
   return refusal(() => kernelVariant(options as KernelVariantOptions));
 }
@@ -50,7 +50,7 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
   );
 });
 
-test('devices that cannot be are refused', () => {
+test('impossible devices are refused', () => {
   const on = (device: unknown) => refused({ ...DECODE, device });
   expect(on('gpu')).toMatchInlineSnapshot(`"argument: kernelVariant: device must be an object, not "gpu"."`);
   expect(on({ f16: true })).toMatchInlineSnapshot(

@@ -8,11 +8,11 @@ import {
 import { tensor } from './hostTensors.js';
 import { refusal } from '../check/refusal.js';
 
-describe('misuse', () => {
+describe('wrong arguments', () => {
   const one = tensor([1, 1, 1, 1], [0]);
   const flat = tensor([1, 1, 1], [0]);
 
-  test('names what is missing', () => {
+  test('refuses missing arguments, by their names', () => {
     expect(() =>
       attnVarlenReference({ q: flat, k: flat, v: flat, cuSeqlensQ: [0, 1] }),
     ).toThrowErrorMatchingInlineSnapshot(
@@ -57,7 +57,7 @@ describe('misuse', () => {
     `);
   });
 
-  test('rows of no sequence are zero, with lse −∞', () => {
+  test('rows that belong to no sequence are zero, with lse −∞', () => {
     const five = tensor([5, 1, 1], [1, 2, 3, 4, 5]);
     const { out, lse } = attnVarlenReference({
       q: five,
@@ -70,7 +70,7 @@ describe('misuse', () => {
     expect([...lse.data].map(Number.isFinite)).toEqual([true, true, true, false, false]);
   });
 
-  test('names a wrong shape', () => {
+  test('refuses wrong shapes, by the name of the tensor', () => {
     expect(() => attnReference({ q: flat, k: one, v: one })).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: q must have 4 dimensions; its shape is [1, 1, 1].]`,
     );
@@ -80,7 +80,7 @@ describe('misuse', () => {
     );
   });
 
-  test('names what is no tensor, or holds another number of numbers', () => {
+  test('refuses what is no tensor, and tensors whose data do not fit their shape', () => {
     const short = { data: new Float64Array(3), shape: [1, 2, 2, 1] };
     const angles = { rotaryCos: new Float32Array(1), rotarySin: new Float32Array(1) };
     const state = attnReference({ q: one, k: one, v: one });
@@ -111,7 +111,7 @@ describe('misuse', () => {
     `);
   });
 
-  test('knows no angle beyond the rotary tables', () => {
+  test('refuses positions beyond the rotary tables', () => {
     const args = { q: one, kCache: one, vCache: one, cacheSeqlens: 1 };
     expect(() =>
       attnWithKvCacheReference({ ...args, rotaryCos: tensor([1, 1], [1]), rotarySin: tensor([1, 1], [0]) }),
@@ -120,7 +120,7 @@ describe('misuse', () => {
     );
   });
 
-  test('never writes past a row of the cache or of the table', () => {
+  test('refuses to write past a row of the cache or of the block table', () => {
     const args = { q: one, kCache: one, vCache: one, k: one, v: one, cacheSeqlens: 1 };
     expect(() => attnWithKvCacheReference(args)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: row 0 of the cache has 1 slots for 2 keys.]`,
