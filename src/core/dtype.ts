@@ -17,7 +17,7 @@ export function isDType(value: unknown): value is DType {
 
 /** An f32, and its bits in the same memory. Every JavaScript platform with WebGPU is little-endian. */
 const f32 = new Float32Array(1);
-const f32Word = new Uint32Array(f32.buffer);
+const f32Word = /* @__PURE__ */ wordsOf(f32);
 
 /** The quiet NaN of each type: every NaN is stored as this one. */
 const NAN_F16 = 0x7e00;

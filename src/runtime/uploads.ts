@@ -4,8 +4,6 @@ import { sameNumbers } from '../core/tensor.js';
 import type { StructLayout } from '../wgsl/kernel.js';
 import type { BufferRange, Memory } from './memory.js';
 
-const USAGE = BUFFER_USAGE.STORAGE | BUFFER_USAGE.UNIFORM | BUFFER_USAGE.COPY_DST;
-
 /**
  * The start of each part is a multiple of these bytes, as WebGPU demands of the offsets of uniform and storage bindings.
  */
@@ -34,7 +32,7 @@ export class Uploads {
   /** Uploads for commands that are submitted at once. The next call may reuse the buffer, since the queue keeps order. */
   once(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
-    const buffer = this.#memory.grow(this.#reusable, bytes.length, 'uploads', USAGE);
+    const buffer = this.#memory.grow(this.#reusable, bytes.length, 'uploads', usage());
     this.#reusable = buffer;
     this.#queue.writeBuffer(buffer, 0, bytes);
     return ranges(buffer, parts);
@@ -54,7 +52,7 @@ export class Uploads {
       this.#kept.delete(key);
     } else {
       if (stored) this.#memory.abandon(stored.buffer);
-      stored = { buffer: this.#memory.allocate('uploads', bytes.length, USAGE), words };
+      stored = { buffer: this.#memory.allocate('uploads', bytes.length, usage()), words };
       this.#queue.writeBuffer(stored.buffer, 0, bytes);
     }
     this.#kept.set(key, stored);
@@ -89,7 +87,7 @@ export class PersistentBuffers {
   /** Writes whole words to the buffer of a name, unless it has them already. */
   write(name: string, bytes: Uint8Array): BufferRange {
     const old = this.#slots.get(name);
-    const buffer = this.#memory.grow(old?.buffer, Math.max(4, bytes.length), name, USAGE);
+    const buffer = this.#memory.grow(old?.buffer, Math.max(4, bytes.length), name, usage());
     const words = wordsOf(bytes);
     if (buffer !== old?.buffer || !sameNumbers(old.words, words)) {
       this.#queue.writeBuffer(buffer, 0, bytes as Uint8Array<ArrayBuffer>);
@@ -102,6 +100,12 @@ export class PersistentBuffers {
     for (const { buffer } of this.#slots.values()) this.#memory.free(buffer);
     this.#slots.clear();
   }
+}
+
+/** Of buffers whose parts are params or arrays. */
+function usage(): GPUBufferUsageFlags {
+  const { STORAGE, UNIFORM, COPY_DST } = BUFFER_USAGE;
+  return STORAGE | UNIFORM | COPY_DST;
 }
 
 /** Returns the bytes of a params struct. */
