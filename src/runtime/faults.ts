@@ -57,7 +57,7 @@ export class Faults {
    */
   until<T>(caller: string, work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const settle = (give: () => void): void => {
+      const finish = (give: () => void): void => {
         this.#pending.delete(stop);
         try {
           this.assertNotEnded(caller);
@@ -66,13 +66,13 @@ export class Faults {
           reject(error as Error);
         }
       };
-      const stop = (): void => settle(() => {});
+      const stop = (): void => finish(() => {});
       this.#pending.add(stop);
       work.then(
-        (value) => settle(() => resolve(value)),
+        (value) => finish(() => resolve(value)),
         async (error: Error) => {
           await this.#newsOfLoss();
-          settle(() => reject(error));
+          finish(() => reject(error));
         },
       );
     });

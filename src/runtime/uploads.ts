@@ -12,6 +12,7 @@ const ALIGNMENT = 256;
 /** The most uploads that are kept for passes of the caller. */
 const CAPACITY = 256;
 
+/** A buffer and what was last written to it. */
 interface Stored {
   readonly buffer: GPUBuffer;
   readonly words: Uint32Array;
@@ -67,17 +68,11 @@ export class Uploads {
   }
 }
 
-interface Slot {
-  readonly buffer: GPUBuffer;
-  /** What was last written. */
-  readonly words: Uint32Array;
-}
-
 /** Buffers by name for params and arrays of a recording. Each stays the same buffer until its contents outgrow it. */
 export class PersistentBuffers {
   readonly #queue: GPUQueue;
   readonly #memory: Memory;
-  readonly #slots = new Map<string, Slot>();
+  readonly #stored = new Map<string, Stored>();
 
   constructor(device: GPUDevice, memory: Memory) {
     this.#queue = device.queue;
@@ -86,19 +81,19 @@ export class PersistentBuffers {
 
   /** Writes whole words to the buffer of a name, unless it has them already. */
   write(name: string, bytes: Uint8Array): BufferRange {
-    const old = this.#slots.get(name);
+    const old = this.#stored.get(name);
     const buffer = this.#memory.grow(old?.buffer, Math.max(4, bytes.length), name, usage());
     const words = wordsOf(bytes);
     if (buffer !== old?.buffer || !sameNumbers(old.words, words)) {
       this.#queue.writeBuffer(buffer, 0, bytes as Uint8Array<ArrayBuffer>);
-      this.#slots.set(name, { buffer, words: words.slice() });
+      this.#stored.set(name, { buffer, words: words.slice() });
     }
     return { buffer, offset: 0, size: buffer.size };
   }
 
   destroy(): void {
-    for (const { buffer } of this.#slots.values()) this.#memory.free(buffer);
-    this.#slots.clear();
+    for (const { buffer } of this.#stored.values()) this.#memory.free(buffer);
+    this.#stored.clear();
   }
 }
 
