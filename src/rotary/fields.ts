@@ -85,14 +85,14 @@ export class Fields {
 }
 
 /** The values of one number, by the names of the fields that may give it. */
-export type Places = Readonly<Record<string, number | undefined>>;
+export type FieldValues = Readonly<Record<string, number | undefined>>;
 
 /**
  * Returns the number that several fields may give; undefined if none does.
  *
  * @throws PageflashError `argument` if they contradict each other
  */
-export function agreed(caller: string, places: Places): number | undefined {
+export function agreed(caller: string, places: FieldValues): number | undefined {
   const given = Object.entries(places).filter(([, value]) => value !== undefined);
   const [first] = given;
   const other = given.find(([, value]) => value !== first![1]);

@@ -47,7 +47,7 @@ const SCALINGS: ReadonlyMap<string, Scaled> = new Map<string, Scaled>([
 export function frequenciesOf(model: RotaryModel): Frequencies {
   const { scaling, theta } = model;
   if (!scaling) return plain(powers(model, theta));
-  const type = typeOf(scaling);
+  const type = ropeTypeOf(scaling);
   const scaled = SCALINGS.get(type);
   if (!scaled) {
     return scaling.refuse(
@@ -61,7 +61,7 @@ export function frequenciesOf(model: RotaryModel): Frequencies {
 }
 
 /** Returns the `rope_type` of a scaling, which older files call `type`. */
-export function typeOf(scaling: Fields): string {
+export function ropeTypeOf(scaling: Fields): string {
   const type = scaling.text('rope_type') ?? scaling.text('type');
   if (type !== undefined) return type;
   const key = ['factor', 'short_factor', 'long_factor'].find((name) => scaling.has(name));
@@ -100,7 +100,7 @@ function dynamic(model: RotaryModel, scaling: Fields): Frequencies {
 function yarn(model: RotaryModel, scaling: Fields): Frequencies {
   if (scaling.has('short_factor')) {
     scaling.refuse(
-      `${scaling.name} is of the rope_type '${typeOf(scaling)}' but has a short_factor, which LongRoPE has. Set rope_type to 'longrope' if it is that.`,
+      `${scaling.name} is of the rope_type '${ropeTypeOf(scaling)}' but has a short_factor, which LongRoPE has. Set rope_type to 'longrope' if it is that.`,
     );
   }
   const { theta, rotated } = model;

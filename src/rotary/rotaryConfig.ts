@@ -1,5 +1,5 @@
 import { describe } from '../core/errors.js';
-import { agreed, Fields, type Places } from './fields.js';
+import { agreed, Fields, type FieldValues } from './fields.js';
 import { layersIn, type RotaryConfigOptions, type RotarySource } from './rotaryModel.js';
 
 /** The `model_type` of models that pair elements (2t, 2t + 1) of a head. All others pair (t, t + rotaryDim / 2). */
@@ -23,7 +23,7 @@ export function sourceOfConfig(caller: string, options: RotaryConfigOptions): Ro
   checkKind(config);
   const { scaling, isOfLayer, theta } = ropeOf(config, options.layerType);
   // The fields of a layer's own scaling override those of the whole config.
-  const ofModel = (key: string, ofRope: string): Places =>
+  const ofModel = (key: string, ofRope: string): FieldValues =>
     isOfLayer && scaling?.has(ofRope) ? {} : { [`config.${key}`]: config.number(key) };
   return {
     headDim: headDimOf(config, given),
@@ -78,7 +78,7 @@ interface Rope {
   /** Whether the scaling is that of one type of layers. */
   readonly isOfLayer: boolean;
   /** The theta, if it is in a field for one type of layers alone. */
-  readonly theta?: Places;
+  readonly theta?: FieldValues;
 }
 
 /** Returns the part of a config about angles, for layers of a type if they differ. */

@@ -1,6 +1,6 @@
 import { fail } from '../core/errors.js';
-import { agreed, Fields, type Places } from './fields.js';
-import { typeOf, type RotaryModel } from './frequencies.js';
+import { agreed, Fields, type FieldValues } from './fields.js';
+import { ropeTypeOf, type RotaryModel } from './frequencies.js';
 
 interface TableOptions {
   /** Positions of the tables, from 0 on: the length of the longest sequence. */
@@ -44,13 +44,13 @@ export interface RotarySource {
   readonly headDim: number;
   /** As in config.json. It may have some of the numbers below as well. */
   readonly scaling: Fields | undefined;
-  readonly theta: Places;
+  readonly theta: FieldValues;
   /** Returns the theta if no field gives it, or throws. */
   readonly noTheta: () => number;
   /** The fraction of the head that is rotated. */
-  readonly fraction: Places;
+  readonly fraction: FieldValues;
   /** The number of elements of the head that are rotated. */
-  readonly rotaryDim: Places;
+  readonly rotaryDim: FieldValues;
   readonly maxPositionEmbeddings: number | undefined;
   readonly originalPositions: number | undefined;
   /** Whether elements (2t, 2t + 1) of a head are a pair. */
@@ -64,7 +64,7 @@ export interface RotarySource {
  */
 export function modelOf(caller: string, source: RotarySource, maxPositions: number): RotaryModel {
   const { headDim, scaling, maxPositionEmbeddings, originalPositions } = source;
-  const alsoIn = (key: string): Places =>
+  const alsoIn = (key: string): FieldValues =>
     scaling ? { [`${scaling.name}.${key}`]: scaling.number(key) } : {};
   const theta = agreed(caller, { ...source.theta, ...alsoIn('rope_theta') }) ?? source.noTheta();
   const fraction = agreed(caller, { ...source.fraction, ...alsoIn('partial_rotary_factor') });
@@ -77,7 +77,7 @@ export function modelOf(caller: string, source: RotarySource, maxPositions: numb
       `the rotary dimension is ${rotaryDim}, but ${fraction} of a head of ${headDim} are ${ofFraction} elements. Leave one of them out.`,
     );
   }
-  if (rotaryDim !== undefined && scaling && typeOf(scaling) === 'proportional') {
+  if (rotaryDim !== undefined && scaling && ropeTypeOf(scaling) === 'proportional') {
     fail(
       'argument',
       caller,

@@ -1,12 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { elementCount } from '../../src/core/tensor.js';
 import {
   attnReference,
   attnVarlenReference,
   attnWithKvCacheReference,
-  mergeStatesReference,
-  type AttentionResult,
-  type HostInts,
   type HostTensor,
 } from '../../src/reference/attention.js';
 import {
@@ -266,46 +262,5 @@ describe('identities', () => {
     expect(later.kCache).toEqual(atOnce.kCache);
     expect(later.vCache).toEqual(atOnce.vCache);
     expect(later.out).toEqual(keysOf(atOnce.out, 4, 6));
-  });
-});
-
-describe('merged parts', () => {
-  test.each([
-    { nParts: 1, why: 'identity' },
-    { nParts: 2, why: 'halves' },
-    { nParts: 5, why: 'unequal parts' },
-    { nParts: 40, why: 'more parts than keys: some are empty' },
-  ])('$nParts parts of the keys make the whole: $why', ({ nParts }) => {
-    const random = new Random(nParts);
-    const sk = 33;
-    const { q, k, v } = randomDense(random, { b: 2, sq: 3, sk, nHeads: 4, nKvHeads: 2, d: 8, dv: 6 });
-    const sinks = random.normals(4);
-    const parts = Array.from({ length: nParts }, (_, c) => {
-      const [from, to] = [Math.floor((c * sk) / nParts), Math.floor(((c + 1) * sk) / nParts)];
-      return attnReference({
-        q,
-        k: keysOf(k, from, to),
-        v: keysOf(v, from, to),
-        sinks: c === 0 ? sinks : undefined,
-      });
-    });
-    expectAlike(mergeStatesReference(parts), attnReference({ q, k, v, sinks }));
-  });
-
-  test('in the layout of varlen', () => {
-    const random = new Random(4);
-    const q = randomTensor(random, [5, 4, 8]);
-    const k = randomTensor(random, [12, 2, 8]);
-    const v = randomTensor(random, [12, 2, 6]);
-    const cuSeqlensQ = [0, 2, 5];
-    const from = (first: number, { data, shape: [n, ...rest] }: HostTensor): HostTensor => ({
-      data: data.subarray(first * elementCount(rest)),
-      shape: [n! - first, ...rest],
-    });
-    const of = (first: number, cuSeqlensK: HostInts, sequsedK?: HostInts): AttentionResult =>
-      attnVarlenReference({ q, k: from(first, k), v: from(first, v), cuSeqlensQ, cuSeqlensK, sequsedK });
-    // Sequence 0 has keys 0 to 6, sequence 1 keys 7 to 11; the parts end at 3 and at 9.
-    const parts = [of(0, [0, 7, 12], [3, 2]), of(3, [0, 6, 9], [4, 3])];
-    expectAlike(mergeStatesReference(parts), of(0, [0, 7, 12]));
   });
 });

@@ -3,8 +3,6 @@ import {
   attnReference,
   attnVarlenReference,
   attnWithKvCacheReference,
-  mergeStatesReference,
-  type AttentionResult,
 } from '../../src/reference/attention.js';
 import { randomDense, rowsOf, tensor } from './hostTensors.js';
 import { expectNear } from './near.js';
@@ -133,45 +131,5 @@ describe('empty batches', () => {
       cacheSeqlens: 0,
     });
     expect([...out.data, ...lse.data]).toEqual([0, -Infinity]);
-  });
-});
-
-/** A result of one head: `out` has all rows, `lse` one number per row. */
-function part(out: readonly number[], lse: readonly number[]): AttentionResult {
-  return {
-    out: tensor([lse.length, 1, out.length / lse.length], out),
-    lse: tensor([1, lse.length], lse),
-  };
-}
-
-describe('mergeStates', () => {
-  test('parts are weighted by exp(lse)', () => {
-    const { out, lse } = mergeStatesReference([part([1, 10], [0]), part([5, 50], [log(3)])]);
-    expectNear(out.data, [4, 40]);
-    expectNear(lse.data, [log(4)]);
-  });
-
-  test('an empty part is ignored, whatever it contains', () => {
-    const { out, lse } = mergeStatesReference([
-      part([NaN, 7], [-Infinity, 2]),
-      part([3, Infinity], [1, -Infinity]),
-    ]);
-    expect([...out.data]).toEqual([3, 7]);
-    expect([...lse.data]).toEqual([1, 2]);
-  });
-
-  test('a row whose parts are all empty is zero, with lse −∞', () => {
-    const { out, lse } = mergeStatesReference([part([NaN], [-Infinity]), part([NaN], [-Infinity])]);
-    expect([...out.data, ...lse.data]).toEqual([0, -Infinity]);
-  });
-
-  test('a part with a much larger lse has all the weight', () => {
-    const { out, lse } = mergeStatesReference([part([1], [-1e5]), part([2], [1e5]), part([3], [0])]);
-    expect([...out.data, ...lse.data]).toEqual([2, 1e5]);
-  });
-
-  test.each([1e6, -1e30, 3e38])('two equal parts have half the weight each, at an lse of %d', (at) => {
-    const { out, lse } = mergeStatesReference([part([1], [at]), part([2], [at])]);
-    expect([...out.data, ...lse.data]).toEqual([1.5, at + log(2)]);
   });
 });
