@@ -45,12 +45,20 @@ export class Memory {
 
   /**
    * Returns a buffer of at least so many bytes: `old` if it is large enough, or a new one. Growing by doubling keeps the
-   * buffers that are abandoned on the way smaller together than the one in use.
+   * buffers that are given up on the way smaller together than the one in use.
+   *
+   * @param giveUp what becomes of `old`: `free` is for a buffer of which all commands are submitted
    */
-  grow(old: GPUBuffer | undefined, bytes: number, label: string, usage: GPUBufferUsageFlags): GPUBuffer {
+  grow(
+    old: GPUBuffer | undefined,
+    bytes: number,
+    label: string,
+    usage: GPUBufferUsageFlags,
+    giveUp: 'abandon' | 'free' = 'abandon',
+  ): GPUBuffer {
     const kept = this.has(old) ? old : undefined;
     if (kept && kept.size >= bytes) return kept;
-    if (kept) this.abandon(kept);
+    if (kept) this[giveUp](kept);
     const wanted = Math.ceil(bytes / 256) * 256;
     const doubled = kept ? Math.min(2 * kept.size, this.#device.limits.maxStorageBufferBindingSize) : 0;
     return this.allocate(label, Math.max(wanted, doubled), usage);

@@ -33,7 +33,7 @@ export class Uploads {
   /** Uploads for commands that are submitted at once. The next call may reuse the buffer, since the queue keeps order. */
   once(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
-    const buffer = this.#memory.grow(this.#reusable, bytes.length, 'uploads', usage());
+    const buffer = this.#memory.grow(this.#reusable, bytes.length, 'uploads', usage(), 'free');
     this.#reusable = buffer;
     this.#queue.writeBuffer(buffer, 0, bytes);
     return ranges(buffer, parts);
