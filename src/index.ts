@@ -1,30 +1,29 @@
-export { attn, type AttnArgs } from './attention/attn.js';
+export { attn } from './attention/attn.js';
 export {
   planAttnVarlen,
   planAttnWithKvCache,
   type AttentionPlan,
-  type LayerTensors,
   type PlanChanges,
 } from './attention/attentionPlan.js';
+export type { LayerTensors } from './attention/layerTensors.js';
 export { attnWithKvCache } from './attention/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
 export { attnVarlen } from './attention/attnVarlen.js';
 export type { CacheSize } from './cache/cacheLayout.js';
-export type { PagePairs } from './cache/checkCopyPages.js';
-export type { PageMoves } from './cache/checkPages.js';
+export type { PageMoves, PagePairs } from './cache/pageMoves.js';
 export { copyPages, type CopyPagesArgs } from './cache/copyPages.js';
-export { fromHalves, toHalves } from './tensors/halves.js';
 export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
 export type {
   AttentionOptions,
   AttentionResult,
+  AttnArgs,
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from './problem/attentionArgs.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './attention/mergeStates.js';
 export { read, readInts } from './tensors/readTensor.js';
-export type { Float16Numbers, TensorData } from './tensors/tensorData.js';
+export { fromHalves, toHalves, type Float16Numbers, type TensorData } from './tensors/tensorData.js';
 export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';

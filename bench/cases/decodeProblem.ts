@@ -1,3 +1,4 @@
+import { denseRows, pagedRows } from '../../src/problem/tokenRows.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { hostLengths, type AttentionProblem, type HostLengths } from '../../src/problem/attentionProblem.js';
 import { denseRows, pagedRows } from '../../src/problem/rows.js';

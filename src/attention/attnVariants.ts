@@ -1,14 +1,19 @@
-import { checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
+import { Call } from '../check/call.js';
+import { checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { variantName } from '../wgsl/link.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
-import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
-
-const CALLER = 'attnVariants';
+import {
+  checkFlags,
+  checkHeadDims,
+  checkHeads,
+  checkTypes,
+  servedSteps,
+  UNLIMITED,
+  type Served,
+} from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
   headDim: true,
@@ -57,12 +62,12 @@ export interface AttnVariantOptions {
  * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
  */
 export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Variant[] {
-  checkRuntime(CALLER, runtime);
-  checkVariantOptions(options);
+  const call = Call.on(runtime, 'attnVariants');
+  checkVariantOptions(call.name, options);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = null } = options;
   const { paged = false, rotary = false, softcap = false, alibi = false, group, decodeTokens } = options;
   const served: Served = {
-    caller: CALLER,
+    caller: call.name,
     nHeads: group ?? 1,
     nKvHeads: 1,
     headDim,
@@ -99,14 +104,14 @@ function isDecode({ kernel }: Variant): boolean {
   return kernel === attnDecodeKernel;
 }
 
-function checkVariantOptions(options: AttnVariantOptions): void {
-  checkNames(CALLER, options, NAMES);
+function checkVariantOptions(caller: string, options: AttnVariantOptions): void {
+  checkNames(caller, options, NAMES);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
   const { paged = false, softcap = false, alibi = false, rotary = false } = options;
   const { group = 1, decodeTokens = 1 } = options;
-  checkCounts(CALLER, { headDim, headDimV, group, decodeTokens });
-  checkHeadDims(CALLER, { headDim, headDimV });
-  checkHeads(CALLER, { group });
-  checkTypes(CALLER, { dtype, kvDType, newDType });
-  checkFlags(CALLER, { paged, softcap, alibi, rotary });
+  checkCounts(caller, { headDim, headDimV, group, decodeTokens });
+  checkHeadDims(caller, { headDim, headDimV });
+  checkHeads(caller, { group });
+  checkTypes(caller, { dtype, kvDType, newDType });
+  checkFlags(caller, { paged, softcap, alibi, rotary });
 }

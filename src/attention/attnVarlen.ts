@@ -1,44 +1,18 @@
-import { namesOf } from '../core/checkArguments.js';
-import { fail } from '../core/errors.js';
-import type { Runtime } from '../runtime/runtime.js';
-import { OPTIONS, type AttentionResult, type AttnVarlenArgs } from '../problem/attentionArgs.js';
-import { attentionOperation, type AttentionOperation } from './attentionOperation.js';
-import type { Call } from '../check/call.js';
-import { checkBlockTable } from '../check/checkBlockTable.js';
+import { Call } from '../check/call.js';
+import { checkQkv } from '../check/checkAttentionTensors.js';
+import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkOptions } from '../check/checkOptions.js';
-import { checkQkv } from '../check/checkQkv.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkOutputsApart, runOperation } from '../check/checkOutputs.js';
-import { RAGGED } from '../problem/queryLayout.js';
-import { NO_ARGUMENTS, readArgs, type BatchField } from '../check/readArgs.js';
-import { pagedRows, raggedRows } from '../problem/rows.js';
-
-const CALLER = 'attnVarlen';
-
-/** What a batch or a step has besides, which is not used. */
-const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnVarlenArgs>, true>> = {
-  ...NO_ARGUMENTS,
-  cacheSeqlens: true,
-  cuSeqlensKNew: true,
-  cacheBatchIdx: true,
-};
-
-const NAMES = {
-  used: namesOf<AttnVarlenArgs>({
-    q: true,
-    k: true,
-    v: true,
-    cuSeqlensQ: true,
-    cuSeqlensK: true,
-    sequsedK: true,
-    maxSeqlenQ: true,
-    maxSeqlenK: true,
-    blockTable: true,
-    ...OPTIONS,
-  }),
-  unused: namesOf(UNUSED),
-};
+import type { AttentionResult, AttnVarlenArgs } from '../problem/attentionArgs.js';
+import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { VARLEN_NAMES } from './argNames.js';
+import {
+  attentionOperation,
+  readsWhileWriting,
+  runOperation,
+  type AttentionOperation,
+} from './attentionOperation.js';
 
 const HINTS = {
   q: { 4: 'For a dense batch, use attn.' },
@@ -69,27 +43,23 @@ export function attnVarlen(
  */
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult;
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
-  checkRuntime(CALLER, runtime);
-  const given = readVarlenArgs(CALLER, args);
-  return runOperation(runtime, given, varlenOperation({ name: CALLER, traits: runtime.traits }, given));
+  const call = Call.on(runtime, 'attnVarlen');
+  const given = readVarlenArgs(call, args);
+  return runOperation(runtime, given, varlenOperation(call, given));
 }
 
 /** The arguments, or some of them, without what is not used. */
-export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(caller: string, given: Given): Given {
-  const args = readArgs<AttnVarlenArgs, Given>(caller, given, NAMES);
+export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(call: Call, given: Given): Given {
+  const args = call.args<AttnVarlenArgs, Given>(given, VARLEN_NAMES);
   // Ignoring it would give wrong results. In a batch it is always undefined.
   if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
-    fail(
-      'argument',
-      caller,
-      'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.',
-    );
+    call.refuse('argument', 'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.');
   return args;
 }
 
 /** The call checked, and ready to be planned. */
 export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOperation {
-  const { q, k, v, blockTable, out, lse } = args;
+  const { q, k, v, blockTable } = args;
   const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);
   const dims = {
     q: ['totalQ', 'Hq', 'D'],
@@ -100,7 +70,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
   const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k, v, dims, hints });
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
   const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
-  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
+  if (pages) checkTablePages(call, pages, lengths, options.masks);
   const keyRows = pages ? pagedRows : raggedRows;
   const problem = {
     batch,
@@ -115,11 +85,6 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     append: null,
     ...options,
   };
-  return attentionOperation(call, {
-    problem,
-    lengths,
-    layout: RAGGED,
-    outputs: { out, lse },
-    checkPlaces: (caller, layer) => checkOutputsApart(caller, { ...args, ...layer }),
-  });
+  const checkOverlaps = readsWhileWriting(args);
+  return attentionOperation(call, args, { problem, lengths, layout: RAGGED, checkOverlaps });
 }

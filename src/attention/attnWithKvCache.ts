@@ -1,51 +1,20 @@
-import { namesOf } from '../core/checkArguments.js';
-import type { Runtime } from '../runtime/runtime.js';
-import { OPTIONS, type AttentionResult, type AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
-import { attentionOperation, type AttentionOperation, type CheckPlaces } from './attentionOperation.js';
-import type { Call } from '../check/call.js';
+import { Call } from '../check/call.js';
 import { checkAppend, checkAppendApart, checkNewTokens } from '../check/checkAppend.js';
-import { checkBlockTable } from '../check/checkBlockTable.js';
+import { checkOutputsApart, checkQkv } from '../check/checkAttentionTensors.js';
+import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
 import { checkOptions } from '../check/checkOptions.js';
-import { checkQkv } from '../check/checkQkv.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkOutputsApart, runOperation } from '../check/checkOutputs.js';
-import { DENSE, RAGGED } from '../problem/queryLayout.js';
-import { NO_ARGUMENTS, readArgs, type BatchField } from '../check/readArgs.js';
-import { denseRows, pagedRows } from '../problem/rows.js';
-
-const CALLER = 'attnWithKvCache';
-
-/** What a batch or a step has besides, which is not used. */
-const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnWithKvCacheArgs>, true>> = {
-  ...NO_ARGUMENTS,
-  sequsedK: true,
-};
-
-const NAMES = {
-  used: namesOf<AttnWithKvCacheArgs>({
-    q: true,
-    kCache: true,
-    vCache: true,
-    k: true,
-    v: true,
-    cacheSeqlens: true,
-    cuSeqlensQ: true,
-    cuSeqlensKNew: true,
-    maxSeqlenQ: true,
-    maxSeqlenK: true,
-    blockTable: true,
-    cacheBatchIdx: true,
-    cacheLeftpad: true,
-    rotaryCos: true,
-    rotarySin: true,
-    rotaryDim: true,
-    rotaryInterleaved: true,
-    ...OPTIONS,
-  }),
-  unused: namesOf(UNUSED),
-};
+import type { AttentionResult, AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
+import { DENSE, denseRows, pagedRows, RAGGED } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { KV_CACHE_NAMES } from './argNames.js';
+import {
+  attentionOperation,
+  runOperation,
+  type AttentionOperation,
+  type CheckOverlaps,
+} from './attentionOperation.js';
 
 const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
 const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
@@ -77,22 +46,19 @@ export function attnWithKvCache(
  */
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult;
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult {
-  checkRuntime(CALLER, runtime);
-  const given = readKvCacheArgs(CALLER, args);
-  return runOperation(runtime, given, kvCacheOperation({ name: CALLER, traits: runtime.traits }, given));
+  const call = Call.on(runtime, 'attnWithKvCache');
+  const given = readKvCacheArgs(call, args);
+  return runOperation(runtime, given, kvCacheOperation(call, given));
 }
 
 /** The arguments, or some of them, without what is not used. */
-export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(
-  caller: string,
-  given: Given,
-): Given {
-  return readArgs<AttnWithKvCacheArgs, Given>(caller, given, NAMES);
+export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call: Call, given: Given): Given {
+  return call.args<AttnWithKvCacheArgs, Given>(given, KV_CACHE_NAMES);
 }
 
 /** The call checked, and ready to be planned. */
 export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
-  const { q, kCache, vCache, cuSeqlensQ, blockTable, out, lse } = args;
+  const { q, kCache, vCache, cuSeqlensQ, blockTable } = args;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
   const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
   const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
@@ -103,13 +69,13 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   } as const;
   const names = { k: 'kCache', v: 'vCache' };
   const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
-  const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call.name, cuSeqlensQ, q.shape[0]!);
-  checkBatch(call.name, batch);
+  const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
+  checkBatch(call, batch);
   const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
   checkNewTokens(call, args, sizes);
   const { lengths, pages } = checkCacheLengths(call, args, batch);
   const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
-  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
+  if (pages) checkTablePages(call, pages, lengths, options.masks);
   const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: D });
   const keyRows = pages ? pagedRows : denseRows;
   const problem = {
@@ -125,12 +91,12 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     append,
     ...options,
   };
-  const checkPlaces: CheckPlaces = (caller, layer) => {
+  const checkOverlaps: CheckOverlaps = (current, layer) => {
     const placed = { ...args, ...layer };
-    if (append?.newK) checkAppendApart(caller, placed);
+    if (append?.newK) checkAppendApart(current, placed);
     // New tokens are read before anything else is written.
-    const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, ...readWithOut } = placed;
-    checkOutputsApart(caller, readWithOut);
+    const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, out, lse, ...read } = placed;
+    checkOutputsApart(current, { out, lse }, read);
   };
-  return attentionOperation(call, { problem, lengths, layout, outputs: { out, lse }, checkPlaces });
+  return attentionOperation(call, args, { problem, lengths, layout, checkOverlaps });
 }

@@ -1,18 +1,23 @@
-import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
+import { Call } from '../check/call.js';
+import { checkMasks } from '../check/checkOptions.js';
+import { checkChoice, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
 import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
-import { checkPrepareOptions, PREPARE_OPTIONS, type PrepareOptions } from '../runtime/runtimeOptions.js';
+import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOptions.js';
 import { nextTurn, type Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
-import { checkMasks } from '../check/checkOptions.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
-import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
-
-const CALLER = 'prepareModel';
+import {
+  checkFlags,
+  checkHeadDims,
+  checkHeads,
+  checkTypes,
+  servedSteps,
+  UNLIMITED,
+  type Served,
+  type Whereabouts,
+} from './servedSteps.js';
 
 /** The shape of a model, and all that decides which kernels its steps run. */
 export interface PrepareModelOptions
@@ -46,30 +51,30 @@ export interface PrepareModelOptions
   readonly lengths?: 'host' | 'gpu' | undefined;
 }
 
-const NAMES = [
-  ...namesOf<Omit<PrepareModelOptions, keyof PrepareOptions>>({
-    nHeads: true,
-    nKvHeads: true,
-    headDim: true,
-    headDimV: true,
-    dtype: true,
-    kvDType: true,
-    appends: true,
-    newDType: true,
-    paged: true,
-    maxTokens: true,
-    maxContext: true,
-    rotary: true,
-    softcap: true,
-    alibi: true,
-    sinks: true,
-    lengths: true,
-    windowSize: true,
-    attentionChunk: true,
-    numSplits: true,
-  }),
-  ...PREPARE_OPTIONS,
-];
+const NAMES = namesOf<PrepareModelOptions>({
+  nHeads: true,
+  nKvHeads: true,
+  headDim: true,
+  headDimV: true,
+  dtype: true,
+  kvDType: true,
+  appends: true,
+  newDType: true,
+  paged: true,
+  maxTokens: true,
+  maxContext: true,
+  rotary: true,
+  softcap: true,
+  alibi: true,
+  sinks: true,
+  lengths: true,
+  windowSize: true,
+  attentionChunk: true,
+  numSplits: true,
+  onProgress: true,
+  signal: true,
+  warmUp: true,
+});
 
 /**
  * Compile every kernel that serving a model with `attnWithKvCache` can meet, and no other, in the background: which ones
@@ -87,8 +92,8 @@ const NAMES = [
  * });
  */
 export async function prepareModel(runtime: Runtime, options: PrepareModelOptions): Promise<void> {
-  checkRuntime(CALLER, runtime);
-  const served = servedModel(options);
+  const call = Call.on(runtime, 'prepareModel');
+  const served = servedModel(call, options);
   const { onProgress, signal, warmUp } = options;
   const variants: Variant[] = [];
   signal?.throwIfAborted();
@@ -100,13 +105,14 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
   }
   // Forks and prefixes are copied, by the one variant that a PagedKvCache has.
   if (served.paged) variants.push({ kernel: copyPagesKernel, spec: copyPagesSpec(true) });
-  await runtime.compile(CALLER, variants, { onProgress, signal, warmUp });
+  await runtime.compile(call.name, variants, { onProgress, signal, warmUp });
 }
 
 /** The options checked, with their defaults. */
-export function servedModel(options: PrepareModelOptions): Served {
-  checkNames(CALLER, options, NAMES, { alsoTaken: SHAPE_NAMES });
-  checkPrepareOptions(CALLER, options);
+export function servedModel(call: Call, options: PrepareModelOptions): Served {
+  const caller = call.name;
+  checkNames(caller, options, NAMES, { alsoTaken: SHAPE_NAMES });
+  checkPrepareOptions(caller, options);
   const { dtype, kvDType = dtype, newDType = dtype, paged, maxTokens, maxContext = UNLIMITED } = options;
   const {
     appends = true,
@@ -117,24 +123,23 @@ export function servedModel(options: PrepareModelOptions): Served {
     lengths = 'host',
   } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
-  const shape = checkAttention(CALLER, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
-  checkHeadDims(CALLER, { headDim, headDimV: shape.headDimV });
-  checkHeads(CALLER, { nHeads });
-  checkTypes(CALLER, { dtype, kvDType, newDType });
-  checkCounts(CALLER, { maxTokens, maxContext });
-  checkCounts(CALLER, { numSplits }, 0);
-  checkFlags(CALLER, { paged, appends, rotary, softcap });
+  const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
+  checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
+  checkHeads(caller, { nHeads });
+  checkTypes(caller, { dtype, kvDType, newDType });
+  checkCounts(caller, { maxTokens, maxContext });
+  checkCounts(caller, { numSplits }, 0);
+  checkFlags(caller, { paged, appends, rotary, softcap });
   if (!appends && options.newDType !== undefined)
-    fail(
+    call.refuse(
       'argument',
-      CALLER,
       'newDType is the type of what calls append, but appends is false. Leave one out.',
     );
-  checkChoice(CALLER, 'alibi', alibi, [true, false, 'gpu']);
-  checkChoice(CALLER, 'sinks', sinks, [true, false, 'gpu']);
-  checkChoice(CALLER, 'lengths', lengths, ['host', 'gpu']);
+  checkChoice(caller, 'alibi', alibi, [true, false, 'gpu']);
+  checkChoice(caller, 'sinks', sinks, [true, false, 'gpu']);
+  checkChoice(caller, 'lengths', lengths, ['host', 'gpu']);
   return {
-    caller: CALLER,
+    caller,
     ...shape,
     dtype,
     kvDType,
@@ -145,7 +150,7 @@ export function servedModel(options: PrepareModelOptions): Served {
     slopes: whereabouts(alibi),
     sinks: whereabouts(sinks),
     lengths,
-    masks: checkMasks(CALLER, options),
+    masks: checkMasks(call, options),
     numSplits,
     maxTokens,
     maxContext: Math.min(maxContext, UNLIMITED),

@@ -1,5 +1,8 @@
+import { MAX_HEAD_DIM } from '../check/checkAttentionTensors.js';
+import { FLOATS } from '../check/checkTensor.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { DType, FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import {
   hostLengths,
@@ -11,8 +14,9 @@ import {
 } from '../problem/attentionProblem.js';
 import { planAttention } from '../plan/planAttention.js';
 import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
+import { denseRows, pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
-import { denseRows, pagedRows, raggedRows } from '../problem/rows.js';
+import { checkChoice } from '../core/checkArguments.js';
 
 /** Where numbers are that may be on the host or on the GPU; null where there are none. */
 export type Whereabouts = 'host' | 'gpu' | null;
@@ -138,4 +142,32 @@ function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengt
     maxSeqlenQ: qLen,
     maxSeqlenK: kLen,
   };
+}
+
+/** Checks the head sizes of a model, by name; that they are counts is known. */
+export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
+  checkAtMost(caller, sizes, MAX_HEAD_DIM);
+}
+
+/** More heads than any model has, so that what is planned for them does not fill the memory. */
+const MAX_HEADS = 2 ** 16;
+
+/** Checks numbers of heads, by name; that they are counts is known. */
+export function checkHeads(caller: string, counts: Readonly<Record<string, number>>): void {
+  checkAtMost(caller, counts, MAX_HEADS);
+}
+
+function checkAtMost(caller: string, sizes: Readonly<Record<string, number>>, most: number): void {
+  for (const [name, size] of Object.entries(sizes))
+    if (size > most) fail('shape', caller, `${name} is ${size}; it must be 1 to ${most}.`);
+}
+
+/** Checks element types, by name. */
+export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
+  for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
+}
+
+/** Checks options that are true or false, by name. */
+export function checkFlags(caller: string, flags: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(flags)) checkChoice(caller, name, value, [true, false]);
 }

@@ -1,9 +1,8 @@
+import type { Call } from '../check/call.js';
+import { MAX_ELEMENTS } from '../check/checkTensor.js';
 import { checkAmounts, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
 import { WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
-import type { DeviceLimits } from '../sizing/kvCache.js';
-import { MAX_ELEMENTS } from '../check/checkTensor.js';
 import { filledCache, SHAPE_NAMES, type CacheShape } from '../sizing/modelShape.js';
 
 /** How large a cache is to be: `pageSize`, and one of the others. */
@@ -18,10 +17,24 @@ export interface CacheSize {
   readonly bytes?: number | undefined;
 }
 
-/** All that `PagedKvCache.create` takes; a layout does not depend on `hostPagesOf`. */
+/** What `PagedKvCache.create` takes, whatever a cache is. The layout does not depend on `hostPagesOf`. */
+export interface CacheOptions<Cache> extends CacheShape, CacheSize {
+  /**
+   * A cache with the same pages whose host pages the new one takes over, as they were swapped out by `movePages`: that
+   * of a lost device, before it is destroyed. It is left without any.
+   */
+  readonly hostPagesOf?: Cache | undefined;
+}
+
+/** The options, and all that a shape of any kind may have. */
 const OPTION_NAMES = [
-  ...namesOf<CacheSize>({ pageSize: true, nPages: true, tokens: true, bytes: true }),
-  'hostPagesOf',
+  ...namesOf<Omit<CacheOptions<unknown>, keyof CacheShape>>({
+    pageSize: true,
+    nPages: true,
+    tokens: true,
+    bytes: true,
+    hostPagesOf: true,
+  }),
   ...SHAPE_NAMES,
 ];
 
@@ -38,8 +51,8 @@ export interface CacheLayout {
   readonly bytes: number;
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
-  /** Of each tensor: the keys of the first layer, its values, the keys of the second, ... */
-  readonly places: readonly Place[];
+  /** Where each tensor begins: the keys of the first layer, its values, the keys of the second, ... */
+  readonly locations: readonly TensorLocation[];
 }
 
 /** A page of a layer's keys or values. */
@@ -50,7 +63,7 @@ export interface PageLayout {
 }
 
 /** Where a tensor begins. */
-export interface Place {
+export interface TensorLocation {
   /** Which of the buffers. */
   readonly buffer: number;
   /** Bytes; a multiple of what bindings may begin at. */
@@ -63,17 +76,13 @@ const PAGE_ALIGNMENT = 16;
 const MAX_LAYERS = 4096;
 
 /** Lays out a cache within the limits of a device. */
-export function layoutCache(
-  caller: string,
-  options: CacheShape & CacheSize,
-  limits: DeviceLimits,
-): CacheLayout {
-  checkNames(caller, options, OPTION_NAMES);
-  const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(caller, options);
+export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBufferSize: number): CacheLayout {
+  checkNames(call.name, 'options', options, OPTION_NAMES);
+  const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(call.name, options);
   const { pageSize } = options;
-  checkCounts(caller, { pageSize });
+  checkCounts(call.name, { pageSize });
   if (nLayers > MAX_LAYERS)
-    fail('limit', caller, `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
+    call.refuse('limit', `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
   const page = (dim: number): PageLayout => {
     const bytes = pageSize * nKvHeads * dim * bytesPerElement(dtype);
     return { headDim: dim, strideBytes: roundUp(bytes, PAGE_ALIGNMENT) };
@@ -81,14 +90,18 @@ export function layoutCache(
   const [k, v] = [page(headDim), page(headDimV)];
   const packed = (nPages: number): Packing => {
     const layer = [nPages * k.strideBytes, nPages * v.strideBytes];
-    return packTensors(Array.from({ length: nLayers }, () => layer).flat(), limits.maxBufferSize);
+    return packTensors(Array.from({ length: nLayers }, () => layer).flat(), maxBufferSize);
   };
   const bytesOf = (nPages: number): number => packed(nPages).buffers.reduce((sum, bytes) => sum + bytes, 0);
-  const nPages = choosePages(caller, options, {
+  const nPages = choosePages(call, options, {
     pageBytes: Math.max(k.strideBytes, v.strideBytes),
     allLayersBytes: nLayers * (k.strideBytes + v.strideBytes),
     bytesOf,
-    limits: { ...limits, elements: MAX_ELEMENTS * bytesPerElement(dtype) },
+    limits: [
+      ['maxStorageBufferBindingSize', call.traits.maxBindingBytes],
+      ['maxBufferSize', maxBufferSize],
+      ['2³² elements', MAX_ELEMENTS * bytesPerElement(dtype)],
+    ],
   });
   const bytes = bytesOf(nPages);
   return { dtype, nLayers, nPages, pageSize, nKvHeads, k, v, bytes, ...packed(nPages) };
@@ -101,29 +114,19 @@ interface Pages {
   readonly allLayersBytes: number;
   /** Of so many pages in all layers, gaps between tensors included. */
   readonly bytesOf: (nPages: number) => number;
-  readonly limits: DeviceLimits & {
-    /** Bytes of the elements that kernels can count. */
-    readonly elements: number;
-  };
+  /** Bytes that the keys or the values of a layer may take, by the name of the limit. */
+  readonly limits: readonly (readonly [name: string, bytes: number])[];
 }
 
-function choosePages(caller: string, size: CacheSize, pages: Pages): number {
+function choosePages(call: Call, size: CacheSize, pages: Pages): number {
   const { pageBytes, allLayersBytes, bytesOf, limits } = pages;
-  const { maxBufferSize, maxStorageBufferBindingSize, elements } = limits;
-  const [limitName, limit] = (
-    [
-      ['maxStorageBufferBindingSize', maxStorageBufferBindingSize],
-      ['maxBufferSize', maxBufferSize],
-      ['2³² elements', elements],
-    ] as const
-  ).reduce((least, next) => (next[1] < least[1] ? next : least));
+  const [limitName, limit] = limits.reduce((least, next) => (next[1] < least[1] ? next : least));
   const mostPages = Math.floor(limit / pageBytes);
-  const asked = checkSize(caller, size);
+  const asked = checkSize(call, size);
 
   if (mostPages === 0) {
-    fail(
+    call.refuse(
       'limit',
-      caller,
       `a page of a layer's keys or values takes ${pageBytes} bytes, but this device allows ${limit} (${limitName}). Put fewer tokens on a page.`,
     );
   }
@@ -132,12 +135,11 @@ function choosePages(caller: string, size: CacheSize, pages: Pages): number {
     // The gaps between tensors may take the room of a few pages.
     while (bytesOf(nPages) > asked.bytes) nPages--;
     if (nPages > 0) return nPages;
-    fail('argument', caller, `bytes must be at least ${bytesOf(1)} for one page, not ${asked.bytes}.`);
+    call.refuse('argument', `bytes must be at least ${bytesOf(1)} for one page, not ${asked.bytes}.`);
   }
   if (asked.nPages > mostPages) {
-    fail(
+    call.refuse(
       'limit',
-      caller,
       `${asked.nPages} pages of a layer's keys or values take ${asked.nPages * pageBytes} bytes, but this device allows ${limit} (${limitName}): ${mostPages} pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.`,
     );
   }
@@ -146,33 +148,33 @@ function choosePages(caller: string, size: CacheSize, pages: Pages): number {
 
 /** Checks that one size is given. */
 function checkSize(
-  caller: string,
+  call: Call,
   { pageSize, nPages, tokens, bytes }: CacheSize,
 ): { readonly nPages: number } | { readonly bytes: number } {
   const given = Object.entries({ nPages, tokens, bytes }).filter(([, value]) => value !== undefined);
   if (given.length !== 1) {
     const names = given.length === 0 ? 'none of them' : given.map(([name]) => name).join(' and ');
-    fail('argument', caller, `pass one of nPages, tokens and bytes, not ${names}.`);
+    call.refuse('argument', `pass one of nPages, tokens and bytes, not ${names}.`);
   }
   if (bytes !== undefined) {
-    checkAmounts(caller, { bytes });
+    checkAmounts(call.name, { bytes });
     return { bytes };
   }
-  checkCounts(caller, Object.fromEntries(given));
+  checkCounts(call.name, Object.fromEntries(given));
   return { nPages: nPages ?? Math.ceil(tokens! / pageSize) };
 }
 
 export interface Packing {
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
-  /** Of each tensor. */
-  readonly places: readonly Place[];
+  /** Where each tensor begins. */
+  readonly locations: readonly TensorLocation[];
 }
 
 /** Packs tensors of so many bytes, none larger than a buffer can be, into few buffers: the largest first, where it fits. */
 export function packTensors(tensorBytes: readonly number[], maxBufferSize: number): Packing {
   const buffers: number[] = [];
-  const places: Place[] = [];
+  const locations: TensorLocation[] = [];
   const largestFirst = tensorBytes
     .map((bytes, tensor) => ({ bytes, tensor }))
     .toSorted((a, b) => b.bytes - a.bytes);
@@ -180,10 +182,10 @@ export function packTensors(tensorBytes: readonly number[], maxBufferSize: numbe
     const found = buffers.findIndex((used) => roundUp(used, WINDOW_ALIGNMENT) + bytes <= maxBufferSize);
     const buffer = found < 0 ? buffers.length : found;
     const offset = roundUp(buffers[buffer] ?? 0, WINDOW_ALIGNMENT);
-    places[tensor] = { buffer, offset };
+    locations[tensor] = { buffer, offset };
     buffers[buffer] = offset + bytes;
   }
-  return { buffers, places };
+  return { buffers, locations };
 }
 
 function roundUp(bytes: number, step: number): number {
@@ -195,11 +197,11 @@ export function pageFormat({ dtype, nLayers, pageSize, nKvHeads, k, v }: CacheLa
   return `${dtype} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
 }
 
-/** The keys or the values of a layer, which lie at a place. */
+/** The tensor of the keys or the values of a layer. */
 export function tensorOf(
   { dtype, nPages, pageSize, nKvHeads }: CacheLayout,
   { headDim, strideBytes }: PageLayout,
-  { buffer, offset }: Place,
+  { buffer, offset }: TensorLocation,
   buffers: readonly GPUBuffer[],
 ): Tensor {
   const elementBytes = bytesPerElement(dtype);

@@ -1,12 +1,14 @@
+import { Call, type ArgNames } from '../check/call.js';
+import { mayOverlap } from '../check/checkOverlap.js';
+import { checkTensor, FLOATS, inBrackets, INTS } from '../check/checkTensor.js';
 import { namesOf } from '../core/checkArguments.js';
-import type { Tensor } from '../core/tensor.js';
-import { groupPools } from '../kernels/copyPages.js';
+import type { Dispatch } from '../core/dispatch.js';
+import { bytesPerElement } from '../core/dtype.js';
+import { elementCount, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
+import { copyPages as copyPagesDispatches, groupPools, type PoolGroup } from '../kernels/copyPages.js';
+import { checkDispatches } from '../plan/limits.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
-import { checkPass } from '../check/checkOptions.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { readArgs } from '../check/readArgs.js';
-import { copyDispatches, runCopies } from './runCopies.js';
+import { checkPairs, type PageBounds, type PagePairs } from './pageMoves.js';
 
 export interface CopyPagesArgs {
   /** [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them. */
@@ -17,9 +19,10 @@ export interface CopyPagesArgs {
   readonly pass?: GPUComputePassEncoder | undefined;
 }
 
-const CALLER = 'copyPages';
-
-const NAMES = { used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: true }), unused: [] };
+const NAMES: ArgNames<CopyPagesArgs> = {
+  used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: true }),
+  unused: [],
+};
 
 /**
  * Copy whole pages within each pool, one pair after the other: a page may be written after it was read, and what was
@@ -35,12 +38,123 @@ const NAMES = { used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: t
  * if (copies !== 'full') copyPages(runtime, { pools: [kCache, vCache], pairs: copies });
  */
 export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
-  checkRuntime(CALLER, runtime);
-  const given = readArgs(CALLER, args, NAMES);
-  const { traits } = runtime;
-  const pools = checkPools(CALLER, given.pools, traits);
-  const pairs = checkPairs(CALLER, 'pairs', given.pairs, pools);
-  checkPass(CALLER, given.pass);
-  const groups = groupPools([...pools.values()], traits.maxBindingBytes);
-  runCopies(CALLER, runtime, copyDispatches(CALLER, runtime, groups, pairs), given.pass);
+  const call = Call.on(runtime, 'copyPages');
+  const given = call.args(args, NAMES);
+  const pools = checkPools(call, given.pools);
+  const pairs = checkPairs(call, 'pairs', given.pairs, fewestPages(pools));
+  call.pass(given.pass);
+  const groups = groupPools([...pools.values()], call.traits.maxBindingBytes);
+  runCopies(call, runtime, copyDispatches(call, groups, pairs), given.pass);
+}
+
+/** The dispatches that copy the pages of checked pairs. */
+export function copyDispatches(
+  { name, traits }: Call,
+  groups: readonly PoolGroup[],
+  pairs: Uint32Array,
+): readonly Dispatch[] {
+  const { maxWorkgroupsPerDimension } = traits;
+  const dispatches = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension });
+  checkDispatches(name, dispatches, traits);
+  return dispatches;
+}
+
+/** Makes the copies: recorded into the caller's pass, or submitted at once. */
+export function runCopies(
+  call: Call,
+  runtime: Runtime,
+  dispatches: readonly Dispatch[],
+  pass?: GPUComputePassEncoder,
+): void {
+  if (dispatches.length === 0) return;
+  runtime.watch(call.name, () => {
+    if (pass) runtime.record(dispatches, pass);
+    else runtime.submit(dispatches);
+  });
+}
+
+/** Checks that pages of the pools can be copied word by word. Gives the pools by the names that errors call them. */
+function checkPools(call: Call, pools: Tensor | readonly Tensor[]): ReadonlyMap<string, Tensor> {
+  if (!isTensor(pools) && !Array.isArray(pools))
+    call.refuseValue('pools', 'a tensor or an array of tensors', pools);
+  const byName = new Map<string, Tensor>();
+  const check = (name: string, pool: Tensor): void => {
+    checkTensor(call, name, pool, { dtypes: [...FLOATS, ...INTS], dims: ['P', 'pageSize', 'Hkv', 'D'] });
+    checkWords(call, name, pool);
+    byName.set(name, pool);
+  };
+  if (isTensor(pools)) check('pools', pools);
+  else for (let i = 0; i < pools.length; i++) check(`pools[${i}]`, pools[i]!);
+  checkPoolsApart(call, [...byName]);
+  return byName;
+}
+
+function fewestPages(pools: ReadonlyMap<string, Tensor>): PageBounds {
+  const bounds = Array.from(pools, ([name, { shape }]) => ({ name, nPages: shape[0]! }));
+  return bounds.reduce((fewest, next) => (next.nPages < fewest.nPages ? next : fewest), {
+    name: 'no pool',
+    nPages: Infinity,
+  });
+}
+
+/** Checks that each page is dense and begins at a whole word. */
+function checkWords(call: Call, name: string, pool: Tensor): void {
+  const { dtype, shape, offset = 0 } = pool;
+  const strides = stridesOf(pool);
+  const [pageStride = 0, ...within] = strides;
+  const pageElements = elementCount(shape.slice(1));
+  if (pageElements === 0) return;
+  if (!isDense(shape.slice(1), within)) {
+    call.refuse(
+      'shape',
+      `each page of ${name} must be one piece of memory, but the strides of ${inBrackets(shape)} are ${inBrackets(strides)}. Only pages may have gaps between them.`,
+    );
+  }
+  const wordElements = 4 / bytesPerElement(dtype);
+  if (offset % wordElements !== 0) {
+    call.refuse(
+      'shape',
+      `${name} must begin at a whole word of 4 bytes; its offset of ${offset} elements does not. Make it even.`,
+    );
+  }
+  if (shape[0]! < 2) return;
+  if (pageStride < pageElements) {
+    call.refuse(
+      'shape',
+      `pages of ${name} overlap: each has ${pageElements} elements, but the next begins after ${pageStride}.`,
+    );
+  }
+  if (pageStride % wordElements !== 0) {
+    call.refuse(
+      'shape',
+      `pages of ${name} must begin at whole words of 4 bytes; its page stride of ${pageStride} elements does not let them. Pad pages to ${pageStride + 1}.`,
+    );
+  }
+}
+
+/** Whether elements fill their memory, in whatever order the dimensions lie. */
+function isDense(shape: readonly number[], strides: readonly number[]): boolean {
+  const steps = shape
+    .map((size, axis) => ({ size, stride: strides[axis]! }))
+    .filter(({ size }) => size > 1)
+    .toSorted((a, b) => a.stride - b.stride);
+  let next = 1;
+  return steps.every(({ size, stride }) => {
+    const isNext = stride === next;
+    next *= size;
+    return isNext;
+  });
+}
+
+/** Checks that no two pools share memory, or might: of pages with different strides it is not known. */
+function checkPoolsApart(call: Call, pools: readonly (readonly [string, Tensor])[]): void {
+  pools.forEach(([name, pool], index) => {
+    for (const [earlierName, earlier] of pools.slice(0, index)) {
+      if (!mayOverlap(earlier, pool)) continue;
+      call.refuse(
+        'buffer',
+        `${earlierName} and ${name} overlap. Pass each pool once; pools lie among each other only with the same page stride.`,
+      );
+    }
+  });
 }

@@ -1,4 +1,7 @@
+import type { Call } from '../check/call.js';
 import { PageflashError } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
+import type { Transfer } from '../runtime/transfers.js';
 
 /** A page that was swapped out, or is about to be. */
 interface HostPage {
@@ -73,7 +76,7 @@ async function whenHere<T>(pages: readonly HostPage[], then: T): Promise<T> {
 
 /** An arrival whose error says what is lost by it. */
 export async function namingPages(
-  caller: string,
+  call: Call,
   hostPages: readonly number[],
   arrival: Promise<void>,
 ): Promise<void> {
@@ -81,10 +84,40 @@ export async function namingPages(
     await arrival;
   } catch (error) {
     if (!(error instanceof PageflashError) || hostPages.length === 0) throw error;
-    const reason = error.message.replace(`${caller}: `, '');
+    const reason = error.message.replace(`${call.name}: `, '');
     throw new PageflashError(
       error.code,
-      `${caller}: what was swapped out to host pages ${hostPages.join(', ')} did not arrive and is lost: ${reason}`,
+      `${call.name}: what was swapped out to host pages ${hostPages.join(', ')} did not arrive and is lost: ${reason}`,
     );
   }
+}
+
+/** Host memory for so many pages. */
+export function roomFor(call: Call, nPages: number, pageBytes: number): Uint8Array<ArrayBuffer>[] {
+  try {
+    return Array.from({ length: nPages }, () => new Uint8Array(pageBytes));
+  } catch {
+    call.refuse(
+      'limit',
+      `the host has no memory for ${nPages * pageBytes} bytes. Read fewer pages at a time.`,
+    );
+  }
+}
+
+/** Each page of each pool, which are words [P, a page with its padding], and where its bytes are in those of the page. */
+export function pageTransfers(
+  pools: readonly Tensor[],
+  pages: ArrayLike<number>,
+  contents: readonly Uint8Array[],
+): Transfer[] {
+  const transfers: Transfer[] = [];
+  contents.forEach((content, i) => {
+    let at = 0;
+    for (const { buffer, shape, offset } of pools) {
+      const bytes = content.subarray(at, at + 4 * shape[1]!);
+      transfers.push({ buffer, offset: 4 * offset! + pages[i]! * bytes.length, bytes });
+      at += bytes.length;
+    }
+  });
+  return transfers;
 }

@@ -1,28 +1,24 @@
-import { describe, fail } from '../core/errors.js';
+import { Call, isCount } from '../check/call.js';
+import { describe } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
-import type { CacheShape } from '../sizing/modelShape.js';
-import { layoutCache, pageFormat, tensorOf, type CacheLayout, type CacheSize } from './cacheLayout.js';
-import { checkPairs, type PagePairs } from './checkCopyPages.js';
-import { checkPass } from '../check/checkOptions.js';
-import { checkContents, checkMoves, checkPages, type PageMoves } from './checkPages.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { isCount } from '../check/checkTensor.js';
-import { HostPages, namingPages } from './hostPages.js';
-import { pageTransfers, roomFor } from './pageTransfers.js';
-import { copyDispatches, runCopies } from './runCopies.js';
+import { readBytes, writeBytes } from '../runtime/transfers.js';
+import { layoutCache, pageFormat, tensorOf, type CacheLayout, type CacheOptions } from './cacheLayout.js';
+import { copyDispatches, runCopies } from './copyPages.js';
+import { HostPages, namingPages, pageTransfers, roomFor } from './hostPages.js';
+import {
+  checkContents,
+  checkMoves,
+  checkPageNumbers,
+  checkPairs,
+  type PageMoves,
+  type PagePairs,
+} from './pageMoves.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
-export type PagedKvCacheOptions = CacheShape &
-  CacheSize & {
-    /**
-     * A cache with the same pages whose host pages the new one takes over, as they were swapped out by `movePages`: that
-     * of a lost device, before it is destroyed. It is left without any.
-     */
-    readonly hostPagesOf?: PagedKvCache | undefined;
-  };
+export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
 
 /** The pages of one layer, to be spread into the arguments of `attnWithKvCache`. */
 export interface CacheLayer {
@@ -31,8 +27,6 @@ export interface CacheLayer {
   /** [P, pageSize, Hkv, Dv] */
   readonly vCache: Tensor;
 }
-
-const CREATE = 'PagedKvCache.create';
 
 /**
  * The memory of a paged KV cache. Page p is there in every layer, for keys and for values; who has it is the business of
@@ -85,26 +79,22 @@ export class PagedKvCache {
    * than the device allows, with how many pages would do, or if there is no memory left
    */
   static async create(runtime: Runtime, options: PagedKvCacheOptions): Promise<PagedKvCache> {
-    checkRuntime(CREATE, runtime);
-    const { device, traits } = runtime;
-    const layout = layoutCache(CREATE, options, {
-      maxBufferSize: device.limits.maxBufferSize,
-      maxStorageBufferBindingSize: traits.maxBindingBytes,
-    });
-    const lost = PagedKvCache.#checkLost(layout, options.hostPagesOf);
+    const call: Call = Call.on(runtime, 'PagedKvCache.create');
+    const { device } = runtime;
+    const layout = layoutCache(call, options, device.limits.maxBufferSize);
+    const lost = PagedKvCache.#checkLost(call, layout, options.hostPagesOf);
     const buffers = await createBuffers(device, 'pageflash kv cache', layout.buffers);
     if (!buffers) {
-      fail(
+      call.refuse(
         'limit',
-        CREATE,
         `the device has no memory for ${layout.nPages} pages, ${layout.bytes} bytes. Ask for fewer, or free something.`,
       );
     }
     const cache = new PagedKvCache(runtime, layout, buffers);
     try {
-      runtime.assertAlive(CREATE);
+      runtime.assertAlive(call.name);
       // So that the first copy does not wait for a compiler.
-      await runtime.compile(CREATE, [{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
+      await runtime.compile(call.name, [{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
     } catch (error) {
       cache.destroy();
       throw error;
@@ -114,26 +104,27 @@ export class PagedKvCache {
   }
 
   /** The cache whose host pages a new one can take over. */
-  static #checkLost(layout: CacheLayout, lost: PagedKvCache | undefined): PagedKvCache | undefined {
+  static #checkLost(
+    call: Call,
+    layout: CacheLayout,
+    lost: PagedKvCache | undefined,
+  ): PagedKvCache | undefined {
     if (lost === undefined) return undefined;
-    if (!(lost instanceof PagedKvCache))
-      fail('argument', CREATE, `hostPagesOf must be a PagedKvCache, not ${describe(lost)}.`);
+    if (!(lost instanceof PagedKvCache)) call.refuseValue('hostPagesOf', 'a PagedKvCache', lost);
     if (lost.#isDestroyed)
-      fail(
+      call.refuse(
         'argument',
-        CREATE,
         'hostPagesOf was destroyed, and its host pages with it. Destroy it afterwards.',
       );
     if (lost.#pageFormat === pageFormat(layout)) return lost;
-    fail(
+    call.refuse(
       'argument',
-      CREATE,
       `pages of hostPagesOf are ${lost.#pageFormat}, but those of the new cache ${pageFormat(layout)}. Make it of the same shape.`,
     );
   }
 
   private constructor(runtime: Runtime, layout: CacheLayout, buffers: readonly GPUBuffer[]) {
-    const { nLayers, nPages, pageSize, k, v, bytes, places } = layout;
+    const { nLayers, nPages, pageSize, k, v, bytes, locations } = layout;
     this.nLayers = nLayers;
     this.nPages = nPages;
     this.pageSize = pageSize;
@@ -143,10 +134,10 @@ export class PagedKvCache {
     this.#runtime = runtime;
     this.#pageFormat = pageFormat(layout);
     this.#layers = Array.from({ length: nLayers }, (_, i) => ({
-      kCache: tensorOf(layout, k, places[2 * i]!, buffers),
-      vCache: tensorOf(layout, v, places[2 * i + 1]!, buffers),
+      kCache: tensorOf(layout, k, locations[2 * i]!, buffers),
+      vCache: tensorOf(layout, v, locations[2 * i + 1]!, buffers),
     }));
-    this.#pools = places.map(({ buffer, offset }, i) => ({
+    this.#pools = locations.map(({ buffer, offset }, i) => ({
       buffer: buffers[buffer]!,
       dtype: 'u32',
       shape: [nPages, (i % 2 === 0 ? k : v).strideBytes / 4],
@@ -157,11 +148,10 @@ export class PagedKvCache {
 
   /** The tensors of a layer, the same objects each time. */
   layer(index: number): CacheLayer {
-    const caller = 'PagedKvCache.layer';
-    this.#assertUsable(caller);
+    const call: Call = this.#call('layer');
     const layer = isCount(index) ? this.#layers[index] : undefined;
     if (layer) return layer;
-    fail('argument', caller, `there are layers 0 to ${this.nLayers - 1}, not ${describe(index)}.`);
+    call.refuse('argument', `there are layers 0 to ${this.nLayers - 1}, not ${describe(index)}.`);
   }
 
   /**
@@ -169,11 +159,10 @@ export class PagedKvCache {
    * just copied may be copied on. Recorded into a pass that the caller ends and submits, or else submitted at once.
    */
   copyPages(pairs: PagePairs, pass?: GPUComputePassEncoder): void {
-    const caller = 'PagedKvCache.copyPages';
-    this.#assertSettled(caller);
-    const checked = checkPairs(caller, 'pairs', pairs, new Map([['the cache', { shape: [this.nPages] }]]));
-    checkPass(caller, pass);
-    runCopies(caller, this.#runtime, copyDispatches(caller, this.#runtime, this.#groups, checked), pass);
+    const call = this.#settledCall('copyPages');
+    const checked = checkPairs(call, 'pairs', pairs, { name: 'the cache', nPages: this.nPages });
+    call.pass(pass);
+    runCopies(call, this.#runtime, copyDispatches(call, this.#groups, checked), pass);
   }
 
   /**
@@ -189,12 +178,11 @@ export class PagedKvCache {
    * cache.writePages(allocator.pages(again), saved); // ... and in, to other pages
    */
   async readPages(pages: ArrayLike<number>): Promise<Uint8Array<ArrayBuffer>[]> {
-    const caller = 'PagedKvCache.readPages';
-    this.#assertSettled(caller);
-    checkPages(caller, pages, this.nPages);
-    const contents = roomFor(caller, pages.length, this.pageBytes);
+    const call = this.#settledCall('readPages');
+    checkPageNumbers(call, pages, this.nPages);
+    const contents = roomFor(call, pages.length, this.pageBytes);
     const transfers = pageTransfers(this.#pools, pages, contents);
-    await this.#runtime.read(caller, transfers);
+    await this.#runtime.read(call.name, transfers);
     return contents;
   }
 
@@ -203,11 +191,10 @@ export class PagedKvCache {
    * that is submitted later, in a pass recorded already or not.
    */
   writePages(pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
-    const caller = 'PagedKvCache.writePages';
-    this.#assertSettled(caller);
-    checkPages(caller, pages, this.nPages);
-    checkContents(caller, contents, { nPages: pages.length, pageBytes: this.pageBytes });
-    this.#write(caller, pages, contents);
+    const call = this.#settledCall('writePages');
+    checkPageNumbers(call, pages, this.nPages);
+    checkContents(call, contents, { nPages: pages.length, pageBytes: this.pageBytes });
+    this.#write(call, pages, contents);
   }
 
   /** Bytes of the pages in host memory. A page of it is kept until another one takes its place, or `destroy`. */
@@ -238,7 +225,7 @@ export class PagedKvCache {
    */
   movePages(step: PageMoves): Promise<void> {
     try {
-      const moved = this.#move('PagedKvCache.movePages', step);
+      const moved = this.#move(step);
       // Where it is not awaited, the error comes out when the pages are brought back.
       moved.catch(() => {});
       return moved;
@@ -255,26 +242,26 @@ export class PagedKvCache {
   }
 
   /** Whatever can be done without waiting is done when this returns. */
-  #move(caller: string, step: PageMoves): Promise<void> {
-    this.#assertSettled(caller);
+  #move(step: PageMoves): Promise<void> {
+    const call = this.#settledCall('movePages');
     const hostPages = this.#hostPages;
-    const { swapsOut, copies, swapsIn } = checkMoves(caller, step, { nPages: this.nPages, hostPages });
-    const dispatches = copyDispatches(caller, this.#runtime, this.#groups, copies);
-    const contents = roomFor(caller, swapsOut.pages.length, this.pageBytes);
+    const { swapsOut, copies, swapsIn } = checkMoves(call, step, { nPages: this.nPages, hostPages });
+    const dispatches = copyDispatches(call, this.#groups, copies);
+    const contents = roomFor(call, swapsOut.pages.length, this.pageBytes);
     const transfers = pageTransfers(this.#pools, swapsOut.pages, contents);
-    const reading = this.#runtime.until(caller, readBytes(caller, this.#runtime.device, transfers));
-    const arrival = namingPages(caller, swapsOut.hostPages, reading);
+    const reading = this.#runtime.until(call.name, readBytes(call.name, this.#runtime.device, transfers));
+    const arrival = namingPages(call, swapsOut.hostPages, reading);
     hostPages.put(swapsOut.hostPages, contents, arrival);
-    runCopies(caller, this.#runtime, dispatches);
+    runCopies(call, this.#runtime, dispatches);
     const back = hostPages.take(swapsIn.hostPages);
     if (back instanceof Promise)
-      return Promise.all([arrival, this.#writeLater(caller, swapsIn.pages, back)]).then(() => {});
-    this.#write(caller, swapsIn.pages, back);
+      return Promise.all([arrival, this.#writeLater(call, swapsIn.pages, back)]).then(() => {});
+    this.#write(call, swapsIn.pages, back);
     return arrival;
   }
 
   async #writeLater(
-    caller: string,
+    call: Call,
     pages: readonly number[],
     contents: Promise<readonly Uint8Array[]>,
   ): Promise<void> {
@@ -282,29 +269,37 @@ export class PagedKvCache {
     const arrived = await contents.finally(() => {
       this.#isWaiting = false;
     });
-    this.#assertUsable(caller);
-    this.#write(caller, pages, arrived);
+    this.#assertUsable(call);
+    this.#write(call, pages, arrived);
   }
 
-  #write(caller: string, pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
+  #write(call: Call, pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
     if (pages.length === 0) return;
     const { device } = this.#runtime;
-    this.#runtime.watch(caller, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
+    this.#runtime.watch(call.name, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
   }
 
-  /** Checks that nothing must come first. */
-  #assertSettled(caller: string): void {
-    this.#assertUsable(caller);
-    if (!this.#isWaiting) return;
-    fail(
-      'argument',
-      caller,
-      'pages of an earlier movePages are still to be brought back, and must come first. Wait for its promise.',
-    );
+  /** A call of a method, for which nothing else must come first. */
+  #settledCall(method: string): Call {
+    const call: Call = this.#call(method);
+    if (this.#isWaiting) {
+      call.refuse(
+        'argument',
+        'pages of an earlier movePages are still to be brought back, and must come first. Wait for its promise.',
+      );
+    }
+    return call;
   }
 
-  #assertUsable(caller: string): void {
-    if (this.#isDestroyed) fail('device', caller, 'the cache was destroyed.');
-    this.#runtime.assertAlive(caller);
+  /** A call of a method of a cache that can be used. */
+  #call(method: string): Call {
+    const call = new Call(`PagedKvCache.${method}`, this.#runtime.traits);
+    this.#assertUsable(call);
+    return call;
+  }
+
+  #assertUsable(call: Call): void {
+    if (this.#isDestroyed) call.refuse('device', 'the cache was destroyed.');
+    this.#runtime.assertAlive(call.name);
   }
 }

@@ -34,6 +34,16 @@ export interface AttentionOptions {
   readonly pass?: GPUComputePassEncoder | undefined;
 }
 
+/** What `attn` takes. */
+export interface AttnArgs extends AttentionOptions {
+  /** [B, Sq, Hq, D] in f32, f16 or bf16 */
+  readonly q: Tensor;
+  /** [B, Sk, Hkv, D] in f32, f16 or bf16; Hq is a multiple of Hkv */
+  readonly k: Tensor;
+  /** [B, Sk, Hkv, Dv] in k's type */
+  readonly v: Tensor;
+}
+
 /** What `attnVarlen` takes. */
 export interface AttnVarlenArgs extends AttentionOptions {
   /** [totalQ, Hq, D] in f32, f16 or bf16 */
@@ -116,18 +126,3 @@ export interface AttentionResult {
   /** f32, natural log of the summed exponentials of a row's scores; −∞ for a row that sees no key. */
   readonly lse?: Tensor;
 }
-
-export const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
-  softmaxScale: true,
-  causal: true,
-  windowSize: true,
-  softcap: true,
-  alibiSlopes: true,
-  sinks: true,
-  attentionChunk: true,
-  numSplits: true,
-  returnLse: true,
-  out: true,
-  lse: true,
-  pass: true,
-};

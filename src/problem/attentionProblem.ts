@@ -15,7 +15,7 @@ export interface AttentionProblem {
   readonly out: TokenRows;
   readonly lse: TokenRows | null;
   /** Null for keys that lie end to end. */
-  readonly pages: PageTable | null;
+  readonly pages: BlockTable | null;
   readonly masks: Masks;
   readonly softmaxScale: number;
   /** 0: none. */
@@ -63,7 +63,8 @@ export interface PagedRows extends TokenRows {
   readonly page: number;
 }
 
-export interface PageTable {
+/** A block table that was checked: page numbers by sequence, and the sizes of the pages. */
+export interface BlockTable {
   readonly pageSize: number;
   readonly nPages: number;
   /** On the host i32 [n_rows, width], row after row. */
@@ -152,5 +153,20 @@ export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<
     nCached: known.kLen,
     row: zeros.map((_, b) => b),
     ...known,
+  };
+}
+
+/** What kernels multiply scores by. */
+export interface ScoreScale {
+  /** From q · k to scores in base 2; with a softcap to scores / softcap. */
+  readonly factor: number;
+  /** softcap · log₂e */
+  readonly capLog2: number;
+}
+
+export function scoreScale(softmaxScale: number, softcap: number): ScoreScale {
+  return {
+    factor: softcap > 0 ? softmaxScale / softcap : softmaxScale * Math.LOG2E,
+    capLog2: softcap * Math.LOG2E,
   };
 }

@@ -1,6 +1,10 @@
-import { checkCounts, checkFlags } from '../core/checkArguments.js';
-import { checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
-import { servedProblem } from '../attention/servedSteps.js';
+import {
+  checkFlags,
+  checkHeadDims,
+  checkHeads,
+  checkTypes,
+  servedProblem,
+} from '../attention/servedSteps.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';

@@ -1,8 +1,7 @@
+import { isHostArray, type Call } from '../check/call.js';
+import { dtypeInWords, FLOATS, INTS, listed } from '../check/checkTensor.js';
 import { describe, fail } from '../core/errors.js';
-import { bytesPerElement, encode, isDType, type DType } from '../core/dtype.js';
-import { INTS } from '../check/checkNumbers.js';
-import { FLOATS } from '../check/checkQkv.js';
-import { listed } from '../check/checkTensor.js';
+import { bytesPerElement, decode, encode, isDType, type DType } from '../core/dtype.js';
 
 /** A `Float16Array`, in words that older libraries of TypeScript know. */
 export interface Float16Numbers extends ArrayBufferView, ArrayLike<number> {
@@ -61,19 +60,18 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
 const INT_RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
 
 /** Checks numbers that are to be stored as `asked`, or as what their array says. */
-export function checkElements(caller: string, data: TensorData, asked: DType | undefined): Elements {
+export function checkElements(call: Call, data: TensorData, asked: DType | undefined): Elements {
   const kind = KINDS.get(classOf(data));
   if (!kind) {
-    fail(
+    call.refuse(
       'argument',
-      caller,
       `data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves or a Uint8Array of bytes, not ${describe(data)}. Convert it first.`,
     );
   }
-  const dtype = checkType(caller, data, kind, asked);
-  if (isPlain(data)) checkNumbers(caller, 'data', data);
-  else checkAttached(caller, data);
-  if (isInt(dtype) && kind !== BYTES) checkInts(caller, data as ArrayLike<number>, dtype);
+  const dtype = checkType(call, data, kind, asked);
+  if (isPlain(data)) checkNumbers(call.name, 'data', data);
+  else checkAttached(call, data);
+  if (isInt(dtype) && kind !== BYTES) checkInts(call, data as ArrayLike<number>, dtype);
   if (isPlain(data) || !kind.stored.includes(dtype))
     return convertedElements(data as readonly number[] | Float64Array, dtype);
   return storedElements(data, dtype, kind === BYTES);
@@ -93,22 +91,16 @@ function isInt(dtype: DType): dtype is 'i32' | 'u32' {
   return dtype === 'i32' || dtype === 'u32';
 }
 
-function checkType(
-  caller: string,
-  data: TensorData,
-  { dtypes, holds }: Kind,
-  asked: DType | undefined,
-): DType {
+function checkType(call: Call, data: TensorData, { dtypes, holds }: Kind, asked: DType | undefined): DType {
   if (asked === undefined && holds)
-    fail('dtype', caller, `data holds ${holds}, so say which type: dtype must be ${listed(dtypes)}.`);
+    call.refuse('dtype', `data holds ${holds}, so say which type: dtype must be ${listed(dtypes)}.`);
   const dtype = asked === undefined ? dtypes[0]! : asked;
   if (isDType(dtype) && dtypes.includes(dtype)) return dtype;
-  const got = isDType(dtype) ? dtype : describe(dtype);
-  fail('dtype', caller, `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${got}.`);
+  call.refuse('dtype', `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${dtypeInWords(dtype)}.`);
 }
 
 /** Checks that an array holds numbers and nothing else, whether plain or typed. */
-export function checkNumbers(caller: string, name: string, values: ArrayLike<number>): void {
+function checkNumbers(caller: string, name: string, values: ArrayLike<number>): void {
   // A typed array holds one kind of values.
   const n = ArrayBuffer.isView(values) ? Math.min(values.length, 1) : values.length;
   for (let i = 0; i < n; i++) {
@@ -117,26 +109,25 @@ export function checkNumbers(caller: string, name: string, values: ArrayLike<num
   }
 }
 
-function checkInts(caller: string, data: ArrayLike<number>, dtype: 'i32' | 'u32'): void {
+function checkInts(call: Call, data: ArrayLike<number>, dtype: 'i32' | 'u32'): void {
   const [least, most] = INT_RANGES[dtype];
   for (let i = 0; i < data.length; i++) {
     const value = data[i]!;
     if (Number.isInteger(value) && value >= least && value <= most) continue;
-    fail(
+    call.refuse(
       'argument',
-      caller,
       `data[${i}] must be a whole number from ${least} to ${most} for ${dtype}, not ${value}.`,
     );
   }
 }
 
 /** Checks that the memory of an array is still there: one that was transferred looks empty. */
-function checkAttached(caller: string, { buffer, byteLength }: ArrayBufferView): void {
+function checkAttached(call: Call, { buffer, byteLength }: ArrayBufferView): void {
   if (byteLength > 0) return;
   try {
     buffer.slice(0, 0);
   } catch {
-    fail('argument', caller, 'data has no memory any more: its buffer was transferred.');
+    call.refuse('argument', 'data has no memory any more: its buffer was transferred.');
   }
 }
 
@@ -182,4 +173,39 @@ function converted(numbers: ArrayLike<number>, dtype: DType): ArrayBufferView<Ar
     default:
       return encode(dtype, numbers);
   }
+}
+
+/**
+ * Numbers as f16 or bf16, each in the 16 bits that a tensor stores: the nearest, ties to even, too large ones as
+ * infinity, every NaN as the quiet one. From f64 they are rounded once.
+ *
+ * @throws PageflashError `argument`, `dtype`
+ * @example
+ * const bits = toHalves('bf16', weights); // Float32Array → Uint16Array
+ */
+export function toHalves(dtype: 'f16' | 'bf16', values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const caller = 'toHalves';
+  checkHalfType(caller, dtype);
+  if (!isHostArray(values))
+    fail('argument', caller, `values must be an array of numbers, not ${describe(values)}.`);
+  checkNumbers(caller, 'values', values);
+  return encode(dtype, values);
+}
+
+/**
+ * Stored f16 or bf16 as f32, which holds each of them exactly.
+ *
+ * @throws PageflashError `argument`, `dtype`
+ */
+export function fromHalves(dtype: 'f16' | 'bf16', bits: Uint16Array): Float32Array<ArrayBuffer> {
+  const caller = 'fromHalves';
+  checkHalfType(caller, dtype);
+  if (!(bits instanceof Uint16Array))
+    fail('argument', caller, `bits must be a Uint16Array, not ${describe(bits)}.`);
+  return decode(dtype, bits);
+}
+
+function checkHalfType(caller: string, dtype: unknown): void {
+  if (dtype === 'f16' || dtype === 'bf16') return;
+  fail('dtype', caller, `the first argument must be 'f16' or 'bf16', not ${describe(dtype)}.`);
 }

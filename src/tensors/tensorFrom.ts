@@ -1,11 +1,10 @@
+import { Call, isCounts } from '../check/call.js';
+import { inBrackets } from '../check/checkTensor.js';
 import { checkNames, namesOf } from '../core/checkArguments.js';
-import { describe, fail } from '../core/errors.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { writeBytes } from '../runtime/transfers.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { isCounts } from '../check/checkTensor.js';
 import { checkElements, type Elements, type TensorData } from './tensorData.js';
 
 export interface TensorFromOptions {
@@ -14,8 +13,6 @@ export interface TensorFromOptions {
   /** Default: what the array says, see `tensorFrom`. To be said for bits and bytes. */
   readonly dtype?: DType | undefined;
 }
-
-const CALLER = 'tensorFrom';
 
 const NAMES = namesOf<TensorFromOptions>({ shape: true, dtype: true });
 
@@ -45,11 +42,11 @@ const MOST_ELEMENTS = 2 ** 20;
  * const weight = tensorFrom(runtime, new Uint8Array(file, begin, end - begin), { shape, dtype: 'bf16' });
  */
 export function tensorFrom(runtime: Runtime, data: TensorData, options: TensorFromOptions = {}): Tensor {
-  checkRuntime(CALLER, runtime);
-  checkNames(CALLER, options, NAMES);
-  const elements = checkElements(CALLER, data, options.dtype);
-  const shape = checkShape(data, elements, options.shape);
-  return runtime.watch(CALLER, () => {
+  const call = Call.on(runtime, 'tensorFrom');
+  checkNames(call.name, options, NAMES);
+  const elements = checkElements(call, data, options.dtype);
+  const shape = checkShape(call, data, elements, options.shape);
+  return runtime.watch(call.name, () => {
     const tensor = runtime.createTensor(shape, elements.dtype);
     try {
       write(runtime.device, tensor, elements);
@@ -63,22 +60,23 @@ export function tensorFrom(runtime: Runtime, data: TensorData, options: TensorFr
 
 /** The shape, which holds all of the data. */
 function checkShape(
+  call: Call,
   data: TensorData,
   { dtype, byteLength, isBytes }: Elements,
   shape: readonly number[] | undefined,
 ): readonly number[] {
   if (shape === undefined) {
-    if (isBytes) fail('shape', CALLER, 'data holds bytes as they are stored, so say the shape.');
+    if (isBytes) call.refuse('shape', 'data holds bytes as they are stored, so say the shape.');
     return [data.length];
   }
-  if (!isCounts(shape)) fail('shape', CALLER, `shape must be whole numbers ≥ 0, not ${describe(shape)}.`);
+  if (!isCounts(shape)) call.refuseValue('shape', 'whole numbers ≥ 0', shape, 'shape');
   const count = elementCount(shape);
   const bytes = count * bytesPerElement(dtype);
   if (bytes === byteLength) return [...shape];
   const [wanted, got] = isBytes
     ? [`${bytes} bytes of ${dtype}`, `${byteLength} bytes`]
     : [`${count} elements`, data.length];
-  fail('shape', CALLER, `shape [${shape.join(', ')}] has ${wanted}, but data has ${got}.`);
+  call.refuse('shape', `shape ${inBrackets(shape)} has ${wanted}, but data has ${got}.`);
 }
 
 function write(device: GPUDevice, { buffer, dtype, shape }: Tensor, elements: Elements): void {

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
 import type { AttnWithKvCacheArgs } from '../../src/problem/attentionArgs.js';
+import { Call } from '../../src/check/call.js';
 import { servedModel } from '../../src/attention/prepareModel.js';
 import { servedSteps } from '../../src/attention/servedSteps.js';
 import type { FloatDType } from '../../src/core/dtype.js';
@@ -158,7 +159,10 @@ test(
             const sequences = Array.from({ length: nSequences }, () => drawStep(model, random));
             serve(runtime, model, sequences);
           }
-          for (const { step } of servedSteps(servedModel(model), runtime.traits))
+          for (const { step } of servedSteps(
+            servedModel(new Call('prepareModel', runtime.traits), model),
+            runtime.traits,
+          ))
             serve(runtime, model, [[step.qLen, step.kLen]]);
         });
         expect([...met].toSorted()).toEqual(expected.toSorted());

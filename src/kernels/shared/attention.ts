@@ -2,9 +2,8 @@ import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import type { FloatDType } from '../../core/dtype.js';
 import attentionRecords from './attention.wgsl?records';
-import type { AttentionProblem } from '../../problem/attentionProblem.js';
 import { tablesLayout } from './batchInfo.js';
-import { scoreScale } from '../../problem/scoreScale.js';
+import { scoreScale, type AttentionProblem } from '../../problem/attentionProblem.js';
 import { hasMultiplesOf, isWide } from './wideRows.js';
 
 /** Jobs of an attention kernel, as `Item` of attention.wgsl has them. */
