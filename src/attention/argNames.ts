@@ -1,5 +1,5 @@
-import { namesOf } from '../core/checkArguments.js';
 import type { ArgNames } from '../check/call.js';
+import { namesOf } from '../core/checkArguments.js';
 import type { Step } from '../paging/planner/step.js';
 import type {
   AttentionOptions,

@@ -1,10 +1,10 @@
+import type { Call } from '../check/call.js';
 import {
   checkOutputs,
   checkOutputsApart,
   type GivenOutputs,
   type OutputRules,
 } from '../check/checkAttentionTensors.js';
-import type { Call } from '../check/call.js';
 import type { SizeRule } from '../check/checkTensor.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';

@@ -1,4 +1,4 @@
-import { Call } from '../check/call.js';
+import { Call, checkPass } from '../check/call.js';
 import { checkIsTensor, checkUnmapped, type SizeRule } from '../check/checkTensor.js';
 import { bufferId } from '../core/gpuBuffers.js';
 import { checkNames } from '../core/checkArguments.js';
@@ -138,7 +138,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     checkNames(call.name, tensors, RECORD_NAMES, {
       hint: 'Lengths, tables and options are given to update.',
     });
-    call.pass(tensors.pass);
+    checkPass(call, tensors.pass);
     const layer = this.#layerOf(tensors);
     let key = this.#keyOf(layer);
     if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);

@@ -1,4 +1,4 @@
-import { Call } from '../check/call.js';
+import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkBatch, checkSeqlens } from '../check/checkLengths.js';
 import { checkOptions } from '../check/checkOptions.js';
@@ -28,7 +28,7 @@ export function attn(
 export function attn(runtime: Runtime, args: AttnArgs): AttentionResult;
 export function attn(runtime: Runtime, args: AttnArgs): AttentionResult {
   const call = Call.on(runtime, 'attn');
-  const given = call.args(args, ATTN_NAMES);
+  const given = readArgs(call, args, ATTN_NAMES);
   return runOperation(runtime, given, attnOperation(call, given));
 }
 

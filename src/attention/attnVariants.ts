@@ -2,9 +2,9 @@ import { Call } from '../check/call.js';
 import { checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
-import { variantName } from '../wgsl/link.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { variantName } from '../wgsl/link.js';
 import {
   checkFlags,
   checkHeadDims,

@@ -1,4 +1,4 @@
-import { Call } from '../check/call.js';
+import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkOptions } from '../check/checkOptions.js';
@@ -50,7 +50,7 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
 
 /** The arguments, or some of them, without what is not used. */
 export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(call: Call, given: Given): Given {
-  const args = call.args<AttnVarlenArgs, Given>(given, VARLEN_NAMES);
+  const args = readArgs<AttnVarlenArgs, Given>(call, given, VARLEN_NAMES);
   // Ignoring it would give wrong results. In a batch it is always undefined.
   if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
     call.refuse('argument', 'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.');

@@ -1,4 +1,4 @@
-import { Call } from '../check/call.js';
+import { Call, readArgs } from '../check/call.js';
 import { checkAppend, checkAppendApart, checkNewTokens } from '../check/checkAppend.js';
 import { checkOutputsApart, checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
@@ -53,7 +53,7 @@ export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): At
 
 /** The arguments, or some of them, without what is not used. */
 export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call: Call, given: Given): Given {
-  return call.args<AttnWithKvCacheArgs, Given>(given, KV_CACHE_NAMES);
+  return readArgs<AttnWithKvCacheArgs, Given>(call, given, KV_CACHE_NAMES);
 }
 
 /** The call checked, and ready to be planned. */

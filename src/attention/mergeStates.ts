@@ -1,10 +1,10 @@
-import { Call, type ArgNames } from '../check/call.js';
+import { Call, checkPass, readArgs, type ArgNames } from '../check/call.js';
 import { checkOutputs, checkOutputsApart, type GivenOutputs } from '../check/checkAttentionTensors.js';
-import { checkDims, checkTensor, FLOATS, MAX_ELEMENTS, type DimsOf } from '../check/checkTensor.js';
+import { checkDims, checkTensor, MAX_ELEMENTS, type DimsOf } from '../check/checkTensor.js';
 import { namesOf } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
-import { bytesPerElement } from '../core/dtype.js';
+import { bytesPerElement, FLOATS } from '../core/dtype.js';
 import { contiguousStrides, elementCount, stridesOf, windowOf, type Tensor } from '../core/tensor.js';
 import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
 import type { AttentionResult } from '../problem/attentionArgs.js';
@@ -53,8 +53,8 @@ const NAMES: ArgNames<MergeStatesArgs> = {
  */
 export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<AttentionResult> {
   const call: Call = Call.on(runtime, 'mergeStates');
-  const { parts, ...rest } = call.args(args, NAMES);
-  call.pass(rest.pass);
+  const { parts, ...rest } = readArgs(call, args, NAMES);
+  checkPass(call, rest.pass);
   if (!Array.isArray(parts) || parts.length === 0)
     call.refuseValue('parts', 'an array of { out, lse }, at least one', parts);
   for (let i = 0; i < parts.length; i++) {

@@ -3,11 +3,11 @@ import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
+import type { AttentionOptions } from '../problem/attentionArgs.js';
 import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOptions.js';
 import { nextTurn, type Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
-import type { AttentionOptions } from '../problem/attentionArgs.js';
 import {
   checkFlags,
   checkHeadDims,

@@ -1,19 +1,18 @@
-import { MAX_HEAD_DIM } from '../check/checkAttentionTensors.js';
-import { FLOATS } from '../check/checkTensor.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { DType, FloatDType } from '../core/dtype.js';
+import { FLOATS, type DType, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
+import { planAttention } from '../plan/planAttention.js';
+import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
   hostLengths,
+  MAX_HEAD_DIM,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
   type Masks,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
-import { planAttention } from '../plan/planAttention.js';
-import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import { denseRows, pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
 import { checkChoice } from '../core/checkArguments.js';

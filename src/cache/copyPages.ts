@@ -1,9 +1,9 @@
-import { Call, type ArgNames } from '../check/call.js';
+import { Call, checkPass, readArgs, type ArgNames } from '../check/call.js';
 import { mayOverlap } from '../check/checkOverlap.js';
-import { checkTensor, FLOATS, inBrackets, INTS } from '../check/checkTensor.js';
+import { checkTensor, inBrackets } from '../check/checkTensor.js';
 import { namesOf } from '../core/checkArguments.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { bytesPerElement } from '../core/dtype.js';
+import { bytesPerElement, FLOATS, INTS } from '../core/dtype.js';
 import { elementCount, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { copyPages as copyPagesDispatches, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { checkDispatches } from '../plan/limits.js';
@@ -39,10 +39,10 @@ const NAMES: ArgNames<CopyPagesArgs> = {
  */
 export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
   const call = Call.on(runtime, 'copyPages');
-  const given = call.args(args, NAMES);
+  const given = readArgs(call, args, NAMES);
   const pools = checkPools(call, given.pools);
   const pairs = checkPairs(call, 'pairs', given.pairs, fewestPages(pools));
-  call.pass(given.pass);
+  checkPass(call, given.pass);
   const groups = groupPools([...pools.values()], call.traits.maxBindingBytes);
   runCopies(call, runtime, copyDispatches(call, groups, pairs), given.pass);
 }

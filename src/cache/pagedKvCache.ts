@@ -1,4 +1,4 @@
-import { Call, isCount } from '../check/call.js';
+import { Call, checkPass, isCount } from '../check/call.js';
 import { describe } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
@@ -161,7 +161,7 @@ export class PagedKvCache {
   copyPages(pairs: PagePairs, pass?: GPUComputePassEncoder): void {
     const call = this.#settledCall('copyPages');
     const checked = checkPairs(call, 'pairs', pairs, { name: 'the cache', nPages: this.nPages });
-    call.pass(pass);
+    checkPass(call, pass);
     runCopies(call, this.#runtime, copyDispatches(call, this.#groups, checked), pass);
   }
 

@@ -9,12 +9,6 @@ export interface CallRuntime {
   assertAlive(caller: string): void;
 }
 
-/** Arguments by name, and fields that are accepted beside them without being used. */
-export interface ArgNames<Args extends object> {
-  readonly used: readonly (keyof Args & string)[];
-  readonly unused: readonly string[];
-}
-
 /** A call of a public function while its arguments are checked: it refuses them in the function's name. */
 export class Call {
   /** The public function. */
@@ -58,18 +52,6 @@ export class Call {
     for (let i = 0; i < list.length; i++) if (!isRight(list[i]!, i)) this.refuse(code, sentenceOf(i));
   }
 
-  /**
-   * The arguments in an object of any kind, with prototypes and getters or without: each is read by name, once.
-   *
-   * @throws PageflashError `argument` for a name that is neither an argument nor accepted beside them
-   */
-  args<Args extends object, Given extends Partial<Args>>(given: Given, names: ArgNames<Args>): Given {
-    checkNames(this.name, given, names.used, { alsoTaken: names.unused });
-    const args: Partial<Args> = {};
-    for (const name of names.used) if (name in given) args[name] = (given as Partial<Args>)[name];
-    return args as Given;
-  }
-
   /** A whole number from 0 to 2³¹ − 1, or the default. */
   count(name: string, value: number | undefined, byDefault: number): number {
     if (value === undefined) return byDefault;
@@ -81,12 +63,34 @@ export class Call {
   flag(name: string, value: boolean | undefined): void {
     if (value !== undefined && typeof value !== 'boolean') this.refuseValue(name, 'true or false', value);
   }
+}
 
-  /** Checks that a pass, if there is one, can be recorded into. */
-  pass(pass: GPUComputePassEncoder | undefined): void {
-    if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
-      this.refuseValue('pass', 'a GPUComputePassEncoder', pass);
-  }
+/** Arguments by name, and fields that are accepted beside them without being used. */
+export interface ArgNames<Args extends object> {
+  readonly used: readonly (keyof Args & string)[];
+  readonly unused: readonly string[];
+}
+
+/**
+ * The arguments in an object of any kind, with prototypes and getters or without: each is read by name, once.
+ *
+ * @throws PageflashError `argument` for a name that is neither an argument nor accepted beside them
+ */
+export function readArgs<Args extends object, Given extends Partial<Args>>(
+  call: Call,
+  given: Given,
+  { used, unused }: ArgNames<Args>,
+): Given {
+  checkNames(call.name, given, used, { alsoTaken: unused });
+  const args: Partial<Args> = {};
+  for (const name of used) if (name in given) args[name] = (given as Partial<Args>)[name];
+  return args as Given;
+}
+
+/** Checks that a pass, if there is one, can be recorded into. */
+export function checkPass(call: Call, pass: GPUComputePassEncoder | undefined): void {
+  if (pass !== undefined && typeof pass?.dispatchWorkgroups !== 'function')
+    call.refuseValue('pass', 'a GPUComputePassEncoder', pass);
 }
 
 /** The largest i32. */

@@ -1,5 +1,5 @@
 import { describe } from '../core/errors.js';
-import type { DType } from '../core/dtype.js';
+import { FLOATS, type DType } from '../core/dtype.js';
 import { isTensor, type Floats } from '../core/tensor.js';
 import type { AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import {
@@ -16,7 +16,7 @@ import { denseRows, raggedRows } from '../problem/tokenRows.js';
 import { isCount, isHostArray, type Call } from './call.js';
 import { checkFloats } from './checkNumbers.js';
 import { checkNoOverlapWithin, checkOwnBuffer, mayOverlap } from './checkOverlap.js';
-import { checkDims, checkForm, checkSameType, checkSizes, checkTensor, FLOATS } from './checkTensor.js';
+import { checkDims, checkForm, checkSameType, checkSizes, checkTensor } from './checkTensor.js';
 
 type NewTokens = Pick<AttnWithKvCacheArgs, 'k' | 'v' | 'cuSeqlensKNew'>;
 

@@ -1,5 +1,6 @@
+import { FLOATS, type DType } from '../core/dtype.js';
 import { extentOf, windowOf, type Tensor } from '../core/tensor.js';
-import type { DType } from '../core/dtype.js';
+import { MAX_HEAD_DIM } from '../problem/attentionProblem.js';
 import type { Call } from './call.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from './checkOverlap.js';
 import {
@@ -7,12 +8,9 @@ import {
   checkSameType,
   checkSizedTensor,
   checkTensor,
-  FLOATS,
   type SizeRule,
   type TensorRule,
 } from './checkTensor.js';
-
-export const MAX_HEAD_DIM = 256;
 
 /** Queries, keys and values, and what each of them is. */
 interface Qkv<Dim extends string> {

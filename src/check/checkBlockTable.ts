@@ -1,3 +1,4 @@
+import { INTS } from '../core/dtype.js';
 import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import {
   isHostLengths,
@@ -10,7 +11,7 @@ import { visibleBand } from '../problem/band.js';
 import { isHostArray, type Call } from './call.js';
 import { MAX_LENGTH } from './checkLengths.js';
 import { checkInts } from './checkNumbers.js';
-import { checkForm, INTS } from './checkTensor.js';
+import { checkForm } from './checkTensor.js';
 
 export interface BlockTableArgs {
   readonly blockTable: Ints;

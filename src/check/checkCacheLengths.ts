@@ -1,3 +1,4 @@
+import { INTS } from '../core/dtype.js';
 import { isTensor, sameNumbers, sameView, type Ints, type Tensor } from '../core/tensor.js';
 import type { AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import type { BlockTable, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
@@ -15,7 +16,7 @@ import {
   type Spans,
 } from './checkLengths.js';
 import { checkInts } from './checkNumbers.js';
-import { checkForm, INTS } from './checkTensor.js';
+import { checkForm } from './checkTensor.js';
 
 export interface CacheLengths {
   readonly lengths: HostLengths | DeviceLengths;

@@ -1,8 +1,9 @@
 import { checkBeginsWithZero } from '../core/checkArguments.js';
+import { INTS } from '../core/dtype.js';
 import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
 import { isHostArray, type Call } from './call.js';
 import { checkInts, checkIsNumbers } from './checkNumbers.js';
-import { checkForm, INTS } from './checkTensor.js';
+import { checkForm } from './checkTensor.js';
 
 export function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
   return ints !== null && !isTensor(ints);

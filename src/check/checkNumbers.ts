@@ -1,7 +1,8 @@
 import { describe } from '../core/errors.js';
+import { FLOATS, INTS } from '../core/dtype.js';
 import { isTensor, type Floats, type Ints, type Tensor } from '../core/tensor.js';
 import { isHostArray, MAX_INT, type Call } from './call.js';
-import { checkSizedTensor, FLOATS, INTS, sizesInWords, type SizeRule } from './checkTensor.js';
+import { checkSizedTensor, sizesInWords, type SizeRule } from './checkTensor.js';
 
 /** Checks whole numbers of 32 bits, of the size given. On the GPU they are i32 or u32. */
 export function checkInts(call: Call, name: string, ints: Ints, rule: SizeRule): Tensor | Int32Array {

@@ -1,7 +1,7 @@
 import { isTensor, type Floats } from '../core/tensor.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
 import { scoreScale, type AttentionProblem, type Masks, type Slopes } from '../problem/attentionProblem.js';
-import type { Call } from './call.js';
+import { checkPass, type Call } from './call.js';
 import { checkFloats, isFinite32 } from './checkNumbers.js';
 import type { SizeRule } from './checkTensor.js';
 
@@ -26,7 +26,7 @@ export function checkOptions(
   checkFactors(call, softmaxScale, softcap);
   call.flag('causal', options.causal);
   call.flag('returnLse', options.returnLse);
-  call.pass(options.pass);
+  checkPass(call, options.pass);
   const perHead = { dims: ['Hq'], sizes: [nHeads] };
   return {
     masks: checkMasks(call, options),

@@ -4,9 +4,6 @@ import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
 import { endBytes, isTensor, windowOf, type Tensor } from '../core/tensor.js';
 import { isCount, isCounts, MAX_INT, type Call } from './call.js';
 
-export const FLOATS = ['f32', 'f16', 'bf16'] as const;
-export const INTS = ['i32', 'u32'] as const;
-
 export interface TensorRule {
   readonly dtypes: readonly DType[];
   /** The shape in the words of the documentation, such as `[totalQ, Hq, D]`. Default: any shape. */

@@ -4,6 +4,9 @@ export type DType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u32';
 /** The types that queries, keys, values and outputs may have. */
 export type FloatDType = 'f32' | 'f16' | 'bf16';
 
+export const FLOATS = ['f32', 'f16', 'bf16'] as const;
+export const INTS = ['i32', 'u32'] as const;
+
 const BYTES: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4 };
 
 /** Returns how many bytes an element of a type takes. */

@@ -1,5 +1,8 @@
 import type { Tensor } from '../core/tensor.js';
 
+/** The largest size of a head that kernels take. */
+export const MAX_HEAD_DIM = 256;
+
 /** What an attention kernel is to compute: arguments checked, defaults filled in, dimensions named. */
 export interface AttentionProblem {
   /** The public function, for errors. */

@@ -1,6 +1,6 @@
 import { Call } from '../check/call.js';
-import { checkForm, checkMemory, FLOATS, INTS, listed } from '../check/checkTensor.js';
-import { bytesPerElement, decode, type DType, type FloatDType } from '../core/dtype.js';
+import { checkForm, checkMemory, listed } from '../check/checkTensor.js';
+import { bytesPerElement, decode, FLOATS, INTS, type DType, type FloatDType } from '../core/dtype.js';
 import { elementCount, endBytes, extentOf, stridesOf, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 

@@ -1,7 +1,7 @@
 import { isHostArray, type Call } from '../check/call.js';
-import { dtypeInWords, FLOATS, INTS, listed } from '../check/checkTensor.js';
+import { dtypeInWords, listed } from '../check/checkTensor.js';
 import { describe, fail } from '../core/errors.js';
-import { bytesPerElement, decode, encode, isDType, type DType } from '../core/dtype.js';
+import { bytesPerElement, decode, encode, FLOATS, INTS, isDType, type DType } from '../core/dtype.js';
 
 /** A `Float16Array`, in words that older libraries of TypeScript know. */
 export interface Float16Numbers extends ArrayBufferView, ArrayLike<number> {
