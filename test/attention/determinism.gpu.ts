@@ -12,10 +12,9 @@ import {
 } from '../../src/index.js';
 import { downloadBuffer, upload } from '../../tools/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
-import { drawKvCache, intoPages, placeKvCache, type KvCacheCase } from './kvCacheCase.js';
+import { drawKvCache, intoPages, placeKvCache, SMALL_DECODE, type KvCacheCase } from './kvCacheCase.js';
 import { Random } from '../../tools/random.js';
-import { SMALL_DECODE, SMALL_VARLEN } from './smallCases.js';
-import { draw, place, type VarlenCase } from './varlenCase.js';
+import { draw, place, SMALL_VARLEN, type VarlenCase } from './varlenCase.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 const N_RUNS = 100;

@@ -3,9 +3,8 @@ import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, upload } from '../../tools/deviceTensor.js';
-import { drawSinks, type SinksCase } from './drawSinks.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
+import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolerance.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
@@ -47,6 +46,21 @@ export interface KvCacheCase {
   readonly onGpu?: boolean;
   readonly seed?: number;
 }
+
+/** A new token each: after many, after few, and the first one. */
+export const SMALL_DECODE: KvCacheCase = {
+  why: 'small',
+  lengths: [
+    [203, 1, 1],
+    [64, 1, 1],
+    [0, 1, 1],
+  ],
+  heads: [4, 1],
+  headDim: 64,
+  dtype: 'f32',
+  causal: true,
+  rotary: { dim: 32, interleaved: true },
+};
 
 export interface KvCacheInputs {
   readonly q: HostTensor;

@@ -10,8 +10,8 @@ import { countCalls } from '../../tools/countCalls.js';
 import { download, upload } from '../../tools/deviceTensor.js';
 import { assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
-import { withGetters } from './withGetters.js';
+import { runningSum } from './caseInputs.js';
+import { withGetters } from './planInputs.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 const HEADS = { q: 2, kv: 1, dim: 32 };

@@ -1,4 +1,4 @@
-import { decode, encode, roundTo, type DType, type FloatDType } from '../../src/core/dtype.js';
+import { decode, encode, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
@@ -10,10 +10,9 @@ import {
 } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, downloadGaps, upload, type Placement } from '../../tools/deviceTensor.js';
-import { drawSinks, type SinksCase } from './drawSinks.js';
 import { assert } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
+import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 
 /** A batch to attend to, with inputs drawn from a seed. */
@@ -52,8 +51,18 @@ export interface VarlenCase {
   readonly seed?: number;
 }
 
-/** `equal`: of all keys. `spike`: of one key, far above the rest. `huge`: near ±3e5 before scaling, many of them equal. */
-export type Scores = 'normal' | 'equal' | 'spike' | 'huge';
+/** The end of a prompt, and a token. */
+export const SMALL_VARLEN: VarlenCase = {
+  why: 'small',
+  lengths: [
+    [20, 33],
+    [1, 40],
+  ],
+  heads: [4, 2],
+  headDim: 64,
+  dtype: 'f32',
+  causal: true,
+};
 
 interface Inputs {
   readonly q: HostTensor;
@@ -168,34 +177,6 @@ export function draw(varlen: VarlenCase): Inputs {
     }),
     ...(varlen.sinks && { sinks: drawSinks(random, nHeads, varlen) }),
   };
-}
-
-/** Changes queries and keys so that their scores are what the case wants. */
-function shapeScores(
-  { scores, headDim, dtype, kvDType = dtype }: VarlenCase,
-  random: Random,
-  {
-    q,
-    keys,
-    cuSeqlensK,
-  }: { readonly q: HostTensor; readonly keys: HostTensor; readonly cuSeqlensK: Int32Array },
-): void {
-  const row = elementCount(keys.shape.slice(1));
-  const set = (tensor: HostTensor, type: FloatDType, valueAt: (i: number, old: number) => number): void => {
-    tensor.data.forEach((old, i) => ((tensor.data as Float32Array)[i] = roundTo(type, valueAt(i, old))));
-  };
-  if (scores === 'equal') set(keys, kvDType, (i) => keys.data[i % row]!);
-  if (scores === 'huge') {
-    // Each is a multiple of one step, so that two are either equal to the last bit or far apart.
-    const factors = random.uniforms(keys.data.length / headDim, -8, 9).map(Math.floor);
-    set(q, dtype, () => 3e5 / 8 / headDim);
-    set(keys, kvDType, (i) => factors[Math.floor(i / headDim)]!);
-  }
-  if (scores === 'spike') {
-    const spikes = new Set(cuSeqlensK.subarray(1).map((end, b) => random.int(cuSeqlensK[b]!, end)));
-    set(q, dtype, (_, old) => old + 1);
-    set(keys, kvDType, (i, old) => (spikes.has(Math.floor(i / row)) ? old + 10 : old));
-  }
 }
 
 /** Keys that do not count may be anything. */

@@ -10,8 +10,8 @@ import {
   intoPages,
   placeKvCache,
   type KvCacheCase,
+  SMALL_DECODE,
 } from '../attention/kvCacheCase.js';
-import { SMALL_DECODE } from '../attention/smallCases.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 /** Batches for which one kernel runs several times, each time with a list of its own. */

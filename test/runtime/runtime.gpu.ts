@@ -14,9 +14,8 @@ import { download, downloadBuffer, upload } from '../../tools/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { drawKvCache, placeKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
 import { Random } from '../../tools/random.js';
-import { SMALL_VARLEN } from '../attention/smallCases.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
-import { compare, draw, place } from '../attention/varlenCase.js';
+import { compare, draw, place, SMALL_VARLEN } from '../attention/varlenCase.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 export const cases: GpuCase[] = [
