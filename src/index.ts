@@ -9,10 +9,10 @@ export type { LayerTensors } from './attention/layerTensors.js';
 export { attnWithKvCache } from './attention/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
 export { attnVarlen } from './attention/attnVarlen.js';
-export type { CacheSize } from './cache/cacheLayout.js';
+export type { CacheLayer, CacheSize } from './cache/cacheLayout.js';
 export type { PageMoves, PagePairs } from './cache/pageMoves.js';
 export { copyPages, type CopyPagesArgs } from './cache/copyPages.js';
-export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
+export { PagedKvCache, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
 export type {
   AttentionOptions,
   AttentionResult,

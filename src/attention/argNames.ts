@@ -23,7 +23,7 @@ const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
   pass: true,
 };
 
-/** Fields of a `Batch` or a `Step` that no call takes: they may be passed with the others, and are not used. */
+/** Fields of a `Batch` or a `Step` that no call uses. They are accepted, so that these can be spread into arguments. */
 const NO_ARGUMENTS = {
   nSequences: true,
   nNewTokens: true,

@@ -38,7 +38,7 @@ export interface AttentionOperation extends Operation {
   readonly checkOverlaps: CheckOverlaps;
 }
 
-/** Attention, checked but for where it writes. */
+/** The problem of a call whose inputs are checked, and its outputs not yet. */
 export interface CheckedInputs {
   readonly problem: Omit<AttentionProblem, 'caller' | 'out' | 'lse'>;
   readonly lengths: HostLengths | DeviceLengths;
@@ -46,7 +46,7 @@ export interface CheckedInputs {
   readonly checkOverlaps: CheckOverlaps;
 }
 
-/** Checks the outputs, if the caller gave any: the last of the arguments. */
+/** The operation of checked inputs. Checks the outputs, if the caller gave any, and that nothing overlaps. */
 export function attentionOperation(
   call: Call,
   { out, lse }: GivenOutputs,
@@ -67,7 +67,7 @@ export function attentionOperation(
   return { call, rules, checkOverlaps, plan };
 }
 
-/** Checks of a call that reads all of its arguments while it writes its outputs. */
+/** The check of overlaps for a call that reads all of its arguments while it writes its outputs. */
 export function readsWhileWriting(args: GivenOutputs): CheckOverlaps {
   return (call, layer) => {
     const { out, lse, ...read } = { ...args, ...layer };
@@ -83,7 +83,7 @@ interface PlannedOperation extends Outputs {
   readonly dispatches: readonly Dispatch[];
 }
 
-/** Plans an operation on its outputs. Those that the caller did not give, `make` gives. */
+/** Plans an operation. Outputs that the caller did not give are made by `make`. */
 export function planOperation(
   { call, rules, plan }: Operation,
   { out, lse, returnLse }: OutputOptions,

@@ -29,14 +29,14 @@ import {
   type TensorsOfLayer,
 } from './layerTensors.js';
 
-/** Arguments of a call, at least one of them. */
+/** Some of the arguments of a call, at least one. */
 export type PlanChanges<Args extends object> = {
   [Name in keyof Args]-?: Partial<Args> & Readonly<Record<Name, Args[Name]>>;
 }[keyof Args];
 
 type PlanArgs = AttentionOptions & LayerTensors & { readonly q: Tensor };
 
-/** Which call is planned. */
+/** The kind of call that a plan is for. */
 interface PlannedCall<Args extends PlanArgs> {
   /** The public function, for errors. */
   readonly name: string;
@@ -44,7 +44,7 @@ interface PlannedCall<Args extends PlanArgs> {
   readonly operationOf: (call: Call, args: Args) => AttentionOperation;
 }
 
-/** A plan for `attnVarlen`: see `planAttnWithKvCache`. */
+/** Plans `attnVarlen` for all layers of a step: see `planAttnWithKvCache`. */
 export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionPlan<AttnVarlenArgs> {
   return new AttentionPlan(runtime, args, {
     name: 'planAttnVarlen',
@@ -54,13 +54,13 @@ export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): Attentio
 }
 
 /**
- * What a step of a model has in common for all of its layers: lengths, tables, work lists and memory, made once. Each
- * layer is then recorded with its own tensors, at little more than the cost of the bare dispatches; from the second step
+ * Plans `attnWithKvCache` for all layers of a step: lengths, tables, work lists and scratch memory are made once. Each
+ * layer is then recorded with its own tensors, at little more than the cost of the bare dispatches. From the second step
  * on nothing is created on the GPU.
  *
  * The arguments are those of `attnWithKvCache`, with the tensors of any layer; a `Batch` or a `Step` may be spread into
- * them. `out` may be left out until `record`. All of them are taken as they are now: arrays that change afterwards, as
- * those of a batch do, and tensors whose offset or buffer is changed, change nothing in the plan.
+ * them. `out` may be left out until `record`. All arguments are copied: what changes in their arrays afterwards, as in
+ * those of a batch, or in the offset or buffer of a tensor, does not change the plan.
  *
  * @throws PageflashError what `attnWithKvCache` throws
  * @example
@@ -82,13 +82,13 @@ export function planAttnWithKvCache(
   });
 }
 
-/** One step's attention, planned: see `planAttnWithKvCache`. */
+/** A plan of one step's attention: see `planAttnWithKvCache`. */
 export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #runtime: Runtime;
   readonly #recording: Recording;
   readonly #planned: PlannedCall<Args>;
   readonly #recordCall: Call;
-  /** Copies, so that what the caller changes later changes nothing here. */
+  /** Copies, so that later changes by the caller have no effect. */
   #args: Args;
   #tensors: readonly PlannedTensor[] = [];
   #checkOverlaps: CheckOverlaps = () => {};
@@ -107,8 +107,8 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 
   /**
-   * Plan the next step: what is named replaces what was given before, and is cleared if it is undefined. A `Batch` or a
-   * `Step` can be passed whole. Submit what was recorded first, since its numbers are overwritten.
+   * Plans the next step: arguments that are named replace the earlier ones; undefined clears one. A `Batch` or a `Step`
+   * can be passed whole. Submit what was recorded before the call, since the plan's buffers are overwritten.
    *
    * @throws PageflashError what the call itself would throw, and `argument` if no argument is named; the plan is then as
    * it was
@@ -127,7 +127,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 
   /**
-   * Record one layer, with its tensors as they are now. They must have the types, shapes and strides of those that the
+   * Records one layer with its tensors as they are now. They must have the types, shapes and strides of those that the
    * plan was made with.
    *
    * @throws PageflashError before anything is recorded
@@ -143,13 +143,13 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     let key = this.#keyOf(layer);
     if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
     this.#runtime.run(call.name, this.#recording.steps(key), tensors.pass);
-    // The plan's own tensors are not handed out.
+    // Views, so that the caller cannot change the plan's own tensors.
     const out = tensors.out ?? viewOf(layer.out!);
     const lse = tensors.lse ?? (layer.lse && viewOf(layer.lse));
     return lse ? { out, lse } : { out };
   }
 
-  /** Free the plan's memory. What was recorded must have been submitted. */
+  /** Frees the plan's memory. Submit what was recorded first. */
   destroy(): void {
     this.#isDestroyed = true;
     this.#recording.destroy();
@@ -178,7 +178,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     this.#checkOverlaps = operation.checkOverlaps;
   }
 
-  /** Every tensor that the plan has, as the layer has it. */
+  /** The layer's tensors: those given, else those of the plan. */
   #layerOf(tensors: LayerTensors): TensorsOfLayer {
     const call = this.#recordCall;
     const layer: { -readonly [Name in keyof TensorsOfLayer]: Tensor } = {};
@@ -203,7 +203,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     return layer;
   }
 
-  /** Names what the layer binds, by value; undefined where the plan was not made for such tensors. */
+  /** A key of what the layer binds, by value; undefined if the plan was not made for such tensors. */
   #keyOf(layer: TensorsOfLayer): string | undefined {
     let key = '';
     for (const planned of this.#tensors) {
@@ -214,7 +214,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     return key;
   }
 
-  /** Checks a layer and makes its bind groups. All else was checked when it was planned. */
+  /** Checks a layer and makes its bind groups. Everything else was checked when it was planned. */
   #bind(layer: TensorsOfLayer): string {
     const call = this.#recordCall;
     const views = withViews(layer);

@@ -11,15 +11,15 @@ import { attentionOperation, readsWhileWriting, runOperation, type Operation } f
 
 const HINT = { 3: 'For sequences end to end, use attnVarlen.' };
 
-/** `attn` with `returnLse: true`, which gives lse as well. */
+/** `attn` with `returnLse: true`, which also returns lse. */
 export function attn(
   runtime: Runtime,
   args: AttnArgs & { readonly returnLse: true },
 ): Required<AttentionResult>;
 /**
- * Attention over a dense batch, softmax(scale · q kᵀ) v, without ever holding the scores in memory.
+ * Computes attention over a dense batch, softmax(scale · q kᵀ) v, without storing the scores.
  *
- * Gives out [B, Sq, Hq, Dv] in q's type and, if asked for, lse f32 [B, Hq, Sq].
+ * Returns out [B, Sq, Hq, Dv] in q's type and, if asked for, lse f32 [B, Hq, Sq].
  *
  * @throws PageflashError before anything is recorded or written
  * @example

@@ -44,9 +44,9 @@ export interface AttnVariantOptions {
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`. Default false. */
   readonly alibi?: boolean | undefined;
-  /** Query heads that share a kv head, for kernels of few queries. Default: only those of many queries. */
+  /** Query heads per kv head, for the decode kernels. Default: prefill kernels only. */
   readonly group?: number | undefined;
-  /** The most query tokens of sequences that have few, such as decoding ones. Default: any number. */
+  /** Upper bound of the query tokens of a sequence that decodes. Default: no bound. */
   readonly decodeTokens?: number | undefined;
   /** Type of the new tokens that calls append. Default: none are. */
   readonly newDType?: FloatDType | undefined;
@@ -55,8 +55,8 @@ export interface AttnVariantOptions {
 }
 
 /**
- * The kernels of calls with contiguous tensors, for `runtime.prepare`: whatever the lengths, where these are, and how many
- * heads and sequences there are. `prepareModel` knows more of a model and compiles less.
+ * Returns the kernels of calls with contiguous tensors, for `runtime.prepare`: for all lengths, on the host or on the GPU,
+ * and any numbers of heads and sequences. `prepareModel` knows more about a model and compiles less.
  *
  * @example
  * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));

@@ -20,21 +20,22 @@ const HINTS = {
   pages: { 3: 'For keys end to end, leave blockTable out.' },
 };
 
-/** `attnVarlen` with `returnLse: true`, which gives lse as well. */
+/** `attnVarlen` with `returnLse: true`, which also returns lse. */
 export function attnVarlen(
   runtime: Runtime,
   args: AttnVarlenArgs & { readonly returnLse: true },
 ): Required<AttentionResult>;
 /**
- * Attention over sequences of any lengths laid end to end, with keys and values end to end too or in pages.
+ * Computes attention over a ragged batch: sequences of any lengths concatenated, with keys and values concatenated as well
+ * or in pages.
  *
- * Gives out [totalQ, Hq, Dv] in q's type and, if asked for, lse f32 [Hq, totalQ].
+ * Returns out [totalQ, Hq, Dv] in q's type and, if asked for, lse f32 [Hq, totalQ].
  *
- * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
- * are left as they are, and are zeros where they are new.
+ * `cuSeqlensQ` may end before totalQ, as in a padded batch: rows after it are not computed. There, `out` and `lse` keep what
+ * they hold, and are zeros if they are new.
  *
  * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...batch }`: `cuSeqlensQ`, `sequsedK`, `blockTable`, `maxSeqlenQ`
- * and `maxSeqlenK` are used, all else that it has is not.
+ * and `maxSeqlenK` are used, its other fields are not.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -48,16 +49,16 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
   return runOperation(runtime, given, varlenOperation(call, given));
 }
 
-/** The arguments, or some of them, without what is not used. */
+/** The arguments, or some of them, without the fields that are not used. */
 export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(call: Call, given: Given): Given {
   const args = readArgs<AttnVarlenArgs, Given>(call, given, VARLEN_NAMES);
-  // Ignoring it would give wrong results. In a batch it is always undefined.
+  // Ignored, it would give wrong results. In a batch it is always undefined.
   if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
     call.refuse('argument', 'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.');
   return args;
 }
 
-/** The call checked, and ready to be planned. */
+/** Checks a call and returns the operation, which can be planned. */
 export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOperation {
   const { q, k, v, blockTable } = args;
   const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);

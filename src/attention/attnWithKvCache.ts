@@ -19,24 +19,25 @@ import {
 const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
 const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
 
-/** `attnWithKvCache` with `returnLse: true`, which gives lse as well. */
+/** `attnWithKvCache` with `returnLse: true`, which also returns lse. */
 export function attnWithKvCache(
   runtime: Runtime,
   args: AttnWithKvCacheArgs & { readonly returnLse: true },
 ): Required<AttentionResult>;
 /**
- * Attention over a KV cache, contiguous or in pages, after new tokens have been written to it in place.
+ * Appends new tokens to a KV cache in place, if there are any, and computes attention over it. The cache is contiguous or
+ * in pages.
  *
- * Serves decoding, chunks of prompts and batches of both. Gives out shaped like q with the head size of v, in q's type,
- * and, if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence stands at cacheSeqlens + t; query i
- * is rotated for cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
+ * For decoding, chunked prefill and batches of both. Returns out shaped like q with the head size of v, in q's type, and,
+ * if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence is at position cacheSeqlens + t; query i
+ * is rotated for position cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
  *
- * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
- * are left as they are, and are zeros where they are new. New tokens behind the end of `cuSeqlensKNew` are not written.
+ * `cuSeqlensQ` may end before totalQ, as in a padded batch: rows after it are not computed. There, `out` and `lse` keep what
+ * they hold, and are zeros if they are new. New tokens after the end of `cuSeqlensKNew` are not written.
  *
- * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...cache.layer(i), ...batch }`: what it has besides arguments is
- * not used. Its `cacheSeqlens` leave the new tokens out; where those are in the cache already, so that no k and v are
- * passed, `cacheSeqlens: batch.sequsedK` counts them.
+ * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...cache.layer(i), ...batch }`: its other fields are
+ * not used. Its `cacheSeqlens` do not count the new tokens. If those are in the cache already, so that no k and v are
+ * passed, pass `cacheSeqlens: batch.sequsedK`, which counts them.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -51,12 +52,12 @@ export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): At
   return runOperation(runtime, given, kvCacheOperation(call, given));
 }
 
-/** The arguments, or some of them, without what is not used. */
+/** The arguments, or some of them, without the fields that are not used. */
 export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call: Call, given: Given): Given {
   return readArgs<AttnWithKvCacheArgs, Given>(call, given, KV_CACHE_NAMES);
 }
 
-/** The call checked, and ready to be planned. */
+/** Checks a call and returns the operation, which can be planned. */
 export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
   const { q, kCache, vCache, cuSeqlensQ, blockTable } = args;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;

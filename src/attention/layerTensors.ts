@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from '../core/tensor.js';
 
-/** Tensors of one layer. Those left out are the ones that the plan was made with. */
+/** Tensors of one layer. Default: those that the plan was made with. */
 export interface LayerTensors {
   readonly q?: Tensor | undefined;
   readonly k?: Tensor | undefined;
@@ -69,7 +69,7 @@ export function plannedOf(tensors: LayerTensors): readonly PlannedTensor[] {
   });
 }
 
-/** Whether a tensor can stand in for the planned one. Whether it lies within its buffer is not asked. */
+/** Whether a tensor can replace the planned one. That it ends within its buffer is not checked. */
 export function isAlike(
   { buffer, dtype, shape, offset = 0, strides }: Tensor,
   planned: PlannedTensor,
@@ -89,7 +89,7 @@ export function isAlike(
   );
 }
 
-/** Checks that a tensor can stand in for the planned one, and says why not. */
+/** Checks that a tensor can replace the planned one, and says why not. */
 export function checkAlike(call: Call, given: Tensor, { name, tensor, strides }: PlannedTensor): void {
   const { dtype } = given;
   if (dtype !== tensor.dtype)
@@ -97,7 +97,7 @@ export function checkAlike(call: Call, given: Tensor, { name, tensor, strides }:
   checkTensor(call, name, given, { dtypes: [tensor.dtype], dims: tensor.shape.map(String) });
   checkSame(call, `the shape of ${name} is`, given.shape, tensor.shape);
   checkSame(call, `the strides of ${name} are`, stridesOf(given), strides);
-  // Kernels are told this number, and nothing else of where a tensor lies.
+  // The only number about where a tensor begins that kernels get.
   const [first, plannedFirst] = [windowOf(given).firstElement, windowOf(tensor).firstElement];
   if (first !== plannedFirst) {
     call.refuse(
@@ -115,10 +115,10 @@ function checkSame(call: Call, what: string, got: readonly number[], want: reado
   );
 }
 
-/** More dimensions than any tensor has: a longer list is refused, and not copied for it. */
+/** More dimensions than any tensor has. A longer list is refused, so it need not be copied. */
 const MAX_DIMS = 8;
 
-/** A tensor as it is now, which shares nothing with the given one but the buffer. */
+/** A copy of a tensor's fields, which shares only the buffer. */
 export function viewOf({ buffer, dtype, shape, offset, strides }: Tensor): Tensor {
   return {
     buffer,
@@ -129,17 +129,17 @@ export function viewOf({ buffer, dtype, shape, offset, strides }: Tensor): Tenso
   };
 }
 
-/** A copy; what is no list, or too long, is left for the check that refuses it. */
+/** A copy. What is not a list, or is too long, is returned as it is, for the check that refuses it. */
 function copyOfSizes(sizes: readonly number[]): readonly number[] {
   return Array.isArray(sizes) && sizes.length <= MAX_DIMS ? Array.from(sizes) : sizes;
 }
 
-/** Arguments with views of their own in place of the tensors. */
+/** Arguments with their tensors replaced by copies, as of `viewOf`. */
 export function withViews<Args extends object>(args: Args): Args {
   return mapped(args, (value) => (isTensor(value) ? viewOf(value) : value));
 }
 
-/** Arguments with copies of their own in place of the arrays, once they are known to be no longer than they may be. */
+/** Arguments with their arrays replaced by copies. Check their lengths first. */
 export function withCopies<Args extends object>(args: Args): Args {
   return mapped(args, (value) => (isHostArray(value) ? copyOf(value) : value));
 }

@@ -12,13 +12,13 @@ import { DENSE, RAGGED, type QueryLayout } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { runOperation, type Operation, type Outputs } from './attentionOperation.js';
 
-/** Attention over some of the keys. */
+/** The result of attention over some of the keys. */
 export interface AttentionState {
   /** [B, Sq, Hq, Dv] or [totalQ, Hq, Dv] in f32, f16 or bf16 */
   readonly out: Tensor;
   /**
-   * f32 [B, Hq, Sq] or [Hq, totalQ]; where it is −∞ the part saw no key, and its out may be anything. Any finite number
-   * is right; +∞ or NaN makes the row's result mean nothing.
+   * f32 [B, Hq, Sq] or [Hq, totalQ]; −∞ where the part saw no key; its out may be anything there. With +∞ or NaN, the
+   * row's result is undefined.
    */
   readonly lse: Tensor;
 }
@@ -45,7 +45,7 @@ const NAMES: ArgNames<MergeStatesArgs> = {
  *
  *     lse = ln Σ_c exp(lse_c)      out = Σ_c w_c · out_c
  *
- * Give sinks to one part only. Parts that are equally spaced views of one buffer are read in one go.
+ * Pass sinks to one part only. Parts that are equally spaced views of one buffer are merged by one dispatch.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -98,7 +98,7 @@ function canBind(tensor: Tensor, { maxBindingBytes }: DeviceTraits): boolean {
   return size <= maxBindingBytes && size <= MAX_ELEMENTS * bytesPerElement(tensor.dtype);
 }
 
-/** One dispatch where parts lie at equal distances or are two, else one fewer than there are parts. */
+/** One dispatch for equally spaced parts and for two, else one fewer than there are parts. */
 function planMerge(call: Call, parts: readonly AttentionState[], into: AttentionState): Dispatch[] {
   const { traits } = call;
   const { shape } = into.out;
@@ -125,8 +125,8 @@ function planMerge(call: Call, parts: readonly AttentionState[], into: Attention
     );
   }
   const dispatches: Dispatch[] = [];
-  // By halves, and these by halves: a result is rounded log2(n) times. One part after the other it would be n times,
-  // and a hundred roundings show.
+  // As a binary tree, so that a result is rounded log2(n) times. One part after the other, it would be rounded n times,
+  // which for a hundred parts is visible.
   const combine = (some: readonly AttentionState[], result: States, depth: number): void => {
     const middle = Math.ceil(some.length / 2);
     const [a, b] = [some.slice(0, middle), some.slice(middle)].map((half, side) => {
@@ -150,7 +150,7 @@ function layoutOf(out: Tensor | undefined): QueryLayout {
   return out?.shape?.length === 3 ? RAGGED : DENSE;
 }
 
-/** Room for what half of the parts give. */
+/** Scratch memory for the merged result of half of the parts. */
 function scratchStates(
   { batch, nTokens, nHeads, headDim }: { batch: number; nTokens: number; nHeads: number; headDim: number },
   place: number,
@@ -177,7 +177,7 @@ function scratchStates(
   };
 }
 
-/** All parts as one, if they lie at equal distances in one buffer. */
+/** All parts as one stack, if they are equally spaced in one buffer. */
 function stacked(parts: readonly AttentionState[]) {
   const out = stackOf(parts.map((part) => part.out));
   const lse = stackOf(parts.map((part) => part.lse));

@@ -19,7 +19,7 @@ import {
   type Whereabouts,
 } from './servedSteps.js';
 
-/** The shape of a model, and all that decides which kernels its steps run. */
+/** The shape of a model, and everything else that decides which kernels its steps run. */
 export interface PrepareModelOptions
   extends
     AttentionShape,
@@ -31,13 +31,13 @@ export interface PrepareModelOptions
   readonly kvDType?: FloatDType | undefined;
   /** Whether calls pass new keys and values, `k` and `v`. Default true. */
   readonly appends?: boolean | undefined;
-  /** Of these. Default `dtype`. */
+  /** Of new keys and values. Default `dtype`. */
   readonly newDType?: FloatDType | undefined;
   /** Whether the cache is in pages: calls pass `blockTable`. */
   readonly paged: boolean;
-  /** New tokens of a sequence in a step, at most: the longest chunk of a prompt. */
+  /** Upper bound of a sequence's new tokens in a step: the longest chunk of a prompt. */
   readonly maxTokens: number;
-  /** Keys of a sequence, new ones included, at most. Default: no limit. */
+  /** Upper bound of a sequence's keys, new ones included. Default: no bound. */
   readonly maxContext?: number | undefined;
   /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
   readonly rotary?: boolean | undefined;
@@ -47,7 +47,7 @@ export interface PrepareModelOptions
   readonly alibi?: boolean | 'gpu' | undefined;
   /** Whether calls pass `sinks`; `'gpu'` if these are a tensor. Default false. */
   readonly sinks?: boolean | 'gpu' | undefined;
-  /** Where lengths, tables of rows and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
+  /** Where lengths, `cacheBatchIdx` and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
   readonly lengths?: 'host' | 'gpu' | undefined;
 }
 
@@ -77,12 +77,12 @@ const NAMES = namesOf<PrepareModelOptions>({
 });
 
 /**
- * Compile every kernel that serving a model with `attnWithKvCache` can meet, and no other, in the background: which ones
- * is what the planner says of steps within `maxTokens` and `maxContext`. The number of sequences and whether a call is
- * causal decide nothing. Tensors are taken to be contiguous, or those of a `PagedKvCache`.
+ * Compiles, in the background, exactly the kernels that serving a model with `attnWithKvCache` can need: the planner is
+ * asked for all steps within `maxTokens` and `maxContext`. The number of sequences, and whether calls are causal, make no
+ * difference. Tensors are assumed to be contiguous, or those of a `PagedKvCache`.
  *
- * A window or chunks of attention only mean that fewer kernels are met: leave out what some of the layers do not have.
- * A model whose layers differ otherwise is prepared once for each kind.
+ * A window or chunks of attention only reduce the set of kernels: leave out what some of the layers do not have. Prepare
+ * a model whose layers differ otherwise once for each kind.
  *
  * @throws PageflashError `argument` or `shape` for a wrong option; else what `runtime.prepare` throws
  * @example
@@ -103,12 +103,12 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
     await nextTurn();
     signal?.throwIfAborted();
   }
-  // Forks and prefixes are copied, by the one variant that a PagedKvCache has.
+  // Copy-on-write of shared pages; the pages of a PagedKvCache need only this variant.
   if (served.paged) variants.push({ kernel: copyPagesKernel, spec: copyPagesSpec(true) });
   await runtime.compile(call.name, variants, { onProgress, signal, warmUp });
 }
 
-/** The options checked, with their defaults. */
+/** Checks the options and fills in their defaults. */
 export function servedModel(call: Call, options: PrepareModelOptions): Served {
   const caller = call.name;
   checkNames(caller, options, NAMES, { alsoTaken: SHAPE_NAMES });

@@ -17,10 +17,10 @@ import { denseRows, pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
 import { checkChoice } from '../core/checkArguments.js';
 
-/** Where numbers are that may be on the host or on the GPU; null where there are none. */
+/** Whether numbers are on the host or on the GPU; null where there are none. */
 export type Whereabouts = 'host' | 'gpu' | null;
 
-/** A model and how it is served, as far as it decides about kernels. */
+/** A model and how it is served, as far as the choice of kernels depends on it. */
 export interface Served extends StepBounds {
   /** The public function, for errors. */
   readonly caller: string;
@@ -44,7 +44,7 @@ export interface Served extends StepBounds {
   readonly numSplits: number;
 }
 
-/** A number of keys, and of new tokens, that stands for any: more decide nothing else. */
+/** A number of keys and of new tokens that is as good as no bound: beyond it, the same kernels run. */
 export const UNLIMITED = 2 ** 24;
 
 /** A step, and the kernels that it runs. */
@@ -54,8 +54,8 @@ export interface ServedStep {
 }
 
 /**
- * Steps that between them run every kernel which steps within the bounds run, as the planner plans them: one after
- * another, so that not all have to be planned in a row.
+ * Steps that together run every kernel which any step within the bounds runs, as the planner plans them. They are planned
+ * one by one, as they are asked for.
  */
 export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
   const problem = servedProblem(served);
@@ -65,7 +65,7 @@ export function* servedSteps(served: Served, traits: DeviceTraits): Generator<Se
   }
 }
 
-/** A problem that is served so, with stand-ins for tensors. */
+/** An attention problem of a served model, with placeholders for tensors. */
 export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
   const keyRows = paged ? pagedRows : denseRows;
@@ -96,7 +96,7 @@ export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>
   };
 }
 
-/** A tensor to plan with; planning does not look at its buffer. */
+/** A placeholder for a tensor: planning does not look at its buffer. */
 function standIn(dtype: DType, shape: readonly number[]): Tensor {
   return { buffer: {} as GPUBuffer, dtype, shape };
 }
@@ -148,7 +148,7 @@ export function checkHeadDims(caller: string, sizes: Readonly<Record<string, num
   checkAtMost(caller, sizes, MAX_HEAD_DIM);
 }
 
-/** More heads than any model has, so that what is planned for them does not fill the memory. */
+/** More heads than any model has. A bound, so that planning does not run out of memory. */
 const MAX_HEADS = 2 ** 16;
 
 /** Checks numbers of heads, by name; that they are counts is known. */

@@ -5,28 +5,28 @@ import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
 import { filledCache, SHAPE_NAMES, type CacheShape } from '../sizing/modelShape.js';
 
-/** How large a cache is to be: `pageSize`, and one of the others. */
+/** The size of a cache: `pageSize`, and one of the others. */
 export interface CacheSize {
-  /** Tokens a page. */
+  /** Tokens per page. */
   readonly pageSize: number;
   /** Pages of each layer. */
   readonly nPages?: number | undefined;
-  /** Tokens that all pages together are to hold; rounded up to whole pages. */
+  /** Capacity of all pages together, in tokens; rounded up to whole pages. */
   readonly tokens?: number | undefined;
-  /** The most that all layers together may take. There are as many pages as this and the device's limits allow. */
+  /** Upper bound for all layers together. There are as many pages as this and the device's limits allow. */
   readonly bytes?: number | undefined;
 }
 
-/** What `PagedKvCache.create` takes, whatever a cache is. The layout does not depend on `hostPagesOf`. */
+/** Options of `PagedKvCache.create`. The layout does not depend on `hostPagesOf`. */
 export interface CacheOptions<Cache> extends CacheShape, CacheSize {
   /**
-   * A cache with the same pages whose host pages the new one takes over, as they were swapped out by `movePages`: that
-   * of a lost device, before it is destroyed. It is left without any.
+   * A cache whose host pages, swapped out by `movePages`, are moved to the new one: that of a lost device, before it is
+   * destroyed. Both must have the same page format.
    */
   readonly hostPagesOf?: Cache | undefined;
 }
 
-/** The options, and all that a shape of any kind may have. */
+/** Names of the options, and of all fields that the shape of a model may have. */
 const OPTION_NAMES = [
   ...namesOf<Omit<CacheOptions<unknown>, keyof CacheShape>>({
     pageSize: true,
@@ -38,7 +38,7 @@ const OPTION_NAMES = [
   ...SHAPE_NAMES,
 ];
 
-/** Where the keys and values of all layers lie. */
+/** Where the keys and values of all layers are stored. */
 export interface CacheLayout {
   readonly dtype: FloatDType;
   readonly nLayers: number;
@@ -47,7 +47,7 @@ export interface CacheLayout {
   readonly nKvHeads: number;
   readonly k: PageLayout;
   readonly v: PageLayout;
-  /** Of all buffers. */
+  /** Sum of all buffers. */
   readonly bytes: number;
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
@@ -55,24 +55,24 @@ export interface CacheLayout {
   readonly locations: readonly TensorLocation[];
 }
 
-/** A page of a layer's keys or values. */
+/** Layout of a page of a layer's keys or values. */
 export interface PageLayout {
   readonly headDim: number;
   /** Bytes from one page to the next: a multiple of 16, so that kernels can read every page 16 bytes at a time. */
   readonly strideBytes: number;
 }
 
-/** Where a tensor begins. */
+/** Where a tensor begins in the cache's buffers. */
 export interface TensorLocation {
-  /** Which of the buffers. */
+  /** Index of the buffer. */
   readonly buffer: number;
-  /** Bytes; a multiple of what bindings may begin at. */
+  /** Bytes; a multiple of `WINDOW_ALIGNMENT`. */
   readonly offset: number;
 }
 
 const PAGE_ALIGNMENT = 16;
 
-/** Beyond it, packing alone would take long; the deepest models have some hundred. */
+/** More layers would take long to pack; the deepest models have a few hundred. */
 const MAX_LAYERS = 4096;
 
 /** Lays out a cache within the limits of a device. */
@@ -108,11 +108,11 @@ export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBuffe
 }
 
 interface Pages {
-  /** Of a layer's keys or values, whichever are larger. */
+  /** Bytes of a page of a layer's keys or values, whichever are larger. */
   readonly pageBytes: number;
-  /** Of a page in all layers. */
+  /** Bytes of a page in all layers. */
   readonly allLayersBytes: number;
-  /** Of so many pages in all layers, gaps between tensors included. */
+  /** Bytes of n pages in all layers, gaps between tensors included. */
   readonly bytesOf: (nPages: number) => number;
   /** Bytes that the keys or the values of a layer may take, by the name of the limit. */
   readonly limits: readonly (readonly [name: string, bytes: number])[];
@@ -132,7 +132,7 @@ function choosePages(call: Call, size: CacheSize, pages: Pages): number {
   }
   if ('bytes' in asked) {
     let nPages = Math.min(mostPages, Math.floor(asked.bytes / allLayersBytes));
-    // The gaps between tensors may take the room of a few pages.
+    // The gaps between tensors may take the memory of a few pages.
     while (bytesOf(nPages) > asked.bytes) nPages--;
     if (nPages > 0) return nPages;
     call.refuse('argument', `bytes must be at least ${bytesOf(1)} for one page, not ${asked.bytes}.`);
@@ -171,7 +171,7 @@ export interface Packing {
   readonly locations: readonly TensorLocation[];
 }
 
-/** Packs tensors of so many bytes, none larger than a buffer can be, into few buffers: the largest first, where it fits. */
+/** Packs tensors into few buffers: first fit, the largest tensor first. None may be larger than a buffer. */
 export function packTensors(tensorBytes: readonly number[], maxBufferSize: number): Packing {
   const buffers: number[] = [];
   const locations: TensorLocation[] = [];
@@ -192,13 +192,40 @@ function roundUp(bytes: number, step: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
-/** What the bytes of a page mean. */
+/** A description of a page's format: equal for caches whose pages can be exchanged. */
 export function pageFormat({ dtype, nLayers, pageSize, nKvHeads, k, v }: CacheLayout): string {
   return `${dtype} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
 }
 
+/** The pages of one layer, to be spread into the arguments of `attnWithKvCache`. */
+export interface CacheLayer {
+  /** [P, pageSize, Hkv, D] */
+  readonly kCache: Tensor;
+  /** [P, pageSize, Hkv, Dv] */
+  readonly vCache: Tensor;
+}
+
+/** The keys and values of each layer. */
+export function layersOf(layout: CacheLayout, buffers: readonly GPUBuffer[]): CacheLayer[] {
+  const { nLayers, k, v, locations } = layout;
+  return Array.from({ length: nLayers }, (_, i) => ({
+    kCache: tensorOf(layout, k, locations[2 * i]!, buffers),
+    vCache: tensorOf(layout, v, locations[2 * i + 1]!, buffers),
+  }));
+}
+
+/** All keys and values as words [P, a page with its padding], in the order of the locations. */
+export function poolsOf({ nPages, k, v, locations }: CacheLayout, buffers: readonly GPUBuffer[]): Tensor[] {
+  return locations.map(({ buffer, offset }, i) => ({
+    buffer: buffers[buffer]!,
+    dtype: 'u32',
+    shape: [nPages, (i % 2 === 0 ? k : v).strideBytes / 4],
+    offset: offset / 4,
+  }));
+}
+
 /** The tensor of the keys or the values of a layer. */
-export function tensorOf(
+function tensorOf(
   { dtype, nPages, pageSize, nKvHeads }: CacheLayout,
   { headDim, strideBytes }: PageLayout,
   { buffer, offset }: TensorLocation,

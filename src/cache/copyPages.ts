@@ -25,12 +25,12 @@ const NAMES: ArgNames<CopyPagesArgs> = {
 };
 
 /**
- * Copy whole pages within each pool, one pair after the other: a page may be written after it was read, and what was
- * just copied may be copied on. So the copies that a page manager asks for can be passed as they come.
+ * Copies whole pages within each pool, one pair after the other: a page that was read may be written by a later pair, and
+ * a page that was written may be read. So the copies that a page manager asks for can be passed as they are.
  *
- * Pages begin at whole words of 4 bytes and have no gaps, in whatever order their tokens and heads lie; between one page
- * and the next there may be anything. Nothing but the pages named second changes. Pools may share a buffer, even page by
- * page, but no elements.
+ * Pages begin at multiples of 4 bytes and are dense, with tokens and heads in any order; there may be gaps between pages.
+ * Only the pages named second in a pair change. Pools may share a buffer and may be interleaved page by page, but they
+ * may not overlap.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -59,7 +59,7 @@ export function copyDispatches(
   return dispatches;
 }
 
-/** Makes the copies: recorded into the caller's pass, or submitted at once. */
+/** Records the copies into the caller's pass, or submits them at once. */
 export function runCopies(
   call: Call,
   runtime: Runtime,
@@ -73,7 +73,7 @@ export function runCopies(
   });
 }
 
-/** Checks that pages of the pools can be copied word by word. Gives the pools by the names that errors call them. */
+/** Checks that pages of the pools can be copied word by word. Returns the pools by the names that errors use. */
 function checkPools(call: Call, pools: Tensor | readonly Tensor[]): ReadonlyMap<string, Tensor> {
   if (!isTensor(pools) && !Array.isArray(pools))
     call.refuseValue('pools', 'a tensor or an array of tensors', pools);
@@ -97,7 +97,7 @@ function fewestPages(pools: ReadonlyMap<string, Tensor>): PageBounds {
   });
 }
 
-/** Checks that each page is dense and begins at a whole word. */
+/** Checks that each page is dense and begins at a multiple of 4 bytes. */
 function checkWords(call: Call, name: string, pool: Tensor): void {
   const { dtype, shape, offset = 0 } = pool;
   const strides = stridesOf(pool);
@@ -132,7 +132,7 @@ function checkWords(call: Call, name: string, pool: Tensor): void {
   }
 }
 
-/** Whether elements fill their memory, in whatever order the dimensions lie. */
+/** Whether elements are without gaps, with the dimensions in any order. */
 function isDense(shape: readonly number[], strides: readonly number[]): boolean {
   const steps = shape
     .map((size, axis) => ({ size, stride: strides[axis]! }))
@@ -146,7 +146,7 @@ function isDense(shape: readonly number[], strides: readonly number[]): boolean 
   });
 }
 
-/** Checks that no two pools share memory, or might: of pages with different strides it is not known. */
+/** Checks that no two pools overlap. Of interleaved pages with different strides this is not known, so it is refused. */
 function checkPoolsApart(call: Call, pools: readonly (readonly [string, Tensor])[]): void {
   pools.forEach(([name, pool], index) => {
     for (const [earlierName, earlier] of pools.slice(0, index)) {

@@ -2,16 +2,16 @@ import { isCount, isHostArray, type Call } from '../check/call.js';
 import { describe } from '../core/errors.js';
 import type { HostPages } from './hostPages.js';
 
-/** Pages to copy in order, from and to: as pairs, or flat. */
+/** Pages to copy, in order: pairs of from and to, or these flat. */
 export type PagePairs = readonly (readonly [from: number, to: number])[] | Int32Array | Uint32Array;
 
-/** Where pages are copied: what has fewest of them, by the name that errors call it. */
+/** How many pages there are, and the name for it in errors. */
 export interface PageBounds {
   readonly name: string;
   readonly nPages: number;
 }
 
-/** Checks that the pages are there. Gives (from, to) end to end, without those that change nothing. */
+/** Checks that the pages exist. Returns (from, to) flat, without pairs that change nothing. */
 export function checkPairs(
   call: Call,
   name: string,
@@ -33,7 +33,7 @@ export function checkPairs(
   return Uint32Array.from(moving);
 }
 
-/** Pairs end to end, each of two values that may be anything. */
+/** Pairs, flat. The values are not checked. */
 function flatPairs(call: Call, name: string, pairs: PagePairs): ArrayLike<number> {
   if (pairs instanceof Int32Array || pairs instanceof Uint32Array) {
     if (pairs.length % 2 === 0) return pairs;
@@ -60,7 +60,7 @@ function checkPageNumber(call: Call, name: string, page: unknown, nPages: number
     call.refuseValue(name, `a page from 0 to ${nPages - 1}`, page, 'length');
 }
 
-/** Checks the bytes that are to be written to so many pages. */
+/** Checks the bytes that are to be written to n pages. */
 export function checkContents(
   call: Call,
   contents: readonly Uint8Array[],
@@ -77,7 +77,7 @@ export function checkContents(
   });
 }
 
-/** The copies of a step of a `StepPlanner`, which can be passed as it is. */
+/** The copies of a step. The `Step` of a `StepPlanner` can be passed whole. */
 export interface PageMoves {
   /** [page, host page]: to host memory, before anything else */
   readonly swapsOut: PagePairs;
@@ -95,12 +95,12 @@ export interface Swaps {
 
 export interface CheckedMoves {
   readonly swapsOut: Swaps;
-  /** From and to, end to end, without those that change nothing. */
+  /** (from, to) flat, without pairs that change nothing. */
   readonly copies: Uint32Array;
   readonly swapsIn: Swaps;
 }
 
-/** Checks moves of pages that are there, on the host too. */
+/** Checks the moves of a step: that their pages exist, on the host too. */
 export function checkMoves(
   call: Call,
   moves: PageMoves,

@@ -17,7 +17,7 @@ export interface AttentionProblem {
   readonly v: PagedRows;
   readonly out: TokenRows;
   readonly lse: TokenRows | null;
-  /** Null for keys that lie end to end. */
+  /** Null where the keys are not paged. */
   readonly pages: BlockTable | null;
   readonly masks: Masks;
   readonly softmaxScale: number;
@@ -25,13 +25,13 @@ export interface AttentionProblem {
   readonly softcap: number;
   readonly slopes: Slopes | null;
   readonly sinks: SmallFloats | null;
-  /** Into how many chunks to cut the keys of every sequence; 0 chooses. */
+  /** How many chunks to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
-  /** What is to happen to the cache and to q before. */
+  /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
   readonly append: AppendProblem | null;
 }
 
-/** New tokens for a cache, and rotary positions. */
+/** New tokens for a cache, and the rotary embedding. */
 export interface AppendProblem {
   /** Null where nothing is appended. */
   readonly newK: TokenRows | null;
@@ -48,14 +48,14 @@ export interface Rotary {
   readonly pairs: number;
   /** Pairs are (2t, 2t + 1), else (t, t + rotary_dim / 2). */
   readonly interleaved: boolean;
-  /** Query i stands i after the cached keys, else all stand right after them. */
+  /** Whether query i is at position nCached + i; else all queries are at nCached. */
   readonly queriesAdvance: boolean;
 }
 
-/** A tensor with its strides, in elements, by what they step over. */
+/** A tensor with its strides, in elements, by dimension. */
 export interface TokenRows {
   readonly tensor: Tensor;
-  /** From one sequence of a dense batch to the next; 0 where tokens lie end to end. */
+  /** From one sequence of a dense batch to the next; 0 for ragged tokens. */
   readonly sequence: number;
   readonly token: number;
   readonly head: number;
@@ -79,7 +79,7 @@ export interface BlockTable {
   readonly stride: number;
 }
 
-/** Which keys a query at position p sees, each bound included. */
+/** Which keys a query at position p sees; bounds are inclusive. */
 export interface Masks {
   /** Keys before p; -1: all. */
   readonly left: number;
@@ -109,17 +109,17 @@ export interface HostLengths {
   readonly nCached: Int32Array;
   /** The first new token among those of all sequences. */
   readonly newStart: Int32Array;
-  /** Keys before it are hidden. */
+  /** Left padding: keys before it are ignored. */
   readonly firstKey: Int32Array;
-  /** Of a dense batch, a cache or a block table, the row of each sequence. */
+  /** The row of each sequence in a dense batch, a cache or a block table. */
   readonly row: Int32Array;
 }
 
-/** Lengths that only the GPU knows, or partly; what they may be at most is known. */
+/** Lengths of which at least some are known to the GPU only, with upper bounds for all of them. */
 export interface DeviceLengths {
   /** Null where every sequence has `maxSeqlenQ` queries. */
   readonly cuSeqlensQ: Tensor | Int32Array | null;
-  /** Needed for keys that lie end to end; for pages only differences count. */
+  /** Required for ragged keys; for pages only the differences count. */
   readonly cuSeqlensK: Tensor | Int32Array | null;
   /** Keys before the new ones. */
   readonly sequsedK: Tensor | Int32Array | null;
@@ -127,9 +127,9 @@ export interface DeviceLengths {
   readonly cacheBatchIdx: Tensor | Int32Array | null;
   readonly cacheLeftpad: Tensor | Int32Array | null;
   readonly totalQ: number;
-  /** Whether each sequence has a row for its keys, of a cache or of a block table; else they lie end to end. */
+  /** Whether each sequence has a row for its keys, in a cache or in a block table; else keys are ragged. */
   readonly keysInRows: boolean;
-  /** Keys of all sequences, or what a row can hold. */
+  /** Keys of all sequences, or the capacity of a row. */
   readonly totalK: number;
   /** New tokens of all sequences. */
   readonly totalNew: number;
@@ -145,7 +145,7 @@ export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is 
   return 'qLen' in lengths;
 }
 
-/** Lengths of sequences that have no cache: those not given are zero, rows are in order. */
+/** Lengths of sequences without a cache: those not given are zero, rows are in order. */
 export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>): HostLengths {
   const zeros = new Int32Array(known.qLen.length);
   return {
@@ -159,7 +159,7 @@ export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<
   };
 }
 
-/** What kernels multiply scores by. */
+/** Factors that kernels multiply scores by. */
 export interface ScoreScale {
   /** From q · k to scores in base 2; with a softcap to scores / softcap. */
   readonly factor: number;

@@ -31,9 +31,9 @@ function raggedLse(tensor: Tensor): TokenRows {
   return { tensor, sequence: 0, token, head };
 }
 
-/** How the tokens of q, of out and of lse lie. */
+/** Layout of the tokens of q, out and lse. */
 export interface QueryLayout {
-  /** What comes before the heads of q and out, in the words of the documentation. */
+  /** The dimensions of q and out before the heads, as the documentation names them. */
   readonly tokens: readonly ('B' | 'Sq' | 'totalQ')[];
   readonly lse: readonly string[];
   /** Sizes of lse, from those of q or out. */
@@ -42,7 +42,7 @@ export interface QueryLayout {
   readonly lseRows: (tensor: Tensor) => TokenRows;
 }
 
-/** A batch of equally many tokens each. */
+/** A dense batch: each sequence has as many tokens. */
 export const DENSE: QueryLayout = {
   tokens: ['B', 'Sq'],
   lse: ['B', 'Hq', 'Sq'],
@@ -51,7 +51,7 @@ export const DENSE: QueryLayout = {
   lseRows: denseLse,
 };
 
-/** Sequences end to end. */
+/** A ragged batch: the tokens of all sequences concatenated. */
 export const RAGGED: QueryLayout = {
   tokens: ['totalQ'],
   lse: ['Hq', 'totalQ'],

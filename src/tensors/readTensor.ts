@@ -5,14 +5,14 @@ import { elementCount, endBytes, extentOf, stridesOf, wholeWords, type Tensor } 
 import type { Runtime } from '../runtime/runtime.js';
 
 /**
- * The numbers of a tensor of f32, f16 or bf16 in the order of its shape, whatever its offset and strides, as all work
- * submitted before the call leaves them. What is submitted later does not wait, and changes nothing.
+ * Reads a tensor of f32, f16 or bf16, row-major, for any offset and strides: the numbers as they are after all work
+ * submitted before the call. Work submitted later does not wait, and does not affect them.
  *
- * As much GPU memory is needed on the way as lies between the first and the last element. The tensor's buffer needs the
+ * A staging buffer is needed, as large as the range from the first to the last element. The tensor's buffer needs the
  * usage COPY_SRC, which buffers made by pageflash have.
  *
  * @throws PageflashError `dtype` for integers, see `readInts`; `buffer` or `shape` for a tensor that cannot be read;
- * `limit` without memory on the way; `device` if the device is lost; also what the device has to say against work
+ * `limit` without memory for the staging buffer; `device` if the device is lost; also an error of the device about work
  * submitted before, as `runtime.done()` throws it
  * @example
  * const { out } = attn(runtime, { q, k, v });
@@ -29,7 +29,7 @@ export async function read(runtime: Runtime, tensor: Tensor): Promise<Float32Arr
 }
 
 /**
- * The numbers of a tensor of i32 or u32, as `read` gives those of other types.
+ * Reads a tensor of i32 or u32, as `read` reads those of other types.
  *
  * @throws PageflashError as `read` does
  */
@@ -69,7 +69,7 @@ async function storedNumbers(runtime: Runtime, tensor: Tensor, reader: Reader): 
   const call = Call.on(runtime, reader.caller);
   checkReadable(call, tensor, reader);
   const { buffer, dtype, shape, offset = 0 } = tensor;
-  // The caller may change the tensor before the numbers are there.
+  // A copy, since the caller may change the tensor before the numbers arrive.
   const view = { shape: [...shape], strides: [...stridesOf(tensor)] };
   const extent = extentOf(tensor);
   if (extent === 0) return viewOf(dtype, new ArrayBuffer(0), 0, 0);
@@ -100,7 +100,7 @@ function checkReadable(call: Call, tensor: Tensor, { dtypes, instead }: Reader):
   }
 }
 
-/** Whole words for so many bytes. */
+/** Memory for n bytes, rounded up to whole words. */
 function allocate(call: Call, bytes: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(wholeWords(bytes));
@@ -127,7 +127,7 @@ interface View {
   readonly strides: readonly number[];
 }
 
-/** Whether elements follow each other in the order of the shape, where a dimension of one has any stride. */
+/** Whether elements are contiguous in row-major order. The stride of a dimension of size 1 does not matter. */
 function isContiguous({ shape, strides }: View): boolean {
   let next = 1;
   for (let axis = shape.length - 1; axis >= 0; axis--) {
@@ -137,7 +137,7 @@ function isContiguous({ shape, strides }: View): boolean {
   return true;
 }
 
-/** Put elements row after row, `all` beginning with the first of them. */
+/** Copies strided elements to `out`, row after row; `all` begins with the first element. */
 function gather(all: Stored, { shape, strides }: View, out: Stored): void {
   const rowSize = shape.at(-1)!;
   const index = shape.map(() => 0);

@@ -3,12 +3,12 @@ import { dtypeInWords, listed } from '../check/checkTensor.js';
 import { describe, fail } from '../core/errors.js';
 import { bytesPerElement, decode, encode, FLOATS, INTS, isDType, type DType } from '../core/dtype.js';
 
-/** A `Float16Array`, in words that older libraries of TypeScript know. */
+/** A `Float16Array`, as a type that older versions of TypeScript's library can express. */
 export interface Float16Numbers extends ArrayBufferView, ArrayLike<number> {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** What `tensorFrom` makes a tensor of. */
+/** The data that `tensorFrom` takes. */
 export type TensorData =
   | readonly number[]
   | Float32Array
@@ -19,23 +19,23 @@ export type TensorData =
   | Uint16Array
   | Uint8Array;
 
-/** Checked numbers on the host that become elements of a type. */
+/** Checked data on the host, to be stored as elements of a type. */
 export interface Elements {
   readonly dtype: DType;
-  /** All bytes as they are stored. */
+  /** Bytes of all elements as they are stored. */
   readonly byteLength: number;
-  /** Whether the data is bytes that anything may be stored in. */
+  /** Whether the data is a `Uint8Array` of bytes as they are stored. */
   readonly isBytes: boolean;
-  /** The bytes of some elements. What is stored already is not copied. */
+  /** The bytes of a range of elements: without a copy where the array holds them already. */
   bytes(from: number, to: number): Uint8Array<ArrayBuffer>;
 }
 
 interface Kind {
   /** The types that the numbers can become, the default first. */
   readonly dtypes: readonly DType[];
-  /** Those of which the array holds the bits already. */
+  /** The types whose bits the array holds already. */
   readonly stored: readonly DType[];
-  /** What the array holds, if that does not tell the type. */
+  /** What the array holds, where its class does not determine the type. */
   readonly holds?: string;
 }
 
@@ -45,7 +45,7 @@ const BYTES: Kind = {
   holds: 'bytes as they are stored',
 };
 
-/** By the class of the array. */
+/** Kinds of data, by the class of the array. */
 const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['Array', { dtypes: [...FLOATS, ...INTS], stored: [] }],
   ['Float32Array', { dtypes: FLOATS, stored: ['f32'] }],
@@ -59,7 +59,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
 
 const INT_RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
 
-/** Checks numbers that are to be stored as `asked`, or as what their array says. */
+/** Checks data that is to be stored as `asked`, by default as the type of its array. */
 export function checkElements(call: Call, data: TensorData, asked: DType | undefined): Elements {
   const kind = KINDS.get(classOf(data));
   if (!kind) {
@@ -77,7 +77,7 @@ export function checkElements(call: Call, data: TensorData, asked: DType | undef
   return storedElements(data, dtype, kind === BYTES);
 }
 
-/** The class of an array, also of one that was made in another frame. */
+/** The class of an array, also of one from another realm, such as a frame. */
 function classOf(data: unknown): string {
   if (Array.isArray(data)) return 'Array';
   return ArrayBuffer.isView(data) && Symbol.toStringTag in data ? String(data[Symbol.toStringTag]) : '';
@@ -99,9 +99,9 @@ function checkType(call: Call, data: TensorData, { dtypes, holds }: Kind, asked:
   call.refuse('dtype', `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${dtypeInWords(dtype)}.`);
 }
 
-/** Checks that an array holds numbers and nothing else, whether plain or typed. */
+/** Checks that an array, plain or typed, holds only numbers. */
 function checkNumbers(caller: string, name: string, values: ArrayLike<number>): void {
-  // A typed array holds one kind of values.
+  // The entries of a typed array are all of one kind.
   const n = ArrayBuffer.isView(values) ? Math.min(values.length, 1) : values.length;
   for (let i = 0; i < n; i++) {
     if (typeof values[i] !== 'number')
@@ -121,7 +121,7 @@ function checkInts(call: Call, data: ArrayLike<number>, dtype: 'i32' | 'u32'): v
   }
 }
 
-/** Checks that the memory of an array is still there: one that was transferred looks empty. */
+/** Checks that the memory of an array was not transferred: such an array looks empty. */
 function checkAttached(call: Call, { buffer, byteLength }: ArrayBufferView): void {
   if (byteLength > 0) return;
   try {
@@ -145,7 +145,7 @@ function storedElements(data: ArrayBufferView, dtype: DType, isBytes: boolean): 
   };
 }
 
-/** Whether every implementation of WebGPU reads the memory as it is: some refuse what is shared or may grow. */
+/** Whether every implementation of WebGPU accepts the memory: some refuse it if it is shared or resizable. */
 function isOrdinary(buffer: ArrayBufferLike): boolean {
   return (
     buffer[Symbol.toStringTag] === 'ArrayBuffer' && (buffer as { resizable?: boolean }).resizable !== true
@@ -176,8 +176,8 @@ function converted(numbers: ArrayLike<number>, dtype: DType): ArrayBufferView<Ar
 }
 
 /**
- * Numbers as f16 or bf16, each in the 16 bits that a tensor stores: the nearest, ties to even, too large ones as
- * infinity, every NaN as the quiet one. From f64 they are rounded once.
+ * Converts numbers to the bits of f16 or bf16, as a tensor stores them: rounded to the nearest, ties to even, overflow to
+ * infinity, every NaN to the quiet one. Numbers in f64 are rounded once.
  *
  * @throws PageflashError `argument`, `dtype`
  * @example
@@ -193,7 +193,7 @@ export function toHalves(dtype: 'f16' | 'bf16', values: ArrayLike<number>): Uint
 }
 
 /**
- * Stored f16 or bf16 as f32, which holds each of them exactly.
+ * Converts the bits of f16 or bf16 to f32, which is exact.
  *
  * @throws PageflashError `argument`, `dtype`
  */

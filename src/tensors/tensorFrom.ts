@@ -8,34 +8,34 @@ import { writeBytes } from '../runtime/transfers.js';
 import { checkElements, type Elements, type TensorData } from './tensorData.js';
 
 export interface TensorFromOptions {
-  /** Default: one dimension, as long as the data. To be said for bytes. */
+  /** Default: one dimension, as long as the data. Required for bytes. */
   readonly shape?: readonly number[] | undefined;
-  /** Default: what the array says, see `tensorFrom`. To be said for bits and bytes. */
+  /** Default: that of the array, see `tensorFrom`. Required for bits and bytes. */
   readonly dtype?: DType | undefined;
 }
 
 const NAMES = namesOf<TensorFromOptions>({ shape: true, dtype: true });
 
-/** Elements that are converted and written at a time: a multiple of 2, so that only the last write is padded. */
+/** Elements converted and written at a time: a multiple of 2, so that only the last write is padded. */
 const MOST_ELEMENTS = 2 ** 20;
 
 /**
- * A new contiguous tensor in a buffer of its own, which the caller destroys, filled with numbers of the host: after all
- * work submitted before, before all that is submitted later. The data may be changed as soon as the call returns.
+ * Makes a contiguous tensor in a buffer of its own, which the caller destroys, and fills it with numbers of the host: after
+ * all work submitted before, and before all work submitted later. The data may be changed as soon as the call returns.
  *
  * | data | dtype, the default first | |
  * | --- | --- | --- |
- * | `Float32Array`, `Float64Array` | f32, f16, bf16 | rounded once, to the nearest, ties to even; what is too large becomes infinite |
+ * | `Float32Array`, `Float64Array` | f32, f16, bf16 | rounded once, to the nearest, ties to even; overflow to infinity |
  * | `Float16Array` | f16, f32, bf16 | |
- * | `Int32Array` | i32, u32 | numbers that the type has not are refused |
+ * | `Int32Array` | i32, u32 | numbers out of the type's range are refused |
  * | `Uint32Array` | u32, i32 | likewise |
  * | `number[]` | f32, f16, bf16, i32, u32 | as the two above |
- * | `Uint16Array` | f16, bf16; to be said | the bits of halves, as `toHalves` gives them |
- * | `Uint8Array` | any; to be said, as the shape | bytes as they are stored, as in a file; they may begin anywhere |
+ * | `Uint16Array` | f16, bf16; required | the bits of halves, as `toHalves` gives them |
+ * | `Uint8Array` | any; required, as is the shape | bytes as they are stored, as in a file; any alignment |
  *
  * Other arrays are refused. The memory may be shared.
  *
- * @throws PageflashError `argument`, `dtype` or `shape` for what does not fit; `limit` where the device has no buffers
+ * @throws PageflashError `argument`, `dtype` or `shape` for data that does not fit; `limit` if the device has no buffers
  * that large
  * @example
  * const q = tensorFrom(runtime, numbers, { shape: [8, 32, 128], dtype: 'f16' });
@@ -58,7 +58,7 @@ export function tensorFrom(runtime: Runtime, data: TensorData, options: TensorFr
   });
 }
 
-/** The shape, which holds all of the data. */
+/** Checks that the shape holds all of the data. */
 function checkShape(
   call: Call,
   data: TensorData,
@@ -87,7 +87,7 @@ function write(device: GPUDevice, { buffer, dtype, shape }: Tensor, elements: El
   }
 }
 
-/** Whole words, as WebGPU writes no others. */
+/** Padded to whole words, which WebGPU requires. */
 function padded(bytes: Uint8Array): Uint8Array {
   if (bytes.length % 4 === 0) return bytes;
   const words = new Uint8Array(wholeWords(bytes.length));
