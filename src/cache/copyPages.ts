@@ -153,7 +153,7 @@ function checkPoolsApart(call: Call, pools: readonly (readonly [string, Tensor])
       if (!mayOverlap(earlier, pool)) continue;
       call.refuse(
         'buffer',
-        `${earlierName} and ${name} overlap. Pass each pool once; pools lie among each other only with the same page stride.`,
+        `${earlierName} and ${name} overlap. Pass each pool once; pools may be interleaved only with the same page stride.`,
       );
     }
   });

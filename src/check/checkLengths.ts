@@ -46,7 +46,7 @@ export interface Spans {
   readonly lengths: Int32Array;
 }
 
-/** Starts and lengths from running sums, which begin with 0, must never fall, and end within `total`. */
+/** Starts and lengths from running sums, which begin with 0, must not decrease, and end within `total`. */
 export function spans(call: Call, name: string, cuSeqlens: Int32Array, total: number, tensor: string): Spans {
   const starts = cuSeqlens.slice(0, -1);
   call.each(
@@ -55,7 +55,7 @@ export function spans(call: Call, name: string, cuSeqlens: Int32Array, total: nu
     // Compared and not subtracted, which could overflow 32 bits.
     (start, b) => cuSeqlens[b + 1]! >= start,
     (b) =>
-      `${name} must never fall, but ${name}[${b}] is ${cuSeqlens[b]} and ${name}[${b + 1}] is ${cuSeqlens[b + 1]}.`,
+      `${name} must not decrease, but ${name}[${b}] is ${cuSeqlens[b]} and ${name}[${b + 1}] is ${cuSeqlens[b + 1]}.`,
   );
   if (cuSeqlens.at(-1)! > total)
     call.refuse('length', `${name} ends at ${cuSeqlens.at(-1)} but ${tensor} has ${total} tokens.`);

@@ -55,7 +55,7 @@ describe('a batch or a step is passed whole', () => {
       return writes;
     };
     const whole = FORMS[form]!();
-    // Of arguments in a class with getters, all is in the class.
+    // An instance of a class with getters has no properties of its own.
     const joined = (args: object) =>
       Object.keys(whole).length === 0 ? withGetters({ ...args, ...STEP }) : { ...args, ...whole };
     for (const call of [attnWithKvCache, planAttnWithKvCache] as const)
@@ -68,7 +68,7 @@ describe('a batch or a step is passed whole', () => {
       );
   });
 
-  test('what reads are overlapped by is seen in classes with getters too', () => {
+  test('overlaps are found in classes with getters too', () => {
     const { runtime } = notedRuntime();
     const args = varlenArgs();
     expect(
@@ -99,7 +99,7 @@ describe('a batch or a step is passed whole', () => {
     expect([
       // @ts-expect-error An update names an argument.
       refusal(() => plan.update({})),
-      // @ts-expect-error What a batch has besides is no argument.
+      // @ts-expect-error The other fields of a batch are not arguments.
       refusal(() => plan.update({ nSequences, slotMapping })),
       refusal(() => varlen.update(withGetters({ slotMapping }) as never)),
       refusal(() => plan.update({ ...BATCH, positions: [5, 9, 10] } as never)),

@@ -4,7 +4,7 @@ import type { HostTensor } from '../../src/reference/attention.js';
 import type { Random } from '../../tools/random.js';
 
 export interface SinksCase {
-  /** Of every head, or −∞ for every second one, which has none. */
+  /** For every head, or only for every second one: −∞ for the others. */
   readonly sinks?: boolean | 'some heads' | undefined;
   readonly dtype: FloatDType;
 }
@@ -16,7 +16,7 @@ export function drawSinks(random: Random, nHeads: number, { sinks, dtype }: Sink
     .map((sink, head) => (sinks === 'some heads' && head % 2 === 0 ? -Infinity : roundTo(dtype, sink)));
 }
 
-/** [n + 1]: where each of so many things begins, laid end to end, and where the last one ends. */
+/** [n + 1]: cumulative sums of the lengths, from 0. */
 export function runningSum(lengths: readonly number[]): Int32Array<ArrayBuffer> {
   const sums = new Int32Array(lengths.length + 1);
   lengths.forEach((length, i) => (sums[i + 1] = sums[i]! + length));
@@ -33,7 +33,7 @@ interface ScoresCase {
   readonly kvDType?: FloatDType;
 }
 
-/** Changes queries and keys so that their scores are what the case wants. */
+/** Changes queries and keys so that their scores are as the case asks. */
 export function shapeScores(
   { scores, headDim, dtype, kvDType = dtype }: ScoresCase,
   random: Random,
@@ -49,7 +49,7 @@ export function shapeScores(
   };
   if (scores === 'equal') set(keys, kvDType, (i) => keys.data[i % row]!);
   if (scores === 'huge') {
-    // Each is a multiple of one step, so that two are either equal to the last bit or far apart.
+    // All are multiples of one step, so that any two are either equal to the last bit or far apart.
     const factors = random.uniforms(keys.data.length / headDim, -8, 9).map(Math.floor);
     set(q, dtype, () => 3e5 / 8 / headDim);
     set(keys, kvDType, (i) => factors[Math.floor(i / headDim)]!);

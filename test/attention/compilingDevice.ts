@@ -1,7 +1,7 @@
 import type { PrepareModelOptions } from '../../src/index.js';
 import { strictDevice } from '../runtime/strictDevice.js';
 
-/** A device that notes what it compiles, and in which turn of the event loop. */
+/** A device that records what it compiles, and in which turn of the event loop. */
 export function compilingDevice() {
   const strict = strictDevice();
   const { device } = strict;
@@ -26,14 +26,14 @@ export function compilingDevice() {
   return {
     ...strict,
     device: compiling,
-    /** Variants, as they were linked and handed over. */
+    /** Names of the variants, in order. */
     modules,
     /** The turn of each. */
     turns,
-    /** Those that a call compiled. */
+    /** Those that a call compiled because it could not wait. */
     onTheSpot,
     lose: (message: string) => lose({ reason: 'unknown', message } as GPUDeviceLostInfo),
-    /** Lets others have a turn now and then, and counts these. */
+    /** Counts the turns of the event loop while some work is done. */
     async counting<T>(work: Promise<T>): Promise<T> {
       let counts = true;
       const count = (): void => {

@@ -2,7 +2,7 @@ import { createRuntime, type AttnVarlenArgs, type AttnWithKvCacheArgs } from '..
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { strictDevice } from '../runtime/strictDevice.js';
 
-/** A runtime whose device notes what is written to it, and what is bound. */
+/** A runtime whose device records what is written to it, and what is bound. */
 export function notedRuntime() {
   const strict = strictDevice();
   const writes: (readonly number[])[] = [];
@@ -22,7 +22,7 @@ export function notedRuntime() {
   return { ...strict, runtime: createRuntime(strict.device), writes, groups };
 }
 
-/** The step after: sequences of 5 + 1 and 9 + 2 tokens in pages of 4, as `BlockAllocator.batch` gives it. */
+/** The next step: sequences of 5 + 1 and 9 + 2 tokens in pages of 4, as `BlockAllocator.batch` returns it. */
 export const BATCH = {
   nSequences: 2,
   nNewTokens: 3,
@@ -82,7 +82,7 @@ export function varlenArgs(): AttnVarlenArgs {
   };
 }
 
-/** An object that has nothing of its own, but each name as a getter of its prototype, as instances of classes have. */
+/** An object without properties of its own, each field being a getter of its prototype, as in a class. */
 export function withGetters<T extends object>(fields: T): T {
   const prototype = {};
   for (const name of Object.keys(fields))

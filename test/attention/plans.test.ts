@@ -111,7 +111,7 @@ describe('a plan keeps what it is given by value', () => {
     expect(result).toEqual({ out });
     const offsets = groups.flat().flatMap(({ buffer, offset }) => (buffer === q.buffer ? offset : []));
     expect(new Set(offsets)).toEqual(new Set([0]));
-    // Nor does what is handed out.
+    // Nor do changes of the tensors that record returns.
     Object.assign(result.out, { buffer: fakeBuffer(4) });
     expect(plan.record()).toEqual({ out });
     plan.update({ causal: false });
@@ -130,7 +130,7 @@ describe('a plan keeps what it is given by value', () => {
     expect([writes.length, groups.length]).toEqual([nWrites, nGroups]);
   });
 
-  test('layers are held against each other and against what the plan keeps', () => {
+  test('overlaps are found within a layer and with tensors that the plan keeps', () => {
     const { runtime } = notedRuntime();
     const blockTable = fakeTensor('i32', [2, 3]);
     const plan = planAttnWithKvCache(runtime, { ...cacheArgs(), blockTable });

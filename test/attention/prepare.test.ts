@@ -32,7 +32,7 @@ describe('prepare', () => {
     expect(modules.length).toBe(variants.length);
   });
 
-  test('tells how many are ready, those that were before among them', async () => {
+  test('reports how many are ready, including those compiled before', async () => {
     const { device } = compilingDevice();
     const runtime = createRuntime(device);
     const variants = smallVariants(runtime).slice(0, 4);
@@ -141,7 +141,7 @@ describe('prepare', () => {
     expect(live.size).toBe(0);
   });
 
-  test('what progress throws comes out', async () => {
+  test('an error of onProgress rejects the promise', async () => {
     const runtime = createRuntime(compilingDevice().device);
     const onProgress = (): never => {
       throw new RangeError('mine');

@@ -95,7 +95,7 @@ function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]):
   };
 }
 
-/** A step, unless the device has no room for as many parts as `numSplits` asks for. */
+/** Runs a step, unless the device cannot hold as many chunks as `numSplits` asks for. */
 function serve(runtime: Runtime, model: PrepareModelOptions, sequences: readonly SequenceStep[]): void {
   try {
     attnWithKvCache(runtime, callOf(model, sequences));
@@ -123,7 +123,7 @@ async function compiled(
   return names;
 }
 
-/** A step within the options; where windows and chunks begin among the tiles of keys is decisive. */
+/** A step within the options. What matters is where windows and chunks begin among the tiles of keys. */
 function drawStep(model: PrepareModelOptions, random: Random): SequenceStep {
   const { maxTokens, maxContext = 1, attentionChunk = 0 } = model;
   const most = Math.min(maxTokens, maxContext);
@@ -144,7 +144,7 @@ function drawStep(model: PrepareModelOptions, random: Random): SequenceStep {
 const SLOW = 120_000;
 
 test(
-  'serving meets what prepareModel has compiled, and nothing else, whatever the model',
+  'serving runs exactly the kernels that prepareModel compiled, for any model',
   { timeout: SLOW },
   async () => {
     const property = fc.asyncProperty(
@@ -156,7 +156,7 @@ test(
         const expected = [...prepared].filter((name) => !name.startsWith('copy_pages'));
         const met = await compiled(deviceClass, (runtime) => {
           const random = new Random(seed);
-          // What must be there, and what nothing but the steps that it was planned for may meet.
+          // Any steps, whose kernels must be prepared, then those that prepareModel planned, which run all others.
           for (let step = 0; step < 20; step++) {
             const nSequences = random.pick([1, 1, 2, 5]);
             const sequences = Array.from({ length: nSequences }, () => drawStep(model, random));
@@ -214,7 +214,7 @@ describe('prepareModel', () => {
     ]);
   });
 
-  test('refuses what is no model', async () => {
+  test('refuses malformed options', async () => {
     const { device, modules } = compilingDevice();
     const runtime = createRuntime(device);
     const wrong = (changes: object) => rejection(prepareModel(runtime, { ...MODEL, ...changes }));

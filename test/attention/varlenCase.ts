@@ -15,9 +15,9 @@ import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 
-/** A batch to attend to, with inputs drawn from a seed. */
+/** A batch for attention, with inputs drawn from a seed. */
 export interface VarlenCase {
-  /** What the case is there for. */
+  /** What the case tests. */
   readonly why: string;
   /** Queries and keys of each sequence. */
   readonly lengths: readonly (readonly [sq: number, sk: number])[];
@@ -117,7 +117,7 @@ function headsFirst(lse: Tensor): Tensor {
   return { ...lse, shape: [nHeads, batch, sq, 1], strides: [sq, nHeads * sq, 1, 1] };
 }
 
-/** Throws unless the results are what the reference gives. */
+/** Throws unless the results are those of the reference. */
 export function compare(
   varlen: VarlenCase,
   inputs: Inputs,
@@ -179,7 +179,7 @@ export function draw(varlen: VarlenCase): Inputs {
   };
 }
 
-/** Keys that do not count may be anything. */
+/** Fills unused keys with NaN. */
 function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, used: Int32Array): void {
   for (const { data, shape } of tensors) {
     const row = elementCount(shape.slice(1));
@@ -189,7 +189,7 @@ function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, use
   }
 }
 
-/** Uploads the inputs where the case wants them. */
+/** Uploads the inputs as the case asks: to the GPU, in pages, with gaps. */
 export function place(
   device: GPUDevice,
   varlen: VarlenCase,

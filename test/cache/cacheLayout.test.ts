@@ -8,7 +8,7 @@ import { traitsOf } from '../plan/traits.js';
 
 const MiB = 2 ** 20;
 
-/** A call on a device that binds so many bytes. */
+/** A call on a device that binds at most so many bytes. */
 function callWith(maxBindingBytes: number, name = 'PagedKvCache.create'): Call {
   return new Call(name, traitsOf({ maxBindingBytes }));
 }
@@ -24,7 +24,7 @@ describe('packing', () => {
       max: 1536,
       buffers: [1536, 1280, 1024],
       offsets: [0, 768, 768, 0, 0, 512],
-      why: 'sizes that go badly together go apart',
+      why: 'sizes that would waste a buffer are separated',
     },
     {
       tensors: [1024, 256, 1024, 256],
@@ -50,7 +50,7 @@ describe('layout', () => {
     { size: { tokens: 1600 }, nPages: 100, why: 'whole pages' },
     { size: { tokens: 1601 }, nPages: 101, why: 'one more token takes a page' },
     { size: { tokens: 1 }, nPages: 1, why: 'at least a page' },
-    { size: { bytes: 100 * 2 * MiB }, nPages: 100, why: 'a page is 16 · 8 · 128 · 2 bytes, twice a layer' },
+    { size: { bytes: 100 * 2 * MiB }, nPages: 100, why: 'a page is 16 · 8 · 128 · 2 bytes, twice per layer' },
     { size: { bytes: 100 * 2 * MiB - 1 }, nPages: 99, why: 'a byte too few' },
     { size: { bytes: 2 * MiB + 0.5 }, nPages: 1, why: 'half a byte is of no use' },
     { size: { bytes: 2 ** 40 }, nPages: 4096, why: 'one binding holds 128 MiB of a layer' },

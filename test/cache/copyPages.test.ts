@@ -79,7 +79,7 @@ describe('copyPages', () => {
     `);
   });
 
-  test('pages that are not there', () => {
+  test('pages that do not exist', () => {
     const [one, none] = [fakeTensor('f16', [1, 4, 2, 16]), fakeTensor('f16', [0, 4, 2, 16])];
     expect([
       message({ pairs: [[0, 1], [8, 2]] }), // prettier-ignore
@@ -123,8 +123,8 @@ describe('copyPages', () => {
     const both = (a: Tensor, b: Tensor) => message({ pools: [pool, a, b], pairs: [] });
     expect([both(view(0, 64), view(0, 64)), both(view(0, 128), view(66, 130))]).toMatchInlineSnapshot(`
       [
-        "buffer: copyPages: pools[1] and pools[2] overlap. Pass each pool once; pools lie among each other only with the same page stride.",
-        "buffer: copyPages: pools[1] and pools[2] overlap. Pass each pool once; pools lie among each other only with the same page stride.",
+        "buffer: copyPages: pools[1] and pools[2] overlap. Pass each pool once; pools may be interleaved only with the same page stride.",
+        "buffer: copyPages: pools[1] and pools[2] overlap. Pass each pool once; pools may be interleaved only with the same page stride.",
       ]
     `);
     for (const [a, b] of [

@@ -42,7 +42,7 @@ describe('PagedKvCache', () => {
     nPages: 10,
   };
 
-  /** With a runtime that compiles nothing and lists what it is to run. */
+  /** A cache on a runtime that compiles nothing, and records what it is to run. */
   async function setUp(change: object = {}, memoryBytes?: number, limits: Partial<GPUSupportedLimits> = {}) {
     const { device, live } = memoryDevice(memoryBytes, limits);
     const runtime = createRuntime(device);

@@ -3,7 +3,7 @@ import { attnWithKvCache, createRuntime, type AttnWithKvCacheArgs } from '../../
 import { fakeBuffer, fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
 import { refusal } from './refusal.js';
 
-// What is refused must be refused before the device is asked for anything: this one fails if it is.
+// Errors must be thrown before the device is used: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
 
 /** Two sequences with two queries each, which have room for 8 keys. */
@@ -218,7 +218,7 @@ describe('attnWithKvCache', () => {
         "length: attnWithKvCache: sequence 0 has 2 queries, more than maxSeqlenQ = 1.",
         "length: attnWithKvCache: sequence 0 has 5 keys, more than maxSeqlenK = 4.",
         "length: attnWithKvCache: sequence 0 has 7 keys, more than maxSeqlenK = 6.",
-        "length: attnWithKvCache: cuSeqlensQ must never fall, but cuSeqlensQ[1] is 3 and cuSeqlensQ[2] is 2.",
+        "length: attnWithKvCache: cuSeqlensQ must not decrease, but cuSeqlensQ[1] is 3 and cuSeqlensQ[2] is 2.",
         "length: attnWithKvCache: cuSeqlensQ ends at 5 but q has 4 tokens.",
         "length: attnWithKvCache: cuSeqlensKNew ends at 4 but k has 3 tokens.",
         "length: attnWithKvCache: cacheBatchIdx[1] is 2, but kCache has the rows 0 to 1.",
@@ -260,7 +260,7 @@ describe('attnWithKvCache', () => {
   });
 
   test('pages before a chunk of attention may be anything; padding does not count', () => {
-    // The query stands at slot 8, the 8th token: chunks of four begin at slots 1 and 5.
+    // The query is at slot 8, the 8th token: chunks of four begin at slots 1 and 5.
     const chunked: AttnWithKvCacheArgs = {
       q: fakeTensor('f16', [1, 1, 4, 64]),
       kCache: fakeTensor('f16', [9, 1, 2, 64]),
@@ -317,7 +317,7 @@ describe('attnWithKvCache', () => {
     `);
   });
 
-  test('tiles and parts beyond the device', () => {
+  test('tiles and chunks beyond the limits of the device', () => {
     const cramped = createRuntime(fakeDevice({ maxComputeWorkgroupStorageSize: 2048 }));
     const small = createRuntime(fakeDevice({ maxStorageBufferBindingSize: 2 ** 15 }));
     const wide = fakeTensor('f16', [1, 1, 128, 1]);

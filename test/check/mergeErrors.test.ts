@@ -3,7 +3,7 @@ import { createRuntime, mergeStates, type MergeStatesArgs } from '../../src/inde
 import { fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
 import { refusal } from './refusal.js';
 
-// What is refused must be refused before the device is asked for anything: this one fails if it is.
+// Errors must be thrown before the device is used: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
 
 describe('mergeStates', () => {
@@ -38,7 +38,7 @@ describe('mergeStates', () => {
     `);
   });
 
-  test('a pass that is none', () => {
+  test('a pass that is not a pass encoder', () => {
     expect(message({ pass: {} })).toMatchInlineSnapshot(
       `"argument: mergeStates: pass must be a GPUComputePassEncoder, not a plain object."`,
     );

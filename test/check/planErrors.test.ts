@@ -10,7 +10,7 @@ import {
 import { fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
 import { refusal } from './refusal.js';
 
-// What is refused must be refused before the device is asked for anything: this one fails if it is.
+// Errors must be thrown before the device is used: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
 
 /** Two sequences with two queries each, which have room for 8 keys. */

@@ -10,7 +10,7 @@ import {
 import { fakeBuffer, fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
 import { refusal } from './refusal.js';
 
-// What is refused must be refused before the device is asked for anything: this one fails if it is.
+// Errors must be thrown before the device is used: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
 
 describe('attnVarlen', () => {
@@ -151,7 +151,7 @@ describe('attnVarlen', () => {
       message({ blockTable: [0, -1, 2, 3] }, paged),
     ]).toMatchInlineSnapshot(`
       [
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[1] is 5 and cuSeqlensQ[2] is 3.",
+        "length: attnVarlen: cuSeqlensQ must not decrease, but cuSeqlensQ[1] is 5 and cuSeqlensQ[2] is 3.",
         "length: attnVarlen: cuSeqlensQ must begin with 0, not -1: pass the running sums of the lengths, with a 0 before the first.",
         "length: attnVarlen: cuSeqlensQ ends at 9 but q has 8 tokens.",
         "length: attnVarlen: cuSeqlensK ends at 13 but k has 12 tokens.",
@@ -166,7 +166,7 @@ describe('attnVarlen', () => {
     `);
   });
 
-  test('sums that do not begin with 0 are told from lengths', () => {
+  test('sums without the leading 0 are distinguished from lengths', () => {
     const sums = (cuSeqlensQ: readonly number[]) => message({ cuSeqlensQ });
     const manySums = Array.from({ length: 20 }, (_, b) => 1 + b);
     const many = fakeTensor('f16', [20, 4, 64]);
@@ -222,7 +222,7 @@ describe('attnVarlen', () => {
     `);
   });
 
-  test('tables that are none', () => {
+  test('tables that are not tables', () => {
     expect([
       message({ blockTable: null }, paged),
       message({ blockTable: '0123' }, paged),

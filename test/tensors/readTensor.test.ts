@@ -68,14 +68,14 @@ describe('read', () => {
     expect(nLive()).toBe(before);
   });
 
-  test('as the work before leaves it, whatever comes later', async () => {
+  test('the values after all earlier work, unaffected by later work', async () => {
     const tensor = from('f32', 4);
     const reading = read(runtime, tensor);
     bytesOf(tensor.buffer).fill(0);
     expect(await reading).toEqual(Float32Array.of(0, 1, 2, 3));
   });
 
-  test('types tell what comes', async () => {
+  test('types say what is returned', async () => {
     const ints: Int32Array = await readInts(runtime, { ...from('i32', 1), dtype: 'i32' });
     const counts: Uint32Array = await readInts(runtime, { ...from('u32', 1), dtype: 'u32' });
     expect([ints.constructor, counts.constructor]).toEqual([Int32Array, Uint32Array]);
@@ -128,7 +128,7 @@ describe('read', () => {
     `);
   });
 
-  test('what the device says against the work before comes out here', async () => {
+  test('errors of the device about earlier work are thrown here', async () => {
     const failing = setUp();
     const tensor = tensorFrom(failing.runtime, [1]);
     Object.assign(failing.device, { popErrorScope: () => Promise.resolve({ message: 'no such buffer' }) });
@@ -138,7 +138,7 @@ describe('read', () => {
     expect(await read(failing.runtime, tensor)).toEqual(Float32Array.of(1));
   });
 
-  test('a lost device is told while waiting, and afterwards', async () => {
+  test('a lost device rejects the promise while waiting, and later calls', async () => {
     const failing = setUp();
     const tensor = tensorFrom(failing.runtime, [1]);
     failing.hold();

@@ -113,7 +113,7 @@ describe('tensorFrom', () => {
     }
   });
 
-  test('a view of a part, and shared memory', () => {
+  test('a view of a part of a buffer, and shared memory', () => {
     const all = Float32Array.from({ length: 10 }, (_, i) => i);
     expect(bytesOf(made(all.subarray(2, 5)).bytes)).toEqual(bytesOf(Float32Array.of(2, 3, 4)));
     const shared = new Float32Array(new SharedArrayBuffer(16));
@@ -130,7 +130,7 @@ describe('tensorFrom', () => {
     const n = 2 ** 20 + 3;
     const values = Float32Array.from({ length: n }, (_, i) => i % 1000);
     const halves = encode('f16', values);
-    // Compared by hand, as the tester takes a minute for a million numbers.
+    // Compared by a loop, as expect() takes a minute for a million numbers.
     const holds = (data: TensorData, dtype: DType, stored: Uint8Array) =>
       made(data, { dtype }).bytes.every((byte, i) => byte === (stored[i] ?? 0));
     const bytes = new Uint8Array(halves.buffer);
@@ -142,21 +142,21 @@ describe('tensorFrom', () => {
 
   test('a Float16Array, where there is one', () => {
     const bits = Uint16Array.of(0x3c00, 0xc100);
-    // Stands in for the real one, which this version of Node has not.
+    // A substitute for the real class, which this version of Node lacks.
     const data = Object.defineProperty(bits, Symbol.toStringTag, { value: 'Float16Array' });
     const tensor = made(data as never);
     expect(tensor).toMatchObject({ dtype: 'f16', shape: [2] });
     expect(bytesOf(tensor.bytes)).toEqual(bytesOf(bits));
   });
 
-  test('the shape is the caller’s no more', () => {
+  test('the shape is copied', () => {
     const shape = [2, 2];
     const tensor = made([1, 2, 3, 4], { shape });
     shape[0] = 7;
     expect(tensor.shape).toEqual([2, 2]);
   });
 
-  test('what is wrong is refused, and nothing is left', () => {
+  test('wrong arguments are refused, and no buffer is left', () => {
     const { runtime, nLive } = setUp();
     const message = (data: unknown, options?: unknown) =>
       refusal(() => tensorFrom(runtime, data as TensorData, options as TensorFromOptions));

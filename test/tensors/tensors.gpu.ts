@@ -5,7 +5,7 @@ import { Random } from '../../tools/random.js';
 import { rejection } from '../check/refusal.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
-/** A number for each place, that every type has. */
+/** A number for each index that every type can store. */
 const PLACES = Float32Array.from({ length: 24 }, (_, i) => i);
 
 export const cases: GpuCase[] = [
