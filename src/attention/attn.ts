@@ -40,17 +40,17 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     v: ['B', 'Sk', 'Hkv', 'Dv'],
   } as const;
   const hints = { q: HINT, kv: HINT };
-  const { B, Sq, Sk, Hq, Hkv, D, Dv } = checkQkv(call, { q, k, v, dims, hints });
+  const {
+    dims: { B, Sq, Sk },
+    heads,
+  } = checkQkv(call, { q, k, v, dims, hints });
   checkBatch(call, B);
   checkSeqlens(call, 'queries', [Sq]);
   checkSeqlens(call, 'keys', [Sk]);
-  const options = checkOptions(call, args, { batch: B, nHeads: Hq, headDim: D });
+  const options = checkOptions(call, args, { batch: B, ...heads });
   const problem = {
     batch: B,
-    nHeads: Hq,
-    nKvHeads: Hkv,
-    headDim: D,
-    headDimV: Dv,
+    ...heads,
     q: denseRows(q),
     k: denseRows(k),
     v: denseRows(v),

@@ -68,17 +68,14 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
   const hints = { q: HINTS.q, kv: blockTable === undefined ? HINTS.k : HINTS.pages };
-  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k, v, dims, hints });
+  const { heads } = checkQkv(call, { q, k, v, dims, hints });
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
-  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
+  const options = checkOptions(call, args, { batch, ...heads });
   if (pages) checkTablePages(call, pages, lengths, options.masks);
   const keyRows = pages ? pagedRows : raggedRows;
   const problem = {
     batch,
-    nHeads: Hq,
-    nKvHeads: Hkv,
-    headDim: D,
-    headDimV: Dv,
+    ...heads,
     q: raggedRows(q),
     k: keyRows(k),
     v: keyRows(v),

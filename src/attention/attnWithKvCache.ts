@@ -69,22 +69,18 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
   const names = { k: 'kCache', v: 'vCache' };
-  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+  const { heads } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
-  const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
-  checkNewTokens(call, args, sizes);
+  checkNewTokens(call, args, { batch, ...heads });
   const { lengths, pages } = checkCacheLengths(call, args, batch);
-  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
+  const options = checkOptions(call, args, { batch, ...heads });
   if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: D });
+  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
   const keyRows = pages ? pagedRows : denseRows;
   const problem = {
     batch,
-    nHeads: Hq,
-    nKvHeads: Hkv,
-    headDim: D,
-    headDimV: Dv,
+    ...heads,
     q: layout.rows(q),
     k: keyRows(kCache),
     v: keyRows(vCache),

@@ -5,6 +5,7 @@ import type { Tensor } from '../core/tensor.js';
 import { planAttention } from '../plan/planAttention.js';
 import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
+  deviceLengths,
   hostLengths,
   MAX_HEAD_DIM,
   type AttentionProblem,
@@ -125,13 +126,7 @@ function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengt
       nCached: Int32Array.of(kLen - qLen),
     });
   }
-  return {
-    cuSeqlensQ: null,
-    cuSeqlensK: null,
-    sequsedK: null,
-    cuSeqlensKNew: null,
-    cacheBatchIdx: null,
-    cacheLeftpad: null,
+  return deviceLengths({
     totalQ: qLen,
     keysInRows: true,
     totalK: kLen,
@@ -140,7 +135,7 @@ function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengt
     nRows: 1,
     maxSeqlenQ: qLen,
     maxSeqlenK: kLen,
-  };
+  });
 }
 
 /** Checks the head sizes of a model, by name; that they are counts is known. */

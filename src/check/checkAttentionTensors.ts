@@ -1,6 +1,6 @@
 import { FLOATS, type DType } from '../core/dtype.js';
 import { extentOf, windowOf, type Tensor } from '../core/tensor.js';
-import { MAX_HEAD_DIM } from '../problem/attentionProblem.js';
+import { MAX_HEAD_DIM, type AttentionProblem } from '../problem/attentionProblem.js';
 import type { Call } from './call.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from './checkOverlap.js';
 import {
@@ -27,15 +27,18 @@ interface Qkv<Dim extends string> {
 /** Dimensions that queries, keys and values have in any layout. */
 type HeadDim = 'Hq' | 'Hkv' | 'D' | 'Dv';
 
-/**
- * Checks queries, keys and values, each by itself and against each other.
- *
- * @returns the size of every dimension named in `dims`
- */
+/** Sizes that were read from the shapes. */
+interface QkvSizes<Dim extends string> {
+  readonly heads: Pick<AttentionProblem, 'nHeads' | 'nKvHeads' | 'headDim' | 'headDimV'>;
+  /** By the names of the dimensions. */
+  readonly dims: Readonly<Record<Dim, number>>;
+}
+
+/** Checks queries, keys and values, each by itself and against each other. */
 export function checkQkv<Dim extends string>(
   call: Call,
   { q, k, v, dims, names = { k: 'k', v: 'v' }, hints = {} }: Qkv<Dim | HeadDim>,
-): Readonly<Record<Dim | HeadDim, number>> {
+): QkvSizes<Dim> {
   checkTensor(call, 'q', q, { dtypes: FLOATS, dims: dims.q, hints: hints.q });
   checkTensor(call, names.k, k, { dtypes: FLOATS, dims: dims.k, hints: hints.kv });
   checkTensor(call, names.v, v, { dtypes: FLOATS, dims: dims.v, hints: hints.kv });
@@ -45,22 +48,27 @@ export function checkQkv<Dim extends string>(
     [names.k]: [k, ...dims.k],
     [names.v]: [v, ...dims.v],
   });
-  checkHeads(call, sizes, names);
-  return sizes;
+  const { Hq, Hkv, D, Dv } = sizes as Readonly<Record<HeadDim, number>>;
+  const heads = { nHeads: Hq, nKvHeads: Hkv, headDim: D, headDimV: Dv };
+  checkHeads(call, heads, names);
+  return { heads, dims: sizes };
 }
 
 function checkHeads(
   call: Call,
-  { Hq, Hkv, D, Dv }: Readonly<Record<HeadDim, number>>,
+  { nHeads, nKvHeads, headDim, headDimV }: QkvSizes<never>['heads'],
   { k, v }: { readonly k: string; readonly v: string },
 ): void {
-  for (const [name, nHeads] of Object.entries({ q: Hq, [k]: Hkv }))
-    if (nHeads === 0) call.refuse('shape', `${name} has no heads.`);
-  if (Hq % Hkv !== 0)
-    call.refuse('shape', `q has ${Hq} heads, which is not a multiple of the ${Hkv} key/value heads of ${k}.`);
-  for (const [name, headDim] of Object.entries({ q: D, [v]: Dv })) {
-    if (headDim < 1 || headDim > MAX_HEAD_DIM)
-      call.refuse('shape', `${name} has head size ${headDim}; it must be 1 to ${MAX_HEAD_DIM}.`);
+  for (const [name, count] of Object.entries({ q: nHeads, [k]: nKvHeads }))
+    if (count === 0) call.refuse('shape', `${name} has no heads.`);
+  if (nHeads % nKvHeads !== 0)
+    call.refuse(
+      'shape',
+      `q has ${nHeads} heads, which is not a multiple of the ${nKvHeads} key/value heads of ${k}.`,
+    );
+  for (const [name, size] of Object.entries({ q: headDim, [v]: headDimV })) {
+    if (size < 1 || size > MAX_HEAD_DIM)
+      call.refuse('shape', `${name} has head size ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
   }
 }
 

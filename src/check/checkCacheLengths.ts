@@ -1,7 +1,13 @@
 import { INTS } from '../core/dtype.js';
 import { isTensor, sameNumbers, sameView, type Ints, type Tensor } from '../core/tensor.js';
 import type { AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
-import type { BlockTable, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
+import {
+  deviceLengths,
+  hostLengths,
+  type BlockTable,
+  type DeviceLengths,
+  type HostLengths,
+} from '../problem/attentionProblem.js';
 import { isHostArray, MAX_INT, type Call } from './call.js';
 import { capacityOf, checkBlockTable, checkTableWidth } from './checkBlockTable.js';
 import {
@@ -87,24 +93,21 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
   }
 
   if (queries && fresh && kLen && isKnown(cacheBatchIdx) && isKnown(cacheLeftpad)) {
-    const zeros = new Int32Array(batch);
-    const lengths: HostLengths = {
+    const lengths = hostLengths({
       qStart: queries.starts,
       qLen: queries.lengths,
-      kStart: zeros,
       kLen,
       nCached: cacheSeqlens as Int32Array,
       newStart: fresh.starts,
-      firstKey: cacheLeftpad ?? zeros,
-      row: cacheBatchIdx ?? zeros.map((_, b) => b),
-    };
+      ...(cacheLeftpad && { firstKey: cacheLeftpad }),
+      ...(cacheBatchIdx && { row: cacheBatchIdx }),
+    });
     return { lengths, pages };
   }
   if (!queries && maxSeqlenQ === Infinity) refuseUnbounded(call, 'cuSeqlensQ', 'maxSeqlenQ');
   const totalNew = k ? (cuSeqlensKNew ? k.shape[0]! : batch * k.shape[1]!) : 0;
-  const lengths: DeviceLengths = {
+  const lengths = deviceLengths({
     cuSeqlensQ,
-    cuSeqlensK: null,
     sequsedK: cacheSeqlens,
     cuSeqlensKNew,
     cacheBatchIdx,
@@ -117,7 +120,7 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
     nRows,
     maxSeqlenQ: Math.min(maxSeqlenQ, queries ? longest(queries.lengths) : q.shape[0]!, MAX_LENGTH),
     maxSeqlenK: Math.min(maxSeqlenK, capacity, MAX_LENGTH),
-  };
+  });
   return { lengths, pages };
 }
 

@@ -1,6 +1,7 @@
 import { isTensor } from '../core/tensor.js';
 import type { AttnVarlenArgs } from '../problem/attentionArgs.js';
 import {
+  deviceLengths,
   hostLengths,
   type BlockTable,
   type DeviceLengths,
@@ -68,22 +69,17 @@ export function checkVarlenLengths(call: Call, args: LengthArgs): VarlenLengths 
   if (!q && maxSeqlenQ === Infinity) refuseUnbounded(call, 'cuSeqlensQ', 'maxSeqlenQ');
   if (!keysUsed && !k && maxSeqlenK === Infinity)
     refuseUnbounded(call, sequsedK ? 'sequsedK' : 'cuSeqlensK', 'maxSeqlenK');
-  const lengths: DeviceLengths = {
+  const lengths = deviceLengths({
     cuSeqlensQ,
     cuSeqlensK,
     sequsedK,
-    cuSeqlensKNew: null,
-    cacheBatchIdx: null,
-    cacheLeftpad: null,
     totalQ,
     keysInRows: pages !== null,
     totalK,
-    totalNew: 0,
-    maxNew: 0,
     nRows: batch,
     maxSeqlenQ: Math.min(maxSeqlenQ, q ? longest(q.lengths) : totalQ, MAX_LENGTH),
     maxSeqlenK: Math.min(maxSeqlenK, totalK, MAX_LENGTH),
-  };
+  });
   return { batch, pages, lengths };
 }
 

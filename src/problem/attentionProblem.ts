@@ -145,7 +145,7 @@ export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is 
   return 'qLen' in lengths;
 }
 
-/** Lengths of sequences without a cache: those not given are zero, rows are in order. */
+/** Lengths known to the host. Starts and padding not given are zero, all keys are cached, rows are in order. */
 export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>): HostLengths {
   const zeros = new Int32Array(known.qLen.length);
   return {
@@ -158,6 +158,33 @@ export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<
     ...known,
   };
 }
+
+/** Lengths known to the GPU only. Those not given are null, and there are no new tokens. */
+export function deviceLengths(
+  known: Omit<DeviceLengths, OptionalLengths> & Partial<DeviceLengths>,
+): DeviceLengths {
+  return {
+    cuSeqlensQ: null,
+    cuSeqlensK: null,
+    sequsedK: null,
+    cuSeqlensKNew: null,
+    cacheBatchIdx: null,
+    cacheLeftpad: null,
+    totalNew: 0,
+    maxNew: 0,
+    ...known,
+  };
+}
+
+type OptionalLengths =
+  | 'cuSeqlensQ'
+  | 'cuSeqlensK'
+  | 'sequsedK'
+  | 'cuSeqlensKNew'
+  | 'cacheBatchIdx'
+  | 'cacheLeftpad'
+  | 'totalNew'
+  | 'maxNew';
 
 /** Factors that kernels multiply scores by. */
 export interface ScoreScale {
