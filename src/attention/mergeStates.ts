@@ -6,7 +6,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { bytesPerElement, FLOATS } from '../core/dtype.js';
 import { contiguousStrides, elementCount, stridesOf, windowOf, type Tensor } from '../core/tensor.js';
-import { mergeStates as mergeDispatch, type States } from '../kernels/mergeStates.js';
+import { mergeStates as mergeStatesDispatch, type States } from '../kernels/mergeStates.js';
 import type { AttentionResult } from '../problem/attentionArgs.js';
 import { DENSE, RAGGED, type QueryLayout } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -115,7 +115,7 @@ function planMerge(call: Call, parts: readonly AttentionState[], into: Attention
 
   const stack = stacked(parts);
   if (stack && canBind(stack.out.tensor, traits) && canBind(stack.lse.tensor, traits))
-    return [mergeDispatch({ ...sizes, a: stack, b: null, ...target })];
+    return [mergeStatesDispatch({ ...sizes, a: stack, b: null, ...target })];
 
   const scratchBytes = Math.max(4, 8 / headDim) * elementCount(shape);
   if (parts.length > 2 && scratchBytes > traits.maxBindingBytes) {
@@ -135,7 +135,9 @@ function planMerge(call: Call, parts: readonly AttentionState[], into: Attention
       combine(half, state, depth + 1);
       return state;
     }) as [States, States];
-    dispatches.push(mergeDispatch({ ...sizes, a: { ...a, n: 1, outPart: 0, lsePart: 0 }, b, ...result }));
+    dispatches.push(
+      mergeStatesDispatch({ ...sizes, a: { ...a, n: 1, outPart: 0, lsePart: 0 }, b, ...result }),
+    );
   };
   combine(parts, target, 0);
   return dispatches;

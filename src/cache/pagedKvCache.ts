@@ -14,7 +14,6 @@ import {
   type CacheLayout,
   type CacheOptions,
 } from './cacheLayout.js';
-import { copyDispatches, runCopies } from './copyPages.js';
 import { HostPages, namingPages, pageTransfers, roomFor } from './hostPages.js';
 import {
   checkContents,
@@ -24,6 +23,7 @@ import {
   type PageMoves,
   type PagePairs,
 } from './pageMoves.js';
+import { copyDispatches, runCopies } from './pagePools.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
 export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
