@@ -1,7 +1,6 @@
-import { denseRows, pagedRows } from '../../src/problem/tokenRows.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { hostLengths, type AttentionProblem, type HostLengths } from '../../src/problem/attentionProblem.js';
-import { denseRows, pagedRows } from '../../src/problem/rows.js';
+import { denseRows, pagedRows } from '../../src/problem/tokenRows.js';
 import { Random } from '../../tools/random.js';
 import type { DecodeCase } from './cases.js';
 import { PAGE_SIZE } from './shapes.js';

@@ -142,7 +142,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const layer = this.#layerOf(tensors);
     let key = this.#keyOf(layer);
     if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
-    this.#runtime.run(call.name, this.#recording.steps(key), tensors.pass);
+    this.#runtime.run(call.name, this.#recording.bound(key), tensors.pass);
     // Views, so that the caller cannot change the plan's own tensors.
     const out = tensors.out ?? viewOf(layer.out!);
     const lse = tensors.lse ?? (layer.lse && viewOf(layer.lse));

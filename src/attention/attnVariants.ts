@@ -1,19 +1,11 @@
 import { Call } from '../check/call.js';
-import { checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
+import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { variantName } from '../wgsl/link.js';
-import {
-  checkFlags,
-  checkHeadDims,
-  checkHeads,
-  checkTypes,
-  servedSteps,
-  UNLIMITED,
-  type Served,
-} from './servedSteps.js';
+import { checkHeadDims, checkHeads, checkTypes, servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
   headDim: true,

@@ -1,6 +1,6 @@
 import { Call } from '../check/call.js';
 import { checkMasks } from '../check/checkOptions.js';
-import { checkChoice, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
+import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
@@ -9,7 +9,6 @@ import { nextTurn, type Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
 import {
-  checkFlags,
   checkHeadDims,
   checkHeads,
   checkTypes,

@@ -160,8 +160,3 @@ function checkAtMost(caller: string, sizes: Readonly<Record<string, number>>, mo
 export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
   for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
 }
-
-/** Checks options that are true or false, by name. */
-export function checkFlags(caller: string, flags: Readonly<Record<string, unknown>>): void {
-  for (const [name, value] of Object.entries(flags)) checkChoice(caller, name, value, [true, false]);
-}

@@ -77,7 +77,7 @@ const MAX_LAYERS = 4096;
 
 /** Lays out a cache within the limits of a device. */
 export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBufferSize: number): CacheLayout {
-  checkNames(call.name, 'options', options, OPTION_NAMES);
+  checkNames(call.name, options, OPTION_NAMES);
   const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(call.name, options);
   const { pageSize } = options;
   checkCounts(call.name, { pageSize });

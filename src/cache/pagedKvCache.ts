@@ -4,7 +4,6 @@ import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { readBytes, writeBytes } from '../runtime/transfers.js';
 import {
   layersOf,
   layoutCache,

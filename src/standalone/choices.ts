@@ -1,10 +1,5 @@
-import {
-  checkFlags,
-  checkHeadDims,
-  checkHeads,
-  checkTypes,
-  servedProblem,
-} from '../attention/servedSteps.js';
+import { checkHeadDims, checkHeads, checkTypes, servedProblem } from '../attention/servedSteps.js';
+import { checkCounts, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
