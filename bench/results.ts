@@ -1,16 +1,15 @@
 import type { FloatDType } from '../src/core/dtype.js';
-import type { BenchCase } from './cases.js';
-import type { DecodeTraffic } from './decode/traffic.js';
-import type { RecordingRow } from './recording/results.js';
-import type { Summary } from './statistics.js';
+import type { Summary } from '../tools/statistics.js';
+import type { BenchCase } from './cases/cases.js';
+import type { DecodeTraffic } from './cases/traffic.js';
 
-/** All that a run has found, as it is written to JSON. */
+/** The results of a run, as they are written to JSON. */
 export interface BenchResults {
-  /** Grows when fields change their meaning. */
-  readonly format: 2;
+  /** Version of this format, raised when a field is renamed or changes its meaning. */
+  readonly format: 3;
   /** ISO 8601 */
   readonly date: string;
-  /** Of the sources; `unknown` outside of a checkout, with `-dirty` where files were changed. */
+  /** As `currentCommit` gives it. */
   readonly commit: string;
   /** The browser or the runtime, with its version. */
   readonly environment: string;
@@ -19,7 +18,7 @@ export interface BenchResults {
   readonly adapter: AdapterFacts;
   readonly options: BenchSettings;
   readonly rows: readonly Row[];
-  /** What plans cost the host; missing where that was not asked for. */
+  /** What recording a planned layer costs the host; missing if it was not asked for. */
   readonly recording?: RecordingRow;
 }
 
@@ -31,11 +30,11 @@ export interface AdapterFacts {
   /** Whether it runs shaders on the CPU. */
   readonly software: boolean;
   readonly features: readonly string[];
-  /** The biggest storage binding that the device allows. */
+  /** The largest storage binding that the device allows. */
   readonly maxBindingBytes: number;
 }
 
-/** What the user asked for, besides where to run and where to write. */
+/** The options of a run, except for where it runs and what it writes. */
 export interface BenchSettings {
   readonly dtype: FloatDType;
   readonly shapes: readonly string[];
@@ -48,13 +47,13 @@ export type Row = MeasuredRow | FailedRow;
 export interface MeasuredRow {
   readonly case: BenchCase;
   readonly status: 'measured';
-  /** Of all contenders, over visible pairs only. */
+  /** Floating-point operations of one call, the same for pageflash and all peers: only unmasked pairs count. */
   readonly flops: number;
   readonly checks: readonly Check[];
   readonly pageflash: Measurement;
   /** Naive attention first. */
-  readonly rivals: readonly Rival[];
-  /** Of decoding, what pageflash moves. */
+  readonly peers: readonly Peer[];
+  /** The bytes that pageflash moves; decode steps only. */
   readonly traffic?: DecodeTraffic;
 }
 
@@ -64,40 +63,40 @@ export interface FailedRow {
   readonly message: string;
 }
 
-/** A comparison that was passed, or the row would have failed. */
+/** A comparison of outputs that passed; if it had not, the row would have failed. */
 export interface Check {
-  readonly against: RivalName | 'reference';
+  readonly against: PeerName | 'reference';
   readonly maxDifference: number;
   readonly allowed: number;
 }
 
 export interface Measurement {
-  /** Milliseconds of a call, from submission until the queue is idle, in a row of `repetitions` calls. */
+  /** Milliseconds per call: `repetitions` calls in a row, from the first submission until the queue is empty. */
   readonly ms: Summary;
-  /** Milliseconds on the GPU's own clock, where it has one. */
+  /** Milliseconds per call by GPU timestamps, on GPUs that have them. */
   readonly gpuMs?: Summary;
   readonly repetitions: number;
-  /** 10⁹ operations a second, by the median. */
+  /** 10⁹ operations per second, by the median time. */
   readonly gflops: number;
-  /** 10⁹ bytes a second, by the median, of those that have to be moved at least. */
+  /** 10⁹ bytes per second, by the median time, counting only the bytes that must be moved. */
   readonly gbps: number;
-  /** GPU memory besides q, k, v and out. */
+  /** GPU memory allocated besides q, k, v and out. */
   readonly memoryBytes: number;
 }
 
-/** `attn_prefill`: our own kernel for prompts, given a step of decoding. */
-export type RivalName = 'naive' | 'attn_prefill';
-export type Rival = MeasuredRival | SkippedRival;
+/** What pageflash is compared with. `attn_prefill` is its own kernel for prompts, made to run a decode step. */
+export type PeerName = 'naive' | 'attn_prefill';
+export type Peer = MeasuredPeer | SkippedPeer;
 
-export interface MeasuredRival extends Measurement {
-  readonly name: RivalName;
-  /** Its time over the time of pageflash, round by round. */
+export interface MeasuredPeer extends Measurement {
+  readonly name: PeerName;
+  /** The peer's time over pageflash's, round by round. */
   readonly speedup: Summary;
 }
 
-export interface SkippedRival {
-  readonly name: RivalName;
-  /** Why. */
+export interface SkippedPeer {
+  readonly name: PeerName;
+  /** The reason. */
   readonly skipped: string;
 }
 
@@ -105,11 +104,72 @@ export function isMeasured(row: Row): row is MeasuredRow {
   return row.status === 'measured';
 }
 
-export function wasSkipped(rival: Rival): rival is SkippedRival {
-  return 'skipped' in rival;
+export function wasSkipped(peer: Peer): peer is SkippedPeer {
+  return 'skipped' in peer;
 }
 
-/** The rival of that name, if it was measured. */
-export function measuredRival({ rivals }: MeasuredRow, name: RivalName): MeasuredRival | undefined {
-  return rivals.find((rival): rival is MeasuredRival => rival.name === name && !wasSkipped(rival));
+/** The peer of that name, if it was measured. */
+export function measuredPeer({ peers }: MeasuredRow, name: PeerName): MeasuredPeer | undefined {
+  return peers.find((peer): peer is MeasuredPeer => peer.name === name && !wasSkipped(peer));
+}
+
+/** What a person calls the adapter; drivers fill in different fields. */
+export function adapterName({ vendor, architecture, device, description, software }: AdapterFacts): string {
+  const name = description || device || [vendor, architecture].filter(Boolean).join(' ') || 'unknown adapter';
+  return software ? `${name} (software)` : name;
+}
+
+export type RecordingRow = MeasuredRecording | FailedRecording;
+
+export interface MeasuredRecording {
+  readonly status: 'measured';
+  readonly costs: readonly RecordingCost[];
+}
+
+export interface FailedRecording {
+  readonly status: 'failed';
+  readonly message: string;
+}
+
+/** What it costs the host to record planned attention. */
+export interface RecordingCost {
+  /** What a layer does besides attention. */
+  readonly name: string;
+  readonly layers: number;
+  readonly dispatchesPerLayer: number;
+  /** Microseconds to record a planned layer into an open pass. */
+  readonly layerUs: Summary;
+  /** Microseconds per bare dispatch: the same `setPipeline`, `setBindGroup`, `dispatchWorkgroups` and nothing else. */
+  readonly dispatchUs: Summary;
+  /** The time of a planned layer over that of its bare dispatches, round by round. */
+  readonly overBare: Summary;
+  /** Microseconds to plan the next step, once for all layers. */
+  readonly updateUs: Summary;
+  /** Steps over which calls were counted, the first step left out. */
+  readonly steps: number;
+  /** Calls made by recording all layers of those steps. They must be zero, or the measurement fails. */
+  readonly madeByLayers: CallCounts;
+  /** Calls made by planning those steps. */
+  readonly madeByUpdates: CallCounts;
+}
+
+/** How often WebGPU was called to create or write something. */
+export interface CallCounts {
+  readonly createBuffer: number;
+  readonly createBindGroup: number;
+  readonly writeBuffer: number;
+}
+
+/** In words, such as `2 buffers, 1 write`; `nothing` if all are zero. */
+export function callCountsText({ createBuffer, createBindGroup, writeBuffer }: CallCounts): string {
+  const words = [
+    countText(createBuffer, 'buffer'),
+    countText(writeBuffer, 'write'),
+    countText(createBindGroup, 'bind group'),
+  ].filter((text) => text !== '');
+  return words.join(', ') || 'nothing';
+}
+
+function countText(n: number, what: string): string {
+  return n === 0 ? '' : `${n} ${what}${n === 1 ? '' : 's'}`;
 }

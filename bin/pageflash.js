@@ -10,7 +10,7 @@ const HELP = `Print the WGSL of a kernel, for engines in any language.
                              gather_lengths or gather_heads
   --json                     print text, bindings, layouts and grid as JSON
 
-What the kernel is for; each kernel takes those that decide about it:
+What decides the variant; each kernel takes the options that it depends on:
   --head-dim N               size of a head of q and k, and of v unless --head-dim-v is given
   --head-dim-v N             size of a head of v
   --dtype TYPE               f32, f16 or bf16: of q and out; of the new keys, of the merged result
@@ -21,11 +21,11 @@ What the kernel is for; each kernel takes those that decide about it:
   --split                    items are chunks of keys, which merge_states combines
   --group N                  attn_decode: query heads that share a kv head; default 1
   --tokens N                 attn_decode: query tokens of a sequence; default 1
-  --rotary                   append_kv: rotate on the way
+  --rotary                   append_kv: apply rotary embeddings
   --queries                  append_kv: rotate queries instead of appending keys
   --unaligned                rows may begin at any element
 
-Where it is to run; default is what every WebGPU device has:
+The device that it is to run on; defaults are what every WebGPU device has:
   --device-class CLASS       gpu or software
   --tier TIER                T0 (no optional feature) or T1
   --shader-f16               the device has shader-f16
@@ -66,14 +66,14 @@ const DEVICE_OPTIONS = {
   'max-workgroups-per-dimension': 'number',
 };
 
-/** Names whose camel case is not that of their words. */
+/** Options whose names are not the camel case of the flags. */
 const NAMES = new Map([['kv-dtype', 'kvDType']]);
 
-/** A command line that is no question. */
+/** A wrong command line. */
 class UsageError extends Error {}
 
 /**
- * What to print.
+ * Returns what to print.
  *
  * @param {readonly string[]} args
  */
@@ -104,14 +104,14 @@ function parsed(args) {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true });
   } catch (error) {
-    // Node adds advice about its own ways to quote.
+    // Node adds advice on its own quoting.
     const [problem] = error.message.split('. ');
     throw new UsageError(`pageflash: ${problem}. See pageflash wgsl --help.`, { cause: error });
   }
 }
 
 /**
- * Those of the values that have one of these names, by what kernelVariant calls them.
+ * Returns the values of these flags, under the names that kernelVariant has for them.
  *
  * @param {Readonly<Record<string, string>>} types
  * @param {Readonly<Record<string, unknown>>} values

@@ -1,8 +1,8 @@
 import type { FloatDType } from '../src/index.js';
 import { attnVarlenReference } from '../src/reference/attention.js';
-import { visibleKeys } from '../src/reference/mask.js';
+import { visibleKeys } from '../src/reference/attend.js';
+import { Random } from '../tools/random.js';
 import { rowOf, type Inputs } from './inputs.js';
-import { Random } from './random.js';
 import { alibiSlopes, sinkScores, totalQueries, type Settings } from './settings.js';
 
 /** What the GPU computed. */
@@ -30,12 +30,12 @@ interface Row {
   readonly head: number;
 }
 
-const MOST_ROWS = 96;
-/** Multiply-adds that the reference may take on: about half a second. */
-const MOST_MACS = 1.5e8;
-const LSE_ALLOWED = 1e-4;
+const MAX_ROWS = 96;
+/** Limit of the reference's multiply-adds: about half a second. */
+const MAX_MACS = 1.5e8;
+const LSE_TOLERANCE = 1e-4;
 
-/** Compares rows of the GPU's result, the ends of sequences among them, with the f64 reference. */
+/** Compare some rows of the GPU's result with the f64 reference, among them the first and last rows of sequences. */
 export function checkSamples(settings: Settings, inputs: Inputs, { out, lse }: Computed): Verdict {
   const { dtype, headDim, nHeads, softcap } = settings;
   const totalQ = totalQueries(settings);
@@ -49,7 +49,7 @@ export function checkSamples(settings: Settings, inputs: Inputs, { out, lse }: C
   for (const row of sampleRows(settings)) {
     const problem = rowProblem(settings, inputs, row);
     macs += problem.macs;
-    if (macs > MOST_MACS && nChecked > 0) break;
+    if (macs > MAX_MACS && nChecked > 0) break;
     const token = inputs.cuSeqlensQ[row.sequence]! + row.query;
     const want = attnVarlenReference(problem.args);
     const emulated =
@@ -66,13 +66,13 @@ export function checkSamples(settings: Settings, inputs: Inputs, { out, lse }: C
   }
   const allowedError = allowed({ dtype, softcap, largest, maxEmulationError });
   return {
-    correct: maxError <= allowedError && maxLseError <= LSE_ALLOWED,
+    correct: maxError <= allowedError && maxLseError <= LSE_TOLERANCE,
     nChecked,
     nRows: totalQ * nHeads,
     maxError,
     allowedError,
     maxLseError,
-    allowedLseError: LSE_ALLOWED,
+    allowedLseError: LSE_TOLERANCE,
   };
 }
 
@@ -83,37 +83,37 @@ interface Bound {
   readonly maxEmulationError: number;
 }
 
-/** The bounds of the library's own tests; halves are measured by a program that rounds every step to their type. */
+/** The tolerance of the library's own tests. For f16 and bf16 it is relative to the error of the reference with rounding. */
 function allowed({ dtype, softcap, largest, maxEmulationError }: Bound): number {
   if (dtype === 'f32') return 1e-5 * Math.max(1, largest);
   return (softcap > 0 ? 3 : 2) * maxEmulationError + 1e-5;
 }
 
-/** First and last queries of the sequences, then any, each in a random head and at most once. */
+/** The first and last queries of sequences, then random queries; each in a random head, none twice. */
 function sampleRows(settings: Settings): Row[] {
   const { sequences, nHeads, seed } = settings;
   const random = new Random(seed);
   const filled = [...sequences.keys()].filter((b) => sequences[b]!.nQueries > 0);
   const rows = new Map<string, Row>();
   const add = (sequence: number, query: number) => {
-    const row = { sequence, query, head: random.int(nHeads) };
+    const row = { sequence, query, head: random.int(0, nHeads) };
     rows.set(Object.values(row).join(), row);
   };
   if (filled.length === 0) return [];
-  for (const i of random.permutation(filled.length).subarray(0, MOST_ROWS / 4)) {
+  for (const i of random.permutation(filled.length).subarray(0, MAX_ROWS / 4)) {
     add(filled[i]!, 0);
     add(filled[i]!, sequences[filled[i]!]!.nQueries - 1);
   }
-  for (let i = rows.size; i < MOST_ROWS; i++) {
-    const sequence = filled[random.int(filled.length)]!;
-    add(sequence, random.int(sequences[sequence]!.nQueries));
+  for (let i = rows.size; i < MAX_ROWS; i++) {
+    const sequence = filled[random.int(0, filled.length)]!;
+    add(sequence, random.int(0, sequences[sequence]!.nQueries));
   }
   return [...rows.values()];
 }
 
 /**
- * The row as a problem of its own: one head, and the keys begin ... end − 1 that it sees. Queries and keys end
- * together, so for distances, which ALiBi takes, the row is followed by idle ones up to the last key.
+ * The row as a problem of its own: one head, and only the visible keys begin ... end − 1. ALiBi needs the row's distance to
+ * each key. Alignment is bottom right, so rows of zeros are added below it, up to the position of the last key.
  */
 function rowProblem(settings: Settings, { q, k, v, cuSeqlensQ, cuSeqlensK }: Inputs, row: Row) {
   const { nHeads, nKvHeads, headDim, softcap, alibi, sinks } = settings;
@@ -148,12 +148,12 @@ function rowProblem(settings: Settings, { q, k, v, cuSeqlensQ, cuSeqlensK }: Inp
   };
 }
 
-/** The larger of two errors; a NaN is larger than any. */
+/** The larger of two errors; NaN counts as the largest. */
 function worse(a: number, b: number): number {
   return Number.isNaN(a) || Number.isNaN(b) ? NaN : Math.max(a, b);
 }
 
-/** Absolute below 100, ten times the relative error beyond; −∞ must be −∞. */
+/** The error of an lse: absolute up to 100, then relative to a tenth of it. −∞ must be −∞. */
 function lseError(got: number, want: number): number {
   if (got === want) return 0;
   const error = Math.abs(got - want);

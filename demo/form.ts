@@ -1,6 +1,5 @@
 import type { FloatDType } from '../src/index.js';
-import { BATCHES, SHAPES } from './presets.js';
-import { parseSequences, SettingError, type Settings } from './settings.js';
+import { BATCHES, parseSequences, SettingError, SHAPES, type Settings } from './settings.js';
 
 const CUSTOM = 'Custom';
 
@@ -21,7 +20,7 @@ export class SettingsForm {
     form.addEventListener('change', () => this.#enableFields());
   }
 
-  /** Fills in what suits the device: less for one that runs shaders on the CPU. */
+  /** Fill in the defaults for a device: smaller ones if it runs shaders on the CPU. */
   setDefaults(software: boolean): void {
     this.#software = software;
     this.#select('shape').value = SHAPES[software ? 0 : 1].name;
@@ -31,12 +30,12 @@ export class SettingsForm {
     this.#enableFields();
   }
 
-  /** All fields by name, for a link to this page that fills them in. */
+  /** All fields as a query string, for a link that restores them. */
   toLink(): string {
     return new URLSearchParams([...new FormData(this.#form)] as [string, string][]).toString();
   }
 
-  /** Fills in the fields that a link names; it names none of the boxes that are not ticked. */
+  /** Restore fields from a link. A checkbox that the link does not name is unchecked. */
   fromLink(link: string): void {
     const values = new URLSearchParams(link);
     if (values.size === 0) return;
@@ -52,7 +51,11 @@ export class SettingsForm {
     this.#enableFields();
   }
 
-  /** @throws SettingError */
+  /**
+   * The settings in the form.
+   *
+   * @throws SettingError
+   */
   read(): Settings {
     const data = new FormData(this.#form);
     const sequences = parseSequences(this.#input('lengths').value);
@@ -85,7 +88,7 @@ export class SettingsForm {
     if (batch) this.#input('lengths').value = this.#software ? batch.software : batch.lengths;
   }
 
-  /** Fields that would change nothing are greyed out. */
+  /** Disable the fields that have no effect. */
   #enableFields(): void {
     const data = new FormData(this.#form);
     this.#input('pageSize').disabled = data.get('layout') !== 'paged';
@@ -114,6 +117,7 @@ export class SettingsForm {
   }
 }
 
+/** Replace the options of a select. */
 export function fillOptions(select: HTMLSelectElement, labels: readonly string[]): void {
   select.replaceChildren(...labels.map((label) => new Option(label)));
 }

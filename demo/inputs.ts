@@ -1,10 +1,9 @@
-import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
-import { decode, encode } from '../src/core/halves.js';
-import { holdPages, type HeldPages } from './pages.js';
-import { Random } from './random.js';
+import { bytesPerElement, decode, encode, type FloatDType } from '../src/core/dtype.js';
+import { PageManager, type PageSnapshot } from '../src/index.js';
+import { Random } from '../tools/random.js';
 import { cumulative, totalKeys, totalQueries, type Settings } from './settings.js';
 
-/** [tokens, heads, dims], as stored: halves as bits. */
+/** Vectors [tokens, heads, dims] as they are stored: f16 and bf16 as bits. */
 export interface Rows {
   readonly dtype: FloatDType;
   readonly nHeads: number;
@@ -21,19 +20,13 @@ export interface Inputs {
   /** [B + 1] */
   readonly cuSeqlensQ: Int32Array<ArrayBuffer>;
   readonly cuSeqlensK: Int32Array<ArrayBuffer>;
-  /** Who has which page; null for keys that lie end to end. */
-  readonly pages: HeldPages | null;
-}
-
-/** [pages, pageSize, heads, dims] */
-export interface Paged {
-  readonly k: Stored;
-  readonly v: Stored;
+  /** Pages of the keys; null if keys and values are contiguous. */
+  readonly pages: AllocatedPages | null;
 }
 
 /**
- * Random queries, keys and values. Queries and keys carry a wave of their position besides, so that some heads look
- * near, some look back at intervals and some look anywhere, as those of a trained model do.
+ * Random queries, keys and values, the same for the same seed. A wave of the position is added to queries and keys, so that,
+ * as in a trained model, some heads attend to near keys, some to keys at intervals and some to any keys.
  */
 export function createInputs(settings: Settings): Inputs {
   const { nHeads, nKvHeads, headDim, dtype, sequences, seed } = settings;
@@ -53,11 +46,11 @@ export function createInputs(settings: Settings): Inputs {
     v: rows(nKvHeads, kPositions),
     cuSeqlensQ: cumulative(sequences.map(({ nQueries }) => nQueries)),
     cuSeqlensK: cumulative(sequences.map(({ nKeys }) => nKeys)),
-    pages: settings.pageSize > 0 ? holdPages(settings) : null,
+    pages: settings.pageSize > 0 ? allocatePages(settings) : null,
   };
 }
 
-/** Bytes of what a run keeps on the GPU for one copy of its inputs and its output, the largest tensor first. */
+/** Bytes of each tensor of a run, the largest first. */
 export function tensorBytes(
   settings: Settings,
 ): readonly { readonly name: string; readonly bytes: number }[] {
@@ -77,7 +70,7 @@ export function tensorBytes(
   ].toSorted((a, b) => b.bytes - a.bytes);
 }
 
-/** One head of one token. */
+/** One head of one token, as f32: [headDim]. */
 export function rowOf(
   { dtype, nHeads, headDim, data }: Rows,
   token: number,
@@ -87,17 +80,17 @@ export function rowOf(
   return decode(dtype, data.subarray(start, start + headDim));
 }
 
-/** Tokens first ... end − 1. */
+/** The rows of tokens first ... end − 1. */
 export function tokensOf({ nHeads, headDim, data }: Rows, first: number, end: number): Stored {
   return data.subarray(first * nHeads * headDim, end * nHeads * headDim);
 }
 
-/** The same keys and values, in their pages. Slots that hold no token hold NaN. */
+/** Keys and values in their pages, [nPages, pageSize, heads, dims]. Slots that hold no token hold NaN. */
 export function scatterToPages(
   { k, v, cuSeqlensK }: Inputs,
-  { nPages, blockTable }: HeldPages,
+  { nPages, blockTable }: AllocatedPages,
   { pageSize, sequences }: Settings,
-): Paged {
+): { readonly k: Stored; readonly v: Stored } {
   const width = blockTable.length / sequences.length;
   const scatter = (rows: Rows): Stored => {
     const pages = filledWithNaN(rows.dtype, nPages * pageSize * rows.nHeads * rows.headDim);
@@ -114,13 +107,45 @@ export function scatterToPages(
   return { k: scatter(k), v: scatter(v) };
 }
 
+/** A pool of pages whose pages are allocated to the sequences. */
+export interface AllocatedPages {
+  readonly nPages: number;
+  /** [B, width] */
+  readonly blockTable: Int32Array<ArrayBuffer>;
+  readonly snapshot: PageSnapshot;
+}
+
+/** Pages that a sequence gets in a turn. */
+const PAGES_A_TURN = 2;
+/** Distance between the token ids of two sequences: longer than any sequence, so that they share no prefix. */
+const TOKEN_ID_STRIDE = 2 ** 20;
+
+/** Allocate pages for all keys in turns, a few to each sequence, as chats that grow side by side would get them. */
+function allocatePages({ sequences, pageSize }: Pick<Settings, 'sequences' | 'pageSize'>): AllocatedPages {
+  const nPages = sequences.reduce((total, { nKeys }) => total + Math.ceil(nKeys / pageSize), 0);
+  const pages = new PageManager({ nPages: Math.max(1, nPages), pageSize });
+  const ids = sequences.map(({ nKeys }, b) =>
+    pages.add(Int32Array.from({ length: nKeys }, (_, j) => b * TOKEN_ID_STRIDE + j)),
+  );
+  let growing = ids;
+  while (growing.length > 0) {
+    for (const id of growing) {
+      pages.reserve(id, PAGES_A_TURN * pageSize);
+      pages.commit(id);
+    }
+    growing = growing.filter((id) => pages.nToCompute(id) > 0);
+  }
+  const { blockTable } = pages.batch(ids);
+  return { nPages: pages.nPages, blockTable: blockTable.slice(), snapshot: pages.snapshot() };
+}
+
 interface Wave {
   readonly kvHeadOf: (head: number) => number;
-  /** How strong the wave of head 0, 1, ... is; begins anew after the last. */
+  /** Strength of the wave in heads 0, 1, ...; repeats after the last. */
   readonly gains: readonly number[];
 }
 
-/** Pairs of dims that carry the wave, and what it adds to the score of the key at the query's own place. */
+/** Pairs of dims that carry the wave, and what the wave adds to the score of the key at the query's own position. */
 const WAVE_PAIRS = 4;
 const WAVE_SCORE = 3;
 
@@ -149,7 +174,7 @@ function createRows(
   return values;
 }
 
-/** Radians per token. */
+/** Frequency of the wave, in radians per token. */
 function frequency(kvHead: number, pair: number): number {
   return 0.5 / (1 + (kvHead % 4)) / 3 ** pair;
 }

@@ -1,10 +1,8 @@
 import { PageflashError } from '../src/index.js';
-import { adviseOnAdapter, adviseOnBrowser, type Advice } from './advice.js';
 import { SettingsForm } from './form.js';
-import { openGpu, type Gpu } from './gpu.js';
-import { element, setNote, setText } from './page.js';
+import { adviseOnAdapter, adviseOnBrowser, openGpu, type Gpu } from './gpu.js';
+import { element, outdateResult, setNote, setText, showAdapter, showAdvice, showResult } from './page.js';
 import { Picture } from './picture.js';
-import { outdateResult, showAdapter, showResult } from './report.js';
 import { run } from './run.js';
 
 const form = new SettingsForm(element<HTMLFormElement>('settings'));
@@ -48,7 +46,7 @@ async function runOnce(): Promise<void> {
     setText('stage', 'Done.');
   } catch (error) {
     setText('stage', '');
-    // The news of a lost device may come after the calls that fail for it.
+    // A lost device may be reported after the calls that fail because of it.
     await new Promise((resolve) => setTimeout(resolve, 50));
     if (used === gpu) showError(error);
   } finally {
@@ -56,7 +54,7 @@ async function runOnce(): Promise<void> {
   }
 }
 
-/** A device, which is forgotten when it is lost, so that the next run asks for a new one. */
+/** Open the GPU, and forget it when it is lost, so that the next run asks for a new one. */
 async function connect(): Promise<Gpu> {
   const opened = await openGpu();
   showAdapter(opened);
@@ -77,17 +75,4 @@ function showError(error: unknown): void {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function showAdvice({ title, text, steps }: Advice): void {
-  setText('notice-title', title);
-  setText('notice-text', text);
-  element('notice-steps').replaceChildren(
-    ...steps.map((step) => {
-      const item = document.createElement('li');
-      item.textContent = step;
-      return item;
-    }),
-  );
-  element('notice').hidden = false;
 }

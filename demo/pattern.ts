@@ -1,25 +1,25 @@
-import { visibleKeys } from '../src/reference/mask.js';
+import { visibleKeys } from '../src/reference/attend.js';
 import { rowOf, type Inputs } from './inputs.js';
 import { alibiSlopes, type Settings } from './settings.js';
 
-/** Probabilities of one head of a sequence, thinned out to a grid of cells. */
+/** Probabilities of one head of a sequence, downsampled to a grid of cells. */
 export interface Pattern {
   readonly nQueries: number;
   readonly nKeys: number;
-  /** Each cell row is one query: the one in the middle of those that it stands for. */
+  /** Rows of cells. Each shows the middle one of the queries that it stands for. */
   readonly nRows: number;
-  /** Each cell sums up neighbouring keys. */
+  /** Columns of cells. Each sums the probabilities of neighbouring keys. */
   readonly nCols: number;
-  /** [nRows, nCols]: what the cell gets as a share of what the row's best cell gets; −1 where all is masked. */
+  /** [nRows, nCols]: probability relative to the largest cell of the row; −1 if all keys of the cell are masked. */
   readonly cells: Float32Array;
 }
 
-const MOST_ROWS = 256;
-const MOST_COLS = 320;
-/** Multiply-adds that a picture may take: about a fifth of a second. */
-const MOST_MACS = 1e8;
+const MAX_ROWS = 256;
+const MAX_COLS = 320;
+/** Limit of multiply-adds for a picture: about a fifth of a second. */
+const MAX_MACS = 1e8;
 
-/** Computes the probabilities on the CPU, by their definition. */
+/** Compute the probabilities on the CPU, straight from their definition. */
 export function computePattern(
   settings: Settings,
   inputs: Inputs,
@@ -27,9 +27,9 @@ export function computePattern(
 ): Pattern {
   const { nHeads, nKvHeads, headDim, alibi } = settings;
   const { nQueries, nKeys } = settings.sequences[sequence]!;
-  const affordable = Math.max(16, Math.floor(MOST_MACS / Math.max(1, nKeys * headDim)));
-  const nRows = Math.min(nQueries, MOST_ROWS, affordable);
-  const nCols = Math.min(nKeys, MOST_COLS);
+  const affordable = Math.max(16, Math.floor(MAX_MACS / Math.max(1, nKeys * headDim)));
+  const nRows = Math.min(nQueries, MAX_ROWS, affordable);
+  const nCols = Math.min(nKeys, MAX_COLS);
   const slope = alibi ? alibiSlopes(nHeads)[head]! : 0;
   const kvHead = Math.floor(head / (nHeads / nKvHeads));
   const keys = Array.from({ length: nKeys }, (_, j) =>

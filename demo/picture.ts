@@ -1,5 +1,5 @@
 import { drawPagesSvg, type DeviceTraits } from '../src/index.js';
-import { drawPattern, rampGradient } from './draw.js';
+import { drawPattern, rampGradient } from './drawPattern.js';
 import { fillOptions } from './form.js';
 import { element, setNote, setText } from './page.js';
 import { computePattern, type Pattern } from './pattern.js';
@@ -7,7 +7,7 @@ import type { RunResult } from './run.js';
 import { totalKeys } from './settings.js';
 import { tileBands, type TileBands } from './tiles.js';
 
-/** The attention pattern of one head of one sequence of the last run. */
+/** The pictures of the last run: the attention pattern of one head of one sequence, and the pages. */
 export class Picture {
   readonly #canvas = element<HTMLCanvasElement>('pattern');
   readonly #sequence = element<HTMLSelectElement>('picture-sequence');
@@ -25,7 +25,7 @@ export class Picture {
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
     let width = 0;
     new ResizeObserver(() => {
-      // Drawing sets the height, which must not start another round.
+      // Drawing sets the height, which triggers the observer again.
       if (this.#canvas.clientWidth === width) return;
       width = this.#canvas.clientWidth;
       this.#draw();
@@ -64,7 +64,7 @@ export class Picture {
     setNote(
       'picture-note',
       nRows < nQueries || nCols < nKeys
-        ? `Thinned out: ${nRows} of ${nQueries} queries, keys in ${nCols} groups.`
+        ? `Downsampled: ${nRows} of ${nQueries} queries, keys in ${nCols} groups.`
         : undefined,
     );
     this.#draw();
@@ -83,7 +83,7 @@ export class Picture {
   }
 }
 
-/** Who has which page of the run. */
+/** Show which sequence has which page. */
 function showPages({ settings, inputs: { pages } }: RunResult): void {
   element('pages').hidden = !pages;
   if (!pages) return;
@@ -94,7 +94,7 @@ function showPages({ settings, inputs: { pages } }: RunResult): void {
   const waste = slots > 0 ? (100 * (slots - totalKeys({ sequences }))) / slots : 0;
   setText(
     'pages-note',
-    `${nPages} pages of ${pageSize} tokens; ${waste.toFixed(1)} % of their slots hold none.`,
+    `${nPages} pages of ${pageSize} tokens; ${waste.toFixed(1)} % of their slots are empty.`,
   );
 }
 

@@ -1,46 +1,52 @@
-import { captureErrors } from '../bench/timing.js';
-import { formatBytes } from '../bench/format.js';
+import { download } from '../tools/deviceTensor.js';
+import { formatBytes } from '../tools/format.js';
+import { summarize } from '../tools/statistics.js';
+import { captureErrors, chooseRepetitions, idle, timeCalls } from '../tools/timing.js';
 import { checkSamples, type Verdict } from './check.js';
-import {
-  destroyContender,
-  timeContenders,
-  warmUp,
-  type Contender,
-  type ContenderArgs,
-  type Timing,
-} from './contender.js';
 import type { Gpu } from './gpu.js';
+import {
+  createNaive,
+  createPageflash,
+  leftOutOfNaive,
+  Tensors,
+  whyNotNaive,
+  type CreateArgs,
+  type Implementation,
+} from './implementations.js';
 import { createInputs, tensorBytes, type Inputs } from './inputs.js';
-import { createNaive, leftOutOfNaive, whyNotNaive } from './naive.js';
-import { createPageflash } from './pageflash.js';
 import { SettingError, type Settings } from './settings.js';
-import { download, Tensors } from './transfer.js';
 
 export interface RunResult {
   readonly settings: Settings;
   readonly inputs: Inputs;
   readonly verdict: Verdict;
   readonly pageflash: Measured;
-  /** Undefined where it cannot run. */
+  /** Undefined if it cannot run with these settings. */
   readonly naive: Measured | undefined;
-  /** What is to be said about naive attention, if anything. */
+  /** A remark on naive attention, such as why it was not run. */
   readonly naiveNote: string | undefined;
 }
 
 export interface Measured {
   readonly timing: Timing;
-  /** Beyond inputs and outputs. */
+  /** GPU memory besides inputs and outputs. */
   readonly memoryBytes: number;
 }
 
-/** Multiply-adds of a call that a visitor would wait for. */
-const MOST_MACS = { software: 5e9, gpu: 2e13 } as const;
+export interface Timing {
+  /** Milliseconds per call, one sample for each round. */
+  readonly samples: readonly number[];
+  readonly medianMs: number;
+}
+
+/** Limit of multiply-adds in a call: more would take minutes. */
+const MAX_MACS = { software: 5e9, gpu: 2e13 } as const;
 
 /**
- * Runs attention with these settings once to check it and then some times to time it. Nothing stays on the GPU.
+ * Run attention with these settings, check the result against the reference, and time it. Nothing stays on the GPU.
  *
- * @throws SettingError where the device has not the room or the strength
- * @throws PageflashError where the library refuses the settings
+ * @throws SettingError if the device lacks the memory, or a call would take minutes
+ * @throws PageflashError if the library refuses the settings
  */
 export async function run(
   gpu: Gpu,
@@ -49,44 +55,47 @@ export async function run(
 ): Promise<RunResult> {
   const { device, traits } = gpu;
   checkFits(gpu, settings);
-  await enter(onStage, 'Making inputs …');
+  await beginStage(onStage, 'Creating inputs …');
   const inputs = createInputs(settings);
-  const contenders: Contender[] = [];
+  const implementations: Implementation[] = [];
   try {
-    await enter(onStage, 'Compiling and running …');
-    const pageflash = await start(createPageflash, { device, settings, inputs });
-    contenders.push(pageflash);
+    await beginStage(onStage, 'Compiling and running …');
+    const pageflash = await prepare(createPageflash, { device, settings, inputs });
+    implementations.push(pageflash);
     const out = await download(device, pageflash.out);
     const lse = await download(device, pageflash.lse);
 
-    await enter(onStage, 'Comparing with the CPU reference …');
+    await beginStage(onStage, 'Comparing with the CPU reference …');
     const verdict = checkSamples(settings, inputs, { out, lse });
 
     let naiveNote = whyNotNaive(settings, traits);
     if (!naiveNote) {
-      await enter(onStage, 'Preparing naive attention …');
+      await beginStage(onStage, 'Preparing naive attention …');
       try {
-        contenders.push(await start(createNaive, { device, settings, inputs }));
+        implementations.push(await prepare(createNaive, { device, settings, inputs }));
         naiveNote = leftOutOfNaive(settings);
       } catch (error) {
         naiveNote = `Naive attention cannot run: ${(error as Error).message}`;
       }
     }
 
-    await enter(onStage, 'Timing …');
-    const timings = await timeContenders(device, contenders);
-    const [measured, naive] = contenders.map(({ runtime }, i): Measured => ({
+    await beginStage(onStage, 'Timing …');
+    const timings = await timeAll(device, implementations);
+    const [measured, naive] = implementations.map(({ runtime }, i): Measured => ({
       timing: timings[i]!,
       memoryBytes: runtime.memoryBytes,
     }));
     return { settings, inputs, verdict, pageflash: measured!, naive, naiveNote };
   } finally {
-    contenders.forEach(destroyContender);
+    for (const { runtime, tensors } of implementations) {
+      runtime.destroy();
+      tensors.destroy();
+    }
   }
 }
 
-/** Shows what happens next, and lets the browser draw it. */
-async function enter(onStage: (stage: string) => void, stage: string): Promise<void> {
+/** Show the name of the next stage, and give the browser time to draw it. */
+async function beginStage(onStage: (stage: string) => void, stage: string): Promise<void> {
   onStage(stage);
   await new Promise((resolve) => setTimeout(resolve, 20));
 }
@@ -100,7 +109,7 @@ function checkFits({ device, traits }: Gpu, settings: Settings): void {
     );
   }
   const pairs = settings.sequences.reduce((sum, { nQueries, nKeys }) => sum + nQueries * nKeys, 0);
-  if (2 * pairs * settings.nHeads * settings.headDim > MOST_MACS[traits.deviceClass]) {
+  if (2 * pairs * settings.nHeads * settings.headDim > MAX_MACS[traits.deviceClass]) {
     const where = traits.deviceClass === 'software' ? ' on an adapter that runs shaders on the CPU' : '';
     throw new SettingError(
       `This would take minutes${where}. Use fewer or shorter sequences, or fewer heads.`,
@@ -109,30 +118,55 @@ function checkFits({ device, traits }: Gpu, settings: Settings): void {
 }
 
 /**
- * Makes a contender and runs it once.
+ * Create an implementation, compile its kernels and run it once.
  *
- * @throws Error with what the device objects to, which it would otherwise tell the console only
+ * @throws Error with the device's error, which would otherwise appear in the console only
  */
-async function start<T extends Contender>(
-  create: (args: ContenderArgs) => T,
-  args: Omit<ContenderArgs, 'tensors'>,
+async function prepare<T extends Implementation>(
+  create: (args: CreateArgs) => T,
+  args: Omit<CreateArgs, 'tensors'>,
 ): Promise<T> {
   const { device } = args;
   const tensors = new Tensors(device);
-  let contender: T | undefined;
+  let implementation: T | undefined;
   try {
     const error = await captureErrors(device, async () => {
-      contender = create({ ...args, tensors });
-      await warmUp(device, contender);
+      implementation = create({ ...args, tensors });
+      implementation.call();
+      await idle(device);
     });
     if (error instanceof GPUOutOfMemoryError) {
       throw new SettingError('The GPU has not enough memory. Use fewer or shorter sequences, or f16.');
     }
     if (error) throw new Error(error.message);
-    return contender!;
+    return implementation!;
   } catch (error) {
-    contender?.runtime.destroy();
+    implementation?.runtime.destroy();
     tensors.destroy();
     throw error;
   }
+}
+
+/** A sample repeats the call until it takes this long, so that waiting for the queue does not show. */
+const MIN_SAMPLE_MS = 20;
+const MIN_ROUNDS = 3;
+const MAX_ROUNDS = 9;
+/** No round starts after this time, once there are `MIN_ROUNDS`. */
+const TIMING_MS = 800;
+
+/** Time the implementations in interleaved rounds, so that what slows down the machine for a while slows down all of them. */
+async function timeAll(device: GPUDevice, implementations: readonly Implementation[]): Promise<Timing[]> {
+  const repetitions: number[] = [];
+  for (const { call } of implementations) {
+    repetitions.push(await chooseRepetitions(device, call, MIN_SAMPLE_MS));
+  }
+  const samples: number[][] = implementations.map(() => []);
+  const start = performance.now();
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    if (round >= MIN_ROUNDS && performance.now() - start > TIMING_MS) break;
+    for (const [i, { call }] of implementations.entries()) {
+      samples[i]!.push(await timeCalls(device, call, repetitions[i]!));
+    }
+  }
+  return samples.map((ms) => ({ samples: ms, medianMs: summarize(ms).median }));
 }

@@ -7,21 +7,21 @@ import { decodeTile } from '../src/plan/decodeTile.js';
 import { prefillTile } from '../src/plan/prefillTile.js';
 import type { Sequence, Settings } from './settings.js';
 
-/** The tiles of a sequence that one workgroup walks. */
+/** The tiles of keys that one workgroup computes. */
 export interface TileBand {
-  /** Queries, fractions where the rows of one are in two tiles: first, and one past the last. */
+  /** First query and one past the last; fractions if the rows of a query are split between two tiles. */
   readonly queries: readonly [number, number];
-  /** Keys of the tiles that are computed. */
+  /** First key of the tiles, and one past the last. */
   readonly keys: readonly [number, number];
 }
 
 export interface TileBands {
   readonly bands: readonly TileBand[];
-  /** The share of all tiles that are never touched, 0 to 1. */
+  /** The fraction of all tiles that are skipped, 0 to 1. */
   readonly skipped: number;
 }
 
-/** Which tiles of queries and keys the kernel computes; all others are masked as a whole. */
+/** The tiles that the kernel computes. It skips all others, since they are wholly masked. */
 export function tileBands(
   settings: Settings,
   { nQueries, nKeys }: Sequence,
@@ -51,7 +51,7 @@ export function tileBands(
   return { bands, skipped: all > 0 ? 1 - computed / all : 0 };
 }
 
-/** Rows and keys of the tiles of the kernel that takes the sequence. */
+/** Rows and keys of a tile, in the kernel that the planner chooses for the sequence. */
 function tileSize(
   { headDim, dtype, pageSize }: Settings,
   nRows: number,

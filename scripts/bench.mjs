@@ -1,4 +1,4 @@
-// node scripts/bench.mjs [OPTION...]: runs bench/main.ts, which knows the options; `--help` lists them.
+// node scripts/bench.mjs [OPTION...]: runs bench/cli/main.ts, which knows the options; `--help` lists them.
 import { parseArgs } from 'node:util';
 import { runProgram } from '../tools/runProgram.mjs';
 
@@ -12,7 +12,7 @@ const { values } = parseArgs({
 /** @type {Readonly<Record<string, readonly string[]>>} */
 const needs = { chrome: ['chrome'], node: ['vulkan'] };
 await runProgram({
-  entry: 'bench/main.ts',
+  entry: 'bench/cli/main.ts',
   args,
   needs: (!values.help && needs[String(values.adapter)]) || [],
 });

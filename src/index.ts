@@ -1,83 +1,83 @@
-export { attn, type AttnArgs } from './attention/attn.js';
+export { attn } from './attention/attn.js';
 export {
   planAttnVarlen,
   planAttnWithKvCache,
   type AttentionPlan,
-  type LayerTensors,
   type PlanChanges,
 } from './attention/attentionPlan.js';
+export type { LayerTensors } from './attention/layerTensors.js';
 export { attnWithKvCache } from './attention/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
 export { attnVarlen } from './attention/attnVarlen.js';
-export type { CacheSize } from './cache/cacheLayout.js';
-export type { PagePairs } from './cache/checkCopyPages.js';
-export type { PageMoves } from './cache/checkPages.js';
+export type { CacheLayer, CacheSize } from './cache/cacheLayout.js';
+export type { PageMoves, PagePairs } from './cache/pageMoves.js';
 export { copyPages, type CopyPagesArgs } from './cache/copyPages.js';
-export { fromHalves, toHalves } from './tensors/halves.js';
-export { PagedKvCache, type CacheLayer, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
+export { PagedKvCache, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
 export type {
   AttentionOptions,
   AttentionResult,
+  AttnArgs,
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from './problem/attentionArgs.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './attention/mergeStates.js';
 export { read, readInts } from './tensors/readTensor.js';
-export type { Float16Numbers, TensorData } from './tensors/tensorData.js';
+export { fromHalves, toHalves, type Float16Numbers, type TensorData } from './tensors/tensorData.js';
 export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
 export type { DeviceClass, DeviceTraits, Tier } from './core/deviceTraits.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
-export type { Batch } from './paging/pool/batch.js';
 export { BlockAllocator, type BlockAllocatorOptions } from './paging/blockAllocator.js';
-export { commonPrefix } from './paging/commonPrefix.js';
+export { commonPrefix, type Batch } from './paging/pool/batch.js';
 export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPages.js';
-export {
-  PageManager,
-  type AddOptions,
-  type PageManagerOptions,
-  type ResetOptions,
-} from './paging/pageManager.js';
-export type { PageEvent, PublishedPage } from './paging/pageEvents.js';
-export type { PageSnapshot, SequencePages } from './paging/pageSnapshot.js';
-export type { PageCopy } from './paging/pool/pageTable.js';
-export type { PageUsage } from './paging/pageUsage.js';
-export type { PinId } from './paging/pins.js';
-export type { SequenceId } from './paging/registry.js';
-export type { SequenceView } from './paging/managedSequence.js';
+export type { AddOptions, SequenceView } from './paging/managedSequence.js';
+export { PageManager } from './paging/pageManager.js';
+export type { PageSnapshot, PageUsage, SequencePages } from './paging/pageSnapshot.js';
+export type { PageManagerOptions, PinId, ResetOptions } from './paging/pageStore.js';
+export type { PageCopy } from './paging/pool/pagePool.js';
+export type { PageEvent, PublishedPage } from './paging/prefix/pageEvents.js';
+export type { SequenceId } from './paging/sequenceRegistry.js';
 export type { Step } from './paging/planner/step.js';
 export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
-export {
-  rotaryTables,
-  type RotaryConfigOptions,
-  type RotaryOptions,
-  type RotaryTables,
-} from './rotary/rotaryTables.js';
+export { rotaryTables, type RotaryTables } from './rotary/rotaryTables.js';
+export type { RotaryConfigOptions, RotaryOptions } from './rotary/rotaryModel.js';
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';
+export { createRuntime, type Runtime } from './runtime/runtime.js';
+export type { PrepareOptions, PrepareProgress, RuntimeOptions } from './runtime/runtimeOptions.js';
 export {
-  createRuntime,
-  type PrepareOptions,
-  type PrepareProgress,
-  type Runtime,
-  type RuntimeOptions,
-} from './runtime/runtime.js';
-export { fitKvCache, type CacheFit, type CacheRoom, type DeviceLimits } from './sizing/fitKvCache.js';
+  fitKvCache,
+  kvBytesPerToken,
+  kvCacheBytes,
+  type CacheFit,
+  type CacheLoad,
+  type CacheRoom,
+  type DeviceLimits,
+} from './sizing/kvCache.js';
 export {
+  attentionBytes,
   attentionFlops,
+  forwardBytes,
   forwardFlops,
   layerFlops,
+  roofline,
+  type AttentionStep,
+  type DeviceRates,
   type ForwardFlops,
   type ForwardStep,
   type LayerFlops,
-} from './sizing/flops.js';
-export { kvBytesPerToken, kvCacheBytes, type CacheLoad, type CacheShape } from './sizing/kvCache.js';
-export type { AttentionShape, LayerShape, ModelShape } from './sizing/modelShape.js';
-export { parameterCounts, type ParameterCounts } from './sizing/parameters.js';
-export { roofline, type DeviceRates, type Roofline, type StepCost } from './sizing/roofline.js';
-export type { AttentionStep } from './sizing/step.js';
-export { attentionBytes, forwardBytes, type StoredAttention, type StoredStep } from './sizing/traffic.js';
-export { weightBytes, type WeightPrecision } from './sizing/weights.js';
+  type Roofline,
+  type StepCost,
+  type StoredAttention,
+  type StoredStep,
+} from './sizing/stepCost.js';
+export type { AttentionShape, CacheShape, LayerShape, ModelShape } from './sizing/modelShape.js';
+export {
+  parameterCounts,
+  weightBytes,
+  type ParameterCounts,
+  type WeightPrecision,
+} from './sizing/weights.js';

@@ -14,17 +14,17 @@ const LEVELS: ReadonlyMap<string, number> = new Map([
   ['reference', 2],
   ['rotary', 3],
   ['kernels', 3],
-  ['runtime', 4],
+  ['check', 3],
   ['plan', 4],
-  ['check', 5],
-  ['attention', 6],
-  ['cache', 6],
-  ['tensors', 6],
-  ['standalone', 7],
-  ['index.ts', 7],
+  ['runtime', 4],
+  ['attention', 5],
+  ['cache', 5],
+  ['tensors', 5],
+  ['standalone', 6],
+  ['index.ts', 6],
 ]);
 
-/** The only folder that calls WebGPU, and names that nobody uses without calling it. */
+/** The only folder that calls WebGPU, and names whose only use is to call it. */
 const GPU_FOLDER = 'runtime';
 const GPU_CALLS: ReadonlySet<string> = new Set([
   'requestAdapter',
@@ -53,7 +53,7 @@ const GPU_CALLS: ReadonlySet<string> = new Set([
   'popErrorScope',
 ]);
 
-/** Globals of browsers that a Node program has only if it makes them; `core/gpuFlags.ts` has their numbers. */
+/** Globals of browsers that a Node program has only if it makes them; `core/gpuBuffers.ts` has their numbers. */
 const BROWSER_GLOBALS: ReadonlySet<string> = new Set(['GPUBufferUsage', 'GPUMapMode', 'GPUShaderStage']);
 
 /** What the linker of kernels provides besides their own files. */
@@ -90,7 +90,7 @@ function violationsInTs(path: string, text: string): string[] {
         report(node, 'imports a path that is not written out.');
     if (folderOf(path) !== GPU_FOLDER) report(node, gpuProblem(node));
     if (ts.isIdentifier(node) && BROWSER_GLOBALS.has(node.text))
-      report(node, `uses the global ${node.text}, which Node may lack. Take it from core/gpuFlags.ts.`);
+      report(node, `uses the global ${node.text}, which Node may lack. Take it from core/gpuBuffers.ts.`);
     ts.forEachChild(node, visit);
   };
   visit(file);
@@ -171,6 +171,39 @@ test('the sources keep the order of the layers', { timeout: 30_000 }, () => {
   const sources = readSources();
   expect(Object.keys(sources)).toContain('core/tensor.ts');
   expect(violations(sources)).toEqual([]);
+});
+
+/** Paths of files that import each other, types included, each circle as `a.ts → b.ts → a.ts`. */
+function circles(sources: Sources): string[] {
+  const found: string[] = [];
+  const done = new Set<string>();
+  const visit = (path: string, way: readonly string[]): void => {
+    if (way.includes(path)) found.push([...way.slice(way.indexOf(path)), path].join(' → '));
+    if (done.has(path)) return;
+    done.add(path);
+    for (const next of importedFiles(path, sources)) visit(next, [...way, path]);
+  };
+  for (const path of Object.keys(sources)) visit(path, []);
+  return found;
+}
+
+function importedFiles(path: string, sources: Sources): string[] {
+  return [...sources[path]!.matchAll(/\b(?:from|import) '(\.[^'?]+)'/g)]
+    .map(([, specifier]) => posix.join(posix.dirname(path), specifier!).replace(/\.js$/, '.ts'))
+    .filter((target) => target in sources);
+}
+
+test('no files import each other in a circle', () => {
+  expect(circles(readSources())).toEqual([]);
+});
+
+test('a circle is found, of types too', () => {
+  const sources = {
+    'core/a.ts': `import type { B } from './b.js';`,
+    'core/b.ts': `import { c } from './c.js';`,
+    'core/c.ts': `export { a } from './a.js';`,
+  };
+  expect(circles(sources)).toEqual(['core/a.ts → core/b.ts → core/c.ts → core/a.ts']);
 });
 
 /** A kernel with a few modules for it to import. */

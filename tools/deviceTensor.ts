@@ -1,5 +1,4 @@
-import { bytesPerElement, type DType, type FloatDType } from '../src/core/dtype.js';
-import { decode, encode } from '../src/core/halves.js';
+import { bytesPerElement, decode, encode, type DType, type FloatDType } from '../src/core/dtype.js';
 import {
   contiguousStrides,
   elementCount,

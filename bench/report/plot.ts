@@ -1,50 +1,49 @@
-import { escape } from './escape.js';
-import type { Scale, ScaleArgs } from './scale.js';
+import { escape } from './html.js';
 
-/** A line of a plot: a value with its spread for each contender. */
+/** A row of a plot: a mark for pageflash and for each peer. */
 export interface PlotRow {
-  /** Rows with the same group stand together under its name. */
+  /** Consecutive rows of one group get its name once. */
   readonly group: string;
   readonly label: string;
   readonly marks: readonly Mark[];
-  /** Said where a mark is missing. */
+  /** Shown beside the marks, or in place of missing ones. */
   readonly note?: string | undefined;
 }
 
 export interface Mark {
-  /** A class of the style sheet: `pageflash` or the name of a rival. */
+  /** A class of the style sheet: `pageflash` or the name of a peer. */
   readonly series: string;
   readonly value: number;
-  /** Quartiles, where there are any. */
+  /** Quartiles. */
   readonly spread?: readonly [number, number] | undefined;
 }
 
 export interface PlotArgs {
-  /** What a screen reader says. */
+  /** The text for screen readers. */
   readonly title: string;
-  /** What the axis measures, with its unit. */
+  /** Label of the axis: the quantity and its unit. */
   readonly axis: string;
   readonly rows: readonly PlotRow[];
   readonly scale: (args: ScaleArgs) => Scale;
   readonly format: (value: number) => string;
   readonly formatTick: (value: number) => string;
-  /** `bars` start at 0; `dots` of a row are joined, and suit a logarithmic scale. */
+  /** `bars` start at 0; the `dots` of a row are joined by a line, which suits a logarithmic scale. */
   readonly kind: 'bars' | 'dots';
-  /** A value to compare with. */
+  /** A value to mark by a dashed line. */
   readonly reference?: number | undefined;
 }
 
 const WIDTH = 880;
 const GROUP_X = 0;
 const LABEL_X = 188;
-/** Between these lie the values; beyond them is room for their labels. */
+/** The x range of the scale. Labels of values may lie beyond it. */
 const PLOT_X: readonly [number, number] = [250, 790];
 const ROW_HEIGHT = 24;
 const GROUP_GAP = 12;
 const TOP = 28;
 const BOTTOM = 40;
 
-/** A plot with a line for each row, as SVG. */
+/** A horizontal plot, one row per line, as SVG. */
 export function plot(args: PlotArgs): string {
   const { title, axis, rows, formatTick, reference } = args;
   const placed = place(rows);
@@ -109,7 +108,7 @@ function drawRow(row: PlacedRow, scale: Scale, { kind, format }: PlotArgs): stri
     );
   }
   if (least && most) {
-    // Labels stand outside of the marks, so they cannot meet.
+    // Labels are placed outside of the marks, so that they cannot overlap.
     if (least !== most) {
       parts.push(
         `<text class="value" x="${px(scale.at(least.value) - 11)}" y="${px(y + 4)}" text-anchor="end">${escape(format(least.value))}</text>`,
@@ -135,7 +134,69 @@ function tooltipOf({ value, spread }: Mark, format: PlotArgs['format']): string 
   return spread ? `${format(value)}, quartiles ${format(spread[0])} and ${format(spread[1])}` : format(value);
 }
 
-/** No more digits than can be seen. */
+/** A coordinate, rounded to a tenth of a pixel. */
 function px(x: number): string {
   return String(Math.round(x * 10) / 10);
+}
+
+/** A map from values to pixels, with the values that get a tick. */
+export interface Scale {
+  at(value: number): number;
+  readonly ticks: readonly number[];
+}
+
+export interface ScaleArgs {
+  /** Values that the scale must include. */
+  readonly values: readonly number[];
+  /** The first and the last pixel. */
+  readonly range: readonly [number, number];
+}
+
+const MOST_TICKS = 9;
+
+/**
+ * A logarithmic scale from tick to tick.
+ *
+ * @param choices ticks to choose from, finest first; the finest that is not too dense is taken
+ */
+export function logScale({ values, range }: ScaleArgs, choices: readonly LogTicks[]): Scale {
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const lists = choices.map((choice) => ticksAround(least, most, choice));
+  const ticks = lists.find(({ length }) => length <= MOST_TICKS) ?? lists.at(-1)!;
+  const [low, high] = [Math.log(ticks[0]!), Math.log(ticks.at(-1)!)];
+  return { at: between(range, (value) => (Math.log(value) - low) / (high - low)), ticks };
+}
+
+/** Ticks at `digit · base ** n` for every digit and every integer n. */
+export interface LogTicks {
+  readonly base: number;
+  /** Ascending, 1 ≤ digit < base. */
+  readonly digits: readonly number[];
+}
+
+function ticksAround(least: number, most: number, { base, digits }: LogTicks): number[] {
+  const power = (value: number) => Math.floor(Math.log(value) / Math.log(base));
+  // One power more at the end, since rounding may make the logarithm of a power of the base too small.
+  const powers = Array.from({ length: power(most) - power(least) + 4 }, (_, i) => power(least) - 1 + i);
+  const all = powers.flatMap((exponent) => digits.map((digit) => digit * base ** exponent));
+  // From the last tick at or below the least value to the first above the greatest: at least two ticks.
+  const start = all.findLastIndex((tick) => tick <= least);
+  const end = all.findIndex((tick) => tick > most);
+  return all.slice(start, end + 1);
+}
+
+/** A linear scale from 0, with ticks at multiples of 1, 2 or 5 times a power of ten. */
+export function linearScale({ values, range }: ScaleArgs): Scale {
+  const most = Math.max(...values);
+  const step = [1, 2, 5]
+    .flatMap((digit) => [-2, -1, 0, 1, 2, 3].map((power) => digit * 10 ** power))
+    .toSorted((a, b) => a - b)
+    .find((candidate) => most / candidate < MOST_TICKS)!;
+  const nTicks = Math.ceil(most / step) + 1;
+  const ticks = Array.from({ length: nTicks }, (_, i) => i * step);
+  return { at: between(range, (value) => value / ticks.at(-1)!), ticks };
+}
+
+function between([start, end]: readonly [number, number], share: (value: number) => number) {
+  return (value: number) => start + (end - start) * share(value);
 }

@@ -1,13 +1,26 @@
-import { adapterName } from '../adapterName.js';
-import { isMeasured, type BenchResults } from '../results.js';
-import { about } from './about.js';
-import { escape } from './escape.js';
-import { kindSections } from './kindSections.js';
-import { recordingSection } from './recordingSection.js';
-import { STYLE } from './style.js';
-import { tiles } from './tiles.js';
+import { formatBytes, formatRatio, formatUs } from '../../tools/format.js';
+import { geometricMean } from '../../tools/statistics.js';
+import {
+  caseName,
+  DECODE_SOFTWARE_DIVISOR,
+  headsOf,
+  PREFILL_SOFTWARE_DIVISOR,
+  type BenchCase,
+} from '../cases/cases.js';
+import { PAGE_SIZE, SHAPES } from '../cases/shapes.js';
+import {
+  adapterName,
+  isMeasured,
+  measuredPeer,
+  type BenchResults,
+  type MeasuredRow,
+  type PeerName,
+  type RecordingRow,
+} from '../results.js';
+import { escape, STYLE } from './html.js';
+import { kindSections, recordingSection } from './sections.js';
 
-/** The results as a page of HTML that needs nothing else. */
+/** The results as a self-contained HTML page. */
 export function report(results: BenchResults): string {
   const { adapter, environment, date, rows, options, recording } = results;
   const subtitle = `${adapterName(adapter)} · ${environment} · ${options.dtype} · ${date.slice(0, 10)}`;
@@ -39,4 +52,117 @@ function failures({ rows }: BenchResults): string {
   const failed = rows.filter((row) => !isMeasured(row)).length;
   if (failed === 0) return '';
   return `<p class="failed">${failed} of ${rows.length} rows failed; the table says why.</p>`;
+}
+
+/** The results in a few numbers, each in a tile. */
+function tiles(rows: readonly MeasuredRow[], recording: RecordingRow | undefined): string {
+  const prompts = (causal: boolean) =>
+    rows.filter(({ case: benchCase }) => benchCase.kind === 'prefill' && benchCase.causal === causal);
+  const steps = rows.filter((row) => row.case.kind === 'decode');
+  return [
+    speedupTile('prompts, causal', prompts(true), 'naive'),
+    speedupTile('prompts, not causal', prompts(false), 'naive'),
+    speedupTile('decoding', steps, 'naive'),
+    speedupTile('decoding, against the prefill kernel', steps, 'attn_prefill'),
+    memoryTile(rows),
+    recordingTile(recording),
+  ].join('');
+}
+
+function speedupTile(what: string, rows: readonly MeasuredRow[], name: PeerName): string {
+  const ratios = rows.flatMap((row) => measuredPeer(row, name)?.speedup.median ?? []);
+  if (ratios.length === 0) return '';
+  const range = `${formatRatio(Math.min(...ratios))} to ${formatRatio(Math.max(...ratios))}`;
+  const mean =
+    ratios.length === 1 ? 'one speed-up' : `geometric mean of ${ratios.length} speed-ups, ${range}`;
+  return tile(formatRatio(geometricMean(ratios)), `${what}: ${mean}`);
+}
+
+function memoryTile(rows: readonly MeasuredRow[]): string {
+  const pairs = rows.flatMap((row) => {
+    const naive = measuredPeer(row, 'naive')?.memoryBytes;
+    return naive === undefined ? [] : [{ name: caseName(row.case), own: row.pageflash.memoryBytes, naive }];
+  });
+  const most = pairs.toSorted((a, b) => b.naive - a.naive)[0];
+  if (!most) return '';
+  return tile(
+    formatBytes(most.own),
+    `extra memory where naive attention takes most, ${formatBytes(most.naive)} (${most.name})`,
+  );
+}
+
+function recordingTile(recording: RecordingRow | undefined): string {
+  if (recording?.status !== 'measured') return '';
+  const { layerUs, dispatchesPerLayer, dispatchUs } = recording.costs[0]!;
+  return tile(
+    formatUs(layerUs.median),
+    `to record a planned layer of ${dispatchesPerLayer} dispatches; a bare dispatch takes ${formatUs(dispatchUs.median)}`,
+  );
+}
+
+function tile(number: string, what: string): string {
+  return `<div class="tile"><b>${escape(number)}</b><span>${escape(what)}</span></div>`;
+}
+
+/** What was measured, and on what. */
+function about({ adapter, environment, platform, commit, date, options, rows }: BenchResults): string {
+  const facts: readonly (readonly [string, string])[] = [
+    ['Adapter', adapterName(adapter)],
+    [
+      'Vendor, architecture',
+      [adapter.vendor, adapter.architecture].filter(Boolean).join(', ') || 'not given',
+    ],
+    ['Features', adapter.features.join(', ') || 'none'],
+    ['Largest binding', formatBytes(adapter.maxBindingBytes)],
+    ['Ran in', environment],
+    ['Machine', platform],
+    ['Commit', commit],
+    ['Date', date],
+    ['Options', optionsText(options)],
+    ...shapeFacts(rows),
+  ];
+  const list = facts.map(([term, text]) => `<dt>${escape(term)}</dt><dd>${escape(text)}</dd>`).join('\n');
+  const scaled = rows.some(({ case: { scaled: is } }) => is)
+    ? `<p class="soft">The adapter runs shaders on the CPU, so the models are scaled down: kv heads and windows of prompts are
+divided by ${PREFILL_SOFTWARE_DIVISOR}, kv heads of decode steps by ${DECODE_SOFTWARE_DIVISOR}. Each kv head keeps its number of query heads.</p>`
+    : '';
+  return `<section>
+<h2>What was measured, and on what</h2>
+${scaled}<p class="soft">Naive attention is three dispatches: scores, softmax, values. It skips masked scores and reads four
+numbers at a time, as a good first version in WebGPU would. For decoding it gathers keys and values from their pages first.
+attn_prefill is pageflash's own prefill kernel, made to decode through the block table. Outputs are checked against each
+other, then all are timed in interleaved rounds. Pages have ${PAGE_SIZE} tokens and are in random order.</p>
+<dl class="facts">
+${list}
+</dl>
+</section>`;
+}
+
+function optionsText({ dtype, quick, full, shapes }: BenchResults['options']): string {
+  const flags = [quick && 'quick', full && 'full', ...shapes].filter((flag) => flag !== false);
+  return [dtype, ...flags].join(', ');
+}
+
+function shapeFacts(rows: BenchResults['rows']): [string, string][] {
+  const cases = new Map(rows.map((row) => [row.case.shape, row.case]));
+  return [...cases.values()].map((benchCase) => {
+    const { shape, model, scaled } = benchCase;
+    const unscaled = SHAPES.find(({ name }) => name === shape);
+    const details = [
+      `${headsOf(benchCase)} (query heads / kv heads × head size)`,
+      ...(benchCase.kind === 'prefill' ? maskFacts(benchCase) : [`keys ${benchCase.keys.join(', ')}`]),
+      ...(scaled && unscaled && unscaled.nHeads > benchCase.nHeads
+        ? [`scaled down from ${unscaled.nHeads}/${unscaled.nKvHeads}`]
+        : []),
+    ];
+    return [shape, `${model}: ${details.join(', ')}`];
+  });
+}
+
+function maskFacts({ causal, window, softcap }: Extract<BenchCase, { kind: 'prefill' }>): string[] {
+  return [
+    causal ? 'causal' : 'not causal',
+    ...(window > 0 ? [`window ${window}`] : []),
+    ...(softcap > 0 ? [`softcap ${softcap}`] : []),
+  ];
 }

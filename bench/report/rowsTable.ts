@@ -1,33 +1,63 @@
-import { headsOf, lengthOf, type BenchCase } from '../cases.js';
-import { excessOf, type DecodeTraffic } from '../decode/traffic.js';
-import { formatExcess, formatRatio } from '../format.js';
+import { formatBytes, formatExcess, formatMs, formatRatio, threeDigits } from '../../tools/format.js';
+import { headsOf, lengthOf, type BenchCase } from '../cases/cases.js';
+import { excessOf, type DecodeTraffic } from '../cases/traffic.js';
 import {
   isMeasured,
   wasSkipped,
   type Check,
+  type Measurement,
   type MeasuredRow,
-  type RivalName,
+  type PeerName,
   type Row,
 } from '../results.js';
-import { cells, headCells, spread } from './cells.js';
-import { CONTENDER_COLUMNS, RIVALS } from './contenderColumns.js';
-import { escape } from './escape.js';
+import { cells, escape, headCells, spread } from './html.js';
 
 type Kind = BenchCase['kind'];
 
-/** Everything that was measured of the rows of a kind, as an HTML table. */
+/** A column that pageflash and every peer have. */
+interface ImplementationColumn {
+  readonly title: string;
+  /** HTML */
+  readonly cell: (measured: Measurement) => string;
+}
+
+/** The peers of each kind of case, in the order of their columns. */
+export const PEERS: Readonly<Record<Kind, readonly PeerName[]>> = {
+  prefill: ['naive'],
+  decode: ['naive', 'attn_prefill'],
+};
+
+const TIME: ImplementationColumn = { title: 'time', cell: timeCell };
+const TIME_AND_RATE: ImplementationColumn = {
+  title: 'time',
+  cell: (measured) => `${timeCell(measured)}<small>${threeDigits(measured.gbps)} GB/s</small>`,
+};
+const GFLOPS: ImplementationColumn = { title: 'GFLOP/s', cell: ({ gflops }) => threeDigits(gflops) };
+const GBPS: ImplementationColumn = { title: 'GB/s', cell: ({ gbps }) => threeDigits(gbps) };
+const MEMORY: ImplementationColumn = { title: 'memory', cell: ({ memoryBytes }) => formatBytes(memoryBytes) };
+
+const IMPLEMENTATION_COLUMNS: Readonly<Record<Kind, readonly ImplementationColumn[]>> = {
+  prefill: [TIME, GFLOPS, GBPS, MEMORY],
+  decode: [TIME_AND_RATE, MEMORY],
+};
+
+function timeCell({ ms, gpuMs }: Measurement): string {
+  return spread(ms, formatMs) + (gpuMs ? `<small>on the GPU ${formatMs(gpuMs.median)}</small>` : '');
+}
+
+/** All numbers of the rows of one kind, as an HTML table. */
 export function rowsTable(kind: Kind, rows: readonly Row[]): string {
-  const own = CONTENDER_COLUMNS[kind].map(({ title }) => title);
+  const own = IMPLEMENTATION_COLUMNS[kind].map(({ title }) => title);
   const heads = [
     { name: 'pageflash', titles: own },
-    ...RIVALS[kind].map((name) => ({ name, titles: [...own, 'speed-up'] })),
+    ...PEERS[kind].map((name) => ({ name, titles: [...own, 'speed-up'] })),
   ];
   const single = (title: string) => `<th rowspan="2">${title}</th>`;
   return `<table>
 <thead>
 <tr><th class="shape" rowspan="2">shape<br />heads × size, ${kind === 'prefill' ? 'S' : 'keys'}</th>
-${heads.map(({ name, titles }) => `<th class="contender" colspan="${titles.length}">${name}</th>`).join('')}
-${kind === 'decode' ? single('bytes ÷<br />needed') : ''}${single('differs by')}</tr>
+${heads.map(({ name, titles }) => `<th class="implementation" colspan="${titles.length}">${name}</th>`).join('')}
+${kind === 'decode' ? single('moved ÷<br />needed') : ''}${single('largest<br />difference')}</tr>
 <tr>${headCells(heads.flatMap(({ titles }) => titles))}</tr>
 </thead>
 <tbody>
@@ -40,24 +70,24 @@ function tableRow(kind: Kind, row: Row): string {
   const start = `<td>${escape(row.case.shape)}<small>${headsOf(row.case)}, ${lengthOf(row.case)}</small></td>`;
   if (!isMeasured(row)) return `<tr>${start}<td class="failed" colspan="20">${escape(row.message)}</td></tr>`;
   const { pageflash, traffic, checks } = row;
-  const own = cells(CONTENDER_COLUMNS[kind].map(({ cell }) => cell(pageflash)));
-  const rivals = RIVALS[kind].map((name) => rivalCells(kind, row, name)).join('');
-  return `<tr>${start}${own}${rivals}${traffic ? cells([excess(traffic)]) : ''}${cells([worst(checks)])}</tr>`;
+  const own = cells(IMPLEMENTATION_COLUMNS[kind].map(({ cell }) => cell(pageflash)));
+  const peers = PEERS[kind].map((name) => peerCells(kind, row, name)).join('');
+  return `<tr>${start}${own}${peers}${traffic ? cells([excess(traffic)]) : ''}${cells([worst(checks)])}</tr>`;
 }
 
-function rivalCells(kind: Kind, { rivals }: MeasuredRow, name: RivalName): string {
-  const columns = CONTENDER_COLUMNS[kind];
-  const rival = rivals.find((candidate) => candidate.name === name);
-  if (!rival || wasSkipped(rival)) {
-    const why = rival ? `not run: ${escape(rival.skipped)}` : 'not run';
+function peerCells(kind: Kind, { peers }: MeasuredRow, name: PeerName): string {
+  const columns = IMPLEMENTATION_COLUMNS[kind];
+  const peer = peers.find((candidate) => candidate.name === name);
+  if (!peer || wasSkipped(peer)) {
+    const why = peer ? `not run: ${escape(peer.skipped)}` : 'not run';
     return `<td class="soft" colspan="${columns.length + 1}" style="white-space: normal">${why}</td>`;
   }
-  return cells([...columns.map(({ cell }) => cell(rival)), spread(rival.speedup, formatRatio)]);
+  return cells([...columns.map(({ cell }) => cell(peer)), spread(peer.speedup, formatRatio)]);
 }
 
 function excess(traffic: DecodeTraffic): string {
-  const { read, moved, asked } = excessOf(traffic);
-  return `${formatExcess(moved)}<small>reads ${formatExcess(read)}</small><small>by loads ${formatExcess(asked)}</small>`;
+  const { read, moved, issued } = excessOf(traffic);
+  return `${formatExcess(moved)}<small>read ${formatExcess(read)}</small><small>issued ${formatExcess(issued)}</small>`;
 }
 
 function worst(checks: readonly Check[]): string {

@@ -7,22 +7,22 @@ export interface AttentionArgs {
   readonly runtime: Runtime;
   readonly llama: LlamaWeights;
   readonly cache: PagedKvCache;
-  /** The most tokens of a step. Longer prompts are computed in chunks. */
+  /** Maximum number of tokens in a step. Longer prompts are computed in chunks. */
   readonly maxTokens: number;
 }
 
 export interface Attention {
-  /** Move pages to where a step needs them, and plan once what all layers of it have in common. */
+  /** Carry out the page copies and swaps of a step, and plan it once for all layers. */
   begin(step: Step): Promise<Attend>;
   destroy(): void;
 }
 
-/** The attention of a Llama on the GPU, over a cache in pages. */
+/** Attention of a Llama on the GPU, over a paged cache. */
 export function createAttention({ runtime, llama, cache, maxTokens }: AttentionArgs): Attention {
   const { config, shape } = llama;
   const { nHeads, nKvHeads, headDim } = shape;
   const room = (n: number) => runtime.createTensor([maxTokens, n, headDim], 'f32');
-  // For the largest step; all layers of all steps use the same.
+  // Allocated for the largest step; all layers of all steps use the same tensors.
   const memory = { q: room(nHeads), k: room(nKvHeads), v: room(nKvHeads), out: room(nHeads) };
   const maxPositions = config.max_position_embeddings;
   const { rotaryDim, rotaryInterleaved, ...tables } = rotaryTables({ config, maxPositions });
@@ -41,7 +41,7 @@ export function createAttention({ runtime, llama, cache, maxTokens }: AttentionA
       plan?.update(args);
       const planned = (plan ??= planAttnWithKvCache(runtime, { ...args, ...cache.layer(0), ...always }));
 
-      // New keys and values go to the pages of the layer; then each query sees what its sequence has there.
+      // New keys and values are appended to the layer's pages; then each query attends to its sequence's keys there.
       return async (layer, qkv) => {
         const { queue } = runtime.device;
         for (const name of ['q', 'k', 'v'] as const) queue.writeBuffer(memory[name].buffer, 0, qkv[name]);

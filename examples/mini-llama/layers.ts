@@ -1,22 +1,22 @@
-// The layers of a Llama outside attention. Numbers are f32, sums f64; a row of numbers belongs to a token.
+// The layers of a Llama besides attention, in f32 with sums in f64. Activations are [tokens, size], row after row.
 
 type Numbers = Float32Array<ArrayBuffer>;
 
-/** A weight as checkpoints store it, [nOut, nIn]: row o makes number o of the output. */
+/** A weight matrix as checkpoints store it: [nOut, nIn]. */
 export interface Matrix {
   readonly nOut: number;
   readonly nIn: number;
   readonly data: Numbers;
 }
 
-/** Row of the table for each token: [tokens, hiddenSize]. */
+/** The embedding of each token: [tokens, hiddenSize]. */
 export function embed(table: Matrix, tokens: ArrayLike<number>): Numbers {
   const hidden = new Float32Array(tokens.length * table.nIn);
   for (let t = 0; t < tokens.length; t++) hidden.set(rowOf(table.data, table.nIn, tokens[t]!), t * table.nIn);
   return hidden;
 }
 
-/** x · weightᵀ for each row of x: [tokens, nIn] becomes [tokens, nOut]. */
+/** x · weightᵀ: [tokens, nIn] → [tokens, nOut]. */
 export function linear({ nOut, nIn, data }: Matrix, x: Numbers): Numbers {
   const nTokens = x.length / nIn;
   const y = new Float32Array(nTokens * nOut);
@@ -30,7 +30,7 @@ export function linear({ nOut, nIn, data }: Matrix, x: Numbers): Numbers {
   return y;
 }
 
-/** Each row of x divided by its root mean square, times the weight [hiddenSize]. */
+/** RMSNorm: each row of x divided by its root mean square, times the weight [hiddenSize]. */
 export function rmsNorm(weight: Numbers, x: Numbers, epsilon: number): Numbers {
   const size = weight.length;
   const y = new Float32Array(x.length);
@@ -43,7 +43,7 @@ export function rmsNorm(weight: Numbers, x: Numbers, epsilon: number): Numbers {
   return y;
 }
 
-/** silu(gate) · up, number by number. */
+/** silu(gate) · up, element by element. */
 export function swiGlu(gate: Numbers, up: Numbers): Numbers {
   return gate.map((x, i) => (x / (1 + Math.exp(-x))) * up[i]!);
 }
@@ -52,12 +52,12 @@ export function add(x: Numbers, y: Numbers): Numbers {
   return x.map((value, i) => value + y[i]!);
 }
 
-/** Row `row` of numbers [rows, size]. */
+/** One row of an array [rows, size]. */
 export function rowOf(numbers: Numbers, size: number, row: number): Numbers {
   return numbers.subarray(row * size, (row + 1) * size);
 }
 
-/** Index of the largest number: the most likely token. */
+/** The index of the largest logit: the most likely token. */
 export function argmax(logits: Numbers): number {
   let best = 0;
   for (let token = 1; token < logits.length; token++) if (logits[token]! > logits[best]!) best = token;

@@ -1,20 +1,20 @@
 import { add, embed, linear, rmsNorm, rowOf, swiGlu } from './layers.js';
 import type { LlamaWeights } from './weights.js';
 
-/** What attention reads: new tokens, those of one sequence after those of another. */
+/** Queries, keys and values of the new tokens, sequence after sequence. */
 export interface Qkv {
-  /** [tokens, nHeads, headDim], not yet rotated */
+  /** [tokens, nHeads, headDim], before rotary */
   readonly q: Float32Array<ArrayBuffer>;
-  /** [tokens, nKvHeads, headDim], not yet rotated */
+  /** [tokens, nKvHeads, headDim], before rotary */
   readonly k: Float32Array<ArrayBuffer>;
   /** [tokens, nKvHeads, headDim] */
   readonly v: Float32Array<ArrayBuffer>;
 }
 
-/** Attention of a layer: what each new token sees of its sequence, [tokens, nHeads, headDim]. */
+/** Computes attention in a layer: [tokens, nHeads, headDim]. */
 export type Attend = (layer: number, qkv: Qkv) => Promise<Float32Array<ArrayBuffer>>;
 
-/** Run tokens through all layers. Only attention looks from one token to others. Returns [tokens, hiddenSize]. */
+/** Run tokens through all layers. Returns hidden states [tokens, hiddenSize]. Only attention mixes tokens. */
 export async function forward(
   { config, embedding, layers, finalNorm }: LlamaWeights,
   tokens: ArrayLike<number>,
@@ -37,7 +37,7 @@ export async function forward(
   return rmsNorm(finalNorm, hidden, epsilon);
 }
 
-/** Logits [vocabSize] of the token after the one in row `row` of what `forward` returned. */
+/** Logits [vocabSize] of the token that follows the one in row `row` of the hidden states. */
 export function logitsOf(
   { shape, outputHead }: LlamaWeights,
   hidden: Float32Array<ArrayBuffer>,

@@ -1,4 +1,4 @@
-// npm run example:mini-llama [-- FOLDER]: answers a prompt with the model in a folder, alone and then eight times at once.
+// npm run example:mini-llama [-- FOLDER]: answers a prompt with the model in a folder, once, then eight times in one batch.
 import { join } from 'node:path';
 import { createRuntime, PagedKvCache, prepareModel, requestDevice } from 'pageflash';
 import { create } from 'webgpu';
@@ -15,13 +15,13 @@ const runtime = createRuntime(device);
 
 const llama = await loadLlama(folder);
 const model = { ...llama.shape, dtype: 'f32' } as const;
-// So that no step waits for a compiler. Some drivers compile when a kernel first runs, hence warmUp.
+// Compile all kernels ahead of the first step. Some drivers compile only when a kernel first runs, hence warmUp.
 const served = { paged: true, rotary: true, maxTokens: MAX_TOKENS };
 await prepareModel(runtime, { ...model, ...served, warmUp: true });
 const cache = await PagedKvCache.create(runtime, { ...model, pageSize: 16, nPages: 128 });
 const server = new Server({ runtime, llama, cache, maxTokens: MAX_TOKENS });
 
-// Such a small model has no words: its prompt is a list of numbers, and so is its answer.
+// Such a small model has no tokenizer: prompt and answer are lists of token ids.
 const golden = await readSafetensors(join(folder, 'golden.safetensors'));
 const prompt = numbers('ids');
 const expected = numbers('greedy');
@@ -39,7 +39,7 @@ console.log(`answer   ${answer.tokens.join(' ')}${isAsExpected ? ', as it should
 console.log(`prefill  ${speed(prompt.length, prefill)}`);
 console.log(`decode   ${speed(answer.tokens.length - 1, decode)}`);
 
-// The prompt is found in the cache now: all but its last tokens, which no full page holds.
+// Now the prefix cache has the prompt, except for the last tokens, which do not fill a page.
 for (let i = 0; i < N_ANSWERS; i++) server.ask({ tokens: prompt, maxNewTokens: expected.length });
 const together = await secondsOf(async () => {
   while (await server.step());

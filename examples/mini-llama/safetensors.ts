@@ -1,6 +1,6 @@
 import { fromHalves } from 'pageflash';
 
-/** One tensor of a file, its halves as f32. */
+/** One tensor of a file; f16 and bf16 are converted to f32. */
 export interface StoredTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
@@ -9,15 +9,15 @@ export interface StoredTensor {
 interface HeaderEntry {
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** From the first byte, and to the one before which it ends, counted from the end of the header. */
+  /** First byte and end (exclusive), counted from the end of the header. */
   readonly data_offsets: readonly [number, number];
 }
 
 /**
- * The tensors of a safetensors file by their names.
+ * The tensors of a safetensors file, by name.
  *
- * Such a file is the length of a header (u64, little endian), the header (JSON: type, shape and place of each tensor),
- * and then the bytes of all tensors.
+ * The file starts with the length of the header (u64, little endian) and the header (JSON: type, shape and offsets of each
+ * tensor). Then come the bytes of all tensors.
  */
 export function parseSafetensors(file: ArrayBuffer): Map<string, StoredTensor> {
   const headerLength = Number(new DataView(file).getBigUint64(0, true));

@@ -5,19 +5,19 @@ import { forward, logitsOf } from './llama.js';
 import type { LlamaWeights } from './weights.js';
 
 export interface ServerOptions extends AttentionArgs {
-  /** What becomes of the pages of a sequence that gives way to others: `'swap'` keeps them in host memory. */
+  /** How a sequence is preempted: its tokens are computed again later, or its pages are swapped to host memory. */
   readonly preempt?: 'recompute' | 'swap';
   readonly nHostPages?: number;
 }
 
-/** What follows a prompt: one more token each time that its sequence is sampled, up to `maxNewTokens`. */
+/** The answer to a prompt. It gets a token each time its sequence is sampled, up to `maxNewTokens`. */
 export interface Answer {
   readonly sequence: SequenceId;
   readonly tokens: number[];
   readonly maxNewTokens: number;
 }
 
-/** Answers many prompts at once, which come, fork and end between any two steps. */
+/** Answers many prompts at once. Between any two steps, prompts may be added and answers forked. */
 export class Server {
   readonly pages: PageManager;
   readonly #llama: LlamaWeights;
@@ -34,11 +34,12 @@ export class Server {
     this.#llama = args.llama;
   }
 
-  /** Free what is the server's own; the cache is not. */
+  /** Free the server's memory on the GPU. The cache belongs to the caller. */
   destroy(): void {
     this.#attention.destroy();
   }
 
+  /** Queue a prompt. The answer's tokens are filled in by later steps. */
   ask({ maxNewTokens, ...prompt }: AddArgs & { readonly maxNewTokens: number }): Answer {
     const nPositions = this.#llama.config.max_position_embeddings;
     if (prompt.tokens.length + maxNewTokens > nPositions)
@@ -46,7 +47,7 @@ export class Server {
     return this.#follow({ sequence: this.#planner.add(prompt), tokens: [], maxNewTokens });
   }
 
-  /** Another answer, which goes on from the last token of this one, or from `token` in its place. */
+  /** Fork an answer: the new one continues from the last token of this one, or from `token` in its place. */
   fork({ sequence, tokens, maxNewTokens }: Answer, token = tokens.at(-1)): Answer {
     if (token === undefined)
       throw new Error('An answer without a token cannot be forked. Ask again instead.');
@@ -55,7 +56,7 @@ export class Server {
     return this.#follow({ sequence: fork, tokens: [...tokens.slice(0, -1), token], maxNewTokens });
   }
 
-  /** Compute what comes next, in as many sequences as fit. False if there is nothing to compute. */
+  /** Run one step over as many sequences as fit. Returns false if there is nothing to compute. */
   async step(): Promise<boolean> {
     const step = this.#planner.plan();
     if (step === 'idle') return false;

@@ -4,7 +4,7 @@ import type { ModelShape } from 'pageflash';
 import type { Matrix } from './layers.js';
 import { parseSafetensors } from './safetensors.js';
 
-/** What is needed of a config.json, in its own words. */
+/** The fields of config.json that are needed, under their own names. */
 export interface LlamaConfig {
   readonly num_hidden_layers: number;
   readonly hidden_size: number;
@@ -19,7 +19,7 @@ export interface LlamaConfig {
 
 export interface LlamaWeights {
   readonly config: LlamaConfig;
-  /** The sizes in config, as pageflash names them. */
+  /** The sizes of the config, under pageflash's names. */
   readonly shape: ModelShape;
   /** [vocabSize, hiddenSize] */
   readonly embedding: Matrix;
@@ -83,6 +83,7 @@ export async function loadLlama(folder: string): Promise<LlamaWeights> {
   };
 }
 
+/** Read a safetensors file. Returns its tensors by name. */
 export async function readSafetensors(path: string): Promise<ReturnType<typeof parseSafetensors>> {
   const { buffer, byteOffset, byteLength } = await readFile(path);
   return parseSafetensors(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer);

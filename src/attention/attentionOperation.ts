@@ -1,33 +1,56 @@
-import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
-import { planAttention } from '../plan/planAttention.js';
-import type { AttentionOptions } from '../problem/attentionArgs.js';
 import type { Call } from '../check/call.js';
+import {
+  checkOutputs,
+  checkOutputsApart,
+  type GivenOutputs,
+  type OutputRules,
+} from '../check/checkAttentionTensors.js';
+import type { SizeRule } from '../check/checkTensor.js';
+import type { Dispatch } from '../core/dispatch.js';
+import type { DType } from '../core/dtype.js';
+import type { Tensor } from '../core/tensor.js';
+import { checkDispatches } from '../plan/limits.js';
+import { planAttention } from '../plan/planAttention.js';
+import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs.js';
+import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
+import type { QueryLayout } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
 import type { TensorsOfLayer } from './layerTensors.js';
-import { checkOutputs, type Operation } from '../check/checkOutputs.js';
-import type { QueryLayout } from '../problem/queryLayout.js';
 
-/** Attention, checked but for where it writes. */
-export interface CheckedCall {
+/** The tensors that an operation writes. */
+export interface Outputs {
+  readonly out: Tensor;
+  readonly lse: Tensor | undefined;
+}
+
+/** A checked call: what its outputs look like, and how it is planned once they are there. */
+export interface Operation {
+  readonly call: Call;
+  readonly rules: OutputRules;
+  readonly plan: (outputs: Outputs) => Dispatch[];
+}
+
+/** Checks that the tensors of a call do not overlap where they must not, some of them being those of another layer. */
+export type CheckOverlaps = (call: Call, layer: TensorsOfLayer) => void;
+
+/** An operation that can be planned once, and run for many layers. */
+export interface AttentionOperation extends Operation {
+  readonly checkOverlaps: CheckOverlaps;
+}
+
+/** The problem of a call whose inputs are checked, and its outputs not yet. */
+export interface CheckedInputs {
   readonly problem: Omit<AttentionProblem, 'caller' | 'out' | 'lse'>;
   readonly lengths: HostLengths | DeviceLengths;
   readonly layout: QueryLayout;
-  /** The tensors to write, if the caller gave any. */
-  readonly outputs: Pick<AttentionOptions, 'out' | 'lse'>;
-  readonly checkPlaces: CheckPlaces;
+  readonly checkOverlaps: CheckOverlaps;
 }
 
-/** Checks where the tensors of a call lie to each other, some of them being those of another layer instead. */
-export type CheckPlaces = (caller: string, layer: TensorsOfLayer) => void;
-
-/** A call that can be planned once, and made for many layers. */
-export interface AttentionOperation extends Operation {
-  readonly checkPlaces: CheckPlaces;
-}
-
-/** Checks the outputs of a call, the last of its arguments. */
+/** The operation of checked inputs. Checks the outputs, if the caller gave any, and that nothing overlaps. */
 export function attentionOperation(
   call: Call,
-  { problem, lengths, layout, outputs: given, checkPlaces }: CheckedCall,
+  { out, lse }: GivenOutputs,
+  { problem, lengths, layout, checkOverlaps }: CheckedInputs,
 ): AttentionOperation {
   const { dtype, shape } = problem.q.tensor;
   const rules = {
@@ -35,15 +58,70 @@ export function attentionOperation(
     dtype,
     lse: { dims: layout.lse, sizes: layout.lseSizes(shape) },
   };
-  checkOutputs(call, given, rules);
-  checkPlaces(call.name, {});
-  return {
-    caller: call.name,
-    rules,
-    checkPlaces,
-    plan: ({ out, lse }) => {
-      const outputs = { out: layout.rows(out), lse: lse ? layout.lseRows(lse) : null };
-      return planAttention({ caller: call.name, ...problem, ...outputs }, lengths, call.traits);
-    },
+  checkOutputs(call, { out, lse }, rules);
+  checkOverlaps(call, {});
+  const plan = (outputs: Outputs): Dispatch[] => {
+    const rows = { out: layout.rows(outputs.out), lse: outputs.lse ? layout.lseRows(outputs.lse) : null };
+    return planAttention({ caller: call.name, ...problem, ...rows }, lengths, call.traits);
   };
+  return { call, rules, checkOverlaps, plan };
+}
+
+/** The check of overlaps for a call that reads all of its arguments while it writes its outputs. */
+export function readsWhileWriting(args: GivenOutputs): CheckOverlaps {
+  return (call, layer) => {
+    const { out, lse, ...read } = { ...args, ...layer };
+    checkOutputsApart(call, { out, lse }, read);
+  };
+}
+
+/** The options that decide where an operation writes. */
+type OutputOptions = Pick<AttentionOptions, 'out' | 'lse' | 'returnLse'>;
+
+/** Dispatches, and the tensors that they write. */
+interface PlannedOperation extends Outputs {
+  readonly dispatches: readonly Dispatch[];
+}
+
+/** Plans an operation. Outputs that the caller did not give are made by `make`. */
+export function planOperation(
+  { call, rules, plan }: Operation,
+  { out, lse, returnLse }: OutputOptions,
+  make: (rule: SizeRule, dtype: DType, label: string) => Tensor,
+): PlannedOperation {
+  const outputs = {
+    out: out ?? make(rules.out, rules.dtype, 'out'),
+    lse: lse ?? (returnLse ? make(rules.lse, 'f32', 'lse') : undefined),
+  };
+  const dispatches = plan(outputs);
+  checkDispatches(call.name, dispatches, call.traits);
+  return { ...outputs, dispatches };
+}
+
+/**
+ * Runs an operation: records it into the caller's pass, or submits it at once. Outputs are made where the caller gave
+ * none, and freed again if anything fails.
+ */
+export function runOperation(
+  runtime: Runtime,
+  args: OutputOptions & Pick<AttentionOptions, 'pass'>,
+  operation: Operation,
+): AttentionResult {
+  const made: Tensor[] = [];
+  const make = ({ sizes }: SizeRule, dtype: DType, label: string): Tensor => {
+    const tensor = runtime.createTensor(sizes, dtype, label);
+    made.push(tensor);
+    return tensor;
+  };
+  try {
+    return runtime.watch(operation.call.name, () => {
+      const { out, lse, dispatches } = planOperation(operation, args, make);
+      if (args.pass) runtime.record(dispatches, args.pass);
+      else runtime.submit(dispatches);
+      return lse ? { out, lse } : { out };
+    });
+  } catch (error) {
+    for (const { buffer } of made) buffer.destroy();
+    throw error;
+  }
 }

@@ -1,70 +1,50 @@
-import { bufferId } from '../core/bufferIds.js';
-import { checkNames, namesOf } from '../core/checkNames.js';
-import { describe } from '../core/describe.js';
-import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { contiguousStrides, isTensor, sameNumbers, stridesOf, type Tensor } from '../core/tensor.js';
-import { WINDOW_ALIGNMENT, windowOf } from '../core/tensorWindow.js';
-import { checkDispatches } from '../plan/limits.js';
-import type { Recording } from '../runtime/recording.js';
-import type { Runtime } from '../runtime/runtime.js';
+import { Call, checkPass } from '../check/call.js';
+import { checkIsTensor, checkUnmapped, type SizeRule } from '../check/checkTensor.js';
+import { bufferId } from '../core/gpuBuffers.js';
+import { checkNames } from '../core/checkArguments.js';
+import type { DType } from '../core/dtype.js';
+import type { Tensor } from '../core/tensor.js';
 import type {
   AttentionOptions,
   AttentionResult,
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from '../problem/attentionArgs.js';
-import type { AttentionOperation, CheckPlaces } from './attentionOperation.js';
+import type { Recording } from '../runtime/recording.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { planOperation, type AttentionOperation, type CheckOverlaps } from './attentionOperation.js';
 import { readVarlenArgs, varlenOperation } from './attnVarlen.js';
 import { kvCacheOperation, readKvCacheArgs } from './attnWithKvCache.js';
-import { viewOf, withCopies, withViews } from './byValue.js';
-import type { Call } from '../check/call.js';
-import type { SizeRule } from '../check/checkNumbers.js';
-import { checkPass } from '../check/checkOptions.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkTensor, checkUnmapped } from '../check/checkTensor.js';
-import { LAYER_TENSORS, type TensorsOfLayer } from './layerTensors.js';
+import {
+  checkAlike,
+  isAlike,
+  LAYER_TENSORS,
+  plannedOf,
+  RECORD_NAMES,
+  viewOf,
+  withCopies,
+  withViews,
+  type LayerTensors,
+  type PlannedTensor,
+  type TensorsOfLayer,
+} from './layerTensors.js';
 
-/** Tensors of one layer. Those left out are the ones that the plan was made with. */
-export interface LayerTensors {
-  readonly q?: Tensor | undefined;
-  readonly k?: Tensor | undefined;
-  readonly v?: Tensor | undefined;
-  readonly kCache?: Tensor | undefined;
-  readonly vCache?: Tensor | undefined;
-  readonly out?: Tensor | undefined;
-  readonly lse?: Tensor | undefined;
-  /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
-  readonly pass?: GPUComputePassEncoder | undefined;
-}
-
-const RECORD_NAMES = namesOf<LayerTensors>({
-  q: true,
-  k: true,
-  v: true,
-  kCache: true,
-  vCache: true,
-  out: true,
-  lse: true,
-  pass: true,
-});
-
-/** Arguments of a call, at least one of them. */
+/** Some of the arguments of a call, at least one. */
 export type PlanChanges<Args extends object> = {
   [Name in keyof Args]-?: Partial<Args> & Readonly<Record<Name, Args[Name]>>;
 }[keyof Args];
 
 type PlanArgs = AttentionOptions & LayerTensors & { readonly q: Tensor };
 
-/** Which call is planned. */
+/** The kind of call that a plan is for. */
 interface PlannedCall<Args extends PlanArgs> {
   /** The public function, for errors. */
   readonly name: string;
-  readonly read: (caller: string, given: Partial<Args>) => Partial<Args>;
+  readonly read: (call: Call, given: Partial<Args>) => Partial<Args>;
   readonly operationOf: (call: Call, args: Args) => AttentionOperation;
 }
 
-/** A plan for `attnVarlen`: see `planAttnWithKvCache`. */
+/** Plans `attnVarlen` for all layers of a step: see `planAttnWithKvCache`. */
 export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionPlan<AttnVarlenArgs> {
   return new AttentionPlan(runtime, args, {
     name: 'planAttnVarlen',
@@ -74,13 +54,13 @@ export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): Attentio
 }
 
 /**
- * What a step of a model has in common for all of its layers: lengths, tables, work lists and memory, made once. Each
- * layer is then recorded with its own tensors, at little more than the cost of the bare dispatches; from the second step
+ * Plans `attnWithKvCache` for all layers of a step: lengths, tables, work lists and scratch memory are made once. Each
+ * layer is then recorded with its own tensors, at little more than the cost of the bare dispatches. From the second step
  * on nothing is created on the GPU.
  *
  * The arguments are those of `attnWithKvCache`, with the tensors of any layer; a `Batch` or a `Step` may be spread into
- * them. `out` may be left out until `record`. All of them are taken as they are now: arrays that change afterwards, as
- * those of a batch do, and tensors whose offset or buffer is changed, change nothing in the plan.
+ * them. `out` may be left out until `record`. All arguments are copied: what changes in their arrays afterwards, as in
+ * those of a batch, or in the offset or buffer of a tensor, does not change the plan.
  *
  * @throws PageflashError what `attnWithKvCache` throws
  * @example
@@ -102,154 +82,131 @@ export function planAttnWithKvCache(
   });
 }
 
-/** A tensor that the dispatches of a plan name, to be replaced by a layer's. */
-interface Planned {
-  readonly name: (typeof LAYER_TENSORS)[number];
-  readonly tensor: Tensor;
-  readonly strides: readonly number[];
-  readonly isContiguous: boolean;
-  readonly elementBytes: number;
-  /** Where it begins, in elements from what is bound. */
-  readonly firstElement: number;
-}
-
-/** One step's attention, planned: see `planAttnWithKvCache`. */
+/** A plan of one step's attention: see `planAttnWithKvCache`. */
 export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #runtime: Runtime;
   readonly #recording: Recording;
-  readonly #call: PlannedCall<Args>;
-  readonly #recordName: string;
-  /** Copies, so that what the caller changes later changes nothing here. */
+  readonly #planned: PlannedCall<Args>;
+  readonly #recordCall: Call;
+  /** Copies, so that later changes by the caller have no effect. */
   #args: Args;
-  #planned: readonly Planned[] = [];
-  #checkPlaces: CheckPlaces = () => {};
+  #tensors: readonly PlannedTensor[] = [];
+  #checkOverlaps: CheckOverlaps = () => {};
   #isDestroyed = false;
 
   /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
-  constructor(runtime: Runtime, args: Args, call: PlannedCall<Args>) {
-    checkRuntime(call.name, runtime);
+  constructor(runtime: Runtime, args: Args, planned: PlannedCall<Args>) {
+    const call = Call.on(runtime, planned.name);
     this.#runtime = runtime;
-    this.#call = call;
-    this.#recordName = `${call.name}.record`;
-    const given = call.read(call.name, args);
+    this.#planned = planned;
+    this.#recordCall = new Call(`${planned.name}.record`, runtime.traits);
+    const given = planned.read(call, args);
     this.#args = {} as Args;
     this.#recording = runtime.createRecording();
-    this.#plan(call.name, given);
+    this.#plan(call, given);
   }
 
   /**
-   * Plan the next step: what is named replaces what was given before, and is cleared if it is undefined. A `Batch` or a
-   * `Step` can be passed whole. Submit what was recorded first, since its numbers are overwritten.
+   * Plans the next step: arguments that are named replace the earlier ones; undefined clears one. A `Batch` or a `Step`
+   * can be passed whole. Submit what was recorded before the call, since the plan's buffers are overwritten.
    *
    * @throws PageflashError what the call itself would throw, and `argument` if no argument is named; the plan is then as
    * it was
    */
   update(changes: PlanChanges<Args>): void {
-    const caller = `${this.#call.name}.update`;
-    this.#assertAlive(caller);
-    const given = this.#call.read(caller, changes);
+    const call: Call = new Call(`${this.#planned.name}.update`, this.#runtime.traits);
+    this.#assertUsable(call);
+    const given = this.#planned.read(call, changes);
     if (Object.keys(given).length === 0) {
-      fail(
+      call.refuse(
         'argument',
-        caller,
         'the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.',
       );
     }
-    this.#plan(caller, given);
+    this.#plan(call, given);
   }
 
   /**
-   * Record one layer, with its tensors as they are now. They must have the types, shapes and strides of those that the
+   * Records one layer with its tensors as they are now. They must have the types, shapes and strides of those that the
    * plan was made with.
    *
    * @throws PageflashError before anything is recorded
    */
   record(tensors: LayerTensors = {}): AttentionResult {
-    const caller = this.#recordName;
-    this.#assertAlive(caller);
-    checkNames(caller, tensors, RECORD_NAMES, { hint: 'Lengths, tables and options are given to update.' });
-    checkPass(caller, tensors.pass);
+    const call = this.#recordCall;
+    this.#assertUsable(call);
+    checkNames(call.name, tensors, RECORD_NAMES, {
+      hint: 'Lengths, tables and options are given to update.',
+    });
+    checkPass(call, tensors.pass);
     const layer = this.#layerOf(tensors);
     let key = this.#keyOf(layer);
     if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
-    this.#runtime.run(caller, this.#recording.steps(key), tensors.pass);
-    // The plan's own tensors are not handed out.
+    this.#runtime.run(call.name, this.#recording.bound(key), tensors.pass);
+    // Views, so that the caller cannot change the plan's own tensors.
     const out = tensors.out ?? viewOf(layer.out!);
     const lse = tensors.lse ?? (layer.lse && viewOf(layer.lse));
     return lse ? { out, lse } : { out };
   }
 
-  /** Free the plan's memory. What was recorded must have been submitted. */
+  /** Frees the plan's memory. Submit what was recorded first. */
   destroy(): void {
     this.#isDestroyed = true;
     this.#recording.destroy();
   }
 
-  #assertAlive(caller: string): void {
-    this.#runtime.assertAlive(caller);
-    if (this.#isDestroyed) fail('device', caller, 'the plan was destroyed. Make a new one.');
+  #assertUsable(call: Call): void {
+    this.#runtime.assertAlive(call.name);
+    if (this.#isDestroyed) call.refuse('device', 'the plan was destroyed. Make a new one.');
   }
 
-  #plan(caller: string, given: Partial<Args>): void {
+  #plan(call: Call, given: Partial<Args>): void {
     const changes = withViews(given);
     const args: Args = { ...this.#args, ...changes };
-    if (args.pass !== undefined) fail('argument', caller, 'pass belongs to record, not to the plan.');
-    const { traits } = this.#runtime;
-    const { rules, plan, checkPlaces } = this.#call.operationOf({ name: caller, traits }, args);
+    if (args.pass !== undefined) call.refuse('argument', 'pass belongs to record, not to the plan.');
+    const operation = this.#planned.operationOf(call, args);
     // A placeholder that is never bound: `record` replaces it, or refuses.
-    const stand = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
+    const placeholder = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
       buffer: args.q.buffer,
       dtype,
       shape: sizes,
     });
-    const out = args.out ?? stand(rules.out, rules.dtype);
-    const lse = args.lse ?? (args.returnLse ? stand(rules.lse, 'f32') : undefined);
-    const dispatches = plan({ out, lse });
-    checkDispatches(caller, dispatches, traits);
-    this.#runtime.watch(caller, () => this.#recording.update(dispatches));
-    const { q, k, v, kCache, vCache } = args;
+    const { dispatches, ...outputs } = planOperation(operation, args, placeholder);
+    this.#runtime.watch(call.name, () => this.#recording.update(dispatches));
     this.#args = { ...args, ...withCopies(changes) };
-    this.#planned = plannedOf({ q, k, v, kCache, vCache, out, lse });
-    this.#checkPlaces = checkPlaces;
+    this.#tensors = plannedOf({ ...args, ...outputs });
+    this.#checkOverlaps = operation.checkOverlaps;
   }
 
-  /** Every tensor that the plan has, as the layer has it. */
+  /** The layer's tensors: those given, else those of the plan. */
   #layerOf(tensors: LayerTensors): TensorsOfLayer {
-    const caller = this.#recordName;
-    const layer: { [Name in Planned['name']]?: Tensor } = {};
-    for (const { name } of this.#planned) {
+    const call = this.#recordCall;
+    const layer: { -readonly [Name in keyof TensorsOfLayer]: Tensor } = {};
+    for (const { name } of this.#tensors) {
       const tensor = tensors[name] === undefined ? this.#args[name] : tensors[name];
       if (tensor === undefined)
-        fail(
+        call.refuse(
           'argument',
-          caller,
           `${name} is missing, and the plan was made without one. Pass it to record: a plan makes no tensors.`,
         );
-      if (!isTensor(tensor)) {
-        fail(
-          'argument',
-          caller,
-          `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`,
-        );
-      }
-      checkUnmapped(caller, name, tensor);
+      checkIsTensor(call, name, tensor);
+      checkUnmapped(call, name, tensor);
       layer[name] = tensor;
     }
     for (const name of LAYER_TENSORS) {
       if (tensors[name] === undefined || layer[name]) continue;
-      fail(
+      call.refuse(
         'argument',
-        caller,
         `the plan was made without ${name}. Make it with ${name}, or leave ${name} out.`,
       );
     }
     return layer;
   }
 
-  /** Names what the layer binds, by value; undefined where the plan was not made for such tensors. */
+  /** A key of what the layer binds, by value; undefined if the plan was not made for such tensors. */
   #keyOf(layer: TensorsOfLayer): string | undefined {
     let key = '';
-    for (const planned of this.#planned) {
+    for (const planned of this.#tensors) {
       const tensor = layer[planned.name]!;
       if (!isAlike(tensor, planned)) return undefined;
       key += ` ${bufferId(tensor.buffer)}:${tensor.offset ?? 0}`;
@@ -257,81 +214,15 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     return key;
   }
 
-  /** Checks a layer and makes its bind groups. Lengths and tables were checked when they were planned. */
+  /** Checks a layer and makes its bind groups. Everything else was checked when it was planned. */
   #bind(layer: TensorsOfLayer): string {
-    const caller = this.#recordName;
-    const { traits } = this.#runtime;
+    const call = this.#recordCall;
     const views = withViews(layer);
-    for (const planned of this.#planned) checkAlike({ name: caller, traits }, views[planned.name]!, planned);
-    this.#checkPlaces(caller, views);
+    for (const planned of this.#tensors) checkAlike(call, views[planned.name]!, planned);
+    this.#checkOverlaps(call, views);
     const key = this.#keyOf(views)!;
-    const replacements = new Map(this.#planned.map(({ name, tensor }) => [tensor, views[name]!]));
-    this.#runtime.watch(caller, () => this.#recording.bind(key, replacements));
+    const replacements = new Map(this.#tensors.map(({ name, tensor }) => [tensor, views[name]!]));
+    this.#runtime.watch(call.name, () => this.#recording.bind(key, replacements));
     return key;
   }
-}
-
-function plannedOf(tensors: { readonly [Name in Planned['name']]: Tensor | undefined }): readonly Planned[] {
-  return LAYER_TENSORS.flatMap((name) => {
-    const tensor = tensors[name];
-    if (!tensor) return [];
-    const strides = stridesOf(tensor);
-    return {
-      name,
-      tensor,
-      strides,
-      isContiguous: sameNumbers(strides, contiguousStrides(tensor.shape)),
-      elementBytes: bytesPerElement(tensor.dtype),
-      firstElement: windowOf(tensor).firstElement,
-    };
-  });
-}
-
-/** Whether a tensor can stand in for the planned one, if it lies in its buffer. */
-function isAlike({ buffer, dtype, shape, offset = 0, strides }: Tensor, planned: Planned): boolean {
-  const { elementBytes, firstElement } = planned;
-  return (
-    typeof buffer === 'object' &&
-    buffer !== null &&
-    dtype === planned.tensor.dtype &&
-    Array.isArray(shape) &&
-    sameNumbers(shape, planned.tensor.shape) &&
-    (strides === undefined
-      ? planned.isContiguous
-      : Array.isArray(strides) && sameNumbers(strides, planned.strides)) &&
-    typeof offset === 'number' &&
-    (offset * elementBytes) % WINDOW_ALIGNMENT === firstElement * elementBytes
-  );
-}
-
-/** Checks that a tensor can stand in for the planned one, and tells why not. */
-function checkAlike({ name: caller, traits }: Call, given: Tensor, { name, tensor, strides }: Planned): void {
-  const { dtype } = given;
-  if (dtype !== tensor.dtype)
-    fail(
-      'dtype',
-      caller,
-      `${name} is ${isDType(dtype) ? dtype : describe(dtype)}, but the plan was made for ${tensor.dtype}.`,
-    );
-  checkTensor(caller, name, given, { dtypes: [tensor.dtype], dims: tensor.shape.map(String) }, traits);
-  expectSame(caller, `the shape of ${name} is`, given.shape, tensor.shape);
-  expectSame(caller, `the strides of ${name} are`, stridesOf(given), strides);
-  // Kernels are told this number, and nothing else of where a tensor lies.
-  const [first, plannedFirst] = [windowOf(given).firstElement, windowOf(tensor).firstElement];
-  if (first !== plannedFirst) {
-    fail(
-      'shape',
-      caller,
-      `${name} begins ${first} elements after a multiple of 256 bytes, but the plan was made for ${plannedFirst}. Place all layers alike.`,
-    );
-  }
-}
-
-function expectSame(caller: string, what: string, got: readonly number[], want: readonly number[]): void {
-  if (sameNumbers(got, want)) return;
-  fail(
-    'shape',
-    caller,
-    `${what} [${got.join(', ')}], but the plan was made for [${want.join(', ')}]. Pass the tensors of a new step to update; within a step, give all layers the same, or make a plan for each kind.`,
-  );
 }

@@ -1,15 +1,11 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
+import { Call } from '../check/call.js';
+import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
-import { variantName } from '../wgsl/link.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkCounts } from '../sizing/check.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
-import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
-
-const CALLER = 'attnVariants';
+import { variantName } from '../wgsl/link.js';
+import { checkHeadDims, checkHeads, checkTypes, servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
   headDim: true,
@@ -40,9 +36,9 @@ export interface AttnVariantOptions {
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`. Default false. */
   readonly alibi?: boolean | undefined;
-  /** Query heads that share a kv head, for kernels of few queries. Default: only those of many queries. */
+  /** Query heads per kv head, for the decode kernels. Default: prefill kernels only. */
   readonly group?: number | undefined;
-  /** The most query tokens of sequences that have few, such as decoding ones. Default: any number. */
+  /** Upper bound of the query tokens of a sequence that decodes. Default: no bound. */
   readonly decodeTokens?: number | undefined;
   /** Type of the new tokens that calls append. Default: none are. */
   readonly newDType?: FloatDType | undefined;
@@ -51,19 +47,19 @@ export interface AttnVariantOptions {
 }
 
 /**
- * The kernels of calls with contiguous tensors, for `runtime.prepare`: whatever the lengths, where these are, and how many
- * heads and sequences there are. `prepareModel` knows more of a model and compiles less.
+ * Returns the kernels of calls with contiguous tensors, for `runtime.prepare`: for all lengths, on the host or on the GPU,
+ * and any numbers of heads and sequences. `prepareModel` knows more about a model and compiles less.
  *
  * @example
  * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
  */
 export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Variant[] {
-  checkRuntime(CALLER, runtime);
-  checkVariantOptions(options);
+  const call = Call.on(runtime, 'attnVariants');
+  checkVariantOptions(call.name, options);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = null } = options;
   const { paged = false, rotary = false, softcap = false, alibi = false, group, decodeTokens } = options;
   const served: Served = {
-    caller: CALLER,
+    caller: call.name,
     nHeads: group ?? 1,
     nKvHeads: 1,
     headDim,
@@ -100,14 +96,14 @@ function isDecode({ kernel }: Variant): boolean {
   return kernel === attnDecodeKernel;
 }
 
-function checkVariantOptions(options: AttnVariantOptions): void {
-  checkNames(CALLER, options, NAMES);
+function checkVariantOptions(caller: string, options: AttnVariantOptions): void {
+  checkNames(caller, options, NAMES);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
   const { paged = false, softcap = false, alibi = false, rotary = false } = options;
   const { group = 1, decodeTokens = 1 } = options;
-  checkCounts(CALLER, { headDim, headDimV, group, decodeTokens });
-  checkHeadDims(CALLER, { headDim, headDimV });
-  checkHeads(CALLER, { group });
-  checkTypes(CALLER, { dtype, kvDType, newDType });
-  checkFlags(CALLER, { paged, softcap, alibi, rotary });
+  checkCounts(caller, { headDim, headDimV, group, decodeTokens });
+  checkHeadDims(caller, { headDim, headDimV });
+  checkHeads(caller, { group });
+  checkTypes(caller, { dtype, kvDType, newDType });
+  checkFlags(caller, { paged, softcap, alibi, rotary });
 }

@@ -1,44 +1,18 @@
-import { namesOf } from '../core/checkNames.js';
-import { fail } from '../core/errors.js';
-import type { Runtime } from '../runtime/runtime.js';
-import { OPTIONS, type AttentionResult, type AttnVarlenArgs } from '../problem/attentionArgs.js';
-import { attentionOperation, type AttentionOperation } from './attentionOperation.js';
-import type { Call } from '../check/call.js';
-import { checkBlockTable } from '../check/checkBlockTable.js';
+import { Call, readArgs } from '../check/call.js';
+import { checkQkv } from '../check/checkAttentionTensors.js';
+import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkOptions } from '../check/checkOptions.js';
-import { checkQkv } from '../check/checkQkv.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkOutputsApart, runOperation } from '../check/checkOutputs.js';
-import { RAGGED } from '../problem/queryLayout.js';
-import { NO_ARGUMENTS, readArgs, type BatchField } from '../check/readArgs.js';
-import { pagedRows, raggedRows } from '../problem/rows.js';
-
-const CALLER = 'attnVarlen';
-
-/** What a batch or a step has besides, which is not used. */
-const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnVarlenArgs>, true>> = {
-  ...NO_ARGUMENTS,
-  cacheSeqlens: true,
-  cuSeqlensKNew: true,
-  cacheBatchIdx: true,
-};
-
-const NAMES = {
-  used: namesOf<AttnVarlenArgs>({
-    q: true,
-    k: true,
-    v: true,
-    cuSeqlensQ: true,
-    cuSeqlensK: true,
-    sequsedK: true,
-    maxSeqlenQ: true,
-    maxSeqlenK: true,
-    blockTable: true,
-    ...OPTIONS,
-  }),
-  unused: namesOf(UNUSED),
-};
+import type { AttentionResult, AttnVarlenArgs } from '../problem/attentionArgs.js';
+import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { VARLEN_NAMES } from './argNames.js';
+import {
+  attentionOperation,
+  readsWhileWriting,
+  runOperation,
+  type AttentionOperation,
+} from './attentionOperation.js';
 
 const HINTS = {
   q: { 4: 'For a dense batch, use attn.' },
@@ -46,21 +20,22 @@ const HINTS = {
   pages: { 3: 'For keys end to end, leave blockTable out.' },
 };
 
-/** `attnVarlen` with `returnLse: true`, which gives lse as well. */
+/** `attnVarlen` with `returnLse: true`, which also returns lse. */
 export function attnVarlen(
   runtime: Runtime,
   args: AttnVarlenArgs & { readonly returnLse: true },
 ): Required<AttentionResult>;
 /**
- * Attention over sequences of any lengths laid end to end, with keys and values end to end too or in pages.
+ * Computes attention over a ragged batch: sequences of any lengths concatenated, with keys and values concatenated as well
+ * or in pages.
  *
- * Gives out [totalQ, Hq, Dv] in q's type and, if asked for, lse f32 [Hq, totalQ].
+ * Returns out [totalQ, Hq, Dv] in q's type and, if asked for, lse f32 [Hq, totalQ].
  *
- * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
- * are left as they are, and are zeros where they are new.
+ * `cuSeqlensQ` may end before totalQ, as in a padded batch: rows after it are not computed. There, `out` and `lse` keep what
+ * they hold, and are zeros if they are new.
  *
  * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...batch }`: `cuSeqlensQ`, `sequsedK`, `blockTable`, `maxSeqlenQ`
- * and `maxSeqlenK` are used, all else that it has is not.
+ * and `maxSeqlenK` are used, its other fields are not.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -69,27 +44,23 @@ export function attnVarlen(
  */
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult;
 export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionResult {
-  checkRuntime(CALLER, runtime);
-  const given = readVarlenArgs(CALLER, args);
-  return runOperation(runtime, given, varlenOperation({ name: CALLER, traits: runtime.traits }, given));
+  const call = Call.on(runtime, 'attnVarlen');
+  const given = readVarlenArgs(call, args);
+  return runOperation(runtime, given, varlenOperation(call, given));
 }
 
-/** The arguments, or some of them, without what is not used. */
-export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(caller: string, given: Given): Given {
-  const args = readArgs<AttnVarlenArgs, Given>(caller, given, NAMES);
-  // Ignoring it would give wrong results. In a batch it is always undefined.
+/** The arguments, or some of them, without the fields that are not used. */
+export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(call: Call, given: Given): Given {
+  const args = readArgs<AttnVarlenArgs, Given>(call, given, VARLEN_NAMES);
+  // Ignored, it would give wrong results. In a batch it is always undefined.
   if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
-    fail(
-      'argument',
-      caller,
-      'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.',
-    );
+    call.refuse('argument', 'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.');
   return args;
 }
 
-/** The call checked, and ready to be planned. */
+/** Checks a call and returns the operation, which can be planned. */
 export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOperation {
-  const { q, k, v, blockTable, out, lse } = args;
+  const { q, k, v, blockTable } = args;
   const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);
   const dims = {
     q: ['totalQ', 'Hq', 'D'],
@@ -97,17 +68,14 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
   const hints = { q: HINTS.q, kv: blockTable === undefined ? HINTS.k : HINTS.pages };
-  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k, v, dims, hints });
+  const { heads } = checkQkv(call, { q, k, v, dims, hints });
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
-  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
-  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
+  const options = checkOptions(call, args, { batch, ...heads });
+  if (pages) checkTablePages(call, pages, lengths, options.masks);
   const keyRows = pages ? pagedRows : raggedRows;
   const problem = {
     batch,
-    nHeads: Hq,
-    nKvHeads: Hkv,
-    headDim: D,
-    headDimV: Dv,
+    ...heads,
     q: raggedRows(q),
     k: keyRows(k),
     v: keyRows(v),
@@ -115,11 +83,6 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     append: null,
     ...options,
   };
-  return attentionOperation(call, {
-    problem,
-    lengths,
-    layout: RAGGED,
-    outputs: { out, lse },
-    checkPlaces: (caller, layer) => checkOutputsApart(caller, { ...args, ...layer }),
-  });
+  const checkOverlaps = readsWhileWriting(args);
+  return attentionOperation(call, args, { problem, lengths, layout: RAGGED, checkOverlaps });
 }

@@ -1,73 +1,43 @@
-import { namesOf } from '../core/checkNames.js';
-import type { Runtime } from '../runtime/runtime.js';
-import { OPTIONS, type AttentionResult, type AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
-import { attentionOperation, type AttentionOperation, type CheckPlaces } from './attentionOperation.js';
-import type { Call } from '../check/call.js';
+import { Call, readArgs } from '../check/call.js';
 import { checkAppend, checkAppendApart, checkNewTokens } from '../check/checkAppend.js';
-import { checkBlockTable } from '../check/checkBlockTable.js';
+import { checkOutputsApart, checkQkv } from '../check/checkAttentionTensors.js';
+import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
 import { checkOptions } from '../check/checkOptions.js';
-import { checkQkv } from '../check/checkQkv.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkOutputsApart, runOperation } from '../check/checkOutputs.js';
-import { DENSE, RAGGED } from '../problem/queryLayout.js';
-import { NO_ARGUMENTS, readArgs, type BatchField } from '../check/readArgs.js';
-import { denseRows, pagedRows } from '../problem/rows.js';
-
-const CALLER = 'attnWithKvCache';
-
-/** What a batch or a step has besides, which is not used. */
-const UNUSED: Readonly<Record<Exclude<BatchField, keyof AttnWithKvCacheArgs>, true>> = {
-  ...NO_ARGUMENTS,
-  sequsedK: true,
-};
-
-const NAMES = {
-  used: namesOf<AttnWithKvCacheArgs>({
-    q: true,
-    kCache: true,
-    vCache: true,
-    k: true,
-    v: true,
-    cacheSeqlens: true,
-    cuSeqlensQ: true,
-    cuSeqlensKNew: true,
-    maxSeqlenQ: true,
-    maxSeqlenK: true,
-    blockTable: true,
-    cacheBatchIdx: true,
-    cacheLeftpad: true,
-    rotaryCos: true,
-    rotarySin: true,
-    rotaryDim: true,
-    rotaryInterleaved: true,
-    ...OPTIONS,
-  }),
-  unused: namesOf(UNUSED),
-};
+import type { AttentionResult, AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
+import { DENSE, denseRows, pagedRows, RAGGED } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { KV_CACHE_NAMES } from './argNames.js';
+import {
+  attentionOperation,
+  runOperation,
+  type AttentionOperation,
+  type CheckOverlaps,
+} from './attentionOperation.js';
 
 const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
 const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
 
-/** `attnWithKvCache` with `returnLse: true`, which gives lse as well. */
+/** `attnWithKvCache` with `returnLse: true`, which also returns lse. */
 export function attnWithKvCache(
   runtime: Runtime,
   args: AttnWithKvCacheArgs & { readonly returnLse: true },
 ): Required<AttentionResult>;
 /**
- * Attention over a KV cache, contiguous or in pages, after new tokens have been written to it in place.
+ * Appends new tokens to a KV cache in place, if there are any, and computes attention over it. The cache is contiguous or
+ * in pages.
  *
- * Serves decoding, chunks of prompts and batches of both. Gives out shaped like q with the head size of v, in q's type,
- * and, if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence stands at cacheSeqlens + t; query i
- * is rotated for cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
+ * For decoding, chunked prefill and batches of both. Returns out shaped like q with the head size of v, in q's type, and,
+ * if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence is at position cacheSeqlens + t; query i
+ * is rotated for position cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
  *
- * `cuSeqlensQ` may end before totalQ, as in a batch that is padded: rows behind it are not computed. There, `out` and `lse`
- * are left as they are, and are zeros where they are new. New tokens behind the end of `cuSeqlensKNew` are not written.
+ * `cuSeqlensQ` may end before totalQ, as in a padded batch: rows after it are not computed. There, `out` and `lse` keep what
+ * they hold, and are zeros if they are new. New tokens after the end of `cuSeqlensKNew` are not written.
  *
- * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...cache.layer(i), ...batch }`: what it has besides arguments is
- * not used. Its `cacheSeqlens` leave the new tokens out; where those are in the cache already, so that no k and v are
- * passed, `cacheSeqlens: batch.sequsedK` counts them.
+ * A `Batch` or a `Step` can be passed whole, `{ q, k, v, ...cache.layer(i), ...batch }`: its other fields are
+ * not used. Its `cacheSeqlens` do not count the new tokens. If those are in the cache already, so that no k and v are
+ * passed, pass `cacheSeqlens: batch.sequsedK`, which counts them.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -77,22 +47,19 @@ export function attnWithKvCache(
  */
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult;
 export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): AttentionResult {
-  checkRuntime(CALLER, runtime);
-  const given = readKvCacheArgs(CALLER, args);
-  return runOperation(runtime, given, kvCacheOperation({ name: CALLER, traits: runtime.traits }, given));
+  const call = Call.on(runtime, 'attnWithKvCache');
+  const given = readKvCacheArgs(call, args);
+  return runOperation(runtime, given, kvCacheOperation(call, given));
 }
 
-/** The arguments, or some of them, without what is not used. */
-export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(
-  caller: string,
-  given: Given,
-): Given {
-  return readArgs<AttnWithKvCacheArgs, Given>(caller, given, NAMES);
+/** The arguments, or some of them, without the fields that are not used. */
+export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call: Call, given: Given): Given {
+  return readArgs<AttnWithKvCacheArgs, Given>(call, given, KV_CACHE_NAMES);
 }
 
-/** The call checked, and ready to be planned. */
+/** Checks a call and returns the operation, which can be planned. */
 export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
-  const { q, kCache, vCache, cuSeqlensQ, blockTable, out, lse } = args;
+  const { q, kCache, vCache, cuSeqlensQ, blockTable } = args;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
   const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
   const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
@@ -102,22 +69,18 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     v: [...keyDims, 'Hkv', 'Dv'],
   } as const;
   const names = { k: 'kCache', v: 'vCache' };
-  const { Hq, Hkv, D, Dv } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
-  const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call.name, cuSeqlensQ, q.shape[0]!);
-  checkBatch(call.name, batch);
-  const sizes = { batch, headDim: D, headDimV: Dv, nKvHeads: Hkv };
-  checkNewTokens(call, args, sizes);
+  const { heads } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+  const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
+  checkBatch(call, batch);
+  checkNewTokens(call, args, { batch, ...heads });
   const { lengths, pages } = checkCacheLengths(call, args, batch);
-  const options = checkOptions(call, args, { batch, nHeads: Hq, headDim: D });
-  if (pages) checkBlockTable(call.name, pages, lengths, options.masks);
-  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: D });
+  const options = checkOptions(call, args, { batch, ...heads });
+  if (pages) checkTablePages(call, pages, lengths, options.masks);
+  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
   const keyRows = pages ? pagedRows : denseRows;
   const problem = {
     batch,
-    nHeads: Hq,
-    nKvHeads: Hkv,
-    headDim: D,
-    headDimV: Dv,
+    ...heads,
     q: layout.rows(q),
     k: keyRows(kCache),
     v: keyRows(vCache),
@@ -125,12 +88,12 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     append,
     ...options,
   };
-  const checkPlaces: CheckPlaces = (caller, layer) => {
+  const checkOverlaps: CheckOverlaps = (current, layer) => {
     const placed = { ...args, ...layer };
-    if (append?.newK) checkAppendApart(caller, placed);
+    if (append?.newK) checkAppendApart(current, placed);
     // New tokens are read before anything else is written.
-    const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, ...readWithOut } = placed;
-    checkOutputsApart(caller, readWithOut);
+    const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, out, lse, ...read } = placed;
+    checkOutputsApart(current, { out, lse }, read);
   };
-  return attentionOperation(call, { problem, lengths, layout, outputs: { out, lse }, checkPlaces });
+  return attentionOperation(call, args, { problem, lengths, layout, checkOverlaps });
 }

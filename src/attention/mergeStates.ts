@@ -1,37 +1,24 @@
-import { namesOf } from '../core/checkNames.js';
-import { describe } from '../core/describe.js';
+import { Call, checkPass, readArgs, type ArgNames } from '../check/call.js';
+import { checkOutputs, checkOutputsApart, type GivenOutputs } from '../check/checkAttentionTensors.js';
+import { checkDims, checkTensor, MAX_ELEMENTS, type DimsOf } from '../check/checkTensor.js';
+import { namesOf } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
-import { bytesPerElement } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { contiguousStrides, elementCount, stridesOf, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import { bytesPerElement, FLOATS } from '../core/dtype.js';
+import { contiguousStrides, elementCount, stridesOf, windowOf, type Tensor } from '../core/tensor.js';
 import { mergeStatesDispatch, type States } from '../kernels/mergeStates.js';
-import type { Runtime } from '../runtime/runtime.js';
 import type { AttentionResult } from '../problem/attentionArgs.js';
-import type { Call } from '../check/call.js';
-import { checkDims } from '../check/checkDims.js';
-import { checkPass } from '../check/checkOptions.js';
-import { FLOATS } from '../check/checkQkv.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkTensor, MAX_ELEMENTS } from '../check/checkTensor.js';
-import {
-  checkOutputs,
-  checkOutputsApart,
-  runOperation,
-  type Operation,
-  type Outputs,
-} from '../check/checkOutputs.js';
-import { DENSE, RAGGED, type QueryLayout } from '../problem/queryLayout.js';
-import { readArgs } from '../check/readArgs.js';
+import { DENSE, RAGGED, type QueryLayout } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { runOperation, type Operation, type Outputs } from './attentionOperation.js';
 
-/** Attention over some of the keys. */
+/** The result of attention over some of the keys. */
 export interface AttentionState {
   /** [B, Sq, Hq, Dv] or [totalQ, Hq, Dv] in f32, f16 or bf16 */
   readonly out: Tensor;
   /**
-   * f32 [B, Hq, Sq] or [Hq, totalQ]; where it is −∞ the part saw no key, and its out may be anything. Any finite number
-   * is right; +∞ or NaN makes the row's result mean nothing.
+   * f32 [B, Hq, Sq] or [Hq, totalQ]; −∞ where the part saw no key; its out may be anything there. With +∞ or NaN, the
+   * row's result is undefined.
    */
   readonly lse: Tensor;
 }
@@ -47,9 +34,7 @@ export interface MergeStatesArgs {
   readonly pass?: GPUComputePassEncoder | undefined;
 }
 
-const CALLER = 'mergeStates';
-
-const NAMES = {
+const NAMES: ArgNames<MergeStatesArgs> = {
   used: namesOf<MergeStatesArgs>({ parts: true, out: true, lse: true, pass: true }),
   unused: [],
 };
@@ -60,63 +45,52 @@ const NAMES = {
  *
  *     lse = ln Σ_c exp(lse_c)      out = Σ_c w_c · out_c
  *
- * Give sinks to one part only. Parts that are equally spaced views of one buffer are read in one go.
+ * Pass sinks to one part only. Parts that are equally spaced views of one buffer are merged by one dispatch.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
  * const { out, lse } = mergeStates(runtime, { parts: [overPrefix, overOwnKeys] });
  */
 export function mergeStates(runtime: Runtime, args: MergeStatesArgs): Required<AttentionResult> {
-  checkRuntime(CALLER, runtime);
-  const { parts, ...rest } = readArgs(CALLER, args, NAMES);
-  checkPass(CALLER, rest.pass);
+  const call: Call = Call.on(runtime, 'mergeStates');
+  const { parts, ...rest } = readArgs(call, args, NAMES);
+  checkPass(call, rest.pass);
   if (!Array.isArray(parts) || parts.length === 0)
-    fail('argument', CALLER, `parts must be an array of { out, lse }, at least one, not ${describe(parts)}.`);
+    call.refuseValue('parts', 'an array of { out, lse }, at least one', parts);
   for (let i = 0; i < parts.length; i++) {
     const part: unknown = parts[i];
-    if (typeof part !== 'object' || part === null)
-      fail('argument', CALLER, `parts[${i}] must be { out, lse }, not ${describe(part)}.`);
+    if (typeof part !== 'object' || part === null) call.refuseValue(`parts[${i}]`, '{ out, lse }', part);
   }
-  const operation = mergeOperation({ name: CALLER, traits: runtime.traits }, parts, {
-    out: rest.out,
-    lse: rest.lse,
-  });
+  const operation = mergeOperation(call, parts, rest);
   const { out, lse } = runOperation(runtime, { ...rest, returnLse: true }, operation);
   return { out, lse: lse! };
 }
 
-function mergeOperation(
-  call: Call,
-  parts: readonly AttentionState[],
-  given: Pick<MergeStatesArgs, 'out' | 'lse'>,
-): Operation {
-  const { traits } = call;
+function mergeOperation(call: Call, parts: readonly AttentionState[], outputs: GivenOutputs): Operation {
   const layout = layoutOf(parts[0]?.out);
   const dims = { out: [...layout.tokens, 'Hq', 'Dv'], lse: layout.lse };
-  const tensors: Record<string, Tensor> = {};
-  const named: Record<string, readonly [Tensor, ...string[]]> = {};
+  const tensors: Record<string, DimsOf[string]> = {};
   parts.forEach((part, i) => {
-    const names = { out: `parts[${i}].out`, lse: `parts[${i}].lse` };
-    checkTensor(CALLER, names.out, part.out, { dims: dims.out, dtypes: FLOATS }, traits);
-    checkTensor(CALLER, names.lse, part.lse, { dims: dims.lse, dtypes: ['f32'] }, traits);
-    named[names.out] = [part.out, ...dims.out];
-    named[names.lse] = [part.lse, ...dims.lse];
-    tensors[names.out] = part.out;
-    tensors[names.lse] = part.lse;
+    const [outName, lseName] = [`parts[${i}].out`, `parts[${i}].lse`];
+    checkTensor(call, outName, part.out, { dims: dims.out, dtypes: FLOATS });
+    checkTensor(call, lseName, part.lse, { dims: dims.lse, dtypes: ['f32'] });
+    tensors[outName] = [part.out, ...dims.out];
+    tensors[lseName] = [part.lse, ...dims.lse];
   });
-  const { Dv } = checkDims<'Dv'>(CALLER, named);
-  if (Dv === 0) fail('shape', CALLER, 'parts[0].out has heads of no elements.');
+  const { Dv } = checkDims<'Dv'>(call, tensors);
+  if (Dv === 0) call.refuse('shape', 'parts[0].out has heads of no elements.');
   const first = parts[0]!;
   const rules = {
     out: { dims: dims.out, sizes: first.out.shape },
     dtype: first.out.dtype,
     lse: { dims: dims.lse, sizes: first.lse.shape },
   };
-  checkOutputs(call, given, rules);
-  checkOutputsApart(CALLER, { ...given, ...tensors });
+  checkOutputs(call, outputs, rules);
+  const read = Object.fromEntries(Object.entries(tensors).map(([name, [tensor]]) => [name, tensor]));
+  checkOutputsApart(call, outputs, read);
   const plan = ({ out, lse }: Outputs): Dispatch[] =>
-    elementCount(first.out.shape) === 0 ? [] : planMerge(parts, { out, lse: lse! }, traits);
-  return { caller: CALLER, rules, plan };
+    elementCount(first.out.shape) === 0 ? [] : planMerge(call, parts, { out, lse: lse! });
+  return { call, rules, plan };
 }
 
 function canBind(tensor: Tensor, { maxBindingBytes }: DeviceTraits): boolean {
@@ -124,8 +98,9 @@ function canBind(tensor: Tensor, { maxBindingBytes }: DeviceTraits): boolean {
   return size <= maxBindingBytes && size <= MAX_ELEMENTS * bytesPerElement(tensor.dtype);
 }
 
-/** One dispatch where parts lie at equal distances or are two, else one fewer than there are parts. */
-function planMerge(parts: readonly AttentionState[], into: AttentionState, traits: DeviceTraits): Dispatch[] {
+/** One dispatch for equally spaced parts and for two, else one fewer than there are parts. */
+function planMerge(call: Call, parts: readonly AttentionState[], into: AttentionState): Dispatch[] {
+  const { traits } = call;
   const { shape } = into.out;
   const [nHeads, headDim] = shape.slice(-2) as [number, number];
   const [batch, nTokens] = shape.length === 4 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
@@ -144,15 +119,14 @@ function planMerge(parts: readonly AttentionState[], into: AttentionState, trait
 
   const scratchBytes = Math.max(4, 8 / headDim) * elementCount(shape);
   if (parts.length > 2 && scratchBytes > traits.maxBindingBytes) {
-    fail(
+    call.refuse(
       'limit',
-      CALLER,
       `merging ${parts.length} parts needs ${scratchBytes} bytes in f32; this device binds at most ${traits.maxBindingBytes}. Merge fewer tokens at a time.`,
     );
   }
   const dispatches: Dispatch[] = [];
-  // By halves, and these by halves: a result is rounded log2(n) times. One part after the other it would be n times,
-  // and a hundred roundings show.
+  // As a binary tree, so that a result is rounded log2(n) times. One part after the other, it would be rounded n times,
+  // which for a hundred parts is visible.
   const combine = (some: readonly AttentionState[], result: States, depth: number): void => {
     const middle = Math.ceil(some.length / 2);
     const pair = [some.slice(0, middle), some.slice(middle)].map((half, side) => {
@@ -176,7 +150,7 @@ function layoutOf(out: Tensor | undefined): QueryLayout {
   return out?.shape?.length === 3 ? RAGGED : DENSE;
 }
 
-/** Room for what half of the parts give. */
+/** Scratch memory for the merged result of half of the parts. */
 function scratchStates(
   { batch, nTokens, nHeads, headDim }: { batch: number; nTokens: number; nHeads: number; headDim: number },
   place: number,
@@ -203,7 +177,7 @@ function scratchStates(
   };
 }
 
-/** All parts as one, if they lie at equal distances in one buffer. */
+/** All parts as one stack, if they are equally spaced in one buffer. */
 function stacked(parts: readonly AttentionState[]) {
   const out = stackOf(parts.map((part) => part.out));
   const lse = stackOf(parts.map((part) => part.lse));

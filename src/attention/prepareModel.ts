@@ -1,22 +1,24 @@
-import { checkNames, namesOf } from '../core/checkNames.js';
-import type { FloatDType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
-import { checkPrepareOptions, PREPARE_OPTIONS } from '../runtime/checkArguments.js';
-import { nextTurn } from '../runtime/nextTurn.js';
-import type { Variant } from '../runtime/pipelines.js';
-import type { PrepareOptions, Runtime } from '../runtime/runtime.js';
-import { checkChoice, checkCounts } from '../sizing/check.js';
-import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
-import type { AttentionOptions } from '../problem/attentionArgs.js';
+import { Call } from '../check/call.js';
 import { checkMasks } from '../check/checkOptions.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
-import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
+import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
+import type { FloatDType } from '../core/dtype.js';
+import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
+import type { AttentionOptions } from '../problem/attentionArgs.js';
+import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOptions.js';
+import { nextTurn, type Variant } from '../runtime/pipelines.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
+import {
+  checkHeadDims,
+  checkHeads,
+  checkTypes,
+  servedSteps,
+  UNLIMITED,
+  type Served,
+  type Whereabouts,
+} from './servedSteps.js';
 
-const CALLER = 'prepareModel';
-
-/** The shape of a model, and all that decides which kernels its steps run. */
+/** The shape of a model, and everything else that decides which kernels its steps run. */
 export interface PrepareModelOptions
   extends
     AttentionShape,
@@ -28,13 +30,13 @@ export interface PrepareModelOptions
   readonly kvDType?: FloatDType | undefined;
   /** Whether calls pass new keys and values, `k` and `v`. Default true. */
   readonly appends?: boolean | undefined;
-  /** Of these. Default `dtype`. */
+  /** Of new keys and values. Default `dtype`. */
   readonly newDType?: FloatDType | undefined;
   /** Whether the cache is in pages: calls pass `blockTable`. */
   readonly paged: boolean;
-  /** New tokens of a sequence in a step, at most: the longest chunk of a prompt. */
+  /** Upper bound of a sequence's new tokens in a step: the longest chunk of a prompt. */
   readonly maxTokens: number;
-  /** Keys of a sequence, new ones included, at most. Default: no limit. */
+  /** Upper bound of a sequence's keys, new ones included. Default: no bound. */
   readonly maxContext?: number | undefined;
   /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
   readonly rotary?: boolean | undefined;
@@ -44,42 +46,42 @@ export interface PrepareModelOptions
   readonly alibi?: boolean | 'gpu' | undefined;
   /** Whether calls pass `sinks`; `'gpu'` if these are a tensor. Default false. */
   readonly sinks?: boolean | 'gpu' | undefined;
-  /** Where lengths, tables of rows and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
+  /** Where lengths, `cacheBatchIdx` and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
   readonly lengths?: 'host' | 'gpu' | undefined;
 }
 
-const NAMES = [
-  ...namesOf<Omit<PrepareModelOptions, keyof PrepareOptions>>({
-    nHeads: true,
-    nKvHeads: true,
-    headDim: true,
-    headDimV: true,
-    dtype: true,
-    kvDType: true,
-    appends: true,
-    newDType: true,
-    paged: true,
-    maxTokens: true,
-    maxContext: true,
-    rotary: true,
-    softcap: true,
-    alibi: true,
-    sinks: true,
-    lengths: true,
-    windowSize: true,
-    attentionChunk: true,
-    numSplits: true,
-  }),
-  ...PREPARE_OPTIONS,
-];
+const NAMES = namesOf<PrepareModelOptions>({
+  nHeads: true,
+  nKvHeads: true,
+  headDim: true,
+  headDimV: true,
+  dtype: true,
+  kvDType: true,
+  appends: true,
+  newDType: true,
+  paged: true,
+  maxTokens: true,
+  maxContext: true,
+  rotary: true,
+  softcap: true,
+  alibi: true,
+  sinks: true,
+  lengths: true,
+  windowSize: true,
+  attentionChunk: true,
+  numSplits: true,
+  onProgress: true,
+  signal: true,
+  warmUp: true,
+});
 
 /**
- * Compile every kernel that serving a model with `attnWithKvCache` can meet, and no other, in the background: which ones
- * is what the planner says of steps within `maxTokens` and `maxContext`. The number of sequences and whether a call is
- * causal decide nothing. Tensors are taken to be contiguous, or those of a `PagedKvCache`.
+ * Compiles, in the background, exactly the kernels that serving a model with `attnWithKvCache` can need: the planner is
+ * asked for all steps within `maxTokens` and `maxContext`. The number of sequences, and whether calls are causal, make no
+ * difference. Tensors are assumed to be contiguous, or those of a `PagedKvCache`.
  *
- * A window or chunks of attention only mean that fewer kernels are met: leave out what some of the layers do not have.
- * A model whose layers differ otherwise is prepared once for each kind.
+ * A window or chunks of attention only reduce the set of kernels: leave out what some of the layers do not have. Prepare
+ * a model whose layers differ otherwise once for each kind.
  *
  * @throws PageflashError `argument` or `shape` for a wrong option; else what `runtime.prepare` throws
  * @example
@@ -89,8 +91,8 @@ const NAMES = [
  * });
  */
 export async function prepareModel(runtime: Runtime, options: PrepareModelOptions): Promise<void> {
-  checkRuntime(CALLER, runtime);
-  const served = servedModel(options);
+  const call = Call.on(runtime, 'prepareModel');
+  const served = servedModel(call, options);
   const { onProgress, signal, warmUp } = options;
   const variants: Variant[] = [];
   signal?.throwIfAborted();
@@ -100,15 +102,16 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
     await nextTurn();
     signal?.throwIfAborted();
   }
-  // Forks and prefixes are copied, by the one variant that a PagedKvCache has.
+  // Copy-on-write of shared pages; the pages of a PagedKvCache need only this variant.
   if (served.paged) variants.push({ kernel: copyPagesKernel, spec: copyPagesSpec(true) });
-  await runtime.compile(CALLER, variants, { onProgress, signal, warmUp });
+  await runtime.compile(call.name, variants, { onProgress, signal, warmUp });
 }
 
-/** The options checked, with their defaults. */
-export function servedModel(options: PrepareModelOptions): Served {
-  checkNames(CALLER, options, NAMES, { alsoTaken: SHAPE_NAMES });
-  checkPrepareOptions(CALLER, options);
+/** Checks the options and fills in their defaults. */
+export function servedModel(call: Call, options: PrepareModelOptions): Served {
+  const caller = call.name;
+  checkNames(caller, options, NAMES, { alsoTaken: SHAPE_NAMES });
+  checkPrepareOptions(caller, options);
   const { dtype, kvDType = dtype, newDType = dtype, paged, maxTokens, maxContext = UNLIMITED } = options;
   const {
     appends = true,
@@ -119,24 +122,23 @@ export function servedModel(options: PrepareModelOptions): Served {
     lengths = 'host',
   } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
-  const shape = checkAttention(CALLER, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
-  checkHeadDims(CALLER, { headDim, headDimV: shape.headDimV });
-  checkHeads(CALLER, { nHeads });
-  checkTypes(CALLER, { dtype, kvDType, newDType });
-  checkCounts(CALLER, { maxTokens, maxContext });
-  checkCounts(CALLER, { numSplits }, 0);
-  checkFlags(CALLER, { paged, appends, rotary, softcap });
+  const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
+  checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
+  checkHeads(caller, { nHeads });
+  checkTypes(caller, { dtype, kvDType, newDType });
+  checkCounts(caller, { maxTokens, maxContext });
+  checkCounts(caller, { numSplits }, 0);
+  checkFlags(caller, { paged, appends, rotary, softcap });
   if (!appends && options.newDType !== undefined)
-    fail(
+    call.refuse(
       'argument',
-      CALLER,
       'newDType is the type of what calls append, but appends is false. Leave one out.',
     );
-  checkChoice(CALLER, 'alibi', alibi, [true, false, 'gpu']);
-  checkChoice(CALLER, 'sinks', sinks, [true, false, 'gpu']);
-  checkChoice(CALLER, 'lengths', lengths, ['host', 'gpu']);
+  checkChoice(caller, 'alibi', alibi, [true, false, 'gpu']);
+  checkChoice(caller, 'sinks', sinks, [true, false, 'gpu']);
+  checkChoice(caller, 'lengths', lengths, ['host', 'gpu']);
   return {
-    caller: CALLER,
+    caller,
     ...shape,
     dtype,
     kvDType,
@@ -147,7 +149,7 @@ export function servedModel(options: PrepareModelOptions): Served {
     slopes: whereabouts(alibi),
     sinks: whereabouts(sinks),
     lengths,
-    masks: checkMasks(CALLER, options),
+    masks: checkMasks(call, options),
     numSplits,
     maxTokens,
     maxContext: Math.min(maxContext, UNLIMITED),

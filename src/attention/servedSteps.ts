@@ -1,23 +1,27 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { DType, FloatDType } from '../core/dtype.js';
+import { FLOATS, type DType, type FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
+import { planAttention } from '../plan/planAttention.js';
+import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
+  deviceLengths,
   hostLengths,
+  MAX_HEAD_DIM,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
   type Masks,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
-import { planAttention } from '../plan/planAttention.js';
-import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
+import { denseRows, pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
-import { denseRows, pagedRows, raggedRows } from '../problem/rows.js';
+import { checkChoice } from '../core/checkArguments.js';
 
-/** Where numbers are that may be on the host or on the GPU; null where there are none. */
+/** Whether numbers are on the host or on the GPU; null where there are none. */
 export type Whereabouts = 'host' | 'gpu' | null;
 
-/** A model and how it is served, as far as it decides about kernels. */
+/** A model and how it is served, as far as the choice of kernels depends on it. */
 export interface Served extends StepBounds {
   /** The public function, for errors. */
   readonly caller: string;
@@ -41,7 +45,7 @@ export interface Served extends StepBounds {
   readonly numSplits: number;
 }
 
-/** A number of keys, and of new tokens, that stands for any: more decide nothing else. */
+/** A number of keys and of new tokens that is as good as no bound: beyond it, the same kernels run. */
 export const UNLIMITED = 2 ** 24;
 
 /** A step, and the kernels that it runs. */
@@ -51,8 +55,8 @@ export interface ServedStep {
 }
 
 /**
- * Steps that between them run every kernel which steps within the bounds run, as the planner plans them: one after
- * another, so that not all have to be planned in a row.
+ * Steps that together run every kernel which any step within the bounds runs, as the planner plans them. They are planned
+ * one by one, as they are asked for.
  */
 export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
   const problem = servedProblem(served);
@@ -62,7 +66,7 @@ export function* servedSteps(served: Served, traits: DeviceTraits): Generator<Se
   }
 }
 
-/** A problem that is served so, with stand-ins for tensors. */
+/** An attention problem of a served model, with placeholders for tensors. */
 export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
   const keyRows = paged ? pagedRows : denseRows;
@@ -93,7 +97,7 @@ export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>
   };
 }
 
-/** A tensor to plan with; planning does not look at its buffer. */
+/** A placeholder for a tensor: planning does not look at its buffer. */
 function standIn(dtype: DType, shape: readonly number[]): Tensor {
   return { buffer: {} as GPUBuffer, dtype, shape };
 }
@@ -122,13 +126,7 @@ function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengt
       nCached: Int32Array.of(kLen - qLen),
     });
   }
-  return {
-    cuSeqlensQ: null,
-    cuSeqlensK: null,
-    sequsedK: null,
-    cuSeqlensKNew: null,
-    cacheBatchIdx: null,
-    cacheLeftpad: null,
+  return deviceLengths({
     totalQ: qLen,
     keysInRows: true,
     totalK: kLen,
@@ -137,5 +135,28 @@ function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengt
     nRows: 1,
     maxSeqlenQ: qLen,
     maxSeqlenK: kLen,
-  };
+  });
+}
+
+/** Checks the head sizes of a model, by name; that they are counts is known. */
+export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
+  checkAtMost(caller, sizes, MAX_HEAD_DIM);
+}
+
+/** More heads than any model has. A bound, so that planning does not run out of memory. */
+const MAX_HEADS = 2 ** 16;
+
+/** Checks numbers of heads, by name; that they are counts is known. */
+export function checkHeads(caller: string, counts: Readonly<Record<string, number>>): void {
+  checkAtMost(caller, counts, MAX_HEADS);
+}
+
+function checkAtMost(caller: string, sizes: Readonly<Record<string, number>>, most: number): void {
+  for (const [name, size] of Object.entries(sizes))
+    if (size > most) fail('shape', caller, `${name} is ${size}; it must be 1 to ${most}.`);
+}
+
+/** Checks element types, by name. */
+export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
+  for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
 }

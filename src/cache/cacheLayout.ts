@@ -1,34 +1,44 @@
-import { namesOf } from '../core/checkNames.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import type { Tensor } from '../core/tensor.js';
-import { WINDOW_ALIGNMENT } from '../core/tensorWindow.js';
-import { checkAmounts, checkCounts, checkObject } from '../sizing/check.js';
-import type { DeviceLimits } from '../sizing/fitKvCache.js';
+import type { Call } from '../check/call.js';
 import { MAX_ELEMENTS } from '../check/checkTensor.js';
-import { filledCache, type CacheShape } from '../sizing/kvCache.js';
-import { SHAPE_NAMES } from '../sizing/modelShape.js';
+import { checkAmounts, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
+import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
+import { filledCache, SHAPE_NAMES, type CacheShape } from '../sizing/modelShape.js';
 
-/** How large a cache is to be: `pageSize`, and one of the others. */
+/** The size of a cache: `pageSize`, and one of the others. */
 export interface CacheSize {
-  /** Tokens a page. */
+  /** Tokens per page. */
   readonly pageSize: number;
   /** Pages of each layer. */
   readonly nPages?: number | undefined;
-  /** Tokens that all pages together are to hold; rounded up to whole pages. */
+  /** Capacity of all pages together, in tokens; rounded up to whole pages. */
   readonly tokens?: number | undefined;
-  /** The most that all layers together may take. There are as many pages as this and the device's limits allow. */
+  /** Upper bound for all layers together. There are as many pages as this and the device's limits allow. */
   readonly bytes?: number | undefined;
 }
 
-/** All that `PagedKvCache.create` takes; a layout does not depend on `hostPagesOf`. */
+/** Options of `PagedKvCache.create`. The layout does not depend on `hostPagesOf`. */
+export interface CacheOptions<Cache> extends CacheShape, CacheSize {
+  /**
+   * A cache whose host pages, swapped out by `movePages`, are moved to the new one: that of a lost device, before it is
+   * destroyed. Both must have the same page format.
+   */
+  readonly hostPagesOf?: Cache | undefined;
+}
+
+/** Names of the options, and of all fields that the shape of a model may have. */
 const OPTION_NAMES = [
-  ...namesOf<CacheSize>({ pageSize: true, nPages: true, tokens: true, bytes: true }),
-  'hostPagesOf',
+  ...namesOf<Omit<CacheOptions<unknown>, keyof CacheShape>>({
+    pageSize: true,
+    nPages: true,
+    tokens: true,
+    bytes: true,
+    hostPagesOf: true,
+  }),
   ...SHAPE_NAMES,
 ];
 
-/** Where the keys and values of all layers lie. */
+/** Where the keys and values of all layers are stored. */
 export interface CacheLayout {
   readonly dtype: FloatDType;
   readonly nLayers: number;
@@ -37,46 +47,42 @@ export interface CacheLayout {
   readonly nKvHeads: number;
   readonly k: PageLayout;
   readonly v: PageLayout;
-  /** Of all buffers. */
+  /** Sum of all buffers. */
   readonly bytes: number;
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
-  /** Of each tensor: the keys of the first layer, its values, the keys of the second, ... */
-  readonly places: readonly Place[];
+  /** Where each tensor begins: the keys of the first layer, its values, the keys of the second, ... */
+  readonly locations: readonly TensorLocation[];
 }
 
-/** A page of a layer's keys or values. */
+/** Layout of a page of a layer's keys or values. */
 export interface PageLayout {
   readonly headDim: number;
   /** Bytes from one page to the next: a multiple of 16, so that kernels can read every page 16 bytes at a time. */
   readonly strideBytes: number;
 }
 
-/** Where a tensor begins. */
-export interface Place {
-  /** Which of the buffers. */
+/** Where a tensor begins in the cache's buffers. */
+export interface TensorLocation {
+  /** Index of the buffer. */
   readonly buffer: number;
-  /** Bytes; a multiple of what bindings may begin at. */
+  /** Bytes; a multiple of `WINDOW_ALIGNMENT`. */
   readonly offset: number;
 }
 
 const PAGE_ALIGNMENT = 16;
 
-/** Beyond it, packing alone would take long; the deepest models have some hundred. */
+/** More layers would take long to pack; the deepest models have a few hundred. */
 const MAX_LAYERS = 4096;
 
 /** Lays out a cache within the limits of a device. */
-export function layoutCache(
-  caller: string,
-  options: CacheShape & CacheSize,
-  limits: DeviceLimits,
-): CacheLayout {
-  checkObject(caller, 'options', options, OPTION_NAMES);
-  const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(caller, options);
+export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBufferSize: number): CacheLayout {
+  checkNames(call.name, options, OPTION_NAMES);
+  const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(call.name, options);
   const { pageSize } = options;
-  checkCounts(caller, { pageSize });
+  checkCounts(call.name, { pageSize });
   if (nLayers > MAX_LAYERS)
-    fail('limit', caller, `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
+    call.refuse('limit', `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
   const page = (dim: number): PageLayout => {
     const bytes = pageSize * nKvHeads * dim * bytesPerElement(dtype);
     return { headDim: dim, strideBytes: roundUp(bytes, PAGE_ALIGNMENT) };
@@ -84,63 +90,56 @@ export function layoutCache(
   const [k, v] = [page(headDim), page(headDimV)];
   const packed = (nPages: number): Packing => {
     const layer = [nPages * k.strideBytes, nPages * v.strideBytes];
-    return packTensors(Array.from({ length: nLayers }, () => layer).flat(), limits.maxBufferSize);
+    return packTensors(Array.from({ length: nLayers }, () => layer).flat(), maxBufferSize);
   };
   const bytesOf = (nPages: number): number => packed(nPages).buffers.reduce((sum, bytes) => sum + bytes, 0);
-  const nPages = choosePages(caller, options, {
+  const nPages = choosePages(call, options, {
     pageBytes: Math.max(k.strideBytes, v.strideBytes),
     allLayersBytes: nLayers * (k.strideBytes + v.strideBytes),
     bytesOf,
-    limits: { ...limits, elements: MAX_ELEMENTS * bytesPerElement(dtype) },
+    limits: [
+      ['maxStorageBufferBindingSize', call.traits.maxBindingBytes],
+      ['maxBufferSize', maxBufferSize],
+      ['2³² elements', MAX_ELEMENTS * bytesPerElement(dtype)],
+    ],
   });
   const bytes = bytesOf(nPages);
   return { dtype, nLayers, nPages, pageSize, nKvHeads, k, v, bytes, ...packed(nPages) };
 }
 
 interface Pages {
-  /** Of a layer's keys or values, whichever are larger. */
+  /** Bytes of a page of a layer's keys or values, whichever are larger. */
   readonly pageBytes: number;
-  /** Of a page in all layers. */
+  /** Bytes of a page in all layers. */
   readonly allLayersBytes: number;
-  /** Of so many pages in all layers, gaps between tensors included. */
+  /** Bytes of n pages in all layers, gaps between tensors included. */
   readonly bytesOf: (nPages: number) => number;
-  readonly limits: DeviceLimits & {
-    /** Bytes of the elements that kernels can count. */
-    readonly elements: number;
-  };
+  /** Bytes that the keys or the values of a layer may take, by the name of the limit. */
+  readonly limits: readonly (readonly [name: string, bytes: number])[];
 }
 
-function choosePages(caller: string, size: CacheSize, pages: Pages): number {
+function choosePages(call: Call, size: CacheSize, pages: Pages): number {
   const { pageBytes, allLayersBytes, bytesOf, limits } = pages;
-  const { maxBufferSize, maxStorageBufferBindingSize, elements } = limits;
-  const [limitName, limit] = (
-    [
-      ['maxStorageBufferBindingSize', maxStorageBufferBindingSize],
-      ['maxBufferSize', maxBufferSize],
-      ['2³² elements', elements],
-    ] as const
-  ).reduce((least, next) => (next[1] < least[1] ? next : least));
+  const [limitName, limit] = limits.reduce((least, next) => (next[1] < least[1] ? next : least));
   const mostPages = Math.floor(limit / pageBytes);
-  const asked = checkSize(caller, size);
+  const asked = checkSize(call, size);
 
   if (mostPages === 0) {
-    fail(
+    call.refuse(
       'limit',
-      caller,
       `a page of a layer's keys or values takes ${pageBytes} bytes, but this device allows ${limit} (${limitName}). Put fewer tokens on a page.`,
     );
   }
   if ('bytes' in asked) {
     let nPages = Math.min(mostPages, Math.floor(asked.bytes / allLayersBytes));
-    // The gaps between tensors may take the room of a few pages.
+    // The gaps between tensors may take the memory of a few pages.
     while (bytesOf(nPages) > asked.bytes) nPages--;
     if (nPages > 0) return nPages;
-    fail('argument', caller, `bytes must be at least ${bytesOf(1)} for one page, not ${asked.bytes}.`);
+    call.refuse('argument', `bytes must be at least ${bytesOf(1)} for one page, not ${asked.bytes}.`);
   }
   if (asked.nPages > mostPages) {
-    fail(
+    call.refuse(
       'limit',
-      caller,
       `${asked.nPages} pages of a layer's keys or values take ${asked.nPages * pageBytes} bytes, but this device allows ${limit} (${limitName}): ${mostPages} pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.`,
     );
   }
@@ -149,33 +148,33 @@ function choosePages(caller: string, size: CacheSize, pages: Pages): number {
 
 /** Checks that one size is given. */
 function checkSize(
-  caller: string,
+  call: Call,
   { pageSize, nPages, tokens, bytes }: CacheSize,
 ): { readonly nPages: number } | { readonly bytes: number } {
   const given = Object.entries({ nPages, tokens, bytes }).filter(([, value]) => value !== undefined);
   if (given.length !== 1) {
     const names = given.length === 0 ? 'none of them' : given.map(([name]) => name).join(' and ');
-    fail('argument', caller, `pass one of nPages, tokens and bytes, not ${names}.`);
+    call.refuse('argument', `pass one of nPages, tokens and bytes, not ${names}.`);
   }
   if (bytes !== undefined) {
-    checkAmounts(caller, { bytes });
+    checkAmounts(call.name, { bytes });
     return { bytes };
   }
-  checkCounts(caller, Object.fromEntries(given));
+  checkCounts(call.name, Object.fromEntries(given));
   return { nPages: nPages ?? Math.ceil(tokens! / pageSize) };
 }
 
 export interface Packing {
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
-  /** Of each tensor. */
-  readonly places: readonly Place[];
+  /** Where each tensor begins. */
+  readonly locations: readonly TensorLocation[];
 }
 
-/** Packs tensors of so many bytes, none larger than a buffer can be, into few buffers: the largest first, where it fits. */
+/** Packs tensors into few buffers: first fit, the largest tensor first. None may be larger than a buffer. */
 export function packTensors(tensorBytes: readonly number[], maxBufferSize: number): Packing {
   const buffers: number[] = [];
-  const places: Place[] = [];
+  const locations: TensorLocation[] = [];
   const largestFirst = tensorBytes
     .map((bytes, tensor) => ({ bytes, tensor }))
     .toSorted((a, b) => b.bytes - a.bytes);
@@ -183,26 +182,53 @@ export function packTensors(tensorBytes: readonly number[], maxBufferSize: numbe
     const found = buffers.findIndex((used) => roundUp(used, WINDOW_ALIGNMENT) + bytes <= maxBufferSize);
     const buffer = found < 0 ? buffers.length : found;
     const offset = roundUp(buffers[buffer] ?? 0, WINDOW_ALIGNMENT);
-    places[tensor] = { buffer, offset };
+    locations[tensor] = { buffer, offset };
     buffers[buffer] = offset + bytes;
   }
-  return { buffers, places };
+  return { buffers, locations };
 }
 
 function roundUp(bytes: number, step: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
-/** What the bytes of a page mean. */
+/** A description of a page's format: equal for caches whose pages can be exchanged. */
 export function pageFormat({ dtype, nLayers, pageSize, nKvHeads, k, v }: CacheLayout): string {
   return `${dtype} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
 }
 
-/** The keys or the values of a layer, which lie at a place. */
-export function tensorOf(
+/** The pages of one layer, to be spread into the arguments of `attnWithKvCache`. */
+export interface CacheLayer {
+  /** [P, pageSize, Hkv, D] */
+  readonly kCache: Tensor;
+  /** [P, pageSize, Hkv, Dv] */
+  readonly vCache: Tensor;
+}
+
+/** The keys and values of each layer. */
+export function layersOf(layout: CacheLayout, buffers: readonly GPUBuffer[]): CacheLayer[] {
+  const { nLayers, k, v, locations } = layout;
+  return Array.from({ length: nLayers }, (_, i) => ({
+    kCache: tensorOf(layout, k, locations[2 * i]!, buffers),
+    vCache: tensorOf(layout, v, locations[2 * i + 1]!, buffers),
+  }));
+}
+
+/** All keys and values as words [P, a page with its padding], in the order of the locations. */
+export function poolsOf({ nPages, k, v, locations }: CacheLayout, buffers: readonly GPUBuffer[]): Tensor[] {
+  return locations.map(({ buffer, offset }, i) => ({
+    buffer: buffers[buffer]!,
+    dtype: 'u32',
+    shape: [nPages, (i % 2 === 0 ? k : v).strideBytes / 4],
+    offset: offset / 4,
+  }));
+}
+
+/** The tensor of the keys or the values of a layer. */
+function tensorOf(
   { dtype, nPages, pageSize, nKvHeads }: CacheLayout,
   { headDim, strideBytes }: PageLayout,
-  { buffer, offset }: Place,
+  { buffer, offset }: TensorLocation,
   buffers: readonly GPUBuffer[],
 ): Tensor {
   const elementBytes = bytesPerElement(dtype);

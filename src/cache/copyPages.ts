@@ -1,12 +1,10 @@
-import { namesOf } from '../core/checkNames.js';
+import { Call, checkPass, readArgs, type ArgNames } from '../check/call.js';
+import { namesOf } from '../core/checkArguments.js';
 import type { Tensor } from '../core/tensor.js';
 import { groupPools } from '../kernels/copyPages.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { checkPairs, checkPools, type PagePairs } from './checkCopyPages.js';
-import { checkPass } from '../check/checkOptions.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { readArgs } from '../check/readArgs.js';
-import { copyDispatches, runCopies } from './runCopies.js';
+import { checkPairs, type PagePairs } from './pageMoves.js';
+import { checkPools, copyDispatches, fewestPages, runCopies } from './pagePools.js';
 
 export interface CopyPagesArgs {
   /** [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them. */
@@ -17,17 +15,18 @@ export interface CopyPagesArgs {
   readonly pass?: GPUComputePassEncoder | undefined;
 }
 
-const CALLER = 'copyPages';
-
-const NAMES = { used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: true }), unused: [] };
+const NAMES: ArgNames<CopyPagesArgs> = {
+  used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: true }),
+  unused: [],
+};
 
 /**
- * Copy whole pages within each pool, one pair after the other: a page may be written after it was read, and what was
- * just copied may be copied on. So the copies that a page manager asks for can be passed as they come.
+ * Copies whole pages within each pool, one pair after the other: a page that was read may be written by a later pair, and
+ * a page that was written may be read. So the copies that a page manager asks for can be passed as they are.
  *
- * Pages begin at whole words of 4 bytes and have no gaps, in whatever order their tokens and heads lie; between one page
- * and the next there may be anything. Nothing but the pages named second changes. Pools may share a buffer, even page by
- * page, but no elements.
+ * Pages begin at multiples of 4 bytes and are dense, with tokens and heads in any order; there may be gaps between pages.
+ * Only the pages named second in a pair change. Pools may share a buffer and may be interleaved page by page, but they
+ * may not overlap.
  *
  * @throws PageflashError before anything is recorded or written
  * @example
@@ -35,12 +34,11 @@ const NAMES = { used: namesOf<CopyPagesArgs>({ pools: true, pairs: true, pass: t
  * if (copies !== 'full') copyPages(runtime, { pools: [kCache, vCache], pairs: copies });
  */
 export function copyPages(runtime: Runtime, args: CopyPagesArgs): void {
-  checkRuntime(CALLER, runtime);
-  const given = readArgs(CALLER, args, NAMES);
-  const { traits } = runtime;
-  const pools = checkPools(CALLER, given.pools, traits);
-  const pairs = checkPairs(CALLER, 'pairs', given.pairs, pools);
-  checkPass(CALLER, given.pass);
-  const groups = groupPools([...pools.values()], traits.maxBindingBytes);
-  runCopies(CALLER, runtime, copyDispatches(CALLER, runtime, groups, pairs), given.pass);
+  const call = Call.on(runtime, 'copyPages');
+  const given = readArgs(call, args, NAMES);
+  const pools = checkPools(call, given.pools);
+  const pairs = checkPairs(call, 'pairs', given.pairs, fewestPages(pools));
+  checkPass(call, given.pass);
+  const groups = groupPools([...pools.values()], call.traits.maxBindingBytes);
+  runCopies(call, runtime, copyDispatches(call, groups, pairs), given.pass);
 }

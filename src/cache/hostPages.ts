@@ -1,32 +1,35 @@
+import type { Call } from '../check/call.js';
 import { PageflashError } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
+import type { Transfer } from '../runtime/transfers.js';
 
 /** A page that was swapped out, or is about to be. */
 interface HostPage {
-  /** As `PagedKvCache.readPages` gives them; of no use before they have arrived. */
+  /** As `PagedKvCache.readPages` returns them; not valid before they have arrived. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** `failed`: why they never will. */
+  /** `failed`: why they will not arrive. */
   state: 'arriving' | 'here' | { readonly failed: Error };
   /** Settles with the state, and never rejects. */
   readonly settled: Promise<void>;
 }
 
-/** What pages a cache has in host memory, by the numbers that a `PageManager` gives them. */
+/** The pages that a cache has in host memory, by their numbers in a `PageManager`. */
 export class HostPages {
   readonly #pages = new Map<number, HostPage>();
 
-  /** Bytes of all of them. A page keeps its memory until another one takes its place. */
+  /** Bytes of all pages. A page keeps its memory until another one replaces it. */
   get bytes(): number {
     let bytes = 0;
     for (const page of this.#pages.values()) bytes += page.bytes.length;
     return bytes;
   }
 
-  /** What is known of a page; undefined where nothing was ever swapped out to it. */
+  /** The state of a page; undefined if nothing was ever swapped out to it. */
   state(hostPage: number): HostPage['state'] | undefined {
     return this.#pages.get(hostPage)?.state;
   }
 
-  /** Let pages that arrive together take the place of what was there. */
+  /** Stores pages that arrive together, and replaces what was there. */
   put(
     hostPages: readonly number[],
     contents: readonly Uint8Array<ArrayBuffer>[],
@@ -44,7 +47,7 @@ export class HostPages {
   }
 
   /**
-   * The bytes of pages that are known: at once if all have arrived.
+   * The bytes of pages that have a state: at once if all have arrived, else as a promise.
    *
    * @throws PageflashError why one has not
    */
@@ -54,7 +57,7 @@ export class HostPages {
     return pages.every(({ state }) => state === 'here') ? bytes : whenHere(pages, bytes);
   }
 
-  /** Have what another one has, which is left with nothing. */
+  /** Moves all pages of another one to this one. */
   takeOver(other: HostPages): void {
     for (const [hostPage, page] of other.#pages) this.#pages.set(hostPage, page);
     other.clear();
@@ -71,9 +74,9 @@ async function whenHere<T>(pages: readonly HostPage[], then: T): Promise<T> {
   return then;
 }
 
-/** An arrival whose error says what is lost by it. */
+/** An arrival whose error names the host pages that are lost by it. */
 export async function namingPages(
-  caller: string,
+  call: Call,
   hostPages: readonly number[],
   arrival: Promise<void>,
 ): Promise<void> {
@@ -81,10 +84,40 @@ export async function namingPages(
     await arrival;
   } catch (error) {
     if (!(error instanceof PageflashError) || hostPages.length === 0) throw error;
-    const reason = error.message.replace(`${caller}: `, '');
+    const reason = error.message.replace(`${call.name}: `, '');
     throw new PageflashError(
       error.code,
-      `${caller}: what was swapped out to host pages ${hostPages.join(', ')} did not arrive and is lost: ${reason}`,
+      `${call.name}: what was swapped out to host pages ${hostPages.join(', ')} did not arrive and is lost: ${reason}`,
     );
   }
+}
+
+/** Host memory for n pages. */
+export function roomFor(call: Call, nPages: number, pageBytes: number): Uint8Array<ArrayBuffer>[] {
+  try {
+    return Array.from({ length: nPages }, () => new Uint8Array(pageBytes));
+  } catch {
+    call.refuse(
+      'limit',
+      `the host has no memory for ${nPages * pageBytes} bytes. Read fewer pages at a time.`,
+    );
+  }
+}
+
+/** The transfers between pages and their bytes on the host. Pools are words [P, a page with its padding]. */
+export function pageTransfers(
+  pools: readonly Tensor[],
+  pages: ArrayLike<number>,
+  contents: readonly Uint8Array[],
+): Transfer[] {
+  const transfers: Transfer[] = [];
+  contents.forEach((content, i) => {
+    let at = 0;
+    for (const { buffer, shape, offset } of pools) {
+      const bytes = content.subarray(at, at + 4 * shape[1]!);
+      transfers.push({ buffer, offset: 4 * offset! + pages[i]! * bytes.length, bytes });
+      at += bytes.length;
+    }
+  });
+  return transfers;
 }

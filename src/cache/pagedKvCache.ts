@@ -1,47 +1,38 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { Call, checkPass, isCount } from '../check/call.js';
+import { describe } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
-import { createBuffers } from '../runtime/createBuffers.js';
+import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { readBytes, writeBytes } from '../runtime/transfers.js';
-import type { CacheShape } from '../sizing/kvCache.js';
-import { layoutCache, pageFormat, tensorOf, type CacheLayout, type CacheSize } from './cacheLayout.js';
-import { checkPairs, type PagePairs } from './checkCopyPages.js';
-import { checkPass } from '../check/checkOptions.js';
-import { checkContents, checkMoves, checkPages, type PageMoves } from './checkPages.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { isCount } from '../check/checkTensor.js';
-import { HostPages, namingPages } from './hostPages.js';
-import { pageTransfers, roomFor } from './pageTransfers.js';
-import { copyDispatches, runCopies } from './runCopies.js';
+import {
+  layersOf,
+  layoutCache,
+  pageFormat,
+  poolsOf,
+  type CacheLayer,
+  type CacheLayout,
+  type CacheOptions,
+} from './cacheLayout.js';
+import { HostPages, namingPages, pageTransfers, roomFor } from './hostPages.js';
+import {
+  checkContents,
+  checkMoves,
+  checkPageNumbers,
+  checkPairs,
+  type PageMoves,
+  type PagePairs,
+} from './pageMoves.js';
+import { copyDispatches, runCopies } from './pagePools.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
-export type PagedKvCacheOptions = CacheShape &
-  CacheSize & {
-    /**
-     * A cache with the same pages whose host pages the new one takes over, as they were swapped out by `movePages`: that
-     * of a lost device, before it is destroyed. It is left without any.
-     */
-    readonly hostPagesOf?: PagedKvCache | undefined;
-  };
-
-/** The pages of one layer, to be spread into the arguments of `attnWithKvCache`. */
-export interface CacheLayer {
-  /** [P, pageSize, Hkv, D] */
-  readonly kCache: Tensor;
-  /** [P, pageSize, Hkv, Dv] */
-  readonly vCache: Tensor;
-}
-
-const CREATE = 'PagedKvCache.create';
+export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
 
 /**
- * The memory of a paged KV cache. Page p is there in every layer, for keys and for values; who has it is the business of
- * a `BlockAllocator` or a `PageManager`.
+ * The GPU memory of a paged KV cache. Each page exists in every layer, for keys and for values. A `BlockAllocator` or a
+ * `PageManager` decides which sequence a page belongs to.
  *
- * Pages begin as zeros, at multiples of 16 bytes, in as few buffers as the device allows. The tensors of `layer` say
- * where, so kernels of one's own can use them as well; the buffers have the usages STORAGE, COPY_SRC and COPY_DST.
+ * Pages are zeros at first. They begin at multiples of 16 bytes, in as few buffers as the device allows. The tensors of
+ * `layer` say where, so your own kernels can use them too; the buffers have the usages STORAGE, COPY_SRC and COPY_DST.
  *
  * Methods throw `PageflashError` before anything is recorded or written: `device` after `destroy`, or once the runtime
  * is gone.
@@ -62,9 +53,9 @@ export class PagedKvCache {
   readonly nLayers: number;
   /** Pages of each layer. */
   readonly nPages: number;
-  /** Tokens a page. */
+  /** Tokens per page. */
   readonly pageSize: number;
-  /** Bytes of a page in all layers, as `readPages` gives them. */
+  /** Bytes of a page in all layers, as `readPages` returns them. */
   readonly pageBytes: number;
   /** Bytes of all buffers. */
   readonly bytes: number;
@@ -76,37 +67,33 @@ export class PagedKvCache {
   readonly #groups: readonly PoolGroup[];
   readonly #pageFormat: string;
   readonly #hostPages = new HostPages();
-  /** A call waits for pages to bring back. */
+  /** Whether a call is waiting for pages that it is to write. */
   #isWaiting = false;
   #isDestroyed = false;
 
   /**
-   * Make a cache. If that fails, nothing is left of it.
+   * Makes a cache. If that fails, all of its memory is freed.
    *
    * @throws PageflashError `argument` for a wrong shape or size; `limit` if the keys or the values of a layer are larger
-   * than the device allows, with how many pages would do, or if there is no memory left
+   * than the device allows, with the number of pages that would fit, or if there is no memory left
    */
   static async create(runtime: Runtime, options: PagedKvCacheOptions): Promise<PagedKvCache> {
-    checkRuntime(CREATE, runtime);
-    const { device, traits } = runtime;
-    const layout = layoutCache(CREATE, options, {
-      maxBufferSize: device.limits.maxBufferSize,
-      maxStorageBufferBindingSize: traits.maxBindingBytes,
-    });
-    const lost = PagedKvCache.#checkLost(layout, options.hostPagesOf);
+    const call: Call = Call.on(runtime, 'PagedKvCache.create');
+    const { device } = runtime;
+    const layout = layoutCache(call, options, device.limits.maxBufferSize);
+    const lost = PagedKvCache.#checkLost(call, layout, options.hostPagesOf);
     const buffers = await createBuffers(device, 'pageflash kv cache', layout.buffers);
     if (!buffers) {
-      fail(
+      call.refuse(
         'limit',
-        CREATE,
         `the device has no memory for ${layout.nPages} pages, ${layout.bytes} bytes. Ask for fewer, or free something.`,
       );
     }
     const cache = new PagedKvCache(runtime, layout, buffers);
     try {
-      runtime.assertAlive(CREATE);
-      // So that the first copy does not wait for a compiler.
-      await runtime.compile(CREATE, [{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
+      runtime.assertAlive(call.name);
+      // So that the first copy does not wait for the compiler.
+      await runtime.compile(call.name, [{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
     } catch (error) {
       cache.destroy();
       throw error;
@@ -115,27 +102,28 @@ export class PagedKvCache {
     return cache;
   }
 
-  /** The cache whose host pages a new one can take over. */
-  static #checkLost(layout: CacheLayout, lost: PagedKvCache | undefined): PagedKvCache | undefined {
+  /** Checks that the host pages of a cache can be moved to a new one. */
+  static #checkLost(
+    call: Call,
+    layout: CacheLayout,
+    lost: PagedKvCache | undefined,
+  ): PagedKvCache | undefined {
     if (lost === undefined) return undefined;
-    if (!(lost instanceof PagedKvCache))
-      fail('argument', CREATE, `hostPagesOf must be a PagedKvCache, not ${describe(lost)}.`);
+    if (!(lost instanceof PagedKvCache)) call.refuseValue('hostPagesOf', 'a PagedKvCache', lost);
     if (lost.#isDestroyed)
-      fail(
+      call.refuse(
         'argument',
-        CREATE,
         'hostPagesOf was destroyed, and its host pages with it. Destroy it afterwards.',
       );
     if (lost.#pageFormat === pageFormat(layout)) return lost;
-    fail(
+    call.refuse(
       'argument',
-      CREATE,
       `pages of hostPagesOf are ${lost.#pageFormat}, but those of the new cache ${pageFormat(layout)}. Make it of the same shape.`,
     );
   }
 
   private constructor(runtime: Runtime, layout: CacheLayout, buffers: readonly GPUBuffer[]) {
-    const { nLayers, nPages, pageSize, k, v, bytes, places } = layout;
+    const { nLayers, nPages, pageSize, k, v, bytes } = layout;
     this.nLayers = nLayers;
     this.nPages = nPages;
     this.pageSize = pageSize;
@@ -144,93 +132,81 @@ export class PagedKvCache {
     this.buffers = buffers;
     this.#runtime = runtime;
     this.#pageFormat = pageFormat(layout);
-    this.#layers = Array.from({ length: nLayers }, (_, i) => ({
-      kCache: tensorOf(layout, k, places[2 * i]!, buffers),
-      vCache: tensorOf(layout, v, places[2 * i + 1]!, buffers),
-    }));
-    this.#pools = places.map(({ buffer, offset }, i) => ({
-      buffer: buffers[buffer]!,
-      dtype: 'u32',
-      shape: [nPages, (i % 2 === 0 ? k : v).strideBytes / 4],
-      offset: offset / 4,
-    }));
+    this.#layers = layersOf(layout, buffers);
+    this.#pools = poolsOf(layout, buffers);
     this.#groups = groupPools(this.#pools, runtime.traits.maxBindingBytes);
   }
 
-  /** The tensors of a layer, the same objects each time. */
+  /** The tensors of a layer. Each call returns the same objects. */
   layer(index: number): CacheLayer {
-    const caller = 'PagedKvCache.layer';
-    this.#assertUsable(caller);
+    const call: Call = this.#call('layer');
     const layer = isCount(index) ? this.#layers[index] : undefined;
     if (layer) return layer;
-    fail('argument', caller, `there are layers 0 to ${this.nLayers - 1}, not ${describe(index)}.`);
+    call.refuse('argument', `there are layers 0 to ${this.nLayers - 1}, not ${describe(index)}.`);
   }
 
   /**
-   * Copy pages in all layers, one pair [from, to] after the other: a page may be written after it was read, and what was
-   * just copied may be copied on. Recorded into a pass that the caller ends and submits, or else submitted at once.
+   * Copies pages in all layers, one pair [from, to] after the other: a page that was read may be written by a later pair,
+   * and a page that was written may be read. Records into `pass`, which the caller ends and submits, or submits at once.
    */
   copyPages(pairs: PagePairs, pass?: GPUComputePassEncoder): void {
-    const caller = 'PagedKvCache.copyPages';
-    this.#assertSettled(caller);
-    const checked = checkPairs(caller, 'pairs', pairs, new Map([['the cache', { shape: [this.nPages] }]]));
-    checkPass(caller, pass);
-    runCopies(caller, this.#runtime, copyDispatches(caller, this.#runtime, this.#groups, checked), pass);
+    const call = this.#settledCall('copyPages');
+    const checked = checkPairs(call, 'pairs', pairs, { name: 'the cache', nPages: this.nPages });
+    checkPass(call, pass);
+    runCopies(call, this.#runtime, copyDispatches(call, this.#groups, checked), pass);
   }
 
   /**
-   * Bring pages to host memory: `pageBytes` each, as all work submitted before the call leaves them. There is no need to
-   * wait before they are written again. As much GPU memory is needed on the way.
+   * Copies pages to host memory, `pageBytes` each, as they are after all work submitted before the call. Work that
+   * overwrites them can be submitted without waiting. A staging buffer of the same size is needed.
    *
-   * A page holds, layer after layer, its keys [pageSize, Hkv, D] and its values [pageSize, Hkv, Dv], in the bits of the
-   * cache's type, each filled up to a multiple of 16 bytes.
+   * A page holds, layer after layer, its keys [pageSize, Hkv, D] and its values [pageSize, Hkv, Dv], in the cache's type,
+   * each padded to a multiple of 16 bytes.
    *
-   * @throws PageflashError `limit` if there is no memory on the way, `device` if the device is lost
+   * @throws PageflashError `limit` if there is no memory for the staging buffer, `device` if the device is lost
    * @example
    * const saved = await cache.readPages(allocator.pages(chat)); // swap out ...
    * cache.writePages(allocator.pages(again), saved); // ... and in, to other pages
    */
   async readPages(pages: ArrayLike<number>): Promise<Uint8Array<ArrayBuffer>[]> {
-    const caller = 'PagedKvCache.readPages';
-    this.#assertSettled(caller);
-    checkPages(caller, pages, this.nPages);
-    const contents = roomFor(caller, pages.length, this.pageBytes);
+    const call = this.#settledCall('readPages');
+    checkPageNumbers(call, pages, this.nPages);
+    const contents = roomFor(call, pages.length, this.pageBytes);
     const transfers = pageTransfers(this.#pools, pages, contents);
-    await this.#runtime.read(caller, transfers);
+    await this.#runtime.read(call.name, transfers);
     return contents;
   }
 
   /**
-   * Write pages from host memory, `contents[i]` to `pages[i]`: after all work submitted before the call, and before all
-   * that is submitted later, in a pass recorded already or not.
+   * Writes pages from host memory, `contents[i]` to `pages[i]`: after all work submitted before the call, and before all
+   * work submitted later, even if it was recorded before.
    */
   writePages(pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
-    const caller = 'PagedKvCache.writePages';
-    this.#assertSettled(caller);
-    checkPages(caller, pages, this.nPages);
-    checkContents(caller, contents, { nPages: pages.length, pageBytes: this.pageBytes });
-    this.#write(caller, pages, contents);
+    const call = this.#settledCall('writePages');
+    checkPageNumbers(call, pages, this.nPages);
+    checkContents(call, contents, { nPages: pages.length, pageBytes: this.pageBytes });
+    this.#write(call, pages, contents);
   }
 
-  /** Bytes of the pages in host memory. A page of it is kept until another one takes its place, or `destroy`. */
+  /** Bytes of the pages in host memory. Each is kept until another one replaces it, or until `destroy`. */
   get hostBytes(): number {
     return this.#hostPages.bytes;
   }
 
   /**
-   * Make the copies of a step, in this order: `swapsOut` to host pages, which the cache keeps by their numbers, `copies`,
-   * and `swapsIn` from host pages. Pairs that a `PageManager` gives can be passed as well.
+   * Makes the copies of a step, in this order: `swapsOut` to host pages, which the cache keeps by their numbers, `copies`,
+   * and `swapsIn` from host pages. The pairs of a `PageManager` can be passed as well.
    *
-   * Work submitted before the call comes before all of this. Of work submitted after the call has returned, what needs no
-   * page of `swapsIn` may come at once; for the others, wait for the promise. It resolves when the host has the pages of
-   * `swapsOut` and those of `swapsIn` are written, which then come before all that is submitted later. Until then, the
-   * cache copies, reads and writes nothing else if pages are to be brought back that have not yet arrived themselves.
+   * Work submitted before the call runs before all of this. Work that needs no page of `swapsIn` can be submitted as soon
+   * as the call has returned; for other work, wait for the promise. It resolves when the pages of `swapsOut` have arrived
+   * on the host and those of `swapsIn` are written, before all work submitted later. If a page of `swapsIn` has itself
+   * not arrived yet, the cache refuses to copy, read or write anything until the promise settles.
    *
-   * If pages do not arrive, as without memory on the way, or if the device is lost meanwhile, the promise rejects, and so
-   * does whatever brings them back later. Then compute again what was in them: `planner.reset()`.
+   * If pages do not arrive, as without memory for a staging buffer, or if the device is lost meanwhile, the promise rejects,
+   * and so does a later call that swaps them in. Then recompute what was in them: `planner.reset()`.
    *
-   * @throws PageflashError before anything is done, for pages that are not there; `limit` if the host or the way to it
-   * has no memory; `device` if the device is lost
+   * @throws PageflashError before anything is done, for pages that do not exist; `limit` if there is no memory on the host
+   * or for the staging buffer; `device` if the device is lost
    * @example
    * const moved = cache.movePages(step);
    * if (step.swapsIn.length > 0) await moved;
@@ -240,8 +216,8 @@ export class PagedKvCache {
    */
   movePages(step: PageMoves): Promise<void> {
     try {
-      const moved = this.#move('PagedKvCache.movePages', step);
-      // Where it is not awaited, the error comes out when the pages are brought back.
+      const moved = this.#move(step);
+      // If nothing awaits it, the error is thrown when the pages are swapped in.
       moved.catch(() => {});
       return moved;
     } catch (error) {
@@ -249,34 +225,34 @@ export class PagedKvCache {
     }
   }
 
-  /** Free the memory, on the host too. Harmless if that was done before. */
+  /** Frees the memory, on the host too. A second call does nothing. */
   destroy(): void {
     this.#isDestroyed = true;
     this.#hostPages.clear();
     for (const buffer of this.buffers) buffer.destroy();
   }
 
-  /** Whatever can be done without waiting is done when this returns. */
-  #move(caller: string, step: PageMoves): Promise<void> {
-    this.#assertSettled(caller);
+  /** Does everything that need not wait before it returns. */
+  #move(step: PageMoves): Promise<void> {
+    const call = this.#settledCall('movePages');
     const hostPages = this.#hostPages;
-    const { swapsOut, copies, swapsIn } = checkMoves(caller, step, { nPages: this.nPages, hostPages });
-    const dispatches = copyDispatches(caller, this.#runtime, this.#groups, copies);
-    const contents = roomFor(caller, swapsOut.pages.length, this.pageBytes);
+    const { swapsOut, copies, swapsIn } = checkMoves(call, step, { nPages: this.nPages, hostPages });
+    const dispatches = copyDispatches(call, this.#groups, copies);
+    const contents = roomFor(call, swapsOut.pages.length, this.pageBytes);
     const transfers = pageTransfers(this.#pools, swapsOut.pages, contents);
-    const reading = this.#runtime.until(caller, readBytes(caller, this.#runtime.device, transfers));
-    const arrival = namingPages(caller, swapsOut.hostPages, reading);
+    const reading = this.#runtime.until(call.name, readBytes(call.name, this.#runtime.device, transfers));
+    const arrival = namingPages(call, swapsOut.hostPages, reading);
     hostPages.put(swapsOut.hostPages, contents, arrival);
-    runCopies(caller, this.#runtime, dispatches);
+    runCopies(call, this.#runtime, dispatches);
     const back = hostPages.take(swapsIn.hostPages);
     if (back instanceof Promise)
-      return Promise.all([arrival, this.#writeLater(caller, swapsIn.pages, back)]).then(() => {});
-    this.#write(caller, swapsIn.pages, back);
+      return Promise.all([arrival, this.#writeLater(call, swapsIn.pages, back)]).then(() => {});
+    this.#write(call, swapsIn.pages, back);
     return arrival;
   }
 
   async #writeLater(
-    caller: string,
+    call: Call,
     pages: readonly number[],
     contents: Promise<readonly Uint8Array[]>,
   ): Promise<void> {
@@ -284,29 +260,37 @@ export class PagedKvCache {
     const arrived = await contents.finally(() => {
       this.#isWaiting = false;
     });
-    this.#assertUsable(caller);
-    this.#write(caller, pages, arrived);
+    this.#assertUsable(call);
+    this.#write(call, pages, arrived);
   }
 
-  #write(caller: string, pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
+  #write(call: Call, pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
     if (pages.length === 0) return;
     const { device } = this.#runtime;
-    this.#runtime.watch(caller, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
+    this.#runtime.watch(call.name, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
   }
 
-  /** Checks that nothing must come first. */
-  #assertSettled(caller: string): void {
-    this.#assertUsable(caller);
-    if (!this.#isWaiting) return;
-    fail(
-      'argument',
-      caller,
-      'pages of an earlier movePages are still to be brought back, and must come first. Wait for its promise.',
-    );
+  /** A call of a method, while no earlier call waits for pages. */
+  #settledCall(method: string): Call {
+    const call: Call = this.#call(method);
+    if (this.#isWaiting) {
+      call.refuse(
+        'argument',
+        'pages of an earlier movePages are still to be brought back, and must come first. Wait for its promise.',
+      );
+    }
+    return call;
   }
 
-  #assertUsable(caller: string): void {
-    if (this.#isDestroyed) fail('device', caller, 'the cache was destroyed.');
-    this.#runtime.assertAlive(caller);
+  /** A call of a method of a cache that can be used. */
+  #call(method: string): Call {
+    const call = new Call(`PagedKvCache.${method}`, this.#runtime.traits);
+    this.#assertUsable(call);
+    return call;
+  }
+
+  #assertUsable(call: Call): void {
+    if (this.#isDestroyed) call.refuse('device', 'the cache was destroyed.');
+    this.#runtime.assertAlive(call.name);
   }
 }

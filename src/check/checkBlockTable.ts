@@ -1,58 +1,102 @@
-import { fail } from '../core/errors.js';
-import { isTensor } from '../core/tensor.js';
+import { INTS } from '../core/dtype.js';
+import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
 import {
   isHostLengths,
+  type BlockTable,
   type DeviceLengths,
   type HostLengths,
   type Masks,
-  type PageTable,
 } from '../problem/attentionProblem.js';
 import { visibleBand } from '../problem/band.js';
+import { isHostArray, type Call } from './call.js';
+import { MAX_LENGTH } from './checkLengths.js';
+import { checkInts } from './checkNumbers.js';
+import { checkForm } from './checkTensor.js';
+
+export interface BlockTableArgs {
+  readonly blockTable: Ints;
+  /** Rows that a table on the host has, and that any must have. */
+  readonly nRows: number;
+  /** Whether a table on the GPU may have more. */
+  readonly mayHaveMore?: boolean;
+  /** Keys in pages, with their name. */
+  readonly k: Tensor;
+  readonly kName: string;
+}
+
+/** Checks the sizes of a block table and of its pages, not yet the pages that it names. */
+export function checkBlockTable(call: Call, args: BlockTableArgs): BlockTable {
+  const { blockTable, mayHaveMore = false, k, kName } = args;
+  const [nPages, pageSize] = k.shape as [number, number];
+  if (pageSize === 0) call.refuse('shape', `${kName} has pages of 0 tokens.`);
+  const dims = ['B', 'maxPages'];
+  if (isTensor(blockTable)) checkForm(call, 'blockTable', blockTable, { dtypes: INTS, dims });
+  const given = isTensor(blockTable) ? blockTable.shape[0]! : 0;
+  const nRows = mayHaveMore ? Math.max(args.nRows, given) : args.nRows;
+  const width = widthOf(blockTable, nRows);
+  if (!Number.isInteger(width)) {
+    call.refuse(
+      'shape',
+      `blockTable has ${(blockTable as Int32Array).length} numbers, which is not a multiple of the ${nRows} sequences.`,
+    );
+  }
+  const table = checkInts(call, 'blockTable', blockTable, { dims, sizes: [nRows, width] });
+  return { pageSize, nPages, table, nRows, width, stride: isTensor(table) ? stridesOf(table)[0]! : width };
+}
+
+/** Entries of a row; 0 for what is no table at all, which the check of its numbers then refuses. */
+function widthOf(blockTable: Ints, nRows: number): number {
+  if (isTensor(blockTable)) return blockTable.shape[1]!;
+  return isHostArray(blockTable) && nRows > 0 ? blockTable.length / nRows : 0;
+}
+
+/** Keys that a row of the table has pages for. */
+export function capacityOf({ nPages, width, pageSize }: BlockTable): number {
+  return nPages > 0 ? Math.min(width * pageSize, MAX_LENGTH) : 0;
+}
+
+/** Checks that the row of each sequence has an entry for each page that it needs. */
+export function checkTableWidth(call: Call, { pageSize, width }: BlockTable, kLen: Int32Array): void {
+  const needed = (length: number): number => Math.ceil(length / pageSize);
+  call.each(
+    'length',
+    kLen,
+    (length) => needed(length) <= width,
+    (b) =>
+      `sequence ${b} needs ${needed(kLen[b]!)} pages for ${kLen[b]} keys but its row of blockTable has ${width}. Reserve pages first, or pass a wider table.`,
+  );
+}
 
 /**
- * Checks, as far as the host knows, that the row of each sequence has a page for each key, and that each page that is
- * read or written exists. Pages behind a window may be anything: a page manager takes them back.
+ * Checks, as far as the host knows, that the row of each sequence has a page for each key, and that each page which is
+ * read or written exists. Entries before a window may be anything: a page manager frees these pages.
  */
-export function checkBlockTable(
-  caller: string,
-  pages: PageTable,
+export function checkTablePages(
+  call: Call,
+  blockTable: BlockTable,
   lengths: HostLengths | DeviceLengths,
   masks: Masks,
 ): void {
   if (!isHostLengths(lengths)) return;
-  checkRoomInTable(caller, pages, lengths.kLen);
-  const { pageSize, nPages, table, width } = pages;
+  checkTableWidth(call, blockTable, lengths.kLen);
+  const { pageSize, nPages, table, width } = blockTable;
   if (isTensor(table)) return;
   lengths.kLen.forEach((kLen, b) => {
-    const needed = Math.ceil(kLen / pageSize);
     const firstUsed = firstUsedKey(lengths, b, masks);
     if (firstUsed >= kLen) return;
-    for (let column = Math.floor(firstUsed / pageSize); column < needed; column++) {
+    for (let column = Math.floor(firstUsed / pageSize); column * pageSize < kLen; column++) {
       const page = table[lengths.row[b]! * width + column]!;
       if (page >= 0 && page < nPages) continue;
-      fail(
+      const keys = keysInWords(column * pageSize, Math.min(kLen, (column + 1) * pageSize) - 1);
+      call.refuse(
         'length',
-        caller,
-        `blockTable gives sequence ${b} the page ${page} for ${keys(column * pageSize, Math.min(kLen, (column + 1) * pageSize) - 1)}, but there are pages 0 to ${nPages - 1}. Reserve pages first.`,
+        `blockTable gives sequence ${b} the page ${page} for ${keys}, but there are pages 0 to ${nPages - 1}. Reserve pages first.`,
       );
     }
   });
 }
 
-/** Checks that the row of each sequence has an entry for each page that it needs. */
-export function checkRoomInTable(caller: string, { pageSize, width }: PageTable, kLen: Int32Array): void {
-  kLen.forEach((length, b) => {
-    const needed = Math.ceil(length / pageSize);
-    if (needed <= width) return;
-    fail(
-      'length',
-      caller,
-      `sequence ${b} needs ${needed} pages for ${length} keys but its row of blockTable has ${width}. Reserve pages first, or pass a wider table.`,
-    );
-  });
-}
-
-function keys(first: number, last: number): string {
+function keysInWords(first: number, last: number): string {
   return first === last ? `key ${first}` : `keys ${first} to ${last}`;
 }
 

@@ -1,152 +1,105 @@
-import { checkBeginsWithZero } from '../core/cuSeqlens.js';
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
-import { isTensor, stridesOf, type Ints, type Tensor } from '../core/tensor.js';
-import type { PageTable } from '../problem/attentionProblem.js';
-import type { Call } from './call.js';
-import { checkInts, INTS, isHostArray } from './checkNumbers.js';
+import { checkBeginsWithZero } from '../core/checkArguments.js';
+import { INTS } from '../core/dtype.js';
+import { isTensor, type Ints, type Tensor } from '../core/tensor.js';
+import { isHostArray, type Call } from './call.js';
+import { checkInts, checkIsNumbers } from './checkNumbers.js';
 import { checkForm } from './checkTensor.js';
 
 export function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
   return ints !== null && !isTensor(ints);
 }
 
+/** What a check makes of an argument; null if it was left out. */
 export function optional<T, R>(value: T | undefined, check: (value: T) => R): R | null {
   return value === undefined ? null : check(value);
 }
 
 /** B, from cuSeqlensQ [B + 1]. Where it begins is checked first, since a leading 0 left out changes B. */
-export function countSequences(caller: string, cuSeqlensQ: Ints, totalQ: number): number {
-  if (!isTensor(cuSeqlensQ) && !isHostArray(cuSeqlensQ))
-    fail(
-      'argument',
-      caller,
-      `cuSeqlensQ must be a tensor or an array of numbers, not ${describe(cuSeqlensQ)}.`,
-    );
-  if (isTensor(cuSeqlensQ)) checkForm(caller, 'cuSeqlensQ', cuSeqlensQ, { dtypes: INTS, dims: ['B + 1'] });
+export function countSequences(call: Call, cuSeqlensQ: Ints, totalQ: number): number {
+  if (isTensor(cuSeqlensQ)) checkForm(call, 'cuSeqlensQ', cuSeqlensQ, { dtypes: INTS, dims: ['B + 1'] });
+  else checkIsNumbers(call, 'cuSeqlensQ', cuSeqlensQ);
   const length = isTensor(cuSeqlensQ) ? cuSeqlensQ.shape[0]! : cuSeqlensQ.length;
-  if (length === 0) fail('shape', caller, 'cuSeqlensQ must have B + 1 numbers, at least one.');
-  checkBatch(caller, length - 1);
-  if (!isTensor(cuSeqlensQ)) checkBeginsWithZero(caller, 'cuSeqlensQ', cuSeqlensQ, totalQ);
+  if (length === 0) call.refuse('shape', 'cuSeqlensQ must have B + 1 numbers, at least one.');
+  checkBatch(call, length - 1);
+  if (!isTensor(cuSeqlensQ)) checkBeginsWithZero(call.name, 'cuSeqlensQ', cuSeqlensQ, totalQ);
   return length - 1;
 }
 
-/** Running sums [B + 1] of lengths, of all the tokens of a tensor or of fewer. */
+/** Checks running sums [B + 1] of lengths, of all the tokens of a tensor or of fewer. */
 export function checkSums(
-  { name: caller, traits }: Call,
+  call: Call,
   name: string,
   sums: Ints,
   { batch, total }: { readonly batch: number; readonly total: number | undefined },
 ): Tensor | Int32Array {
-  if (!isTensor(sums) && isHostArray(sums)) checkBeginsWithZero(caller, name, sums, total);
-  return checkInts(caller, name, sums, { dims: ['B + 1'], sizes: [batch + 1] }, traits);
-}
-
-export interface PageTableArgs {
-  readonly blockTable: Ints;
-  /** Rows that a host table has, and that any must have. */
-  readonly nRows: number;
-  /** Whether a table on the GPU may have more. */
-  readonly mayHaveMore?: boolean;
-  /** Keys in pages, with their name. */
-  readonly k: Tensor;
-  readonly kName: string;
-}
-
-/** Where each key's page is: the sizes of table and pages, not yet the pages that it names. */
-export function checkPageTable({ name: caller, traits }: Call, args: PageTableArgs): PageTable {
-  const { blockTable, mayHaveMore = false, k, kName } = args;
-  const [nPages, pageSize] = k.shape as [number, number];
-  if (pageSize === 0) fail('shape', caller, `${kName} has pages of 0 tokens.`);
-  const dims = ['B', 'maxPages'];
-  if (isTensor(blockTable)) checkForm(caller, 'blockTable', blockTable, { dtypes: INTS, dims });
-  const given = isTensor(blockTable) ? blockTable.shape[0]! : 0;
-  const nRows = mayHaveMore ? Math.max(args.nRows, given) : args.nRows;
-  const width = tableWidth(blockTable, nRows);
-  if (!Number.isInteger(width)) {
-    fail(
-      'shape',
-      caller,
-      `blockTable has ${(blockTable as Int32Array).length} numbers, which is not a multiple of the ${nRows} sequences.`,
-    );
-  }
-  const rule = { dims, sizes: [nRows, width] };
-  const table = checkInts(caller, 'blockTable', blockTable, rule, traits);
-  return { pageSize, nPages, table, nRows, width, stride: isTensor(table) ? stridesOf(table)[0]! : width };
-}
-
-/** Entries of a sequence; 0 for what is no table at all, which the check of its numbers then tells. */
-function tableWidth(blockTable: Ints, nRows: number): number {
-  if (isTensor(blockTable)) return blockTable.shape[1]!;
-  return isHostArray(blockTable) && nRows > 0 ? blockTable.length / nRows : 0;
-}
-
-/** Keys that a row of the table can lead to. */
-export function roomOf({ nPages, width, pageSize }: PageTable): number {
-  return nPages > 0 ? Math.min(width * pageSize, MAX_LENGTH) : 0;
+  if (!isTensor(sums) && isHostArray(sums)) checkBeginsWithZero(call.name, name, sums, total);
+  return checkInts(call, name, sums, { dims: ['B + 1'], sizes: [batch + 1] });
 }
 
 export function longest(lengths: Int32Array): number {
   return lengths.reduce((most, length) => Math.max(most, length), 0);
 }
 
-/** Starts and lengths from running sums, which begin with 0, must never fall, and end within `total`. */
-export function spans(
-  caller: string,
-  name: string,
-  cuSeqlens: Int32Array,
-  total: number,
-  tensor: string,
-): { readonly starts: Int32Array; readonly lengths: Int32Array } {
+/** Where each sequence begins among the tokens of all, and how long it is. */
+export interface Spans {
+  readonly starts: Int32Array;
+  readonly lengths: Int32Array;
+}
+
+/** Starts and lengths from running sums, which begin with 0, must not decrease, and end within `total`. */
+export function spans(call: Call, name: string, cuSeqlens: Int32Array, total: number, tensor: string): Spans {
   const starts = cuSeqlens.slice(0, -1);
-  // Compared and not subtracted, which could leave 32 bits.
-  const falls = starts.findIndex((start, b) => cuSeqlens[b + 1]! < start);
-  if (falls >= 0) {
-    fail(
-      'length',
-      caller,
-      `${name} must never fall, but ${name}[${falls}] is ${cuSeqlens[falls]} and ${name}[${falls + 1}] is ${cuSeqlens[falls + 1]}.`,
-    );
-  }
+  call.each(
+    'length',
+    starts,
+    // Compared and not subtracted, which could overflow 32 bits.
+    (start, b) => cuSeqlens[b + 1]! >= start,
+    (b) =>
+      `${name} must not decrease, but ${name}[${b}] is ${cuSeqlens[b]} and ${name}[${b + 1}] is ${cuSeqlens[b + 1]}.`,
+  );
   if (cuSeqlens.at(-1)! > total)
-    fail('length', caller, `${name} ends at ${cuSeqlens.at(-1)} but ${tensor} has ${total} tokens.`);
+    call.refuse('length', `${name} ends at ${cuSeqlens.at(-1)} but ${tensor} has ${total} tokens.`);
   return { starts, lengths: starts.map((start, b) => cuSeqlens[b + 1]! - start) };
 }
 
 /** Positions, and the bounds of windows around them, stay within 32 bits below it. */
 export const MAX_LENGTH = 2 ** 30;
 
-/** Checks that kernels can count the tokens of each sequence. */
-export function checkCountable(caller: string, lengths: ArrayLike<number>, what: string): void {
-  const wrong = Array.prototype.findIndex.call(lengths, (length: number) => length > MAX_LENGTH);
-  if (wrong < 0) return;
-  fail(
+/** Checks that no sequence has more queries or keys than the call allows, and than kernels can count. */
+export function checkSeqlens(
+  call: Call,
+  what: 'queries' | 'keys',
+  lengths: ArrayLike<number>,
+  most = Infinity,
+): void {
+  const counted = (b: number): string => `sequence ${b} has ${lengths[b]} ${what}`;
+  const bound = what === 'keys' ? 'maxSeqlenK' : 'maxSeqlenQ';
+  call.each(
+    'length',
+    lengths,
+    (length) => length <= most,
+    (b) => `${counted(b)}, more than ${bound} = ${most}.`,
+  );
+  call.each(
     'limit',
-    caller,
-    `sequence ${wrong} has ${lengths[wrong]} ${what}, but kernels count to ${MAX_LENGTH}. Split it.`,
+    lengths,
+    (length) => length <= MAX_LENGTH,
+    (b) => `${counted(b)}, but kernels count to ${MAX_LENGTH}. Split it.`,
   );
 }
 
-/** Sequences that a call takes at most: beyond it the tables of kernels alone would fill much memory. */
-const MAX_BATCH = 2 ** 20;
-
-export function checkBatch(caller: string, batch: number): void {
-  if (batch > MAX_BATCH)
-    fail(
-      'limit',
-      caller,
-      `there are ${batch} sequences, but a call takes at most ${MAX_BATCH}. Make several calls.`,
-    );
+/** Refuses lengths that only the GPU knows, where nothing bounds them. */
+export function refuseUnbounded(call: Call, name: string, bound: 'maxSeqlenQ' | 'maxSeqlenK'): never {
+  call.refuse('argument', `${name} is on the GPU, so ${bound} is needed.`);
 }
 
-export function checkMost(
-  caller: string,
-  name: string,
-  most: number,
-  lengths: Int32Array,
-  what: string,
-): void {
-  const wrong = lengths.findIndex((length) => length > most);
-  if (wrong >= 0)
-    fail('length', caller, `sequence ${wrong} has ${lengths[wrong]} ${what}, more than ${name} = ${most}.`);
+/** Sequences that a call takes at most: beyond it the arrays of kernels alone would fill much memory. */
+const MAX_BATCH = 2 ** 20;
+
+export function checkBatch(call: Call, batch: number): void {
+  if (batch > MAX_BATCH)
+    call.refuse(
+      'limit',
+      `there are ${batch} sequences, but a call takes at most ${MAX_BATCH}. Make several calls.`,
+    );
 }

@@ -1,11 +1,8 @@
-import { areOfDifferentDevices } from '../core/bufferOrigins.js';
-import { describe } from '../core/describe.js';
-import type { DeviceTraits } from '../core/deviceTraits.js';
+import { areOfDifferentDevices, BUFFER_USAGE } from '../core/gpuBuffers.js';
+import { describe } from '../core/errors.js';
 import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { BUFFER_USAGE } from '../core/gpuFlags.js';
-import { elementCount, endBytes, extentOf, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import { endBytes, isTensor, windowOf, type Tensor } from '../core/tensor.js';
+import { isCount, isCounts, MAX_INT, type Call } from './call.js';
 
 export interface TensorRule {
   readonly dtypes: readonly DType[];
@@ -15,201 +12,178 @@ export interface TensorRule {
   readonly hints?: Readonly<Record<number, string>> | undefined;
 }
 
+/** The sizes that an argument must have, with its dimensions in words. */
+export interface SizeRule {
+  readonly dims: readonly string[];
+  readonly sizes: readonly number[];
+}
+
 /** Checks that a tensor is well formed and lies within its buffer, and that a kernel can bind it. */
-export function checkTensor(
-  caller: string,
+export function checkTensor(call: Call, name: string, tensor: Tensor, rule: TensorRule): void {
+  checkForm(call, name, tensor, rule);
+  checkMemory(call, name, tensor, 'STORAGE');
+  checkBinding(call, name, tensor);
+}
+
+/** `checkTensor`, and that the tensor has the sizes that other arguments ask for. */
+export function checkSizedTensor(
+  call: Call,
   name: string,
   tensor: Tensor,
-  rule: TensorRule,
-  traits: DeviceTraits,
+  rule: TensorRule & SizeRule,
 ): void {
-  checkForm(caller, name, tensor, rule);
-  checkMemory(caller, name, tensor, { usage: 'STORAGE', traits });
-  checkBinding(caller, name, tensor, traits);
+  checkTensor(call, name, tensor, rule);
+  checkSizes(call, name, tensor, rule);
+}
+
+/** Checks that a tensor has the sizes that other arguments ask for. */
+export function checkSizes(call: Call, name: string, { shape }: Tensor, rule: SizeRule): void {
+  if (rule.sizes.some((size, axis) => shape[axis] !== size))
+    call.refuse('shape', `${name} must be ${sizesInWords(rule)}, not ${inBrackets(shape)}.`);
 }
 
 /** Checks that a tensor is well formed, wherever it lies. */
-export function checkForm(caller: string, name: string, tensor: Tensor, rule: TensorRule): void {
-  if (!isTensor(tensor)) {
-    fail('argument', caller, `${name} must be a tensor, { buffer, dtype, shape }, not ${describe(tensor)}.`);
-  }
-  checkDType(caller, name, tensor, rule.dtypes);
-  checkLayout(caller, name, tensor, rule);
+export function checkForm(call: Call, name: string, tensor: Tensor, { dtypes, ...rule }: TensorRule): void {
+  checkIsTensor(call, name, tensor);
+  const { dtype } = tensor;
+  if (!isDType(dtype) || !dtypes.includes(dtype))
+    call.refuse('dtype', `${name} must be ${listed(dtypes)}, not ${dtypeInWords(dtype)}.`);
+  checkLayout(call, name, tensor, rule);
 }
 
-function checkDType(caller: string, name: string, { dtype }: Tensor, dtypes: readonly DType[]): void {
-  if (isDType(dtype) && dtypes.includes(dtype)) return;
-  fail(
-    'dtype',
-    caller,
-    `${name} must be ${listed(dtypes)}, not ${isDType(dtype) ? dtype : describe(dtype)}.`,
-  );
+export function checkIsTensor(call: Call, name: string, tensor: unknown): asserts tensor is Tensor {
+  if (!isTensor(tensor)) call.refuseValue(name, 'a tensor, { buffer, dtype, shape }', tensor);
 }
 
-function checkLayout(caller: string, name: string, tensor: Tensor, { dims, hints = {} }: TensorRule): void {
-  const { shape, strides, offset = 0 } = tensor;
+function checkLayout(
+  call: Call,
+  name: string,
+  { shape, strides, offset = 0 }: Tensor,
+  { dims, hints = {} }: Omit<TensorRule, 'dtypes'>,
+): void {
   if (!isCounts(shape, dims?.length)) {
-    const wanted = dims
-      ? `must have the shape [${dims.join(', ')}]`
-      : 'must have a shape of whole numbers ≥ 0';
+    const wanted = dims ? `the shape ${inBrackets(dims)}` : 'a shape of whole numbers ≥ 0';
     const hint = Array.isArray(shape) ? hints[(shape as readonly unknown[]).length] : undefined;
-    fail(
+    call.refuse(
       'shape',
-      caller,
-      `${name} ${wanted}, not ${describe(shape)}.${hint === undefined ? '' : ` ${hint}`}`,
+      `${name} must have ${wanted}, not ${describe(shape)}.${hint === undefined ? '' : ` ${hint}`}`,
     );
   }
-  const tooLarge = shape.find((size) => size > MAX_SIZE);
-  if (tooLarge !== undefined) {
-    fail(
+  if (shape.some((size) => size > MAX_INT)) {
+    call.refuse(
       'limit',
-      caller,
-      `${name} is ${describe(shape)}, but kernels count only to ${MAX_SIZE} in each dimension. Split it.`,
+      `${name} is ${describe(shape)}, but kernels count only to ${MAX_INT} in each dimension. Split it.`,
     );
   }
-  if (!isCount(offset))
-    fail('shape', caller, `the offset of ${name} must be a whole number ≥ 0, not ${describe(offset)}.`);
+  if (!isCount(offset)) call.refuseValue(`the offset of ${name}`, 'a whole number ≥ 0', offset, 'shape');
   if (strides === undefined) return;
-  if (!isCounts(strides, shape.length)) {
-    fail(
-      'shape',
-      caller,
-      `the strides of ${name} must be ${shape.length} whole numbers ≥ 0, not ${describe(strides)}.`,
-    );
-  }
-  if (strides.length > 0 && strides.at(-1) !== 1) {
-    fail('shape', caller, `the last stride of ${name} must be 1, not ${strides.at(-1)}.`);
-  }
+  if (!isCounts(strides, shape.length))
+    call.refuseValue(`the strides of ${name}`, `${shape.length} whole numbers ≥ 0`, strides, 'shape');
+  if (strides.length > 0 && strides.at(-1) !== 1)
+    call.refuseValue(`the last stride of ${name}`, '1', strides.at(-1), 'shape');
 }
 
 /** Checks that a tensor lies within a buffer of the device that has the usage given. */
-export function checkMemory(
-  caller: string,
-  name: string,
-  tensor: Tensor,
-  { usage, traits }: { readonly usage: 'STORAGE' | 'COPY_SRC'; readonly traits: DeviceTraits },
-): void {
+export function checkMemory(call: Call, name: string, tensor: Tensor, usage: 'STORAGE' | 'COPY_SRC'): void {
   const { buffer } = tensor;
-  if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number') {
-    fail('buffer', caller, `${name}.buffer must be a GPUBuffer, not ${describe(buffer)}.`);
-  }
-  if (areOfDifferentDevices(buffer, traits)) {
-    fail(
+  if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number')
+    call.refuseValue(`${name}.buffer`, 'a GPUBuffer', buffer, 'buffer');
+  if (areOfDifferentDevices(buffer, call.traits)) {
+    call.refuse(
       'device',
-      caller,
       `${name} was made by another device than the runtime's. Make it on this one, or bring it over by way of the host.`,
     );
   }
-  if ((buffer.usage & BUFFER_USAGE[usage]) === 0) {
-    fail('buffer', caller, `the buffer of ${name} must be made with GPUBufferUsage.${usage}.`);
-  }
-  checkUnmapped(caller, name, tensor);
+  if ((buffer.usage & BUFFER_USAGE[usage]) === 0)
+    call.refuse('buffer', `the buffer of ${name} must be made with GPUBufferUsage.${usage}.`);
+  checkUnmapped(call, name, tensor);
   const end = endBytes(tensor);
   if (end > buffer.size) {
-    fail(
+    call.refuse(
       'buffer',
-      caller,
       `${name} ends at byte ${end} of a buffer of ${buffer.size} bytes. Check its shape, strides and offset.`,
     );
   }
 }
 
 /** Checks that a kernel can bind a tensor. */
-function checkBinding(caller: string, name: string, tensor: Tensor, traits: DeviceTraits): void {
+function checkBinding(call: Call, name: string, tensor: Tensor): void {
   const { buffer, dtype } = tensor;
+  const { maxBindingBytes } = call.traits;
   const { offset, size } = windowOf(tensor);
   if (offset + size > buffer.size) {
-    fail(
+    call.refuse(
       'buffer',
-      caller,
       `the buffer of ${name} has ${buffer.size} bytes, but kernels read whole words: give it ${offset + size}.`,
     );
   }
-  if (size > traits.maxBindingBytes) {
-    fail(
+  if (size > maxBindingBytes) {
+    call.refuse(
       'limit',
-      caller,
-      `${name} spans ${size} bytes, but this device binds at most ${traits.maxBindingBytes}. Ask for maxStorageBufferBindingSize, use requestDevice(), or split the tensor.`,
+      `${name} spans ${size} bytes, but this device binds at most ${maxBindingBytes}. Ask for maxStorageBufferBindingSize, use requestDevice(), or split the tensor.`,
     );
   }
-  if (size / bytesPerElement(dtype) > MAX_ELEMENTS) {
-    fail('limit', caller, `${name} spans more than 2³² elements, which kernels cannot count. Split it.`);
-  }
-}
-
-/** A buffer may be mapped or unmapped at any time, so each use asks anew. */
-export function checkUnmapped(caller: string, name: string, { buffer }: Tensor): void {
-  if (buffer?.mapState !== undefined && buffer.mapState !== 'unmapped')
-    fail('buffer', caller, `the buffer of ${name} is mapped. Unmap it first.`);
+  if (size / bytesPerElement(dtype) > MAX_ELEMENTS)
+    call.refuse('limit', `${name} spans more than 2³² elements, which kernels cannot count. Split it.`);
 }
 
 /** Kernels count elements in u32. */
 export const MAX_ELEMENTS = 2 ** 32;
 
-/** Kernels count tokens, rows and pages in i32. */
-const MAX_SIZE = 2 ** 31 - 1;
-
-/** Checks that no two elements of a tensor that is written share their memory. */
-export function checkNoOverlapWithin(caller: string, name: string, tensor: Tensor): void {
-  if (elementCount(tensor.shape) === 0) return;
-  const strides = stridesOf(tensor);
-  const steps = tensor.shape
-    .map((size, axis) => ({ size, stride: strides[axis]! }))
-    .filter(({ size }) => size > 1)
-    .toSorted((a, b) => a.stride - b.stride);
-  let extent = 1;
-  for (const { size, stride } of steps) {
-    if (stride < extent) {
-      fail('shape', caller, `elements of ${name} overlap: its strides are [${strides.join(', ')}].`);
-    }
-    extent += (size - 1) * stride;
-  }
+/** Checks that a buffer is not mapped. It may be mapped or unmapped at any time, so each use asks again. */
+export function checkUnmapped(call: Call, name: string, { buffer }: Tensor): void {
+  if (buffer?.mapState !== undefined && buffer.mapState !== 'unmapped')
+    call.refuse('buffer', `the buffer of ${name} is mapped. Unmap it first.`);
 }
+
+/** Tensors by argument name, each with the names of its dimensions. */
+export type DimsOf = Readonly<Record<string, readonly [tensor: Tensor, ...dims: string[]]>>;
 
 /**
- * Checks that what is written shares no buffer with what is read, which WebGPU forbids within a dispatch, nor bytes
- * with what else is written.
+ * The size of every named dimension.
+ *
+ * @throws PageflashError `shape` where two tensors do not agree about one
  */
-export function checkWritesApart(
-  caller: string,
-  written: Readonly<Record<string, Tensor | undefined>>,
-  read: Readonly<Record<string, unknown>>,
-): void {
-  const outputs = Object.entries(written).filter(
-    (entry): entry is [string, Tensor] => entry[1] !== undefined,
-  );
-  for (const [name, output] of outputs) {
-    for (const [inputName, input] of Object.entries(read)) {
-      if (!isTensor(input) || input.buffer !== output.buffer) continue;
-      fail(
-        'buffer',
-        caller,
-        `${name} is in the same buffer as ${inputName}. WebGPU cannot read and write a buffer in one dispatch: give ${name} a buffer of its own.`,
+export function checkDims<Dim extends string>(call: Call, tensors: DimsOf): Readonly<Record<Dim, number>> {
+  const known: Record<string, { readonly size: number; readonly by: string }> = {};
+  for (const [name, [{ shape }, ...dims]] of Object.entries(tensors)) {
+    dims.forEach((dim, axis) => {
+      const size = shape[axis]!;
+      const { size: before, by } = (known[dim] ??= { size, by: name });
+      if (before === size) return;
+      call.refuse(
+        'shape',
+        `${name} is ${inBrackets(shape)}, which says ${dim} = ${size}, but ${by} says ${dim} = ${before}; ${name} must be ${inBrackets(dims)}.`,
       );
-    }
+    });
   }
-  const [[firstName, first], [secondName, second]] = [outputs[0] ?? [], outputs[1] ?? []];
-  if (!first || !second || first.buffer !== second.buffer || !extentOf(first) || !extentOf(second)) return;
-  const a = windowOf(first);
-  const b = windowOf(second);
-  if (a.offset < b.offset + b.size && b.offset < a.offset + a.size) {
-    fail(
-      'buffer',
-      caller,
-      `${firstName} and ${secondName} are too close in one buffer: put them 256 bytes apart, or in two buffers.`,
-    );
-  }
+  const sizes = Object.entries(known).map(([dim, { size }]) => [dim, size] as const);
+  return Object.fromEntries(sizes) as Record<Dim, number>;
 }
 
-export function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+/** Checks that two arguments, given by name, have the same element type. */
+export function checkSameType(call: Call, types: Readonly<Record<string, DType>>): void {
+  const [[name, dtype], [otherName, otherDType]] = Object.entries(types) as [
+    [string, DType],
+    [string, DType],
+  ];
+  if (dtype !== otherDType)
+    call.refuse('dtype', `${name} is ${dtype} but ${otherName} is ${otherDType}; they must be the same.`);
 }
 
-/** Whether a value is an array of counts, of so many if that is said. Arrays without end are not looked through. */
-export function isCounts(value: unknown, length?: number): value is readonly number[] {
-  if (!Array.isArray(value) || (length !== undefined && value.length !== length)) return false;
-  // Unlike `every`, it looks at holes.
-  return value.findIndex((count) => !isCount(count)) < 0;
+/** A type, or whatever else was given for one, in words. */
+export function dtypeInWords(dtype: unknown): string {
+  return isDType(dtype) ? dtype : describe(dtype);
+}
+
+/** "[B, Hq] = [2, 8]". */
+export function sizesInWords({ dims, sizes }: SizeRule): string {
+  return `${inBrackets(dims)} = ${inBrackets(sizes)}`;
+}
+
+/** "[2, 8]", however many entries there are. */
+export function inBrackets(list: readonly (string | number)[]): string {
+  return `[${list.join(', ')}]`;
 }
 
 /** "a, b or c". */

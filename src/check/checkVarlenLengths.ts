@@ -1,108 +1,98 @@
-import { fail } from '../core/errors.js';
 import { isTensor } from '../core/tensor.js';
+import type { AttnVarlenArgs } from '../problem/attentionArgs.js';
 import {
+  deviceLengths,
   hostLengths,
+  type BlockTable,
   type DeviceLengths,
   type HostLengths,
-  type PageTable,
 } from '../problem/attentionProblem.js';
-import type { AttnVarlenArgs } from '../problem/attentionArgs.js';
 import type { Call } from './call.js';
-import { checkRoomInTable } from './checkBlockTable.js';
+import { capacityOf, checkBlockTable, checkTableWidth } from './checkBlockTable.js';
 import {
-  checkCountable,
-  checkMost,
-  checkPageTable,
+  checkSeqlens,
   checkSums,
   countSequences,
   longest,
   MAX_LENGTH,
   onHost,
   optional,
-  roomOf,
+  refuseUnbounded,
   spans,
 } from './checkLengths.js';
-import { checkCount, checkInts } from './checkNumbers.js';
+import { checkInts } from './checkNumbers.js';
 
 export interface VarlenLengths {
   readonly batch: number;
   readonly lengths: HostLengths | DeviceLengths;
-  readonly pages: PageTable | null;
+  readonly pages: BlockTable | null;
 }
 
-/** Lengths, starts and pages of the sequences: on the host checked, on the GPU bounded. */
-export function checkVarlenLengths(call: Call, args: AttnVarlenArgs): VarlenLengths {
-  const { name: caller, traits } = call;
+type LengthArgs = Pick<
+  AttnVarlenArgs,
+  'q' | 'k' | 'cuSeqlensQ' | 'cuSeqlensK' | 'sequsedK' | 'maxSeqlenQ' | 'maxSeqlenK' | 'blockTable'
+>;
+
+/** Lengths, starts and pages of the sequences. What the host knows is checked, what only the GPU knows is bounded. */
+export function checkVarlenLengths(call: Call, args: LengthArgs): VarlenLengths {
   const totalQ = args.q.shape[0]!;
-  const batch = countSequences(caller, args.cuSeqlensQ, totalQ);
+  const batch = countSequences(call, args.cuSeqlensQ, totalQ);
   const cuSeqlensQ = checkSums(call, 'cuSeqlensQ', args.cuSeqlensQ, { batch, total: totalQ });
   const totalOfK = args.blockTable === undefined ? args.k.shape[0] : undefined;
   const cuSeqlensK = optional(args.cuSeqlensK, (sums) =>
     checkSums(call, 'cuSeqlensK', sums, { batch, total: totalOfK }),
   );
   const sequsedK = optional(args.sequsedK, (ints) =>
-    checkInts(caller, 'sequsedK', ints, { dims: ['B'], sizes: [batch] }, traits),
+    checkInts(call, 'sequsedK', ints, { dims: ['B'], sizes: [batch] }),
   );
   const pages = optional(args.blockTable, (blockTable) =>
-    checkPageTable(call, { blockTable, nRows: batch, k: args.k, kName: 'k' }),
+    checkBlockTable(call, { blockTable, nRows: batch, k: args.k, kName: 'k' }),
   );
-  if (!cuSeqlensK && !pages) fail('argument', caller, 'cuSeqlensK is missing.');
+  if (!cuSeqlensK && !pages) call.refuse('argument', 'cuSeqlensK is missing.');
   if (!cuSeqlensK && !sequsedK)
-    fail('argument', caller, 'with blockTable, pass sequsedK or cuSeqlensK to say how many keys there are.');
+    call.refuse('argument', 'with blockTable, pass sequsedK or cuSeqlensK to say how many keys there are.');
 
-  const maxSeqlenQ = checkCount(caller, 'maxSeqlenQ', args.maxSeqlenQ, Infinity);
-  const maxSeqlenK = checkCount(caller, 'maxSeqlenK', args.maxSeqlenK, Infinity);
-  const totalK = pages ? roomOf(pages) : args.k.shape[0]!;
-  const q = isTensor(cuSeqlensQ) ? null : spans(caller, 'cuSeqlensQ', cuSeqlensQ, totalQ, 'q');
-  const k = onHost(cuSeqlensK)
-    ? spans(caller, 'cuSeqlensK', cuSeqlensK, pages ? Infinity : totalK, 'k')
-    : null;
-  const keysUsed = onHost(sequsedK) ? used(caller, sequsedK, k?.lengths) : null;
-  if (q) {
-    checkMost(caller, 'maxSeqlenQ', maxSeqlenQ, q.lengths, 'queries');
-    checkCountable(caller, q.lengths, 'queries');
-  }
-  if (q && (cuSeqlensK ? k : true) && (sequsedK ? keysUsed : true)) {
-    const kLen = keysUsed ?? k!.lengths;
-    checkMost(caller, 'maxSeqlenK', maxSeqlenK, kLen, 'keys');
-    checkCountable(caller, kLen, 'keys');
+  const maxSeqlenQ = call.count('maxSeqlenQ', args.maxSeqlenQ, Infinity);
+  const maxSeqlenK = call.count('maxSeqlenK', args.maxSeqlenK, Infinity);
+  const totalK = pages ? capacityOf(pages) : args.k.shape[0]!;
+  const q = isTensor(cuSeqlensQ) ? null : spans(call, 'cuSeqlensQ', cuSeqlensQ, totalQ, 'q');
+  const k = onHost(cuSeqlensK) ? spans(call, 'cuSeqlensK', cuSeqlensK, pages ? Infinity : totalK, 'k') : null;
+  const keysUsed = onHost(sequsedK) ? checkUsed(call, sequsedK, k?.lengths) : null;
+  if (q) checkSeqlens(call, 'queries', q.lengths, maxSeqlenQ);
+  const kLen = keysUsed ?? (sequsedK ? null : (k?.lengths ?? null));
+  if (q && kLen && (k || !cuSeqlensK)) {
+    checkSeqlens(call, 'keys', kLen, maxSeqlenK);
     const kStart = pages || !k ? new Int32Array(batch) : k.starts;
     return { batch, pages, lengths: hostLengths({ qStart: q.starts, qLen: q.lengths, kStart, kLen }) };
   }
-  const keysKnown = keysUsed ?? (sequsedK ? null : k?.lengths);
-  if (pages && keysKnown) checkRoomInTable(caller, pages, keysKnown);
-  if (!q && maxSeqlenQ === Infinity)
-    fail('argument', caller, 'cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.');
+  if (pages && kLen) checkTableWidth(call, pages, kLen);
+  if (!q && maxSeqlenQ === Infinity) refuseUnbounded(call, 'cuSeqlensQ', 'maxSeqlenQ');
   if (!keysUsed && !k && maxSeqlenK === Infinity)
-    fail(
-      'argument',
-      caller,
-      `${sequsedK ? 'sequsedK' : 'cuSeqlensK'} is on the GPU, so maxSeqlenK is needed.`,
-    );
-  const lengths: DeviceLengths = {
+    refuseUnbounded(call, sequsedK ? 'sequsedK' : 'cuSeqlensK', 'maxSeqlenK');
+  const lengths = deviceLengths({
     cuSeqlensQ,
     cuSeqlensK,
     sequsedK,
-    cuSeqlensKNew: null,
-    cacheBatchIdx: null,
-    cacheLeftpad: null,
     totalQ,
     keysInRows: pages !== null,
     totalK,
-    totalNew: 0,
-    maxNew: 0,
     nRows: batch,
     maxSeqlenQ: Math.min(maxSeqlenQ, q ? longest(q.lengths) : totalQ, MAX_LENGTH),
     maxSeqlenK: Math.min(maxSeqlenK, totalK, MAX_LENGTH),
-  };
+  });
   return { batch, pages, lengths };
 }
 
-function used(caller: string, sequsedK: Int32Array, most: Int32Array | undefined): Int32Array {
-  const wrong = sequsedK.findIndex((length, b) => length < 0 || length > (most?.[b] ?? Infinity));
-  if (wrong >= 0) {
-    const range = most ? `0 to the ${most[wrong]} keys of the sequence` : '≥ 0';
-    fail('length', caller, `sequsedK[${wrong}] must be ${range}, not ${sequsedK[wrong]}.`);
-  }
+/** Checks that no sequence uses more keys than it has. */
+function checkUsed(call: Call, sequsedK: Int32Array, most: Int32Array | undefined): Int32Array {
+  call.each(
+    'length',
+    sequsedK,
+    (length, b) => length >= 0 && length <= (most?.[b] ?? Infinity),
+    (b) => {
+      const range = most ? `0 to the ${most[b]} keys of the sequence` : '≥ 0';
+      return `sequsedK[${b}] must be ${range}, not ${sequsedK[b]}.`;
+    },
+  );
   return sequsedK;
 }

@@ -1,22 +1,31 @@
 import type { Kernel, Spec } from '../wgsl/kernel.js';
 import type { Tensor } from './tensor.js';
 
-/** Numbers on the host that go up with the call. */
+/** Numbers on the host that are uploaded with the call. */
 export type HostData = Int32Array | Uint32Array | Float32Array;
 
-/** Memory of the runtime, shared by name between the dispatches of a call and reused by the next call. */
+/** Memory of the runtime. The dispatches of a call share it by name, and the next call reuses it. */
 export interface Scratch {
   readonly scratch: string;
   readonly bytes: number;
 }
 
-/** One run of a kernel, as data: only the runtime turns it into GPU work. */
+/** One run of a kernel, as data. The runtime turns it into GPU work. */
 export interface Dispatch {
   readonly kernel: Kernel;
   readonly spec: Spec;
   readonly params: Readonly<Record<string, number>>;
-  /** By the names in the WGSL; null where this run does not read or write the binding. */
+  /** What to bind, by the names in the WGSL; null where this run neither reads nor writes the binding. */
   readonly bindings: Readonly<Record<string, Tensor | HostData | Scratch | null>>;
   /** Workgroups in x, y and z. */
   readonly grid: readonly [number, number, number];
+}
+
+/**
+ * Returns a grid of at least `n` workgroups in two dimensions, since no dimension may have more than `limit`. Kernels
+ * ignore the workgroups beyond `n`.
+ */
+export function grid2d(n: number, limit: number): [number, number, number] {
+  const y = Math.ceil(n / limit);
+  return [y > 1 ? Math.ceil(n / y) : n, y, 1];
 }

@@ -40,7 +40,7 @@ export function stridesOf(tensor: Tensor): readonly number[] {
   return tensor.strides ?? contiguousStrides(tensor.shape);
 }
 
-/** Whether two lists have the same numbers. */
+/** Whether two lists have the same numbers in the same order. */
 export function sameNumbers(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
@@ -58,19 +58,41 @@ export function sameView(a: Tensor, b: Tensor): boolean {
   );
 }
 
-/** Elements from the first to one past the last that the view can touch; 0 for an empty view. */
+/** Returns how many elements lie from the first to the last of a view, both included; 0 for an empty view. */
 export function extentOf(tensor: Tensor): number {
   if (elementCount(tensor.shape) === 0) return 0;
   const strides = stridesOf(tensor);
   return tensor.shape.reduce((last, size, axis) => last + (size - 1) * strides[axis]!, 1);
 }
 
-/** The size of a buffer or binding for so many bytes: whole words, and never nothing. */
+/** Rounds bytes up to whole words of 4, and to at least one, as WebGPU demands of buffers and bindings. */
 export function wholeWords(bytes: number): number {
   return Math.max(4, Math.ceil(bytes / 4) * 4);
 }
 
-/** Bytes from the start of the buffer to one past the last element that the view can touch. */
+/** Returns the bytes from the start of the buffer to the end of the view's last element. */
 export function endBytes(tensor: Tensor): number {
   return ((tensor.offset ?? 0) + extentOf(tensor)) * bytesPerElement(tensor.dtype);
+}
+
+/** The range of a buffer that a kernel binds to reach a tensor. */
+export interface TensorWindow {
+  /** Bytes; a multiple of `WINDOW_ALIGNMENT`, as bindings demand. */
+  readonly offset: number;
+  /** Bytes; a multiple of 4. */
+  readonly size: number;
+  /** The tensor's first element, counted from the window's start. */
+  readonly firstElement: number;
+}
+
+/** Bytes: WebGPU's default `minStorageBufferOffsetAlignment`, which is also the most that a device may ask for. */
+export const WINDOW_ALIGNMENT = 256;
+
+/** Returns the smallest window that holds all elements of a tensor. */
+export function windowOf(tensor: Tensor): TensorWindow {
+  const elementBytes = bytesPerElement(tensor.dtype);
+  const start = (tensor.offset ?? 0) * elementBytes;
+  const offset = start - (start % WINDOW_ALIGNMENT);
+  const size = wholeWords(endBytes(tensor) - offset);
+  return { offset, size, firstElement: (start - offset) / elementBytes };
 }

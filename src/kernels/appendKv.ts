@@ -1,8 +1,6 @@
-import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
-import { grid2d } from '../core/grid.js';
-import { isTensor, stridesOf } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import { isTensor, stridesOf, windowOf } from '../core/tensor.js';
 import type {
   AttentionProblem,
   PagedRows,

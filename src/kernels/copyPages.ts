@@ -1,8 +1,6 @@
-import type { Dispatch } from '../core/dispatch.js';
+import { grid2d, type Dispatch } from '../core/dispatch.js';
 import { bytesPerElement } from '../core/dtype.js';
-import { grid2d } from '../core/grid.js';
-import { elementCount, stridesOf, type Tensor } from '../core/tensor.js';
-import { windowOf } from '../core/tensorWindow.js';
+import { elementCount, stridesOf, windowOf, type Tensor } from '../core/tensor.js';
 import { Records } from '../wgsl/records.js';
 import { constantOf, structOf } from '../wgsl/reflection.js';
 import copyPagesKernel from './copy_pages.wgsl';

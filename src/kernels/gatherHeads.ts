@@ -1,5 +1,4 @@
-import type { Dispatch, Scratch } from '../core/dispatch.js';
-import { grid2d } from '../core/grid.js';
+import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import { isTensor, stridesOf } from '../core/tensor.js';
 import type { AttentionProblem } from '../problem/attentionProblem.js';
 import { batchInfoLayout } from './shared/batchInfo.js';

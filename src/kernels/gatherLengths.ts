@@ -1,5 +1,4 @@
-import type { Dispatch, Scratch } from '../core/dispatch.js';
-import { grid2d } from '../core/grid.js';
+import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import type { AttentionProblem, DeviceLengths } from '../problem/attentionProblem.js';
 import { basesOf } from './shared/batchInfo.js';
 import { constantOf } from '../wgsl/reflection.js';

@@ -1,6 +1,5 @@
-import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
-import { grid2d } from '../core/grid.js';
 import type { Tensor } from '../core/tensor.js';
 import type { AttentionProblem, TokenRows } from '../problem/attentionProblem.js';
 import { recordCount, Records } from '../wgsl/records.js';

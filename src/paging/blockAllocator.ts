@@ -1,12 +1,10 @@
-import { namesOf } from '../core/checkNames.js';
+import { namesOf } from '../core/checkArguments.js';
 import { fail } from '../core/errors.js';
 import { BatchArrays, type Batch } from './pool/batch.js';
-import { checkCount, checkList, checkPoolNames, checkPoolSize } from './check.js';
-import { PagePool } from './pool/pagePool.js';
-import { PageTable, type PageCopy } from './pool/pageTable.js';
-import { Registry, type SequenceId } from './registry.js';
-
-export type { SequenceId } from './registry.js';
+import { PagePool, type PageCopy } from './pool/pagePool.js';
+import { PageTable } from './pool/pageTable.js';
+import { checkCount, checkList, checkPool } from './pool/pagingChecks.js';
+import { SequenceRegistry, type SequenceId } from './sequenceRegistry.js';
 
 export interface BlockAllocatorOptions {
   /** Pages in the pool. */
@@ -18,8 +16,8 @@ export interface BlockAllocatorOptions {
 const NAMES = namesOf<BlockAllocatorOptions>({ nPages: true, pageSize: true });
 
 /**
- * Gives pages of a pool to sequences that grow token by token. It deals in the ids of pages, the same ones in every
- * layer, and owns no memory.
+ * Gives pages of a pool to sequences that grow token by token. It deals in ids of pages, the same in every layer, and owns
+ * no memory.
  *
  * A full pool is an answer, `'full'`, after which nothing has changed. Wrong arguments throw `PageflashError` with code
  * `argument`, and change nothing either.
@@ -36,9 +34,8 @@ const NAMES = namesOf<BlockAllocatorOptions>({ nPages: true, pageSize: true });
  */
 export class BlockAllocator {
   readonly #pool: PagePool;
-  readonly #tables = new Registry<PageTable>('BlockAllocator');
+  readonly #tables = new SequenceRegistry<PageTable>('BlockAllocator');
   readonly #arrays: BatchArrays;
-  readonly #batchTables: PageTable[] = [];
 
   /**
    * A `PagedKvCache` will do for options.
@@ -46,9 +43,8 @@ export class BlockAllocator {
    * @throws PageflashError `argument` if there is not at least one page of at least one token, or an unknown option
    */
   constructor(options: BlockAllocatorOptions) {
-    checkPoolNames('BlockAllocator', options, NAMES);
+    checkPool('BlockAllocator', options, NAMES);
     const { nPages, pageSize } = options;
-    checkPoolSize('BlockAllocator', nPages, pageSize);
     this.#pool = new PagePool(nPages, pageSize);
     this.#arrays = new BatchArrays(pageSize);
   }
@@ -63,7 +59,7 @@ export class BlockAllocator {
     return this.#pool.nPages;
   }
 
-  /** Pages that no sequence has. */
+  /** Pages that no sequence holds. */
   get nFreePages(): number {
     return this.#pool.nFree;
   }
@@ -73,7 +69,7 @@ export class BlockAllocator {
     return this.#tables.size;
   }
 
-  /** Start a sequence without tokens. It has no pages. O(1) */
+  /** Start a sequence without tokens and pages. O(1) */
   create(): SequenceId {
     return this.#tables.add(new PageTable(this.#pool));
   }
@@ -81,24 +77,25 @@ export class BlockAllocator {
   /**
    * Make room for `nTokens` more: for all of them, or for none. O(pages taken)
    *
-   * Returns pages to copy before the new tokens are written: where the last page is shared with a fork, the sequence
-   * goes on in a copy of it. There is at most one. `'full'` if there are not enough free pages. The copies of several
-   * calls can be made at once, as long as nothing was forked, truncated or released in between.
+   * Returns pages to copy before the new tokens are written, one at most: where the last page is shared with a fork, the
+   * sequence goes on in a copy of it. Returns `'full'` if there are not enough free pages. The copies of several calls can be
+   * made at once, as long as nothing was forked, truncated or released in between.
    */
   append(sequence: SequenceId, nTokens: number): readonly PageCopy[] | 'full' {
     const table = this.#tables.find('append', sequence);
     checkCount('BlockAllocator.append', 'nTokens', nTokens);
-    return table.grow(table.nTokens + nTokens);
+    const end = table.nTokens + nTokens;
+    return table.nMissing(end) > this.#pool.nFree ? 'full' : table.grow(end);
   }
 
-  /** Keep the first `nTokens`: takes back what was speculated and rejected. O(pages given back) */
+  /** Keep the first `nTokens`, as after speculation that was rejected. O(pages given back) */
   truncate(sequence: SequenceId, nTokens: number): void {
     const table = this.#tables.find('truncate', sequence);
     checkCount('BlockAllocator.truncate', 'nTokens', nTokens, 0, table.nTokens);
     table.shrink(nTokens);
   }
 
-  /** A second sequence with the same tokens in the same pages. O(pages) */
+  /** Start a sequence with the same tokens in the same pages. O(pages) */
   fork(sequence: SequenceId): SequenceId {
     return this.#tables.add(this.#tables.find('fork', sequence).clone());
   }
@@ -109,37 +106,36 @@ export class BlockAllocator {
     this.#tables.delete(sequence);
   }
 
-  /** Tokens of a sequence. */
+  /** Returns the number of tokens of a sequence. */
   nTokens(sequence: SequenceId): number {
     return this.#tables.find('nTokens', sequence).nTokens;
   }
 
-  /** The pages of a sequence, in order. A new array. */
+  /** Returns the pages of a sequence in order, in a new array. */
   pages(sequence: SequenceId): number[] {
     const table = this.#tables.find('pages', sequence);
     return Array.from({ length: table.nPages }, (_, column) => table.page(column));
   }
 
   /**
-   * The arrays for a step in which each of B sequences computes its newest `nNewTokens[b]` tokens, appended before.
-   * They are valid until the next call. O(B + new tokens + changes of the tables)
+   * Returns the arrays of a step in which each of B sequences computes its newest `nNewTokens[b]` tokens, appended before.
+   * Valid until the next call. O(B + new tokens + changes of the tables)
    */
   batch(sequences: readonly SequenceId[], nNewTokens: ArrayLike<number>): Batch {
     checkList('BlockAllocator.batch', 'sequences', sequences);
     checkList('BlockAllocator.batch', 'nNewTokens', nNewTokens);
-    if (nNewTokens.length !== sequences.length) {
+    if (nNewTokens.length !== sequences.length)
       fail(
         'argument',
         'BlockAllocator.batch',
         `nNewTokens must have a number for each of ${sequences.length} sequences, not ${nNewTokens.length}.`,
       );
-    }
-    for (let b = 0; b < sequences.length; b++) {
-      const table = this.#tables.find('batch', sequences[b]!);
+    const tables = Array.from(sequences, (sequence, b) => {
+      const table = this.#tables.find('batch', sequence);
       checkCount('BlockAllocator.batch', 'nNewTokens', nNewTokens[b]!, 0, table.nTokens);
-      this.#batchTables[b] = table;
-    }
-    this.#arrays.update(this.#batchTables, nNewTokens, sequences.length);
+      return table;
+    });
+    this.#arrays.update(tables, nNewTokens);
     return this.#arrays;
   }
 }

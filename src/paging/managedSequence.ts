@@ -1,11 +1,20 @@
-import type { SequenceId } from './registry.js';
-import { grown } from './pool/intBuffer.js';
-import { NULL_PAGE } from './pool/pageList.js';
+import { fail } from '../core/errors.js';
+import { grown } from './pool/intArrays.js';
+import { NULL_PAGE } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
-import type { SwappedPages } from './swapping.js';
-import { NO_PREFIX, type Prompt } from './prefix/prefixTree.js';
+import { checkBoolean, checkInt32, checkTokens } from './pool/pagingChecks.js';
+import type { ChangingPrompt } from './prefix/prefixCache.js';
+import { NO_PREFIX } from './prefix/prefixTree.js';
+import type { SequenceId } from './sequenceRegistry.js';
 
-/** What one may know of a sequence. Changes with it. */
+export interface AddOptions {
+  /** Any i32. Pages are shared only among equal salts: one for each adapter, or for each customer. Default 0 */
+  readonly salt?: number;
+  /** Whether it neither finds pages nor lets others find its own. Default false */
+  readonly isPrivate?: boolean;
+}
+
+/** The state of a sequence, read-only. Changes with it. */
 export interface SequenceView {
   readonly id: SequenceId;
   /** Tokens that are known. */
@@ -23,6 +32,12 @@ export interface SequenceView {
   token(position: number): number;
 }
 
+/** What of a sequence is in host memory: its columns from `firstPage` on. Forks hold the same host pages. */
+export interface SwappedPages {
+  readonly firstPage: number;
+  readonly hostPages: Int32Array;
+}
+
 export interface ManagedSequenceArgs {
   readonly id: SequenceId;
   readonly tokens: ArrayLike<number>;
@@ -31,24 +46,23 @@ export interface ManagedSequenceArgs {
   readonly isPrivate: boolean;
 }
 
-/** A sequence with its tokens, and how far each thing was done that is to be done with them. */
-export class ManagedSequence implements SequenceView, Prompt {
+/** A sequence of a page manager: its tokens, its pages, and how many of them are computed and published. */
+export class ManagedSequence implements SequenceView, ChangingPrompt {
   readonly id: SequenceId;
   readonly table: PageTable;
   readonly salt: number;
-  /** Neither looks for pages nor publishes its own. */
   readonly isPrivate: boolean;
   nComputed = 0;
   nInFlight = 0;
-  /** Tokens, the first ones, that were computed at some time, wherever their pages are now. */
-  nReached = 0;
-  /** Whether it has looked into the prefix cache, so that it counts for the hit rate. */
-  hasAsked = false;
+  /** The first tokens that were computed at some time, wherever their pages are now. */
+  nOnceComputed = 0;
+  /** Whether its first search is in the hit rate. */
+  isCounted = false;
   /** Pages that are published, from the first on. */
   nPublished = 0;
-  /** Their tokens, which it holds in the prefix cache. */
+  /** The prefix of the published pages, which it holds in the prefix cache. */
   prefix = NO_PREFIX;
-  /** A page that is being copied and nobody else holds. */
+  /** A page that is being copied and that only this copy holds, or `NULL_PAGE`. */
   copySource = NULL_PAGE;
   swapped: SwappedPages | undefined;
   #tokens: Int32Array;
@@ -60,12 +74,12 @@ export class ManagedSequence implements SequenceView, Prompt {
     this.table = table;
     this.salt = salt;
     this.isPrivate = isPrivate;
-    this.#tokens = new Int32Array(tokens.length + ROOM);
+    this.#tokens = new Int32Array(tokens.length + SPARE_TOKENS);
     this.#tokens.set(tokens);
     this.#nTokens = tokens.length;
   }
 
-  /** The tokens, and then anything. */
+  /** The first `nTokens` are the tokens; the rest means nothing. */
   get tokens(): Int32Array {
     return this.#tokens;
   }
@@ -79,10 +93,10 @@ export class ManagedSequence implements SequenceView, Prompt {
   }
 
   get isResting(): boolean {
-    return this.nReached === this.#nTokens;
+    return this.nOnceComputed === this.#nTokens;
   }
 
-  /** Whether it has no pages anywhere, so that it starts with a look into the prefix cache. */
+  /** Whether it has no pages anywhere, so that it starts with a search in the prefix cache. */
   get isFresh(): boolean {
     return this.nComputed === 0 && this.table.nPages === 0;
   }
@@ -91,7 +105,6 @@ export class ManagedSequence implements SequenceView, Prompt {
     return this.table.nPages - this.table.firstPage;
   }
 
-  /** Another number whenever tokens may have been replaced. */
   get nTruncations(): number {
     return this.#nTruncations;
   }
@@ -106,32 +119,54 @@ export class ManagedSequence implements SequenceView, Prompt {
   }
 
   /** The first `nTokens` are computed. */
-  reach(nTokens: number): void {
+  setComputed(nTokens: number): void {
     this.nComputed = nTokens;
-    this.nReached = Math.max(this.nReached, nTokens);
+    this.nOnceComputed = Math.max(this.nOnceComputed, nTokens);
   }
 
-  /** Forget the tokens from `nTokens` on. */
+  /** Keep the first `nTokens`. */
   truncate(nTokens: number): void {
     if (nTokens < this.#nTokens) this.#nTruncations++;
     this.#nTokens = nTokens;
-    this.nReached = Math.min(this.nReached, nTokens);
+    this.nOnceComputed = Math.min(this.nOnceComputed, nTokens);
   }
 
-  /** Another sequence with the same tokens. What it shares besides its pages here is to be held by the caller. */
+  /** A second sequence with the same tokens and pages. The caller holds for it the prefix and the host pages. */
   fork(id: SequenceId): ManagedSequence {
     const tokens = this.#tokens.subarray(0, this.#nTokens);
     const { salt, isPrivate } = this;
     const copy = new ManagedSequence({ id, tokens, table: this.table.clone(), salt, isPrivate });
     copy.nComputed = this.nComputed;
-    copy.nReached = this.nReached;
+    copy.nOnceComputed = this.nOnceComputed;
     copy.nPublished = this.nPublished;
     copy.prefix = this.prefix;
     copy.swapped = this.swapped;
-    copy.hasAsked = this.hasAsked;
+    copy.isCounted = this.isCounted;
     return copy;
   }
 }
 
-// Tokens that an answer has at first room for.
-const ROOM = 256;
+// Tokens that a new sequence has room for besides its prompt.
+const SPARE_TOKENS = 256;
+
+/** Checks what a sequence starts with. */
+export function checkStart(
+  caller: string,
+  tokens: ArrayLike<number>,
+  { salt = 0, isPrivate = false }: AddOptions,
+): void {
+  checkTokens(caller, tokens);
+  checkInt32(caller, 'salt', salt);
+  checkBoolean(caller, 'isPrivate', isPrivate);
+}
+
+/** Refuses a sequence whose pages are in host memory. */
+export function refuseSwapped(caller: string, { id, isSwapped }: SequenceView): void {
+  if (isSwapped) fail('argument', caller, `sequence ${id} is in host memory. Swap it in first.`);
+}
+
+/** Refuses a sequence that the current step computes. */
+export function refuseInFlight(caller: string, { id, nInFlight }: SequenceView): void {
+  if (nInFlight > 0)
+    fail('argument', caller, `sequence ${id} has ${nInFlight} tokens in flight. Commit them first.`);
+}

@@ -1,16 +1,65 @@
-import type { SequenceId } from './registry.js';
 import type { ManagedSequence } from './managedSequence.js';
-import type { PublishedPage } from './pageEvents.js';
 import type { PageStore } from './pageStore.js';
 import type { PageTable } from './pool/pageTable.js';
+import type { PublishedPage } from './prefix/pageEvents.js';
+import type { SequenceId } from './sequenceRegistry.js';
+
+/** How full a pool is. */
+export interface PageUsage {
+  readonly nPages: number;
+  /** Pages that sequences and pins hold. */
+  readonly nUsed: number;
+  /** Pages with a refcount above 1. */
+  readonly nShared: number;
+  /** Free pages whose content can be found until they are reused. */
+  readonly nCached: number;
+  readonly nHostPages: number;
+  readonly nHostUsed: number;
+  readonly nSequences: number;
+  /** Slots without a token, of those in pages that are used. */
+  readonly wastePercent: number;
+  /**
+   * Tokens that were found in the prefix cache, of the tokens of all sequences that have started. Each counts when it first
+   * reserves pages: what it finds again after it was evicted is its own.
+   */
+  readonly hitPercent: number;
+}
+
+export function usageOf(store: PageStore, sequences: Iterable<ManagedSequence>): PageUsage {
+  const { pool, host, pageSize, nSearched, nHit } = store;
+  const nUsed = pool.nPages - pool.nFree;
+  let nSequences = 0;
+  let nEmptySlots = 0;
+  for (const { table } of sequences) {
+    nSequences++;
+    if (table.firstPage === table.nPages) continue;
+    // Sequences that share a last page mostly have the same tokens in it, so each counts a part of its empty slots.
+    nEmptySlots += (table.nPages * pageSize - table.nTokens) / pool.count(table.page(table.nPages - 1));
+  }
+  return {
+    nPages: pool.nPages,
+    nUsed,
+    nShared: pool.nShared,
+    nCached: pool.nCached,
+    nHostPages: host.nPages,
+    nHostUsed: host.nPages - host.nFree,
+    nSequences,
+    wastePercent: percentOf(nEmptySlots, nUsed * pageSize),
+    hitPercent: percentOf(nHit, nSearched),
+  };
+}
+
+function percentOf(part: number, whole: number): number {
+  return whole === 0 ? 0 : (100 * part) / whole;
+}
 
 /** The state of a page manager as plain data. */
 export interface PageSnapshot {
   readonly nPages: number;
   readonly pageSize: number;
-  /** [nPages]: how often each page is held. */
+  /** [nPages]: the refcount of each page. */
   readonly counts: readonly number[];
-  /** The pages that nobody holds, in the order in which they will be reused. */
+  /** The free pages, in eviction order. */
   readonly free: readonly number[];
   readonly freeHostPages: readonly number[];
   /** What a search goes through: pages that can be found, and what leads to them, where a number below −1 is no page. */
@@ -29,22 +78,16 @@ export interface SequencePages {
   readonly pages: readonly number[];
   /** In host memory. */
   readonly hostPages: readonly number[];
-  /** A page that is being copied and nobody else holds, or −1. */
+  /** A page that is being copied and that only this copy holds, or −1. */
   readonly copySource: number;
 }
 
-export interface SnapshotArgs {
-  readonly store: PageStore;
-  readonly sequences: Iterable<ManagedSequence>;
-}
-
-export function snapshotOf({ store, sequences }: SnapshotArgs): PageSnapshot {
+export function snapshotOf(store: PageStore, sequences: Iterable<ManagedSequence>): PageSnapshot {
   const { pool, host, cache, pins, pageSize } = store;
-  const pages = Array.from({ length: pool.nPages }, (_, page) => page);
   return {
     nPages: pool.nPages,
     pageSize,
-    counts: pages.map((page) => pool.count(page)),
+    counts: Array.from({ length: pool.nPages }, (_, page) => pool.count(page)),
     free: pool.freePages(),
     freeHostPages: host.freePages(),
     published: cache.published(),
@@ -53,14 +96,14 @@ export function snapshotOf({ store, sequences }: SnapshotArgs): PageSnapshot {
       nTokens,
       nComputed,
       nInFlight,
-      pages: pagesOf(table),
+      pages: columnsOf(table),
       hostPages: [...(swapped?.hostPages ?? [])],
       copySource,
     })),
-    pins: Array.from(pins.tables(), pagesOf),
+    pins: Array.from(pins.tables(), columnsOf),
   };
 }
 
-function pagesOf(table: PageTable): number[] {
+function columnsOf(table: PageTable): number[] {
   return Array.from({ length: table.nPages }, (_, column) => table.page(column));
 }

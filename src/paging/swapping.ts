@@ -1,13 +1,6 @@
 import type { ManagedSequence } from './managedSequence.js';
-import { NULL_PAGE } from './pool/pageList.js';
 import type { PageStore } from './pageStore.js';
-import type { PageCopy } from './pool/pageTable.js';
-
-/** What of a sequence is in host memory: the columns from `firstPage` on. Forks have the same pages. */
-export interface SwappedPages {
-  readonly firstPage: number;
-  readonly hostPages: Int32Array;
-}
+import { NULL_PAGE, type PageCopy } from './pool/pagePool.js';
 
 /** Move pages to the host, which must have room. Returns [page, host page] copies. */
 export function swapOut(store: PageStore, sequence: ManagedSequence): readonly PageCopy[] {
@@ -20,43 +13,42 @@ export function swapOut(store: PageStore, sequence: ManagedSequence): readonly P
   return copies;
 }
 
-/** Take pages again. Returns [host page, page] copies for those that cannot be found any more. */
+/** Bring pages back; there must be enough free ones. Returns [host page, page] copies for those that are not found. */
 export function swapIn(store: PageStore, sequence: ManagedSequence): readonly PageCopy[] {
   const { firstPage, hostPages } = sequence.swapped!;
   const { table, nComputed } = sequence;
-  const present = presentPages(store, sequence);
-  // All of them first, so that none is reused by one that is taken.
-  for (const page of present) if (page !== NULL_PAGE) store.pool.hold(page);
+  const found = foundOfSwapped(store, sequence);
+  // Hold all of them first, so that none is reused for another one.
+  for (const page of found) if (page !== NULL_PAGE) store.pool.hold(page);
   for (let column = 0; column < firstPage; column++) table.adopt(NULL_PAGE);
   const copies: PageCopy[] = [];
   hostPages.forEach((hostPage, i) => {
-    const isPresent = present[i] !== NULL_PAGE;
-    const page = isPresent ? present[i]! : store.pool.take();
-    if (!isPresent) copies.push([hostPage, page]);
+    let page = found[i]!;
+    if (page === NULL_PAGE) copies.push([hostPage, (page = store.pool.take())]);
     table.adopt(page);
   });
   table.shrink(nComputed);
-  // The others are published, or found, once they are written.
-  const firstAbsent = present.indexOf(NULL_PAGE);
-  if (firstAbsent >= 0) store.unpublish(sequence, firstPage + firstAbsent);
+  // The pages from the first copied one on are published, or found, once they are written.
+  const firstCopied = found.indexOf(NULL_PAGE);
+  if (firstCopied >= 0) store.unpublish(sequence, firstPage + firstCopied);
   dropHostPages(store, sequence);
   return copies;
 }
 
-/** The pages of a swapped sequence that can still be found, column by column, `NULL_PAGE` for the others. */
-export function presentPages({ cache }: PageStore, sequence: ManagedSequence): Int32Array {
+/** The pages of a swapped sequence that are still published, column by column; `NULL_PAGE` for the others. */
+export function foundOfSwapped({ cache }: PageStore, sequence: ManagedSequence): Int32Array {
   const { firstPage, hostPages } = sequence.swapped!;
   const pages = new Int32Array(hostPages.length).fill(NULL_PAGE);
   let { prefix } = sequence;
   for (let column = sequence.nPublished - 1; column >= firstPage; column--) {
     pages[column - firstPage] = cache.page(prefix);
-    prefix = cache.parent(prefix);
+    prefix = cache.tree.parent(prefix);
   }
   return pages;
 }
 
-/** Keep the first `nTokens`, at least one, of what a sequence has on the host. */
-export function goBackSwapped(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
+/** Keep the host pages of the first `nTokens`, at least one. */
+export function truncateSwapped(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
   const { firstPage, hostPages } = sequence.swapped!;
   const nKept = Math.ceil(nTokens / store.pageSize) - firstPage;
   for (const hostPage of hostPages.subarray(nKept)) store.host.drop(hostPage);

@@ -13,18 +13,18 @@ export interface AttentionOptions {
   /** [Hq] or [B, Hq]: −slope·|distance| is added to each score. f32 on the host; f32, f16 or bf16 on the GPU. */
   readonly alibiSlopes?: Floats | undefined;
   /**
-   * [Hq]: one more score a head, which joins the softmax's denominator only; −∞ for a head without one. Types as for
-   * `alibiSlopes`.
+   * [Hq]: an attention sink for each head: one more score in the softmax's denominator; −∞ for a head without one. Types
+   * as for `alibiSlopes`.
    */
   readonly sinks?: Floats | undefined;
   /**
-   * c > 0 lets a query see keys of its own chunk only: of c tokens, counted from the first one that `cacheLeftpad` does
-   * not hide. Default 0: off.
+   * c > 0: a query sees only the keys of its own chunk of c tokens. Chunks are counted from the first token after the
+   * padding of `cacheLeftpad`. Default 0: off.
    */
   readonly attentionChunk?: number | undefined;
-  /** Into how many parts to split the keys where that is worth while; 0 chooses. Default 0. */
+  /** How many chunks to split the keys into (split-KV, as in flash-decoding) where that is faster; 0 chooses. Default 0. */
   readonly numSplits?: number | undefined;
-  /** Whether to give `lse` back. Default false. */
+  /** Whether to return `lse`. Default false. */
   readonly returnLse?: boolean | undefined;
   /** Where to write; a tensor of q's type. Default: a new one, whose buffer the caller destroys. */
   readonly out?: Tensor | undefined;
@@ -32,6 +32,16 @@ export interface AttentionOptions {
   readonly lse?: Tensor | undefined;
   /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
   readonly pass?: GPUComputePassEncoder | undefined;
+}
+
+/** What `attn` takes. */
+export interface AttnArgs extends AttentionOptions {
+  /** [B, Sq, Hq, D] in f32, f16 or bf16 */
+  readonly q: Tensor;
+  /** [B, Sk, Hkv, D] in f32, f16 or bf16; Hq is a multiple of Hkv */
+  readonly k: Tensor;
+  /** [B, Sk, Hkv, Dv] in k's type */
+  readonly v: Tensor;
 }
 
 /** What `attnVarlen` takes. */
@@ -46,16 +56,16 @@ export interface AttnVarlenArgs extends AttentionOptions {
   readonly cuSeqlensQ: Ints;
   /** [B + 1], from 0: likewise the keys. With `blockTable` only the differences count. */
   readonly cuSeqlensK?: Ints | undefined;
-  /** [B]: only that many of a sequence's keys count. With `blockTable` it may stand in for `cuSeqlensK`. */
+  /** [B]: only that many of a sequence's keys count. With `blockTable` it may replace `cuSeqlensK`. */
   readonly sequsedK?: Ints | undefined;
-  /** The most queries a sequence has; needed where `cuSeqlensQ` is on the GPU. What is beyond is cut off. */
+  /** Upper bound of a sequence's queries; required where `cuSeqlensQ` is on the GPU. Queries beyond it are ignored. */
   readonly maxSeqlenQ?: number | undefined;
-  /** The most keys a sequence has; needed where their lengths are on the GPU. What is beyond is cut off. */
+  /** Upper bound of a sequence's keys; required where their lengths are on the GPU. Keys beyond it are ignored. */
   readonly maxSeqlenK?: number | undefined;
   /**
-   * [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. Where the table or
-   * a length is on the GPU, a page that the pool does not have (−1 for padding) is none: its keys are masked. On the host
-   * it is refused where a key needs it.
+   * [B, maxPages], on the host flat, row after row: key j is in page blockTable[b][⌊j / pageSize⌋]. Where the table or
+   * a length is on the GPU, the keys of a page number outside the pool (−1 for padding) are masked. On the host such a
+   * number is an error if a key needs the page.
    */
   readonly blockTable?: Ints | undefined;
 }
@@ -77,57 +87,42 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
   readonly cuSeqlensQ?: Ints | undefined;
   /**
-   * [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1. Without k and v it may
-   * only be what `cuSeqlensQ` is, as in a batch, and is not used.
+   * [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1. Without k and v
+   * it is not used, and may only equal `cuSeqlensQ`, as in a batch.
    */
   readonly cuSeqlensKNew?: Ints | undefined;
-  /** The most queries a sequence has; needed where `cuSeqlensQ` is on the GPU. What is beyond is cut off. */
+  /** Upper bound of a sequence's queries; required where `cuSeqlensQ` is on the GPU. Queries beyond it are ignored. */
   readonly maxSeqlenQ?: number | undefined;
-  /** The most keys a sequence has, new ones included. Default, where lengths are on the GPU: what the cache holds. */
+  /** Upper bound of a sequence's keys, new ones included. Default, where lengths are on the GPU: the cache's capacity. */
   readonly maxSeqlenK?: number | undefined;
   /**
-   * [B, maxPages], on the host flat, row after row: key j lies in page blockTable[b][⌊j / pageSize⌋]. Where the table or
-   * a length is on the GPU, a page that the pool does not have (−1 for padding) is none: nothing is written there, and
-   * its keys are masked. On the host it is refused where a key needs it.
+   * [B, maxPages], on the host flat, row after row: key j is in page blockTable[b][⌊j / pageSize⌋]. Where the table or
+   * a length is on the GPU, nothing is written to a page number outside the pool (−1 for padding), and its keys are
+   * masked. On the host such a number is an error if a key needs the page.
    */
   readonly blockTable?: Ints | undefined;
   /**
-   * [B]: the row of the cache, or of `blockTable`, that each sequence has. On the GPU a row that is not there (−1 for
-   * padding) is none: the sequence has no keys, and nothing is written. Default 0, 1, …
+   * [B]: the row of the cache, or of `blockTable`, of each sequence. On the GPU, a sequence whose row is out of range (−1
+   * for padding) has no keys, and nothing is written for it. Default 0, 1, …
    */
   readonly cacheBatchIdx?: Ints | undefined;
-  /** [B]: slots at the start that hold nothing. Positions count them all the same; chunks of attention do not. */
+  /** [B]: left padding: the first n slots are ignored. They count as positions, but not in chunks of attention. */
   readonly cacheLeftpad?: Ints | undefined;
   /**
    * [L, rotaryDim / 2]: cosines by position; on the host flat, row after row. New keys and queries are rotated by them. A
-   * sequence that goes beyond position L − 1 is refused; where only the GPU knows, it has no keys, and nothing is written.
+   * sequence beyond position L − 1 is an error; where only the GPU knows its length, it has no keys, and nothing is written.
    */
   readonly rotaryCos?: Floats | undefined;
-  /** [L, rotaryDim / 2]: sines; where the cosines are, in their type. */
+  /** [L, rotaryDim / 2]: sines, on the same side as the cosines and of the same type. */
   readonly rotarySin?: Floats | undefined;
-  /** Elements of a head that are rotated. Default: what the shape of rotaryCos says; on the host D. */
+  /** Elements of a head that are rotated. Default: twice the width of rotaryCos; D if it is on the host. */
   readonly rotaryDim?: number | undefined;
-  /** Whether elements (2t, 2t + 1) make a pair; else (t, t + rotaryDim / 2). Default true. */
+  /** Whether pairs are elements (2t, 2t + 1), as in GPT-J; else (t, t + rotaryDim / 2), as in GPT-NeoX. Default true. */
   readonly rotaryInterleaved?: boolean | undefined;
 }
 
 export interface AttentionResult {
   readonly out: Tensor;
-  /** f32, natural log of the summed exponentials of a row's scores; −∞ for a row that sees no key. */
+  /** f32: log-sum-exp of each row's scores, natural log; −∞ for a row that sees no key. */
   readonly lse?: Tensor;
 }
-
-export const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
-  softmaxScale: true,
-  causal: true,
-  windowSize: true,
-  softcap: true,
-  alibiSlopes: true,
-  sinks: true,
-  attentionChunk: true,
-  numSplits: true,
-  returnLse: true,
-  out: true,
-  lse: true,
-  pass: true,
-};

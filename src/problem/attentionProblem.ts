@@ -1,5 +1,8 @@
 import type { Tensor } from '../core/tensor.js';
 
+/** The largest size of a head that kernels take. */
+export const MAX_HEAD_DIM = 256;
+
 /** What an attention kernel is to compute: arguments checked, defaults filled in, dimensions named. */
 export interface AttentionProblem {
   /** The public function, for errors. */
@@ -14,21 +17,21 @@ export interface AttentionProblem {
   readonly v: PagedRows;
   readonly out: TokenRows;
   readonly lse: TokenRows | null;
-  /** Null for keys that lie end to end. */
-  readonly pages: PageTable | null;
+  /** Null where the keys are not paged. */
+  readonly pages: BlockTable | null;
   readonly masks: Masks;
   readonly softmaxScale: number;
   /** 0: none. */
   readonly softcap: number;
   readonly slopes: Slopes | null;
   readonly sinks: SmallFloats | null;
-  /** Into how many chunks to cut the keys of every sequence; 0 chooses. */
+  /** How many chunks to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
-  /** What is to happen to the cache and to q before. */
+  /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
   readonly append: AppendProblem | null;
 }
 
-/** New tokens for a cache, and rotary positions. */
+/** New tokens for a cache, and the rotary embedding. */
 export interface AppendProblem {
   /** Null where nothing is appended. */
   readonly newK: TokenRows | null;
@@ -45,14 +48,14 @@ export interface Rotary {
   readonly pairs: number;
   /** Pairs are (2t, 2t + 1), else (t, t + rotary_dim / 2). */
   readonly interleaved: boolean;
-  /** Query i stands i after the cached keys, else all stand right after them. */
+  /** Whether query i is at position nCached + i; else all queries are at nCached. */
   readonly queriesAdvance: boolean;
 }
 
-/** A tensor with its strides, in elements, by what they step over. */
+/** A tensor with its strides, in elements, by dimension. */
 export interface TokenRows {
   readonly tensor: Tensor;
-  /** From one sequence of a dense batch to the next; 0 where tokens lie end to end. */
+  /** From one sequence of a dense batch to the next; 0 for ragged tokens. */
   readonly sequence: number;
   readonly token: number;
   readonly head: number;
@@ -63,7 +66,8 @@ export interface PagedRows extends TokenRows {
   readonly page: number;
 }
 
-export interface PageTable {
+/** A block table that was checked: page numbers by sequence, and the sizes of the pages. */
+export interface BlockTable {
   readonly pageSize: number;
   readonly nPages: number;
   /** On the host i32 [n_rows, width], row after row. */
@@ -75,7 +79,7 @@ export interface PageTable {
   readonly stride: number;
 }
 
-/** Which keys a query at position p sees, each bound included. */
+/** Which keys a query at position p sees; bounds are inclusive. */
 export interface Masks {
   /** Keys before p; -1: all. */
   readonly left: number;
@@ -105,17 +109,17 @@ export interface HostLengths {
   readonly nCached: Int32Array;
   /** The first new token among those of all sequences. */
   readonly newStart: Int32Array;
-  /** Keys before it are hidden. */
+  /** Left padding: keys before it are ignored. */
   readonly firstKey: Int32Array;
-  /** Of a dense batch, a cache or a block table, the row of each sequence. */
+  /** The row of each sequence in a dense batch, a cache or a block table. */
   readonly row: Int32Array;
 }
 
-/** Lengths that only the GPU knows, or partly; what they may be at most is known. */
+/** Lengths of which at least some are known to the GPU only, with upper bounds for all of them. */
 export interface DeviceLengths {
   /** Null where every sequence has `maxSeqlenQ` queries. */
   readonly cuSeqlensQ: Tensor | Int32Array | null;
-  /** Needed for keys that lie end to end; for pages only differences count. */
+  /** Required for ragged keys; for pages only the differences count. */
   readonly cuSeqlensK: Tensor | Int32Array | null;
   /** Keys before the new ones. */
   readonly sequsedK: Tensor | Int32Array | null;
@@ -123,9 +127,9 @@ export interface DeviceLengths {
   readonly cacheBatchIdx: Tensor | Int32Array | null;
   readonly cacheLeftpad: Tensor | Int32Array | null;
   readonly totalQ: number;
-  /** Whether each sequence has a row for its keys, of a cache or of a block table; else they lie end to end. */
+  /** Whether each sequence has a row for its keys, in a cache or in a block table; else keys are ragged. */
   readonly keysInRows: boolean;
-  /** Keys of all sequences, or what a row can hold. */
+  /** Keys of all sequences, or the capacity of a row. */
   readonly totalK: number;
   /** New tokens of all sequences. */
   readonly totalNew: number;
@@ -141,7 +145,7 @@ export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is 
   return 'qLen' in lengths;
 }
 
-/** Lengths of sequences that have no cache: those not given are zero, rows are in order. */
+/** Lengths known to the host. Starts and padding not given are zero, all keys are cached, rows are in order. */
 export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>): HostLengths {
   const zeros = new Int32Array(known.qLen.length);
   return {
@@ -152,5 +156,47 @@ export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<
     nCached: known.kLen,
     row: zeros.map((_, b) => b),
     ...known,
+  };
+}
+
+/** Lengths known to the GPU only. Those not given are null, and there are no new tokens. */
+export function deviceLengths(
+  known: Omit<DeviceLengths, OptionalLengths> & Partial<DeviceLengths>,
+): DeviceLengths {
+  return {
+    cuSeqlensQ: null,
+    cuSeqlensK: null,
+    sequsedK: null,
+    cuSeqlensKNew: null,
+    cacheBatchIdx: null,
+    cacheLeftpad: null,
+    totalNew: 0,
+    maxNew: 0,
+    ...known,
+  };
+}
+
+type OptionalLengths =
+  | 'cuSeqlensQ'
+  | 'cuSeqlensK'
+  | 'sequsedK'
+  | 'cuSeqlensKNew'
+  | 'cacheBatchIdx'
+  | 'cacheLeftpad'
+  | 'totalNew'
+  | 'maxNew';
+
+/** Factors that kernels multiply scores by. */
+export interface ScoreScale {
+  /** From q · k to scores in base 2; with a softcap to scores / softcap. */
+  readonly factor: number;
+  /** softcap · log₂e */
+  readonly capLog2: number;
+}
+
+export function scoreScale(softmaxScale: number, softcap: number): ScoreScale {
+  return {
+    factor: softcap > 0 ? softmaxScale / softcap : softmaxScale * Math.LOG2E,
+    capLog2: softcap * Math.LOG2E,
   };
 }

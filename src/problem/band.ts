@@ -1,12 +1,12 @@
 import type { Masks } from './attentionProblem.js';
 
-/** The keys of a sequence: those before `firstKey` are hidden, and chunks of attention are counted from there. */
+/** The keys of a sequence: `firstKey` are left padding, and chunks of attention are counted from there. */
 export interface KeyRange {
   readonly firstKey: number;
   readonly kLen: number;
 }
 
-/** The keys that a query may see: first to last, both included; none if last < first. Twin of band.wgsl. */
+/** The keys that a query sees: first to last, both inclusive; none if last < first. Twin of band.wgsl. */
 export function visibleBand(
   position: number,
   { firstKey, kLen }: KeyRange,

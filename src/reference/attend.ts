@@ -1,44 +1,53 @@
+import { roundTo } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
-import { arithmeticOf } from './arithmetic.js';
-import { lastSizes, type HostFloats, type HostTensor } from './hostTensor.js';
-import { NO_ROW } from './keyRows.js';
-import { visibleKeys, type MaskOptions } from './mask.js';
+import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTensor.js';
+
+/** The keys that a query may see: arguments of all attention functions. */
+export interface MaskOptions {
+  /** A query at position p sees keys j ≤ p. Default false. */
+  readonly causal?: boolean | undefined;
+  /** [left, right]: p − left ≤ j ≤ p + right; −1 for no bound. Default [−1, −1]. */
+  readonly windowSize?: readonly [number, number] | undefined;
+  /** c: ⌊(p − leftpad)/c⌋ = ⌊(j − leftpad)/c⌋; 0 for no chunks. Default 0. */
+  readonly attentionChunk?: number | undefined;
+}
 
 /** The arguments that all attention functions share. */
 export interface AttentionOptions extends MaskOptions {
   /** Default 1/√D. */
   readonly softmaxScale?: number | undefined;
-  /** c: scores become c·tanh(s/c); 0 = off. Default 0. */
+  /** c: scores become c·tanh(s/c); 0 for no cap. Default 0. */
   readonly softcap?: number | undefined;
   /** [Hq], or [B, Hq] row after row: −slope·|p − j| is added to the scores. */
   readonly alibiSlopes?: HostFloats | undefined;
-  /** [Hq]: one more score per head that joins the denominator only; −∞ for a head without one. */
+  /** [Hq]: one more score per head, which counts in the denominator only; −∞ for a head without a sink. */
   readonly sinks?: HostFloats | undefined;
   /**
-   * Computes as a program would that keeps its tensors in this type: matrix products accumulate in f32; scores,
-   * each softcap step, probabilities and outputs are rounded to the type. Without it: f64 throughout.
+   * Computes as a program that stores its tensors in this type: matrix products are summed in f32; scores, each step of
+   * softcap, probabilities and outputs are rounded to the type. Default: f64 throughout.
    */
   readonly storage?: 'f16' | 'bf16' | undefined;
 }
 
+/** What all attention functions return. */
 export interface AttentionResult {
   /** Shaped like q, with the head size of v. */
   readonly out: HostTensor;
-  /** ln Σ exp(score), the sink included; −∞ for a row without keys and sink. */
+  /** ln Σ exp(score), with the sink; −∞ for a row without keys and sink. */
   readonly lse: HostTensor;
 }
 
-/** One sequence of a batch: which rows of q and of k and v are its own. */
+/** One sequence of a batch: its rows of q, and its rows of k and v. */
 export interface Sequence {
   /** Row of q, counted in tokens, of its first query. */
   readonly firstQuery: number;
   readonly nQueries: number;
-  /** Key j lies in row keyRows[j] of k and v, counted in tokens; no query sees it where that is NO_ROW. */
+  /** Key j is row keyRows[j] of k and v, counted in tokens. If that is NO_ROW, no query sees it. */
   readonly keyRows: Int32Array;
   /** Keys at the start that no query sees. */
   readonly leftpad: number;
-  /** Where the lse of a head's query i goes. */
+  /** The index of query i of a head in lse. */
   readonly lseIndex: (head: number, i: number) => number;
 }
 
@@ -55,7 +64,7 @@ interface AttendArgs {
 }
 
 /**
- * Attention by its definition, one query row at a time. With query i at p = i + nKeys − nQueries, over visible j:
+ * Returns attention by its definition, one query row at a time. With query i at p = i + nKeys − nQueries, over visible j:
  *
  *     s_j = softcap(scale · q·k_j) − slope·|p − j|
  *     lse = ln(exp(sink) + Σ_j exp(s_j))
@@ -105,7 +114,7 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
           scores[j] = score;
           largest = Math.max(largest, score);
         }
-        if (largest === -Infinity) continue; // nothing to see: out 0, lse −∞
+        if (largest === -Infinity) continue; // no keys: out 0, lse −∞
 
         let sum = Math.exp(sink - largest);
         for (let j = begin; j < end; j++) {
@@ -127,7 +136,7 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   };
 }
 
-/** The given rows of one kv head, one after another: [rows, D]. Zeros where there is no row. */
+/** Returns the given rows of one kv head, one after another: [rows, D], zeros for NO_ROW. */
 function gather(tensor: HostTensor, rows: Int32Array, kvHead: number): Float64Array {
   const [nKvHeads, headDim] = lastSizes(tensor);
   const gathered = new Float64Array(rows.length * headDim);
@@ -142,4 +151,92 @@ function gather(tensor: HostTensor, rows: Int32Array, kvHead: number): Float64Ar
 function slopeOf(slopes: HostFloats | undefined, sequence: number, head: number, nHeads: number): number {
   if (slopes === undefined) return 0;
   return slopes.length === nHeads ? slopes[head]! : slopes[sequence * nHeads + head]!;
+}
+
+/** Keys begin ≤ j < end; none if end ≤ begin. */
+export interface KeyRange {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/**
+ * Returns the keys that the query at position p sees. Every mask allows one interval of keys, so all of them together do
+ * too. `leftpad` keys at the start are hidden.
+ */
+export function visibleKeys(p: number, nKeys: number, leftpad: number, mask: MaskOptions): KeyRange {
+  const [left, right] = mask.windowSize ?? [-1, -1];
+  const chunk = mask.attentionChunk ?? 0;
+  let begin = leftpad;
+  let end = nKeys;
+  if (left >= 0) begin = Math.max(begin, p - left);
+  if (right >= 0) end = Math.min(end, p + right + 1);
+  if (mask.causal) end = Math.min(end, p + 1);
+  if (chunk > 0) {
+    const chunkBegin = leftpad + Math.floor((p - leftpad) / chunk) * chunk;
+    begin = Math.max(begin, chunkBegin);
+    end = Math.min(end, chunkBegin + chunk);
+  }
+  return { begin, end };
+}
+
+/** The precision of a computation: how products are summed, and how a result is rounded when it is stored. */
+interface Arithmetic {
+  /** Σ_d a[d] · b[bOffset + d] over the length of a. */
+  readonly dot: (a: Float64Array, b: Float64Array, bOffset: number) => number;
+  /** sum[d] += weight · values[offset + d] over the length of sum. */
+  readonly addScaled: (sum: Float64Array, weight: number, values: Float64Array, offset: number) => void;
+  /** Rounds what is stored: scores, steps of softcap, probabilities, outputs. */
+  readonly store: (x: number) => number;
+}
+
+/** Returns f64 arithmetic, or that of a program which sums in f32 and stores every tensor in a 16-bit type. */
+function arithmeticOf(storage: 'f16' | 'bf16' | undefined): Arithmetic {
+  if (storage === undefined) return { dot: dotF64, addScaled: addScaledF64, store: (x) => x };
+  return { dot: dotF32, addScaled: addScaledF32, store: (x) => roundTo(storage, x) };
+}
+
+// Dot products have four running sums, since with one each addition would wait for the one before. Matrix units have
+// several as well, so this order is as good a model of them as any.
+
+function dotF64(a: Float64Array, b: Float64Array, bOffset: number): number {
+  let sum0 = 0;
+  let sum1 = 0;
+  let sum2 = 0;
+  let sum3 = 0;
+  let d = 0;
+  for (; d + 3 < a.length; d += 4) {
+    const from = bOffset + d;
+    sum0 += a[d]! * b[from]!;
+    sum1 += a[d + 1]! * b[from + 1]!;
+    sum2 += a[d + 2]! * b[from + 2]!;
+    sum3 += a[d + 3]! * b[from + 3]!;
+  }
+  for (; d < a.length; d++) sum0 += a[d]! * b[bOffset + d]!;
+  return sum0 + sum1 + (sum2 + sum3);
+}
+
+function dotF32(a: Float64Array, b: Float64Array, bOffset: number): number {
+  const { fround } = Math;
+  let sum0 = 0;
+  let sum1 = 0;
+  let sum2 = 0;
+  let sum3 = 0;
+  let d = 0;
+  for (; d + 3 < a.length; d += 4) {
+    const from = bOffset + d;
+    sum0 = fround(sum0 + a[d]! * b[from]!);
+    sum1 = fround(sum1 + a[d + 1]! * b[from + 1]!);
+    sum2 = fround(sum2 + a[d + 2]! * b[from + 2]!);
+    sum3 = fround(sum3 + a[d + 3]! * b[from + 3]!);
+  }
+  for (; d < a.length; d++) sum0 = fround(sum0 + a[d]! * b[bOffset + d]!);
+  return fround(fround(sum0 + sum1) + fround(sum2 + sum3));
+}
+
+function addScaledF64(sum: Float64Array, weight: number, values: Float64Array, offset: number): void {
+  for (let d = 0; d < sum.length; d++) sum[d]! += weight * values[offset + d]!;
+}
+
+function addScaledF32(sum: Float64Array, weight: number, values: Float64Array, offset: number): void {
+  for (let d = 0; d < sum.length; d++) sum[d] = Math.fround(sum[d]! + weight * values[offset + d]!);
 }

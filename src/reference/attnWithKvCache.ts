@@ -1,12 +1,20 @@
-import type { FloatDType } from '../core/dtype.js';
-import { checkBeginsWithZero } from '../core/cuSeqlens.js';
+import { checkBeginsWithZero } from '../core/checkArguments.js';
+import { roundTo, type FloatDType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
-import { appendKv, type CachedSequence } from './appendKv.js';
-import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
-import { checkTensors, lastSizes, sizes4, type HostInts, type HostTensor } from './hostTensor.js';
-import { cacheRows, pagedRows, pageTableOf } from './keyRows.js';
-import type { Rotary } from './rotary.js';
+import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
+import {
+  blockTableOf,
+  cacheRows,
+  checkTensors,
+  lastSizes,
+  NO_ROW,
+  pagedRows,
+  sizes4,
+  type HostInts,
+  type HostTensor,
+} from './hostTensor.js';
 
+/** The arguments of `attnWithKvCacheReference`. */
 export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   /** [B, Sq, Hq, D], or [totalQ, Hq, D] with `cuSeqlensQ` */
   readonly q: HostTensor;
@@ -18,25 +26,28 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly k?: HostTensor | undefined;
   /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
   readonly v?: HostTensor | undefined;
-  /** [B]: tokens in the cache before the new ones; one number serves all sequences */
+  /** [B]: tokens in the cache before the new ones; or one number for all sequences */
   readonly cacheSeqlens: number | HostInts;
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
   readonly cuSeqlensQ?: HostInts | undefined;
   /** [B + 1], from 0: sequence b has the new tokens cuSeqlensKNew[b] to cuSeqlensKNew[b + 1] − 1 */
   readonly cuSeqlensKNew?: HostInts | undefined;
-  /** [rows, maxPages], row after row. A page that the pool does not have is none: its keys are masked, none is written */
+  /** [rows, maxPages], row after row. Keys of a page that the pool does not have are masked, and not written. */
   readonly blockTable?: HostInts | undefined;
   /** Rows of `blockTable`. Default B; with `cacheBatchIdx` there may be more. */
   readonly blockTableRows?: number | undefined;
-  /** [B]: the row of the cache, or of the block table, of each sequence; without keys if there is none. Default 0, 1, ... */
+  /**
+   * [B]: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default 0, 1,
+   * ...
+   */
   readonly cacheBatchIdx?: HostInts | undefined;
   /** [B]: slots hidden at the start of each sequence. Default 0 */
   readonly cacheLeftpad?: HostInts | undefined;
-  /** [L, rotaryDim/2] */
+  /** [L, rotaryDim / 2]: cosines by position */
   readonly rotaryCos?: HostTensor | undefined;
-  /** [L, rotaryDim/2] */
+  /** [L, rotaryDim / 2]: sines by position */
   readonly rotarySin?: HostTensor | undefined;
-  /** Default true */
+  /** Whether elements (2t, 2t + 1) of a head are a pair, else (t, t + rotaryDim / 2). Default true */
   readonly rotaryInterleaved?: boolean | undefined;
   /** The type of q, to which rotated queries are rounded. Default `storage`, else f32 */
   readonly dtype?: FloatDType | undefined;
@@ -44,16 +55,18 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly kvDType?: FloatDType | undefined;
 }
 
+/** Attention, and the caches after the append. */
 export interface AttnWithKvCacheResult extends AttentionResult {
-  /** The cache after the append, in the array type that was given. */
+  /** The cache after the append, in the type of array that was passed. */
   readonly kCache: HostTensor;
   readonly vCache: HostTensor;
 }
 
 /**
- * Appends new tokens to the cache, then attends to all of it. The arguments are not changed.
+ * Returns the attention to a cache after new tokens were appended to it: out shaped like q with the head size of v, lse
+ * [B, Hq, Sq] or [Hq, totalQ], and the new caches. The arguments are not changed.
  *
- * Returns out shaped like q with the head size of v, lse [B, Hq, Sq] or [Hq, totalQ], and the caches.
+ * @throws PageflashError `argument`, `shape` or `length` for arguments that do not fit
  */
 export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): AttnWithKvCacheResult {
   const {
@@ -113,7 +126,7 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
   if (cuSeqlensQ) checkBeginsWithZero('attnWithKvCache', 'cuSeqlensQ', cuSeqlensQ, totalQ);
   if (k && cuSeqlensKNew) checkBeginsWithZero('attnWithKvCache', 'cuSeqlensKNew', cuSeqlensKNew, k.shape[0]);
   const nNewOfEach = k && !cuSeqlensKNew ? sizes4('k', k)[1] : 0;
-  const table = blockTable && pageTableOf(blockTable, args.blockTableRows ?? batch, kCache);
+  const table = blockTable && blockTableOf(blockTable, args.blockTableRows ?? batch, kCache);
 
   const sequences = Array.from({ length: batch }, (_, b): CachedSequence => {
     const firstQuery = ragged ? cuSeqlensQ[b]! : b * nQueries;
@@ -135,4 +148,126 @@ function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
     };
   });
   return { sequences, lseShape: ragged ? [nHeads, totalQ] : [batch, nHeads, nQueries] };
+}
+
+interface CachedSequence extends Sequence {
+  /** Tokens in the cache before the new ones; keyRows has the rows of both. */
+  readonly nCached: number;
+  /** The index of its first new token among those of all sequences. */
+  readonly firstNew: number;
+}
+
+interface AppendKvArgs {
+  readonly q: HostTensor;
+  readonly kCache: HostTensor;
+  readonly vCache: HostTensor;
+  /** New tokens [..., Hkv, D]: token t of a sequence becomes its key nCached + t */
+  readonly k: HostTensor | undefined;
+  /** New tokens [..., Hkv, Dv] */
+  readonly v: HostTensor | undefined;
+  readonly sequences: readonly CachedSequence[];
+  readonly rotary: Rotary | undefined;
+  /** Whether query i has position nCached + i; otherwise all queries of a sequence have position nCached. */
+  readonly queriesAdvance: boolean;
+  /** The element type of q. */
+  readonly dtype: FloatDType;
+  /** The element type of the caches. */
+  readonly kvDType: FloatDType;
+}
+
+interface AppendKvResult {
+  /** Rotated. */
+  readonly q: HostTensor;
+  /** With the new tokens, keys rotated. */
+  readonly kCache: HostTensor;
+  readonly vCache: HostTensor;
+}
+
+/** Rotates queries and new keys, and writes new tokens to their slots: what happens before attention to a cache. */
+function appendKv(args: AppendKvArgs): AppendKvResult {
+  const { q, kCache, vCache, k, v, sequences, rotary, kvDType } = args;
+  return {
+    q: rotary ? rotateQueries(args, rotary) : q,
+    kCache: k ? append({ cache: kCache, fresh: k, sequences, rotary, kvDType }) : kCache,
+    vCache: v ? append({ cache: vCache, fresh: v, sequences, rotary: undefined, kvDType }) : vCache,
+  };
+}
+
+function rotateQueries({ q, sequences, queriesAdvance, dtype }: AppendKvArgs, rotary: Rotary): HostTensor {
+  const [nHeads, headDim] = lastSizes(q);
+  const data = Float64Array.from(q.data);
+  for (const { firstQuery, nQueries, nCached } of sequences)
+    for (let i = 0; i < nQueries; i++)
+      for (let head = 0; head < nHeads; head++) {
+        const from = ((firstQuery + i) * nHeads + head) * headDim;
+        const query = data.subarray(from, from + headDim);
+        rotate(query, queriesAdvance ? nCached + i : nCached, rotary);
+        roundAll(query, dtype);
+      }
+  return { data, shape: q.shape };
+}
+
+interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'kvDType'> {
+  readonly cache: HostTensor;
+  readonly fresh: HostTensor;
+}
+
+function append({ cache, fresh, sequences, rotary, kvDType }: AppendArgs): HostTensor {
+  const [nKvHeads, headDim] = lastSizes(fresh);
+  const data = cache.data.slice();
+  sequences.forEach(({ nCached, firstNew, keyRows }) => {
+    for (let t = 0; nCached + t < keyRows.length; t++) {
+      const row = keyRows[nCached + t]!;
+      if (row === NO_ROW) continue;
+      for (let kvHead = 0; kvHead < nKvHeads; kvHead++) {
+        const from = ((firstNew + t) * nKvHeads + kvHead) * headDim;
+        const token = Float64Array.from(fresh.data.subarray(from, from + headDim));
+        if (rotary) rotate(token, nCached + t, rotary);
+        roundAll(token, kvDType);
+        data.set(token, (row * nKvHeads + kvHead) * headDim);
+      }
+    }
+  });
+  return { data, shape: cache.shape };
+}
+
+function roundAll(values: Float64Array, dtype: FloatDType): void {
+  for (let d = 0; d < values.length; d++) values[d] = roundTo(dtype, values[d]!);
+}
+
+/** Tables of angles, and how the elements of a head are paired. */
+interface Rotary {
+  /** [L, rotaryDim / 2] */
+  readonly cos: HostTensor;
+  /** [L, rotaryDim / 2] */
+  readonly sin: HostTensor;
+  /** Whether pair t is elements (2t, 2t + 1); otherwise (t, t + rotaryDim / 2). */
+  readonly interleaved: boolean;
+}
+
+/**
+ * Rotates the first rotaryDim elements of one head in place, pair t by the angle of (position, t):
+ *
+ *     x' = x cos − y sin      y' = x sin + y cos
+ *
+ * @throws PageflashError `length` if the tables have no such position
+ */
+export function rotate(head: Float32Array | Float64Array, position: number, rotary: Rotary): void {
+  const { cos, sin, interleaved } = rotary;
+  const [nPositions, nPairs] = cos.shape as [number, number];
+  if (position >= nPositions)
+    throw new PageflashError(
+      'length',
+      `rotaryCos has the positions 0 to ${nPositions - 1}, not position ${position}.`,
+    );
+  for (let t = 0; t < nPairs; t++) {
+    const c = cos.data[position * nPairs + t]!;
+    const s = sin.data[position * nPairs + t]!;
+    const xIndex = interleaved ? 2 * t : t;
+    const yIndex = interleaved ? 2 * t + 1 : t + nPairs;
+    const x = head[xIndex]!;
+    const y = head[yIndex]!;
+    head[xIndex] = x * c - y * s;
+    head[yIndex] = x * s + y * c;
+  }
 }

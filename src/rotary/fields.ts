@@ -1,10 +1,9 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
+import { describe, fail } from '../core/errors.js';
 
-/** What JSON can hold in a place, by name: of a config.json, of an object in it, or of options like them. */
+/** Reads and checks the fields of a config.json, of an object in it, or of the options of a call. */
 export class Fields {
   readonly caller: string;
-  /** What errors call the object; empty for the options of a call, which go by their own names. */
+  /** The path of the object in messages; empty for the options of a call. */
   readonly name: string;
   readonly #object: Readonly<Record<string, unknown>>;
 
@@ -16,11 +15,18 @@ export class Fields {
     this.#object = object as Readonly<Record<string, unknown>>;
   }
 
+  /** @throws PageflashError `argument` */
+  refuse(problem: string): never {
+    fail('argument', this.caller, problem);
+  }
+
   get keys(): readonly string[] {
     return Object.keys(this.#object);
   }
 
-  /** What is there. In JSON null is nothing, as Python writes None; in the options of a call it is a mistake. */
+  /**
+   * Returns a field. In JSON, null counts as missing, as Python writes None; in the options of a call it is a mistake.
+   */
   value(key: string): unknown {
     const value = Object.hasOwn(this.#object, key) ? this.#object[key] : undefined;
     return value === null && this.name !== '' ? undefined : value;
@@ -30,71 +36,63 @@ export class Fields {
     return this.value(key) !== undefined;
   }
 
-  /** A finite number, above 0 unless something else is said. */
+  /** Returns a finite number above 0, or at least `least`; undefined if it is missing. */
   number(key: string, { least = Number.MIN_VALUE } = {}): number | undefined {
     const value = this.value(key);
     if (value === undefined) return undefined;
     if (typeof value === 'number' && Number.isFinite(value) && value >= least) return value;
     const rule = least === Number.MIN_VALUE ? '> 0' : `≥ ${least}`;
-    fail(
-      'argument',
-      this.caller,
-      `${this.#nameOf(key)} must be a finite number ${rule}, not ${describe(value)}.`,
-    );
+    this.refuse(`${this.#nameOf(key)} must be a finite number ${rule}, not ${describe(value)}.`);
   }
 
-  /** A number that must be there. */
+  /** Returns a number above 0 that must not be missing. */
   needed(key: string, why: string): number {
     const value = this.number(key);
     if (value !== undefined) return value;
-    fail('argument', this.caller, `${this.#nameOf(key)} is missing: ${why}.`);
+    this.refuse(`${this.#nameOf(key)} is missing: ${why}.`);
   }
 
   flag(key: string): boolean | undefined {
     const value = this.value(key);
     if (value === undefined || typeof value === 'boolean') return value;
-    fail('argument', this.caller, `${this.#nameOf(key)} must be true or false, not ${describe(value)}.`);
+    this.refuse(`${this.#nameOf(key)} must be true or false, not ${describe(value)}.`);
   }
 
   text(key: string): string | undefined {
     const value = this.value(key);
     if (value === undefined || typeof value === 'string') return value;
-    fail('argument', this.caller, `${this.#nameOf(key)} must be a string, not ${describe(value)}.`);
+    this.refuse(`${this.#nameOf(key)} must be a string, not ${describe(value)}.`);
   }
 
   #nameOf(key: string): string {
     return this.name ? `${this.name}.${key}` : key;
   }
 
-  /** So many finite numbers above 0. */
+  /** Returns an array of finite numbers above 0 that has a given length. */
   list(key: string, length: number): readonly number[] {
     const value = this.value(key);
     if (!Array.isArray(value) || value.length !== length) {
       const got = Array.isArray(value) ? value.length : describe(value);
-      fail('argument', this.caller, `${this.#nameOf(key)} must be ${length} numbers, not ${got}.`);
+      this.refuse(`${this.#nameOf(key)} must be ${length} numbers, not ${got}.`);
     }
     const list: readonly unknown[] = value;
     list.forEach((entry, i) => {
       if (typeof entry === 'number' && Number.isFinite(entry) && entry > 0) return;
-      fail(
-        'argument',
-        this.caller,
-        `${this.#nameOf(key)}[${i}] must be a finite number > 0, not ${describe(entry)}.`,
-      );
+      this.refuse(`${this.#nameOf(key)}[${i}] must be a finite number > 0, not ${describe(entry)}.`);
     });
     return list as readonly number[];
   }
 }
 
-/** A number by the names of the places that may say it. */
-export type Places = Readonly<Record<string, number | undefined>>;
+/** The values of one number, by the names of the fields that may give it. */
+export type FieldValues = Readonly<Record<string, number | undefined>>;
 
 /**
- * The number that several places may give, undefined if none does.
+ * Returns the number that several fields may give; undefined if none does.
  *
  * @throws PageflashError `argument` if they contradict each other
  */
-export function agreed(caller: string, places: Places): number | undefined {
+export function agreed(caller: string, places: FieldValues): number | undefined {
   const given = Object.entries(places).filter(([, value]) => value !== undefined);
   const [first] = given;
   const other = given.find(([, value]) => value !== first![1]);

@@ -1,25 +1,24 @@
-import { fail } from '../core/errors.js';
 import type { Fields } from './fields.js';
 
-/** What the angles of a model depend on. */
+/** What the angles of a model's rotary embedding depend on. */
 export interface RotaryModel {
   readonly headDim: number;
-  /** Elements of a head that are rotated; in pairs, so that of an odd number one more is. */
+  /** Elements of a head that are rotated. They are pairs, so an odd number is rounded up. */
   readonly rotated: number;
-  /** The fraction of the head that these are. */
+  /** `rotated` as a fraction of the head. */
   readonly fraction: number;
   readonly theta: number;
-  /** How angles are scaled, as in config.json; undefined is not at all. */
+  /** The `rope_parameters` or `rope_scaling` of a config.json; undefined for no scaling. */
   readonly scaling: Fields | undefined;
-  /** Positions that the model may have: `max_position_embeddings`. */
+  /** `max_position_embeddings`: the positions that the model supports. */
   readonly maxPositionEmbeddings: number | undefined;
-  /** Positions that it was trained with before it was extended; undefined if it is for the scaling to say. */
+  /** The positions that it was trained with before it was extended; undefined if the scaling says them. */
   readonly originalPositions: number | undefined;
-  /** Positions that the table is for. */
+  /** Positions of the tables. */
   readonly maxPositions: number;
 }
 
-/** Pair t of a head is rotated by position · perPosition[t], and made longer by `factor`. */
+/** Pair t of a head is rotated by position · perPosition[t] radians, and multiplied by `factor`. */
 export interface Frequencies {
   readonly perPosition: Float64Array;
   readonly factor: number;
@@ -27,7 +26,7 @@ export interface Frequencies {
 
 type Scaled = (model: RotaryModel, scaling: Fields) => Frequencies;
 
-/** By `rope_type`. Names and formulas are those of transformers, `modeling_rope_utils.py`. */
+/** How frequencies are scaled, by `rope_type`. Names and formulas are those of transformers, `modeling_rope_utils.py`. */
 const SCALINGS: ReadonlyMap<string, Scaled> = new Map<string, Scaled>([
   ['default', (model) => plain(powers(model, model.theta))],
   ['linear', linear],
@@ -40,42 +39,37 @@ const SCALINGS: ReadonlyMap<string, Scaled> = new Map<string, Scaled>([
   ['proportional', proportional],
 ]);
 
+/**
+ * Returns the frequencies of a model.
+ *
+ * @throws PageflashError `argument` if its scaling is unknown, incomplete or not finite
+ */
 export function frequenciesOf(model: RotaryModel): Frequencies {
   const { scaling, theta } = model;
   if (!scaling) return plain(powers(model, theta));
-  const type = typeOf(scaling);
+  const type = ropeTypeOf(scaling);
   const scaled = SCALINGS.get(type);
   if (!scaled) {
-    fail(
-      'argument',
-      scaling.caller,
+    return scaling.refuse(
       `${scaling.name} is of the rope_type '${type}', which is not known. There are ${[...SCALINGS.keys()].join(', ')}.`,
     );
   }
   const frequencies = scaled(model, scaling);
   if (!frequencies.perPosition.every(Number.isFinite) || !Number.isFinite(frequencies.factor))
-    fail(
-      'argument',
-      scaling.caller,
-      `the numbers of ${scaling.name} are too extreme: angles are not finite.`,
-    );
+    scaling.refuse(`the numbers of ${scaling.name} are too extreme: angles are not finite.`);
   return frequencies;
 }
 
-/** The kind of scaling, under its newer or older name. */
-export function typeOf(scaling: Fields): string {
+/** Returns the `rope_type` of a scaling, which older files call `type`. */
+export function ropeTypeOf(scaling: Fields): string {
   const type = scaling.text('rope_type') ?? scaling.text('type');
   if (type !== undefined) return type;
   const key = ['factor', 'short_factor', 'long_factor'].find((name) => scaling.has(name));
   if (key === undefined) return 'default';
-  fail(
-    'argument',
-    scaling.caller,
-    `${scaling.name} has a ${key}, but no rope_type that says what it is for.`,
-  );
+  scaling.refuse(`${scaling.name} has a ${key}, but no rope_type that says what it is for.`);
 }
 
-/** base^(−2t / rotated), for each pair. */
+/** Returns base^(−2t / rotated) for each pair t. */
 function powers({ rotated }: RotaryModel, base: number): Float64Array {
   return Float64Array.from({ length: Math.ceil(rotated / 2) }, (_, t) => base ** ((-2 * t) / rotated));
 }
@@ -84,13 +78,13 @@ function plain(perPosition: Float64Array): Frequencies {
   return { perPosition, factor: 1 };
 }
 
-/** Every position is divided by the factor. */
+/** Divides every position by `factor`. */
 function linear(model: RotaryModel, scaling: Fields): Frequencies {
   const factor = scaling.needed('factor', 'linear scaling divides positions by it');
   return plain(powers(model, model.theta).map((frequency) => frequency / factor));
 }
 
-/** The base grows with the length beyond that of the model, or by `alpha`, whatever the length. */
+/** Raises the base with the length beyond that of the model, or by `alpha` at any length. */
 function dynamic(model: RotaryModel, scaling: Fields): Frequencies {
   const { theta, rotated, maxPositions } = model;
   const exponent = rotated / (rotated - 2);
@@ -102,13 +96,11 @@ function dynamic(model: RotaryModel, scaling: Fields): Frequencies {
   return plain(powers(model, theta * growth ** exponent));
 }
 
-/** Slow pairs are divided by the factor, fast ones are not, with a ramp between. */
+/** Divides slow pairs by `factor` and leaves fast ones, with a ramp between. */
 function yarn(model: RotaryModel, scaling: Fields): Frequencies {
   if (scaling.has('short_factor')) {
-    fail(
-      'argument',
-      scaling.caller,
-      `${scaling.name} is of the rope_type '${typeOf(scaling)}' but has a short_factor, which LongRoPE has. Set rope_type to 'longrope' if it is that.`,
+    scaling.refuse(
+      `${scaling.name} is of the rope_type '${ropeTypeOf(scaling)}' but has a short_factor, which LongRoPE has. Set rope_type to 'longrope' if it is that.`,
     );
   }
   const { theta, rotated } = model;
@@ -136,7 +128,10 @@ function yarnFactor(scaling: Fields, factor: number): number {
   return weight && allWeight ? lengthening(weight) / lengthening(allWeight) : lengthening(1);
 }
 
-/** Each pair has a factor of its own: one for tables up to the original length, another for longer ones. */
+/**
+ * Divides each pair by a factor of its own: from one list for tables up to the original length, from another for longer
+ * ones.
+ */
 function longRope(model: RotaryModel, scaling: Fields): Frequencies {
   const original = originalOf(model, scaling);
   const isLong = model.maxPositions > original;
@@ -151,7 +146,7 @@ function longRope(model: RotaryModel, scaling: Fields): Frequencies {
   return { perPosition, factor: lengthening };
 }
 
-/** Pairs that turn seldom within the original length are divided by the factor, with a ramp to those that turn often. */
+/** Divides pairs by `factor` that turn seldom within the original length, with a ramp to those that turn often. */
 function llama3(model: RotaryModel, scaling: Fields): Frequencies {
   const why = 'llama3 needs it';
   const original = originalOf(model, scaling);
@@ -169,7 +164,7 @@ function llama3(model: RotaryModel, scaling: Fields): Frequencies {
   );
 }
 
-/** All pairs of the head take part, in the frequencies of a full head, but only the first of them turn. */
+/** Gives the first pairs the frequencies of a fully rotated head. The others do not turn. */
 function proportional({ headDim, fraction, theta }: RotaryModel, scaling: Fields): Frequencies {
   const factor = scaling.number('factor') ?? 1;
   const nTurning = Math.floor((fraction * headDim) / 2);
@@ -191,10 +186,7 @@ function originalOf(model: RotaryModel, scaling: Fields): number {
 
 function positionsOf({ maxPositionEmbeddings }: RotaryModel, scaling: Fields): number {
   if (maxPositionEmbeddings !== undefined) return maxPositionEmbeddings;
-  const { caller, name } = scaling;
-  fail(
-    'argument',
-    caller,
-    `${name} leaves something to the max_position_embeddings of the config.json, which are missing. Without a config, pass maxPositionEmbeddings.`,
+  scaling.refuse(
+    `${scaling.name} leaves something to the max_position_embeddings of the config.json, which are missing. Without a config, pass maxPositionEmbeddings.`,
   );
 }

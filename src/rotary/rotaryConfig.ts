@@ -1,16 +1,8 @@
-import { describe } from '../core/describe.js';
-import { fail } from '../core/errors.js';
-import { agreed, Fields, type Places } from './fields.js';
-import type { RotarySource } from './rotaryModel.js';
+import { describe } from '../core/errors.js';
+import { agreed, Fields, type FieldValues } from './fields.js';
+import { layersIn, type RotaryConfigOptions, type RotarySource } from './rotaryModel.js';
 
-interface ConfigOptions {
-  readonly config: object;
-  readonly layerType?: string | undefined;
-  readonly headDim?: number | undefined;
-  readonly theta?: number | undefined;
-}
-
-/** Models in whose files elements (2t, 2t + 1) of a head are a pair, by `model_type`. In all others it is (t, t + n). */
+/** The `model_type` of models that pair elements (2t, 2t + 1) of a head. All others pair (t, t + rotaryDim / 2). */
 const INTERLEAVED: ReadonlySet<string> = new Set([
   'cohere',
   'cohere2',
@@ -24,14 +16,14 @@ const INTERLEAVED: ReadonlySet<string> = new Set([
   'llama4_text',
 ]);
 
-/** What the config.json of a model says about its angles, in any of the words that it has had for them. */
-export function sourceOfConfig(caller: string, options: ConfigOptions): RotarySource {
+/** Returns what the config.json of a model says about its angles, under any name that these fields have had. */
+export function sourceOfConfig(caller: string, options: RotaryConfigOptions): RotarySource {
   const config = new Fields(caller, 'config', options.config);
   const given = new Fields(caller, '', options);
   checkKind(config);
   const { scaling, isOfLayer, theta } = ropeOf(config, options.layerType);
-  // What a layer says of itself holds, whatever the config says of all of them.
-  const ofModel = (key: string, ofRope: string): Places =>
+  // The fields of a layer's own scaling override those of the whole config.
+  const ofModel = (key: string, ofRope: string): FieldValues =>
     isOfLayer && scaling?.has(ofRope) ? {} : { [`config.${key}`]: config.number(key) };
   return {
     headDim: headDimOf(config, given),
@@ -41,11 +33,7 @@ export function sourceOfConfig(caller: string, options: ConfigOptions): RotarySo
       ...(theta ?? { ...ofModel('rope_theta', 'rope_theta'), ...ofModel('rotary_emb_base', 'rope_theta') }),
     },
     noTheta: () =>
-      fail(
-        'argument',
-        caller,
-        'config does not say rope_theta. Pass theta; most models that leave it out have 10000.',
-      ),
+      config.refuse('config does not say rope_theta. Pass theta; most models that leave it out have 10000.'),
     fraction: {
       ...ofModel('partial_rotary_factor', 'partial_rotary_factor'),
       ...ofModel('rotary_pct', 'partial_rotary_factor'),
@@ -53,19 +41,16 @@ export function sourceOfConfig(caller: string, options: ConfigOptions): RotarySo
     rotaryDim: { 'config.rotary_dim': config.number('rotary_dim') },
     maxPositionEmbeddings: config.number('max_position_embeddings'),
     originalPositions: isOfLayer ? undefined : config.number('original_max_position_embeddings'),
-    interleaved: INTERLEAVED.has(config.text('model_type') ?? ''),
+    interleaved: given.flag('rotaryInterleaved') ?? INTERLEAVED.has(config.text('model_type') ?? ''),
   };
 }
 
-/** Checks that heads are rotated from their first element on, as tables alone can say. */
+/** Checks that heads are rotated from their first element on, which is all that tables can express. */
 function checkKind(config: Fields): void {
-  const { caller } = config;
   if (config.has('text_config'))
-    fail('argument', caller, 'config is that of a model of several parts. Pass config.text_config.');
+    config.refuse('config is that of a model of several parts. Pass config.text_config.');
   if (config.has('qk_rope_head_dim')) {
-    fail(
-      'argument',
-      caller,
+    config.refuse(
       'config has a qk_rope_head_dim: only a part of a head is rotated, which is not its first (MLA). Pass headDim, theta and scaling of that part instead of config.',
     );
   }
@@ -77,9 +62,7 @@ function headDimOf(config: Fields, given: Fields): number {
   const ofLayers = ['global_head_dim', 'per_layer_config'].find((key) => config.has(key));
   if (ofLayers !== undefined) {
     if (headDim !== undefined) return headDim;
-    fail(
-      'argument',
-      caller,
+    config.refuse(
       `layers have head sizes of their own (config.${ofLayers}). Pass headDim, that of the layer.`,
     );
   }
@@ -92,13 +75,13 @@ function headDimOf(config: Fields, given: Fields): number {
 
 interface Rope {
   readonly scaling: Fields | undefined;
-  /** Whether the scaling is that of one kind of layers. */
+  /** Whether the scaling is that of one type of layers. */
   readonly isOfLayer: boolean;
-  /** The theta, if it stands where only one kind of layers looks for it. */
-  readonly theta?: Places;
+  /** The theta, if it is in a field for one type of layers alone. */
+  readonly theta?: FieldValues;
 }
 
-/** The part of a config about angles, for layers of a type if they differ. */
+/** Returns the part of a config about angles, for layers of a type if they differ. */
 function ropeOf(config: Fields, layerType: string | undefined): Rope {
   const { caller } = config;
   const rope = ropeFields(config);
@@ -106,8 +89,7 @@ function ropeOf(config: Fields, layerType: string | undefined): Rope {
   if (rope && types) {
     const type = checkLayerType(rope, layerType, types);
     const ofLayer = rope.value(type);
-    if (ofLayer === undefined)
-      fail('argument', caller, `layers of the type '${type}' are not rotated at all.`);
+    if (ofLayer === undefined) config.refuse(`layers of the type '${type}' are not rotated at all.`);
     return { scaling: new Fields(caller, `${rope.name}.${type}`, ofLayer), isOfLayer: true };
   }
   // Gemma 3 before transformers 5: sliding layers have a theta of their own, and no scaling.
@@ -120,12 +102,12 @@ function ropeOf(config: Fields, layerType: string | undefined): Rope {
   if (layerType !== undefined) {
     const layerTypes = config.value('layer_types');
     if (!Array.isArray(layerTypes) || !layerTypes.includes(layerType))
-      fail('argument', caller, `config has no layers of the layerType ${describe(layerType)}. Leave it out.`);
+      config.refuse(`config has no layers of the layerType ${describe(layerType)}. Leave it out.`);
   }
   return { scaling: rope, isOfLayer: false };
 }
 
-/** `rope_parameters` of transformers 5, or `rope_scaling` before. */
+/** Returns `rope_parameters`, or `rope_scaling` as it was called before transformers 5. */
 function ropeFields(config: Fields): Fields | undefined {
   const [rope, older] = ['rope_parameters', 'rope_scaling']
     .filter((key) => config.has(key))
@@ -134,31 +116,17 @@ function ropeFields(config: Fields): Fields | undefined {
     (key) => key !== 'type' && JSON.stringify(older.value(key)) !== JSON.stringify(rope!.value(key)),
   );
   if (differs !== undefined) {
-    fail(
-      'argument',
-      config.caller,
+    config.refuse(
       `config.rope_parameters and config.rope_scaling differ in ${differs}. Leave one of them out.`,
     );
   }
   return rope;
 }
 
-/** The types of layers that an object has an object for. */
-export function layersIn(rope: Fields): readonly string[] | undefined {
-  const isObject = (value: unknown): boolean => typeof value === 'object' && !Array.isArray(value);
-  return rope.keys.some((key) => isObject(rope.value(key))) ? rope.keys : undefined;
-}
-
-function checkLayerType(
-  { caller, name }: Fields,
-  layerType: string | undefined,
-  types: readonly string[],
-): string {
+function checkLayerType(fields: Fields, layerType: string | undefined, types: readonly string[]): string {
   if (layerType !== undefined && types.includes(layerType)) return layerType;
   const words = types.map((type) => `'${type}'`).join(' or ');
-  fail(
-    'argument',
-    caller,
-    `angles of ${name} differ by layer: layerType must be ${words}, not ${describe(layerType)}.`,
+  return fields.refuse(
+    `angles of ${fields.name} differ by layer: layerType must be ${words}, not ${describe(layerType)}.`,
   );
 }

@@ -1,28 +1,70 @@
 import { fail } from '../core/errors.js';
-import { agreed, type Fields, type Places } from './fields.js';
-import { typeOf, type RotaryModel } from './frequencies.js';
+import { agreed, Fields, type FieldValues } from './fields.js';
+import { ropeTypeOf, type RotaryModel } from './frequencies.js';
 
-/** What is said about the angles of a model, in whatever places. */
+interface TableOptions {
+  /** Positions of the tables, from 0 on: the length of the longest sequence. */
+  readonly maxPositions: number;
+  /**
+   * Whether elements (2t, 2t + 1) of a head are a pair. Otherwise (t, t + rotaryDim / 2) are, as in almost all models on
+   * Hugging Face. Default: as the config's `model_type` is known to have it, else false.
+   */
+  readonly rotaryInterleaved?: boolean | undefined;
+}
+
+/** The options of `rotaryTables` without a config.json. */
+export interface RotaryOptions extends TableOptions {
+  readonly headDim: number;
+  /** The base of the angles. Default: that of `scaling`, else 10000. */
+  readonly theta?: number | undefined;
+  /** `rope_parameters` or `rope_scaling` of a config.json, unchanged. Default: no scaling. */
+  readonly scaling?: object | null | undefined;
+  /** Elements of a head that are rotated, from the first on: an even number. Default: all. */
+  readonly rotaryDim?: number | undefined;
+  /** The same as a fraction of the head, above 0 and at most 1. */
+  readonly partialRotaryFactor?: number | undefined;
+  /** `max_position_embeddings` of the config.json, which some scalings need. */
+  readonly maxPositionEmbeddings?: number | undefined;
+}
+
+/** The options of `rotaryTables` with the config.json of a model. */
+export interface RotaryConfigOptions extends TableOptions {
+  /** The config.json of a model, of transformers 5 or before. */
+  readonly config: object;
+  /** The type of layers, such as 'sliding_attention', if the angles differ by layer. */
+  readonly layerType?: string | undefined;
+  /** Needed if the config leaves it out, or has several. */
+  readonly headDim?: number | undefined;
+  /** Needed if the config leaves it out. */
+  readonly theta?: number | undefined;
+}
+
+/** What options or a config.json say about the angles of a model. Several fields may give the same number. */
 export interface RotarySource {
   readonly headDim: number;
-  /** As in config.json; it may say some of what follows as well. */
+  /** As in config.json. It may have some of the numbers below as well. */
   readonly scaling: Fields | undefined;
-  readonly theta: Places;
-  /** The theta where nothing says it. */
+  readonly theta: FieldValues;
+  /** Returns the theta if no field gives it, or throws. */
   readonly noTheta: () => number;
-  /** Of the head, how much is rotated ... */
-  readonly fraction: Places;
-  /** ... or how many elements. */
-  readonly rotaryDim: Places;
+  /** The fraction of the head that is rotated. */
+  readonly fraction: FieldValues;
+  /** The number of elements of the head that are rotated. */
+  readonly rotaryDim: FieldValues;
   readonly maxPositionEmbeddings: number | undefined;
   readonly originalPositions: number | undefined;
+  /** Whether elements (2t, 2t + 1) of a head are a pair. */
   readonly interleaved: boolean;
 }
 
-/** Puts together what is said, and refuses what contradicts itself. */
+/**
+ * Returns the model that a source describes.
+ *
+ * @throws PageflashError `argument` if fields contradict each other
+ */
 export function modelOf(caller: string, source: RotarySource, maxPositions: number): RotaryModel {
   const { headDim, scaling, maxPositionEmbeddings, originalPositions } = source;
-  const alsoIn = (key: string): Places =>
+  const alsoIn = (key: string): FieldValues =>
     scaling ? { [`${scaling.name}.${key}`]: scaling.number(key) } : {};
   const theta = agreed(caller, { ...source.theta, ...alsoIn('rope_theta') }) ?? source.noTheta();
   const fraction = agreed(caller, { ...source.fraction, ...alsoIn('partial_rotary_factor') });
@@ -35,7 +77,7 @@ export function modelOf(caller: string, source: RotarySource, maxPositions: numb
       `the rotary dimension is ${rotaryDim}, but ${fraction} of a head of ${headDim} are ${ofFraction} elements. Leave one of them out.`,
     );
   }
-  if (rotaryDim !== undefined && scaling && typeOf(scaling) === 'proportional') {
+  if (rotaryDim !== undefined && scaling && ropeTypeOf(scaling) === 'proportional') {
     fail(
       'argument',
       caller,
@@ -60,4 +102,41 @@ export function modelOf(caller: string, source: RotarySource, maxPositions: numb
     originalPositions,
     maxPositions,
   };
+}
+
+/** Returns what options without a config.json say. */
+export function sourceOfOptions(caller: string, options: RotaryOptions): RotarySource {
+  const given = new Fields(caller, '', options);
+  // A config.json without scaling has null.
+  const scaling =
+    options.scaling === undefined || options.scaling === null
+      ? undefined
+      : new Fields(caller, 'scaling', options.scaling);
+  const layers = scaling && layersIn(scaling);
+  if (layers)
+    fail(
+      'argument',
+      caller,
+      `scaling differs by layer. Pass that of one kind, such as scaling.${layers[0]}.`,
+    );
+  const rotaryDim = given.number('rotaryDim');
+  if (rotaryDim !== undefined && rotaryDim % 2 !== 0)
+    fail('argument', caller, `rotaryDim must be an even number, not ${rotaryDim}.`);
+  return {
+    headDim: options.headDim,
+    scaling,
+    theta: { theta: given.number('theta') },
+    noTheta: () => 10000,
+    fraction: { partialRotaryFactor: given.number('partialRotaryFactor') },
+    rotaryDim: { rotaryDim },
+    maxPositionEmbeddings: given.number('maxPositionEmbeddings'),
+    originalPositions: undefined,
+    interleaved: given.flag('rotaryInterleaved') ?? false,
+  };
+}
+
+/** Returns the types of layers that have a scaling each; undefined if there is one scaling for all layers. */
+export function layersIn(rope: Fields): readonly string[] | undefined {
+  const isObject = (value: unknown): boolean => typeof value === 'object' && !Array.isArray(value);
+  return rope.keys.some((key) => isObject(rope.value(key))) ? rope.keys : undefined;
 }

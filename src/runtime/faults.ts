@@ -1,26 +1,90 @@
 import { fail, PageflashError } from '../core/errors.js';
-import { closeScope } from './errorScope.js';
+
+/** Closes the innermost error scope and returns what it caught. A device that is lost may reject, which is no error. */
+export function closeScope(device: GPUDevice): Promise<GPUError | null> {
+  return device.popErrorScope().catch(() => null);
+}
 
 /**
- * What a device says of work only after it was given it: kept until somebody hears of it, as CUDA does with errors of
- * kernels. Only the first is kept, since what fails later mostly fails because of it.
+ * What goes wrong on a device after a call has returned: work that the device refuses, and the loss of the device.
+ * Refused work is kept until the next call, which throws it, as CUDA does with errors of kernels. Only the first error
+ * is kept, since later work mostly fails because of it. After the loss, or the end of the runtime, every call throws.
  */
 export class Faults {
   readonly #device: GPUDevice;
+  /** The call that is giving the device work. */
   #caller: string | undefined;
-  #unheard: PageflashError | undefined;
+  #unreported: PageflashError | undefined;
   #settled: Promise<void> = Promise.resolve();
+  /** Why the runtime cannot be used any more. */
+  #end: string | undefined;
+  /** To be called at the end, by all that is pending. */
+  readonly #pending = new Set<() => void>();
 
   constructor(device: GPUDevice) {
     this.#device = device;
+    void device.lost.then(({ reason, message }) => {
+      this.end(`the device was lost (${reason}): ${message || 'no reason was given'}`);
+    });
   }
 
-  /** All that was watched so far is known. */
-  get settled(): Promise<void> {
-    return this.#settled;
+  /** Rejects all that is pending, and makes every later call throw. The first reason counts. */
+  end(reason: string): void {
+    this.#end ??= reason;
+    for (const stop of this.#pending) stop();
+    this.#pending.clear();
   }
 
-  /** Give the device work in the name of a call. Within another call the work is a part of that one. */
+  /** @throws PageflashError `device` after the end */
+  assertNotEnded(caller: string): void {
+    if (this.#end === undefined) return;
+    const reason = this.#end.replace(/\.$/, '');
+    fail('device', caller, `the runtime cannot be used any more, since ${reason}.`);
+  }
+
+  /** @throws PageflashError `device` after the end; otherwise the error of an earlier call, once */
+  assertAlive(caller: string): void {
+    this.assertNotEnded(caller);
+    const error = this.#unreported;
+    this.#unreported = undefined;
+    if (error) throw error;
+  }
+
+  /**
+   * Resolves as `work` does, before the end.
+   *
+   * @throws PageflashError `device` as soon as the end comes, even if `work` never settles
+   */
+  until<T>(caller: string, work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const finish = (give: () => void): void => {
+        this.#pending.delete(stop);
+        try {
+          this.assertNotEnded(caller);
+          give();
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      const stop = (): void => finish(() => {});
+      this.#pending.add(stop);
+      work.then(
+        (value) => finish(() => resolve(value)),
+        async (error: Error) => {
+          await this.#newsOfLoss();
+          finish(() => reject(error));
+        },
+      );
+    });
+  }
+
+  /** Waits for `work`, and until the device has reported all errors so far. Throws the first of them. */
+  async settle(caller: string, work: Promise<unknown>): Promise<void> {
+    await this.until(caller, Promise.all([work, this.#settled]));
+    this.assertAlive(caller);
+  }
+
+  /** Gives the device work in the name of a call. Within another call, the work is a part of that one. */
   watch<T>(caller: string, work: () => T): T {
     if (this.#caller !== undefined) return work();
     this.#caller = caller;
@@ -29,12 +93,22 @@ export class Faults {
       return work();
     } finally {
       this.#caller = undefined;
-      this.#expectNone((problem) => refused(caller, problem));
+      this.#closeScope(({ message }) => {
+        // The first line says what is wrong, the others in which call of WebGPU.
+        const [reason] = message.split('\n');
+        return late(
+          'buffer',
+          caller,
+          `the device refused its work: ${reason}`,
+          "Pass buffers of the runtime's device, and keep them until the work was submitted.",
+        );
+      });
     }
   }
 
   /**
-   * A buffer of the call that is being watched. If the device has no memory for it, it is destroyed and `onLost` called.
+   * Creates a buffer for the call that is being watched. If the device has no memory for it, the buffer is destroyed and
+   * `onLost` called.
    *
    * @throws PageflashError `limit` if it is larger than buffers of the device can be
    */
@@ -51,52 +125,47 @@ export class Faults {
     }
     this.#device.pushErrorScope('out-of-memory');
     const buffer = this.#device.createBuffer(descriptor);
-    this.#expectNone(() => {
+    this.#closeScope(() => {
       buffer.destroy();
       onLost?.(buffer);
-      return outOfMemory(caller, `${size} bytes of ${label}`);
+      return late(
+        'limit',
+        caller,
+        `the device had no memory for ${size} bytes of ${label}.`,
+        'Free something, or do less at a time.',
+      );
     });
     return buffer;
   }
 
-  /** Keep an error that a promise may give. */
+  /** Keeps an error that a promise may give for the next call. */
   expect(error: Promise<PageflashError | undefined>): void {
-    this.#settled = this.#hear(this.#settled, error);
+    this.#settled = this.#keep(this.#settled, error);
   }
 
-  /** @throws PageflashError what nobody has heard of yet, once */
-  throwUnheard(): void {
-    const error = this.#unheard;
-    this.#unheard = undefined;
-    if (error) throw error;
-  }
-
-  /** Close the innermost scope. */
-  #expectNone(describe: (problem: string) => PageflashError): void {
+  #closeScope(describe: (error: GPUError) => PageflashError): void {
     const error = closeScope(this.#device);
-    this.expect(error.then((found) => (found ? describe(found.message) : undefined)));
+    this.expect(error.then((found) => (found ? describe(found) : undefined)));
   }
 
-  /** In the order of the calls: what is found late, as by a compiler, may be the cause of what was found before. */
-  async #hear(before: Promise<void>, error: Promise<PageflashError | undefined>): Promise<void> {
+  /** In the order of the calls: an error that is found late, as a compiler's, may be the cause of one found before. */
+  async #keep(before: Promise<void>, error: Promise<PageflashError | undefined>): Promise<void> {
     const found = await error;
     await before;
-    this.#unheard ??= found;
+    this.#unreported ??= found;
+  }
+
+  /**
+   * Waits until the device would have reported its loss: what the loss breaks, such as a mapping, may be reported first.
+   */
+  async #newsOfLoss(): Promise<void> {
+    await this.#device.queue.onSubmittedWorkDone().catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 0));
   }
 }
 
-function refused(caller: string, problem: string): PageflashError {
-  // The first line says what is wrong, the others in which call of WebGPU.
-  const [reason] = problem.split('\n');
-  return new PageflashError(
-    'buffer',
-    `${caller}: after the call had returned, the device refused its work: ${reason} Its results are not valid. Pass buffers of the runtime's device, and keep them until the work was submitted.`,
-  );
-}
-
-function outOfMemory(caller: string, what: string): PageflashError {
-  return new PageflashError(
-    'limit',
-    `${caller}: after the call had returned, the device had no memory for ${what}. Its results are not valid. Free something, or do less at a time.`,
-  );
+/** An error of a call that has returned already. */
+function late(code: 'buffer' | 'limit', caller: string, problem: string, remedy: string): PageflashError {
+  const message = `${caller}: after the call had returned, ${problem} Its results are not valid. ${remedy}`;
+  return new PageflashError(code, message);
 }

@@ -1,6 +1,14 @@
+import { BUFFER_USAGE } from '../core/gpuBuffers.js';
 import type { Faults } from './faults.js';
 
-/** A GPU buffer allocator that knows what it has handed out, so that all of it can be freed. */
+/** A range of a buffer, in bytes. */
+export interface BufferRange {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Allocates the runtime's own GPU buffers, and keeps a list of them so that all can be freed. */
 export class Memory {
   readonly #device: GPUDevice;
   readonly #faults: Faults;
@@ -14,11 +22,6 @@ export class Memory {
     this.#faults = faults;
   }
 
-  /** The most that one binding can be. */
-  get maxBindingBytes(): number {
-    return this.#device.limits.maxStorageBufferBindingSize;
-  }
-
   /** Bytes of the buffers in use. */
   get bytes(): number {
     let bytes = 0;
@@ -26,7 +29,7 @@ export class Memory {
     return bytes;
   }
 
-  /** Buffers that turned out to be none, as the device had no memory for them. */
+  /** How many buffers have failed for lack of memory, which the device reports late. */
   get nLost(): number {
     return this.#nLost;
   }
@@ -40,7 +43,28 @@ export class Memory {
     return buffer;
   }
 
-  /** Whether a buffer is in use, and there was memory for it. */
+  /**
+   * Returns a buffer of at least so many bytes: `old` if it is large enough, or a new one. Growing by doubling keeps the
+   * buffers that are given up on the way smaller together than the one in use.
+   *
+   * @param giveUp what becomes of `old`: `free` is for a buffer of which all commands are submitted
+   */
+  grow(
+    old: GPUBuffer | undefined,
+    bytes: number,
+    label: string,
+    usage: GPUBufferUsageFlags,
+    giveUp: 'abandon' | 'free' = 'abandon',
+  ): GPUBuffer {
+    const kept = this.has(old) ? old : undefined;
+    if (kept && kept.size >= bytes) return kept;
+    if (kept) this[giveUp](kept);
+    const wanted = Math.ceil(bytes / 256) * 256;
+    const doubled = kept ? Math.min(2 * kept.size, this.#device.limits.maxStorageBufferBindingSize) : 0;
+    return this.allocate(label, Math.max(wanted, doubled), usage);
+  }
+
+  /** Whether a buffer is in use, and the device had memory for it. */
   has(buffer: GPUBuffer | undefined): buffer is GPUBuffer {
     return buffer !== undefined && this.#live.has(buffer);
   }
@@ -51,8 +75,8 @@ export class Memory {
   }
 
   /**
-   * Let go of a buffer that commands not yet submitted may still use: it goes when they are gone, with the garbage, or
-   * with everything else.
+   * Gives up a buffer that commands not yet submitted may still use. Garbage collection frees it after them, or
+   * `freeAll`.
    */
   abandon(buffer: GPUBuffer): void {
     this.#live.delete(buffer);
@@ -67,7 +91,10 @@ export class Memory {
     this.#abandoned.clear();
   }
 
-  /** Forget abandoned buffers that are gone. As often as there may be as many of them again. */
+  /**
+   * Drops references to buffers that were collected. The next sweep comes once the list has tripled, so sweeps stay
+   * cheap.
+   */
   #sweep(): void {
     for (const reference of this.#abandoned) if (!reference.deref()) this.#abandoned.delete(reference);
     this.#sweepAt = SWEEP + 2 * this.#abandoned.size;
@@ -75,3 +102,25 @@ export class Memory {
 }
 
 const SWEEP = 64;
+
+/** Storage buffers by name, for contents that no later call reads. They only grow. */
+export class ScratchBuffers {
+  readonly #memory: Memory;
+  readonly #buffers = new Map<string, GPUBuffer>();
+
+  constructor(memory: Memory) {
+    this.#memory = memory;
+  }
+
+  /** Returns at least so many bytes: always the whole buffer, so that calls of other sizes find the same bind groups. */
+  get(name: string, bytes: number): BufferRange {
+    const buffer = this.#memory.grow(this.#buffers.get(name), bytes, name, BUFFER_USAGE.STORAGE);
+    this.#buffers.set(name, buffer);
+    return { buffer, offset: 0, size: buffer.size };
+  }
+
+  destroy(): void {
+    for (const buffer of this.#buffers.values()) this.#memory.free(buffer);
+    this.#buffers.clear();
+  }
+}

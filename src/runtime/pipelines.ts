@@ -1,10 +1,10 @@
 import type { Kernel, KernelBinding, Spec } from '../wgsl/kernel.js';
 import { PageflashError } from '../core/errors.js';
-import { SHADER_STAGE } from '../core/gpuFlags.js';
 import { link, variantName } from '../wgsl/link.js';
-import { closeScope } from './errorScope.js';
-import type { Faults } from './faults.js';
-import { nextTurn } from './nextTurn.js';
+import { closeScope, type Faults } from './faults.js';
+
+/** `GPUShaderStage.COMPUTE`, which Node lacks as a global. */
+const COMPUTE_STAGE = 0x4;
 
 /** One variant of a kernel to compile. */
 export interface Variant {
@@ -18,7 +18,9 @@ const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingTyp
   read_write: 'storage',
 };
 
-/** Compiles each variant of a kernel once. All variants of a kernel share one bind group layout. */
+/**
+ * Compiles each variant of a kernel once, and keeps the pipelines. All variants of a kernel share one bind group layout.
+ */
 export class Pipelines {
   readonly #device: GPUDevice;
   readonly #faults: Faults;
@@ -33,7 +35,7 @@ export class Pipelines {
   }
 
   /**
-   * The pipeline of a variant. One that was not prepared is compiled now, which may block for a while.
+   * Returns the pipeline of a variant. One that was not prepared is compiled now, which may block for a while.
    *
    * @throws PageflashError `compile` if the compiler has refused the variant before
    */
@@ -45,7 +47,7 @@ export class Pipelines {
     const { module, descriptor, code } = this.#describe(name, kernel, spec);
     const pipeline = this.#device.createComputePipeline(descriptor);
     this.#ready.set(name, pipeline);
-    // WebGPU tells of a refusal later; from then on the variant throws.
+    // WebGPU reports a refusal later; from then on the variant throws.
     const refusal = refusalOf(name, code, module);
     this.#faults.expect(refusal);
     void refusal.then((found) => {
@@ -57,11 +59,11 @@ export class Pipelines {
   }
 
   /**
-   * Compile variants in the background, all at once. What the thread itself has to do for each is done in a turn of the
-   * event loop of its own: linking it and handing it over, which in Node is parsing it as well.
+   * Compiles variants in the background, all at once. Linking and handing over a variant blocks the thread, in Node
+   * parsing does too, so each variant gets a turn of the event loop of its own.
    *
    * @param proceed throws to stop before the next one
-   * @param onReady is told of each that is compiled, or was already; not of one that is refused
+   * @param onReady is called for each that is compiled, or was already; not for one that is refused
    * @throws PageflashError `compile` with what the compiler said
    */
   async prepare(
@@ -77,7 +79,7 @@ export class Pipelines {
       const ready = this.#prepareOne(name, variant).then(() => {
         if (this.#ready.has(name)) onReady(variant, byName.size);
       });
-      // All of them are awaited below; until then, none has failed unheard.
+      // All of them are awaited below; a failure before that is no unhandled rejection.
       ready.catch(() => {});
       compiled.push(ready);
     }
@@ -92,7 +94,7 @@ export class Pipelines {
         label: kernel.name,
         entries: kernel.bindings.map(({ binding, access }) => ({
           binding,
-          visibility: SHADER_STAGE.COMPUTE,
+          visibility: COMPUTE_STAGE,
           buffer: { type: BUFFER_TYPES[access] },
         })),
       });
@@ -112,7 +114,7 @@ export class Pipelines {
   }
 
   async #compile(name: string, kernel: Kernel, spec: Spec): Promise<void> {
-    // What goes wrong is told by the error thrown below, so nothing may reach the device's own error event.
+    // The error is thrown below, so it must not reach the device's own error event too.
     this.#device.pushErrorScope('validation');
     const { module, descriptor, code } = this.#describe(name, kernel, spec);
     void closeScope(this.#device);
@@ -146,7 +148,7 @@ export class Pipelines {
   }
 }
 
-/** What the compiler has against a module, with the lines it means; undefined if nothing. */
+/** Returns the compiler's errors about a module, with the lines of code; undefined if it has none. */
 async function refusalOf(
   name: string,
   code: string,
@@ -165,4 +167,23 @@ async function refusalOf(
 
 function unexplained(name: string, { message }: Error): PageflashError {
   return new PageflashError('compile', `The device refused the pipeline of ${name}: ${message}`);
+}
+
+/**
+ * Resolves in a later turn of the event loop, so that input, frames and timers are served first. It uses a message rather
+ * than a timer where there are messages, since a page in the background gets one timer per second.
+ */
+export function nextTurn(): Promise<void> {
+  if (typeof MessageChannel === 'undefined') return new Promise((resolve) => setTimeout(resolve, 0));
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((resolve) => {
+    const arrive = (): void => {
+      // In Node, an open port keeps the process running.
+      port1.close();
+      resolve();
+    };
+    port1.addEventListener('message', arrive, { once: true });
+    port1.start();
+    port2.postMessage(undefined);
+  });
 }

@@ -1,4 +1,4 @@
-import { BUFFER_USAGE, MAP_MODE } from '../core/gpuFlags.js';
+import { BUFFER_USAGE, MAP_MODE } from '../core/gpuBuffers.js';
 
 /** How long one dispatch took on the GPU. */
 export interface DispatchTime {
@@ -17,7 +17,7 @@ export class Profiler {
     this.#device = device;
   }
 
-  /** A pass for one dispatch of a kernel. */
+  /** Begins a pass for one dispatch of a kernel. */
   beginPass(encoder: GPUCommandEncoder, kernel: string): GPUComputePassEncoder {
     const index = this.#kernels.push(kernel) - 1;
     if (index % PAIRS_PER_SET === 0) {
@@ -32,7 +32,7 @@ export class Profiler {
     return encoder.beginComputePass({ label: kernel, timestampWrites });
   }
 
-  /** The times of all dispatches since the last call, in the order of submission. */
+  /** Returns the times of all dispatches since the last call, in the order of submission. */
   async take(): Promise<DispatchTime[]> {
     const kernels = this.#kernels.splice(0);
     const querySets = this.#querySets.splice(0);

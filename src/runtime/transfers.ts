@@ -1,15 +1,30 @@
 import { fail } from '../core/errors.js';
-import { BUFFER_USAGE, MAP_MODE } from '../core/gpuFlags.js';
-import { closeScope } from './errorScope.js';
+import { BUFFER_USAGE, MAP_MODE, noteDevice } from '../core/gpuBuffers.js';
+import { closeScope } from './faults.js';
 
-/** Bytes on the host and where they belong in a buffer. Offsets and lengths are multiples of 4. */
+/** Returns storage buffers of these sizes in bytes, or undefined if the device has no memory for all of them. */
+export async function createBuffers(
+  device: GPUDevice,
+  label: string,
+  sizes: readonly number[],
+): Promise<GPUBuffer[] | undefined> {
+  const usage = BUFFER_USAGE.STORAGE | BUFFER_USAGE.COPY_SRC | BUFFER_USAGE.COPY_DST;
+  device.pushErrorScope('out-of-memory');
+  const buffers = sizes.map((size) => device.createBuffer({ label, size, usage }));
+  for (const buffer of buffers) noteDevice(buffer, device);
+  if (!(await closeScope(device))) return buffers;
+  for (const buffer of buffers) buffer.destroy();
+  return undefined;
+}
+
+/** Bytes on the host, and where they belong in a buffer. Offsets and lengths are multiples of 4. */
 export interface Transfer {
   readonly buffer: GPUBuffer;
   readonly offset: number;
   readonly bytes: Uint8Array;
 }
 
-/** Fill the host's bytes with what all work submitted before the call leaves in the buffers. */
+/** Copies from buffers to the host's bytes, after all work that was submitted before the call. */
 export async function readBytes(
   caller: string,
   device: GPUDevice,
@@ -59,14 +74,16 @@ export async function readBytes(
   }
 }
 
-/** Write the host's bytes to the buffers: after all work submitted before, before all that is submitted later. */
+/**
+ * Copies the host's bytes to buffers, after all work submitted before the call and before all that is submitted later.
+ */
 export function writeBytes(device: GPUDevice, transfers: readonly Transfer[]): void {
   for (const { buffer, offset, bytes } of transfers) {
     device.queue.writeBuffer(buffer, offset, bytes as Uint8Array<ArrayBuffer>);
   }
 }
 
-/** Transfers that share a buffer on their way. */
+/** Transfers that share a staging buffer. */
 interface Batch {
   size: number;
   readonly pieces: { readonly transfer: Transfer; readonly at: number }[];

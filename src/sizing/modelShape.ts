@@ -1,12 +1,11 @@
-import { namesOf } from '../core/checkNames.js';
+import { checkChoice, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
+import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import { checkChoice, checkCounts, checkObject } from './check.js';
-import type { CacheShape } from './kvCache.js';
 
-/** The attention of a layer. */
+/** The shape of a layer's attention. */
 export interface AttentionShape {
   readonly nHeads: number;
-  /** Key/value heads; a divisor of `nHeads`. As many are MHA, fewer GQA, one MQA. */
+  /** Key/value heads, a divisor of `nHeads`: as many in MHA, fewer in GQA, one in MQA. */
   readonly nKvHeads: number;
   /** Elements of a head of q and k. */
   readonly headDim: number;
@@ -14,18 +13,18 @@ export interface AttentionShape {
   readonly headDimV?: number | undefined;
 }
 
-/** A transformer layer: q, k, v and o projections around the attention, then a feed-forward network. */
+/** The shape of a transformer layer: q, k, v and o projections around the attention, then a feed-forward network. */
 export interface LayerShape extends AttentionShape {
   readonly hiddenSize: number;
-  /** Elements between the matrices of the feed-forward network. */
+  /** The width of the feed-forward network between its matrices. */
   readonly feedForwardSize: number;
   /** 3: gate, up and down, as in Llama; 2: up and down, as in GPT and OPT. Default 3. */
   readonly feedForwardMatrices?: 2 | 3 | undefined;
 }
 
 /**
- * A decoder-only transformer, in the words of its `config.json`: `num_hidden_layers`, `hidden_size`,
- * `num_attention_heads`, `num_key_value_heads`, `head_dim`, `intermediate_size`, `vocab_size`.
+ * The shape of a decoder-only transformer. In its `config.json` the fields are called `num_hidden_layers`, `hidden_size`,
+ * `num_attention_heads`, `num_key_value_heads`, `head_dim`, `intermediate_size` and `vocab_size`.
  *
  * @example
  * const llama3: ModelShape = {
@@ -35,7 +34,7 @@ export interface LayerShape extends AttentionShape {
 export interface ModelShape extends LayerShape {
   readonly nLayers: number;
   readonly vocabSize: number;
-  /** Rows of a learned table of positions; 0 where positions are rotated or biased. Default 0. */
+  /** Rows of a learned position embedding; 0 for models with rotary embeddings or ALiBi. Default 0. */
   readonly nPositions?: number | undefined;
   /**
    * `none` as in Llama; `qkv` as in Qwen 2; `all` as in GPT and OPT, where norms have biases as well (LayerNorm rather
@@ -43,13 +42,24 @@ export interface ModelShape extends LayerShape {
    */
   readonly biases?: 'none' | 'qkv' | 'all' | undefined;
   /**
-   * What turns the last hidden state into logits: a matrix of its `own`, the embedding again (`tied`), or `none`.
+   * The matrix that turns the last hidden state into logits: its `own`, `tied` to the embedding, or `none`.
    * Default `own`.
    */
   readonly outputHead?: 'own' | 'tied' | 'none' | undefined;
 }
 
-/** Of a shape of any kind, since that of a model serves for its layers, its attention and its cache. */
+/** The shape of a KV cache. A `ModelShape` with a dtype is one: `{ ...model, dtype: 'f16' }`. */
+export interface CacheShape {
+  readonly nLayers: number;
+  readonly nKvHeads: number;
+  /** Elements of a head of k. */
+  readonly headDim: number;
+  /** Elements of a head of v. Default `headDim`. */
+  readonly headDimV?: number | undefined;
+  readonly dtype: FloatDType;
+}
+
+/** The fields of a shape of any kind, since that of a model also serves for its layers, its attention and its cache. */
 export const SHAPE_NAMES = namesOf<ModelShape & CacheShape>({
   nLayers: true,
   hiddenSize: true,
@@ -66,11 +76,11 @@ export const SHAPE_NAMES = namesOf<ModelShape & CacheShape>({
   dtype: true,
 });
 
-/** A shape that was checked, with its defaults. */
+/** A shape that was checked, with its defaults filled in. */
 export type Filled<Shape> = { readonly [Name in keyof Shape]-?: Exclude<Shape[Name], undefined> };
 
 export function checkAttention(caller: string, shape: AttentionShape): Filled<AttentionShape> {
-  checkObject(caller, 'shape', shape, SHAPE_NAMES);
+  checkNames(caller, shape, SHAPE_NAMES, { of: 'shape' });
   const { nHeads, nKvHeads, headDim, headDimV = headDim } = shape;
   checkCounts(caller, { nHeads, nKvHeads, headDim, headDimV });
   if (nHeads % nKvHeads !== 0)
@@ -83,7 +93,7 @@ export function checkAttention(caller: string, shape: AttentionShape): Filled<At
 }
 
 export function checkLayer(caller: string, layer: LayerShape): Filled<LayerShape> {
-  checkObject(caller, 'layer', layer, SHAPE_NAMES);
+  checkNames(caller, layer, SHAPE_NAMES, { of: 'layer' });
   const attention = checkAttention(caller, layer);
   const { hiddenSize, feedForwardSize, feedForwardMatrices = 3 } = layer;
   checkCounts(caller, { hiddenSize, feedForwardSize });
@@ -92,7 +102,7 @@ export function checkLayer(caller: string, layer: LayerShape): Filled<LayerShape
 }
 
 export function checkModel(caller: string, model: ModelShape): Filled<ModelShape> {
-  checkObject(caller, 'model', model, SHAPE_NAMES);
+  checkNames(caller, model, SHAPE_NAMES, { of: 'model' });
   const layer = checkLayer(caller, model);
   const { nLayers, vocabSize, nPositions = 0, biases = 'none', outputHead = 'own' } = model;
   checkCounts(caller, { nLayers, vocabSize });
@@ -102,13 +112,35 @@ export function checkModel(caller: string, model: ModelShape): Filled<ModelShape
   return { ...layer, nLayers, vocabSize, nPositions, biases, outputHead };
 }
 
-/** Elements of the matrices of q, k, v and o: H·(Hq·D + Hkv·D + Hkv·Dv + Hq·Dv). */
+export function checkCache(caller: string, cache: CacheShape): Filled<CacheShape> {
+  checkNames(caller, cache, SHAPE_NAMES, { of: 'cache' });
+  return filledCache(caller, cache);
+}
+
+/** Checks the shape of a cache in an object that may have other fields too. */
+export function filledCache(caller: string, cache: CacheShape): Filled<CacheShape> {
+  const { nLayers, nKvHeads, headDim, headDimV = headDim, dtype } = cache;
+  checkCounts(caller, { nLayers, nKvHeads, headDim, headDimV });
+  checkDType(caller, 'dtype', dtype);
+  return { nLayers, nKvHeads, headDim, headDimV, dtype };
+}
+
+export function checkDType(caller: string, name: string, dtype: FloatDType): void {
+  checkChoice(caller, name, dtype, ['f32', 'f16', 'bf16']);
+}
+
+/** Returns the elements of the matrices of q, k, v and o: H·(Hq·D + Hkv·D + Hkv·Dv + Hq·Dv). */
 export function projectionWeights(layer: Filled<LayerShape>): number {
   const { hiddenSize, nHeads, nKvHeads, headDim, headDimV } = layer;
   return hiddenSize * (nHeads + nKvHeads) * (headDim + headDimV);
 }
 
-/** Elements of the matrices of a layer's feed-forward network. */
+/** Returns the elements of the matrices of a layer's feed-forward network. */
 export function feedForwardWeights(layer: Filled<LayerShape>): number {
   return layer.feedForwardMatrices * layer.hiddenSize * layer.feedForwardSize;
+}
+
+/** Returns the bytes that one token takes in the cache of all layers. */
+export function bytesPerToken({ nLayers, nKvHeads, headDim, headDimV, dtype }: Filled<CacheShape>): number {
+  return nLayers * nKvHeads * (headDim + headDimV) * bytesPerElement(dtype);
 }

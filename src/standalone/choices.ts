@@ -1,5 +1,5 @@
-import { checkFlags, checkHeadDims, checkHeads, checkTypes } from '../check/checkServed.js';
-import { servedProblem } from '../attention/servedSteps.js';
+import { checkHeadDims, checkHeads, checkTypes, servedProblem } from '../attention/servedSteps.js';
+import { checkChoice, checkCounts, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
@@ -20,7 +20,6 @@ import { hasMultiplesOf, wideElements } from '../kernels/shared/elements.js';
 import { isDecode } from '../plan/attentionWork.js';
 import { decodeTile } from '../plan/decodeTile.js';
 import { prefillTile } from '../plan/prefillTile.js';
-import { checkChoice, checkCounts } from '../sizing/check.js';
 import type { AttnDecodeOptions, AttnPrefillOptions, KernelName, OptionsOf } from './options.js';
 
 /** A variant as the planner chooses it. */

@@ -1,17 +1,17 @@
 import { fail } from '../core/errors.js';
-import { grid2d } from '../core/grid.js';
+import { grid2d } from '../core/dispatch.js';
 
-/** How many workgroups a dispatch needs, from its params: `ceil(jobs / jobsPerWorkgroup)`. */
+/** How many workgroups a dispatch needs, by its params: `ceil(jobs / jobsPerWorkgroup)`. */
 export interface GridRule {
-  /** `jobs` is their product. */
+  /** Their product is the number of jobs. */
   readonly factors: readonly GridFactor[];
   readonly jobsPerWorkgroup: number;
   /**
-   * No dimension of a dispatch may have more. Where more workgroups n are needed, there are y = ceil(n / maxPerDimension)
-   * rows of ceil(n / y): kernels number workgroups row by row, and ignore those beyond the last.
+   * The most workgroups of a dimension. If n are needed and n is larger, dispatch y = ceil(n / maxPerDimension) rows of
+   * ceil(n / y): kernels number workgroups row by row, and ignore those beyond n.
    */
   readonly maxPerDimension: number;
-  /** The whole in words. */
+  /** The rule in words. */
   readonly formula: string;
 }
 
@@ -22,7 +22,7 @@ export interface GridFactor {
   readonly dividedBy: number;
 }
 
-/** The name of a field stands for itself. */
+/** A factor, or the name of the one field that it consists of. */
 export type FactorInShort = string | (Pick<GridFactor, 'plus'> & Partial<GridFactor>);
 
 export function gridRule({
@@ -50,9 +50,9 @@ function formulaOf({ plus, minus, dividedBy }: GridFactor): string {
 }
 
 /**
- * Workgroups in x, y and z for a dispatch with these params.
+ * Returns the workgroups in x, y and z for a dispatch with these params.
  *
- * @throws PageflashError `argument` if one that the rule names is no whole number ≥ 0
+ * @throws PageflashError `argument` if a param of the rule is no whole number ≥ 0
  */
 export function dispatchSize(
   { grid }: { readonly grid: GridRule },

@@ -1,19 +1,21 @@
-import { checkNames } from '../core/checkNames.js';
+import { checkChoice, checkNames } from '../core/checkArguments.js';
 import type { FieldLayout, Kernel, KernelBinding, WgslNotes } from '../wgsl/kernel.js';
 import { fail } from '../core/errors.js';
 import { link, variantName } from '../wgsl/link.js';
 import { declarationOf } from '../wgsl/module.js';
 import { structOf } from '../wgsl/reflection.js';
-import { checkChoice, checkObject } from '../sizing/check.js';
 import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
-import { traitsOf } from './device.js';
+import {
+  KERNEL_NAMES,
+  OPTION_NAMES,
+  traitsOf,
+  type KernelName,
+  type KernelVariantOptions,
+} from './options.js';
 import { gridRule, type GridRule } from './gridRule.js';
-import { KERNEL_NAMES, OPTION_NAMES, type KernelName, type KernelVariantOptions } from './options.js';
 import { BATCH_INFO, SOURCES } from './sources.js';
 
 export { PageflashError, type ErrorCode } from '../core/errors.js';
-export type { StandaloneDevice } from './device.js';
-export { dispatchSize, type GridFactor, type GridRule } from './gridRule.js';
 export type {
   AppendKvOptions,
   AttnDecodeOptions,
@@ -24,11 +26,13 @@ export type {
   KernelName,
   KernelVariantOptions,
   MergeStatesOptions,
+  StandaloneDevice,
 } from './options.js';
+export { dispatchSize, type GridFactor, type GridRule } from './gridRule.js';
 
-/** A kernel as plain WGSL, with all that an engine needs to run it; everything but functions survives JSON. */
+/** A kernel as plain WGSL, with all that an engine needs to run it. It has no functions, so it survives JSON. */
 export interface KernelVariant {
-  /** Tells variants apart, such as `attn_decode{PAGED ROWS=4 …}`. */
+  /** A name that no other variant has, such as `attn_decode{PAGED ROWS=4 …}`. */
   readonly name: string;
   readonly kernel: KernelName;
   /** What the kernel does, with shapes and maths: the comment at the head of its source. */
@@ -40,17 +44,17 @@ export interface KernelVariant {
   readonly requires: readonly ('shader-f16' | 'subgroups')[];
   /** Invocations of a workgroup, all in x. */
   readonly workgroupSize: number;
-  /** Of workgroup memory. */
+  /** Bytes of workgroup memory. */
   readonly workgroupBytes: number;
   /** Query rows of a kv head, and keys, that a workgroup takes at a time; null for kernels without tiles. */
   readonly tile: Tile | null;
-  /** Those that the text declares, all in group 0. One that a call does not use takes any buffer. */
+  /** The bindings that the text declares, all in group 0. Bind any buffer to one that a call does not use. */
   readonly bindings: readonly VariantBinding[];
   /** The struct in the uniform buffer `params`. */
   readonly params: VariantStruct;
   /** The structs in storage buffers, by name. */
   readonly records: Readonly<Record<string, VariantStruct>>;
-  /** The integers of the text, such as those that pack two numbers into a field. */
+  /** The integer constants of the text, such as those that pack two numbers into a field. */
   readonly constants: Readonly<Record<string, number>>;
   readonly grid: GridRule;
 }
@@ -58,11 +62,14 @@ export interface KernelVariant {
 export interface VariantBinding extends KernelBinding {
   /** As the text declares it, such as `array<vec4u>`. */
   readonly type: string;
-  /** How elements are stored, of tensors of real numbers; halves are packed, the first in the lower half of a word. */
+  /** The element type of a tensor of real numbers. Two 16-bit elements share a word, the first in its lower half. */
   readonly dtype?: Stored['dtype'];
-  /** Every row begins at a multiple of so many bytes, hence every stride and base is one; of pages where there are any. */
+  /**
+   * Bytes. Every row begins at a multiple of them, so every stride and offset must be one; with pages, those of pages
+   * too.
+   */
   readonly alignment?: number;
-  /** The struct that it consists of, or begins with. */
+  /** The struct of its elements, or the one that it begins with. */
   readonly record?: string;
   /** Shape and meaning. */
   readonly note?: string;
@@ -81,16 +88,17 @@ export interface VariantField extends FieldLayout {
 const CALLER = 'kernelVariant';
 
 /**
- * The WGSL of one variant of a kernel, as pageflash itself would run it on such a device, with its layout as data: for
- * engines that are not written in JavaScript, or bring a runtime of their own. It needs no GPU.
+ * Returns the WGSL of one variant of a kernel, as pageflash itself would run it on such a device, with its layout as
+ * data: for engines that are not written in JavaScript, or that have a runtime of their own. It needs no GPU.
  *
- * @throws PageflashError `argument` or `shape` for an option that is wrong or that the kernel does not have, `limit` if
+ * @throws PageflashError `argument` or `shape` for an option that is wrong or that the kernel does not have; `limit` if
  * no variant fits the device
  * @example
- * const { code, bindings, params, grid } = kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true });
+ * const variant = kernelVariant({ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true });
+ * const { code, bindings, params, grid } = variant;
  */
 export function kernelVariant(options: KernelVariantOptions): KernelVariant {
-  checkObject(CALLER, 'options', options);
+  checkNames(CALLER, options, undefined);
   const name = options.kernel;
   checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
   checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });
@@ -148,7 +156,7 @@ interface Described {
   readonly stored: Choice['stored'];
 }
 
-/** Those of a kernel that the text of a variant declares. */
+/** Returns the bindings of a kernel that the text of a variant declares. */
 function bindingsOf(code: string, { kernel, notes, stored }: Described): VariantBinding[] {
   return kernel.bindings.flatMap((binding) => {
     const { name } = binding;
@@ -175,7 +183,7 @@ function recordsOf(
   );
 }
 
-/** A struct with what its fields mean. */
+/** Adds the notes on its fields to a struct. */
 function noted(name: string, { bytes, fields }: VariantStruct, notes: WgslNotes): VariantStruct {
   const withNotes = Object.entries(fields).map(([field, layout]) => {
     const note = notes.fields[name]?.[field];

@@ -1,39 +1,40 @@
-import { namesOf } from '../core/checkNames.js';
+import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
+import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import type { MergeKind } from '../kernels/mergeStates.js';
-import type { StandaloneDevice } from './device.js';
 
-/** What any kernel may be asked for. */
+/** Options that every kernel has. */
 interface AnyKernel {
-  /** Where it is to run. Default: any WebGPU device. */
+  /** The device that it is to run on. Default: what every WebGPU device has. */
   readonly device?: StandaloneDevice | undefined;
 }
 
-/** Rows of tensors. */
+/** An option of kernels that read or write rows of tensors. */
 interface AnyRows {
   /**
-   * Whether rows may begin at any element, and strides be any number of them. Default false: they are multiples of what
-   * `bindings` says, as those of contiguous tensors are.
+   * Whether rows may begin at any element, with any stride. Default false: rows and strides are multiples of the
+   * `alignment` in `bindings`, as those of contiguous tensors are.
    */
   readonly unaligned?: boolean | undefined;
 }
 
 interface AnyAttention extends AnyKernel, AnyRows {
-  /** 1 to 256. Kernels are shared by multiples of 32. */
+  /** 1 to 256. Sizes up to the same multiple of 32 share a kernel. */
   readonly headDim: number;
   /** Default `headDim`. */
   readonly headDimV?: number | undefined;
-  /** Of q and out. */
+  /** Element type of q and out. */
   readonly dtype: FloatDType;
-  /** Of k and v. Default `dtype`. */
+  /** Element type of k and v. Default `dtype`. */
   readonly kvDType?: FloatDType | undefined;
   /** Whether keys and values are in pages. Default false. */
   readonly paged?: boolean | undefined;
-  /** Default false. */
+  /** Whether scores are capped. Default false. */
   readonly softcap?: boolean | undefined;
-  /** Default false. */
+  /** Whether scores get ALiBi biases. Default false. */
   readonly alibi?: boolean | undefined;
-  /** Whether items are chunks of keys, whose parts `merge_states` combines. Default false. */
+  /** Whether items are chunks of keys, so that `merge_states` has to combine their results. Default false. */
   readonly split?: boolean | undefined;
 }
 
@@ -52,23 +53,23 @@ export interface AttnDecodeOptions extends AnyAttention {
 export interface AppendKvOptions extends AnyKernel, AnyRows {
   readonly kernel: 'append_kv';
   readonly headDim: number;
-  /** Of the new keys or values, or of q. */
+  /** Element type of the new keys or values, or of q. */
   readonly dtype: FloatDType;
-  /** Of the cache. Default `dtype`. */
+  /** Element type of the cache. Default `dtype`. */
   readonly kvDType?: FloatDType | undefined;
   /** Whether the cache is in pages. Default false. */
   readonly paged?: boolean | undefined;
-  /** Whether to rotate on the way. Default false. */
+  /** Whether to apply rotary embeddings. Default false. */
   readonly rotary?: boolean | undefined;
-  /** Whether queries are rotated into memory that is laid out like q, rather than keys appended. Default false. */
+  /** Whether to rotate queries into memory that is laid out like q, instead of appending keys. Default false. */
   readonly queries?: boolean | undefined;
 }
 
 export interface MergeStatesOptions extends AnyKernel, AnyRows {
   readonly kernel: 'merge_states';
-  /** Of the output. */
+  /** Head size of the output. */
   readonly headDim: number;
-  /** Of the result. The types of the parts are params, but chunks are f32. */
+  /** Element type of the result. Those of the parts are in params, but chunks are f32. */
   readonly dtype: FloatDType;
   /** The chunks of a split attention, parts at equal distances, or two of them. Default `chunks`. */
   readonly parts?: MergeKind | undefined;
@@ -88,7 +89,7 @@ export interface GatherHeadsOptions extends AnyKernel {
   readonly kernel: 'gather_heads';
 }
 
-/** Which kernel, and which variant of it. */
+/** A kernel, and what decides its variant. */
 export type KernelVariantOptions =
   | AttnPrefillOptions
   | AttnDecodeOptions
@@ -118,7 +119,7 @@ const ATTENTION = {
   unaligned: true,
 } as const;
 
-/** By kernel, what it may be asked for. */
+/** The names of the options of each kernel. */
 export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof OptionsOf<Name> & string)[] } = {
   attn_prefill: namesOf<AttnPrefillOptions>(ATTENTION),
   attn_decode: namesOf<AttnDecodeOptions>({ ...ATTENTION, group: true, tokens: true }),
@@ -145,3 +146,75 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
 };
 
 export const KERNEL_NAMES = Object.keys(OPTION_NAMES) as KernelName[];
+
+/** What the text of a kernel depends on in a device. Defaults are what every WebGPU device has. */
+export interface StandaloneDevice {
+  /** `software` for a device that runs shaders on the CPU, where other tile shapes are faster. Default `gpu`. */
+  readonly deviceClass?: DeviceClass | undefined;
+  /** `T0` uses no optional feature. Default: `T1` if the device has any of the features below. */
+  readonly tier?: Tier | undefined;
+  /** Whether the device has `shader-f16`. Default false. */
+  readonly shaderF16?: boolean | undefined;
+  /** The fewest invocations of a subgroup; 0 without the feature `subgroups`. Default 0. */
+  readonly subgroupMinSize?: number | undefined;
+  /** The most invocations of a subgroup. Default 128 with the feature `subgroups`. */
+  readonly subgroupMaxSize?: number | undefined;
+  /** `maxComputeWorkgroupStorageSize`. Default 16384. */
+  readonly maxWorkgroupBytes?: number | undefined;
+  /** The lesser of `maxComputeInvocationsPerWorkgroup` and `maxComputeWorkgroupSizeX`. Default 256. */
+  readonly maxWorkgroupInvocations?: number | undefined;
+  /** `maxComputeWorkgroupsPerDimension`. Default 65535. */
+  readonly maxWorkgroupsPerDimension?: number | undefined;
+}
+
+export const DEVICE_NAMES = namesOf<StandaloneDevice>({
+  deviceClass: true,
+  tier: true,
+  shaderF16: true,
+  subgroupMinSize: true,
+  subgroupMaxSize: true,
+  maxWorkgroupBytes: true,
+  maxWorkgroupInvocations: true,
+  maxWorkgroupsPerDimension: true,
+});
+
+const SUBGROUP_SIZES = [0, 4, 8, 16, 32, 64, 128] as const;
+
+/** Checks a device and returns its traits for the planner. */
+export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits {
+  checkNames(caller, device, DEVICE_NAMES, { of: 'device' });
+  const { deviceClass = 'gpu', shaderF16 = false, subgroupMinSize = 0 } = device;
+  const { subgroupMaxSize = subgroupMinSize > 0 ? 128 : 0 } = device;
+  const { tier = shaderF16 || subgroupMinSize > 0 ? 'T1' : 'T0' } = device;
+  const {
+    maxWorkgroupBytes = 16384,
+    maxWorkgroupInvocations = 256,
+    maxWorkgroupsPerDimension = 65535,
+  } = device;
+  checkChoice(caller, 'deviceClass', deviceClass, ['software', 'gpu']);
+  checkChoice(caller, 'tier', tier, ['T0', 'T1']);
+  checkFlags(caller, { shaderF16 });
+  checkChoice(caller, 'subgroupMinSize', subgroupMinSize, SUBGROUP_SIZES);
+  checkChoice(caller, 'subgroupMaxSize', subgroupMaxSize, SUBGROUP_SIZES);
+  checkCounts(caller, { maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension });
+  if (subgroupMaxSize < subgroupMinSize || (subgroupMinSize === 0 && subgroupMaxSize > 0))
+    fail(
+      'argument',
+      caller,
+      `subgroups have ${subgroupMinSize} to ${subgroupMaxSize} invocations. Pass the device's subgroupMinSize and subgroupMaxSize, or neither.`,
+    );
+  if (tier === 'T0' && (shaderF16 || subgroupMinSize > 0))
+    fail('argument', caller, 'tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier.');
+  return {
+    deviceClass,
+    tier,
+    shaderF16,
+    subgroupMinSize,
+    subgroupMaxSize,
+    maxWorkgroupBytes,
+    maxWorkgroupInvocations,
+    maxWorkgroupsPerDimension,
+    // It decides how work is split into dispatches, not the text of kernels.
+    maxBindingBytes: Infinity,
+  };
+}

@@ -1,36 +1,35 @@
-import { bytesPerElement, type DType, type FloatDType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { decode } from '../core/halves.js';
+import { Call } from '../check/call.js';
+import { checkForm, checkMemory, listed } from '../check/checkTensor.js';
+import { bytesPerElement, decode, FLOATS, INTS, type DType, type FloatDType } from '../core/dtype.js';
 import { elementCount, endBytes, extentOf, stridesOf, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { INTS } from '../check/checkNumbers.js';
-import { FLOATS } from '../check/checkQkv.js';
-import { checkRuntime } from '../check/checkRuntime.js';
-import { checkForm, checkMemory, listed } from '../check/checkTensor.js';
 
 /**
- * The numbers of a tensor of f32, f16 or bf16 in the order of its shape, whatever its offset and strides, as all work
- * submitted before the call leaves them. What is submitted later does not wait, and changes nothing.
+ * Reads a tensor of f32, f16 or bf16, row-major, for any offset and strides: the numbers as they are after all work
+ * submitted before the call. Work submitted later does not wait, and does not affect them.
  *
- * As much GPU memory is needed on the way as lies between the first and the last element. The tensor's buffer needs the
+ * A staging buffer is needed, as large as the range from the first to the last element. The tensor's buffer needs the
  * usage COPY_SRC, which buffers made by pageflash have.
  *
  * @throws PageflashError `dtype` for integers, see `readInts`; `buffer` or `shape` for a tensor that cannot be read;
- * `limit` without memory on the way; `device` if the device is lost; also what the device has to say against work
+ * `limit` without memory for the staging buffer; `device` if the device is lost; also an error of the device about work
  * submitted before, as `runtime.done()` throws it
  * @example
  * const { out } = attn(runtime, { q, k, v });
  * console.log(await read(runtime, out));
  */
 export async function read(runtime: Runtime, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
-  const caller = 'read';
   const dtype = tensor?.dtype as FloatDType;
-  const stored = await storedNumbers({ caller, runtime, tensor, dtypes: FLOATS, instead: 'readInts' });
+  const stored = await storedNumbers(runtime, tensor, {
+    caller: 'read',
+    dtypes: FLOATS,
+    instead: 'readInts',
+  });
   return stored instanceof Float32Array ? stored : decode(dtype, stored as Uint16Array);
 }
 
 /**
- * The numbers of a tensor of i32 or u32, as `read` gives those of other types.
+ * Reads a tensor of i32 or u32, as `read` reads those of other types.
  *
  * @throws PageflashError as `read` does
  */
@@ -50,15 +49,13 @@ export async function readInts(
   runtime: Runtime,
   tensor: Tensor,
 ): Promise<Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>> {
-  const caller = 'readInts';
-  const stored = await storedNumbers({ caller, runtime, tensor, dtypes: INTS, instead: 'read' });
+  const stored = await storedNumbers(runtime, tensor, { caller: 'readInts', dtypes: INTS, instead: 'read' });
   return stored as Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 }
 
-interface Reading {
+/** A function that reads tensors. */
+interface Reader {
   readonly caller: string;
-  readonly runtime: Runtime;
-  readonly tensor: Tensor;
   readonly dtypes: readonly DType[];
   /** What reads the other types. */
   readonly instead: string;
@@ -68,49 +65,47 @@ type Stored =
   Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
 
 /** The elements of a tensor in the order of its shape, as they are stored. */
-async function storedNumbers(reading: Reading): Promise<Stored> {
-  const { caller, runtime, tensor } = reading;
-  checkRuntime(caller, runtime);
-  checkReadable(reading);
+async function storedNumbers(runtime: Runtime, tensor: Tensor, reader: Reader): Promise<Stored> {
+  const call = Call.on(runtime, reader.caller);
+  checkReadable(call, tensor, reader);
   const { buffer, dtype, shape, offset = 0 } = tensor;
-  // The caller may change the tensor before the numbers are there.
+  // A copy, since the caller may change the tensor before the numbers arrive.
   const view = { shape: [...shape], strides: [...stridesOf(tensor)] };
   const extent = extentOf(tensor);
   if (extent === 0) return viewOf(dtype, new ArrayBuffer(0), 0, 0);
   const start = offset * bytesPerElement(dtype);
   const firstWord = start - (start % 4);
-  const bytes = allocate(caller, endBytes(tensor) - firstWord);
+  const bytes = allocate(call, endBytes(tensor) - firstWord);
   const all = viewOf(dtype, bytes.buffer, start - firstWord, extent);
   const count = elementCount(shape);
   const out = isContiguous(view)
     ? all
-    : viewOf(dtype, allocate(caller, count * bytesPerElement(dtype)).buffer, 0, count);
-  await runtime.read(caller, [{ buffer, offset: firstWord, bytes }]);
+    : viewOf(dtype, allocate(call, count * bytesPerElement(dtype)).buffer, 0, count);
+  await runtime.read(call.name, [{ buffer, offset: firstWord, bytes }]);
   if (out !== all) gather(all, view, out);
   return out;
 }
 
-function checkReadable({ caller, runtime, tensor, dtypes, instead }: Reading): void {
-  checkForm(caller, 'tensor', tensor, { dtypes: [...FLOATS, ...INTS] });
+function checkReadable(call: Call, tensor: Tensor, { dtypes, instead }: Reader): void {
+  checkForm(call, 'tensor', tensor, { dtypes: [...FLOATS, ...INTS] });
   if (!dtypes.includes(tensor.dtype))
-    fail('dtype', caller, `tensor must be ${listed(dtypes)}, not ${tensor.dtype}. Use ${instead}.`);
-  checkMemory(caller, 'tensor', tensor, { usage: 'COPY_SRC', traits: runtime.traits });
+    call.refuse('dtype', `tensor must be ${listed(dtypes)}, not ${tensor.dtype}. Use ${instead}.`);
+  checkMemory(call, 'tensor', tensor, 'COPY_SRC');
   const { size } = tensor.buffer;
   if (extentOf(tensor) > 0 && wholeWords(endBytes(tensor)) > size) {
-    fail(
+    call.refuse(
       'buffer',
-      caller,
       `the buffer of tensor has ${size} bytes, but WebGPU copies whole words: give it ${wholeWords(size)}.`,
     );
   }
 }
 
-/** Whole words for so many bytes. */
-function allocate(caller: string, bytes: number): Uint8Array<ArrayBuffer> {
+/** Memory for n bytes, rounded up to whole words. */
+function allocate(call: Call, bytes: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(wholeWords(bytes));
   } catch {
-    fail('limit', caller, `the host has no memory for ${bytes} bytes. Read less at a time.`);
+    call.refuse('limit', `the host has no memory for ${bytes} bytes. Read less at a time.`);
   }
 }
 
@@ -132,7 +127,7 @@ interface View {
   readonly strides: readonly number[];
 }
 
-/** Whether elements follow each other in the order of the shape, where a dimension of one has any stride. */
+/** Whether elements are contiguous in row-major order. The stride of a dimension of size 1 does not matter. */
 function isContiguous({ shape, strides }: View): boolean {
   let next = 1;
   for (let axis = shape.length - 1; axis >= 0; axis--) {
@@ -142,7 +137,7 @@ function isContiguous({ shape, strides }: View): boolean {
   return true;
 }
 
-/** Put elements row after row, `all` beginning with the first of them. */
+/** Copies strided elements to `out`, row after row; `all` begins with the first element. */
 function gather(all: Stored, { shape, strides }: View, out: Stored): void {
   const rowSize = shape.at(-1)!;
   const index = shape.map(() => 0);

@@ -1,17 +1,14 @@
-import { describe } from '../core/describe.js';
-import { bytesPerElement, isDType, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
-import { encode } from '../core/halves.js';
-import { INTS } from '../check/checkNumbers.js';
-import { FLOATS } from '../check/checkQkv.js';
-import { listed } from '../check/checkTensor.js';
+import { isHostArray, type Call } from '../check/call.js';
+import { dtypeInWords, listed } from '../check/checkTensor.js';
+import { describe, fail } from '../core/errors.js';
+import { bytesPerElement, decode, encode, FLOATS, INTS, isDType, type DType } from '../core/dtype.js';
 
-/** A `Float16Array`, in words that older libraries of TypeScript know. */
+/** A `Float16Array`, as a type that older versions of TypeScript's library can express. */
 export interface Float16Numbers extends ArrayBufferView, ArrayLike<number> {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** What `tensorFrom` makes a tensor of. */
+/** The data that `tensorFrom` takes. */
 export type TensorData =
   | readonly number[]
   | Float32Array
@@ -22,23 +19,23 @@ export type TensorData =
   | Uint16Array
   | Uint8Array;
 
-/** Checked numbers on the host that become elements of a type. */
+/** Checked data on the host, to be stored as elements of a type. */
 export interface Elements {
   readonly dtype: DType;
-  /** All bytes as they are stored. */
+  /** Bytes of all elements as they are stored. */
   readonly byteLength: number;
-  /** Whether the data is bytes that anything may be stored in. */
+  /** Whether the data is a `Uint8Array` of bytes as they are stored. */
   readonly isBytes: boolean;
-  /** The bytes of some elements. What is stored already is not copied. */
+  /** The bytes of a range of elements: without a copy where the array holds them already. */
   bytes(from: number, to: number): Uint8Array<ArrayBuffer>;
 }
 
 interface Kind {
   /** The types that the numbers can become, the default first. */
   readonly dtypes: readonly DType[];
-  /** Those of which the array holds the bits already. */
+  /** The types whose bits the array holds already. */
   readonly stored: readonly DType[];
-  /** What the array holds, if that does not tell the type. */
+  /** What the array holds, where its class does not determine the type. */
   readonly holds?: string;
 }
 
@@ -48,7 +45,7 @@ const BYTES: Kind = {
   holds: 'bytes as they are stored',
 };
 
-/** By the class of the array. */
+/** Kinds of data, by the class of the array. */
 const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['Array', { dtypes: [...FLOATS, ...INTS], stored: [] }],
   ['Float32Array', { dtypes: FLOATS, stored: ['f32'] }],
@@ -62,26 +59,25 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
 
 const INT_RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
 
-/** Checks numbers that are to be stored as `asked`, or as what their array says. */
-export function checkElements(caller: string, data: TensorData, asked: DType | undefined): Elements {
+/** Checks data that is to be stored as `asked`, by default as the type of its array. */
+export function checkElements(call: Call, data: TensorData, asked: DType | undefined): Elements {
   const kind = KINDS.get(classOf(data));
   if (!kind) {
-    fail(
+    call.refuse(
       'argument',
-      caller,
       `data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves or a Uint8Array of bytes, not ${describe(data)}. Convert it first.`,
     );
   }
-  const dtype = checkType(caller, data, kind, asked);
-  if (isPlain(data)) checkNumbers(caller, 'data', data);
-  else checkAttached(caller, data);
-  if (isInt(dtype) && kind !== BYTES) checkInts(caller, data as ArrayLike<number>, dtype);
+  const dtype = checkType(call, data, kind, asked);
+  if (isPlain(data)) checkNumbers(call.name, 'data', data);
+  else checkAttached(call, data);
+  if (isInt(dtype) && kind !== BYTES) checkInts(call, data as ArrayLike<number>, dtype);
   if (isPlain(data) || !kind.stored.includes(dtype))
     return convertedElements(data as readonly number[] | Float64Array, dtype);
   return storedElements(data, dtype, kind === BYTES);
 }
 
-/** The class of an array, also of one that was made in another frame. */
+/** The class of an array, also of one from another realm, such as a frame. */
 function classOf(data: unknown): string {
   if (Array.isArray(data)) return 'Array';
   return ArrayBuffer.isView(data) && Symbol.toStringTag in data ? String(data[Symbol.toStringTag]) : '';
@@ -95,23 +91,17 @@ function isInt(dtype: DType): dtype is 'i32' | 'u32' {
   return dtype === 'i32' || dtype === 'u32';
 }
 
-function checkType(
-  caller: string,
-  data: TensorData,
-  { dtypes, holds }: Kind,
-  asked: DType | undefined,
-): DType {
+function checkType(call: Call, data: TensorData, { dtypes, holds }: Kind, asked: DType | undefined): DType {
   if (asked === undefined && holds)
-    fail('dtype', caller, `data holds ${holds}, so say which type: dtype must be ${listed(dtypes)}.`);
+    call.refuse('dtype', `data holds ${holds}, so say which type: dtype must be ${listed(dtypes)}.`);
   const dtype = asked === undefined ? dtypes[0]! : asked;
   if (isDType(dtype) && dtypes.includes(dtype)) return dtype;
-  const got = isDType(dtype) ? dtype : describe(dtype);
-  fail('dtype', caller, `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${got}.`);
+  call.refuse('dtype', `of ${describe(data)}, dtype must be ${listed(dtypes)}, not ${dtypeInWords(dtype)}.`);
 }
 
-/** Checks that an array holds numbers and nothing else, whether plain or typed. */
-export function checkNumbers(caller: string, name: string, values: ArrayLike<number>): void {
-  // A typed array holds one kind of values.
+/** Checks that an array, plain or typed, holds only numbers. */
+function checkNumbers(caller: string, name: string, values: ArrayLike<number>): void {
+  // The entries of a typed array are all of one kind.
   const n = ArrayBuffer.isView(values) ? Math.min(values.length, 1) : values.length;
   for (let i = 0; i < n; i++) {
     if (typeof values[i] !== 'number')
@@ -119,26 +109,25 @@ export function checkNumbers(caller: string, name: string, values: ArrayLike<num
   }
 }
 
-function checkInts(caller: string, data: ArrayLike<number>, dtype: 'i32' | 'u32'): void {
+function checkInts(call: Call, data: ArrayLike<number>, dtype: 'i32' | 'u32'): void {
   const [least, most] = INT_RANGES[dtype];
   for (let i = 0; i < data.length; i++) {
     const value = data[i]!;
     if (Number.isInteger(value) && value >= least && value <= most) continue;
-    fail(
+    call.refuse(
       'argument',
-      caller,
       `data[${i}] must be a whole number from ${least} to ${most} for ${dtype}, not ${value}.`,
     );
   }
 }
 
-/** Checks that the memory of an array is still there: one that was transferred looks empty. */
-function checkAttached(caller: string, { buffer, byteLength }: ArrayBufferView): void {
+/** Checks that the memory of an array was not transferred: such an array looks empty. */
+function checkAttached(call: Call, { buffer, byteLength }: ArrayBufferView): void {
   if (byteLength > 0) return;
   try {
     buffer.slice(0, 0);
   } catch {
-    fail('argument', caller, 'data has no memory any more: its buffer was transferred.');
+    call.refuse('argument', 'data has no memory any more: its buffer was transferred.');
   }
 }
 
@@ -156,7 +145,7 @@ function storedElements(data: ArrayBufferView, dtype: DType, isBytes: boolean): 
   };
 }
 
-/** Whether every implementation of WebGPU reads the memory as it is: some refuse what is shared or may grow. */
+/** Whether every implementation of WebGPU accepts the memory: some refuse it if it is shared or resizable. */
 function isOrdinary(buffer: ArrayBufferLike): boolean {
   return (
     buffer[Symbol.toStringTag] === 'ArrayBuffer' && (buffer as { resizable?: boolean }).resizable !== true
@@ -184,4 +173,39 @@ function converted(numbers: ArrayLike<number>, dtype: DType): ArrayBufferView<Ar
     default:
       return encode(dtype, numbers);
   }
+}
+
+/**
+ * Converts numbers to the bits of f16 or bf16, as a tensor stores them: rounded to the nearest, ties to even, overflow to
+ * infinity, every NaN to the quiet one. Numbers in f64 are rounded once.
+ *
+ * @throws PageflashError `argument`, `dtype`
+ * @example
+ * const bits = toHalves('bf16', weights); // Float32Array → Uint16Array
+ */
+export function toHalves(dtype: 'f16' | 'bf16', values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const caller = 'toHalves';
+  checkHalfType(caller, dtype);
+  if (!isHostArray(values))
+    fail('argument', caller, `values must be an array of numbers, not ${describe(values)}.`);
+  checkNumbers(caller, 'values', values);
+  return encode(dtype, values);
+}
+
+/**
+ * Converts the bits of f16 or bf16 to f32, which is exact.
+ *
+ * @throws PageflashError `argument`, `dtype`
+ */
+export function fromHalves(dtype: 'f16' | 'bf16', bits: Uint16Array): Float32Array<ArrayBuffer> {
+  const caller = 'fromHalves';
+  checkHalfType(caller, dtype);
+  if (!(bits instanceof Uint16Array))
+    fail('argument', caller, `bits must be a Uint16Array, not ${describe(bits)}.`);
+  return decode(dtype, bits);
+}
+
+function checkHalfType(caller: string, dtype: unknown): void {
+  if (dtype === 'f16' || dtype === 'bf16') return;
+  fail('dtype', caller, `the first argument must be 'f16' or 'bf16', not ${describe(dtype)}.`);
 }

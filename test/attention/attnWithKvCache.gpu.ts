@@ -18,7 +18,7 @@ const CHUNKS = [
   [5, 40, 40],
 ] as const;
 
-/** Prompts, speculation and decoding in one batch, with sequences that have nothing to ask or nothing new. */
+/** Prompts, speculation and decoding in one batch, with sequences without queries or without new tokens. */
 const MIXED = [
   [0, 70, 70],
   [203, 1, 1],
@@ -61,7 +61,7 @@ const rows: readonly Row[] = [
   { why: 'heads without a sink', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, sinks: 'some heads' },
   { why: 'heads without a sink, sinks on the GPU, split, sequences without keys', device: 'full', lengths: [[203, 1, 0], [0, 1, 0], [64, 1, 0]], heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, sinks: 'some heads', onGpu: true, numSplits: 3 },
 
-  // Pages and rows that are not there.
+  // Pages and rows that do not exist.
   { why: 'pages of 16 of which some are not there', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, rotary: WHOLE, onGpu: true, missing: 'pages' },
   { why: 'pages of one of which some are not there, split, heads without a sink', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 1, batchIdx: true, leftpad: true, onGpu: true, missing: 'pages', numSplits: 3, sinks: 'some heads' },
   { why: 'a mixed batch in pages of three of which some are not there', device: 'full', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 3, onGpu: true, missing: 'pages' },

@@ -12,10 +12,9 @@ import {
 } from '../../src/index.js';
 import { downloadBuffer, upload } from '../../tools/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
-import { drawKvCache, intoPages, placeKvCache, type KvCacheCase } from './kvCacheCase.js';
+import { drawKvCache, intoPages, placeKvCache, SMALL_DECODE, type KvCacheCase } from './kvCacheCase.js';
 import { Random } from '../../tools/random.js';
-import { SMALL_DECODE, SMALL_VARLEN } from './smallCases.js';
-import { draw, place, type VarlenCase } from './varlenCase.js';
+import { draw, place, SMALL_VARLEN, type VarlenCase } from './varlenCase.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 const N_RUNS = 100;
@@ -96,7 +95,7 @@ const REPEATED: Readonly<Record<string, (runtime: Runtime) => Repeated>> = {
     return {
       shapes: shapesOf(args.q),
       run: (outputs) => {
-        // Something else in between, so that there is something to be planned.
+        // A different call in between, so that there is something to plan.
         plan.update({ cacheSeqlens: [7, 203, 1] });
         plan.update({ cacheSeqlens: args.cacheSeqlens });
         plan.record(outputs);
@@ -110,7 +109,7 @@ function shapesOf({ shape }: Tensor): Repeated['shapes'] {
   return [shape, [...shape.slice(0, -3), shape.at(-2)!, shape.at(-3)!]];
 }
 
-/** So many tensors in one buffer, each where a binding can begin. */
+/** n tensors in one buffer, each where a binding can begin. */
 function tensorsIn(device: GPUDevice, dtype: 'f32' | 'f16', shape: readonly number[]) {
   const size = shape.reduce((product, n) => product * n);
   const stride = Math.ceil(size / 128) * 128;
@@ -123,7 +122,7 @@ function tensorsIn(device: GPUDevice, dtype: 'f32' | 'f16', shape: readonly numb
   };
 }
 
-/** Runs it a hundred times, each to a place of its own, and compares all of them. */
+/** Runs it a hundred times, each time to tensors of its own, and compares all results. */
 async function checkRepeated(runtime: Runtime, { shapes, dtype = 'f32', run }: Repeated): Promise<void> {
   const { device } = runtime;
   const outs = tensorsIn(device, dtype, shapes[0]);

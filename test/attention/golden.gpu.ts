@@ -17,7 +17,7 @@ import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolera
 
 const kinds: readonly DeviceKind[] = ['full', 'plain'];
 
-/** The answers that PyTorch gave, against the package as it is published. */
+/** Results of PyTorch, against the package as it is published. */
 export const cases: GpuCase[] = kinds.flatMap((kind) =>
   goldenNames.map((name) => ({
     name: `${name} on a ${kind} device`,

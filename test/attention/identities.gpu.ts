@@ -12,10 +12,10 @@ import { download, upload } from '../../tools/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { randomTensor } from '../reference/hostTensors.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
+import { runningSum } from './caseInputs.js';
 import { sharedRuntime } from '../platforms/sharedRuntime.js';
 
-// Different questions that have one answer.
+// Different calls that must give the same result.
 
 const [N_HEADS, N_KV_HEADS, HEAD_DIM] = [4, 2, 64];
 

@@ -1,21 +1,19 @@
-import type { DType, FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, upload } from '../../tools/deviceTensor.js';
-import { drawSinks, type SinksCase } from './drawSinks.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
+import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolerance.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
 export interface KvCacheCase {
-  /** What the case is there for. */
+  /** What the case tests. */
   readonly why: string;
   /** Tokens in the cache, queries and new tokens of each sequence; the last two are equal over all unless `ragged`. */
   readonly lengths: readonly (readonly [cached: number, sq: number, fresh: number])[];
-  /** Queries and new tokens end to end. */
+  /** Whether queries and new tokens are ragged. */
   readonly ragged?: boolean;
   readonly heads: readonly [nHeads: number, nKvHeads: number];
   readonly headDim: number;
@@ -39,8 +37,8 @@ export interface KvCacheCase {
   readonly batchIdx?: boolean;
   readonly leftpad?: boolean;
   /**
-   * Every third page is none, and all of the last sequence's; or every second sequence has no row of the cache or of the
-   * table. Needs `onGpu`, and for rows `batchIdx`.
+   * Every third page number, and all of the last sequence's, are out of range; or the rows of every second sequence are.
+   * Needs `onGpu`, and for rows `batchIdx`.
    */
   readonly missing?: 'pages' | 'rows';
   readonly rotary?: { readonly dim: number; readonly interleaved: boolean };
@@ -48,6 +46,21 @@ export interface KvCacheCase {
   readonly onGpu?: boolean;
   readonly seed?: number;
 }
+
+/** One new token each: after many, after few, and the first one. */
+export const SMALL_DECODE: KvCacheCase = {
+  why: 'small',
+  lengths: [
+    [203, 1, 1],
+    [64, 1, 1],
+    [0, 1, 1],
+  ],
+  heads: [4, 1],
+  headDim: 64,
+  dtype: 'f32',
+  causal: true,
+  rotary: { dim: 32, interleaved: true },
+};
 
 export interface KvCacheInputs {
   readonly q: HostTensor;
@@ -91,7 +104,7 @@ export interface KvCacheOutputs {
   readonly vCache: Float32Array;
 }
 
-/** Throws unless the results are what the reference gives. */
+/** Throws unless the results are those of the reference. */
 export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: KvCacheOutputs): void {
   const { dtype, kvDType = dtype, softcap, alibi, rotary } = kvCase;
   const { rotaryCos, rotarySin, ...rest } = inputs;
@@ -122,8 +135,8 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     shape,
     data: random.normals(elementCount(shape)).map((x) => roundTo(type, x * factor)),
   });
-  // Whatever is rotated and then rounded to halves has so few bits that its rotation is exact in f32: else it might lie
-  // next to the middle between two numbers, where implementations round one way or the other.
+  // What is rotated and then rounded to halves has so few bits that its rotation is exact in f32. Else it might be close
+  // to the middle between two numbers, where implementations round one way or the other.
   const isExact = rotary !== undefined && (dtype !== 'f32' || kvDType !== 'f32');
   const tokens = (which: 1 | 2): number[] =>
     ragged ? [sum(lengths.map((length) => length[which]))] : [batch, lengths[0]![which]];
@@ -164,7 +177,7 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
   };
 }
 
-/** Where the keys of each sequence are: slots that hold one, and what leads to them. */
+/** Where the keys of each sequence are: its slots, and the tables that lead to them. */
 function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missing }: KvCacheCase) {
   const batch = lengths.length;
   const room = Math.max(1, ...lengths.map(([cached, , fresh]) => cached + fresh));
@@ -180,7 +193,7 @@ function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missi
       for (let key = pads[b]!; key < cached; key++) slots.push(slotOf(rows[b]!, key));
     });
   if (!pageSize) {
-    // A few slots more than anybody needs.
+    // A few slots more than any sequence needs.
     eachKey((row, key) => row * (room + 3) + key);
     return { shape: [batch, room + 3], slots, tables };
   }
@@ -193,7 +206,7 @@ function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missi
   return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable: some } };
 }
 
-/** Every nth number is one that is none of `length` things. */
+/** The numbers, every nth replaced by one out of the range of `length`. */
 function withoutSome(numbers: Int32Array, n: number, length: number): Int32Array {
   const outside = [-1, length, 2 ** 31 - 1, -(2 ** 31)];
   return numbers.map((number, i) => (i % n === 1 ? outside[Math.floor(i / n) % outside.length]! : number));
@@ -218,7 +231,7 @@ export function intoPages(inputs: KvCacheInputs, pageSize: number): KvCacheInput
   return { ...inputs, kCache: scatter(inputs.kCache), vCache: scatter(inputs.vCache), blockTable };
 }
 
-/** Uploads the inputs where the case wants them. */
+/** Uploads the inputs as the case asks: to the GPU, in pages, with gaps. */
 export function placeKvCache(
   device: GPUDevice,
   kvCase: KvCacheCase,

@@ -1,5 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount } from '../../src/core/tensor.js';
 import { mergeStates, type AttentionState, type Runtime } from '../../src/index.js';
 import { mergeStatesReference, type HostTensor } from '../../src/reference/attention.js';

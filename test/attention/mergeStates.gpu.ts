@@ -8,10 +8,10 @@ import { withRuntime } from '../platforms/withRuntime.js';
 
 const some = (part: number, row: number): boolean => isThird(part, row) || row === 4;
 
-/** Never of all parts of a row. */
+/** Never all parts of a row. */
 const isThird = (part: number, row: number): boolean => (part * 7 + row) % 3 === 0;
 
-/** Some steps apart, so far from zero that f32 has few digits behind the point. */
+/** A few units apart, and so far from zero that f32 has few digits after the point. */
 const far =
   (from: number) =>
   (part: number, row: number): number =>

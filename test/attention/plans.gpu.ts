@@ -10,8 +10,8 @@ import { countCalls } from '../../tools/countCalls.js';
 import { download, upload } from '../../tools/deviceTensor.js';
 import { assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
-import { withGetters } from './withGetters.js';
+import { runningSum } from './caseInputs.js';
+import { withGetters } from './planInputs.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 const HEADS = { q: 2, kv: 1, dim: 32 };
@@ -42,7 +42,7 @@ function batchOf(sequences: readonly (readonly [cached: number, fresh: number])[
 
 type Batch = ReturnType<typeof batchOf>;
 
-/** The same step with what a planner adds. */
+/** The same step with the fields that a planner adds. */
 const stepOf = (batch: Batch) => ({
   ...batch,
   sequences: Int32Array.of(1, 2),
@@ -62,7 +62,7 @@ const fieldsOf = ({ cacheSeqlens, cuSeqlensQ, blockTable }: Batch) => ({
   cacheBatchIdx: undefined,
 });
 
-/** Tensors of so many new tokens, or of padding. */
+/** Tensors of n new tokens, or of padding. */
 function freshTensors(device: GPUDevice, nTokens: number, seed: number) {
   const random = new Random(seed);
   const tokens = (nHeads: number): Tensor =>
@@ -101,7 +101,7 @@ export const cases: GpuCase[] = [
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
-        /** What all steps give, each planned in one way, and a call after them. */
+        /** The results of all steps, each planned in one way, and of a call after them. */
         const run = async (giveOf: (batch: Batch) => object): Promise<Float32Array[]> => {
           const always = { ...caches(device), causal: true };
           const tensors = STEPS.map((_, i) => freshTensors(device, MOST_TOKENS, 10 + i));

@@ -22,7 +22,7 @@ const DECODING: KvCacheCase = {
   pageSize: 16,
 };
 
-/** ms that `prepare` may keep the thread at a time, in Chrome. */
+/** Milliseconds that `prepare` may block the thread at a time, in Chrome. */
 const LONGEST_TURN = 5;
 
 export const cases: GpuCase[] = [

@@ -1,58 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { attnVariants, createRuntime, prepareModel, type PrepareModelOptions } from '../../src/index.js';
+import { attnVariants, createRuntime, prepareModel } from '../../src/index.js';
 import { attnVarlen } from '../../src/attention/attnVarlen.js';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
-import type { PrepareProgress, Runtime } from '../../src/runtime/runtime.js';
+import type { PrepareProgress } from '../../src/runtime/runtimeOptions.js';
+import type { Runtime } from '../../src/runtime/runtime.js';
 import { declarationOf } from '../../src/wgsl/module.js';
 import { BROKEN_KERNEL } from '../runtime/brokenKernel.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { rejection } from '../check/refusal.js';
-import { strictDevice } from '../runtime/strictDevice.js';
 
-/** A device that notes what it compiles, and in which turn of the event loop. */
-function compilingDevice() {
-  const strict = strictDevice();
-  const { device } = strict;
-  let lose: (info: GPUDeviceLostInfo) => void;
-  const lost = new Promise<GPUDeviceLostInfo>((resolve) => (lose = resolve));
-  const modules: string[] = [];
-  const turns: number[] = [];
-  const onTheSpot: string[] = [];
-  let turn = 0;
-  const compiling = Object.assign(Object.create(device) as GPUDevice, {
-    lost,
-    createShaderModule(descriptor: GPUShaderModuleDescriptor) {
-      modules.push(descriptor.label!);
-      turns.push(turn);
-      return device.createShaderModule(descriptor);
-    },
-    createComputePipeline(descriptor: GPUComputePipelineDescriptor) {
-      onTheSpot.push(descriptor.label!);
-      return device.createComputePipeline(descriptor);
-    },
-  });
-  return {
-    ...strict,
-    device: compiling,
-    /** Variants, as they were linked and handed over. */
-    modules,
-    /** The turn of each. */
-    turns,
-    /** Those that a call compiled. */
-    onTheSpot,
-    lose: (message: string) => lose({ reason: 'unknown', message } as GPUDeviceLostInfo),
-    /** Lets others have a turn now and then, and counts these. */
-    async counting<T>(work: Promise<T>): Promise<T> {
-      let counts = true;
-      const count = (): void => {
-        turn++;
-        if (counts) setImmediate(count);
-      };
-      setImmediate(count);
-      return work.finally(() => (counts = false));
-    },
-  };
-}
+import { compilingDevice, MODEL } from './compilingDevice.js';
 
 const SMALL = { headDim: 32, dtype: 'f32', group: 2, newDType: 'f32' } as const;
 
@@ -76,7 +33,7 @@ describe('prepare', () => {
     expect(modules.length).toBe(variants.length);
   });
 
-  test('tells how many are ready, those that were before among them', async () => {
+  test('reports how many are ready, including those compiled before', async () => {
     const { device } = compilingDevice();
     const runtime = createRuntime(device);
     const variants = smallVariants(runtime).slice(0, 4);
@@ -185,7 +142,7 @@ describe('prepare', () => {
     expect(live.size).toBe(0);
   });
 
-  test('what progress throws comes out', async () => {
+  test('an error of onProgress rejects the promise', async () => {
     const runtime = createRuntime(compilingDevice().device);
     const onProgress = (): never => {
       throw new RangeError('mine');
@@ -211,114 +168,6 @@ describe('prepare', () => {
         "argument: prepare: warmUp must be true or false, not 1.",
       ]
     `);
-  });
-});
-
-const MODEL: PrepareModelOptions = {
-  nHeads: 4,
-  nKvHeads: 2,
-  headDim: 32,
-  dtype: 'f32',
-  paged: true,
-  maxTokens: 64,
-  maxContext: 1024,
-};
-
-describe('prepareModel', () => {
-  test('prepares in turns, with progress, and runs each once if asked to', async () => {
-    const { device, modules, turns, touched, violations, counting } = compilingDevice();
-    const runtime = createRuntime(device);
-    const seen: PrepareProgress[] = [];
-    const prepared = prepareModel(runtime, {
-      ...MODEL,
-      rotary: true,
-      warmUp: true,
-      onProgress: (progress) => seen.push(progress),
-    });
-    expect(modules).toEqual([]);
-    await counting(prepared);
-    expect(new Set(turns).size).toBe(turns.length);
-    expect(seen.at(-1)).toEqual({ done: modules.length, total: modules.length });
-    expect(seen.length).toBe(modules.length);
-    expect(touched.dispatches).toBe(modules.length);
-    expect(violations).toEqual([]);
-  });
-
-  test('takes a whole shape of a model, and its options', async () => {
-    const { device, modules } = compilingDevice();
-    const layers = { nLayers: 2, hiddenSize: 128, feedForwardSize: 256, vocabSize: 100 };
-    await prepareModel(createRuntime(device), { ...layers, ...MODEL });
-    expect(modules.map((name) => name.split('{')[0])).toEqual([
-      'append_kv',
-      'attn_decode',
-      'attn_decode',
-      'merge_states',
-      'attn_decode',
-      'attn_decode',
-      'attn_decode',
-      'attn_decode',
-      'attn_prefill',
-      'attn_prefill',
-      'copy_pages',
-    ]);
-  });
-
-  test('refuses what is no model', async () => {
-    const { device, modules } = compilingDevice();
-    const runtime = createRuntime(device);
-    const wrong = (changes: object) => rejection(prepareModel(runtime, { ...MODEL, ...changes }));
-    expect([
-      await rejection(prepareModel(runtime, undefined as never)),
-      await wrong({ pageSize: 16 }),
-      await wrong({ nHeads: 3 }),
-      await wrong({ nKvHeads: 0 }),
-      await wrong({ nHeads: 2 ** 40 }),
-      await wrong({ headDim: 300 }),
-      await wrong({ headDimV: 300 }),
-      await wrong({ dtype: 'i8' }),
-      await wrong({ kvDType: null }),
-      await wrong({ newDType: 'u32' }),
-      await wrong({ appends: false, newDType: 'f16' }),
-      await wrong({ paged: undefined }),
-      await wrong({ maxTokens: undefined }),
-      await wrong({ maxContext: 1.5 }),
-      await wrong({ alibi: 'cpu' }),
-      await wrong({ sinks: [1] }),
-      await wrong({ lengths: true }),
-      await wrong({ softcap: 30 }),
-      await wrong({ windowSize: 128 }),
-      await wrong({ attentionChunk: -1 }),
-      await wrong({ numSplits: 0.5 }),
-      await wrong({ warmUp: 'yes' }),
-      await wrong({ numSplits: 65535, maxContext: undefined }),
-    ]).toMatchInlineSnapshot(`
-      [
-        "argument: prepareModel: the arguments must be one object, not undefined.",
-        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, appends, newDType, paged, maxTokens, maxContext, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
-        "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
-        "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
-        "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",
-        "shape: prepareModel: headDim is 300; it must be 1 to 256.",
-        "shape: prepareModel: headDimV is 300; it must be 1 to 256.",
-        "argument: prepareModel: dtype must be 'f32', 'f16' or 'bf16', not 'i8'.",
-        "argument: prepareModel: kvDType must be 'f32', 'f16' or 'bf16', not null.",
-        "argument: prepareModel: newDType must be 'f32', 'f16' or 'bf16', not 'u32'.",
-        "argument: prepareModel: newDType is the type of what calls append, but appends is false. Leave one out.",
-        "argument: prepareModel: paged must be true or false, not undefined.",
-        "argument: prepareModel: maxTokens must be a whole number ≥ 1, not undefined.",
-        "argument: prepareModel: maxContext must be a whole number ≥ 1, not 1.5.",
-        "argument: prepareModel: alibi must be true, false or 'gpu', not 'cpu'.",
-        "argument: prepareModel: sinks must be true, false or 'gpu', not [1].",
-        "argument: prepareModel: lengths must be 'host' or 'gpu', not true.",
-        "argument: prepareModel: softcap must be true or false, not 30.",
-        "argument: prepareModel: windowSize must be [left, right], whole numbers ≥ −1, not 128.",
-        "argument: prepareModel: attentionChunk must be a whole number ≥ 0, not -1.",
-        "argument: prepareModel: numSplits must be a whole number ≥ 0, not 0.5.",
-        "argument: prepareModel: warmUp must be true or false, not "yes".",
-        "limit: prepareModel: numSplits = 65535 needs 268439040 bytes for the parts of the output; this device binds at most 134217728. Pass fewer, or 0 to let it be chosen.",
-      ]
-    `);
-    expect(modules).toEqual([]);
   });
 });
 

@@ -1,20 +1,24 @@
 import * as fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
-import type { AttnWithKvCacheArgs } from '../../src/problem/attentionArgs.js';
 import { servedModel } from '../../src/attention/prepareModel.js';
 import { servedSteps } from '../../src/attention/servedSteps.js';
+import { Call } from '../../src/check/call.js';
 import type { FloatDType } from '../../src/core/dtype.js';
 import {
   createRuntime,
   PageflashError,
   prepareModel,
   type PrepareModelOptions,
+  type PrepareProgress,
   type Runtime,
 } from '../../src/index.js';
-import { fakeTensor } from '../runtime/fakeDevice.js';
+import type { AttnWithKvCacheArgs } from '../../src/problem/attentionArgs.js';
 import { Random } from '../../tools/random.js';
+import { rejection } from '../check/refusal.js';
+import { fakeTensor } from '../runtime/fakeDevice.js';
 import { LARGE_LIMITS, strictDevice } from '../runtime/strictDevice.js';
+import { compilingDevice, MODEL } from './compilingDevice.js';
 
 /** New tokens of a sequence, and all its keys. */
 type SequenceStep = readonly [nNew: number, nKeys: number];
@@ -91,7 +95,7 @@ function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]):
   };
 }
 
-/** A step, unless the device has no room for as many parts as `numSplits` asks for. */
+/** Runs a step, unless the device cannot hold as many chunks as `numSplits` asks for. */
 function serve(runtime: Runtime, model: PrepareModelOptions, sequences: readonly SequenceStep[]): void {
   try {
     attnWithKvCache(runtime, callOf(model, sequences));
@@ -119,7 +123,7 @@ async function compiled(
   return names;
 }
 
-/** A step within the options; where windows and chunks begin among the tiles of keys is decisive. */
+/** A step within the options. What matters is where windows and chunks begin among the tiles of keys. */
 function drawStep(model: PrepareModelOptions, random: Random): SequenceStep {
   const { maxTokens, maxContext = 1, attentionChunk = 0 } = model;
   const most = Math.min(maxTokens, maxContext);
@@ -140,7 +144,7 @@ function drawStep(model: PrepareModelOptions, random: Random): SequenceStep {
 const SLOW = 120_000;
 
 test(
-  'serving meets what prepareModel has compiled, and nothing else, whatever the model',
+  'serving runs exactly the kernels that prepareModel compiled, for any model',
   { timeout: SLOW },
   async () => {
     const property = fc.asyncProperty(
@@ -152,13 +156,16 @@ test(
         const expected = [...prepared].filter((name) => !name.startsWith('copy_pages'));
         const met = await compiled(deviceClass, (runtime) => {
           const random = new Random(seed);
-          // What must be there, and what nothing but the steps that it was planned for may meet.
+          // Any steps, whose kernels must be prepared, then those that prepareModel planned, which run all others.
           for (let step = 0; step < 20; step++) {
             const nSequences = random.pick([1, 1, 2, 5]);
             const sequences = Array.from({ length: nSequences }, () => drawStep(model, random));
             serve(runtime, model, sequences);
           }
-          for (const { step } of servedSteps(servedModel(model), runtime.traits))
+          for (const { step } of servedSteps(
+            servedModel(new Call('prepareModel', runtime.traits), model),
+            runtime.traits,
+          ))
             serve(runtime, model, [[step.qLen, step.kLen]]);
         });
         expect([...met].toSorted()).toEqual(expected.toSorted());
@@ -167,3 +174,101 @@ test(
     await fc.assert(property, { numRuns: 60, seed: 1 });
   },
 );
+
+describe('prepareModel', () => {
+  test('prepares in turns, with progress, and runs each once if asked to', async () => {
+    const { device, modules, turns, touched, violations, counting } = compilingDevice();
+    const runtime = createRuntime(device);
+    const seen: PrepareProgress[] = [];
+    const prepared = prepareModel(runtime, {
+      ...MODEL,
+      rotary: true,
+      warmUp: true,
+      onProgress: (progress) => seen.push(progress),
+    });
+    expect(modules).toEqual([]);
+    await counting(prepared);
+    expect(new Set(turns).size).toBe(turns.length);
+    expect(seen.at(-1)).toEqual({ done: modules.length, total: modules.length });
+    expect(seen.length).toBe(modules.length);
+    expect(touched.dispatches).toBe(modules.length);
+    expect(violations).toEqual([]);
+  });
+
+  test('takes a whole shape of a model, and its options', async () => {
+    const { device, modules } = compilingDevice();
+    const layers = { nLayers: 2, hiddenSize: 128, feedForwardSize: 256, vocabSize: 100 };
+    await prepareModel(createRuntime(device), { ...layers, ...MODEL });
+    expect(modules.map((name) => name.split('{')[0])).toEqual([
+      'append_kv',
+      'attn_decode',
+      'attn_decode',
+      'merge_states',
+      'attn_decode',
+      'attn_decode',
+      'attn_decode',
+      'attn_decode',
+      'attn_prefill',
+      'attn_prefill',
+      'copy_pages',
+    ]);
+  });
+
+  test('refuses malformed options', async () => {
+    const { device, modules } = compilingDevice();
+    const runtime = createRuntime(device);
+    const wrong = (changes: object) => rejection(prepareModel(runtime, { ...MODEL, ...changes }));
+    expect([
+      await rejection(prepareModel(runtime, undefined as never)),
+      await wrong({ pageSize: 16 }),
+      await wrong({ nHeads: 3 }),
+      await wrong({ nKvHeads: 0 }),
+      await wrong({ nHeads: 2 ** 40 }),
+      await wrong({ headDim: 300 }),
+      await wrong({ headDimV: 300 }),
+      await wrong({ dtype: 'i8' }),
+      await wrong({ kvDType: null }),
+      await wrong({ newDType: 'u32' }),
+      await wrong({ appends: false, newDType: 'f16' }),
+      await wrong({ paged: undefined }),
+      await wrong({ maxTokens: undefined }),
+      await wrong({ maxContext: 1.5 }),
+      await wrong({ alibi: 'cpu' }),
+      await wrong({ sinks: [1] }),
+      await wrong({ lengths: true }),
+      await wrong({ softcap: 30 }),
+      await wrong({ windowSize: 128 }),
+      await wrong({ attentionChunk: -1 }),
+      await wrong({ numSplits: 0.5 }),
+      await wrong({ warmUp: 'yes' }),
+      await wrong({ numSplits: 65535, maxContext: undefined }),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: prepareModel: the arguments must be one object, not undefined.",
+        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, appends, newDType, paged, maxTokens, maxContext, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
+        "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
+        "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
+        "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",
+        "shape: prepareModel: headDim is 300; it must be 1 to 256.",
+        "shape: prepareModel: headDimV is 300; it must be 1 to 256.",
+        "argument: prepareModel: dtype must be 'f32', 'f16' or 'bf16', not "i8".",
+        "argument: prepareModel: kvDType must be 'f32', 'f16' or 'bf16', not null.",
+        "argument: prepareModel: newDType must be 'f32', 'f16' or 'bf16', not "u32".",
+        "argument: prepareModel: newDType is the type of what calls append, but appends is false. Leave one out.",
+        "argument: prepareModel: paged must be true or false, not undefined.",
+        "argument: prepareModel: maxTokens must be a whole number ≥ 1, not undefined.",
+        "argument: prepareModel: maxContext must be a whole number ≥ 1, not 1.5.",
+        "argument: prepareModel: alibi must be true, false or 'gpu', not "cpu".",
+        "argument: prepareModel: sinks must be true, false or 'gpu', not [1].",
+        "argument: prepareModel: lengths must be 'host' or 'gpu', not true.",
+        "argument: prepareModel: softcap must be true or false, not 30.",
+        "argument: prepareModel: windowSize must be [left, right], whole numbers ≥ −1, not 128.",
+        "argument: prepareModel: attentionChunk must be a whole number ≥ 0, not -1.",
+        "argument: prepareModel: numSplits must be a whole number ≥ 0, not 0.5.",
+        "argument: prepareModel: warmUp must be true or false, not "yes".",
+        "limit: prepareModel: numSplits = 65535 needs 268439040 bytes for the parts of the output; this device binds at most 134217728. Pass fewer, or 0 to let it be chosen.",
+      ]
+    `);
+    expect(modules).toEqual([]);
+  });
+});

@@ -1,5 +1,4 @@
-import type { DType, FloatDType } from '../../src/core/dtype.js';
-import { decode, encode, roundTo } from '../../src/core/halves.js';
+import { decode, encode, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
@@ -11,15 +10,14 @@ import {
 } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { download, downloadGaps, upload, type Placement } from '../../tools/deviceTensor.js';
-import { drawSinks, type SinksCase } from './drawSinks.js';
 import { assert } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
-import { runningSum } from './runningSum.js';
+import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 
-/** A batch to attend to, with inputs drawn from a seed. */
+/** A batch for attention, with inputs drawn from a seed. */
 export interface VarlenCase {
-  /** What the case is there for. */
+  /** What the case tests. */
   readonly why: string;
   /** Queries and keys of each sequence. */
   readonly lengths: readonly (readonly [sq: number, sk: number])[];
@@ -53,8 +51,18 @@ export interface VarlenCase {
   readonly seed?: number;
 }
 
-/** `equal`: of all keys. `spike`: of one key, far above the rest. `huge`: near ±3e5 before scaling, many of them equal. */
-export type Scores = 'normal' | 'equal' | 'spike' | 'huge';
+/** The end of a prompt, and a token. */
+export const SMALL_VARLEN: VarlenCase = {
+  why: 'small',
+  lengths: [
+    [20, 33],
+    [1, 40],
+  ],
+  heads: [4, 2],
+  headDim: 64,
+  dtype: 'f32',
+  causal: true,
+};
 
 interface Inputs {
   readonly q: HostTensor;
@@ -109,7 +117,7 @@ function headsFirst(lse: Tensor): Tensor {
   return { ...lse, shape: [nHeads, batch, sq, 1], strides: [sq, nHeads * sq, 1, 1] };
 }
 
-/** Throws unless the results are what the reference gives. */
+/** Throws unless the results are those of the reference. */
 export function compare(
   varlen: VarlenCase,
   inputs: Inputs,
@@ -171,35 +179,7 @@ export function draw(varlen: VarlenCase): Inputs {
   };
 }
 
-/** Changes queries and keys so that their scores are what the case wants. */
-function shapeScores(
-  { scores, headDim, dtype, kvDType = dtype }: VarlenCase,
-  random: Random,
-  {
-    q,
-    keys,
-    cuSeqlensK,
-  }: { readonly q: HostTensor; readonly keys: HostTensor; readonly cuSeqlensK: Int32Array },
-): void {
-  const row = elementCount(keys.shape.slice(1));
-  const set = (tensor: HostTensor, type: FloatDType, valueAt: (i: number, old: number) => number): void => {
-    tensor.data.forEach((old, i) => ((tensor.data as Float32Array)[i] = roundTo(type, valueAt(i, old))));
-  };
-  if (scores === 'equal') set(keys, kvDType, (i) => keys.data[i % row]!);
-  if (scores === 'huge') {
-    // Each is a multiple of one step, so that two are either equal to the last bit or far apart.
-    const factors = random.uniforms(keys.data.length / headDim, -8, 9).map(Math.floor);
-    set(q, dtype, () => 3e5 / 8 / headDim);
-    set(keys, kvDType, (i) => factors[Math.floor(i / headDim)]!);
-  }
-  if (scores === 'spike') {
-    const spikes = new Set(cuSeqlensK.subarray(1).map((end, b) => random.int(cuSeqlensK[b]!, end)));
-    set(q, dtype, (_, old) => old + 1);
-    set(keys, kvDType, (i, old) => (spikes.has(Math.floor(i / row)) ? old + 10 : old));
-  }
-}
-
-/** Keys that do not count may be anything. */
+/** Fills unused keys with NaN. */
 function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, used: Int32Array): void {
   for (const { data, shape } of tensors) {
     const row = elementCount(shape.slice(1));
@@ -209,7 +189,7 @@ function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, use
   }
 }
 
-/** Uploads the inputs where the case wants them. */
+/** Uploads the inputs as the case asks: to the GPU, in pages, with gaps. */
 export function place(
   device: GPUDevice,
   varlen: VarlenCase,

@@ -1,9 +1,9 @@
-import { shuffledPages } from '../../bench/decode/inputs.js';
-import { decodeProblem, type DecodeProblem } from '../../bench/decode/problem.js';
-import { PAGE_SIZE, type DecodeCase } from '../../bench/decode/shapes.js';
+import type { DecodeCase } from '../../bench/cases/cases.js';
+import { decodeProblem, shuffledPages, type DecodeProblem } from '../../bench/cases/decodeProblem.js';
+import { PAGE_SIZE } from '../../bench/cases/shapes.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 
-/** A case as it would be planned, on tensors that hold nothing. */
+/** The problem of a case, on fake tensors. */
 export function problemOf(benchCase: DecodeCase): DecodeProblem {
   const { keys, nHeads, nKvHeads, headDim, dtype } = benchCase;
   const pages = shuffledPages(benchCase);

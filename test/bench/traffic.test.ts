@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { CaseOptions } from '../../bench/caseOptions.js';
-import { countTraffic } from '../../bench/decode/countTraffic.js';
-import { decodeCases } from '../../bench/decode/shapes.js';
-import { excessOf, type Traffic } from '../../bench/decode/traffic.js';
+import { decodeCases, type CaseOptions } from '../../bench/cases/cases.js';
+import { countTraffic } from '../../bench/cases/countTraffic.js';
+import { excessOf, type Traffic } from '../../bench/cases/traffic.js';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { planAttention } from '../../src/plan/planAttention.js';
 import { accessedBytes, type AccessedBytes } from '../kernels/accessedBytes.js';
@@ -21,7 +20,7 @@ const GPUS: readonly (readonly [name: string, traits: DeviceTraits])[] = [
   ],
 ];
 
-describe('bytes that a step of decoding moves, over those that it needs', () => {
+describe('bytes that a decode step moves, over those that it needs', () => {
   const cases = (dtype: 'f32' | 'f16') =>
     GPUS.flatMap(([gpu, traits]) =>
       decodeCases({ ...OPTIONS, dtype }).map((benchCase) => {
@@ -38,17 +37,17 @@ describe('bytes that a step of decoding moves, over those that it needs', () => 
     expect(moved).toBeLessThan(1.05);
   });
 
-  test('all of it', () => {
+  test('all figures', () => {
     const lines = (['f32', 'f16'] as const).flatMap((dtype) =>
-      cases(dtype).map(({ gpu, shape, read, moved, asked }) =>
-        [dtype, gpu.padEnd(14), shape.padEnd(13), ...[read, moved, asked].map((x) => x.toFixed(3))].join(
+      cases(dtype).map(({ gpu, shape, read, moved, issued }) =>
+        [dtype, gpu.padEnd(14), shape.padEnd(13), ...[read, moved, issued].map((x) => x.toFixed(3))].join(
           '  ',
         ),
       ),
     );
-    expect(['      GPU             shape          reads  moved  asked', ...lines].join('\n'))
+    expect(['      GPU             shape          reads  moved  issued', ...lines].join('\n'))
       .toMatchInlineSnapshot(`
-        "      GPU             shape          reads  moved  asked
+        "      GPU             shape          reads  moved  issued
         f32  default limits  decode-mha     1.005  1.007  1.015
         f32  default limits  decode-gqa     1.031  1.047  1.074
         f32  default limits  decode-ragged  1.017  1.025  1.057
@@ -72,7 +71,7 @@ describe('bytes that a step of decoding moves, over those that it needs', () => 
       `);
   });
 
-  test('what is needed is every key and value once for its head, queries and outputs', () => {
+  test('needed: each key and value once per kv head, queries and outputs', () => {
     const [benchCase] = decodeCases({ ...OPTIONS, dtype: 'f16', shapes: ['decode-gqa'] });
     const { needed } = countTraffic(problemOf(benchCase!), GPUS[0]![1]);
     expect(needed).toEqual({
@@ -80,14 +79,14 @@ describe('bytes that a step of decoding moves, over those that it needs', () => 
       v: 2 * 2048 * 4 * 128 * 2,
       q: 2 * 32 * 128 * 2,
       blockTable: 0,
-      tables: 0,
-      partsWritten: 0,
-      partsRead: 0,
+      metadata: 0,
+      partialsWritten: 0,
+      partialsRead: 0,
       out: 2 * 32 * 128 * 2,
     });
   });
 
-  test('the kernels, run on the CPU, load and store what is counted', () => {
+  test('the kernels, run on the CPU, load and store exactly what is counted', () => {
     const traits = traitsOf({ maxWorkgroupInvocations: 64 });
     const batch = batchOf(
       [
@@ -96,21 +95,21 @@ describe('bytes that a step of decoding moves, over those that it needs', () => 
       ],
       { heads: [2, 1], headDim: 32, pageSize: 16, masks: { right: 0 }, numSplits: 2 },
     );
-    const { moved, asked } = countTraffic(batch, traits);
+    const { moved, issued } = countTraffic(batch, traits);
     const buffers = new HostBuffers();
     const dispatches = planAttention(batch.problem, batch.lengths, traits);
     const accesses = dispatches.map((dispatch) => accessedBytes(dispatch, buffers));
     expect(comparable(moved)).toEqual(sumOf(accesses, 'distinct'));
-    expect(comparable(asked)).toEqual(sumOf(accesses, 'all'));
+    expect(comparable(issued)).toEqual(sumOf(accesses, 'all'));
   });
 });
 
-/** The part of `Traffic` that the kernels do not load from the same place for a whole workgroup. */
-function comparable({ tables: _tables, ...rest }: Traffic): Omit<Traffic, 'tables'> {
+/** Traffic without metadata, which is uniform over a workgroup and so counted once. */
+function comparable({ metadata: _metadata, ...rest }: Traffic): Omit<Traffic, 'metadata'> {
   return rest;
 }
 
-function sumOf(accesses: readonly AccessedBytes[], which: 'all' | 'distinct'): Omit<Traffic, 'tables'> {
+function sumOf(accesses: readonly AccessedBytes[], which: 'all' | 'distinct'): Omit<Traffic, 'metadata'> {
   const of = (name: string, split?: boolean) =>
     accesses.filter(
       ({ dispatch: { kernel, spec } }) =>
@@ -125,8 +124,8 @@ function sumOf(accesses: readonly AccessedBytes[], which: 'all' | 'distinct'): O
     v: bytes(attention, 'v'),
     q: bytes(attention, 'q'),
     blockTable: bytes(attention, 'block_table'),
-    partsWritten: bytes(of('attn_decode', true), 'out', 'lse'),
-    partsRead: bytes(merges, 'a_out', 'a_lse'),
+    partialsWritten: bytes(of('attn_decode', true), 'out', 'lse'),
+    partialsRead: bytes(merges, 'a_out', 'a_lse'),
     out: bytes([...of('attn_decode', false), ...merges], 'out', 'lse'),
   };
 }

@@ -10,11 +10,11 @@ import {
   intoPages,
   placeKvCache,
   type KvCacheCase,
+  SMALL_DECODE,
 } from '../attention/kvCacheCase.js';
-import { SMALL_DECODE } from '../attention/smallCases.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
-/** Batches for which one kernel runs several times, each time with a list of its own. */
+/** Batches for which one kernel runs several times, each time with its own work list. */
 const PLANNED: readonly KvCacheCase[] = [
   {
     ...SMALL_DECODE,
@@ -36,7 +36,7 @@ const PLANNED: readonly KvCacheCase[] = [
   },
 ];
 
-/** Two sequences that decode, each in a row of a cache: what lengths on the GPU may not lead out of. */
+/** Two sequences that decode, each in a row of a cache, which lengths on the GPU must not exceed. */
 const TWO_ROWS: KvCacheCase = {
   ...SMALL_DECODE,
   lengths: [

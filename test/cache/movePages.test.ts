@@ -14,7 +14,7 @@ const OPTIONS = {
   nPages: 6,
 } as const satisfies PagedKvCacheOptions;
 
-/** A cache in memory that copies no pages, and lists what it was asked to do. */
+/** A cache on a device in RAM that copies no pages, and lists what it was asked to do. */
 async function setUp(options: Partial<PagedKvCacheOptions> = {}) {
   const ram = ramDevice();
   const runtime = createRuntime(ram.device);
@@ -40,7 +40,7 @@ async function setUp(options: Partial<PagedKvCacheOptions> = {}) {
     cache.writePages([page], [new Uint8Array(cache.pageBytes).fill(value)]);
   for (let page = 0; page < OPTIONS.nPages; page++) fill(page, 10 + page);
   log.length = 0;
-  /** What each page is full of. */
+  /** The byte that each page is filled with. */
   const values = async (): Promise<number[]> => {
     const pages = await cache.readPages([...Array(OPTIONS.nPages).keys()]);
     return pages.map((page) => {
@@ -53,7 +53,7 @@ async function setUp(options: Partial<PagedKvCacheOptions> = {}) {
 
 const moves = (some: Partial<PageMoves>): PageMoves => ({ swapsOut: [], copies: [], swapsIn: [], ...some });
 
-test('pages go out and come back elsewhere, and their host pages are kept until others take their place', async () => {
+test('pages are swapped out and into other pages, and host pages are kept until they are replaced', async () => {
   const { cache, fill, values } = await setUp();
   expect(cache.hostBytes).toBe(0);
   await cache.movePages(moves({ swapsOut: [[0, 7], [3, 2]] })); // prettier-ignore
@@ -86,7 +86,7 @@ test('a step with nothing to move asks nothing of the device', async () => {
   expect(log).toEqual([]);
 });
 
-test('a page goes out and comes back in one step, as it was before the copies', async () => {
+test('a page is swapped out and in within one step, as it was before the copies', async () => {
   const { cache, values } = await setUp();
   await cache.movePages(moves({ swapsOut: [[0, 0]], swapsIn: [[0, 5]] }));
   expect(await values()).toEqual([10, 11, 12, 13, 14, 10]);
@@ -112,7 +112,7 @@ test('what has not arrived is waited for, and nothing overtakes it', async () =>
   expect(await values()).toEqual([10, 11, 12, 13, 11, 15]);
 });
 
-test('a page that does not arrive is named, now and when it is to come back', async () => {
+test('a page that does not arrive is named by the error, at once and when it is swapped in', async () => {
   const { cache, values, failMappings } = await setUp();
   await cache.movePages(moves({ swapsOut: [[2, 2]] }));
   failMappings('no memory');
@@ -120,7 +120,7 @@ test('a page that does not arrive is named, now and when it is to come back', as
     'device: PagedKvCache.movePages: what was swapped out to host pages 3, 4 did not arrive and is lost: what was read could not be mapped: no memory';
   expect(await rejection(cache.movePages(moves({ swapsOut: [[0, 3], [1, 4]] })))).toBe(lost); // prettier-ignore
   expect(await rejection(cache.movePages(moves({ swapsIn: [[2, 5], [4, 0]] })))).toBe(lost); // prettier-ignore
-  // Not awaited, it comes out all the same; and while it is on its way, nothing is brought back.
+  // Without await, the error is thrown all the same; until it has arrived, nothing can be swapped in.
   void cache.movePages(moves({ swapsOut: [[0, 4]] }));
   const together = cache.movePages(moves({ swapsIn: [[2, 5], [4, 0]] })); // prettier-ignore
   expect(await rejection(together)).toContain('host pages 4 did not arrive');

@@ -48,7 +48,7 @@ const LAYOUTS: readonly { readonly why: string; readonly pools: readonly PoolVie
   },
 ];
 
-/** Three pages change places by way of a fourth. */
+/** Three pages are permuted through a fourth. */
 const ROTATION: Pairs = [
   [0, 6],
   [1, 0],
@@ -90,7 +90,7 @@ function withLimits(device: GPUDevice, lower: Partial<GPUSupportedLimits>): GPUD
   return over(device, { limits, createBuffer }) as GPUDevice;
 }
 
-/** Buffers of random bytes, with some behind the last pool. */
+/** Buffers of random bytes, with some after the last pool. */
 class Pools {
   readonly tensors: readonly Tensor[];
   readonly #device: GPUDevice;
@@ -112,7 +112,7 @@ class Pools {
     this.tensors = views.map(({ in: index = 0, ...view }) => ({ ...view, buffer: buffers[index]! }));
   }
 
-  /** What the copies are to do, on the host. */
+  /** The copies, made on the host. */
   copyOnHost(pairs: Pairs): void {
     for (const tensor of this.tensors) {
       const elementBytes = bytesPerElement(tensor.dtype);
@@ -127,7 +127,7 @@ class Pools {
     }
   }
 
-  /** Every byte of every buffer, also between and behind the pages. */
+  /** Every byte of every buffer, also between and after the pages. */
   async check(): Promise<void> {
     for (const [buffer, bytes] of this.#contents)
       assertEqual(new Uint8Array(await downloadBuffer(this.#device, buffer)), bytes, 'bytes');
@@ -138,7 +138,7 @@ function randomBytes(random: Random, length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, () => random.int(0, 256));
 }
 
-/** So many among so few pages that most depend on others. */
+/** So many copies among so few pages that most depend on others. */
 function randomPairs(random: Random, nPairs: number, nPages: number): Pairs {
   return Array.from({ length: nPairs }, () => [random.int(0, nPages), random.int(0, nPages)]);
 }

@@ -1,6 +1,6 @@
 import { PageflashError } from '../../src/core/errors.js';
 
-/** The code and the sentence of the error that a call throws. */
+/** The code and the message of the error that a call throws. */
 export function refusal(run: () => unknown): string {
   try {
     run();
@@ -10,7 +10,7 @@ export function refusal(run: () => unknown): string {
   throw new Error('Nothing was refused.');
 }
 
-/** The same of the error that a promise rejects with. */
+/** Likewise of the error that a promise rejects with. */
 export async function rejection(promise: Promise<unknown>): Promise<string> {
   return promise.then(() => {
     throw new Error('Nothing was refused.');

@@ -3,7 +3,7 @@ import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { launchChrome } from '../../tools/browser/launchChrome.js';
 
-/** A small batch, ragged, causal and in pages, as the page takes it from a link. */
+/** A link to the page with a small ragged batch, causal and paged. */
 const SETTINGS =
   '#nHeads=4&nKvHeads=2&headDim=64&dtype=f32&lengths=40,7,1/33&causal=on&layout=paged&pageSize=8';
 
@@ -13,7 +13,7 @@ let url: string;
 const pageErrors: unknown[] = [];
 
 beforeAll(async () => {
-  // As `npm run demo` serves it, but deaf to changes of files and with a cache of its own.
+  // As `npm run demo` serves it, but without watching files and with a cache of its own.
   server = await createServer({
     root: 'demo',
     configFile: 'vite.config.ts',
@@ -39,13 +39,13 @@ test('checks and times a ragged batch, draws it, leaves nothing on the GPU, and 
   expect(await textOf(page, '#error')).toBe('');
   expect(await textOf(page, '#verdict-title')).toBe('Correct: the GPU agrees with the reference');
   expect(await textOf(page, '#verdict-text')).toMatch(/^\d+ of 192 rows/);
-  for (const who of ['pageflash', 'naive']) {
-    expect(await textOf(page, `#time-${who}`)).toMatch(/^[\d.]+ (µs|ms|s)$/);
-    expect(await textOf(page, `#memory-${who}`)).toMatch(/^[\d.]+ \w*B$/);
+  for (const name of ['pageflash', 'naive']) {
+    expect(await textOf(page, `#time-${name}`)).toMatch(/^[\d.]+ (µs|ms|s)$/);
+    expect(await textOf(page, `#memory-${name}`)).toMatch(/^[\d.]+ \w*B$/);
   }
   expect(await countColours(page)).toBeGreaterThan(20);
   expect(await page.$$eval('#pages-picture rect', (squares) => squares.length)).toBe(11);
-  expect(await textOf(page, '#pages-note')).toBe('11 pages of 8 tokens; 9.1 % of their slots hold none.');
+  expect(await textOf(page, '#pages-note')).toBe('11 pages of 8 tokens; 9.1 % of their slots are empty.');
   expect(await page.evaluate(() => globalThis.liveBuffers)).toBe(0);
 
   await page.$eval('[name=nKvHeads]', (field) => ((field as HTMLInputElement).value = '3'));
@@ -64,7 +64,7 @@ test('checks and times a ragged batch, draws it, leaves nothing on the GPU, and 
   expect(await textOf(page, '#stage')).toBe('Done.');
 });
 
-test('says so where the browser has no WebGPU', async () => {
+test('gives advice if the browser has no WebGPU', async () => {
   const page = await openDemo({
     prepare: () => Object.defineProperty(navigator, 'gpu', { value: undefined }),
   });
@@ -74,7 +74,7 @@ test('says so where the browser has no WebGPU', async () => {
   expect(await page.$('#workspace:not([hidden])')).toBeNull();
 });
 
-test('says so where the browser finds no adapter', async () => {
+test('gives advice if the browser finds no adapter', async () => {
   const page = await openDemo({
     prepare: () => Object.defineProperty(navigator.gpu, 'requestAdapter', { value: async () => null }),
   });
@@ -87,7 +87,7 @@ declare global {
   var lastDevice: GPUDevice | undefined;
 }
 
-/** Runs in the page, before it. */
+/** Count live buffers. Runs in the page before its scripts. */
 function countBuffers(): void {
   globalThis.liveBuffers = 0;
   const { createBuffer } = GPUDevice.prototype;
@@ -133,7 +133,7 @@ async function textOf(page: Page, selector: string): Promise<string> {
   return page.$eval(selector, (element) => element.textContent ?? '');
 }
 
-/** How many different colours the picture has: few where only the frame is drawn. */
+/** The number of different colours in the picture: few if only the frame is drawn. */
 async function countColours(page: Page): Promise<number> {
   return page.$eval('#pattern', (canvas) => {
     const { width, height } = canvas as HTMLCanvasElement;

@@ -1,8 +1,8 @@
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
 import { attnVarlen, attnWithKvCache, type Runtime } from '../../src/index.js';
 import { attend, type Sequence } from '../../src/reference/attend.js';
-import { NO_ROW } from '../../src/reference/keyRows.js';
-import { rotate } from '../../src/reference/rotary.js';
+import { NO_ROW } from '../../src/reference/hostTensor.js';
+import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { assert } from '../platforms/gpuCase.js';
 import { downloadGuarded, uploadGuarded, type Guarded } from './guardedTensor.js';
 import type { Random } from '../../tools/random.js';

@@ -130,8 +130,8 @@ describe('what the fuzzer and reading have found', () => {
       refusal(() => attnWithKvCache(runtime, { ...cache, cacheSeqlens: NaN })),
     ]).toMatchInlineSnapshot(`
       [
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[0] is 0 and cuSeqlensQ[1] is -2147483647.",
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[1] is 8 and cuSeqlensQ[2] is -2147483647.",
+        "length: attnVarlen: cuSeqlensQ must not decrease, but cuSeqlensQ[0] is 0 and cuSeqlensQ[1] is -2147483647.",
+        "length: attnVarlen: cuSeqlensQ must not decrease, but cuSeqlensQ[1] is 8 and cuSeqlensQ[2] is -2147483647.",
         "length: attnWithKvCache: sequence 0 needs 2147483647 slots but a row of kCache has 8. Pass a longer cache, or pages.",
         "length: attnWithKvCache: sequence 0 needs 2147483647 slots but a row of kCache has 8. Pass a longer cache, or pages.",
         "argument: attnWithKvCache: cacheSeqlens[0] must be a whole number of 32 bits, not NaN.",
@@ -463,12 +463,12 @@ describe('what the fuzzer and reading have found', () => {
       [
         "argument: createRuntime: device must be a GPUDevice, not undefined.",
         "argument: createRuntime: device must be a GPUDevice, not a plain object.",
-        "argument: createRuntime: options must be an object, not null.",
+        "argument: createRuntime: the arguments must be one object, not null.",
         "argument: createRuntime: profile must be true or false, not "yes".",
         "argument: attn: runtime must be what createRuntime gives, not undefined.",
         "argument: attnVariants: the arguments must be one object, not undefined.",
         "shape: attnVariants: headDim is 257; it must be 1 to 256.",
-        "argument: attnVariants: dtype must be 'f32', 'f16' or 'bf16', not 'toString'.",
+        "argument: attnVariants: dtype must be 'f32', 'f16' or 'bf16', not "toString".",
         "argument: attnVariants: group must be a whole number ≥ 1, not NaN.",
         "argument: attnVariants: paged must be true or false, not 1.",
         "argument: attnVariants: there is no argument heads. There are headDim, headDimV, dtype, kvDType, paged, softcap, alibi, group, decodeTokens, newDType, rotary.",

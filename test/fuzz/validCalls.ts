@@ -24,7 +24,7 @@ import {
 } from '../../src/index.js';
 import { fakeBuffer } from '../runtime/fakeDevice.js';
 import type { Random } from '../../tools/random.js';
-import { withGetters } from '../attention/withGetters.js';
+import { withGetters } from '../attention/planInputs.js';
 
 /** Arguments, to be spoilt: what is in them is nobody else's. */
 export type Args = Record<string, unknown>;

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode, roundTo } from '../../src/core/halves.js';
+import { decode, roundTo, type FloatDType } from '../../src/core/dtype.js';
 import {
   appendKDispatch,
   appendVDispatch,
@@ -10,8 +9,8 @@ import {
 } from '../../src/kernels/appendKv.js';
 import type { PagedRows, Rotary, TokenRows } from '../../src/problem/attentionProblem.js';
 import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
-import { NO_ROW } from '../../src/reference/keyRows.js';
-import { rotate } from '../../src/reference/rotary.js';
+import { NO_ROW } from '../../src/reference/hostTensor.js';
+import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { Random } from '../../tools/random.js';
 import { checkRotated, checkSame } from '../reference/tolerance.js';

@@ -9,12 +9,11 @@ import {
   type WgslExec,
 } from 'wgsl_reflect/wgsl_reflect.module.js';
 import type { Dispatch, Scratch } from '../../src/core/dispatch.js';
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode, encode } from '../../src/core/halves.js';
+import { decode, encode, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
 import type { Kernel, Spec } from '../../src/wgsl/kernel.js';
 import { link } from '../../src/wgsl/link.js';
-import { packed } from '../../src/runtime/packed.js';
+import { packParams } from '../../src/runtime/uploads.js';
 
 // wgsl_reflect has a detector of races of its own, but it lets invocations take turns after each statement while there is
 // one place for what a function returned to all of them, and it only looks at the first workgroup.
@@ -132,7 +131,7 @@ function bind(
     if (!variable) continue;
     const type = exec.getTypeInfo((variable.node as Var).type!)!;
     if (access === 'uniform') {
-      variable.value = new TypedData(packed(kernel.params, params), type);
+      variable.value = new TypedData(packParams(kernel.params, params), type);
       continue;
     }
     const bound = bindings[name];

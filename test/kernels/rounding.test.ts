@@ -7,7 +7,7 @@ import {
   roundTo,
   toBf16Bits,
   toF16Bits,
-} from '../../src/core/halves.js';
+} from '../../src/core/dtype.js';
 
 const HALVES = [
   { dtype: 'f16', toBits: toF16Bits, fromBits: fromF16Bits, infinity: 0x7c00, nan: 0x7e00 },

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { rotaryTables } from '../../src/index.js';
-import { decode } from '../../src/core/halves.js';
+import { decode } from '../../src/core/dtype.js';
 import { parseSafeTensors } from './safetensors.js';
 import type { LlamaWeights } from './tinyLlamaWeights.js';
 

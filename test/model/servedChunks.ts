@@ -1,4 +1,4 @@
-import type { PageCopy } from '../../src/paging/pool/pageTable.js';
+import type { PageCopy } from '../../src/paging/pool/pagePool.js';
 import type { Step } from '../../src/paging/planner/step.js';
 import { assert, assertEqual } from '../platforms/gpuCase.js';
 

@@ -1,7 +1,6 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import { attnReference, type HostTensor } from '../../src/reference/attention.js';
-import { rotate } from '../../src/reference/rotary.js';
+import { rotate } from '../../src/reference/attnWithKvCache.js';
 import type { LayerWeights, LlamaWeights } from './tinyLlamaWeights.js';
 
 export interface LlamaOutputs {

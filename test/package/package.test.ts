@@ -1,8 +1,7 @@
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEVICE_NAMES } from '../../src/standalone/device.js';
+import { DEVICE_NAMES, OPTION_NAMES } from '../../src/standalone/options.js';
 import { kernelVariant, type KernelVariant } from '../../src/standalone/kernelVariant.js';
-import { OPTION_NAMES } from '../../src/standalone/options.js';
 import { createOutsideProject, type OutsideProject } from './outsideProject.js';
 import { checkPrinted } from './printed.js';
 import { examples, printouts, subpathExamples, type Example } from './readme.js';
@@ -183,7 +182,7 @@ describe('npx pageflash', () => {
     `);
     expect(await failure(...DECODE, '--dtype', 'i8')).toMatchInlineSnapshot(`
       "ended with 1:
-      pageflash wgsl: dtype must be 'f32', 'f16' or 'bf16', not 'i8'.
+      pageflash wgsl: dtype must be 'f32', 'f16' or 'bf16', not "i8".
       "
     `);
     expect(await failure(...DECODE, '--rotary')).toMatchInlineSnapshot(`

@@ -1,4 +1,4 @@
-import { roundTo } from '../../src/core/halves.js';
+import { roundTo } from '../../src/core/dtype.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import type { Example } from './readme.js';
 

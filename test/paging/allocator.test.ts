@@ -1,18 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { BlockAllocator } from '../../src/paging/blockAllocator.js';
-import { runAllocations } from './scripts.js';
+import { fuzzAllocator } from './fuzz/fuzzPaging.js';
+import { allocate, allocatorOf } from './pagingFixtures.js';
 
-const allocatorOf = (nPages: number, pageSize = 4) => new BlockAllocator({ nPages, pageSize });
-
-/** A sequence of so many tokens. */
-function grown(allocator: BlockAllocator, nTokens: number): number {
-  const sequence = allocator.create();
-  expect(allocator.append(sequence, nTokens)).toEqual([]);
-  return sequence;
-}
-
-test('whatever is done, each sequence finds its own tokens', { timeout: 60_000 }, () => {
-  expect(runAllocations({ nScripts: 100, seed: 1 })).toBeGreaterThan(3000);
+test('after random operations each sequence finds its own tokens', { timeout: 60_000 }, () => {
+  expect(fuzzAllocator({ nRuns: 100, seed: 1 })).toBeGreaterThan(3000);
 });
 
 describe('append', () => {
@@ -23,13 +15,13 @@ describe('append', () => {
     { nTokens: 5, pages: [0, 1], why: 'one token over the boundary has one more' },
   ])('$nTokens tokens: $why', ({ nTokens, pages }) => {
     const allocator = allocatorOf(3);
-    expect(allocator.pages(grown(allocator, nTokens))).toEqual(pages);
+    expect(allocator.pages(allocate(allocator, nTokens))).toEqual(pages);
     expect(allocator.nFreePages).toBe(3 - pages.length);
   });
 
   test('fills the last page before it takes another one', () => {
     const allocator = allocatorOf(3);
-    const sequence = grown(allocator, 3);
+    const sequence = allocate(allocator, 3);
     allocator.append(sequence, 1);
     expect(allocator.pages(sequence)).toEqual([0]);
     allocator.append(sequence, 1);
@@ -38,7 +30,7 @@ describe('append', () => {
 
   test('takes every page or none', () => {
     const allocator = allocatorOf(3);
-    const sequence = grown(allocator, 5);
+    const sequence = allocate(allocator, 5);
     expect(allocator.append(sequence, 8)).toBe('full');
     expect(allocator.nTokens(sequence)).toBe(5);
     expect(allocator.nFreePages).toBe(1);
@@ -49,9 +41,9 @@ describe('append', () => {
 });
 
 describe('fork', () => {
-  test('shares pages until one of both writes into the last', () => {
+  test('shares pages until one of the two writes into the last page', () => {
     const allocator = allocatorOf(8);
-    const parent = grown(allocator, 6);
+    const parent = allocate(allocator, 6);
     const child = allocator.fork(parent);
     expect(allocator.nFreePages).toBe(6);
     expect(allocator.append(child, 1)).toEqual([[1, 2]]);
@@ -62,7 +54,7 @@ describe('fork', () => {
 
   test('copies nothing where the last page is full', () => {
     const allocator = allocatorOf(8);
-    const parent = grown(allocator, 8);
+    const parent = allocate(allocator, 8);
     const child = allocator.fork(parent);
     expect(allocator.append(child, 1)).toEqual([]);
     expect(allocator.pages(child)).toEqual([0, 1, 2]);
@@ -71,7 +63,7 @@ describe('fork', () => {
 
   test('a copy counts as a page', () => {
     const allocator = allocatorOf(2);
-    const parent = grown(allocator, 3);
+    const parent = allocate(allocator, 3);
     const child = allocator.fork(parent);
     expect(allocator.append(child, 2)).toBe('full');
     expect(allocator.pages(child)).toEqual([0]);
@@ -79,9 +71,9 @@ describe('fork', () => {
     expect(allocator.append(parent, 2)).toBe('full');
   });
 
-  test('pages go back when the last of all has released them', () => {
+  test('pages are free when the last sequence has released them', () => {
     const allocator = allocatorOf(4);
-    const parent = grown(allocator, 8);
+    const parent = allocate(allocator, 8);
     const child = allocator.fork(parent);
     allocator.release(parent);
     expect(allocator.nFreePages).toBe(2);
@@ -93,12 +85,12 @@ describe('fork', () => {
 
 describe('truncate', () => {
   test.each([
-    { nTokens: 9, nPages: 3, why: 'keeps a page of which a token is left' },
+    { nTokens: 9, nPages: 3, why: 'keeps a page that still has a token' },
     { nTokens: 8, nPages: 2, why: 'keeps no page beyond an exact boundary' },
     { nTokens: 0, nPages: 0, why: 'keeps nothing' },
   ])('to $nTokens of 10 tokens $why', ({ nTokens, nPages }) => {
     const allocator = allocatorOf(3);
-    const sequence = grown(allocator, 10);
+    const sequence = allocate(allocator, 10);
     allocator.truncate(sequence, nTokens);
     expect(allocator.nTokens(sequence)).toBe(nTokens);
     expect(allocator.nFreePages).toBe(3 - nPages);
@@ -106,7 +98,7 @@ describe('truncate', () => {
 
   test('into a shared page: what is written next goes into a copy', () => {
     const allocator = allocatorOf(4);
-    const parent = grown(allocator, 8);
+    const parent = allocate(allocator, 8);
     const child = allocator.fork(parent);
     allocator.truncate(child, 6);
     expect(allocator.append(child, 1)).toEqual([[1, 2]]);
@@ -114,111 +106,9 @@ describe('truncate', () => {
   });
 });
 
-describe('batch', () => {
-  test('has the arrays of a step', () => {
-    const allocator = allocatorOf(8);
-    const a = grown(allocator, 6);
-    const b = grown(allocator, 4);
-    allocator.append(a, 3);
-    allocator.append(b, 1);
-    const batch = allocator.batch([b, a], [1, 3]);
-    expect({ ...arraysOf(batch), maxSeqlenQ: batch.maxSeqlenQ, maxSeqlenK: batch.maxSeqlenK }).toEqual({
-      blockTable: [2, 4, -1, -1, 0, 1, 3, -1],
-      cacheSeqlens: [4, 6],
-      sequsedK: [5, 9],
-      cuSeqlensQ: [0, 1, 4],
-      tokenPositions: [4, 6, 7, 8],
-      slotMapping: [16, 6, 7, 12],
-      maxSeqlenQ: 3,
-      maxSeqlenK: 9,
-    });
-    expect(batch.tableWidth).toBe(4);
-  });
-
-  test('keeps its arrays from step to step', () => {
-    const allocator = allocatorOf(8);
-    const sequences = [grown(allocator, 6), grown(allocator, 4)];
-    const step = () => {
-      for (const sequence of sequences) allocator.append(sequence, 1);
-      return { ...allocatorArrays(allocator, sequences) };
-    };
-    const before = step();
-    const after = step();
-    for (const name of Object.keys(before) as (keyof typeof before)[]) expect(after[name]).toBe(before[name]);
-  });
-
-  test('shows every change of a row: a page put on, one replaced, pages taken back, another sequence', () => {
-    const allocator = allocatorOf(8);
-    const a = grown(allocator, 6);
-    const tableOf = (...sequences: number[]) =>
-      Array.from(
-        allocator.batch(
-          sequences,
-          sequences.map(() => 1),
-        ).blockTable,
-      );
-    expect(tableOf(a)).toEqual([0, 1]);
-    const b = allocator.fork(a);
-    allocator.append(a, 1);
-    expect(tableOf(a)).toEqual([0, 2]);
-    allocator.append(a, 2);
-    expect(tableOf(a)).toEqual([0, 2, 3, -1]);
-    expect(tableOf(b)).toEqual([0, 1, -1, -1]);
-    expect(tableOf(a, b)).toEqual([0, 2, 3, -1, 0, 1, -1, -1]);
-    allocator.truncate(a, 3);
-    expect(tableOf(a, b)).toEqual([0, -1, -1, -1, 0, 1, -1, -1]);
-  });
-
-  test('shows all rows again after a smaller batch, also in arrays that had to grow', () => {
-    const allocator = allocatorOf(18);
-    const sequences = Array.from({ length: 9 }, () => grown(allocator, 8));
-    for (const count of [7, 1, 9]) {
-      const some = sequences.slice(0, count);
-      const { blockTable } = allocator.batch(some, Array(count).fill(1));
-      expect([...blockTable]).toEqual(some.flatMap((sequence) => allocator.pages(sequence)));
-    }
-  });
-
-  test('is an object of own properties, which a spread copies, and stays the same object', () => {
-    const allocator = allocatorOf(8);
-    const sequence = grown(allocator, 6);
-    const batch = allocator.batch([sequence], [2]);
-    expect({ ...batch }).toEqual({
-      nSequences: 1,
-      nNewTokens: 2,
-      blockTable: Int32Array.of(0, 1),
-      tableWidth: 2,
-      cacheSeqlens: Int32Array.of(4),
-      sequsedK: Int32Array.of(6),
-      cuSeqlensQ: Int32Array.of(0, 2),
-      cuSeqlensKNew: Int32Array.of(0, 2),
-      cacheBatchIdx: undefined,
-      tokenPositions: Int32Array.of(4, 5),
-      slotMapping: Int32Array.of(4, 5),
-      maxSeqlenQ: 2,
-      maxSeqlenK: 6,
-    });
-    expect(Object.keys(batch)).toContain('cacheBatchIdx');
-    expect(batch.cuSeqlensKNew).toBe(batch.cuSeqlensQ);
-    expect(allocator.batch([sequence], [6])).toBe(batch);
-    expect(batch).toMatchObject({ nNewTokens: 6, maxSeqlenQ: 6 });
-  });
-
-  test('may be empty', () => {
-    expect(arraysOf(allocatorOf(1).batch([], []))).toEqual({
-      blockTable: [],
-      cacheSeqlens: [],
-      sequsedK: [],
-      cuSeqlensQ: [0],
-      tokenPositions: [],
-      slotMapping: [],
-    });
-  });
-});
-
 describe('wrong arguments throw and change nothing', () => {
   const released = (allocator: BlockAllocator) => {
-    const sequence = grown(allocator, 4);
+    const sequence = allocate(allocator, 4);
     allocator.release(sequence);
     return sequence;
   };
@@ -230,22 +120,22 @@ describe('wrong arguments throw and change nothing', () => {
       `[PageflashError: BlockAllocator.release: sequence 0 was released already. Release it once, and use it no more.]`,
     );
     expect(allocator.nFreePages).toBe(4);
-    const next = grown(allocator, 4);
+    const next = allocate(allocator, 4);
     expect(next).not.toBe(sequence);
     expect(() => allocator.release(sequence)).toThrow();
     expect(allocator.nFreePages).toBe(3);
   });
 
-  test('a sequence that never was', () => {
+  test('an unknown sequence', () => {
     expect(() => allocatorOf(4).append(7, 1)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator.append: there is no sequence 7. Pass the id of one that was started.]`,
     );
     expect(() => allocatorOf(4).fork(-1)).toThrow();
   });
 
-  test('counts that are none', () => {
+  test('invalid counts', () => {
     const allocator = allocatorOf(4);
-    const sequence = grown(allocator, 4);
+    const sequence = allocate(allocator, 4);
     expect(() => allocator.append(sequence, -1)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator.append: nTokens must be a whole number ≥ 0, not -1.]`,
     );
@@ -259,7 +149,7 @@ describe('wrong arguments throw and change nothing', () => {
 
   test('a batch whose counts do not fit', () => {
     const allocator = allocatorOf(4);
-    const sequence = grown(allocator, 4);
+    const sequence = allocate(allocator, 4);
     expect(() => allocator.batch([sequence], [])).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator.batch: nNewTokens must have a number for each of 1 sequences, not 0.]`,
     );
@@ -268,9 +158,9 @@ describe('wrong arguments throw and change nothing', () => {
     );
   });
 
-  test('lists that are none', () => {
+  test('arguments that are not lists', () => {
     const allocator = allocatorOf(4);
-    expect(() => allocator.batch(grown(allocator, 4) as never, [1])).toThrowErrorMatchingInlineSnapshot(
+    expect(() => allocator.batch(allocate(allocator, 4) as never, [1])).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator.batch: sequences must be an array of numbers, not 0.]`,
     );
     expect(() => allocator.batch([], undefined as never)).toThrowErrorMatchingInlineSnapshot(
@@ -278,7 +168,7 @@ describe('wrong arguments throw and change nothing', () => {
     );
   });
 
-  test('options that are none, but whatever has pages will do', () => {
+  test('invalid options; any object of a class with pages is accepted', () => {
     expect(() => new BlockAllocator(undefined as never)).toThrowErrorMatchingInlineSnapshot(
       `[PageflashError: BlockAllocator: the arguments must be one object, not undefined.]`,
     );
@@ -310,24 +200,3 @@ describe('wrong arguments throw and change nothing', () => {
     );
   });
 });
-
-type Arrays = ReturnType<typeof allocatorArrays>;
-
-function allocatorArrays(allocator: BlockAllocator, sequences: readonly number[]) {
-  const { blockTable, cacheSeqlens, sequsedK, cuSeqlensQ, tokenPositions, slotMapping } = allocator.batch(
-    sequences,
-    sequences.map(() => 1),
-  );
-  return { blockTable, cacheSeqlens, sequsedK, cuSeqlensQ, tokenPositions, slotMapping };
-}
-
-function arraysOf(batch: Arrays): Record<keyof Arrays, number[]> {
-  return {
-    blockTable: [...batch.blockTable],
-    cacheSeqlens: [...batch.cacheSeqlens],
-    sequsedK: [...batch.sequsedK],
-    cuSeqlensQ: [...batch.cuSeqlensQ],
-    tokenPositions: [...batch.tokenPositions],
-    slotMapping: [...batch.slotMapping],
-  };
-}

@@ -1,17 +1,16 @@
 import { expect, test } from 'vitest';
-import { commonPrefix } from '../../src/paging/commonPrefix.js';
 import { drawPages, drawPagesSvg } from '../../src/paging/drawPages.js';
 import { PageManager } from '../../src/paging/pageManager.js';
-import { compute, computed, tokensOf } from './tokens.js';
+import { addComputed, computeAll, tokensOf } from './pagingFixtures.js';
 
-/** Two sequences with a page in common, one that ended, and a pin. */
+/** A manager with two sequences that share a page, one that has ended, and a pin. */
 function busyManager(): PageManager {
   const manager = new PageManager({ nPages: 12, pageSize: 4, nHostPages: 2 });
-  const first = computed(manager, tokensOf(10));
+  const first = addComputed(manager, tokensOf(10));
   const second = manager.add([...tokensOf(4), 90, 91]);
-  compute(manager, second);
-  const gone = computed(manager, tokensOf(8, 1));
-  const system = computed(manager, tokensOf(4, 2));
+  computeAll(manager, second);
+  const gone = addComputed(manager, tokensOf(8, 1));
+  const system = addComputed(manager, tokensOf(4, 2));
   manager.pin(system);
   manager.release(gone);
   manager.release(system);
@@ -39,7 +38,7 @@ test('an empty pool wastes nothing', () => {
   expect(usage).toMatchObject({ nUsed: 0, wastePercent: 0, hitPercent: 0 });
 });
 
-test('a picture in text shows who has which page', () => {
+test('a drawing in text shows which page is whose', () => {
   expect(drawPages(busyManager().snapshot(), { columns: 8 })).toMatchInlineSnapshot(`
     "     0 #aab--!.
          8 ....
@@ -47,7 +46,7 @@ test('a picture in text shows who has which page', () => {
   `);
 });
 
-test('a picture of nothing, or without columns, is refused', () => {
+test('a drawing of nothing, or without columns, is refused', () => {
   const snapshot = busyManager().snapshot();
   expect(() => drawPages(undefined as never)).toThrowErrorMatchingInlineSnapshot(
     `[PageflashError: drawPages: snapshot must be what PageManager.snapshot gives, not undefined.]`,
@@ -60,31 +59,10 @@ test('a picture of nothing, or without columns, is refused', () => {
   );
 });
 
-test('a picture in SVG has a square for each page, with its owner', () => {
+test('a drawing in SVG has a square for each page, with its owner', () => {
   const svg = drawPagesSvg(busyManager().snapshot(), { columns: 4 });
   expect(svg.match(/<rect /g)).toHaveLength(12);
   expect(svg).toContain('viewBox="0 0 48 36"');
   expect(svg).toContain('<title>page 0: shared</title>');
   expect(svg).toContain('<title>page 1: sequence 0</title>');
-});
-
-test('a prefix is common as far as all have the same pages, written and not behind a window', () => {
-  const manager = new PageManager({ nPages: 32, pageSize: 4 });
-  const prompts = [tokensOf(14), tokensOf(14), [...tokensOf(8), 90, 91, 92, 93, 94]];
-  const sequences = prompts.map((prompt) => computed(manager, prompt));
-  for (const sequence of sequences) {
-    manager.append(sequence, [1]);
-    manager.reserve(sequence, 1);
-  }
-  const commonOf = (...some: number[]) => commonPrefix(manager.batch(some.map((i) => sequences[i]!)), 4);
-  expect(commonOf(0, 1)).toBe(12);
-  expect(commonOf(0, 1, 2)).toBe(8);
-  expect(commonOf(0)).toBe(0);
-  expect(commonOf()).toBe(0);
-  expect(() => commonPrefix(manager.batch(sequences), 0)).toThrowErrorMatchingInlineSnapshot(
-    `[PageflashError: commonPrefix: pageSize must be a whole number ≥ 1, not 0.]`,
-  );
-  expect(() => commonPrefix(sequences as never, 4)).toThrowErrorMatchingInlineSnapshot(
-    `[PageflashError: commonPrefix: batch must be a batch or a step, not [0, 1, 2].]`,
-  );
 });

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { HashIndex } from '../../src/paging/prefix/hashIndex.js';
-import type { PageEvent } from '../../src/paging/pageEvents.js';
-import { hashTokens } from '../../src/paging/prefix/pageHash.js';
+import { HashIndex, hashTokens } from '../../src/paging/prefix/hashIndex.js';
+import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
 import { PrefixCache } from '../../src/paging/prefix/prefixCache.js';
 import type { Prompt } from '../../src/paging/prefix/prefixTree.js';
 import { Random } from '../../tools/random.js';
@@ -13,7 +12,7 @@ const promptOf = (tokens: readonly number[], salt = 0): Prompt => ({ tokens: Int
 function publish(cache: PrefixCache, prompt: Prompt, ...pages: number[]): number[] {
   let prefix = NONE;
   return pages.map((page, column) => {
-    const known = cache.find(prefix, prompt, column);
+    const known = cache.tree.find(prefix, prompt, column);
     prefix = known === NONE ? cache.add(page, prefix, prompt, column) : known;
     if (cache.page(prefix) === NONE) cache.fill(prefix, page);
     return prefix;
@@ -24,7 +23,7 @@ function publish(cache: PrefixCache, prompt: Prompt, ...pages: number[]): number
 function found(cache: PrefixCache, prompt: Prompt, nColumns: number): number[] {
   const pages: number[] = [];
   for (let prefix = NONE; pages.length < nColumns; pages.push(cache.page(prefix))) {
-    prefix = cache.find(prefix, prompt, pages.length);
+    prefix = cache.tree.find(prefix, prompt, pages.length);
     if (prefix === NONE) break;
   }
   return pages;
@@ -61,7 +60,7 @@ describe('the prefix cache', () => {
     expect(found(cache, promptOf([2], salt), 1)).toEqual([]);
   });
 
-  test('knows a page by its tokens, whatever became of the pages before', () => {
+  test('finds a page by its tokens, whatever became of the pages before', () => {
     const cache = new PrefixCache(4, 1);
     publish(cache, promptOf([1, 2]), 0, 1);
     cache.forget(0);
@@ -75,14 +74,14 @@ describe('the prefix cache', () => {
     expect(cache.pageBefore(1)).toBe(3);
   });
 
-  test('knows nothing that leads nowhere, unless it is held', () => {
+  test('removes prefixes without pages and children, unless they are held', () => {
     const cache = new PrefixCache(4, 1);
     const [, prefix] = publish(cache, promptOf([1, 2]), 0, 1);
-    cache.hold(prefix!);
+    cache.tree.hold(prefix!);
     cache.forget(0);
     cache.forget(1);
     expect(found(cache, promptOf([1, 2]), 2)).toEqual([NONE, NONE]);
-    cache.drop(prefix!);
+    cache.tree.drop(prefix!);
     expect(found(cache, promptOf([1, 2]), 2)).toEqual([]);
     expect(cache.published()).toEqual([]);
   });
@@ -95,14 +94,14 @@ describe('the prefix cache', () => {
       const page = column % 2;
       cache.forget(page);
       const next = cache.add(page, prefix, promptOf(tokens), column);
-      cache.hold(next);
-      cache.drop(prefix);
+      cache.tree.hold(next);
+      cache.tree.drop(prefix);
       prefix = next;
     }
     expect(found(cache, promptOf(tokens), 100)).toEqual([...Array<number>(98).fill(NONE), 0, 1]);
     cache.forget(0);
     cache.forget(1);
-    cache.drop(prefix);
+    cache.tree.drop(prefix);
     expect(cache.published()).toEqual([]);
   });
 
@@ -119,7 +118,7 @@ describe('the prefix cache', () => {
     expect([0, 1, 2, 3, 4, 5, 6, 7].filter((page) => cache.has(page))).toEqual([0, 1, 3]);
   });
 
-  test('tells what is stored, removed and moved', () => {
+  test('sends events for what is stored, removed and moved', () => {
     const events: PageEvent[] = [];
     const cache = new PrefixCache(4, 2, (event) => events.push(event));
     publish(cache, promptOf([1, 2], 5), 2);
@@ -133,7 +132,7 @@ describe('the prefix cache', () => {
     ]);
   });
 
-  test('tells of pages that were reused before others, and are there again', () => {
+  test('sends events for pages that are reused before later ones, and published again', () => {
     const events: PageEvent[] = [];
     const cache = new PrefixCache(4, 1, (event) => events.push(event));
     publish(cache, promptOf([1, 2]), 0, 1);

@@ -1,15 +1,15 @@
-// node scripts/runTs.mjs test/paging/soak.ts [OPERATIONS [SEED]]: the property tests of paging, as long as one likes.
-import { runAllocations, runEngines, runScripts } from './scripts.js';
+// node scripts/runTs.mjs test/paging/soak.ts [OPERATIONS [SEED]]: the property tests of paging, for as long as you like.
+import { fuzzAllocator, fuzzManager, fuzzPlanner } from './fuzz/fuzzPaging.js';
 
 const [nWanted = 200_000, seed = Date.now() % 1e6] = process.argv.slice(2).map(Number);
-for (const [run, what] of [
-  [runAllocations, 'operations on an allocator'],
-  [runScripts, 'operations on a page manager'],
-  [runEngines, 'events and steps of a planner'],
+for (const [fuzz, what] of [
+  [fuzzAllocator, 'operations on an allocator'],
+  [fuzzManager, 'operations on a page manager'],
+  [fuzzPlanner, 'events and steps of a planner'],
 ] as const) {
   let nDone = 0;
   for (let round = 0; nDone < nWanted; round++) {
-    nDone += run({ nScripts: 200, seed: seed + round });
+    nDone += fuzz({ nRuns: 200, seed: seed + round });
     console.log(`${nDone} ${what}, seed ${seed + round}`);
   }
 }

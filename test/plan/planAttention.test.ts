@@ -3,11 +3,12 @@ import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { attentionWork } from '../../src/plan/attentionWork.js';
 import { planAttention } from '../../src/plan/planAttention.js';
-import { bytesOf, type Places } from '../../src/runtime/bindingRanges.js';
+import { bytesOf } from '../../src/runtime/uploads.js';
+import type { BindGroups, DataLocations } from '../../src/runtime/boundDispatch.js';
 import type { Faults } from '../../src/runtime/faults.js';
 import { Memory } from '../../src/runtime/memory.js';
+import type { Pipelines } from '../../src/runtime/pipelines.js';
 import { Recording } from '../../src/runtime/recording.js';
-import type { Steps } from '../../src/runtime/steps.js';
 import { batchOf, type Batch, type BatchOptions } from './batch.js';
 import { fakeBuffer, fakeTensor } from '../runtime/fakeDevice.js';
 import { traitsOf } from './traits.js';
@@ -172,11 +173,11 @@ describe('planAttention', () => {
         writeBuffer: (buffer: GPUBuffer, _at: number, bytes: Uint8Array) => written.set(buffer, bytes),
       },
     } as unknown as GPUDevice;
-    const bound: Places[] = [];
-    const steps = {
-      groupKey: (_: Dispatch, places: Places) => String(bound.push(places)),
-      pipeline: () => undefined,
-    };
+    const bound: DataLocations[] = [];
+    const pipelines = { get: () => undefined } as unknown as Pipelines;
+    const bindGroups = {
+      keyOf: (_: Dispatch, locations: DataLocations) => String(bound.push(locations)),
+    } as unknown as BindGroups;
     const sequences: Sequences = [
       [1, 40],
       [2, 30],
@@ -184,7 +185,7 @@ describe('planAttention', () => {
     ];
     const plan = planOf(sequences, { heads: [4, 1], newTokens: [1, 2, 0], rotary });
     const faults = { createBuffer: device.createBuffer } as unknown as Faults;
-    new Recording(device, new Memory(device, faults), steps as unknown as Steps).update(plan);
+    new Recording(device, new Memory(device, faults), pipelines, bindGroups).update(plan);
     const arrays = plan.flatMap((dispatch, i) =>
       Object.entries(dispatch.bindings).flatMap(([name, array]) =>
         ArrayBuffer.isView(array)

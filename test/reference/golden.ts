@@ -1,5 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
-import { decode } from '../../src/core/halves.js';
+import { decode, type FloatDType } from '../../src/core/dtype.js';
 import { parseSafeTensors, type SafeTensor } from '../model/safetensors.js';
 
 /** Real numbers as stored (`raw`: halves as bits) and as f32 (`data`). */
@@ -29,7 +28,7 @@ interface GoldenCommon<Fn extends string, Floats extends string, Ints extends st
   /** Of q, k, v and the caches; the answers are f32 except `wantK` and `wantV`. */
   readonly dtype: FloatDType;
   readonly args: GoldenArgs;
-  /** Who computed the answers, and how. */
+  /** The program that computed the answers, and how. */
   readonly origin: string;
   readonly floats: Readonly<Record<'q' | 'out' | 'lse' | Floats, GoldenFloats>> & {
     readonly [optional: string]: GoldenFloats | undefined;

@@ -1,12 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { elementCount } from '../../src/core/tensor.js';
 import {
   attnReference,
   attnVarlenReference,
   attnWithKvCacheReference,
-  mergeStatesReference,
-  type AttentionResult,
-  type HostInts,
   type HostTensor,
 } from '../../src/reference/attention.js';
 import {
@@ -21,7 +17,7 @@ import {
 import { expectAlike, expectNear } from './near.js';
 import { Random } from '../../tools/random.js';
 
-// Different questions that have one answer.
+// Different calls that have the same result.
 
 /** The same numbers under another shape. */
 const reshaped = ({ data }: HostTensor, shape: readonly number[]): HostTensor => ({ data, shape });
@@ -62,7 +58,7 @@ describe('identities', () => {
     expect(repeated).toEqual(attnReference({ ...dense, ...EVERYTHING }));
   });
 
-  test('a window that covers all keys is none, and so is a chunk', () => {
+  test('a window that covers all keys changes nothing, nor does such a chunk', () => {
     const want = attnReference(dense);
     expect(attnReference({ ...dense, windowSize: [SIZES.sk, SIZES.sk] })).toEqual(want);
     expect(attnReference({ ...dense, attentionChunk: SIZES.sk })).toEqual(want);
@@ -74,14 +70,14 @@ describe('identities', () => {
     );
   });
 
-  test('a softcap that grows without limit is none; slopes of 0 and sinks of −∞ are none', () => {
+  test('a very large softcap, slopes of 0 and sinks of −∞ change nothing', () => {
     const none = attnReference(dense);
     expectAlike(attnReference({ ...dense, softcap: 1e9 }), none);
     expect(attnReference({ ...dense, alibiSlopes: [0, 0, 0, 0, 0, 0] })).toEqual(none);
     expect(attnReference({ ...dense, sinks: Array<number>(6).fill(-Infinity) })).toEqual(none);
   });
 
-  test('the order of keys without positions changes rounding only', () => {
+  test('the order of keys changes rounding only, if positions do not matter', () => {
     const order = random.permutation(SIZES.sk);
     const shuffle = (of: HostTensor): HostTensor => {
       const [b, sk, nKvHeads, d] = of.shape as [number, number, number, number];
@@ -112,7 +108,7 @@ describe('identities', () => {
     expectNear(out.data, want);
   });
 
-  test('dense is varlen with equal lengths is a full cache', () => {
+  test('a dense batch, varlen with equal lengths and a full cache give the same', () => {
     const { q, k, v } = dense;
     const { b, sq, sk, nHeads, nKvHeads, d, dv } = SIZES;
     const want = attnReference({ ...dense, ...EVERYTHING });
@@ -140,7 +136,7 @@ describe('identities', () => {
     expect(ragged.lse).toEqual(varlen.lse);
   });
 
-  test('sequences end to end give what each gives alone', () => {
+  test('a batch of sequences gives what each gives alone', () => {
     const cuSeqlensQ = [0, 3, 3, 4, 9];
     const cuSeqlensK = [0, 5, 9, 9, 20];
     const q = randomTensor(random, [9, 6, 8]);
@@ -201,7 +197,7 @@ describe('identities', () => {
     expect(lse).toEqual(want.lse);
   });
 
-  test('a fork, which shares the pages of its parent, is its parent', () => {
+  test('a fork that shares the pages of its parent gives the same', () => {
     const { q, blockTable } = paged;
     const width = blockTable.length / 4;
     const parent = blockTable.subarray(2 * width, 3 * width);
@@ -240,7 +236,7 @@ describe('identities', () => {
     }
   });
 
-  test('rotated at its position, a token appended later is a token appended at once', () => {
+  test('tokens appended one by one are rotated like tokens appended at once', () => {
     const rotary = {
       rotaryCos: randomTensor(random, [6, 4]),
       rotarySin: randomTensor(random, [6, 4]),
@@ -266,46 +262,5 @@ describe('identities', () => {
     expect(later.kCache).toEqual(atOnce.kCache);
     expect(later.vCache).toEqual(atOnce.vCache);
     expect(later.out).toEqual(keysOf(atOnce.out, 4, 6));
-  });
-});
-
-describe('parts merged', () => {
-  test.each([
-    { nParts: 1, why: 'identity' },
-    { nParts: 2, why: 'halves' },
-    { nParts: 5, why: 'unequal parts' },
-    { nParts: 40, why: 'more parts than keys: some are empty' },
-  ])('$nParts parts of the keys make the whole: $why', ({ nParts }) => {
-    const random = new Random(nParts);
-    const sk = 33;
-    const { q, k, v } = randomDense(random, { b: 2, sq: 3, sk, nHeads: 4, nKvHeads: 2, d: 8, dv: 6 });
-    const sinks = random.normals(4);
-    const parts = Array.from({ length: nParts }, (_, c) => {
-      const [from, to] = [Math.floor((c * sk) / nParts), Math.floor(((c + 1) * sk) / nParts)];
-      return attnReference({
-        q,
-        k: keysOf(k, from, to),
-        v: keysOf(v, from, to),
-        sinks: c === 0 ? sinks : undefined,
-      });
-    });
-    expectAlike(mergeStatesReference(parts), attnReference({ q, k, v, sinks }));
-  });
-
-  test('and in the layout of varlen', () => {
-    const random = new Random(4);
-    const q = randomTensor(random, [5, 4, 8]);
-    const k = randomTensor(random, [12, 2, 8]);
-    const v = randomTensor(random, [12, 2, 6]);
-    const cuSeqlensQ = [0, 2, 5];
-    const from = (first: number, { data, shape: [n, ...rest] }: HostTensor): HostTensor => ({
-      data: data.subarray(first * elementCount(rest)),
-      shape: [n! - first, ...rest],
-    });
-    const of = (first: number, cuSeqlensK: HostInts, sequsedK?: HostInts): AttentionResult =>
-      attnVarlenReference({ q, k: from(first, k), v: from(first, v), cuSeqlensQ, cuSeqlensK, sequsedK });
-    // Sequence 0 has keys 0 to 6, sequence 1 keys 7 to 11; the parts end at 3 and at 9.
-    const parts = [of(0, [0, 7, 12], [3, 2]), of(3, [0, 6, 9], [4, 3])];
-    expectAlike(mergeStatesReference(parts), of(0, [0, 7, 12]));
   });
 });

@@ -7,16 +7,16 @@ import { draw, place, type VarlenCase } from '../attention/varlenCase.js';
 // A page that goes on after its GPU process has crashed. The test outside does the crashing, between `begin` and `hear`.
 
 declare global {
-  /** Start work, and leave some of it pending. */
+  /** Starts work, and leaves some of it pending. */
   var begin: () => Promise<void>;
-  /** What became of what was pending, by who was asked, and what new calls say. */
+  /** The errors of what was pending and of a new call, by the name of the call. */
   var hear: () => Promise<Record<string, string>>;
-  /** Go on with a new device. Rejects if anything is not as it was. */
+  /** Goes on with a new device. Rejects if anything is not as before. */
   var goOn: () => Promise<void>;
 }
 
 const CACHE = { nLayers: 2, nKvHeads: 1, headDim: 32, dtype: 'f32', pageSize: 4, nPages: 8 } as const;
-/** Takes a while: seconds for as many calls as there are, so that the crash comes first. */
+/** So long that all calls of it take seconds, and the crash comes first. */
 const LONG: VarlenCase = {
   why: '',
   lengths: [[4, 8192]],

@@ -5,9 +5,9 @@ import { expect, test } from 'vitest';
 
 const program = fileURLToPath(new URL('./letGo.mjs', import.meta.url));
 
-// Dawn crashes where its instance goes before its devices, which at the end of a program is up to chance.
+// Dawn crashes if its instance is freed before its devices, which at the end of a program is up to chance.
 test.each([[[]], [['--expose-gc']], [[], 'destroy'], [['--expose-gc'], 'destroy']] as const)(
-  'a Node program that lets go of gpu ends well: %s %s',
+  'a Node program that drops its references to gpu exits cleanly: %s %s',
   async (flags, ...args: readonly string[]) => {
     const { stdout } = await promisify(execFile)(process.execPath, [...flags, program, ...args]);
     expect(stdout).toBe('1,2,3\n1,2,3\n');

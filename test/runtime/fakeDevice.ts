@@ -2,7 +2,7 @@ import type { Tensor } from '../../src/core/tensor.js';
 import { contiguousStrides, elementCount } from '../../src/core/tensor.js';
 import { bytesPerElement, type DType } from '../../src/core/dtype.js';
 
-/** A device that does nothing and fails whoever asks it to: for checks that must come before any work. */
+/** A device that throws if it is asked to do anything: for checks that must come before any work. */
 export function fakeDevice(limits: Partial<GPUSupportedLimits> = {}): GPUDevice {
   const device = {
     limits: {
@@ -16,7 +16,7 @@ export function fakeDevice(limits: Partial<GPUSupportedLimits> = {}): GPUDevice 
     features: new Set<string>(),
     lost: new Promise(() => {}),
     queue: {},
-    // Asking what went wrong is no work.
+    // Error scopes are no work.
     pushErrorScope: () => {},
     popErrorScope: () => Promise.resolve(null),
   };

@@ -1,4 +1,4 @@
-// A program that lets go of all that the package `webgpu` gave it, and ends by itself.
+// A program that drops all references to what the package `webgpu` returned, and exits by itself.
 import { createRuntime, read, requestDevice, tensorFrom } from 'pageflash';
 import { create, globals } from 'webgpu';
 

@@ -8,7 +8,7 @@ import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
-/** Buffers whose only other owner is the memory. */
+/** A memory, and a function that allocates and abandons buffers of it. */
 function memoryOf() {
   const faults = { createBuffer: ({ size, usage }: GPUBufferDescriptor) => fakeBuffer(size, usage) };
   const memory = new Memory(fakeDevice(), faults as unknown as Faults);
@@ -18,12 +18,12 @@ function memoryOf() {
   return { memory, abandon };
 }
 
-test('forgets what was abandoned once it is gone', async () => {
+test('forgets abandoned buffers once they were collected', async () => {
   const { memory, abandon } = memoryOf();
   const bytesAfter = async (nRounds: number): Promise<number> => {
     for (let round = 0; round < nRounds; round++) {
       abandon(1000);
-      // What a WeakRef was just made for stays until the end of the task.
+      // The target of a new WeakRef is kept until the end of the task.
       await new Promise((resolve) => setTimeout(resolve, 0));
       collectGarbage();
     }

@@ -2,21 +2,21 @@ import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 
 export interface RamDevice {
   readonly device: GPUDevice;
-  /** Buffers that were made and not destroyed. */
+  /** Buffers that were created and not destroyed. */
   nLive(): number;
   /** Bytes that were copied so far. */
   nCopied(): number;
-  /** What a buffer holds. */
+  /** Returns the contents of a buffer. */
   bytesOf(buffer: GPUBuffer): Uint8Array<ArrayBuffer>;
-  /** Let no mapping go on, or let them go on again. */
+  /** Holds back all mappings, or lets them go on again. */
   hold(): void;
   release(): void;
-  /** Refuse what is mapped from now on, or refuse it no more. */
+  /** Rejects all mappings from now on, or accepts them again. */
   failMappings(message: string | undefined): void;
   lose(message: string): void;
 }
 
-/** A device that can do nothing but keep bytes: written, copied from buffer to buffer and mapped, in order. */
+/** A device that can only write buffers, copy between them and map them, in order. */
 export function ramDevice(limits: Partial<GPUSupportedLimits> = {}): RamDevice {
   const contents = new Map<GPUBuffer, Uint8Array<ArrayBuffer>>();
   let nCopied = 0;

@@ -14,9 +14,8 @@ import { download, downloadBuffer, upload } from '../../tools/deviceTensor.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { drawKvCache, placeKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
 import { Random } from '../../tools/random.js';
-import { SMALL_VARLEN } from '../attention/smallCases.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
-import { compare, draw, place } from '../attention/varlenCase.js';
+import { compare, draw, place, SMALL_VARLEN } from '../attention/varlenCase.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
 export const cases: GpuCase[] = [
@@ -89,7 +88,7 @@ export const cases: GpuCase[] = [
       }),
   },
   {
-    name: 'a batch of no sequences, queries or keys writes nothing and fails nowhere',
+    name: 'a batch of no sequences, queries or keys writes nothing and does not fail',
     run: (t) =>
       withRuntime(t, async (runtime) => {
         const { device } = runtime;
@@ -110,7 +109,7 @@ export const cases: GpuCase[] = [
       }),
   },
   {
-    name: 'wrong lengths on the GPU reach nothing outside the tensors',
+    name: 'with wrong lengths on the GPU, nothing outside the tensors is read or written',
     why: 'the host cannot check them',
     run: (t) =>
       withRuntime(t, async (runtime) => {
@@ -216,7 +215,7 @@ export const cases: GpuCase[] = [
   },
   {
     name: 'a device works whose adapter is forgotten',
-    why: 'wgpu forgets what an adapter knows once it is garbage-collected, and Deno then panics',
+    why: 'wgpu forgets the properties of an adapter once it is garbage-collected, and Deno then panics',
     async run() {
       const device = await requestDevice();
       // Lanes in a process are started with --expose-gc; elsewhere the adapter is forgotten sooner or later.
@@ -257,7 +256,7 @@ export const cases: GpuCase[] = [
     },
   },
   {
-    name: 'memory is a few bytes a sequence, is reused, and is freed',
+    name: 'memory is a few bytes per sequence, is reused, and is freed',
     run: async (t) => {
       const device = await t.device('full');
       const runtime = createRuntime(device);

@@ -1,6 +1,6 @@
 import { fakeBuffer, fakeDevice } from './fakeDevice.js';
 
-/** What a device was asked to do that outlives the call. */
+/** What a device was asked to do with lasting effect. */
 export interface Touched {
   writes: number;
   submits: number;
@@ -8,19 +8,19 @@ export interface Touched {
   dispatches: number;
 }
 
-/** A device that does nothing, but holds all that it is asked against the rules of WebGPU. */
+/** A device that does nothing, but checks all that it is asked to do against the rules of WebGPU. */
 export interface StrictDevice {
   readonly device: GPUDevice;
   readonly touched: Touched;
   /** What a real device would have refused. */
   readonly violations: string[];
-  /** Buffers that were made and not destroyed. */
+  /** Buffers that were created and not destroyed. */
   readonly live: Set<GPUBuffer>;
   /** A pass of the caller's own. */
   pass(): GPUComputePassEncoder;
 }
 
-/** Those of Dawn on many desktops: bindings and buffers of 4 GiB. */
+/** The limits of Dawn on many desktops: bindings and buffers of 4 GiB. */
 export const LARGE_LIMITS = { maxStorageBufferBindingSize: 2 ** 32 - 4, maxBufferSize: 2 ** 32 - 4 };
 
 const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = { STORAGE: 128, UNIFORM: 64, COPY_SRC: 4, COPY_DST: 8 };
@@ -98,7 +98,7 @@ export function strictDevice(limits: Partial<GPUSupportedLimits> = {}): StrictDe
         if (a.buffer !== b.buffer || !(isWritten(a) || isWritten(b))) continue;
         const overlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
         must(isWritten(a) && isWritten(b), 'a buffer is read and written in one dispatch');
-        must(!overlap, 'what is written overlaps');
+        must(!overlap, 'written ranges overlap');
       }
     }
   };
@@ -125,7 +125,7 @@ export function strictDevice(limits: Partial<GPUSupportedLimits> = {}): StrictDe
     queue: {
       writeBuffer: (buffer: GPUBuffer, offset: number, { byteLength }: ArrayBufferView) => {
         touched.writes++;
-        must((buffer.usage & COPY_DST) !== 0, 'a buffer is written that is none for it');
+        must((buffer.usage & COPY_DST) !== 0, 'a buffer without COPY_DST is written');
         must(offset % 4 === 0 && byteLength % 4 === 0, 'parts of words are written');
         must(offset >= 0 && offset + byteLength <= buffer.size, 'something is written beyond a buffer');
       },
@@ -152,7 +152,7 @@ export function strictDevice(limits: Partial<GPUSupportedLimits> = {}): StrictDe
       beginComputePass: pass,
       copyBufferToBuffer: (...[from, at, to, toAt, size]: [GPUBuffer, number, GPUBuffer, number, number]) => {
         touched.writes++;
-        must((from.usage & COPY_SRC) !== 0, 'a buffer is copied that is none for it');
+        must((from.usage & COPY_SRC) !== 0, 'a buffer without COPY_SRC is copied');
         must(from.mapState === 'unmapped', 'a mapped buffer is copied');
         must(
           [at, toAt, size].every((bytes) => bytes % 4 === 0),

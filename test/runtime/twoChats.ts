@@ -13,24 +13,24 @@ import { Random } from '../../tools/random.js';
 const CACHE = { nLayers: 2, nKvHeads: 1, headDim: 32, dtype: 'f32', pageSize: 4, nPages: 8 } as const;
 const { headDim, nPages, pageSize } = CACHE;
 
-/** Tokens of a step: so few that the kernel for them is that for one. */
+/** The most tokens of a step: so few that the kernel is the same as for one token. */
 const MAX_TOKENS = 4;
 
 const HERE = tokensOf(10, 1);
 const AWAY = tokensOf(13, 2);
 
-/** Two chats, one of which is in host memory when the device is lost. The other is computed again. */
+/** Two chats: when the device is lost, one of them is in host memory, and the other is computed again. */
 export class TwoChats {
   readonly #pages = new PageManager({ nPages, pageSize, nHostPages: 8 });
   readonly #here = this.#pages.add(HERE);
   readonly #away = this.#pages.add(AWAY);
-  /** What is in host memory, by host page, and the cache that keeps it. */
+  /** The contents of host memory by host page, and the cache that keeps them. */
   readonly #contents = new Map<number, Uint8Array>();
   #lost: PagedKvCache | undefined;
-  /** What the last tokens of the chat gave that was not in host memory. */
+  /** The last output of the chat that is not in host memory. */
   #bits = new Uint32Array();
 
-  /** Until the device is lost. */
+  /** What happens until the device is lost. */
   async begin(device: GPUDevice): Promise<void> {
     const engine = await Engine.start(device);
     this.#bits = await engine.bits(engine.compute(this.#pages, this.#here));
@@ -91,7 +91,7 @@ function tokensOf(n: number, seed: number): number[] {
   return Array.from({ length: n }, () => random.int(0, 50));
 }
 
-/** One layer whose queries, keys and values are drawn from the token and its position. */
+/** One layer, with queries, keys and values that are drawn at random from the token and its position. */
 class Engine {
   readonly cache: PagedKvCache;
   readonly #runtime: Runtime;
@@ -106,7 +106,7 @@ class Engine {
     this.cache = cache;
   }
 
-  /** All tokens that are not computed, in steps; what the last step gives. */
+  /** Computes all tokens that are not computed yet, in steps, and returns the result of the last step. */
   compute(pages: PageManager, sequence: number): AttentionResult {
     let result = this.#step(pages, sequence);
     while (pages.nToCompute(sequence) > 0) result = this.#step(pages, sequence);

@@ -2,7 +2,7 @@
 // how much memory there is after each hundredth of them. Fails if anything still grows, or a result is wrong.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { CDPSession } from 'puppeteer';
-import { currentCommit } from '../../bench/save.js';
+import { currentCommit } from '../../tools/provenance.js';
 import { openChromePage } from '../../tools/browser/chromePage.js';
 import { flatness } from './flatness.js';
 import { plot } from './plot.js';

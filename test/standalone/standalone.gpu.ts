@@ -1,4 +1,4 @@
-import { decode, encode } from '../../src/core/halves.js';
+import { decode, encode } from '../../src/core/dtype.js';
 import {
   attnWithKvCacheReference,
   attnVarlenReference,

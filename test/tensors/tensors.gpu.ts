@@ -1,11 +1,11 @@
-import { encode, roundTo } from '../../src/core/halves.js';
+import { encode, roundTo } from '../../src/core/dtype.js';
 import { attn, createRuntime, read, readInts, tensorFrom, type DType, type Tensor } from '../../src/index.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
 import { rejection } from '../check/refusal.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
-/** A number for each place, that every type has. */
+/** A number for each index that every type can store. */
 const PLACES = Float32Array.from({ length: 24 }, (_, i) => i);
 
 export const cases: GpuCase[] = [

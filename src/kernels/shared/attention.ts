@@ -1,8 +1,6 @@
-import type { Dispatch, Scratch } from '../../core/dispatch.js';
+import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
 import type { FloatDType } from '../../core/dtype.js';
-import { grid2d } from '../../core/grid.js';
-import type { AttentionProblem } from '../../problem/attentionProblem.js';
-import { scoreScale } from '../../problem/scoreScale.js';
+import { scoreScale, type AttentionProblem } from '../../problem/attentionProblem.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import { Records } from '../../wgsl/records.js';
 import { constantOf, structOf } from '../../wgsl/reflection.js';

@@ -1,5 +1,4 @@
-import { isTensor } from '../../core/tensor.js';
-import { windowOf } from '../../core/tensorWindow.js';
+import { isTensor, windowOf } from '../../core/tensor.js';
 import type { AttentionProblem, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
 import type { StructLayout } from '../../wgsl/kernel.js';
 import { Records } from '../../wgsl/records.js';

@@ -1,6 +1,5 @@
 import { bytesPerElement, type FloatDType } from '../../core/dtype.js';
-import { isTensor, type Tensor } from '../../core/tensor.js';
-import { windowOf } from '../../core/tensorWindow.js';
+import { isTensor, windowOf, type Tensor } from '../../core/tensor.js';
 import type { PagedRows, TokenRows } from '../../problem/attentionProblem.js';
 import { constantOf } from '../../wgsl/reflection.js';
 import elements from './elements.wgsl?module';

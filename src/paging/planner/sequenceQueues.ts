@@ -1,73 +1,72 @@
-import type { SequenceId } from '../registry.js';
 import type { SequenceView } from '../managedSequence.js';
-import { RankedList, type Ranked } from './rankedList.js';
+import type { SequenceId } from '../sequenceRegistry.js';
 
-type JobState = 'running' | 'waiting' | 'resting';
+type QueueName = 'running' | 'waiting' | 'resting';
 
-/** A sequence that a planner plans for. */
-export interface Job extends Ranked {
+/** A sequence of a planner. In a queue, higher priorities come first, then earlier arrivals. */
+export interface QueuedSequence {
   readonly id: SequenceId;
   readonly view: SequenceView;
-  state: JobState;
+  readonly priority: number;
+  readonly arrival: number;
+  queue: QueueName;
   /** Its tokens in the step that is being planned. */
   nChosen: number;
 }
 
-/** The sequences of a planner: with pages, in want of pages, and at rest without any. */
-export class Jobs {
-  readonly running = new RankedList<Job>();
-  readonly waiting = new RankedList<Job>();
-  readonly #byId = new Map<SequenceId, Job>();
+/** The sequences of a planner, in two queues: those that have pages run, and those that need some wait. The others rest. */
+export class SequenceQueues {
+  readonly running: QueuedSequence[] = [];
+  readonly waiting: QueuedSequence[] = [];
+  readonly #byId = new Map<SequenceId, QueuedSequence>();
   #nArrivals = 0;
 
-  /** Those that have no pages and want none. */
+  /** Sequences that have no pages and need none. */
   get nResting(): number {
-    return this.#byId.size - this.running.items.length - this.waiting.items.length;
+    return this.#byId.size - this.running.length - this.waiting.length;
   }
 
-  get(sequence: SequenceId): Job | undefined {
-    return this.#byId.get(sequence);
+  get(id: SequenceId): QueuedSequence | undefined {
+    return this.#byId.get(id);
   }
 
-  all(): Iterable<Job> {
+  all(): Iterable<QueuedSequence> {
     return this.#byId.values();
   }
 
   add(view: SequenceView, priority: number): void {
+    const { id } = view;
     const arrival = this.#nArrivals++;
-    const job: Job = { id: view.id, view, priority, arrival, state: stateOf(view), nChosen: 0 };
-    this.#byId.set(job.id, job);
-    this.#listOf(job)?.add(job);
+    const sequence: QueuedSequence = { id, view, priority, arrival, queue: 'resting', nChosen: 0 };
+    this.#byId.set(id, sequence);
+    this.update(sequence);
   }
 
-  delete(job: Job): void {
-    this.#listOf(job)?.remove(job);
-    this.#byId.delete(job.id);
+  delete(sequence: QueuedSequence): void {
+    this.move(sequence, 'resting');
+    this.#byId.delete(sequence.id);
   }
 
-  /** Let a job run that is going to get pages. */
-  admit(job: Job): void {
-    this.#set(job, 'running');
+  /** Move a sequence that is not in flight to the queue where it belongs after a change. */
+  update(sequence: QueuedSequence): void {
+    const { nComputed, isSwapped, isResting } = sequence.view;
+    const hasPages = nComputed > 0 && !isSwapped;
+    this.move(sequence, hasPages ? 'running' : isResting ? 'resting' : 'waiting');
   }
 
-  /** Put a job, which is not in flight, where it belongs after a change. */
-  settle(job: Job): void {
-    this.#set(job, stateOf(job.view));
-  }
-
-  #set(job: Job, state: JobState): void {
-    if (job.state === state) return;
-    this.#listOf(job)?.remove(job);
-    job.state = state;
-    this.#listOf(job)?.add(job);
-  }
-
-  #listOf({ state }: Job): RankedList<Job> | undefined {
-    return state === 'resting' ? undefined : this[state];
+  move(sequence: QueuedSequence, queue: QueueName): void {
+    if (sequence.queue === queue) return;
+    if (sequence.queue !== 'resting') this[sequence.queue].splice(this[sequence.queue].indexOf(sequence), 1);
+    sequence.queue = queue;
+    if (queue === 'resting') return;
+    // Mostly it comes last.
+    const index = this[queue].findLastIndex((other) => isBefore(other, sequence)) + 1;
+    this[queue].splice(index, 0, sequence);
   }
 }
 
-function stateOf({ nComputed, isSwapped, isResting }: SequenceView): JobState {
-  if (nComputed > 0 && !isSwapped) return 'running';
-  return isResting ? 'resting' : 'waiting';
+/** Whether one sequence comes before another in a queue. */
+export function isBefore(one: QueuedSequence, other: QueuedSequence): boolean {
+  if (one.priority !== other.priority) return one.priority > other.priority;
+  return one.arrival < other.arrival;
 }

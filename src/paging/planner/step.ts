@@ -1,8 +1,8 @@
-import { BatchArrays, type Batch } from '../pool/batch.js';
 import type { SequenceView } from '../managedSequence.js';
-import { IntBuffer } from '../pool/intBuffer.js';
 import type { PageManager } from '../pageManager.js';
-import type { PageCopy } from '../pool/pageTable.js';
+import { BatchArrays, type Batch } from '../pool/batch.js';
+import { resized } from '../pool/intArrays.js';
+import type { PageCopy } from '../pool/pagePool.js';
 
 /**
  * The work of a step. Before the model runs, pages are copied in the order `swapsOut`, `copies`, `swapsIn`; within each
@@ -15,9 +15,9 @@ export interface Step extends Batch {
   readonly sequences: Int32Array<ArrayBuffer>;
   /** [totalQ]: the tokens to compute */
   readonly tokens: Int32Array<ArrayBuffer>;
-  /** [S]: the sequences of which every token is computed then, so that the next one can be sampled */
+  /** [S]: the sequences that have nothing left to compute after the step, so that their next token can be sampled */
   readonly sampled: Int32Array<ArrayBuffer>;
-  /** [S]: the row of totalQ of which each of these is sampled. With k drafts, the k rows before check the drafts. */
+  /** [S]: the row of totalQ from which each of these is sampled. With k drafts, the k rows before check the drafts. */
   readonly sampledRows: Int32Array<ArrayBuffer>;
   /** [page, host page] */
   readonly swapsOut: readonly PageCopy[];
@@ -29,7 +29,7 @@ export interface Step extends Batch {
 
 const EMPTY = new Int32Array();
 
-/** A step, and what writes it. */
+/** A step, and the code that writes it. */
 export class StepArrays extends BatchArrays implements Step {
   sequences = EMPTY;
   tokens = EMPTY;
@@ -38,50 +38,35 @@ export class StepArrays extends BatchArrays implements Step {
   readonly swapsOut: PageCopy[] = [];
   readonly copies: PageCopy[] = [];
   readonly swapsIn: PageCopy[] = [];
-  readonly #sequences = new IntBuffer();
-  readonly #tokens = new IntBuffer();
-  readonly #sampled = new IntBuffer();
-  readonly #sampledRows = new IntBuffer();
 
-  /** Nothing is to be copied. */
   clearCopies(): void {
-    this.swapsOut.length = 0;
-    this.copies.length = 0;
-    this.swapsIn.length = 0;
+    this.swapsOut.length = this.copies.length = this.swapsIn.length = 0;
   }
 
-  /** What is in flight of the first `nSequences` of `sequences` is the work of this step. */
-  describe(pages: PageManager, sequences: readonly SequenceView[], nSequences: number): void {
-    const ids = (this.sequences = this.#sequences.resize(nSequences));
-    for (let b = 0; b < nSequences; b++) ids[b] = sequences[b]!.id;
-    pages.fill(this, ids);
-    this.#describeTokens(sequences, nSequences);
-    this.#describeSamples(sequences, nSequences);
-  }
+  /** Describe a step that computes what is in flight of these sequences. */
+  describe(pages: PageManager, sequences: readonly SequenceView[]): void {
+    const ids = (this.sequences = resized(this.sequences, sequences.length));
+    for (let b = 0; b < sequences.length; b++) ids[b] = sequences[b]!.id;
+    pages.fillBatch(this, ids);
 
-  #describeTokens(sequences: readonly SequenceView[], nSequences: number): void {
-    const tokens = (this.tokens = this.#tokens.resize(this.nNewTokens));
+    const tokens = (this.tokens = resized(this.tokens, this.nNewTokens));
     let row = 0;
-    for (let b = 0; b < nSequences; b++) {
-      const { nComputed, nInFlight } = sequences[b]!;
-      for (let i = 0; i < nInFlight; i++) tokens[row++] = sequences[b]!.token(nComputed + i);
-    }
-  }
-
-  #describeSamples(sequences: readonly SequenceView[], nSequences: number): void {
     let nSampled = 0;
-    for (let b = 0; b < nSequences; b++) if (isAtEnd(sequences[b]!)) nSampled++;
-    const sampled = (this.sampled = this.#sampled.resize(nSampled));
-    const sampledRows = (this.sampledRows = this.#sampledRows.resize(nSampled));
+    for (const sequence of sequences) {
+      const { nTokens, nComputed, nInFlight } = sequence;
+      const end = nComputed + nInFlight;
+      for (let position = nComputed; position < end; position++) tokens[row++] = sequence.token(position);
+      if (end === nTokens) nSampled++;
+    }
+
+    const sampled = (this.sampled = resized(this.sampled, nSampled));
+    const sampledRows = (this.sampledRows = resized(this.sampledRows, nSampled));
     let i = 0;
-    for (let b = 0; b < nSequences; b++) {
-      if (!isAtEnd(sequences[b]!)) continue;
-      sampled[i] = sequences[b]!.id;
+    for (let b = 0; b < sequences.length; b++) {
+      const { id, nTokens, nComputed, nInFlight } = sequences[b]!;
+      if (nComputed + nInFlight < nTokens) continue;
+      sampled[i] = id;
       sampledRows[i++] = this.cuSeqlensQ[b + 1]! - 1;
     }
   }
-}
-
-function isAtEnd({ nTokens, nComputed, nInFlight }: SequenceView): boolean {
-  return nComputed + nInFlight === nTokens;
 }

@@ -1,8 +1,6 @@
-import type { Job, Jobs } from './sequenceQueues.js';
-import type { SequenceView } from '../managedSequence.js';
 import type { PageManager } from '../pageManager.js';
-import type { PageCopy } from '../pool/pageTable.js';
-import { isBefore } from './rankedList.js';
+import type { PageCopy } from '../pool/pagePool.js';
+import { isBefore, type QueuedSequence, type SequenceQueues } from './sequenceQueues.js';
 import type { StepArrays } from './step.js';
 
 export interface StepRules {
@@ -17,35 +15,32 @@ export interface StepRules {
 }
 
 export interface StepChoiceArgs {
-  readonly jobs: Jobs;
+  readonly queues: SequenceQueues;
   readonly pages: PageManager;
   readonly step: StepArrays;
   readonly rules: StepRules;
 }
 
 /**
- * Chooses which sequences are in a step. First it only counts tokens and pages, while others give back theirs; then it
- * reserves. So no page changes hands that is still to be copied for another one in the step, and nothing gives way unless
- * that is enough.
+ * Chooses the sequences of a step. First it only counts tokens and pages, while preempted sequences give back theirs; then
+ * it reserves. So no page is reused that is still to be copied in the same step, and nothing is preempted in vain.
  *
- * The first of those that can go on is in every step, and nothing may take its pages. So it ends, and then there is
+ * Every step has the first sequence that can go on, and nothing may take its pages. So that one ends, and then there is
  * another first one: whatever happens to the others, all of them end.
  */
 export class StepChoice {
-  readonly #jobs: Jobs;
+  readonly #queues: SequenceQueues;
   readonly #pages: PageManager;
   readonly #step: StepArrays;
   readonly #rules: StepRules;
-  readonly #chosen: Job[] = [];
-  readonly #views: SequenceView[] = [];
-  #nChosen = 0;
+  #chosen: QueuedSequence[] = [];
   #nTokensLeft = 0;
   #nPagesLeft = 0;
   #hasAdmitted = false;
   #hasPreempted = false;
 
-  constructor({ jobs, pages, step, rules }: StepChoiceArgs) {
-    this.#jobs = jobs;
+  constructor({ queues, pages, step, rules }: StepChoiceArgs) {
+    this.#queues = queues;
     this.#pages = pages;
     this.#step = step;
     this.#rules = rules;
@@ -53,169 +48,163 @@ export class StepChoice {
 
   /** Write the next step. If nothing fits, or there is nothing to compute, nothing has changed. */
   choose(): 'chosen' | 'idle' | 'full' {
-    this.#begin();
+    this.#start();
     const { prefer } = this.#rules;
     this.#chooseFirst();
     if (prefer === 'decode') this.#chooseRunning(true);
     this.#chooseRunning(false);
     this.#admit();
     if (prefer === 'prefill') this.#chooseRunning(true);
-    if (this.#nChosen === 0) return this.#hasWork() ? 'full' : 'idle';
+    if (this.#chosen.length === 0) return this.#hasWork() ? 'full' : 'idle';
     this.#reserve();
     return 'chosen';
   }
 
-  #begin(): void {
-    for (let i = 0; i < this.#nChosen; i++) this.#chosen[i]!.nChosen = 0;
+  #start(): void {
+    for (const sequence of this.#chosen) sequence.nChosen = 0;
+    this.#chosen = [];
     this.#step.clearCopies();
-    this.#nChosen = 0;
     this.#nTokensLeft = this.#rules.maxTokens;
     this.#nPagesLeft = this.#pages.nFreePages;
     this.#hasAdmitted = false;
     this.#hasPreempted = false;
   }
 
-  /** The first that can go on gets a token, whatever the others lose by it. More of them it gets in its turn. */
+  /** The first sequence that can go on gets a token, even if all others are preempted for it. */
   #chooseFirst(): void {
     for (;;) {
-      const first = this.#firstRunning();
+      const first = this.#queues.running.find((sequence) => this.#canGoOn(sequence));
       if (!first || this.#add(first, 1)) return;
-      // It may want to change a page that it has published, and there is none to copy it. Without pages it needs no copy.
-      if (!this.#preemptFor(first)) this.#giveWay(first);
+      // It may have to copy a published page, and there is none for the copy. When it starts again it needs no copy.
+      if (!this.#preemptFor(first)) this.#preempt(first);
     }
   }
 
-  #firstRunning(): Job | undefined {
-    for (const job of this.#jobs.running.items) if (this.#canGoOn(job)) return job;
-    return undefined;
-  }
-
-  /** Those that run get tokens; and pages, if need be from those behind them. */
+  /** Running sequences get tokens, and pages, if need be from those behind them. */
   #chooseRunning(isDecoding: boolean): void {
-    const { items } = this.#jobs.running;
-    for (let i = 0; i < items.length && this.#nTokensLeft > 0; i++) {
-      const job = items[i]!;
-      if (!this.#canGoOn(job) || (job.nChosen === 0 && !this.#hasRoom())) continue;
-      const nLeft = this.#pages.nToCompute(job.id);
+    const { running } = this.#queues;
+    for (let i = 0; i < running.length && this.#nTokensLeft > 0; i++) {
+      const sequence = running[i]!;
+      if (!this.#canGoOn(sequence) || (sequence.nChosen === 0 && !this.#hasRoom())) continue;
+      const nLeft = this.#pages.nToCompute(sequence.id);
       if (nLeft <= MAX_DECODE_TOKENS !== isDecoding) continue;
-      if (this.#add(job, nLeft) || !this.#preemptFor(job)) continue;
-      this.#add(job, nLeft);
-      i = items.indexOf(job);
+      if (this.#add(sequence, nLeft) || !this.#preemptFor(sequence)) continue;
+      this.#add(sequence, nLeft);
+      i = running.indexOf(sequence);
     }
   }
 
-  /** Those that wait get their turn, as long as there are pages for all their tokens, free or of those that cannot go on. */
+  /** Waiting sequences start while there are pages for all their tokens, free or from sequences that cannot go on. */
   #admit(): void {
-    const { items } = this.#jobs.waiting;
-    // What was just taken from one must not go to another, which would soon have to give it back.
-    if (items.length === 0 || (this.#hasPreempted && this.#nChosen > 0)) return;
+    const { waiting } = this.#queues;
+    // What was just taken from one sequence must not go to another, which would soon have to give it back.
+    if (waiting.length === 0 || (this.#hasPreempted && this.#chosen.length > 0)) return;
     let nPromised = 0;
-    for (let i = 0; i < this.#nChosen; i++) nPromised += this.#nMissingLater(this.#chosen[i]!);
-    for (let i = 0; i < items.length && this.#hasRoom();) {
-      const job = items[i]!;
-      if (!this.#canGoOn(job)) {
+    for (const sequence of this.#chosen) nPromised += this.#nMissingLater(sequence);
+    for (let i = 0; i < waiting.length && this.#hasRoom();) {
+      const sequence = waiting[i]!;
+      if (!this.#canGoOn(sequence)) {
         i++;
         continue;
       }
-      const nSpare = this.#nChosen === 0 ? 0 : Math.ceil(this.#rules.watermark * this.#pages.nPages);
+      const nSpare = this.#chosen.length === 0 ? 0 : Math.ceil(this.#rules.watermark * this.#pages.nPages);
       const nPages = this.#nPagesLeft - nPromised - nSpare;
-      const isEnough = this.#pages.nMissingInAll(job.id) <= nPages;
-      if (!isEnough && !this.#takeFrom(this.#stuck(), job, nPages)) return;
-      if (!this.#add(job, this.#pages.nToCompute(job.id))) return;
-      this.#jobs.admit(job);
+      const isEnough = this.#pages.nMissingInAll(sequence.id) <= nPages;
+      if (!isEnough && !this.#preemptAny(this.#stuck(), sequence, nPages)) return;
+      if (!this.#add(sequence, this.#pages.nToCompute(sequence.id))) return;
+      this.#queues.move(sequence, 'running');
       this.#hasAdmitted = true;
-      nPromised += this.#nMissingLater(job);
+      nPromised += this.#nMissingLater(sequence);
     }
   }
 
   /** Pages for the tokens of a sequence that are not in this step. */
-  #nMissingLater({ id, nChosen }: Job): number {
+  #nMissingLater({ id, nChosen }: QueuedSequence): number {
     return Math.max(0, this.#pages.nMissingInAll(id) - this.#pages.nMissing(id, nChosen));
   }
 
   #hasRoom(): boolean {
-    return this.#nChosen < this.#rules.maxSequences && this.#nTokensLeft > 0;
+    return this.#chosen.length < this.#rules.maxSequences && this.#nTokensLeft > 0;
   }
 
   #hasWork(): boolean {
-    const { running, waiting } = this.#jobs;
-    return waiting.items.length > 0 || running.items.some(({ view }) => !view.isResting);
+    const { running, waiting } = this.#queues;
+    return waiting.length > 0 || running.some(({ view }) => !view.isResting);
   }
 
-  /** Whether a sequence has something to compute, and ever will have the pages for it while those pinned are. */
-  #canGoOn({ id, view }: Job): boolean {
+  /** Whether a sequence has something to compute, and can have the pages for it beside those that are pinned. */
+  #canGoOn({ id, view }: QueuedSequence): boolean {
     return !view.isResting && this.#pages.canFit(id);
   }
 
-  /** Put a sequence into the step with up to `nTokens`, as many as fit. Whether any does. */
-  #add(job: Job, nTokens: number): boolean {
-    const nBefore = job.nChosen;
-    const nMissingBefore = nBefore === 0 ? 0 : this.#pages.nMissing(job.id, nBefore);
-    const nPages = this.#nPagesLeft + nMissingBefore;
-    const nChosen = Math.min(nTokens, this.#pages.nFitting(job.id, nPages), this.#nTokensLeft + nBefore);
+  /** Put a sequence into the step with up to `nTokens`, as many as fit. Returns whether any does. */
+  #add(sequence: QueuedSequence, nTokens: number): boolean {
+    const { id, nChosen: nBefore } = sequence;
+    const nPages = this.#nPagesLeft + (nBefore === 0 ? 0 : this.#pages.nMissing(id, nBefore));
+    const nChosen = Math.min(nTokens, this.#pages.nFitting(id, nPages), this.#nTokensLeft + nBefore);
     if (nChosen === 0) return false;
-    if (nBefore === 0) this.#chosen[this.#nChosen++] = job;
-    job.nChosen = nChosen;
+    if (nBefore === 0) this.#chosen.push(sequence);
+    sequence.nChosen = nChosen;
     this.#nTokensLeft -= nChosen - nBefore;
-    this.#nPagesLeft = nPages - this.#pages.nMissing(job.id, nChosen);
+    this.#nPagesLeft = nPages - this.#pages.nMissing(id, nChosen);
     return true;
   }
 
-  /** Those in no step that have pages and cannot go on, the last first. */
-  #stuck(): Job[] {
-    return this.#jobs.running.items.filter((job) => job.nChosen === 0 && !this.#canGoOn(job)).toReversed();
+  /** Sequences that have pages and cannot go on, the last first. */
+  #stuck(): QueuedSequence[] {
+    return this.#preemptible((sequence) => !this.#canGoOn(sequence));
   }
 
-  /** Make room for a token of a sequence that runs. Whether there is room then. */
-  #preemptFor(job: Job): boolean {
+  /** Running sequences that are not in the step and pass a test, the last first. */
+  #preemptible(test: (sequence: QueuedSequence) => boolean): QueuedSequence[] {
+    return this.#queues.running.filter((sequence) => sequence.nChosen === 0 && test(sequence)).toReversed();
+  }
+
+  /** Make room for a token of a running sequence. Returns whether there is room then. */
+  #preemptFor(sequence: QueuedSequence): boolean {
     if (this.#hasAdmitted) return false;
-    const behind = this.#jobs.running.items
-      .filter((other) => other.nChosen === 0 && isBefore(job, other) && this.#canGoOn(other))
-      .toReversed();
-    const isTaken = this.#takeFrom([...this.#stuck(), ...behind], job, this.#nPagesLeft);
-    this.#hasPreempted ||= isTaken;
-    return isTaken;
+    const behind = this.#preemptible((other) => isBefore(sequence, other) && this.#canGoOn(other));
+    const isEnough = this.#preemptAny([...this.#stuck(), ...behind], sequence, this.#nPagesLeft);
+    this.#hasPreempted ||= isEnough;
+    return isEnough;
   }
 
-  /** Take pages of others for a sequence that may have `nPages` as it is, if that is enough. Whether it is. */
-  #takeFrom(others: readonly Job[], job: Job, nPages: number): boolean {
-    const candidates = others.map(({ id }) => id);
-    const victims = this.#pages.victims({ sequence: job.id, candidates, nPages });
-    for (const victim of victims) this.#giveWay(this.#jobs.get(victim)!);
+  /** Preempt others for a sequence that may have `nPages` besides, if that is enough. Returns whether it is. */
+  #preemptAny(others: readonly QueuedSequence[], { id }: QueuedSequence, nPages: number): boolean {
+    const candidates = others.map((other) => other.id);
+    const victims = this.#pages.victims({ sequence: id, candidates, nPages });
+    for (const victim of victims) this.#preempt(this.#queues.get(victim)!);
     return victims.length > 0;
   }
 
-  /** Take the pages of a sequence. */
-  #giveWay(job: Job): void {
+  /** Take back the pages of a sequence. */
+  #preempt(sequence: QueuedSequence): void {
     const nFree = this.#pages.nFreePages;
     const isSwapped =
-      this.#rules.preempt === 'swap' && pushAll(this.#step.swapsOut, this.#pages.swapOut(job.id));
-    if (!isSwapped) this.#pages.evict(job.id);
+      this.#rules.preempt === 'swap' && pushAll(this.#step.swapsOut, this.#pages.swapOut(sequence.id));
+    if (!isSwapped) this.#pages.evict(sequence.id);
     this.#nPagesLeft += this.#pages.nFreePages - nFree;
-    this.#jobs.settle(job);
+    this.#queues.update(sequence);
   }
 
-  /** What was chosen gets its pages. */
+  /** Take pages for what was chosen, and write the step. */
   #reserve(): void {
-    let nReserved = 0;
-    for (let i = 0; i < this.#nChosen; i++) {
-      const job = this.#chosen[i]!;
-      if (this.#fetch(job)) {
-        this.#chosen[nReserved] = job;
-        this.#views[nReserved++] = job.view;
-      } else {
-        // Behind a window, a page that others take may end a prefix that was counted upon. The step goes without it.
-        job.nChosen = 0;
-        this.#jobs.settle(job);
-      }
-    }
-    this.#nChosen = nReserved;
-    this.#step.describe(this.#pages, this.#views, nReserved);
+    this.#chosen = this.#chosen.filter((sequence) => {
+      if (this.#takePages(sequence)) return true;
+      // With a window, a page that others take may end a prefix that was counted on. The step goes without the sequence.
+      sequence.nChosen = 0;
+      this.#queues.update(sequence);
+      return false;
+    });
+    this.#step.describe(
+      this.#pages,
+      this.#chosen.map(({ view }) => view),
+    );
   }
 
-  #fetch(job: Job): boolean {
-    if (job.view.isSwapped && !pushAll(this.#step.swapsIn, this.#pages.swapIn(job.id))) return false;
-    return pushAll(this.#step.copies, this.#pages.reserve(job.id, job.nChosen));
+  #takePages({ id, view, nChosen }: QueuedSequence): boolean {
+    if (view.isSwapped && !pushAll(this.#step.swapsIn, this.#pages.swapIn(id))) return false;
+    return pushAll(this.#step.copies, this.#pages.reserve(id, nChosen));
   }
 }
 

@@ -1,39 +1,39 @@
-import { checkNames, namesOf } from '../../core/checkNames.js';
-import { describe } from '../../core/describe.js';
-import { fail } from '../../core/errors.js';
-import { checkCount, checkList, checkOneOf, checkTokens } from '../check.js';
-import { checkReset, checkStart, refuseInFlight } from '../checkSequence.js';
-import { Jobs, type Job } from './sequenceQueues.js';
-import { PageManager, type AddOptions, type ResetOptions } from '../pageManager.js';
-import type { SequenceId } from '../registry.js';
+import { checkNames, namesOf } from '../../core/checkArguments.js';
+import { describe, fail } from '../../core/errors.js';
+import { checkStart, refuseInFlight, type AddOptions } from '../managedSequence.js';
+import { PageManager } from '../pageManager.js';
+import { checkReset, type ResetOptions } from '../pageStore.js';
+import { checkCount, checkList, checkOneOf, checkTokens, refuseValue } from '../pool/pagingChecks.js';
+import type { SequenceId } from '../sequenceRegistry.js';
+import { SequenceQueues, type QueuedSequence } from './sequenceQueues.js';
 import { StepArrays, type Step } from './step.js';
 import { StepChoice } from './stepChoice.js';
 
 export interface StepPlannerOptions {
-  /** The planner is the only one who adds sequences to it. */
+  /** The manager of the pages. Only the planner may add sequences to it. */
   readonly pages: PageManager;
   /** The most tokens of a step. */
   readonly maxTokens: number;
   /** The most sequences of a step. */
   readonly maxSequences: number;
   /**
-   * Who gets the tokens of a step first: `'decode'`, so that what is being written does not falter, or `'prefill'`, so
-   * that answers begin early. The sequence that ranks first always gets one. Default `'decode'`
+   * Which sequences get the tokens of a step first: `'decode'`, so that answers do not falter, or `'prefill'`, so that they
+   * start early. The sequence that ranks first always gets one token. Default `'decode'`
    */
   readonly prefer?: 'decode' | 'prefill';
   /**
-   * How a sequence gives way when the pool is full. `'swap'` needs the `nHostPages` of the manager, and recomputes where
-   * they are full. Default `'recompute'`
+   * How a sequence is preempted when the pool is full: computed again later, or swapped to host memory. `'swap'` needs the
+   * `nHostPages` of the manager, and recomputes if they are full. Default `'recompute'`
    */
   readonly preempt?: 'recompute' | 'swap';
-  /** The share of pages that stays free when a sequence is admitted, for those who run to grow into. Default 0.01 */
+  /** The share of pages that stays free when a sequence is admitted, so that running ones can grow. Default 0.01 */
   readonly watermark?: number;
 }
 
 export interface AddArgs extends AddOptions {
   /** The prompt. */
   readonly tokens: ArrayLike<number>;
-  /** Higher ones are admitted first, and give way last. Default 0 */
+  /** Higher priorities are admitted first and preempted last. Default 0 */
   readonly priority?: number;
 }
 
@@ -65,7 +65,7 @@ const ADD_NAMES = namesOf<AddArgs>({
  * for (;;) {
  *   const step = planner.plan();
  *   if (step === 'idle') break; // or wait for the next prompt
- *   if (step === 'full') …      // no sequence fits, not even alone: finish one, or unpin pages
+ *   if (step === 'full') …      // nothing fits, not even alone: finish a sequence, or unpin pages
  *   cache.copyPages(step.copies);
  *   const logits = model.run(step); // embeds step.tokens, and calls attnWithKvCache with ...step in every layer
  *   const tokens = await sample(logits, step.sampledRows);
@@ -80,12 +80,12 @@ const ADD_NAMES = namesOf<AddArgs>({
  * parallel sampling and beams, `fork` before the token that differs and `append` another one.
  *
  * A sequence of which every token was computed once is at rest: a checkpoint that was forked to go on from later, or one
- * that was truncated. It is in no step before something is appended. Its pages are the first to be taken, to the host
- * with `preempt: 'swap'` if there is room, and then come back, or are computed again, only with what is appended.
+ * that was truncated. It is in no step before something is appended. It is the first to be preempted, to the host with
+ * `preempt: 'swap'` if there is room, and its pages come back, or are computed again, only with what is appended.
  */
 export class StepPlanner {
   readonly #pages: PageManager;
-  readonly #jobs = new Jobs();
+  readonly #queues = new SequenceQueues();
   readonly #step: StepArrays;
   readonly #choice: StepChoice;
   readonly #token = new Int32Array(1);
@@ -96,40 +96,35 @@ export class StepPlanner {
     checkNames('StepPlanner', options, NAMES);
     const { pages, maxTokens, maxSequences } = options;
     const { prefer = 'decode', preempt = 'recompute', watermark = 0.01 } = options;
-    if (!(pages instanceof PageManager))
-      fail('argument', 'StepPlanner', `pages must be a PageManager, not ${describe(pages)}.`);
+    if (!(pages instanceof PageManager)) refuseValue('StepPlanner', 'pages', 'a PageManager', pages);
     checkCount('StepPlanner', 'maxTokens', maxTokens, 1);
     checkCount('StepPlanner', 'maxSequences', maxSequences, 1);
     if (!(typeof watermark === 'number' && watermark >= 0 && watermark < 1))
-      fail(
-        'argument',
-        'StepPlanner',
-        `watermark must be a share of the pages, at least 0 and below 1, not ${describe(watermark)}.`,
-      );
+      refuseValue('StepPlanner', 'watermark', 'a share of the pages, at least 0 and below 1', watermark);
     checkOneOf('StepPlanner', 'prefer', prefer, ['decode', 'prefill']);
     checkOneOf('StepPlanner', 'preempt', preempt, ['recompute', 'swap']);
     this.#pages = pages;
     this.#step = new StepArrays(pages.pageSize);
     const rules = { maxTokens, maxSequences, prefer, preempt, watermark };
-    this.#choice = new StepChoice({ jobs: this.#jobs, pages, step: this.#step, rules });
+    this.#choice = new StepChoice({ queues: this.#queues, pages, step: this.#step, rules });
   }
 
   /** Sequences that have pages, those at rest included. */
   get nRunning(): number {
-    return this.#jobs.running.items.length;
+    return this.#queues.running.length;
   }
 
   /** Sequences that wait for pages, those in host memory included. */
   get nWaiting(): number {
-    return this.#jobs.waiting.items.length;
+    return this.#queues.waiting.length;
   }
 
-  /** Sequences at rest without pages here: they want none before something is appended. */
+  /** Sequences at rest without pages here: they need none before something is appended. */
   get nResting(): number {
-    return this.#jobs.nResting;
+    return this.#queues.nResting;
   }
 
-  /** A prompt to go on with, of at least one token: there would be nothing to sample of otherwise. */
+  /** Start a sequence. Its prompt has at least one token, as the first answer is sampled after the last. */
   add(args: AddArgs): SequenceId {
     const caller = 'StepPlanner.add';
     checkNames(caller, args, ADD_NAMES);
@@ -141,25 +136,24 @@ export class StepPlanner {
         caller,
         'tokens must have at least one token, as an answer is sampled after the last.',
       );
-    if (!Number.isFinite(priority))
-      fail('argument', caller, `priority must be a finite number, not ${describe(priority)}.`);
+    if (!Number.isFinite(priority)) refuseValue(caller, 'priority', 'a finite number', priority);
     return this.#start(this.#pages.add(tokens, options), priority);
   }
 
-  /** Tokens to compute besides: drafts, or what a user adds. Not while the sequence is in flight. */
+  /** Add tokens to compute: drafts, or what a user adds. Not while the sequence is in flight. */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    const job = this.#findSettled('append', sequence);
+    const queued = this.#findNotInFlight('append', sequence);
     checkTokens('StepPlanner.append', tokens);
     this.#pages.append(sequence, tokens);
-    this.#jobs.settle(job);
+    this.#queues.update(queued);
   }
 
   /**
-   * A sequence with the first `nTokens` of another one, by default with all, wherever its pages are. It rests if all of
-   * these were computed, as does one without any. Not while that one is in flight.
+   * Start a sequence with the first `nTokens` of another one, by default with all, wherever its pages are. It rests if all
+   * of these were computed, as does one without any. Not while the other one is in flight.
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
-    const { priority, view } = this.#findSettled('fork', sequence);
+    const { priority, view } = this.#findNotInFlight('fork', sequence);
     if (nTokens !== undefined) checkCount('StepPlanner.fork', 'nTokens', nTokens, 0, view.nTokens);
     return this.#start(this.#pages.fork(sequence, nTokens), priority);
   }
@@ -169,21 +163,21 @@ export class StepPlanner {
    * if there are none. Not while it is in flight.
    */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const job = this.#findSettled('truncate', sequence);
-    checkCount('StepPlanner.truncate', 'nTokens', nTokens, 0, job.view.nTokens);
+    const queued = this.#findNotInFlight('truncate', sequence);
+    checkCount('StepPlanner.truncate', 'nTokens', nTokens, 0, queued.view.nTokens);
     this.#pages.truncate(sequence, nTokens);
-    this.#jobs.settle(job);
+    this.#queues.update(queued);
   }
 
   /** End a sequence, at any time. */
   finish(sequence: SequenceId): void {
-    this.#jobs.delete(this.#find('finish', sequence));
+    this.#queues.delete(this.#find('finish', sequence));
     this.#pages.release(sequence);
   }
 
   /**
    * Forget what pages contain, and the step that is planned: after a lost device, or with new weights. What is in host
-   * memory can be kept, unless the step that is planned was to bring something there: that may not have arrived.
+   * memory can be kept, unless the planned step swaps something out, which may not have arrived.
    */
   reset(options: ResetOptions = {}): void {
     checkReset('StepPlanner.reset', options);
@@ -191,16 +185,16 @@ export class StepPlanner {
     const isArriving = this.#isPlanned && this.#step.swapsOut.length > 0;
     this.#pages.reset({ keepSwapped: keepSwapped && !isArriving });
     this.#isPlanned = false;
-    for (const job of this.#jobs.all()) this.#jobs.settle(job);
+    for (const queued of this.#queues.all()) this.#queues.update(queued);
   }
 
   /**
-   * The next step. `'idle'` if there is nothing to compute, `'full'` if no sequence fits that has something to compute,
-   * not even alone beside what is pinned; neither changes anything. Otherwise the step is not empty, and sequences that
-   * end do so after finitely many steps. A sequence that does not fit holds up no other.
+   * Returns the next step. `'idle'` if there is nothing to compute, `'full'` if no sequence fits that has something to
+   * compute, not even alone beside what is pinned; neither changes anything. Otherwise the step is not empty, and all
+   * sequences get to their end in finitely many steps. A sequence that does not fit holds up no other.
    *
-   * O(running sequences + new tokens), O(tokens) for each sequence that asks to be admitted, and where the pool is full
-   * O(pages) of those that may give way.
+   * O(running sequences + new tokens), O(tokens) for each waiting sequence that is considered, and where the pool is full
+   * O(pages) of those that may be preempted.
    */
   plan(): Step | 'idle' | 'full' {
     if (this.#isPlanned)
@@ -212,8 +206,8 @@ export class StepPlanner {
   }
 
   /**
-   * The step is computed, and `tokens` [S] are sampled for the sequences `step.sampled`. The last `nRejected` [S] tokens
-   * of these, drafts, were wrong. What is given for a sequence that was finished meanwhile does not matter.
+   * Say that the step is computed, and that `tokens` [S] are sampled for the sequences `step.sampled`. The last `nRejected`
+   * [S] tokens of these, drafts, were wrong. What is given for a sequence that was finished meanwhile is ignored.
    */
   commit(tokens: ArrayLike<number>, nRejected?: ArrayLike<number>): void {
     if (!this.#isPlanned) fail('argument', 'StepPlanner.commit', 'no step is planned. Call plan first.');
@@ -224,14 +218,14 @@ export class StepPlanner {
     for (let b = 0; b < sequences.length; b++) {
       const isSampled = sampled[nSampled] === sequences[b];
       const i = isSampled ? nSampled++ : -1;
-      const job = this.#jobs.get(sequences[b]!);
-      if (!job) continue;
-      this.#pages.commit(job.id, isSampled ? (nRejected?.[i] ?? 0) : 0);
+      const queued = this.#queues.get(sequences[b]!);
+      if (!queued) continue;
+      this.#pages.commit(queued.id, isSampled ? (nRejected?.[i] ?? 0) : 0);
       if (isSampled) {
         this.#token[0] = tokens[i]!;
-        this.#pages.append(job.id, this.#token);
+        this.#pages.append(queued.id, this.#token);
       }
-      this.#jobs.settle(job);
+      this.#queues.update(queued);
     }
   }
 
@@ -239,35 +233,34 @@ export class StepPlanner {
     const { sampled } = this.#step;
     checkList('StepPlanner.commit', 'tokens', tokens);
     if (nRejected !== undefined) checkList('StepPlanner.commit', 'nRejected', nRejected);
-    if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length)) {
+    if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length))
       fail(
         'argument',
         'StepPlanner.commit',
         `tokens and nRejected must have a number for each of ${sampled.length} sampled sequences, not ${tokens.length} and ${nRejected?.length ?? 'none'}.`,
       );
-    }
     checkTokens('StepPlanner.commit', tokens);
     if (!nRejected) return;
     for (let i = 0; i < sampled.length; i++) {
-      const view = this.#jobs.get(sampled[i]!)?.view;
+      const view = this.#queues.get(sampled[i]!)?.view;
       if (view) checkCount('StepPlanner.commit', `nRejected[${i}]`, nRejected[i]!, 0, view.nInFlight);
     }
   }
 
   #start(sequence: SequenceId, priority: number): SequenceId {
-    this.#jobs.add(this.#pages.sequence(sequence), priority);
+    this.#queues.add(this.#pages.sequence(sequence), priority);
     return sequence;
   }
 
-  #findSettled(operation: string, sequence: SequenceId): Job {
-    const job = this.#find(operation, sequence);
-    refuseInFlight(`StepPlanner.${operation}`, job.view);
-    return job;
+  #findNotInFlight(operation: string, sequence: SequenceId): QueuedSequence {
+    const queued = this.#find(operation, sequence);
+    refuseInFlight(`StepPlanner.${operation}`, queued.view);
+    return queued;
   }
 
-  #find(operation: string, sequence: SequenceId): Job {
+  #find(operation: string, sequence: SequenceId): QueuedSequence {
     return (
-      this.#jobs.get(sequence) ??
+      this.#queues.get(sequence) ??
       fail(
         'argument',
         `StepPlanner.${operation}`,

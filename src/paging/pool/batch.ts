@@ -1,14 +1,15 @@
-import { IntBuffer } from './intBuffer.js';
-import { NULL_PAGE } from './pageList.js';
+import { resized } from './intArrays.js';
+import { NULL_PAGE } from './pagePool.js';
 import type { PageTable } from './pageTable.js';
+import { checkCount, refuseValue } from './pagingChecks.js';
 
 /**
  * The sequences of a step as `attnWithKvCache` and its plan take them: pass it whole, or spread it among other arguments.
  * Sequence b of B computes its newest tokens, the rows cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 of totalQ.
  *
- * It is one object whose numbers and arrays are updated in place, valid until the next step is described. The arrays are
- * new objects only when B, the width of the table or totalQ changes. What is no argument of an attention (`slotMapping`,
- * `sequsedK`, …) is for kernels of one's own.
+ * It is one object, updated in place and valid until the next step is described. Its arrays are new objects only when B,
+ * the width of the table or totalQ changes. What is no argument of the attention calls (`slotMapping`, `sequsedK`, …) is
+ * for your own kernels.
  */
 export interface Batch {
   /** B */
@@ -26,7 +27,7 @@ export interface Batch {
   readonly cuSeqlensQ: Int32Array<ArrayBuffer>;
   /** [B + 1]: the same array, as the new tokens are the queries and the keys to append alike */
   readonly cuSeqlensKNew: Int32Array<ArrayBuffer>;
-  /** None, so that a spread clears one that a plan had: rows of `blockTable` are in the order of the batch. */
+  /** Always undefined, so that a spread clears what a plan had: rows of `blockTable` are in the order of the batch. */
   readonly cacheBatchIdx: undefined;
   /** [totalQ]: the position of each new token in its sequence */
   readonly tokenPositions: Int32Array<ArrayBuffer>;
@@ -40,7 +41,7 @@ export interface Batch {
 
 const EMPTY = new Int32Array();
 
-/** The one place where block tables become arrays for the GPU: a batch, and what writes it. */
+/** A batch, and the only code that writes page tables into arrays for the GPU. */
 export class BatchArrays implements Batch {
   // Own properties, not accessors, since a spread copies nothing else.
   nSequences = 0;
@@ -57,50 +58,46 @@ export class BatchArrays implements Batch {
   maxSeqlenQ = 0;
   maxSeqlenK = 0;
   readonly #pageSize: number;
-  readonly #blockTable = new IntBuffer();
-  readonly #cacheSeqlens = new IntBuffer();
-  readonly #sequsedK = new IntBuffer();
-  readonly #cuSeqlensQ = new IntBuffer();
-  readonly #tokenPositions = new IntBuffer();
-  readonly #slotMapping = new IntBuffer();
   readonly #rows: Row[] = [];
 
   constructor(pageSize: number) {
     this.#pageSize = pageSize;
   }
 
-  /** Describe the first `nSequences` of `tables`, of which the newest `nNew` tokens each are to be computed. */
-  update(tables: readonly PageTable[], nNew: ArrayLike<number>, nSequences: number): void {
-    this.nSequences = nSequences;
-    this.#updateLengths(tables, nNew, nSequences);
-    this.#updateTokens(tables, nNew, nSequences);
-    this.#updateTable(tables, nSequences);
+  /** Describe a step that computes the newest `nNew[b]` tokens of each table. */
+  update(tables: readonly PageTable[], nNew: ArrayLike<number>): void {
+    this.nSequences = tables.length;
+    this.#updateLengths(tables, nNew);
+    this.#updateTokens(tables, nNew);
+    this.#updateTable(tables);
   }
 
-  #updateLengths(tables: readonly PageTable[], nNew: ArrayLike<number>, nSequences: number): void {
-    const cacheSeqlens = (this.cacheSeqlens = this.#cacheSeqlens.resize(nSequences));
-    const sequsedK = (this.sequsedK = this.#sequsedK.resize(nSequences));
-    const cuSeqlensQ = (this.cuSeqlensQ = this.#cuSeqlensQ.resize(nSequences + 1));
+  #updateLengths(tables: readonly PageTable[], nNew: ArrayLike<number>): void {
+    const cacheSeqlens = (this.cacheSeqlens = resized(this.cacheSeqlens, tables.length));
+    const sequsedK = (this.sequsedK = resized(this.sequsedK, tables.length));
+    const cuSeqlensQ = (this.cuSeqlensQ = resized(this.cuSeqlensQ, tables.length + 1));
     this.cuSeqlensKNew = cuSeqlensQ;
-    cuSeqlensQ[0] = 0;
-    this.maxSeqlenQ = 0;
-    this.maxSeqlenK = 0;
-    for (let b = 0; b < nSequences; b++) {
+    let total = (cuSeqlensQ[0] = 0);
+    let [maxSeqlenQ, maxSeqlenK] = [0, 0];
+    for (let b = 0; b < tables.length; b++) {
       const { nTokens } = tables[b]!;
+      const n = nNew[b]!;
       sequsedK[b] = nTokens;
-      cacheSeqlens[b] = nTokens - nNew[b]!;
-      cuSeqlensQ[b + 1] = cuSeqlensQ[b]! + nNew[b]!;
-      this.maxSeqlenQ = Math.max(this.maxSeqlenQ, nNew[b]!);
-      this.maxSeqlenK = Math.max(this.maxSeqlenK, nTokens);
+      cacheSeqlens[b] = nTokens - n;
+      cuSeqlensQ[b + 1] = total += n;
+      maxSeqlenQ = Math.max(maxSeqlenQ, n);
+      maxSeqlenK = Math.max(maxSeqlenK, nTokens);
     }
-    this.nNewTokens = cuSeqlensQ[nSequences]!;
+    this.nNewTokens = total;
+    this.maxSeqlenQ = maxSeqlenQ;
+    this.maxSeqlenK = maxSeqlenK;
   }
 
-  #updateTokens(tables: readonly PageTable[], nNew: ArrayLike<number>, nSequences: number): void {
-    const tokenPositions = (this.tokenPositions = this.#tokenPositions.resize(this.nNewTokens));
-    const slotMapping = (this.slotMapping = this.#slotMapping.resize(this.nNewTokens));
+  #updateTokens(tables: readonly PageTable[], nNew: ArrayLike<number>): void {
+    const tokenPositions = (this.tokenPositions = resized(this.tokenPositions, this.nNewTokens));
+    const slotMapping = (this.slotMapping = resized(this.slotMapping, this.nNewTokens));
     let row = 0;
-    for (let b = 0; b < nSequences; b++) {
+    for (let b = 0; b < tables.length; b++) {
       const table = tables[b]!;
       for (let position = table.nTokens - nNew[b]!; position < table.nTokens; position++) {
         const column = Math.floor(position / this.#pageSize);
@@ -110,9 +107,9 @@ export class BatchArrays implements Batch {
     }
   }
 
-  #updateTable(tables: readonly PageTable[], nSequences: number): void {
+  #updateTable(tables: readonly PageTable[]): void {
     let nPages = 1;
-    for (let b = 0; b < nSequences; b++) nPages = Math.max(nPages, tables[b]!.nPages);
+    for (const table of tables) nPages = Math.max(nPages, table.nPages);
     const width = 2 ** (32 - Math.clz32(nPages - 1));
     // Rows move when the width changes, so it goes down only where a table four times too wide would be uploaded.
     const isKept = width <= this.tableWidth && this.tableWidth < 4 * width;
@@ -120,15 +117,15 @@ export class BatchArrays implements Batch {
       this.tableWidth = width;
       for (const row of this.#rows) row.table = undefined;
     }
-    const blockTable = (this.blockTable = this.#blockTable.resize(nSequences * this.tableWidth));
-    for (let b = 0; b < nSequences; b++) {
+    const blockTable = (this.blockTable = resized(this.blockTable, tables.length * this.tableWidth));
+    for (let b = 0; b < tables.length; b++) {
       const row = (this.#rows[b] ??= { table: undefined, version: 0, nPages: 0 });
       updateRow(blockTable, b * this.tableWidth, this.tableWidth, row, tables[b]!);
     }
   }
 }
 
-/** What a row of the block table shows. */
+/** What a row of the block table contains. */
 interface Row {
   table: PageTable | undefined;
   version: number;
@@ -143,4 +140,28 @@ function updateRow(blockTable: Int32Array, start: number, width: number, row: Ro
   row.table = table;
   row.version = table.version;
   row.nPages = table.nPages;
+}
+
+/**
+ * Returns how many tokens at the start all sequences of a batch have in the same pages: whole pages, before anything new. A
+ * cascade can attend to them once for all sequences. O(B · pages in common)
+ *
+ * ```ts
+ * const nCommon = commonPrefix(batch, pages.pageSize); // 0 for one sequence, which shares with none
+ * ```
+ */
+export function commonPrefix(batch: Batch, pageSize: number): number {
+  if (!batch?.blockTable) refuseValue('commonPrefix', 'batch', 'a batch or a step', batch);
+  checkCount('commonPrefix', 'pageSize', pageSize, 1);
+  const { nSequences, blockTable, tableWidth, cacheSeqlens } = batch;
+  if (nSequences < 2) return 0;
+  let nPages = tableWidth;
+  for (let b = 0; b < nSequences; b++) {
+    const row = blockTable.subarray(b * tableWidth);
+    const most = Math.min(nPages, Math.floor(cacheSeqlens[b]! / pageSize));
+    nPages = 0;
+    // A page behind the window, −1, is nothing to attend to.
+    while (nPages < most && row[nPages]! >= 0 && row[nPages] === blockTable[nPages]) nPages++;
+  }
+  return nPages * pageSize;
 }

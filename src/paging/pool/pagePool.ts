@@ -1,9 +1,12 @@
-import { NULL_PAGE, PageList } from './pageList.js';
-import type { PageCopy } from './pageTable.js';
+/** Where a block table has no page, and what a search returns that finds none. */
+export const NULL_PAGE = -1;
 
-/** Whoever remembers what pages contain after nobody holds them any more. */
+/** Copy a page to another one, in every layer. */
+export type PageCopy = readonly [source: number, target: number];
+
+/** Remembers what pages contain after they have become free. */
 export interface PageContents {
-  /** Whether the page may be asked for again, so that it is not to be written and is reused last. */
+  /** Whether the content may be asked for again: such a page is not written, and is reused last. */
   has(page: number): boolean;
   /** The page is about to be reused. */
   forget(page: number): void;
@@ -12,10 +15,10 @@ export interface PageContents {
 const NO_CONTENTS: PageContents = { has: () => false, forget: () => undefined };
 
 /**
- * The ids of a pool of pages: who is held how often, and who is free, in the order of eviction.
+ * Reference counts of pages, and the free list in eviction order.
  *
- * A page is held (count > 0) or in the free list, never both. Pages whose content is worth nothing come first there,
- * then those with content, the one that became free longest ago first.
+ * A page is either held (refcount > 0) or in the free list. First in the list are pages without content, then those with
+ * content, least recently used first.
  */
 export class PagePool {
   /** Tokens in a page. */
@@ -38,17 +41,17 @@ export class PagePool {
     for (let page = 0; page < nPages; page++) this.#free.putLast(page);
   }
 
-  /** Pages that are in use or may be. */
+  /** Pages that may be used. */
   get nPages(): number {
     return this.#nPages;
   }
 
-  /** The most pages that there may be. */
+  /** The most pages that `resize` allows. */
   get capacity(): number {
     return this.#counts.length;
   }
 
-  /** Pages that nobody holds, those with content included. */
+  /** Free pages, those with content included. */
   get nFree(): number {
     return this.#nFree;
   }
@@ -63,24 +66,24 @@ export class PagePool {
     return this.#nShared;
   }
 
-  /** How often the page is held. */
+  /** The refcount of a page. */
   count(page: number): number {
     return this.#counts[page]!;
   }
 
-  /** Whether its one holder may write to the page. */
+  /** Whether the page may be written: nothing else holds it, and its content is not asked for. */
   isWritable(page: number): boolean {
     return this.#counts[page] === 1 && !this.#contents.has(page);
   }
 
-  /** The free pages, those to be reused first in front. A new array. */
+  /** The free pages in eviction order. A new array. */
   freePages(): number[] {
     const pages: number[] = [];
     for (let page = this.#free.first; page !== NULL_PAGE; page = this.#free.after(page)) pages.push(page);
     return pages;
   }
 
-  /** A free page, held once from now on and its content forgotten; `NULL_PAGE` if there is none. */
+  /** Take the first free page: it is held once, and its content is forgotten. `NULL_PAGE` if there is none. */
   take(): number {
     const page = this.#free.first;
     if (page === NULL_PAGE) return NULL_PAGE;
@@ -89,7 +92,7 @@ export class PagePool {
     return page;
   }
 
-  /** Hold a page once more; a free one is revived with its content. */
+  /** Add one to the refcount. A free page leaves the free list with its content. */
   hold(page: number): void {
     const count = ++this.#counts[page]!;
     if (count === 2) this.#nShared++;
@@ -99,13 +102,16 @@ export class PagePool {
     if (this.#contents.has(page)) this.#nCached--;
   }
 
-  /** Let a free page be reused last of all. */
+  /** Make a free page the most recently used one. */
   touch(page: number): void {
     this.#free.remove(page);
     this.#free.putLast(page);
   }
 
-  /** Hold a page once less. With content it then is reused right before the free page `next`, or last of all. */
+  /**
+   * Subtract one from the refcount. A page that becomes free goes to the front of the free list if it has no content, else
+   * right before the free page `next`, or to the end.
+   */
   drop(page: number, next = NULL_PAGE): void {
     const count = --this.#counts[page]!;
     if (count === 1) this.#nShared--;
@@ -120,45 +126,39 @@ export class PagePool {
     else this.#free.putBefore(page, next);
   }
 
-  /** All content was forgotten. */
-  contentsCleared(): void {
+  /** Forget the content of all pages. */
+  forgetAll(): void {
+    for (let page = 0; page < this.capacity; page++) this.#contents.forget(page);
     this.#nCached = 0;
   }
 
   /**
-   * Use the pages below `nPages` only, or again. Free pages go in the order of eviction; the others, if they lie above,
-   * move to where one below went.
+   * Use only the pages below `nPages`, which may be more than now. Pages that are too many are evicted in order; the others,
+   * where they lie above, move into the gaps below.
    *
-   * Returns all moves, those of pages without content too, or `'full'`, and then nothing has changed.
+   * Returns all moves, also those of pages without content, or `'full'` if more pages are held; then nothing has changed.
    */
   resize(nPages: number): readonly PageCopy[] | 'full' {
     const nUsed = this.#nPages - this.#nFree;
     if (nUsed > nPages) return 'full';
     for (let page = nPages - 1; page >= this.#nPages; page--) this.#free.putFirst(page);
-    for (let n = nPages; n < this.#nPages; n++) this.#evictFirst();
+    // A page that is neither held nor free is not there.
+    for (let n = nPages; n < this.#nPages; n++) this.#counts[this.take()] = 0;
     const nOld = this.#nPages;
     this.#nPages = nPages;
     this.#nFree = nPages - nUsed;
     const moves: PageCopy[] = [];
     let target = 0;
     for (let page = nPages; page < nOld; page++) {
-      if (!this.#isPresent(page)) continue;
-      while (this.#isPresent(target)) target++;
+      if (!this.#isThere(page)) continue;
+      while (this.#isThere(target)) target++;
       this.#rename(page, target);
       moves.push([page, target]);
     }
     return moves;
   }
 
-  #evictFirst(): void {
-    const page = this.#free.first;
-    this.#free.remove(page);
-    if (!this.#contents.has(page)) return;
-    this.#nCached--;
-    this.#contents.forget(page);
-  }
-
-  #isPresent(page: number): boolean {
+  #isThere(page: number): boolean {
     return this.#counts[page]! > 0 || this.#free.has(page);
   }
 
@@ -168,5 +168,61 @@ export class PagePool {
     if (!this.#free.has(page)) return;
     this.#free.putBefore(target, page);
     this.#free.remove(page);
+  }
+}
+
+/** A doubly linked list of pages in two arrays: inserts and removes anywhere in O(1). */
+class PageList {
+  // The list is a ring. The last index is no page but where the ring begins: the first page follows it.
+  readonly #next: Int32Array;
+  readonly #previous: Int32Array;
+  readonly #head: number;
+
+  constructor(capacity: number) {
+    this.#head = capacity;
+    this.#next = new Int32Array(capacity + 1).fill(NULL_PAGE);
+    this.#previous = new Int32Array(capacity + 1).fill(NULL_PAGE);
+    this.#next[capacity] = capacity;
+    this.#previous[capacity] = capacity;
+  }
+
+  /** The first page, or `NULL_PAGE`. */
+  get first(): number {
+    const page = this.#next[this.#head]!;
+    return page === this.#head ? NULL_PAGE : page;
+  }
+
+  has(page: number): boolean {
+    return this.#next[page] !== NULL_PAGE;
+  }
+
+  /** The page after this one, or `NULL_PAGE`. */
+  after(page: number): number {
+    const next = this.#next[page]!;
+    return next === this.#head ? NULL_PAGE : next;
+  }
+
+  putFirst(page: number): void {
+    this.putBefore(page, this.#next[this.#head]!);
+  }
+
+  putLast(page: number): void {
+    this.putBefore(page, this.#head);
+  }
+
+  putBefore(page: number, next: number): void {
+    const previous = this.#previous[next]!;
+    this.#next[previous] = page;
+    this.#previous[page] = previous;
+    this.#next[page] = next;
+    this.#previous[next] = page;
+  }
+
+  remove(page: number): void {
+    const next = this.#next[page]!;
+    const previous = this.#previous[page]!;
+    this.#next[previous] = next;
+    this.#previous[next] = previous;
+    this.#next[page] = NULL_PAGE;
   }
 }

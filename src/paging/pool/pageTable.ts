@@ -1,13 +1,9 @@
-import { grown } from './intBuffer.js';
-import { NULL_PAGE } from './pageList.js';
-import type { PagePool } from './pagePool.js';
-
-/** Copy a page to another one, in every layer. */
-export type PageCopy = readonly [source: number, target: number];
+import { grown } from './intArrays.js';
+import { NULL_PAGE, type PageCopy, type PagePool } from './pagePool.js';
 
 const NO_COPIES: readonly PageCopy[] = [];
 
-/** The pages of one sequence in order. It holds each of them once. */
+/** The pages of one sequence in order: a row of the block table. It holds each of its pages once. */
 export class PageTable {
   readonly #pool: PagePool;
   #pages: Int32Array;
@@ -21,7 +17,7 @@ export class PageTable {
     this.#pages = new Int32Array(capacity);
   }
 
-  /** Tokens that there is room for. */
+  /** Tokens that have a slot. */
   get nTokens(): number {
     return this.#nTokens;
   }
@@ -36,7 +32,7 @@ export class PageTable {
     return this.#firstPage;
   }
 
-  /** Another number after each change other than pages added at the end. */
+  /** A number that changes with every change other than pages added at the end. */
   get version(): number {
     return this.#version;
   }
@@ -46,26 +42,26 @@ export class PageTable {
     return this.#pages[column]!;
   }
 
-  /** The page that must not be written although `grow` would do it, or `NULL_PAGE`. */
+  /** The page that `grow` has to copy before tokens up to `nTokens` are written, or `NULL_PAGE`. */
   copySource(nTokens: number): number {
     if (nTokens === this.#nTokens || this.#nTokens % this.#pool.pageSize === 0) return NULL_PAGE;
     const last = this.#pages[this.#nPages - 1]!;
     return this.#pool.isWritable(last) ? NULL_PAGE : last;
   }
 
-  /** Free pages that `grow` would take. */
+  /** Free pages that `grow` takes. */
   nMissing(nTokens: number): number {
     const nNew = Math.ceil(nTokens / this.#pool.pageSize) - this.#nPages;
     return this.copySource(nTokens) === NULL_PAGE ? nNew : nNew + 1;
   }
 
   /**
-   * Make room up to `nTokens`. Where tokens go into a page that others need as it is, a copy takes its place.
+   * Make room up to `nTokens`; there must be enough free pages. Copy-on-write: where tokens go into a page that must stay as
+   * it is, a copy takes its place.
    *
-   * Returns what must be copied before anything is written, or `'full'`, and then nothing has changed.
+   * Returns what must be copied before anything is written.
    */
-  grow(nTokens: number): readonly PageCopy[] | 'full' {
-    if (this.nMissing(nTokens) > this.#pool.nFree) return 'full';
+  grow(nTokens: number): readonly PageCopy[] {
     const source = this.copySource(nTokens);
     let copies = NO_COPIES;
     if (source !== NULL_PAGE) {
@@ -78,14 +74,14 @@ export class PageTable {
     return copies;
   }
 
-  /** Put a full page, which is held already, at the end; `NULL_PAGE` for one that is not needed. */
+  /** Add a full page, which is held already, at the end; `NULL_PAGE` for one behind the window. */
   adopt(page: number): void {
     if (page === NULL_PAGE && this.#firstPage === this.#nPages) this.#firstPage++;
     this.#push(page);
     this.#nTokens += this.#pool.pageSize;
   }
 
-  /** Put a page, which is held already, in the place of another one. */
+  /** Replace the page of a column by one that is held already. */
   replace(column: number, page: number): void {
     const old = this.#pages[column]!;
     this.#pages[column] = page;
@@ -93,7 +89,7 @@ export class PageTable {
     this.#pool.drop(old);
   }
 
-  /** Keep the first `nTokens`. Pages are given back from the end, to be reused right before the free page `next`. */
+  /** Keep the first `nTokens`. Pages are given back from the end, into the free list right before the page `next`. */
   shrink(nTokens: number, next = NULL_PAGE): void {
     const nKept = Math.ceil(nTokens / this.#pool.pageSize);
     if (nKept < this.#nPages) this.#version++;
@@ -103,9 +99,8 @@ export class PageTable {
     this.#nTokens = nTokens;
   }
 
-  /** Give back the pages before a column, to be reused right before the free page `next`. */
+  /** Give back the pages before a column after `firstPage`, into the free list right before the page `next`. */
   dropBefore(column: number, next = NULL_PAGE): void {
-    if (column <= this.#firstPage) return;
     for (let before = column - 1; before >= this.#firstPage; before--) {
       this.#giveBack(before, next);
       this.#pages[before] = NULL_PAGE;
@@ -114,7 +109,7 @@ export class PageTable {
     this.#version++;
   }
 
-  /** Pages got other ids. */
+  /** Change the ids of pages that have moved. */
   rename(targets: ReadonlyMap<number, number>): void {
     for (let column = this.#firstPage; column < this.#nPages; column++)
       this.#pages[column] = targets.get(this.#pages[column]!) ?? this.#pages[column]!;

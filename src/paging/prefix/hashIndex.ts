@@ -1,7 +1,7 @@
 const NOTHING = -1;
 
 /**
- * Ids by hash: a table with linear probing, each id at the place of its hash or at the next one that was free.
+ * A hash table of ids with linear probing: each id is at the place of its hash, or at the next one that was free.
  *
  * ```ts
  * for (let place = index.start(hash); index.at(place) >= 0; place = index.next(place)) …
@@ -12,7 +12,7 @@ export class HashIndex {
   readonly #places: Int32Array;
   readonly #mask: number;
 
-  /** For ids below `capacity`. At most half of the places are ever in use, so that searches are short and end. */
+  /** For ids below `capacity`. At most half of the places are in use, so that searches are short and end. */
   constructor(capacity: number) {
     const nPlaces = 2 ** (33 - Math.clz32(capacity));
     this.#hashes = new Int32Array(capacity);
@@ -45,7 +45,7 @@ export class HashIndex {
     this.#places[place] = id;
   }
 
-  /** Closes the gap, so that no search ends before what comes after it. */
+  /** Remove an id, and close the gap, so that a search still reaches what comes after it. */
   remove(id: number): void {
     let gap = this.start(this.#hashes[id]!);
     while (this.#places[gap] !== id) gap = this.next(gap);
@@ -60,10 +60,23 @@ export class HashIndex {
     this.#places[gap] = NOTHING;
   }
 
-  /** The same ids in an index with room for others. */
+  /** A copy with room for ids below `capacity`. */
   withCapacity(capacity: number): HashIndex {
     const larger = new HashIndex(capacity);
     for (const id of this.#places) if (id !== NOTHING) larger.add(id, this.#hashes[id]!);
     return larger;
   }
+}
+
+/** Returns the hash of `nTokens` tokens after those whose hash is `seed`: MurmurHash3 over 32-bit words. */
+export function hashTokens(seed: number, tokens: Int32Array, start: number, nTokens: number): number {
+  let hash = seed;
+  for (let i = start; i < start + nTokens; i++) {
+    const word = Math.imul(tokens[i]!, 0xcc9e2d51);
+    hash ^= Math.imul((word << 15) | (word >>> 17), 0x1b873593);
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
+  }
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return hash ^ (hash >>> 16);
 }

@@ -1,47 +1,39 @@
-import { HashIndex } from './hashIndex.js';
-import { grown } from '../pool/intBuffer.js';
-import { hashTokens } from './pageHash.js';
+import { grown } from '../pool/intArrays.js';
+import { HashIndex, hashTokens } from './hashIndex.js';
 
-/** What comes before the first page of a prompt, and what a search gives that finds none. */
+/** The parent of a prompt's first page, and what a search returns that finds none. */
 export const NO_PREFIX = -1;
 
-/** Tokens whose pages are shared with whatever has the same tokens and the same salt. */
+/** Tokens to look up. Only prompts of one salt have prefixes in common. */
 export interface Prompt {
   readonly tokens: Int32Array;
   readonly salt: number;
 }
 
 /**
- * Beginnings of prompts, in whole pages. A prefix is a number; it stands for one page of tokens after those of another
- * prefix, its parent. So prefixes form trees, in which a search goes from parent to child.
+ * A tree of prefixes of prompts, in whole pages. A prefix is an id that stands for one page of tokens after those of its
+ * parent; a search goes from parent to child.
  *
- * Hashes, each chained to that of the parent, only narrow the search: a prefix is found only if its parent and its tokens
- * are those asked for. A prefix is kept for as long as it is held or has children; then its number is used again.
+ * Hashes, each chained to that of the parent, only narrow the search: parent, tokens and salt are compared. A prefix has a
+ * refcount, of holders and children; at zero it is removed, and its id is used again.
  */
 export class PrefixTree {
   readonly #pageSize: number;
   readonly #onRemove: (prefix: number) => void;
-  #index: HashIndex;
-  #tokens: Int32Array;
-  // Of a number that is not in use: the next such number.
-  #parents: Int32Array;
-  #salts: Int32Array;
-  // Children and holders.
-  #counts: Int32Array;
-  #capacity: number;
+  #index = new HashIndex(0);
+  #tokens = new Int32Array();
+  // Of an id that is not in use: the next such id.
+  #parents = new Int32Array();
+  #salts = new Int32Array();
+  #counts = new Int32Array();
   #firstUnused = NO_PREFIX;
-  #nNumbers = 0;
+  #nIds = 0;
 
-  /** With room for `capacity` prefixes, and for more when it takes more. Calls `onRemove` before a number is let go. */
+  /** With room for `capacity` prefixes at first. Calls `onRemove` before a prefix is removed. */
   constructor(capacity: number, pageSize: number, onRemove: (prefix: number) => void) {
-    this.#capacity = capacity;
     this.#pageSize = pageSize;
     this.#onRemove = onRemove;
-    this.#index = new HashIndex(capacity);
-    this.#tokens = new Int32Array(capacity * pageSize);
-    this.#parents = new Int32Array(capacity);
-    this.#salts = new Int32Array(capacity);
-    this.#counts = new Int32Array(capacity);
+    this.#grow(capacity);
   }
 
   /** The prefix that is a page shorter, or `NO_PREFIX`. */
@@ -49,7 +41,7 @@ export class PrefixTree {
     return this.#parents[prefix]!;
   }
 
-  /** How often a prefix is held, by its children too. */
+  /** The refcount of a prefix: its holders and children. */
   count(prefix: number): number {
     return this.#counts[prefix]!;
   }
@@ -58,17 +50,16 @@ export class PrefixTree {
     return this.#salts[prefix]!;
   }
 
-  /** The last tokens of a prefix, [pageSize]. */
+  /** [pageSize]: the last tokens of a prefix. */
   tokens(prefix: number): Int32Array {
     return this.#tokens.slice(prefix * this.#pageSize, (prefix + 1) * this.#pageSize);
   }
 
-  /** Every prefix. */
   *all(): Iterable<number> {
-    for (let prefix = 0; prefix < this.#nNumbers; prefix++) if (this.#counts[prefix]! > 0) yield prefix;
+    for (let prefix = 0; prefix < this.#nIds; prefix++) if (this.#counts[prefix]! > 0) yield prefix;
   }
 
-  /** The prefix with the tokens of a column of the prompt after `parent`, or `NO_PREFIX`. */
+  /** The child of `parent` with the tokens of a page of the prompt, the one in `column`; `NO_PREFIX` if there is none. */
   find(parent: number, prompt: Prompt, column: number): number {
     const { tokens, salt } = prompt;
     const start = column * this.#pageSize;
@@ -82,9 +73,9 @@ export class PrefixTree {
     return NO_PREFIX;
   }
 
-  /** A prefix that `find` does not find. It must be held at once. */
+  /** Add what `find` does not find. The caller must hold it at once. */
   add(parent: number, prompt: Prompt, column: number): number {
-    const prefix = this.#takeNumber();
+    const prefix = this.#takeId();
     const start = column * this.#pageSize;
     for (let i = 0; i < this.#pageSize; i++)
       this.#tokens[prefix * this.#pageSize + i] = prompt.tokens[start + i]!;
@@ -95,12 +86,12 @@ export class PrefixTree {
     return prefix;
   }
 
-  /** Keep a prefix, unless it is `NO_PREFIX`. */
+  /** Add one to the refcount. `NO_PREFIX` has none. */
   hold(prefix: number): void {
     if (prefix !== NO_PREFIX) this.#counts[prefix]!++;
   }
 
-  /** Hold a prefix once less. */
+  /** Subtract one from the refcount. A prefix that is removed drops its parent. */
   drop(prefix: number): void {
     let next = prefix;
     while (next !== NO_PREFIX && --this.#counts[next]! === 0) {
@@ -113,23 +104,23 @@ export class PrefixTree {
     }
   }
 
-  #takeNumber(): number {
+  #takeId(): number {
     const prefix = this.#firstUnused;
     if (prefix !== NO_PREFIX) {
       this.#firstUnused = this.#parents[prefix]!;
       return prefix;
     }
-    if (this.#nNumbers === this.#capacity) this.#grow();
-    return this.#nNumbers++;
+    const capacity = this.#counts.length;
+    if (this.#nIds === capacity) this.#grow(Math.max(16, 2 * capacity));
+    return this.#nIds++;
   }
 
-  #grow(): void {
-    this.#capacity = Math.max(16, 2 * this.#capacity);
-    this.#tokens = grown(this.#tokens, this.#capacity * this.#pageSize);
-    this.#parents = grown(this.#parents, this.#capacity);
-    this.#salts = grown(this.#salts, this.#capacity);
-    this.#counts = grown(this.#counts, this.#capacity);
-    this.#index = this.#index.withCapacity(this.#capacity);
+  #grow(capacity: number): void {
+    this.#tokens = grown(this.#tokens, capacity * this.#pageSize);
+    this.#parents = grown(this.#parents, capacity);
+    this.#salts = grown(this.#salts, capacity);
+    this.#counts = grown(this.#counts, capacity);
+    this.#index = this.#index.withCapacity(capacity);
   }
 
   #hash(parent: number, { tokens, salt }: Prompt, start: number): number {

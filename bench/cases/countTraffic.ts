@@ -1,0 +1,194 @@
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import { bytesPerElement } from '../../src/core/dtype.js';
+import { splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
+import { attnDecodeKernel, decodeTileKeys, type DecodeTile } from '../../src/kernels/attnDecode.js';
+import { mergeStatesKernel, type SplitToken } from '../../src/kernels/mergeStates.js';
+import { attentionWork } from '../../src/plan/attentionWork.js';
+import type { AttentionProblem, HostLengths } from '../../src/problem/attentionProblem.js';
+import { visibleBand } from '../../src/problem/band.js';
+import { constantOf, structOf } from '../../src/wgsl/reflection.js';
+import type { DecodeProblem } from './decodeProblem.js';
+import { sum, times, traffic, type DecodeTraffic, type Traffic } from './traffic.js';
+
+/** Count the bytes that attn_decode and merge_states move for a problem, from the plan that these traits give. */
+export function countTraffic(decode: DecodeProblem, traits: DeviceTraits): DecodeTraffic {
+  const { groups, merges } = attentionWork(decode.problem, decode.lengths, traits);
+  const counts = groups.flatMap(({ tile, split, items }) => {
+    if (!('decode' in tile)) throw new Error('A sequence of the step goes to attn_prefill.');
+    const plan = { ...decode, tile: tile.decode, split };
+    return items.map((item) => countItem(plan, item));
+  });
+  if (merges.length > 0) counts.push(countMerge(decode, merges));
+  return {
+    needed: countNeeded(decode),
+    moved: sum(counts.map(({ moved }) => moved)),
+    issued: sum(counts.map(({ issued }) => issued)),
+  };
+}
+
+/** The bytes that any decode step must move: keys and values once per kv head, queries, outputs. */
+export function countNeeded({ problem, lengths }: DecodeProblem): Traffic {
+  const { nHeads, nKvHeads, headDim, headDimV, lse } = problem;
+  const bytes = elementBytes(problem);
+  let keys = 0;
+  let queries = 0;
+  lengths.qLen.forEach((qLen, b) => {
+    if (qLen > 0) keys += nKeys(seenBy(problem, lengths, b, [0, qLen - 1]));
+    queries += qLen;
+  });
+  return traffic({
+    k: keys * nKvHeads * headDim * bytes.kv,
+    v: keys * nKvHeads * headDimV * bytes.kv,
+    q: queries * nHeads * headDim * bytes.q,
+    out: queries * nHeads * (headDimV * bytes.out + (lse ? 4 : 0)),
+  });
+}
+
+type Count = Pick<DecodeTraffic, 'moved' | 'issued'>;
+
+interface ItemPlan extends DecodeProblem {
+  readonly tile: DecodeTile;
+  readonly split: boolean;
+}
+
+/** The traffic of one work item of attn_decode: a workgroup for each kv head. */
+function countItem(
+  { problem, lengths, tile, split }: ItemPlan,
+  { sequence, rowTile, chunk, nChunks }: WorkItem,
+): Count {
+  const { nHeads, nKvHeads, headDim, headDimV, pages, lse } = problem;
+  const bytes = elementBytes(problem);
+  const group = nHeads / nKvHeads;
+  const tileKeys = decodeTileKeys(tile);
+  const firstRow = rowTile * tile.rows;
+  const endRow = Math.min(firstRow + tile.rows, lengths.qLen[sequence]! * group);
+  const tokens = [Math.floor(firstRow / group), Math.floor((endRow - 1) / group)] as const;
+  const seen = seenBy(problem, lengths, sequence, tokens);
+  const tiles = tilesOf(seen, tileKeys, [chunk, nChunks]);
+  const nTiles = Math.max(0, tiles.end - tiles.first);
+
+  const rows = endRow - firstRow;
+  const results = split
+    ? { partialsWritten: rows * (splitParts(problem, 0).rowElements * 4 + SUMS_BYTES) }
+    : { out: rows * (headDimV * bytes.out + (lse ? 4 : 0)) };
+  const metadata = attnDecodeKernel.params.bytes + ITEM.bytes + SEQUENCE.bytes;
+  const rest = { q: rows * headDim * bytes.q, metadata, ...results };
+
+  const walked = keysIn(seen, tileKeys, tiles);
+  const keys = nKeys(walked);
+  // The threads load a step of values whole if its first key is at or before the last visible one.
+  const stepKeys = 4 * (tile.threads / tile.valueLanes);
+  const steppedKeys = nTiles > 0 ? roundUp(walked.last + 1 - tiles.first * tileKeys, stepKeys) : 0;
+  // The block table is read one tile ahead.
+  const lookedUp = { first: tiles.first, end: tiles.first + nTiles + 1 };
+  const moved = traffic({
+    ...rest,
+    k: keys * headDim * bytes.kv,
+    v: keys * headDimV * bytes.kv,
+    blockTable: pages ? 4 * entriesOf(seen, tileKeys, lookedUp, pages.pageSize) : 0,
+  });
+  const issued = traffic({
+    ...rest,
+    k: nTiles * tileKeys * roundUp(headDim, 8 * tile.keyLanes) * bytes.kv,
+    v: steppedKeys * headDimV * bytes.kv,
+    blockTable: pages ? 4 * (nTiles + 1) * tileKeys : 0,
+  });
+  return { moved: times(nKvHeads, moved), issued: times(nKvHeads, issued) };
+}
+
+/** The traffic of merge_states: an invocation for every four dims of every head of a token. */
+function countMerge({ problem }: DecodeProblem, items: readonly SplitToken[]): Count {
+  const { nHeads, headDimV, lse } = problem;
+  const { rowElements } = splitParts(problem, 0);
+  const quads = rowElements / 4;
+  const nInvocations = items.length * nHeads * quads;
+  const nWorkgroups = Math.ceil(nInvocations / constantOf(mergeStatesKernel, 'WG_SIZE'));
+  const nParts = nHeads * items.reduce((total, item) => total + item.nParts, 0);
+  const sumsBytes = SUMS_BYTES * nParts;
+  const outBytes = 4 * nParts * rowElements;
+  const params = nWorkgroups * mergeStatesKernel.params.bytes;
+  const rest = { out: items.length * nHeads * (headDimV * elementBytes(problem).out + (lse ? 4 : 0)) };
+  return {
+    moved: traffic({
+      ...rest,
+      metadata: params + nWorkgroups * (SPLIT_TOKEN.bytes + SEQUENCE.bytes),
+      partialsRead: sumsBytes + outBytes,
+    }),
+    issued: traffic({
+      ...rest,
+      metadata: params + nInvocations * (SPLIT_TOKEN.bytes + SEQUENCE.bytes),
+      // Each invocation reads the sums of its head twice: for the maximum, then for the weights.
+      partialsRead: 2 * quads * sumsBytes + outBytes,
+    }),
+  };
+}
+
+/** Bytes of a partial result's maximum and total. */
+const SUMS_BYTES = 8;
+const ITEM = structOf(attnDecodeKernel, 'Item');
+const SEQUENCE = structOf(attnDecodeKernel, 'Sequence');
+const SPLIT_TOKEN = structOf(mergeStatesKernel, 'SplitToken');
+
+function elementBytes({ q, k, out }: DecodeProblem['problem']) {
+  return {
+    q: bytesPerElement(q.tensor.dtype),
+    kv: bytesPerElement(k.tensor.dtype),
+    out: bytesPerElement(out.tensor.dtype),
+  };
+}
+
+function roundUp(n: number, step: number): number {
+  return Math.ceil(n / step) * step;
+}
+
+/** Keys first ... last, both included; empty if last < first. */
+interface KeyRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Tiles of keys, first ... end − 1. */
+interface TileRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+function nKeys({ first, last }: KeyRange): number {
+  return Math.max(0, last - first + 1);
+}
+
+/** The keys that at least one of the tokens firstToken ... lastToken of a sequence sees. */
+function seenBy(
+  { masks }: AttentionProblem,
+  lengths: HostLengths,
+  sequence: number,
+  [firstToken, lastToken]: readonly [number, number],
+): KeyRange {
+  const keys = { firstKey: lengths.firstKey[sequence]!, kLen: lengths.kLen[sequence]! };
+  const toPosition = keys.kLen - lengths.qLen[sequence]!;
+  const [first] = visibleBand(firstToken + toPosition, keys, masks);
+  const [, last] = visibleBand(lastToken + toPosition, keys, masks);
+  return { first, last };
+}
+
+/** The tiles of a chunk, as `tiles_of` in attention.wgsl computes them. */
+function tilesOf(seen: KeyRange, tileKeys: number, [chunk, nChunks]: readonly [number, number]): TileRange {
+  if (nKeys(seen) === 0) return { first: 0, end: 0 };
+  const first = Math.floor(seen.first / tileKeys);
+  const end = Math.floor(seen.last / tileKeys) + 1;
+  const perChunk = Math.ceil((end - first) / nChunks);
+  const start = first + chunk * perChunk;
+  return { first: start, end: Math.min(start + perChunk, end) };
+}
+
+/** The visible keys that lie in the tiles. */
+function keysIn(seen: KeyRange, tileKeys: number, { first, end }: TileRange): KeyRange {
+  return { first: Math.max(seen.first, first * tileKeys), last: Math.min(seen.last, end * tileKeys - 1) };
+}
+
+/** The number of block table entries that the tiles read. For a key that is not visible they read the nearest one's. */
+function entriesOf(seen: KeyRange, tileKeys: number, { first, end }: TileRange, pageSize: number): number {
+  const entryAt = (key: number): number =>
+    Math.floor(Math.min(Math.max(key, seen.first), Math.max(seen.first, seen.last)) / pageSize);
+  return entryAt(end * tileKeys - 1) - entryAt(first * tileKeys) + 1;
+}

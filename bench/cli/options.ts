@@ -1,0 +1,108 @@
+import { parseArgs } from 'node:util';
+import type { FloatDType } from '../../src/core/dtype.js';
+import { DECODE_SOFTWARE_DIVISOR, PREFILL_SOFTWARE_DIVISOR } from '../cases/cases.js';
+import { SHAPES } from '../cases/shapes.js';
+
+export const ADAPTERS = ['chrome', 'node'] as const;
+export type Adapter = (typeof ADAPTERS)[number];
+
+const DTYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly FloatDType[];
+
+export interface BenchOptions {
+  readonly adapter: Adapter;
+  readonly dtype: FloatDType;
+  /** Names of shapes, or `RECORDING`; an empty list means all. */
+  readonly shapes: readonly string[];
+  readonly quick: boolean;
+  readonly full: boolean;
+  /** Path of the results, without `.json` and `.html`. */
+  readonly out: string;
+}
+
+/** The name that `--shape` takes for the cost of recording. */
+export const RECORDING = 'recording';
+const NAMES = [...SHAPES.map(({ name }) => name), RECORDING];
+
+/** An option that is unknown or has a wrong value; the message says what is allowed. */
+export class UsageError extends Error {}
+
+/**
+ * Parse the command line. Returns undefined if it asks for help.
+ *
+ * @param adapters those that the program offers, its default first
+ * @throws UsageError
+ */
+export function parseOptions(
+  args: readonly string[],
+  adapters: readonly Adapter[],
+): BenchOptions | undefined {
+  const values = parse(args);
+  if (values.help) return undefined;
+  return {
+    adapter: oneOf('--adapter', values.adapter ?? adapters[0]!, adapters),
+    dtype: oneOf('--dtype', values.dtype ?? 'f32', DTYPES),
+    shapes: (values.shape ?? []).map((name) => oneOf('--shape', name, NAMES)),
+    quick: values.quick ?? false,
+    full: values.full ?? false,
+    out: outPath(values.out ?? 'latest'),
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        adapter: { type: 'string' },
+        dtype: { type: 'string' },
+        shape: { type: 'string', multiple: true },
+        quick: { type: 'boolean' },
+        full: { type: 'boolean' },
+        out: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (error) {
+    // The rest of the message explains positional arguments, of which there are none.
+    throw new UsageError((error as Error).message.split('. ')[0], { cause: error });
+  }
+}
+
+function oneOf<T extends string>(option: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((candidate) => candidate === value);
+  if (found === undefined) {
+    throw new UsageError(`${option} must be one of ${allowed.join(', ')}, not ${JSON.stringify(value)}`);
+  }
+  return found;
+}
+
+function outPath(name: string): string {
+  const stem = name.replace(/\.(json|html)$/, '');
+  if (stem === '') throw new UsageError('--out needs a name');
+  return /[/\\]/.test(stem) ? stem : `bench/results/${stem}`;
+}
+
+/** The text of `--help`. */
+export function help(command: string, adapters: readonly Adapter[]): string {
+  const adapterLines =
+    adapters.length > 1
+      ? `  --adapter ${adapters.join('|')}   where to run: headless Chrome, or Dawn in Node (${adapters[0]})\n`
+      : '';
+  return `Times pageflash against naive attention, which keeps all scores in memory: prompts, decode steps over a paged
+cache (against pageflash's prefill kernel, too), and what it costs the host to record a planned layer.
+
+  ${command} [options]
+
+${adapterLines}  --quick                 few shapes, lengths and rounds: half a minute on a software adapter
+  --shape NAME            only this shape; may be repeated
+  --dtype ${DTYPES.join('|')}    how q, k, v and out are stored (f32)
+  --full                  the models' own sizes on a software adapter too; without it, prompts have heads and
+                          windows divided by ${PREFILL_SOFTWARE_DIVISOR} and at most 512 to 2048 tokens there, and decode steps
+                          have heads divided by ${DECODE_SOFTWARE_DIVISOR}
+  --out NAME              write bench/results/NAME.json and .html (latest); with a slash, NAME is a path
+  --help                  this text
+
+Shapes: ${NAMES.join(', ')}.
+Exits with 1 if a shape failed, with 2 if an option is wrong.
+`;
+}

@@ -1,0 +1,94 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { currentCommit, currentPlatform } from '../../tools/provenance.js';
+import { benchCases, caseName } from '../cases/cases.js';
+import type { BenchHost } from '../device/deviceBench.js';
+import { report } from '../report/report.js';
+import { resultTables } from '../report/textTable.js';
+import { adapterName, type BenchResults, type RecordingRow, type Row } from '../results.js';
+import { help, parseOptions, RECORDING, UsageError, type Adapter, type BenchOptions } from './options.js';
+import { outcomeOf, Progress, recordingOutcomeOf } from './progress.js';
+
+export interface Program {
+  /** How a user starts it, for the help text. */
+  readonly command: string;
+  /** Ways to open a host, the default first. */
+  readonly hosts: Readonly<Partial<Record<Adapter, () => Promise<BenchHost>>>>;
+}
+
+/** Run the whole program: parse the command line, measure, print and write the results, set the exit code. */
+export async function runBench({ command, hosts }: Program): Promise<void> {
+  const adapters = Object.keys(hosts) as Adapter[];
+  try {
+    const options = parseOptions(process.argv.slice(2), adapters);
+    if (!options) {
+      process.stdout.write(help(command, adapters));
+      return;
+    }
+    await measureAll(await hosts[options.adapter]!(), options);
+  } catch (error) {
+    console.error(
+      error instanceof UsageError
+        ? `${error.message}.\n\n${help(command, adapters)}`
+        : (error as Error).message,
+    );
+    process.exitCode = error instanceof UsageError ? 2 : 1;
+  }
+}
+
+async function measureAll(host: BenchHost, options: BenchOptions): Promise<void> {
+  const { dtype, shapes, quick, full, out } = options;
+  const settings = { dtype, shapes, quick, full };
+  const { adapter, environment } = host;
+  console.error(`${adapterName(adapter)} · ${environment}`);
+  const cases = benchCases({ ...settings, software: adapter.software });
+  const withRecording = shapes.length === 0 || shapes.includes(RECORDING);
+  const progress = new Progress(cases.length + (withRecording ? 1 : 0));
+  const rows: Row[] = [];
+  let recording: RecordingRow | undefined;
+  try {
+    for (const benchCase of cases) {
+      const name = caseName(benchCase);
+      const row = await host
+        .measure(benchCase, quick, (...step) => progress.update(name, ...step))
+        // If the page crashes, the rows so far are still worth keeping.
+        .catch((error: Error): Row => ({ case: benchCase, status: 'failed', message: error.message }));
+      progress.finishRow(name, outcomeOf(row));
+      rows.push(row);
+    }
+    if (withRecording) {
+      progress.update(RECORDING, 0, 'recording plans');
+      recording = await host
+        .measureRecording(quick)
+        .catch((error: Error): RecordingRow => ({ status: 'failed', message: error.message }));
+      progress.finishRow(RECORDING, recordingOutcomeOf(recording));
+    }
+  } finally {
+    await host.close();
+  }
+  const results: BenchResults = {
+    format: 3,
+    date: new Date().toISOString(),
+    commit: currentCommit(),
+    environment,
+    platform: currentPlatform(),
+    adapter,
+    options: settings,
+    rows,
+    ...(recording && { recording }),
+  };
+  console.log(`\n${resultTables(results)}\n`);
+  console.log(`Written: ${save(out, results).join(', ')}`);
+  if ([...rows, recording].some((row) => row?.status === 'failed')) process.exitCode = 1;
+}
+
+/** Write `<out>.json` and `<out>.html`. Returns their paths. */
+function save(out: string, results: BenchResults): readonly string[] {
+  mkdirSync(dirname(out), { recursive: true });
+  const files = {
+    [`${out}.json`]: `${JSON.stringify(results, null, 2)}\n`,
+    [`${out}.html`]: report(results),
+  };
+  for (const [path, text] of Object.entries(files)) writeFileSync(path, text);
+  return Object.keys(files);
+}

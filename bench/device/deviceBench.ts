@@ -1,0 +1,112 @@
+import { createRuntime, requestDevice } from '../../src/index.js';
+import type { BenchCase } from '../cases/cases.js';
+import { measureRecording } from '../cases/recording.js';
+import type { AdapterFacts, RecordingRow, Row } from '../results.js';
+import { measureCase, type OnProgress } from './measureCase.js';
+import type { Effort } from './runner.js';
+
+/** Where the benchmark runs: this process, or a page in a browser. */
+export interface BenchHost {
+  /** The browser or the runtime, with its version. */
+  readonly environment: string;
+  readonly adapter: AdapterFacts;
+  measure(benchCase: BenchCase, quick: boolean, onProgress: OnProgress): Promise<Row>;
+  measureRecording(quick: boolean): Promise<RecordingRow>;
+  close(): Promise<void>;
+}
+
+/** Measures rows on one device, and on a new one if a row has caused the loss of the device. */
+export class DeviceBench {
+  readonly #gpu: GPU;
+  #device: Promise<GPUDevice> | undefined;
+  readonly #errors: string[] = [];
+
+  constructor(gpu: GPU) {
+    this.#gpu = gpu;
+  }
+
+  async adapter(): Promise<AdapterFacts> {
+    const device = await this.#getDevice();
+    const { vendor = '', architecture = '', device: name = '', description = '' } = device.adapterInfo;
+    return {
+      vendor,
+      architecture,
+      device: name,
+      description,
+      software: isSoftware(device),
+      features: [...device.features].toSorted(),
+      maxBindingBytes: device.limits.maxStorageBufferBindingSize,
+    };
+  }
+
+  /** Measure a case. If anything goes wrong, the row says what. */
+  async measure(benchCase: BenchCase, quick: boolean, onProgress: OnProgress): Promise<Row> {
+    try {
+      const device = await this.#getDevice();
+      const effort = effortFor({ software: isSoftware(device), quick, kind: benchCase.kind });
+      const row = await measureCase({ device, benchCase, effort, onProgress });
+      this.#throwErrors();
+      return row;
+    } catch (error) {
+      this.#errors.length = 0;
+      return { case: benchCase, status: 'failed', message: (error as Error).message };
+    }
+  }
+
+  /** Measure what recording costs. If anything goes wrong, the result says what. */
+  async measureRecording(quick: boolean): Promise<RecordingRow> {
+    try {
+      const costs = await measureRecording(await this.#getDevice(), quick);
+      this.#throwErrors();
+      return { status: 'measured', costs };
+    } catch (error) {
+      this.#errors.length = 0;
+      return { status: 'failed', message: (error as Error).message };
+    }
+  }
+
+  async destroy(): Promise<void> {
+    (await this.#device)?.destroy();
+  }
+
+  #getDevice(): Promise<GPUDevice> {
+    this.#device ??= this.#request();
+    return this.#device;
+  }
+
+  async #request(): Promise<GPUDevice> {
+    const device = await requestDevice({ gpu: this.#gpu, label: 'bench' });
+    device.addEventListener('uncapturederror', ({ error }) => this.#errors.push(error.message));
+    void device.lost.then(() => {
+      this.#device = undefined;
+    });
+    return device;
+  }
+
+  #throwErrors(): void {
+    if (this.#errors.length > 0) throw new Error(this.#errors.join('\n'));
+  }
+}
+
+function isSoftware(device: GPUDevice): boolean {
+  return createRuntime(device).traits.deviceClass === 'software';
+}
+
+interface EffortArgs {
+  readonly software: boolean;
+  readonly quick: boolean;
+  readonly kind: BenchCase['kind'];
+}
+
+/** The time that a row may take. On software adapters a prompt takes seconds, so there are few rounds. */
+function effortFor({ software, quick, kind }: EffortArgs): Effort {
+  if (software) {
+    const minSampleMs = kind === 'decode' ? 20 : 0;
+    return quick
+      ? { minRounds: 3, maxRounds: 5, budgetMs: 1500, minSampleMs }
+      : { minRounds: 3, maxRounds: 9, budgetMs: 6000, minSampleMs };
+  }
+  return quick
+    ? { minRounds: 5, maxRounds: 7, budgetMs: 2000, minSampleMs: 30 }
+    : { minRounds: 9, maxRounds: 21, budgetMs: 6000, minSampleMs: 100 };
+}

@@ -1,0 +1,26 @@
+import { openChromePage } from '../../tools/browser/chromePage.js';
+import type { BenchHost } from '../device/deviceBench.js';
+import type { OnProgress } from '../device/measureCase.js';
+
+/** Open the benchmark in a page of headless Chrome. */
+export async function openChromeHost(): Promise<BenchHost> {
+  const chrome = await openChromePage('bench/hosts/benchPage.ts');
+  const { page } = chrome;
+  let listener: OnProgress | undefined;
+  await page.exposeFunction('onProgress', (done: number, step: string) => listener?.(done, step));
+  try {
+    return {
+      environment: (await page.browser().version()).replace('/', ' '),
+      adapter: await page.evaluate(() => globalThis.readAdapter()),
+      measure(benchCase, quick, onProgress) {
+        listener = onProgress;
+        return page.evaluate((...args) => globalThis.measureRow(...args), benchCase, quick);
+      },
+      measureRecording: (quick) => page.evaluate((...args) => globalThis.measureRecording(...args), quick),
+      close: () => chrome.close(),
+    };
+  } catch (error) {
+    await chrome.close();
+    throw error;
+  }
+}

@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createNodeGpu } from '../../tools/nodeDevice.js';
+import { DeviceBench, type BenchHost } from '../device/deviceBench.js';
+
+/** Open the benchmark in this process, on Dawn. */
+export async function openNodeHost(): Promise<BenchHost> {
+  const gpu = createNodeGpu();
+  const bench = new DeviceBench(gpu);
+  return {
+    environment: `Node ${process.versions.node}, Dawn of webgpu ${webgpuVersion()}`,
+    adapter: await bench.adapter(),
+    measure: (...args) => bench.measure(...args),
+    measureRecording: (quick) => bench.measureRecording(quick),
+    close: () => bench.destroy(),
+  };
+}
+
+function webgpuVersion(): string {
+  try {
+    const path = createRequire(import.meta.url).resolve('webgpu/package.json');
+    return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+  } catch {
+    return 'of an unknown version';
+  }
+}

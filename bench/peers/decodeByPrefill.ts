@@ -1,0 +1,53 @@
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import type { Dispatch } from '../../src/core/dispatch.js';
+import type { FloatDType } from '../../src/core/dtype.js';
+import { packItems, splitParts, type SplitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
+import { attnPrefillDispatch, prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
+import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import { mergeChunksDispatch, packSplitTokens, type SplitToken } from '../../src/kernels/mergeStates.js';
+import { prefillTile } from '../../src/plan/prefillTile.js';
+import { chooseSplits, spansOf } from '../../src/plan/splits.js';
+import type { DecodeProblem } from '../cases/decodeProblem.js';
+
+/** A decode step by attn_prefill, with the tiles and chunks of a prompt. A plan would always choose attn_decode. */
+export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: DeviceTraits): Dispatch[] {
+  const { maxWorkgroupsPerDimension } = traits;
+  const dtypes = {
+    qDType: problem.q.tensor.dtype as FloatDType,
+    kvDType: problem.k.tensor.dtype as FloatDType,
+  };
+  const tile = prefillTile(traits, { ...problem, ...dtypes, paged: true });
+  const size = { isDecode: false, tileRows: prefillTileRows(tile), tileKeys: prefillTileKeys(tile) };
+  const routes = spansOf(problem, lengths)
+    .map((span) => ({ ...span, ...size }))
+    .toSorted((a, b) => b.kLen - a.kLen);
+  const splits = chooseSplits(problem, routes, traits);
+
+  const whole: WorkItem[] = [];
+  const chunks: WorkItem[] = [];
+  const merges: SplitToken[] = [];
+  let nSlots = 0;
+  routes.forEach(({ sequence, nRows }, i) => {
+    const nChunks = splits[i]!;
+    const items = nChunks > 1 ? chunks : whole;
+    for (let rowTile = 0; rowTile * size.tileRows < nRows; rowTile++) {
+      for (let chunk = 0; chunk < nChunks; chunk++) {
+        items.push({ sequence, rowTile, chunk, nChunks, slot: nSlots });
+      }
+    }
+    if (nChunks === 1) return;
+    merges.push({ sequence, token: 0, firstPart: nSlots, nParts: nChunks });
+    nSlots += nChunks;
+  });
+
+  const shared = { problem, batchInfo: hostBatchInfo(problem, lengths), maxWorkgroupsPerDimension };
+  const parts = splitParts(problem, nSlots);
+  const attend = (items: readonly WorkItem[], into: SplitParts | null): Dispatch[] => {
+    if (items.length === 0) return [];
+    const range = [0, items.length] as const;
+    const work = { ...shared, items: packItems(items), range, parts: into, rotatedQ: null };
+    return [attnPrefillDispatch(work, tile)];
+  };
+  const merge = nSlots > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
+  return [...attend(chunks, parts), ...attend(whole, null), ...merge];
+}

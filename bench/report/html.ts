@@ -1,0 +1,82 @@
+import type { Summary } from '../../tools/statistics.js';
+
+/** Text escaped for HTML, attribute values included. */
+export function escape(text: string): string {
+  return text.replace(/[&<>"]/g, (character) => ENTITIES[character]!);
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
+
+/** The median, with the quartiles in small print below it. */
+export function spread({ median, q1, q3 }: Summary, format: (value: number) => string): string {
+  return `${format(median)}<small>${format(q1)} – ${format(q3)}</small>`;
+}
+
+/** `<td>` elements; the contents are HTML. */
+export function cells(contents: readonly string[]): string {
+  return contents.map((content) => `<td>${content}</td>`).join('');
+}
+
+/** `<th>` elements; the titles are HTML. */
+export function headCells(titles: readonly string[]): string {
+  return titles.map((title) => `<th>${title}</th>`).join('');
+}
+
+/** The style sheet of the report, for light and dark displays and for paper. */
+export const STYLE = `
+:root {
+  color-scheme: light dark;
+  --page: #fbfbfa; --card: #fff; --text: #1d1f23; --soft: #5c6370; --line: #e3e4e8; --join: #c4c7ce;
+  --pageflash: #2468c4; --naive: #d0601c; --prefill: #7a4fb5; --bad: #b3261e;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #131518; --card: #1b1e23; --text: #e6e7ea; --soft: #9aa1ad; --line: #2d3138; --join: #4a505b;
+    --pageflash: #6ba6f5; --naive: #f0935a; --prefill: #b99af0; --bad: #ff8a80;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; padding: 32px 20px 64px; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, sans-serif;
+}
+main { max-width: 1120px; margin: 0 auto; }
+h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; }
+h2 { font-size: 18px; margin: 0 0 4px; }
+p { margin: 0 0 12px; max-width: 90ch; }
+.subtitle { max-width: none; }
+.soft, .facts dt { color: var(--soft); }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 20px 24px; margin-top: 20px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 14px; margin-top: 20px; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; }
+.tile b { display: block; font-size: 26px; line-height: 1.3; font-weight: 650; }
+.tile span { color: var(--soft); font-size: 13.5px; display: block; line-height: 1.4; }
+.legend { display: flex; gap: 18px; font-size: 13.5px; margin: 0 0 4px; }
+.legend i { display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin-right: 6px; }
+.legend .pageflash { background: var(--pageflash); }
+.legend .naive { background: var(--naive); }
+.legend .attn_prefill { background: var(--prefill); }
+.scroll { overflow-x: auto; }
+svg { display: block; width: 100%; min-width: 780px; max-width: 980px; height: auto; font: 12.5px system-ui, sans-serif; fill: var(--text); }
+svg .pageflash { fill: var(--pageflash); }
+svg .naive { fill: var(--naive); }
+svg .attn_prefill { fill: var(--prefill); }
+svg .grid { stroke: var(--line); }
+svg .reference { stroke: var(--soft); stroke-dasharray: 4 3; }
+svg .join { stroke: var(--join); stroke-width: 2; }
+svg .whisker { stroke: var(--text); stroke-width: 1.2; fill: none; }
+svg .group { font-weight: 600; }
+svg .tick, svg .axis, svg .label, svg .note { fill: var(--soft); }
+svg .value { font-variant-numeric: tabular-nums; font-size: 12px; stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: 5px 5px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+td:first-child, th.shape { text-align: left; padding-left: 0; }
+th.implementation { text-align: center; }
+td small { color: var(--soft); display: block; font-size: 12px; }
+.failed { color: var(--bad); text-align: left; white-space: normal; }
+.facts { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 8px 0 0; }
+.facts dd { margin: 0; overflow-wrap: anywhere; }
+code { font: 13px ui-monospace, monospace; }
+@media print { section, .tile { break-inside: avoid; } }
+`;

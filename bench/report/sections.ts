@@ -1,0 +1,131 @@
+import { formatRatio, formatUs } from '../../tools/format.js';
+import type { BenchCase } from '../cases/cases.js';
+import {
+  callCountsText,
+  isMeasured,
+  type MeasuredRow,
+  type PeerName,
+  type RecordingCost,
+  type RecordingRow,
+  type Row,
+} from '../results.js';
+import { memoryPlot, speedupPlot, timePlot } from './comparisonPlots.js';
+import { cells, escape, headCells, spread } from './html.js';
+import { PEERS, rowsTable } from './rowsTable.js';
+
+type Kind = BenchCase['kind'];
+
+interface Texts {
+  readonly title: string;
+  readonly time: string;
+  readonly memory: string;
+  readonly numbers: string;
+}
+
+const TEXTS: Readonly<Record<Kind, Texts>> = {
+  prefill: {
+    title: 'Prompts',
+    time: 'One call of attention over one sequence of S tokens, until the queue is empty. Left is faster.',
+    memory: 'GPU memory allocated besides inputs and output. Naive attention keeps the scores of all heads.',
+    numbers: `Medians, with quartiles below. Operations and bytes are computed, not measured: only unmasked pairs of query and
+key, and only the bytes that must be moved, which for naive attention include its scores.`,
+  },
+  decode: {
+    title: 'Decoding',
+    time: `One decode step over a paged cache, one new token per sequence, until the queue is empty. Keys are given as
+sequences × keys per sequence. Left is faster.`,
+    memory:
+      'GPU memory allocated besides inputs and output. Naive attention gathers the whole cache, page by page.',
+    numbers: `Medians, with quartiles below. GB/s count the bytes that any decode step must move: keys and values once per kv
+head, queries and outputs. “Moved ÷ needed” is what pageflash moves, as planned for this adapter, over these bytes: each
+workgroup reads each byte that it uses once, and chunks write and read partial results. “Read” leaves out writes.
+“Issued” adds up the loads and stores of all invocations, repeated ones included.`,
+  },
+};
+
+/** The sections on the rows of one kind; empty if there are none. */
+export function kindSections(kind: Kind, all: readonly Row[]): string {
+  const rows = all.filter((row) => row.case.kind === kind);
+  if (rows.length === 0) return '';
+  const measured = rows.filter(isMeasured);
+  const { title, numbers } = TEXTS[kind];
+  return `${measured.length > 0 ? plots(kind, measured) : ''}
+<section>
+<h2>${title}: all numbers</h2>
+<p class="soft">${numbers}
+The largest difference is that from the peers and from the reference on the CPU; below it is what is allowed.</p>
+<div class="scroll">${rowsTable(kind, rows)}</div>
+</section>`;
+}
+
+function plots(kind: Kind, rows: readonly MeasuredRow[]): string {
+  const { title, time, memory } = TEXTS[kind];
+  return `<section>
+<h2>${title}: time</h2>
+<p class="soft">${time}</p>
+${legend(PEERS[kind])}
+<div class="scroll">${timePlot(rows)}</div>
+</section>
+<section>
+<h2>${title}: speed-up</h2>
+<p class="soft">Bars are medians of the ratios within rounds, whiskers their quartiles. At the dashed line both are equally fast.</p>
+<div class="scroll">${speedupPlot(rows)}</div>
+</section>
+<section>
+<h2>${title}: memory</h2>
+<p class="soft">${memory}</p>
+${legend(['naive'])}
+<div class="scroll">${memoryPlot(rows)}</div>
+</section>`;
+}
+
+function legend(peers: readonly PeerName[]): string {
+  const entries = ['pageflash', ...peers].map((name) => `<span><i class="${name}"></i>${name}</span>`);
+  return `<p class="legend">${entries.join('')}</p>`;
+}
+
+const TITLES = [
+  'dispatches',
+  'planned layer',
+  'bare dispatch',
+  'planned ÷ bare',
+  'calls by layers',
+  'planning a step',
+  'calls by planning',
+];
+
+/** The section on what recording costs the host; empty if that was not measured. */
+export function recordingSection(recording: RecordingRow | undefined): string {
+  if (!recording) return '';
+  return `<section>
+<h2>Recording</h2>
+${recording.status === 'failed' ? `<p class="failed">${escape(recording.message)}</p>` : costsTable(recording.costs)}
+</section>`;
+}
+
+function costsTable(costs: readonly RecordingCost[]): string {
+  const { steps, layers } = costs[0]!;
+  return `<p class="soft">The time that the host takes to record a planned layer of attention over a cache, new tokens appended,
+into an open pass; and to record the same dispatches bare: <code>setPipeline</code>, <code>setBindGroup</code>,
+<code>dispatchWorkgroups</code>. The plan is updated once per step, for all layers. Calls that create buffers or bind groups, or
+write buffers, are counted over ${steps} steps of ${layers} layers, the first step left out.</p>
+<div class="scroll"><table>
+<thead><tr><th class="shape">a layer does</th>${headCells(TITLES)}</tr></thead>
+<tbody>
+${costs.map(costRow).join('\n')}
+</tbody>
+</table></div>`;
+}
+
+function costRow(cost: RecordingCost): string {
+  return `<tr>${cells([
+    escape(cost.name),
+    String(cost.dispatchesPerLayer),
+    spread(cost.layerUs, formatUs),
+    spread(cost.dispatchUs, formatUs),
+    spread(cost.overBare, formatRatio),
+    callCountsText(cost.madeByLayers),
+    spread(cost.updateUs, formatUs),
+    callCountsText(cost.madeByUpdates),
+  ])}</tr>`;
+}

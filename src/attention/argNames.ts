@@ -1,0 +1,90 @@
+import type { ArgNames } from '../check/call.js';
+import { namesOf } from '../core/checkArguments.js';
+import type { Step } from '../paging/planner/step.js';
+import type {
+  AttentionOptions,
+  AttnArgs,
+  AttnVarlenArgs,
+  AttnWithKvCacheArgs,
+} from '../problem/attentionArgs.js';
+
+const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
+  softmaxScale: true,
+  causal: true,
+  windowSize: true,
+  softcap: true,
+  alibiSlopes: true,
+  sinks: true,
+  attentionChunk: true,
+  numSplits: true,
+  returnLse: true,
+  out: true,
+  lse: true,
+  pass: true,
+};
+
+/** Fields of a `Batch` or a `Step` that no call uses. They are accepted, so that these can be spread into arguments. */
+const NO_ARGUMENTS = {
+  nSequences: true,
+  nNewTokens: true,
+  tableWidth: true,
+  tokenPositions: true,
+  slotMapping: true,
+  sequences: true,
+  tokens: true,
+  sampled: true,
+  sampledRows: true,
+  swapsOut: true,
+  copies: true,
+  swapsIn: true,
+} as const;
+
+export const ATTN_NAMES: ArgNames<AttnArgs> = {
+  used: namesOf<AttnArgs>({ q: true, k: true, v: true, ...OPTIONS }),
+  unused: [],
+};
+
+export const VARLEN_NAMES: ArgNames<AttnVarlenArgs> = {
+  used: namesOf<AttnVarlenArgs>({
+    q: true,
+    k: true,
+    v: true,
+    cuSeqlensQ: true,
+    cuSeqlensK: true,
+    sequsedK: true,
+    maxSeqlenQ: true,
+    maxSeqlenK: true,
+    blockTable: true,
+    ...OPTIONS,
+  }),
+  unused: namesOf<Omit<Step, keyof AttnVarlenArgs>>({
+    ...NO_ARGUMENTS,
+    cacheSeqlens: true,
+    cuSeqlensKNew: true,
+    cacheBatchIdx: true,
+  }),
+};
+
+export const KV_CACHE_NAMES: ArgNames<AttnWithKvCacheArgs> = {
+  used: namesOf<AttnWithKvCacheArgs>({
+    q: true,
+    kCache: true,
+    vCache: true,
+    k: true,
+    v: true,
+    cacheSeqlens: true,
+    cuSeqlensQ: true,
+    cuSeqlensKNew: true,
+    maxSeqlenQ: true,
+    maxSeqlenK: true,
+    blockTable: true,
+    cacheBatchIdx: true,
+    cacheLeftpad: true,
+    rotaryCos: true,
+    rotarySin: true,
+    rotaryDim: true,
+    rotaryInterleaved: true,
+    ...OPTIONS,
+  }),
+  unused: namesOf<Omit<Step, keyof AttnWithKvCacheArgs>>({ ...NO_ARGUMENTS, sequsedK: true }),
+};

@@ -1,0 +1,120 @@
+import { FLOATS, type DType } from '../core/dtype.js';
+import { extentOf, windowOf, type Tensor } from '../core/tensor.js';
+import { MAX_HEAD_DIM, type AttentionProblem } from '../problem/attentionProblem.js';
+import type { Call } from './call.js';
+import { checkNoOverlapWithin, checkOwnBuffer } from './checkOverlap.js';
+import {
+  checkDims,
+  checkSameType,
+  checkSizedTensor,
+  checkTensor,
+  type SizeRule,
+  type TensorRule,
+} from './checkTensor.js';
+
+/** Queries, keys and values, and what each of them is. */
+interface Qkv<Dim extends string> {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly dims: { readonly q: readonly Dim[]; readonly k: readonly Dim[]; readonly v: readonly Dim[] };
+  /** What the caller calls keys and values. Default k and v. */
+  readonly names?: { readonly k: string; readonly v: string };
+  /** What to do about other numbers of dimensions. */
+  readonly hints?: { readonly q?: TensorRule['hints']; readonly kv?: TensorRule['hints'] };
+}
+
+/** Dimensions that queries, keys and values have in any layout. */
+type HeadDim = 'Hq' | 'Hkv' | 'D' | 'Dv';
+
+/** Sizes that were read from the shapes. */
+interface QkvSizes<Dim extends string> {
+  readonly heads: Pick<AttentionProblem, 'nHeads' | 'nKvHeads' | 'headDim' | 'headDimV'>;
+  /** By the names of the dimensions. */
+  readonly dims: Readonly<Record<Dim, number>>;
+}
+
+/** Checks queries, keys and values, each by itself and against each other. */
+export function checkQkv<Dim extends string>(
+  call: Call,
+  { q, k, v, dims, names = { k: 'k', v: 'v' }, hints = {} }: Qkv<Dim | HeadDim>,
+): QkvSizes<Dim> {
+  checkTensor(call, 'q', q, { dtypes: FLOATS, dims: dims.q, hints: hints.q });
+  checkTensor(call, names.k, k, { dtypes: FLOATS, dims: dims.k, hints: hints.kv });
+  checkTensor(call, names.v, v, { dtypes: FLOATS, dims: dims.v, hints: hints.kv });
+  checkSameType(call, { [names.k]: k.dtype, [names.v]: v.dtype });
+  const sizes = checkDims<Dim | HeadDim>(call, {
+    q: [q, ...dims.q],
+    [names.k]: [k, ...dims.k],
+    [names.v]: [v, ...dims.v],
+  });
+  const { Hq, Hkv, D, Dv } = sizes as Readonly<Record<HeadDim, number>>;
+  const heads = { nHeads: Hq, nKvHeads: Hkv, headDim: D, headDimV: Dv };
+  checkHeads(call, heads, names);
+  return { heads, dims: sizes };
+}
+
+function checkHeads(
+  call: Call,
+  { nHeads, nKvHeads, headDim, headDimV }: QkvSizes<never>['heads'],
+  { k, v }: { readonly k: string; readonly v: string },
+): void {
+  for (const [name, count] of Object.entries({ q: nHeads, [k]: nKvHeads }))
+    if (count === 0) call.refuse('shape', `${name} has no heads.`);
+  if (nHeads % nKvHeads !== 0)
+    call.refuse(
+      'shape',
+      `q has ${nHeads} heads, which is not a multiple of the ${nKvHeads} key/value heads of ${k}.`,
+    );
+  for (const [name, size] of Object.entries({ q: headDim, [v]: headDimV })) {
+    if (size < 1 || size > MAX_HEAD_DIM)
+      call.refuse('shape', `${name} has head size ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
+  }
+}
+
+/** What the outputs of a call look like. */
+export interface OutputRules {
+  readonly out: SizeRule;
+  /** Of out. */
+  readonly dtype: DType;
+  readonly lse: SizeRule;
+}
+
+/** The tensors that the caller wants written, if any. */
+export interface GivenOutputs {
+  readonly out?: Tensor | undefined;
+  readonly lse?: Tensor | undefined;
+}
+
+/** Checks the tensors that the caller wants written, each by itself. */
+export function checkOutputs(call: Call, { out, lse }: GivenOutputs, rules: OutputRules): void {
+  const check = (name: string, tensor: Tensor | undefined, rule: SizeRule, dtype: DType): void => {
+    if (tensor === undefined) return;
+    checkSizedTensor(call, name, tensor, { ...rule, dtypes: [dtype] });
+    checkNoOverlapWithin(call, name, tensor);
+  };
+  check('out', out, rules.out, rules.dtype);
+  check('lse', lse, rules.lse, 'f32');
+}
+
+/**
+ * Checks that what is written shares no buffer with what is read, and no bytes with what else is written.
+ *
+ * @param read values by argument name; those that are no tensors do not matter
+ */
+export function checkOutputsApart(
+  call: Call,
+  { out, lse }: GivenOutputs,
+  read: Readonly<Record<string, unknown>>,
+): void {
+  if (out) checkOwnBuffer(call, 'out', out, read);
+  if (lse) checkOwnBuffer(call, 'lse', lse, read);
+  if (!out || !lse || out.buffer !== lse.buffer || !extentOf(out) || !extentOf(lse)) return;
+  const [a, b] = [windowOf(out), windowOf(lse)];
+  if (a.offset < b.offset + b.size && b.offset < a.offset + a.size) {
+    call.refuse(
+      'buffer',
+      'out and lse are too close in one buffer: put them 256 bytes apart, or in two buffers.',
+    );
+  }
+}

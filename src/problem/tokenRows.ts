@@ -1,0 +1,61 @@
+import { stridesOf, type Tensor } from '../core/tensor.js';
+import type { PagedRows, TokenRows } from './attentionProblem.js';
+
+/** [B, tokens, heads, dims] */
+export function denseRows(tensor: Tensor): PagedRows {
+  const [sequence, token, head] = stridesOf(tensor) as [number, number, number];
+  return { tensor, page: 0, sequence, token, head };
+}
+
+/** [tokens, heads, dims] */
+export function raggedRows(tensor: Tensor): PagedRows {
+  const [token, head] = stridesOf(tensor) as [number, number];
+  return { tensor, page: 0, sequence: 0, token, head };
+}
+
+/** [pages, slots, heads, dims] */
+export function pagedRows(tensor: Tensor): PagedRows {
+  const [page, token, head] = stridesOf(tensor) as [number, number, number];
+  return { tensor, page, sequence: 0, token, head };
+}
+
+/** [B, heads, tokens] */
+function denseLse(tensor: Tensor): TokenRows {
+  const [sequence, head, token] = stridesOf(tensor) as [number, number, number];
+  return { tensor, sequence, token, head };
+}
+
+/** [heads, tokens] */
+function raggedLse(tensor: Tensor): TokenRows {
+  const [head, token] = stridesOf(tensor) as [number, number];
+  return { tensor, sequence: 0, token, head };
+}
+
+/** Layout of the tokens of q, out and lse. */
+export interface QueryLayout {
+  /** The dimensions of q and out before the heads, as the documentation names them. */
+  readonly tokens: readonly ('B' | 'Sq' | 'totalQ')[];
+  readonly lse: readonly string[];
+  /** Sizes of lse, from those of q or out. */
+  readonly lseSizes: (shape: readonly number[]) => number[];
+  readonly rows: (tensor: Tensor) => PagedRows;
+  readonly lseRows: (tensor: Tensor) => TokenRows;
+}
+
+/** A dense batch: each sequence has as many tokens. */
+export const DENSE: QueryLayout = {
+  tokens: ['B', 'Sq'],
+  lse: ['B', 'Hq', 'Sq'],
+  lseSizes: ([batch, nTokens, nHeads]) => [batch!, nHeads!, nTokens!],
+  rows: denseRows,
+  lseRows: denseLse,
+};
+
+/** A ragged batch: the tokens of all sequences concatenated. */
+export const RAGGED: QueryLayout = {
+  tokens: ['totalQ'],
+  lse: ['Hq', 'totalQ'],
+  lseSizes: ([nTokens, nHeads]) => [nHeads!, nTokens!],
+  rows: raggedRows,
+  lseRows: raggedLse,
+};

@@ -1,0 +1,228 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { benchCases, type CaseOptions } from '../../bench/cases/cases.js';
+import { countTraffic } from '../../bench/cases/countTraffic.js';
+import { DECODE_SHAPES, PREFILL_SHAPES, SHAPES } from '../../bench/cases/shapes.js';
+import { linearScale, logScale } from '../../bench/report/plot.js';
+import { report } from '../../bench/report/report.js';
+import { resultTables } from '../../bench/report/textTable.js';
+import type { BenchResults, MeasuredRow, Measurement, Peer, RecordingRow, Row } from '../../bench/results.js';
+import { summarize } from '../../tools/statistics.js';
+import { traitsOf } from '../plan/traits.js';
+import { problemOf } from './benchProblem.js';
+
+const OPTIONS: CaseOptions = { software: false, dtype: 'f32', shapes: [], quick: false, full: false };
+
+const MEASUREMENT: Measurement = {
+  ms: summarize([10, 12, 11]),
+  repetitions: 1,
+  gflops: 5,
+  gbps: 2,
+  memoryBytes: 2560,
+};
+
+const NAIVE: Peer = {
+  ...MEASUREMENT,
+  name: 'naive',
+  ms: summarize([40, 48, 44]),
+  memoryBytes: 2 ** 22,
+  speedup: summarize([4, 4, 4]),
+};
+const SKIPPED: Peer = { name: 'naive', skipped: 'its scores take 4 GiB' };
+const PREFILL_KERNEL: Peer = { ...NAIVE, name: 'attn_prefill', speedup: summarize([2, 2.5, 3]) };
+
+const RECORDING: RecordingRow = {
+  status: 'measured',
+  costs: [
+    {
+      name: 'append',
+      layers: 16,
+      dispatchesPerLayer: 4,
+      layerUs: summarize([6, 7, 8]),
+      dispatchUs: summarize([1, 1.1, 1.2]),
+      overBare: summarize([1.5, 1.6, 1.7]),
+      updateUs: summarize([50, 60, 70]),
+      steps: 16,
+      madeByLayers: { createBuffer: 0, createBindGroup: 0, writeBuffer: 0 },
+      madeByUpdates: { createBuffer: 0, createBindGroup: 0, writeBuffer: 96 },
+    },
+  ],
+};
+
+/** Every shape once: one failed, one whose naive peer was skipped, all others measured. */
+function results(): BenchResults {
+  const cases = benchCases({
+    ...OPTIONS,
+    software: true,
+    quick: true,
+    shapes: SHAPES.map(({ name }) => name),
+  });
+  const rows = cases.map((benchCase, i): Row => {
+    if (i === 0) return { case: benchCase, status: 'failed', message: 'off by <1>' };
+    const naive = i === 1 ? SKIPPED : NAIVE;
+    const row: MeasuredRow = {
+      case: benchCase,
+      status: 'measured',
+      flops: 5e7,
+      checks: [{ against: 'reference', maxDifference: 1e-6, allowed: 5e-5 }],
+      pageflash: MEASUREMENT,
+      peers: [naive],
+    };
+    if (benchCase.kind === 'prefill') return row;
+    const traffic = countTraffic(problemOf(benchCase), traitsOf({}));
+    return { ...row, peers: [naive, PREFILL_KERNEL], traffic };
+  });
+  return {
+    format: 3,
+    date: '2026-01-02T03:04:05.678Z',
+    commit: 'unknown',
+    environment: 'Chrome 156',
+    platform: 'linux',
+    adapter: {
+      vendor: 'acme',
+      architecture: 'a1',
+      device: '',
+      description: 'Acme <GPU> & co',
+      software: true,
+      features: ['subgroups'],
+      maxBindingBytes: 2 ** 27,
+    },
+    options: { dtype: 'f32', shapes: [], quick: true, full: false },
+    rows,
+    recording: RECORDING,
+  };
+}
+
+describe('scales', () => {
+  const range = [0, 100] as const;
+
+  test('a logarithmic scale starts and ends at a tick', () => {
+    const { ticks, at } = logScale({ values: [30, 400], range }, [{ base: 10, digits: [1, 2, 5] }]);
+    expect(ticks).toEqual([20, 50, 100, 200, 500]);
+    expect([at(20), at(100), at(500)].map(Math.round)).toEqual([0, 50, 100]);
+  });
+
+  test('a single value does not collapse the scale', () => {
+    const { ticks, at } = logScale({ values: [1000], range }, [{ base: 10, digits: [1] }]);
+    expect(ticks).toEqual([1000, 10_000]);
+    expect(at(1000)).toBe(0);
+  });
+
+  test('a logarithmic scale takes the finest ticks that are not too dense', () => {
+    const choices = [2, 4, 32].map((base) => ({ base, digits: [1] }));
+    const { ticks } = logScale({ values: [2 ** 11, 2 ** 24], range }, choices);
+    expect(ticks.map(Math.log2)).toEqual([10, 12, 14, 16, 18, 20, 22, 24, 26]);
+  });
+
+  test('a linear scale starts at 0', () => {
+    const { ticks, at } = linearScale({ values: [4.9], range });
+    expect(ticks).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(at(0)).toBe(0);
+  });
+});
+
+describe('the report', () => {
+  const html = report(results());
+
+  test.each(SHAPES)('has $name', ({ name, model }) => {
+    expect(html).toContain(`<td>${name}<small>`);
+    expect(html).toContain(`<dd>${model}`);
+  });
+
+  test('plots all measured rows', () => {
+    const plots = html.match(/<svg[^]*?<\/svg>/g)!;
+    expect(plots).toHaveLength(6);
+    plots.forEach((plot, i) => {
+      for (const { name } of i < 3 ? PREFILL_SHAPES.slice(1) : DECODE_SHAPES)
+        expect(plot).toContain(`>${name}</text>`);
+      expect(plot).not.toMatch(/NaN|Infinity|undefined/);
+    });
+  });
+
+  test('has a style for pageflash and every peer', () => {
+    for (const name of ['pageflash', 'naive', 'attn_prefill']) {
+      expect(html).toContain(`svg .${name} {`);
+      expect(html).toContain(`<circle class="${name}"`);
+    }
+  });
+
+  test('says which rows failed and which peers were skipped', () => {
+    expect(html).toContain('1 of 11 rows failed');
+    expect(html).toContain('off by &lt;1&gt;');
+    expect(html).toContain('not run: its scores take 4 GiB');
+  });
+
+  test('shows what recording costs, or why it failed', () => {
+    expect(html).toContain('to record a planned layer of 4 dispatches; a bare dispatch takes 1.1 µs');
+    const failed = report({ ...results(), recording: { status: 'failed', message: 'made <2>' } });
+    expect(failed).toContain('made &lt;2&gt;');
+  });
+
+  test('escapes text from drivers', () => {
+    expect(html).toContain('Acme &lt;GPU&gt; &amp; co');
+    expect(html).not.toContain('<GPU>');
+  });
+
+  test('is self-contained', () => {
+    expect(html).not.toMatch(/<script|<link|src=|url\(|@import|https?:/);
+  });
+
+  test('works without any speed-up', () => {
+    const { rows, ...rest } = results();
+    const alone = report({ ...rest, rows: rows.slice(0, 2) });
+    expect(alone.match(/<svg[^]*?<\/svg>/g)!.join()).not.toMatch(/NaN|Infinity|undefined/);
+  });
+
+  test('works without any measured row', () => {
+    const { rows, recording: _recording, ...rest } = results();
+    const alone = report({ ...rest, rows: rows.slice(0, 1) });
+    expect(alone).toContain('1 of 1 rows failed');
+    expect(alone).not.toContain('<h2>Decoding');
+    expect(alone).not.toContain('<h2>Recording');
+  });
+});
+
+describe('committed results', () => {
+  const folder = fileURLToPath(new URL('../../bench/results/', import.meta.url));
+  const names = readdirSync(folder).filter((name) => /(?<!^latest)\.json$/.test(name));
+
+  test.each(names)('%s can be reported', (name) => {
+    const committed = JSON.parse(readFileSync(folder + name, 'utf8')) as BenchResults;
+    expect(committed.format).toBe(3);
+    const html = report(committed);
+    for (const row of committed.rows) expect(html).toContain(`<td>${row.case.shape}<small>`);
+    expect(html).not.toMatch(/NaN|Infinity|undefined/);
+    expect(resultTables(committed)).not.toMatch(/NaN|Infinity|undefined/);
+  });
+});
+
+test('the tables for the terminal', () => {
+  expect(resultTables(results())).toMatchInlineSnapshot(`
+    "shape           heads    S  pageflash  naive              speed-up  GFLOP/s  naive  extra memory  naive
+    llama-3-8b    4/1×128  512      11 ms      —                     —        5      —       2.5 KiB      —
+    qwen2.5-7b    7/1×128  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
+    gemma-2-9b    2/1×256  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
+    llama-3.2-1b   4/1×64  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
+    encoder-base   2/2×64  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
+
+    shape            heads        keys  pageflash  naive              speed-up  attn_prefill  speed-up  GB/s  moved ÷ needed  issued ÷ needed  extra memory  naive
+    decode-mha     8/8×128    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.007            1.015       2.5 KiB  4 MiB
+    decode-gqa     8/1×128    2 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.047            1.074       2.5 KiB  4 MiB
+    decode-ragged  8/2×128  8 × ≤ 4000      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.057       2.5 KiB  4 MiB
+    decode-long    8/1×128   1 × 16384      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.048            1.069       2.5 KiB  4 MiB
+    decode-small    8/2×64    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.048       2.5 KiB  4 MiB
+
+    a layer does  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers  planning a step
+    append                 4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing            60 µs
+
+    llama-3-8b 512: naive was not run, as its scores take 4 GiB.
+    FAILED llama-7b 512: off by <1>"
+  `);
+});
+
+test('the tables say that recording failed', () => {
+  expect(resultTables({ rows: [], recording: { status: 'failed', message: 'made a buffer' } })).toBe(
+    'FAILED recording: made a buffer',
+  );
+});

@@ -1,0 +1,248 @@
+import { describe, expect, test } from 'vitest';
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import type { Dispatch } from '../../src/core/dispatch.js';
+import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
+import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
+import { variantName } from '../../src/wgsl/link.js';
+import { planAttention } from '../../src/plan/planAttention.js';
+import {
+  dispatchSize,
+  kernelVariant,
+  type KernelVariant,
+  type KernelVariantOptions,
+  type StandaloneDevice,
+} from '../../src/standalone/kernelVariant.js';
+import { KERNEL_NAMES } from '../../src/standalone/options.js';
+import { batchOf, type BatchOptions } from '../plan/batch.js';
+import { fakeTensor } from '../runtime/fakeDevice.js';
+import { portabilityProblems } from '../kernels/portability.js';
+import { refusal } from '../check/refusal.js';
+import { traitsOf } from '../plan/traits.js';
+
+const ROTARY: Rotary = {
+  cos: new Float32Array(64),
+  sin: new Float32Array(64),
+  nPositions: 4,
+  pairs: 16,
+  interleaved: true,
+  queriesAdvance: true,
+};
+
+const T1: StandaloneDevice & Partial<DeviceTraits> = {
+  shaderF16: true,
+  subgroupMinSize: 16,
+  subgroupMaxSize: 32,
+  maxWorkgroupBytes: 32768,
+};
+
+/** A plan, and the options for each of its kernels, in order. */
+interface Planned {
+  readonly why: string;
+  readonly sequences: readonly (readonly [nQueries: number, nKeys: number])[];
+  readonly batch: BatchOptions;
+  readonly device?: StandaloneDevice & Partial<DeviceTraits>;
+  readonly options: readonly KernelVariantOptions[];
+}
+
+const PLANNED: readonly Planned[] = [
+  {
+    why: 'tokens that decode over pages of halves',
+    sequences: [
+      [1, 70],
+      [1, 200],
+    ],
+    batch: { heads: [8, 2], headDim: 128, dtype: 'f16', pageSize: 16 },
+    options: [{ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true, group: 4 }],
+  },
+  {
+    why: 'several tokens, split, on a device with features',
+    sequences: [[3, 4000]],
+    batch: { heads: [2, 1], headDim: 80, dtype: 'bf16', kvDType: 'f16', numSplits: 4 },
+    device: T1,
+    options: [
+      {
+        kernel: 'attn_decode',
+        headDim: 80,
+        dtype: 'bf16',
+        kvDType: 'f16',
+        split: true,
+        group: 2,
+        tokens: 3,
+        device: T1,
+      },
+      { kernel: 'merge_states', headDim: 80, dtype: 'bf16', device: T1 },
+    ],
+  },
+  {
+    why: 'a prompt of halves with subgroups and f16 tiles',
+    sequences: [[100, 100]],
+    batch: { heads: [4, 2], headDim: 64, dtype: 'f16' },
+    device: T1,
+    options: [{ kernel: 'attn_prefill', headDim: 64, dtype: 'f16', device: T1 }],
+  },
+  {
+    why: 'an odd head, in software',
+    sequences: [[40, 90]],
+    batch: { heads: [2, 2], headDim: 59, pageSize: 3 },
+    device: { deviceClass: 'software' },
+    options: [
+      { kernel: 'attn_prefill', headDim: 59, dtype: 'f32', paged: true, device: { deviceClass: 'software' } },
+    ],
+  },
+  {
+    why: 'new tokens rotated and converted, and queries rotated',
+    sequences: [[2, 30]],
+    batch: {
+      heads: [2, 1],
+      headDim: 64,
+      dtype: 'f32',
+      kvDType: 'f16',
+      pageSize: 8,
+      newTokens: [2],
+      rotary: ROTARY,
+    },
+    options: [
+      { kernel: 'append_kv', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true, rotary: true },
+      { kernel: 'append_kv', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true },
+      { kernel: 'append_kv', headDim: 64, dtype: 'f32', rotary: true, queries: true },
+      { kernel: 'attn_decode', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true, group: 2, tokens: 2 },
+    ],
+  },
+];
+
+/** Expects a variant to be what a dispatch runs, with as many workgroups. */
+function expectSame(variant: KernelVariant, { kernel, spec, params, grid }: Dispatch): void {
+  expect(variant.name).toBe(variantName(kernel, spec));
+  expect(dispatchSize(variant, params)).toEqual(grid);
+}
+
+describe('a variant is what the planner runs', () => {
+  test.each(PLANNED)('$why', ({ sequences, batch, device, options }) => {
+    const { problem, lengths } = batchOf(sequences, batch);
+    const dispatches = planAttention(problem, lengths, traitsOf(device ?? { tier: 'T0' }));
+    expect(dispatches.length).toBe(options.length);
+    dispatches.forEach((dispatch, i) => expectSame(kernelVariant(options[i]!), dispatch));
+  });
+
+  test('lengths and slopes that are on the GPU', () => {
+    const { problem } = batchOf([
+      [1, 9],
+      [1, 30],
+    ]);
+    const slopes = { values: fakeTensor('f32', [2, 1]), perSequence: true };
+    const lengths: DeviceLengths = {
+      cuSeqlensQ: null,
+      cuSeqlensK: fakeTensor('i32', [3]),
+      sequsedK: null,
+      cuSeqlensKNew: null,
+      cacheBatchIdx: null,
+      cacheLeftpad: null,
+      totalQ: 2,
+      keysInRows: false,
+      totalK: 39,
+      totalNew: 0,
+      maxNew: 0,
+      nRows: 2,
+      maxSeqlenQ: 1,
+      maxSeqlenK: 30,
+    };
+    const [gathered, heads, attention] = planAttention(
+      { ...problem, slopes },
+      lengths,
+      traitsOf({ tier: 'T0' }),
+    );
+    expectSame(kernelVariant({ kernel: 'gather_lengths' }), gathered!);
+    expectSame(kernelVariant({ kernel: 'gather_heads' }), heads!);
+    expectSame(kernelVariant({ kernel: 'attn_decode', headDim: 64, dtype: 'f32', alibi: true }), attention!);
+  });
+
+  test.each([
+    { unaligned: false, shape: [4, 16, 2, 64] },
+    { unaligned: true, shape: [4, 1, 1, 6] },
+  ])('copies of pages, unaligned: $unaligned', ({ unaligned, shape }) => {
+    const groups = groupPools([fakeTensor('f16', shape)], 2 ** 27);
+    const pairs = Uint32Array.of(0, 1, 1, 2);
+    const [dispatch] = copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension: 65535 });
+    expectSame(kernelVariant({ kernel: 'copy_pages', unaligned }), dispatch!);
+  });
+});
+
+const WHOLE = { headDim: 64, dtype: 'f16' } as const;
+
+/** One variant of each kernel, with the options that are needed. */
+const ONE_OF_EACH: readonly KernelVariantOptions[] = [
+  { kernel: 'attn_prefill', ...WHOLE },
+  { kernel: 'attn_decode', ...WHOLE },
+  { kernel: 'append_kv', ...WHOLE },
+  { kernel: 'merge_states', ...WHOLE },
+  { kernel: 'copy_pages' },
+  { kernel: 'gather_lengths' },
+  { kernel: 'gather_heads' },
+];
+
+test('every kernel is tested', () => {
+  expect(ONE_OF_EACH.map(({ kernel }) => kernel)).toEqual(KERNEL_NAMES);
+});
+
+describe.each(ONE_OF_EACH)('$kernel', (options) => {
+  const variant = kernelVariant(options);
+
+  test('needs no feature, and survives JSON', () => {
+    expect(portabilityProblems(variant.code)).toEqual([]);
+    expect(variant.requires).toEqual([]);
+    expect(JSON.parse(JSON.stringify(variant))).toEqual(variant);
+  });
+
+  test('has every binding of its text, with a note', () => {
+    const declared = variant.code.match(/@group\(0\)/g)!.length;
+    expect(variant.bindings).toHaveLength(declared);
+    for (const { name, note } of variant.bindings) if (name !== 'params') expect(note, name).toBeTruthy();
+  });
+
+  test('describes the structs that its text has', () => {
+    const structs = { Params: variant.params, ...variant.records };
+    for (const [name, { bytes, fields }] of Object.entries(structs)) {
+      const body = new RegExp(`struct ${name} \\{([^}]*)\\}`).exec(variant.code)?.[1];
+      if (body === undefined) {
+        // Written word by word.
+        expect([name, variant.kernel]).toEqual(['Sequence', expect.stringMatching(/^gather_/)]);
+        continue;
+      }
+      const declared = [...body.matchAll(/(\w+): (\w+)/g)].map(([, field, type]) => [field, type]);
+      expect(Object.entries(fields).map(([field, { type }]) => [field, type])).toEqual(declared);
+      expect(bytes).toBe(4 * declared.length);
+    }
+  });
+});
+
+test('the device decides about features and tiles', () => {
+  const on = (device: StandaloneDevice) => kernelVariant({ kernel: 'attn_prefill', ...WHOLE, device });
+  expect(on(T1).requires).toEqual(['shader-f16', 'subgroups']);
+  expect(on({ shaderF16: true }).requires).toEqual(['shader-f16']);
+  expect(on({ subgroupMinSize: 32 }).requires).toEqual(['subgroups']);
+  expect(on({ subgroupMinSize: 4 }).requires).toEqual([]);
+  expect(on({ maxWorkgroupInvocations: 64 }).workgroupSize).toBe(64);
+  expect(on({ maxWorkgroupBytes: 10000 }).workgroupBytes).toBeLessThanOrEqual(10000);
+});
+
+test('rows that may begin at any element', () => {
+  const [wide, narrow] = [false, true].map((unaligned) =>
+    kernelVariant({ kernel: 'attn_decode', ...WHOLE, unaligned }),
+  );
+  const alignments = ({ bindings }: KernelVariant) => bindings.flatMap(({ alignment }) => alignment ?? []);
+  expect(alignments(wide!)).toEqual([16, 16, 16, 8, 4]);
+  expect(alignments(narrow!)).toEqual([2, 2, 2, 2, 4]);
+});
+
+test('workgroups are folded into two dimensions', () => {
+  const variant = kernelVariant({ kernel: 'attn_decode', ...WHOLE });
+  const { formula } = variant.grid;
+  expect(formula).toBe('(n_items - first_item) * n_kv_heads');
+  expect(dispatchSize(variant, { first_item: 5, n_items: 10, n_kv_heads: 8 })).toEqual([40, 1, 1]);
+  expect(dispatchSize(variant, { first_item: 0, n_items: 20000, n_kv_heads: 8 })).toEqual([53334, 3, 1]);
+  const append = kernelVariant({ kernel: 'append_kv', ...WHOLE });
+  expect(append.grid.formula).toBe('ceil(n_items * n_heads * ceil(head_dim / 2) / 64)');
+  expect(refusal(() => dispatchSize(variant, { n_items: 3, n_kv_heads: 1 }))).toMatchInlineSnapshot(
+    `"argument: dispatchSize: first_item must be a whole number ≥ 0, not undefined."`,
+  );
+});

@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest';
+import { kernelVariant, type KernelVariantOptions } from '../../src/standalone/kernelVariant.js';
+import { refusal } from '../check/refusal.js';
+
+const WHOLE = { headDim: 64, dtype: 'f16' } as const;
+
+const DECODE = { kernel: 'attn_decode', ...WHOLE } as const;
+
+/** Calls it without types, as JavaScript may. */
+function refused(options: unknown): string {
+  return refusal(() => kernelVariant(options as KernelVariantOptions));
+}
+
+test('options that a kernel does not have, or that are wrong, are refused', () => {
+  expect(refused(undefined)).toMatchInlineSnapshot(
+    `"argument: kernelVariant: the arguments must be one object, not undefined."`,
+  );
+  expect(refused({})).toMatchInlineSnapshot(
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not undefined."`,
+  );
+  expect(refused({ kernel: 'attn' })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not "attn"."`,
+  );
+  expect(refused({ kernel: 'attn_decode' })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: headDim must be a whole number ≥ 1, not undefined."`,
+  );
+  expect(refused({ ...DECODE, headDim: 512 })).toMatchInlineSnapshot(
+    `"shape: kernelVariant: headDim is 512; it must be 1 to 256."`,
+  );
+  expect(refused({ ...DECODE, dtype: 'i8' })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: dtype must be 'f32', 'f16' or 'bf16', not "i8"."`,
+  );
+  expect(refused({ ...DECODE, pagd: true })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: there is no argument pagd. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, split, unaligned, group, tokens. They are those of attn_decode."`,
+  );
+  expect(refused({ ...DECODE, paged: 1 })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: paged must be true or false, not 1."`,
+  );
+  expect(refused({ ...DECODE, tokens: 64 })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: attn_decode takes few rows, not 64 tokens of 1 heads. Ask for attn_prefill."`,
+  );
+  expect(refused({ kernel: 'attn_prefill', ...WHOLE, group: 4 })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: there is no argument group. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, split, unaligned. They are those of attn_prefill."`,
+  );
+  expect(refused({ kernel: 'append_kv', ...WHOLE, queries: true })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: queries are rotated to memory that is laid out like q: pass rotary: true, and neither paged nor another kvDType."`,
+  );
+  expect(refused({ kernel: 'gather_heads', headDim: 64 })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: there is no argument headDim. There are kernel, device. They are those of gather_heads."`,
+  );
+});
+
+test('impossible devices are refused', () => {
+  const on = (device: unknown) => refused({ ...DECODE, device });
+  expect(on('gpu')).toMatchInlineSnapshot(`"argument: kernelVariant: device must be an object, not "gpu"."`);
+  expect(on({ f16: true })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: there is no argument device.f16. There are deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize, maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension."`,
+  );
+  expect(on({ tier: 'T0', shaderF16: true })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier."`,
+  );
+  expect(on({ subgroupMinSize: 12 })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: subgroupMinSize must be 0, 4, 8, 16, 32, 64 or 128, not 12."`,
+  );
+  expect(on({ subgroupMaxSize: 32 })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: subgroups have 0 to 32 invocations. Pass the device's subgroupMinSize and subgroupMaxSize, or neither."`,
+  );
+  expect(on({ maxWorkgroupBytes: 512 })).toMatchInlineSnapshot(
+    `"limit: kernelVariant: the smallest tile for headDim 64 needs 3168 bytes of workgroup memory; this device allows 512. Ask for maxComputeWorkgroupStorageSize, or use requestDevice()."`,
+  );
+  expect(refused({ kernel: 'copy_pages', device: { maxWorkgroupInvocations: 32 } })).toMatchInlineSnapshot(
+    `"limit: kernelVariant: copy_pages needs workgroups of 64; this device allows 32 invocations."`,
+  );
+});
