@@ -23,6 +23,7 @@ What the kernel is for; each kernel takes those that decide about it:
   --tokens N                 attn_decode: query tokens of a sequence; default 1
   --rotary                   append_kv: rotate on the way
   --queries                  append_kv: rotate queries instead of appending keys
+  --parts KIND               merge_states only: chunks (default), stack or pair
   --unaligned                rows may begin at any element
 
 Where it is to run; default is what every WebGPU device has:
@@ -52,6 +53,7 @@ const KERNEL_OPTIONS = {
   tokens: 'number',
   rotary: 'boolean',
   queries: 'boolean',
+  parts: 'string',
   unaligned: 'boolean',
 };
 
