@@ -23,6 +23,7 @@ What decides the variant; each kernel takes the options that it depends on:
   --tokens N                 attn_decode: query tokens of a sequence; default 1
   --rotary                   append_kv: apply rotary embeddings
   --queries                  append_kv: rotate queries instead of appending keys
+  --parts KIND               merge_states only: chunks (default), stack or pair
   --unaligned                rows may begin at any element
 
 The device that it is to run on; defaults are what every WebGPU device has:
@@ -52,6 +53,7 @@ const KERNEL_OPTIONS = {
   tokens: 'number',
   rotary: 'boolean',
   queries: 'boolean',
+  parts: 'string',
   unaligned: 'boolean',
 };
 

@@ -1,19 +1,19 @@
-// append_kv: new keys or values to their slots in the cache, keys rotated; or queries rotated to where attention reads
-// them.
+// append_kv: writes new keys or values to their slots in the cache, and rotates keys by their positions; or rotates
+// queries into memory where attention reads them.
 //
 //   in   fresh        [new tokens, n_heads, head_dim]                                 any strides
-//   in   batch_info       Sequence [B], ...
+//   in   batch_info   Sequence [B], ...
 //   in   items        [n_items]  NewToken
 //   in   block_table  [B, table_width]    page of every page_size slots; only with PAGED
 //   in   cosines      [positions, rotary_dim / 2]  f32, or packed halves; only with ROTARY
 //   in   sines        [positions, rotary_dim / 2]
 //   out  cache        [tokens or pages × page_size, n_heads, head_dim]                any strides
 //
-// One invocation owns two neighbouring elements of a head: where all rows begin at whole words, it owns their word.
+// One invocation owns two neighbouring elements of a head: where rows of halves begin at whole words, one word.
 // With pairs (x, y) at (2t, 2t + 1), or (t, t + rotary_dim / 2), and the angle of the token's position:
 //   x' = x cos - y sin      y' = x sin + y cos
 //
-// Whatever came over the GPU and leads outside of a tensor leads nowhere: a token without a page is not written.
+// Indices that come from the GPU are checked: a token whose page the pool does not have is not written.
 //
 // Variants:
 //   FROM_F16, FROM_BF16   how fresh is stored; with FROM_HALVES; none: f32
@@ -43,7 +43,7 @@ struct Params {
   n_pages: u32,
   rotary_pairs: u32,      // rotary_dim / 2
   is_interleaved: u32,
-  advances: u32,          // each token stands one further than the one before; else all stand at n_cached
+  advances: u32,          // positions go up by one from token to token; else all are n_cached
   n_positions: u32,       // rows of cosines and sines
   cos_base: u32,
   cos_position: u32,
@@ -72,21 +72,21 @@ fn append_kv(
   @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let job = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  let invocation = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
   let pairs = (params.head_dim + 1u) / 2u;
-  let dim = job % pairs * 2u;
-  let head = job / pairs % params.n_heads;
-  let index = job / pairs / params.n_heads;
+  let dim = invocation % pairs * 2u;
+  let head = invocation / pairs % params.n_heads;
+  let index = invocation / pairs / params.n_heads;
   if (index >= params.n_items) { return; }
   let sequence = sequence_at(items[index].sequence);
   let token = items[index].token;
-  // Lengths on the GPU may be shorter than what they are planned for, and slots fewer than the tokens.
+  // Lengths on the GPU may be shorter than those that were planned for, and there may be fewer slots than tokens.
   @if(QUERIES)  if (token >= sequence.q_len) { return; }
   @if(!QUERIES) if (sequence.n_cached + token >= sequence.k_len) { return; }
   let page = page_of(sequence, token);
   @if(PAGED) if (page >= params.n_pages) { return; }
   let position = sequence.n_cached + token * params.advances;
-  // Only a sequence whose keys are none has such a query.
+  // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
   @if(ROTARY) if (position >= params.n_positions) { return; }
 
   let row = fresh_base(sequence) + token * params.fresh_token + head * params.fresh_head;
@@ -104,7 +104,7 @@ fn fresh_base(sequence: Sequence) -> u32 {
   @if(!QUERIES) return select(sequence.new_k_base, sequence.new_v_base, params.is_value != 0u);
 }
 
-// The page of a token's slot, which may be one that the pool does not have.
+// The page of a token's slot; the pool may not have it.
 fn page_of(sequence: Sequence, token: u32) -> u32 {
   @if(PAGED)  return block_table[sequence.table_base + (sequence.n_cached + token) / params.page_size];
   @if(!PAGED) return 0u;
@@ -121,7 +121,7 @@ fn cache_row(sequence: Sequence, token: u32, page: u32) -> u32 {
   }
 }
 
-// The bits that the cache is to hold of an element.
+// The bits of an element as the cache stores it.
 fn stored(row: u32, dim: u32, position: u32) -> u32 {
   @if(ROTARY) {
     if (dim < 2u * params.rotary_pairs) { return cache_bits(rotated(row, dim, position)); }
@@ -170,7 +170,8 @@ fn cache_bits(x: f32) -> u32 {
   return number_from(sines[word_of(at, params.angle_type)], at, params.angle_type);
 }
 
-// The other half of the word may be another row's, or not ours at all: each half is set without touching its neighbour.
+// The other half of the word may belong to another row or lie outside the tensor: each half is set by atomics, which
+// leave it as it is.
 @if(!TO_WORDS) fn write_element(at: u32, bits: u32) {
   @if(!TO_HALVES) cache[at] = bits;
   @if(TO_HALVES) {

@@ -23,7 +23,7 @@ export interface DecodeTile {
   readonly rowLanes: number;
   /** Threads that share the octets of a value. */
   readonly valueLanes: number;
-  /** Octets of a value that each of them has; no power of two. */
+  /** Octets of a value that each of them takes; no power of two. */
   readonly cols: number;
   /** Whether threads exchange by subgroup operations. */
   readonly subgroups: boolean;

@@ -3,7 +3,7 @@
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   batch_info       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
+//   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [n_items]  Item     heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [slots, ...]
@@ -12,9 +12,10 @@
 // A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of
 // all heads that share the kv head, against a chunk of the keys, so each key is read once for all of them.
 //
-// Threads are arranged anew for each stage. For scores, KEY_LANES neighbours share four keys, each with every KEY_LANES-th octet
-// (eight dims) of them. For weights, ROW_LANES neighbours share a row. For values, VALUE_LANES neighbours share a key,
-// each with every VALUE_LANES-th octet; VALUE_GROUPS such groups take the keys by turns, and sum up at the end.
+// Threads are arranged anew for each stage. For scores, KEY_LANES neighbours share four keys, and each takes every
+// KEY_LANES-th octet (eight dims) of them. For weights, ROW_LANES neighbours share a row. For values, VALUE_LANES
+// neighbours share a key, and each takes every VALUE_LANES-th octet; VALUE_GROUPS such groups take keys in turn, and
+// their sums are added at the end.
 //   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
 //
 // Stages for each tile of keys:
@@ -23,15 +24,12 @@
 //   4 sum over groups, write
 //
 // Variants:
-//   those of octets, out_rows and attention
-//   SOFTCAP     the call asks for it
-//   ROLLED      see lanes
+//   those of octets, key_rows, out_rows, attention and lanes
 //   BROADCAST   subgroups have LANES invocations, which share queries and weights (KEY_LANES is 1)
-//   SUBGROUPS   the KEY_LANES of a score and the lanes of a row exchange by subgroup operations
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of, Sums, with_sink,
-  share_of, out_row, write_lse_of,
+  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
+  Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
 import package::shared::key_rows::{find_rows, k_rows_of, v_row, is_row, row_or, have_pages};
@@ -80,7 +78,7 @@ fn attn_decode(
   @if(SUBGROUPS)  let thread = thread_by_subgroup(subgroup_size, subgroup_lane);
   @if(!SUBGROUPS) let thread = local;
 
-  // Bands only move forward with the token, so the first and the last token bound what any row can see.
+  // Bands move forward with the token, so the first and the last token bound what any row sees.
   let first_band = band_of(sequence, token_of(job.first_row));
   let last_band = band_of(sequence, token_of(min(job.first_row + ROWS, job.n_rows) - 1u));
   let seen = Band(first_band.first, last_band.last);

@@ -3,7 +3,7 @@
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   batch_info       Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
+//   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [n_items]  Item     heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows
@@ -21,17 +21,14 @@
 //   1 scores   2 mask, row maximum   3 weights p, rescale   4 values
 //
 // Variants:
-//   those of octets, out_rows and attention
-//   SOFTCAP                          the call asks for it
-//   Q_RESIDENT                       queries stay in workgroup memory; else each chunk of dims is staged with its keys
-//   F16_TILES                        workgroup memory holds f16
-//   SUBGROUPS                        a team lies within a subgroup: lanes exchange row maxima and totals there
-//   BROADCAST                        a team is a whole subgroup: lanes share queries and weights there, too
-//   ROLLED                           see lanes
+//   those of octets, key_rows, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
+//   Q_RESIDENT   queries stay in workgroup memory; else each chunk of dims is staged with its keys
+//   F16_TILES    workgroup memory holds f16
+//   BROADCAST    a team is a whole subgroup, whose lanes share queries and weights
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, band_of, RowMask, mask_of, scores_of, sees, largest_of, tiles_of, Sums,
-  with_sink, share_of, out_row, write_lse_of,
+  params, Job, item_index, job_of, token_of, head_of, band_of, RowMask, mask_of, scores_of, sees, largest_of,
+  tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
 import package::shared::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
@@ -58,7 +55,7 @@ const VALUE_STEPS = TILE_KEYS / VALUE_KEYS;
 const Q_LINE = TILE_ROWS + 1;
 const K_LINE = TILE_KEYS + 1;
 const KV_SIZE = max(CHUNK_QUADS * K_LINE, VALUE_KEYS * VALUE_QUADS);
-// Threads load octets of 8 elements: 16 bytes of halves, twice 16 of f32.
+// Threads load octets, eight elements: 16 bytes of halves, twice 16 of f32.
 const CHUNK_OCTETS = CHUNK_QUADS / 2;
 const VALUE_OCTETS = (VALUE_QUADS + 1) / 2;
 
@@ -93,8 +90,8 @@ fn attn_prefill(
   @if(!SUBGROUPS) let lane = thread / TEAMS;
   @if(!SUBGROUPS) let team = thread % TEAMS;
 
-  // Bands only move forward with the token, so the tile's first and last token bound what any of its rows can see,
-  // and what all of them see.
+  // Bands move forward with the token, so the tile's first and last token bound what any of its rows sees, and what all
+  // of them see.
   let first_band = band_of(sequence, token_of(job.first_row));
   let last_band = band_of(sequence, token_of(min(job.first_row + TILE_ROWS, job.n_rows) - 1u));
   let seen = Band(first_band.first, last_band.last);
@@ -149,7 +146,7 @@ fn attn_prefill(
           s[r] += vec4f(dot(q4, k0), dot(q4, k1), dot(q4, k2), dot(q4, k3));
         }
       }
-      if (chunk + 1u < n_chunks) { workgroupBarrier(); }  // the next chunk takes the place of this one
+      if (chunk + 1u < n_chunks) { workgroupBarrier(); }  // the next chunk overwrites this one
     }
 
     // 2 mask, row maximum
@@ -169,7 +166,7 @@ fn attn_prefill(
       maximum[r] = max(maximum[r], largest_of(s[r]));
       @if(!SUBGROUPS) lane_part[lane * Q_LINE + team + r * TEAMS] = maximum[r];
     }
-    workgroupBarrier();  // the lanes' maxima are there, and the keys have been read: values may take their place
+    workgroupBarrier();  // lanes have stored their maxima, and read the keys, which values may overwrite now
     @if(PAGED) find_rows(sequence, seen, tile + 1u, thread);
 
     // 3 weights, rescale
@@ -191,7 +188,7 @@ fn attn_prefill(
       for (var four = 0u; four < VALUE_KEYS / 4; four++) {
         let line = four * 4 * VALUE_QUADS + lane;
         @registers var p: array<vec4f, ROWS>;
-        let owner = step * (VALUE_KEYS / 4) + four;  // the lane whose keys these are
+        let owner = step * (VALUE_KEYS / 4) + four;  // the lane that has the weights of these keys
         @unroll for (var r = 0u; r < ROWS; r++) {
           @if(BROADCAST)  p[r] = subgroupShuffle(s[r], owner);
           @if(!BROADCAST) p[r] = vec4f(p_tile[owner * Q_LINE + team + r * TEAMS]);
@@ -201,7 +198,7 @@ fn attn_prefill(
           let v1 = vec4f(kv_tile[line + c * LANES + VALUE_QUADS]);
           let v2 = vec4f(kv_tile[line + c * LANES + 2 * VALUE_QUADS]);
           let v3 = vec4f(kv_tile[line + c * LANES + 3 * VALUE_QUADS]);
-          // Turned: each dim's values of the four keys.
+          // Transposed: of each dim, the values of the four keys.
           let t0 = vec4f(v0.x, v1.x, v2.x, v3.x);
           let t1 = vec4f(v0.y, v1.y, v2.y, v3.y);
           let t2 = vec4f(v0.z, v1.z, v2.z, v3.z);
@@ -275,8 +272,8 @@ fn stage_queries(job: Job, chunk: u32, place: u32, thread: u32) {
   }
 }
 
-// Keys and values that no row of the tile may see are staged as zeros: their slots may hold anything, and 0 · NaN is NaN.
-// So are values without a page.
+// Keys and values that no row of the tile sees are staged as zeros, and so are values without a page: their slots may
+// hold anything, and 0 · NaN is NaN.
 fn stage_keys(job: Job, tile: u32, seen: Band, chunk: u32, thread: u32) {
   for (var step = 0u; step < max((TILE_KEYS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
     let index = step * WG_SIZE + thread;

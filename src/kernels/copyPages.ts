@@ -5,10 +5,10 @@ import { Records } from '../wgsl/records.js';
 import { constantOf, structOf } from '../wgsl/reflection.js';
 import copyPagesKernel from './copy_pages.wgsl';
 
-/** Pools that one dispatch reaches: in one binding, with pages alike. */
+/** Pools for one dispatch: they fit into one binding, and their pages lie alike. */
 export interface PoolGroup extends PageShape {
   readonly buffer: GPUBuffer;
-  /** Bytes; the first is a multiple of what bindings may begin at. */
+  /** The binding, in bytes; it begins where a binding may. */
   readonly start: number;
   readonly end: number;
   /** First byte of each pool. */
@@ -24,13 +24,12 @@ interface PageShape {
 }
 
 /**
- * Pools [P, ...] put together for as few dispatches as possible. Pages begin at whole words and are dense; no two pools
- * overlap.
+ * Groups pools [P, ...] for as few dispatches as possible. Pages begin at whole words and are dense; no two pools overlap.
  */
 export function groupPools(pools: readonly Tensor[], maxBindingBytes: number): PoolGroup[] {
   const groups: PoolGroup[] = [];
   for (const pool of pools) {
-    // Of a single page, all copies are to itself.
+    // A single page could only be copied to itself.
     if (pool.shape[0]! < 2 || elementCount(pool.shape) === 0) continue;
     const alone = groupOf(pool);
     const index = groups.findIndex((group) => canJoin(group, alone, maxBindingBytes));
@@ -68,7 +67,7 @@ function canJoin(a: PoolGroup, b: PoolGroup, maxBindingBytes: number): boolean {
   );
 }
 
-/** The words of which kernels can count. */
+/** 2³² words: kernels index words by u32. */
 const MAX_BYTES = 4 * 2 ** 32;
 
 function joined(a: PoolGroup, b: PoolGroup): PoolGroup {
@@ -83,7 +82,7 @@ export interface CopyPagesArgs {
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Copy pages within each pool of each group. */
+/** Copies pages within each pool of each group. */
 export function copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension }: CopyPagesArgs): Dispatch[] {
   if (pairs.length === 0) return [];
   const nPairs = pairs.length / 2;

@@ -1,11 +1,11 @@
-// copy_pages: whole pages to other pages of the same pool, one pair after the other, in several pools at once.
+// copy_pages: copies whole pages to other pages of the same pool, one pair after the other, in several pools at once.
 //
 //   in      pairs   [n_pairs]  PagePair
 //   in      bases   [n_pools]            first unit of each pool
 //   in-out  memory  [units]             all that lies between the first pool and the last; each is [pages, page_units]
 //
-// A unit is 16 bytes with WIDE, else a word. One invocation owns the same unit of every page of a pool: nobody else
-// reads or writes these, so it copies them in the order of the pairs and needs no barrier.
+// A unit is 16 bytes with WIDE, else a word. One invocation owns the same unit of every page of a pool: no other reads or
+// writes these, so it copies them in the order of the pairs without a barrier.
 //
 // Variants:
 //   WIDE   pages begin and end at multiples of 16 bytes
@@ -17,7 +17,7 @@ struct Params {
   n_pools: u32,
   page_units: u32,
   page_stride: u32,      // units from one page to the next
-  half_unit: u32,        // the unit of which only the lower half is the page's; none if there is no such unit
+  half_unit: u32,        // the unit of which only the lower half belongs to the page; page_units if there is none
 }
 
 struct PagePair {
@@ -37,10 +37,10 @@ fn copy_pages(
   @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let job = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
-  let pool = job / params.page_units;
+  let invocation = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  let pool = invocation / params.page_units;
   if (pool >= params.n_pools) { return; }
-  let unit = job % params.page_units;
+  let unit = invocation % params.page_units;
   let first = bases[pool] + unit;
   for (var i = 0u; i < params.n_pairs; i++) {
     copy_unit(first + pairs[i].source * params.page_stride, first + pairs[i].destination * params.page_stride, unit);

@@ -1,9 +1,9 @@
-// gather_heads: the slopes and sinks of `batch_info` where any of them is on the GPU.
+// gather_heads: writes the slopes and sinks of batch_info where any of them is on the GPU.
 //
-//   in   slopes     [B or 1, n_heads]  f32, or packed halves
-//   in   sinks      [n_heads]          f32, or packed halves
-//   in   sequences  Sequence [B]       if has_sequences: where the host knows all lengths
-//   out  batch_info     Sequence [B], slopes, sinks
+//   in   slopes      [B or 1, n_heads]  f32, or packed halves
+//   in   sinks       [n_heads]          f32, or packed halves
+//   in   sequences   Sequence [B]       only if has_sequences: where the host knows all lengths
+//   out  batch_info  Sequence [B], slopes, sinks
 //
 // One invocation writes one word.
 
@@ -59,7 +59,7 @@ fn slope_bits(slope: u32) -> u32 {
 fn sink_bits(sink: u32) -> u32 {
   let at = params.sinks_base + sink;
   let word = sinks[word_of(at, params.sinks_type)];
-  // No arithmetic meets the -inf of a head without a sink.
+  // The -inf of a head without a sink is copied as bits: arithmetic must not meet it.
   if (params.sinks_type == F16 && ((word >> (at % 2u * 16u)) & 0xffffu) == F16_MINUS_INFINITY) { return MINUS_INFINITY; }
   return bitcast<u32>(number_from(word, at, params.sinks_type));
 }

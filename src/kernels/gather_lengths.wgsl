@@ -1,4 +1,4 @@
-// gather_lengths: how long each sequence of a batch is and where it lies, where lengths are on the GPU.
+// gather_lengths: writes how long each sequence of a batch is and where it lies, where lengths are on the GPU.
 //
 //   in   cu_seqlens_q      [B + 1]  i32   if has_cu_q; else every sequence has max_seqlen_q queries
 //   in   cu_seqlens_k      [B + 1]  i32   if has_cu_k
@@ -6,11 +6,11 @@
 //   in   cu_seqlens_k_new  [B + 1]  i32   if has_cu_k_new; else every sequence has n_new new tokens
 //   in   cache_batch_idx   [B]      i32   if has_batch_idx; else sequence b has row b of the cache
 //   in   cache_leftpad     [B]      i32   if has_leftpad
-//   out  sequences         [B]  Sequence   the beginning of batch_info
+//   out  sequences         [B]      Sequence   the beginning of batch_info
 //
-// One invocation writes one sequence. Lengths are clamped to what the tensors hold, so that no kernel after this one can
-// reach outside of them, whatever the lengths say. An index outside is none: a sequence whose row is not there (-1 for
-// padding), or whose queries or new keys have positions beyond the rotary batch_info, has no keys, and nothing is written.
+// One invocation writes one sequence. Lengths are clamped to what the tensors hold, so that no later kernel reaches
+// outside of them, whatever the lengths say. A sequence whose row is not there (-1 for padding), or whose queries or new
+// keys have positions beyond the rotary tables, has no keys, and nothing is appended.
 
 import package::shared::batch_info::Sequence;
 
@@ -25,15 +25,15 @@ struct Params {
   max_seqlen_k: i32,
   n_new: i32,
   n_rows: u32,            // of the cache, or of block_table
-  n_positions: i32,       // of the rotary batch_info; 0: nothing is rotated
-  queries_advance: u32,   // each query stands one further than the one before; else all stand at n_cached
+  n_positions: i32,       // of the rotary tables; 0: nothing is rotated
+  queries_advance: u32,   // positions of queries go up by one; else all are n_cached
   has_cu_q: u32,
   has_cu_k: u32,
   has_seqused: u32,
   has_cu_k_new: u32,
   has_batch_idx: u32,
   has_leftpad: u32,
-  is_cached: u32,         // each sequence has a row of its own: of pages, or of a cache
+  is_cached: u32,         // each sequence has a row of its own, of block_table or of the cache
   q_base: u32,            // where each tensor starts, and its strides, in elements
   k_base: u32,
   v_base: u32,

@@ -1,8 +1,8 @@
-// merge_states: attention over parts of the keys, combined into attention over all of them.
+// merge_states: combines attention over parts of the keys into attention over all of them.
 //
 //   in   a_out       [parts, tokens, n_heads, head_dim]  each part's output; with CHUNKS [slots, n_heads, ...], f32
-//   in   a_lse       [parts, tokens, n_heads]  f32       ln(sum(exp(score))); -inf: the part saw no key, and its out counts for nothing
-//                    [...] (f32, f32)                    if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c; l_c is 0 without keys
+//   in   a_lse       [parts, tokens, n_heads]  f32       ln(sum(exp(score))); -inf: no key seen, out is ignored
+//                    [...] (f32, f32)                    if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c
 //                    [slots, n_heads] (f32, f32)         with CHUNKS: the same of l_c * 2^m_c
 //   in   b_out       [tokens, n_heads, head_dim]         the second part; only with PAIR
 //   in   b_lse       [tokens, n_heads]         f32       or if b_has_totals (f32, f32)
@@ -29,7 +29,7 @@ import package::shared::out_rows::{write_quad, write_lse, write_natural_lse, wri
 import package::shared::scores::{LOG2_E, sink_part};
 
 const WG_SIZE = 64u;
-// Where maxima start: the least f32.
+// Where maxima start: the lowest f32.
 const LOWEST = -3.4028234e38;
 
 struct Params {
@@ -114,10 +114,10 @@ fn merge_states(
   @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let job = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
-  let dim = job % params.head_quads * 4u;
-  let head = job / params.head_quads % params.n_heads;
-  let index = job / params.head_quads / params.n_heads;
+  let invocation = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
+  let dim = invocation % params.head_quads * 4u;
+  let head = invocation / params.head_quads % params.n_heads;
+  let index = invocation / params.head_quads / params.n_heads;
   if (index >= params.n_items) { return; }
   // Where lengths are on the GPU, there are items for tokens that the sequence may not have.
   @if(CHUNKS) if (items[index].token >= sequence_at(items[index].sequence).q_len) { return; }

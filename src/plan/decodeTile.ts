@@ -16,7 +16,7 @@ export interface DecodeTileArgs {
 /**
  * The tile for a device, a head size and a number of rows.
  *
- * @throws PageflashError `limit` where none fits
+ * @throws PageflashError `limit` if none fits
  */
 export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 'pageflash'): DecodeTile {
   const needsOf = (tile: DecodeTile): TileNeeds => ({
@@ -41,13 +41,13 @@ interface Shape {
   readonly keyLanes: number;
 }
 
-/** Four neighbours read 64 bytes of a key in a row, which is what memory delivers at least. */
+/** Four neighbours read 64 contiguous bytes of a key, the least that memory delivers. */
 const GPU_SHAPES: readonly Shape[] = [
   { threads: 128, keyLanes: 4 },
   { threads: 64, keyLanes: 4 },
 ];
 
-/** A CPU has nothing from neighbours that read neighbouring bytes: each lane has keys of its own. */
+/** On a CPU it is of no use that neighbours read neighbouring bytes: each lane has its own keys. */
 function softwareShapes(traits: DeviceTraits): readonly Shape[] {
   const lanes = fixedSubgroupSize(traits) || 4;
   return [4, 2, 1].map((subgroups) => ({ threads: subgroups * lanes, keyLanes: 1 }));
@@ -68,7 +68,7 @@ function arrange(
   const valueOctets = Math.ceil(headDimV / 8);
   const isSoftware = traits.deviceClass === 'software';
   const broadcastLanes = isSoftware ? fixedSubgroupSize(traits) : 0;
-  // Groups of threads take the keys by turns, four each time, so there are no more groups than that.
+  // Groups of threads take keys in turn, four at a time, so there are at most as many groups as quads of keys.
   const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueOctets), threads / keyQuads, broadcastLanes));
   const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, threads / rows);
   const { subgroupMinSize } = traits;
@@ -88,11 +88,11 @@ function arrange(
   };
 }
 
-/** Lanes that find the maximum of a row: more have less to do, but more to tell each other. */
+/** Lanes that find the maximum of a row: more lanes have less work each, but exchange more. */
 const MAX_ROW_LANES = 16;
 const MIN_ROW_LANES = 4;
 
-/** The smallest power of two that is not below. */
+/** The smallest power of two ≥ n. */
 function powerOfTwo(n: number): number {
   return 2 ** Math.ceil(Math.log2(n));
 }

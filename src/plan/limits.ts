@@ -16,7 +16,7 @@ export function checkWorkItems(caller: string, n: number, what: string): void {
   );
 }
 
-/** Invocations of a dispatch that kernels can tell apart. */
+/** Kernels number the invocations of a dispatch by u32. */
 const MAX_INVOCATIONS = 2 ** 32;
 
 /** Checks that a device can take all of the dispatches of a call. */

@@ -64,7 +64,7 @@ export interface PrefillTileArgs {
 /**
  * The tile for a device and a head size.
  *
- * @throws PageflashError `limit` where none fits
+ * @throws PageflashError `limit` if none fits
  */
 export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
   const needsOf = (tile: PrefillTile): TileNeeds => ({
@@ -79,7 +79,7 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
   const isSoftware = traits.deviceClass === 'software';
   const table = isSoftware ? softwareShapes(traits) : GPU_SHAPES;
   const row = table.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
-  // bf16 has numbers that f16 cannot hold, f32 has digits.
+  // f16 has neither the range of bf16 nor the precision of f32.
   const f16Tiles = traits.shaderF16 && qDType === 'f16' && kvDType === 'f16';
   return row.shapes.flatMap((shape) => {
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
@@ -117,10 +117,10 @@ function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'chunkQuad
   ];
 }
 
-/** Below this, barriers would cost more than what lies between them. */
+/** With fewer, barriers would cost more than the work between them. */
 const MIN_CHUNK_QUADS = 4;
 
-/** As many values as the room of the staged keys holds, but no fewer than are multiplied at a time. */
+/** As many values as fit into the room of the staged keys, but at least the four that are multiplied at a time. */
 function valueKeys(shape: Shape, cols: number, chunkQuads: number): number {
   const room = chunkQuads * (prefillTileKeys(shape) + 1);
   let keys = prefillTileKeys(shape);

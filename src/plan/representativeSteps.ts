@@ -18,11 +18,11 @@ export interface SequenceStep {
 }
 
 /**
- * Steps that between them take every way through the planner which a step within the bounds can take: every tile, and
- * of each the whole keys and chunks of them, where both can be.
+ * Steps that together make the planner choose every kernel variant which it can choose for a step within the bounds:
+ * every tile, and for each tile whole keys and chunks of keys, where both are possible.
  *
- * A step of one sequence is enough: others beside it change which chunks are worth while, but only towards fewer. So it
- * is split in some step if it is when it is alone, with as few queries as see as many keys as possible.
+ * Steps of one sequence suffice: other sequences beside it can only make the number of chunks smaller. So if a sequence is
+ * ever split, it is split when it is alone, with as few queries and as many visible keys as possible.
  */
 export function representativeSteps(
   problem: AttentionProblem,
@@ -49,8 +49,8 @@ export function representativeSteps(
 }
 
 /**
- * Numbers of new tokens that may be taken differently: each of those that are few, then the most that fit into so many
- * tiles of rows, as long as these leave room for chunks.
+ * Numbers of new tokens for which the planner may choose differently: each small number, then the largest that fits into
+ * one, two, … tiles of rows, as long as so few tiles may be split into chunks.
  */
 function* queries(
   problem: AttentionProblem,
@@ -78,7 +78,7 @@ function spanOf({ nHeads, nKvHeads }: AttentionProblem, qLen: number, kLen: numb
   return { sequence: 0, qLen, kLen, firstKey: 0, nRows: (qLen * nHeads) / nKvHeads };
 }
 
-/** The number of keys within the bounds of which so many queries see most tiles. */
+/** The number of keys within the bounds with which so many queries see the most tiles. */
 function longestContext(
   problem: AttentionProblem,
   qLen: number,
@@ -96,7 +96,7 @@ function longestContext(
   return best;
 }
 
-/** All keys, unless a window or a chunk of attention limits them: then what is seen begins and ends anywhere in a tile. */
+/** The most keys; with a window or chunks of attention also fewer, so that visible keys begin anywhere in a tile. */
 function* contexts(
   { left, attentionChunk }: Masks,
   qLen: number,
@@ -107,7 +107,7 @@ function* contexts(
   const shifts = left >= 0 ? tileKeys : 1;
   for (let shift = 1; shift < shifts; shift++) yield maxContext - shift;
   if (attentionChunk === 0) return;
-  // The first query is the last of its chunk, of one of the chunks that lie differently among tiles.
+  // The first query is the last of its chunk; chunks lie differently among tiles.
   const whole = Math.floor((maxContext - qLen + 1) / attentionChunk);
   for (let chunk = whole; chunk > Math.max(0, whole - tileKeys); chunk--)
     for (let shift = 0; shift < shifts; shift++) yield chunk * attentionChunk - 1 + qLen - shift;

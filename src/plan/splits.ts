@@ -9,7 +9,7 @@ import {
 } from '../problem/attentionProblem.js';
 import { visibleBand, type KeyRange } from '../problem/band.js';
 
-/** A sequence to plan for; where only bounds are known, it has the most that it may have. */
+/** A sequence to plan for; where only bounds of its lengths are known, the longest that it may be. */
 export interface Span extends KeyRange {
   readonly sequence: number;
   readonly qLen: number;
@@ -30,7 +30,7 @@ export function spansOf(problem: AttentionProblem, lengths: HostLengths | Device
   return spans;
 }
 
-/** Tiles of keys that any row of [firstRow, endRow) sees. */
+/** The number of tiles of keys that any row of [firstRow, endRow) sees. */
 export function tilesSeen(
   { masks, nHeads, nKvHeads }: AttentionProblem,
   span: Span,
@@ -44,7 +44,7 @@ export function tilesSeen(
   return last < first ? 0 : Math.floor(last / tileKeys) - Math.floor(first / tileKeys) + 1;
 }
 
-/** A sequence with the kernel that takes it, as far as splitting asks. */
+/** A sequence with what splitting must know of the kernel that takes it. */
 export interface Routed extends Span {
   readonly isDecode: boolean;
   readonly tileRows: number;
@@ -57,14 +57,14 @@ export const TARGET: Readonly<Record<DeviceTraits['deviceClass'], number>> = { s
 /** Keys below which a chunk costs more to start and to merge than it saves. */
 const MIN_CHUNK_KEYS: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 1024, gpu: 256 };
 
-/** Parts beyond this are not worth the memory, unless the caller says so. */
+/** More memory for parts is only used if the caller sets `numSplits`. */
 const MAX_PART_BYTES = 2 ** 25;
 
 /**
- * Into how many chunks to cut the keys of each sequence. Chunks are about equally long over all sequences, so that one
- * long sequence does not keep a few workgroups busy while the others have finished.
+ * The number of chunks into which to split the keys of each sequence. Chunks are about equally long over all sequences, so
+ * that a long sequence does not keep a few workgroups busy when the others have finished.
  *
- * @throws PageflashError `limit` where the parts of `numSplits` chunks are more than a device can bind
+ * @throws PageflashError `limit` if the parts of `numSplits` chunks are more than a device can bind
  */
 export function chooseSplits(
   problem: AttentionProblem,
@@ -85,7 +85,7 @@ export function chooseSplits(
       work += own * tiles[i]! * span.tileKeys;
     });
     const target = TARGET[traits.deviceClass];
-    // Prefills that fill the device start with their longest rows, which evens them out without any parts to merge.
+    // Prefills that fill the device begin with their longest rows, which balances the load without parts to merge.
     if (kind === 'prefill' && workgroups >= target) continue;
     keysPerChunk[kind] = Math.max(MIN_CHUNK_KEYS[traits.deviceClass], work / target);
   }

@@ -55,7 +55,7 @@ function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArg
         traits.subgroupMinSize === broadcastLanes &&
         traits.subgroupMaxSize === broadcastLanes &&
         threads % broadcastLanes === 0),
-    'those who share queries and weights ask for the same ones':
+    'lanes that share queries and weights read the same ones':
       broadcastLanes === 0 || (keyLanes === 1 && valueLanes % broadcastLanes === 0),
   };
   return Object.entries(rules)
@@ -110,7 +110,7 @@ test('rows are rounded up to a power of two, at most eight', () => {
   expect([1, 2, 3, 4, 5, 8, 9, 64].map(rows)).toEqual([1, 2, 4, 4, 8, 8, 8, 8]);
 });
 
-test('threads exchange by subgroups only where one surely holds those who do', () => {
+test('threads exchange by subgroup operations only if every subgroup holds all that exchange', () => {
   const subgroups = (subgroupMinSize: number) =>
     decodeTile(traitsOf({ subgroupMinSize, subgroupMaxSize: 128 }), D128).subgroups;
   expect([0, 2, 4, 8, 32].map(subgroups)).toEqual([false, false, true, true, true]);

@@ -55,7 +55,7 @@ struct Item {
   slot: u32,              // with SPLIT: where the parts of the sequence begin
 }
 
-const CHUNK_LIMIT = 65536u;  // chunks have numbers below
+const CHUNK_LIMIT = 65536u;  // numbers of chunks are below it
 
 fn chunk_of(item: Item) -> u32 {
   return item.chunks % CHUNK_LIMIT;
@@ -74,7 +74,7 @@ struct Job {
   n_rows: u32,            // of the sequence: its query tokens times `group`
 }
 
-// Grids are rounded up: there may be no such item.
+// The item of a workgroup; beyond the last one where the grid was rounded up.
 fn item_index(workgroup_index: u32) -> u32 {
   return params.first_item + workgroup_index / params.n_kv_heads;
 }
@@ -103,19 +103,19 @@ fn band_of(sequence: Sequence, token: u32) -> Band {
   );
 }
 
-// Where a token stands among the keys.
+// The position of a token among the keys.
 fn position_of(sequence: Sequence, token: u32) -> i32 {
   return i32(token) + i32(sequence.k_len) - i32(sequence.q_len);
 }
 
-// What turns products of a row with keys into scores, besides factors that all rows share.
+// What masks a row's keys, and with ALIBI lowers their scores.
 struct RowMask {
   band: Band,
   @if(ALIBI) position: i32,
   @if(ALIBI) slope: f32,
 }
 
-// Of rows beyond the last one, that of any row.
+// Rows beyond the last one get the mask of some row: what they compute is not written.
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
   @if(ALIBI) {
@@ -148,7 +148,7 @@ struct Tiles {
   end: u32,
 }
 
-// The tiles that an item walks, of those in which its rows see any key.
+// The tiles that an item walks: its chunk of those in which its rows see any key.
 fn tiles_of(item: Item, seen: Band, tile_keys: u32) -> Tiles {
   if (seen.last < seen.first) { return Tiles(0u, 0u); }
   let first = u32(seen.first) / tile_keys;
@@ -164,7 +164,7 @@ struct Sums {
   total: f32,
 }
 
-// The sums with the head's sink, which has no value.
+// The sums with the head's sink, which adds to the total but has no value.
 fn with_sink(sums: Sums, head: u32) -> Sums {
   @if(!SPLIT) {
     if (params.has_sinks != 0u) {
@@ -176,7 +176,7 @@ fn with_sink(sums: Sums, head: u32) -> Sums {
   return sums;
 }
 
-// Which factor turns sums of values into outputs.
+// The factor that turns sums of values into outputs.
 fn share_of(before: Sums, after: Sums) -> f32 {
   return select(0.0, exp2(before.maximum - after.maximum) / after.total, after.total > 0.0);
 }

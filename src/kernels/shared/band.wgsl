@@ -1,12 +1,13 @@
-// band: the keys that a query may see. Causal order, windows and chunks each allow an interval, so together they do.
+// band: the interval of keys that a query sees. Causal order, windows and chunks each allow an interval, so all of them
+// together do.
 
 struct Band {
   first: i32,
   last: i32,   // included; last < first: none
 }
 
-// `position` is where the query stands among the keys (bottom right aligned); -1 leaves a side of the window open,
-// chunk 0 means none. Keys before `first_key` are hidden, and chunks are counted from there: padding is in none of them.
+// `position` is that of the query among the keys (aligned bottom right). -1 leaves a side of the window open, and chunk 0
+// means no chunks. Keys before `first_key` are padding, which is hidden, and chunks are counted from there.
 fn visible_band(position: i32, first_key: i32, k_len: i32, left: i32, right: i32, chunk: i32) -> Band {
   var band = Band(first_key, k_len - 1);
   if (left >= 0) { band.first = max(band.first, position - left); }

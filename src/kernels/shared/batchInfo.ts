@@ -37,7 +37,7 @@ export function hostBatchInfo(problem: AttentionProblem, lengths: HostLengths): 
   return info;
 }
 
-/** `Sequence` of each: how long it is and where it lies. */
+/** `Sequence` of batch_info.wgsl, of each sequence: how long it is and where it lies. */
 export function hostSequences(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
   const { batch, q, k, v, out, lse, pages, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
@@ -68,7 +68,7 @@ function sequenceLayout(): StructLayout {
   return structOf({ modules: [batchInfo] }, 'Sequence');
 }
 
-/** Where each tensor starts in what a kernel binds of its buffer. */
+/** The first element of each tensor in its binding. */
 export function basesOf({ q, k, v, out, lse, pages, append }: AttentionProblem) {
   const base = (rows: TokenRows | null | undefined): number =>
     rows ? windowOf(rows.tensor).firstElement : 0;

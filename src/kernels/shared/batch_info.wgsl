@@ -1,7 +1,7 @@
-// batch_info: how long each sequence of a batch is and where it lies in each tensor, and what heads have: one array, as
-// kernels have few bindings to spare.
+// batch_info: how long each sequence of a batch is and where it lies in each tensor; slopes and sinks of heads. It is one
+// array, since a kernel may have eight storage buffers.
 
-@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], then ALiBi slopes, then sinks, as f32 bits
+@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks
 
 struct Sequence {
   q_len: u32,

@@ -1,4 +1,4 @@
-// elements: numbers in and out of 32-bit words. Halves are decoded by hand, so that no device feature is needed.
+// elements: numbers of any type in 32-bit words. Halves are decoded by arithmetic, so that no device feature is needed.
 
 fn quad_from_f16(words: vec2u) -> vec4f {
   return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
@@ -20,16 +20,17 @@ fn half_from_bf16(word: u32, odd: bool) -> f32 {
 // WGSL has no infinity to write, but its bits can be.
 const MINUS_INFINITY = 0xff800000u;
 
-// How kernels that learn a type only at run time are told it.
+// Types, for kernels that take any at run time.
 const F32 = 0u;
 const F16 = 1u;
 const BF16 = 2u;
 
-// The word that holds element `at` of that type, and the element in it.
+// The index of the word that holds element `at` of such a type.
 fn word_of(at: u32, number_type: u32) -> u32 {
   return select(at, at / 2u, number_type == F16 || number_type == BF16);
 }
 
+// Element `at` of such a type, given its word.
 fn number_from(word: u32, at: u32, number_type: u32) -> f32 {
   if (number_type == F16) { return half_from_f16(word, at % 2u == 1u); }
   if (number_type == BF16) { return half_from_bf16(word, at % 2u == 1u); }

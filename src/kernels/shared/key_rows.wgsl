@@ -1,9 +1,12 @@
-// key_rows: where the keys of a tile and their values begin. With PAGED the pages are looked up once for all dims of a
-// tile, and a tile ahead: `find_rows` needs a barrier before its tile is asked for.
+// key_rows: the first elements of the keys of a tile and of their values. With PAGED the pages are looked up once for all
+// dims of a tile, one tile ahead: between `find_rows` and the use of its tile there must be a barrier.
 //
-// A table may name pages that the pool does not have (-1 for padding): there is none, and its keys are masked. Their
-// values are never read, since a weight of 0 does not hide a NaN. In place of such a key the first one of the pool is
-// read, whatever it holds: a score is its key's alone, and this one is masked.
+// A block table may name pages that the pool does not have (-1 for padding). Their keys are masked, and their values are
+// never read, since a weight of 0 does not hide a NaN. In place of such a key the first one of the pool is read, whatever
+// it holds: a score depends on its key alone, and this one is masked.
+//
+// Variants:
+//   PAGED   keys and values lie in pages
 
 import package::shared::attention::params;
 import package::shared::band::Band;
@@ -15,10 +18,10 @@ import constants::{WG_SIZE, TILE_KEYS};
 @if(PAGED) var<workgroup> k_rows: array<u32, 2 * TILE_KEYS>;  // of this tile and the next
 @if(PAGED) var<workgroup> v_rows: array<u32, 2 * TILE_KEYS>;
 
-// In v_rows, where the page is not there: above any row, as no binding reaches so far.
+// In v_rows, of a page that is not there: no binding is large enough for such a row.
 const NO_ROW = 0xffffffffu;
 
-// Keys that no row sees have the rows of the nearest key that is seen.
+// Looks up the rows of a tile. Keys that no row sees get the row of the nearest key that is seen.
 @if(PAGED) fn find_rows(sequence: Sequence, seen: Band, tile: u32, thread: u32) {
   for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
     let tile_key = step * WG_SIZE + thread;
@@ -44,7 +47,7 @@ fn v_row(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
   @if(!PAGED) return sequence.v_base + key_at(seen, tile, tile_key) * params.v_token;
 }
 
-// Whether a value has a row.
+// Whether a value has a page.
 fn is_row(row: u32) -> bool {
   @if(PAGED)  return row != NO_ROW;
   @if(!PAGED) return true;

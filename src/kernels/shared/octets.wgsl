@@ -1,4 +1,4 @@
-// octets: queries, keys and values, eight neighbouring elements at a time: 16 bytes of halves, twice 16 of f32.
+// octets: reads queries, keys and values, eight neighbouring elements at a time: 16 bytes of halves, twice 16 of f32.
 //
 // Variants:
 //   Q_F16, Q_BF16, KV_F16, KV_BF16   how q, k and v are stored; with Q_HALVES, KV_HALVES; none: f32
@@ -21,7 +21,7 @@ struct Octet {
   high: vec4f,
 }
 
-// The eight elements from `at`; the row has `left` more, and beyond them come zeros.
+// The eight elements from `at` on; those beyond the `left` that the row still has are zeros.
 fn q_octet(at: u32, left: u32) -> Octet {
   @if(Q_WIDE && !Q_HALVES) return Octet(bitcast<vec4f>(q[at / 4u]), bitcast<vec4f>(select(vec4u(), q[at / 4u + 1u], left > 4u)));
   @if(Q_WIDE && Q_HALVES)  { let words = q[at / 8u]; return Octet(quad_from_q(words.xy), quad_from_q(words.zw)); }
@@ -31,7 +31,8 @@ fn q_octet(at: u32, left: u32) -> Octet {
   );
 }
 
-// Keys and values alike, written twice: not every WebGPU lets a function take a pointer to a storage buffer.
+// The same for keys and values. They are written out, since not every WebGPU lets a function take a pointer to a storage
+// buffer.
 fn k_octet(at: u32, left: u32) -> Octet {
   @if(KV_WIDE && !KV_HALVES) return Octet(bitcast<vec4f>(k[at / 4u]), bitcast<vec4f>(select(vec4u(), k[at / 4u + 1u], left > 4u)));
   @if(KV_WIDE && KV_HALVES)  { let words = k[at / 8u]; return Octet(quad_from_kv(words.xy), quad_from_kv(words.zw)); }

@@ -1,4 +1,4 @@
-// out_rows: rows of the output, four neighbouring dims at a time, and their lse.
+// out_rows: writes rows of the output, four neighbouring dims at a time, and their lse.
 //
 // Variants:
 //   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
@@ -34,24 +34,25 @@ fn write_quad(row: u32, dim: u32, head_dim: u32, value: vec4f) {
   out[at] = bitcast<u32>(value);
 }
 
-// The other half of the word may be another row's, or not ours at all: each half is set without touching its neighbour.
+// The other half of the word may belong to another row or lie outside the tensor: each half is set by atomics, which
+// leave it as it is.
 @if(!OUT_WIDE && OUT_HALVES) fn write_element(at: u32, value: f32) {
   let shift = at % 2u * 16u;
   atomicAnd(&out[at / 2u], 0xffff0000u >> shift);
   atomicOr(&out[at / 2u], out_bits(value) << shift);
 }
 
-// The natural log of weights that sum to total · 2^maximum.
+// Writes the natural log of weights that sum to total · 2^maximum.
 fn write_lse(at: u32, maximum: f32, total: f32) {
   lse[at] = select(MINUS_INFINITY, bitcast<u32>((maximum + log2(total)) * LN_2), total > 0.0);
 }
 
-// The same of weights that sum to total · e^maximum.
+// The same for weights that sum to total · e^maximum.
 fn write_natural_lse(at: u32, maximum: f32, total: f32) {
   lse[at] = select(MINUS_INFINITY, bitcast<u32>(maximum + log2(total) * LN_2), total > 0.0);
 }
 
-// The same of a part, for merge_states: where scores are huge, a single number cannot tell how parts weigh.
+// Writes both numbers of a part, for merge_states: where scores are huge, a single number cannot tell how parts weigh.
 fn write_sums(at: u32, maximum: f32, total: f32) {
   lse[at] = bitcast<u32>(maximum);
   lse[at + 1u] = bitcast<u32>(total);
