@@ -6,13 +6,14 @@ import {
   type OutputRules,
 } from '../check/checkAttentionTensors.js';
 import type { SizeRule } from '../check/checkTensor.js';
+import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
-import { planAttention } from '../plan/planAttention.js';
+import type { Lengths } from '../plan/planAttention.js';
 import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs.js';
-import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
+import type { AppendProblem, AttentionProblem } from '../problem/attentionProblem.js';
 import type { QueryLayout } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { TensorsOfLayer } from './layerTensors.js';
@@ -39,18 +40,23 @@ export interface AttentionOperation extends Operation {
 }
 
 /** The problem of a call whose inputs are checked, and its outputs not yet. */
-export interface CheckedInputs {
-  readonly problem: Omit<AttentionProblem, 'caller' | 'out' | 'lse'>;
-  readonly lengths: HostLengths | DeviceLengths;
+export interface CheckedInputs<Append extends AppendProblem | null> {
+  readonly problem: Omit<AttentionProblem<Append>, 'caller' | 'out' | 'lse'>;
+  readonly lengths: Lengths;
   readonly layout: QueryLayout;
   readonly checkOverlaps: CheckOverlaps;
+  readonly planProblem: (
+    problem: AttentionProblem<Append>,
+    lengths: Lengths,
+    traits: DeviceTraits,
+  ) => Dispatch[];
 }
 
 /** The operation of checked inputs. Checks the outputs, if the caller gave any, and that nothing overlaps. */
-export function attentionOperation(
+export function attentionOperation<Append extends AppendProblem | null>(
   call: Call,
   { out, lse }: GivenOutputs,
-  { problem, lengths, layout, checkOverlaps }: CheckedInputs,
+  { problem, lengths, layout, checkOverlaps, planProblem }: CheckedInputs<Append>,
 ): AttentionOperation {
   const { dtype, shape } = problem.q.tensor;
   const rules = {
@@ -62,7 +68,7 @@ export function attentionOperation(
   checkOverlaps(call, {});
   const plan = (outputs: Outputs): Dispatch[] => {
     const rows = { out: layout.rows(outputs.out), lse: outputs.lse ? layout.lseRows(outputs.lse) : null };
-    return planAttention({ caller: call.name, ...problem, ...rows }, lengths, call.traits);
+    return planProblem({ caller: call.name, ...problem, ...rows }, lengths, call.traits);
   };
   return { call, rules, checkOverlaps, plan };
 }

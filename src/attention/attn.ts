@@ -2,6 +2,7 @@ import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkBatch, checkSeqlens } from '../check/checkLengths.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { planAttention } from '../plan/planAttention.js';
 import type { AttentionResult, AttnArgs } from '../problem/attentionArgs.js';
 import { hostLengths } from '../problem/attentionProblem.js';
 import { DENSE, denseRows } from '../problem/tokenRows.js';
@@ -60,5 +61,11 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
   };
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
   const checkOverlaps = readsWhileWriting(args);
-  return attentionOperation(call, args, { problem, lengths, layout: DENSE, checkOverlaps });
+  return attentionOperation(call, args, {
+    problem,
+    lengths,
+    layout: DENSE,
+    checkOverlaps,
+    planProblem: planAttention,
+  });
 }

@@ -3,6 +3,7 @@ import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
+import { planAttention } from '../plan/planAttention.js';
 import type { AttentionResult, AttnVarlenArgs } from '../problem/attentionArgs.js';
 import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -84,5 +85,11 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     ...options,
   };
   const checkOverlaps = readsWhileWriting(args);
-  return attentionOperation(call, args, { problem, lengths, layout: RAGGED, checkOverlaps });
+  return attentionOperation(call, args, {
+    problem,
+    lengths,
+    layout: RAGGED,
+    checkOverlaps,
+    planProblem: planAttention,
+  });
 }

@@ -5,6 +5,7 @@ import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { planCachedAttention } from '../plan/planAppend.js';
 import type { AttentionResult, AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import { DENSE, denseRows, pagedRows, RAGGED } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -95,5 +96,11 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, out, lse, ...read } = placed;
     checkOutputsApart(current, { out, lse }, read);
   };
-  return attentionOperation(call, args, { problem, lengths, layout, checkOverlaps });
+  return attentionOperation(call, args, {
+    problem,
+    lengths,
+    layout,
+    checkOverlaps,
+    planProblem: planCachedAttention,
+  });
 }

@@ -2,7 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import { FLOATS, type DType, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
-import { planAttention } from '../plan/planAttention.js';
+import { planCachedAttention } from '../plan/planAppend.js';
 import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
   deviceLengths,
@@ -61,7 +61,7 @@ export interface ServedStep {
 export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
   const problem = servedProblem(served);
   for (const step of representativeSteps(problem, served, traits)) {
-    const dispatches = planAttention(problem, lengthsOf(served, step), traits);
+    const dispatches = planCachedAttention(problem, lengthsOf(served, step), traits);
     yield { step, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
   }
 }

@@ -1,13 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { isTensor } from '../core/tensor.js';
-import {
-  appendKDispatch,
-  appendVDispatch,
-  packNewTokens,
-  rotatedQScratch,
-  rotateQDispatch,
-} from '../kernels/appendKv.js';
 import { attnDecodeDispatch } from '../kernels/attnDecode.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
 import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
@@ -22,19 +15,43 @@ import {
   type HostLengths,
 } from '../problem/attentionProblem.js';
 import { attentionWork, type WorkGroup } from './attentionWork.js';
-import { checkWorkItems } from './limits.js';
 
-type Lengths = HostLengths | DeviceLengths;
+export type Lengths = HostLengths | DeviceLengths;
 
 /** What all dispatches of a plan have in common. */
-interface Shared {
-  readonly problem: AttentionProblem;
+export interface Shared<Problem = AttentionProblem> {
+  readonly problem: Problem;
   readonly batchInfo: Uint32Array | Scratch;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Attention, as dispatches in order: batch info, new tokens, each kernel's share of the sequences, and what to merge. */
-export function planAttention(problem: AttentionProblem, lengths: Lengths, traits: DeviceTraits): Dispatch[] {
+/** What happens before attention. */
+export interface AppendPlan {
+  readonly dispatches: readonly Dispatch[];
+  /** Where attention finds its queries, if they had to be rotated. */
+  readonly rotatedQ: Scratch | null;
+}
+
+/**
+ * Plans attention that appends nothing. `planCachedAttention` plans any; an engine that never appends does not load it.
+ *
+ * @returns dispatches in order
+ */
+export function planAttention(
+  problem: AttentionProblem<null>,
+  lengths: Lengths,
+  traits: DeviceTraits,
+): Dispatch[] {
+  return planWith(() => ({ dispatches: [], rotatedQ: null }), problem, lengths, traits);
+}
+
+/** Plans batch info, then what `planAppend` does, each kernel's share of the sequences, and what to merge. */
+export function planWith<Problem extends AttentionProblem>(
+  planAppend: (shared: Shared<Problem>, lengths: Lengths) => AppendPlan,
+  problem: Problem,
+  lengths: Lengths,
+  traits: DeviceTraits,
+): Dispatch[] {
   const { maxWorkgroupsPerDimension } = traits;
   const { groups, merges, nSlots } = attentionWork(problem, lengths, traits);
   const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits);
@@ -79,49 +96,6 @@ function planBatchInfo(
   if (isHostLengths(lengths)) return { batchInfo, gathers: [heads] };
   const gathered = gatherLengthsDispatch({ problem, lengths, batchInfo, maxWorkgroupsPerDimension });
   return { batchInfo, gathers: slopes || sinks ? [gathered, heads] : [gathered] };
-}
-
-interface AppendPlan {
-  readonly dispatches: readonly Dispatch[];
-  /** Where attention finds its queries, if they had to be rotated. */
-  readonly rotatedQ: Scratch | null;
-}
-
-/** New tokens into the cache, and queries rotated: what happens before attention. */
-function planAppend(shared: Shared, lengths: Lengths): AppendPlan {
-  const { append } = shared.problem;
-  if (!append) return { dispatches: [], rotatedQ: null };
-  const { newK, newV, rotary } = append;
-  // Where lengths are on the GPU, every new token that there may be.
-  const fresh = tokensOf(shared, 'new tokens', (b) =>
-    isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
-  );
-  const queries = tokensOf(shared, 'queries to rotate', (b) => {
-    if (!rotary) return 0;
-    return isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ;
-  });
-  const rotatedQ = rotary && queries.length > 0 ? rotatedQScratch(shared.problem) : null;
-  const dispatches: Dispatch[] = [];
-  if (fresh.length > 0) {
-    if (newK) dispatches.push(appendKDispatch({ ...shared, items: fresh }, newK));
-    if (newV) dispatches.push(appendVDispatch({ ...shared, items: fresh }, newV));
-  }
-  if (rotary && rotatedQ) dispatches.push(rotateQDispatch({ ...shared, items: queries }, rotary, rotatedQ));
-  return { dispatches, rotatedQ };
-}
-
-function tokensOf(
-  { problem: { caller, batch } }: Shared,
-  what: string,
-  countOf: (sequence: number) => number,
-): Uint32Array {
-  const counts = Array.from({ length: batch }, (_, b) => countOf(b));
-  checkWorkItems(
-    caller,
-    counts.reduce((sum, count) => sum + count, 0),
-    what,
-  );
-  return packNewTokens(counts);
 }
 
 /**

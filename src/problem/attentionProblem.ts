@@ -3,8 +3,12 @@ import type { Tensor } from '../core/tensor.js';
 /** The largest size of a head that kernels take. */
 export const MAX_HEAD_DIM = 256;
 
-/** What an attention kernel is to compute: arguments checked, defaults filled in, dimensions named. */
-export interface AttentionProblem {
+/**
+ * What an attention kernel is to compute: arguments checked, defaults filled in, dimensions named.
+ *
+ * `AttentionProblem<null>` is one without new tokens and rotary embedding.
+ */
+export interface AttentionProblem<Append extends AppendProblem | null = AppendProblem | null> {
   /** The public function, for errors. */
   readonly caller: string;
   readonly batch: number;
@@ -28,7 +32,7 @@ export interface AttentionProblem {
   /** How many chunks to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
   /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
-  readonly append: AppendProblem | null;
+  readonly append: Append;
 }
 
 /** New tokens for a cache, and the rotary embedding. */

@@ -3,7 +3,7 @@ import { decodeCases, type CaseOptions } from '../../bench/cases/cases.js';
 import { countTraffic } from '../../bench/cases/countTraffic.js';
 import { excessOf, type Traffic } from '../../bench/cases/traffic.js';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
-import { planAttention } from '../../src/plan/planAttention.js';
+import { planCachedAttention } from '../../src/plan/planAppend.js';
 import { accessedBytes, type AccessedBytes } from '../kernels/accessedBytes.js';
 import { HostBuffers } from '../kernels/interpreter.js';
 import { batchOf } from '../plan/batch.js';
@@ -97,7 +97,7 @@ describe('bytes that a decode step moves, over those that it needs', () => {
     );
     const { moved, issued } = countTraffic(batch, traits);
     const buffers = new HostBuffers();
-    const dispatches = planAttention(batch.problem, batch.lengths, traits);
+    const dispatches = planCachedAttention(batch.problem, batch.lengths, traits);
     const accesses = dispatches.map((dispatch) => accessedBytes(dispatch, buffers));
     expect(comparable(moved)).toEqual(sumOf(accesses, 'distinct'));
     expect(comparable(issued)).toEqual(sumOf(accesses, 'all'));

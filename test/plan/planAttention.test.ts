@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { attentionWork } from '../../src/plan/attentionWork.js';
-import { planAttention } from '../../src/plan/planAttention.js';
+import { planCachedAttention } from '../../src/plan/planAppend.js';
 import { bytesOf } from '../../src/runtime/uploads.js';
 import type { BindGroups, DataLocations } from '../../src/runtime/boundDispatch.js';
 import type { Faults } from '../../src/runtime/faults.js';
@@ -52,7 +52,7 @@ describe('lengths on the GPU', () => {
   test('are gathered before anything else, and only if there is anything else', () => {
     const batch = batchOf([[1, 40]]);
     const namesOf = (most: readonly [number, number]) =>
-      planAttention(batch.problem, bounds(batch, most), GPU).map(({ kernel }) => kernel.name);
+      planCachedAttention(batch.problem, bounds(batch, most), GPU).map(({ kernel }) => kernel.name);
     expect(namesOf([1, 40])).toEqual(['gather_lengths', 'attn_decode']);
     expect(namesOf([0, 40])).toEqual([]);
   });
@@ -65,7 +65,7 @@ describe('lengths on the GPU', () => {
       ],
       { newTokens: [1, 2] },
     );
-    const append = planAttention(batch.problem, bounds(batch, [1, 40], 2), GPU)[1]!;
+    const append = planCachedAttention(batch.problem, bounds(batch, [1, 40], 2), GPU)[1]!;
     expect(append.kernel.name).toBe('append_kv');
     expect([...(append.bindings['items'] as Uint32Array)]).toEqual([0, 0, 0, 1, 1, 0, 1, 1]);
   });
@@ -82,7 +82,7 @@ describe('planAttention', () => {
   };
   const planOf = (sequences: Sequences, options: BatchOptions = {}, traits = GPU): Dispatch[] => {
     const { problem, lengths } = batchOf(sequences, options);
-    return planAttention(problem, lengths, traits);
+    return planCachedAttention(problem, lengths, traits);
   };
   const namesOf = (plan: readonly Dispatch[]) => plan.map(({ kernel }) => kernel.name);
 
@@ -140,8 +140,8 @@ describe('planAttention', () => {
     const slopes = { values: fakeTensor('f32', [1]), perSequence: false };
     const sinks = fakeTensor('f32', [1]);
     const kernels = ['gather_heads', 'attn_decode'];
-    expect(namesOf(planAttention({ ...problem, slopes }, lengths, GPU))).toEqual(kernels);
-    expect(namesOf(planAttention({ ...problem, sinks }, lengths, GPU))).toEqual(kernels);
+    expect(namesOf(planCachedAttention({ ...problem, slopes }, lengths, GPU))).toEqual(kernels);
+    expect(namesOf(planCachedAttention({ ...problem, sinks }, lengths, GPU))).toEqual(kernels);
   });
 
   test('new tokens are listed sequence by sequence, once for keys and values', () => {
@@ -158,7 +158,7 @@ describe('planAttention', () => {
 
   test('rotary alone rotates queries, to where attention reads them', () => {
     const batch = batchOf([[2, 40]], { rotary });
-    const [rotate, attend] = planAttention(batch.problem, batch.lengths, GPU);
+    const [rotate, attend] = planCachedAttention(batch.problem, batch.lengths, GPU);
     const { tensor } = batch.problem.q;
     expect(rotate!.bindings['fresh']).toBe(tensor);
     expect(rotate!.bindings['cache']).toEqual({ scratch: 'rotated q', bytes: tensor.buffer.size });
@@ -225,7 +225,7 @@ describe('planAttention', () => {
       rotary,
     });
     const slopes = { values: fakeTensor('f32', [61, 8]), perSequence: true };
-    const plan = planAttention({ ...problem, slopes }, lengths, narrow);
+    const plan = planCachedAttention({ ...problem, slopes }, lengths, narrow);
     expect([...new Set(namesOf(plan))]).toEqual([
       'gather_heads',
       'append_kv',
@@ -233,7 +233,7 @@ describe('planAttention', () => {
       'attn_prefill',
       'merge_states',
     ]);
-    const wide = planAttention({ ...problem, slopes }, lengths, GPU);
+    const wide = planCachedAttention({ ...problem, slopes }, lengths, GPU);
     plan.forEach(({ grid: [x, y, z] }, i) => {
       expect(Math.max(x, y, z)).toBeLessThanOrEqual(100);
       expect(x * y * z).toBeGreaterThanOrEqual(wide[i]!.grid[0]);

@@ -4,7 +4,7 @@ import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
 import { variantName } from '../../src/wgsl/link.js';
-import { planAttention } from '../../src/plan/planAttention.js';
+import { planCachedAttention } from '../../src/plan/planAppend.js';
 import {
   dispatchSize,
   kernelVariant,
@@ -119,7 +119,7 @@ function expectSame(variant: KernelVariant, { kernel, spec, params, grid }: Disp
 describe('a variant is what the planner runs', () => {
   test.each(PLANNED)('$why', ({ sequences, batch, device, options }) => {
     const { problem, lengths } = batchOf(sequences, batch);
-    const dispatches = planAttention(problem, lengths, traitsOf(device ?? { tier: 'T0' }));
+    const dispatches = planCachedAttention(problem, lengths, traitsOf(device ?? { tier: 'T0' }));
     expect(dispatches.length).toBe(options.length);
     dispatches.forEach((dispatch, i) => expectSame(kernelVariant(options[i]!), dispatch));
   });
@@ -146,7 +146,7 @@ describe('a variant is what the planner runs', () => {
       maxSeqlenQ: 1,
       maxSeqlenK: 30,
     };
-    const [gathered, heads, attention] = planAttention(
+    const [gathered, heads, attention] = planCachedAttention(
       { ...problem, slopes },
       lengths,
       traitsOf({ tier: 'T0' }),

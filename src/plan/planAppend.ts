@@ -1,0 +1,62 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch } from '../core/dispatch.js';
+import {
+  appendKDispatch,
+  appendVDispatch,
+  packNewTokens,
+  rotatedQScratch,
+  rotateQDispatch,
+} from '../kernels/appendKv.js';
+import { isHostLengths, type AttentionProblem } from '../problem/attentionProblem.js';
+import { checkWorkItems } from './limits.js';
+import { planWith, type AppendPlan, type Lengths, type Shared } from './planAttention.js';
+
+/**
+ * Plans attention after new tokens were appended to a cache and queries rotated, as far as the problem has them.
+ *
+ * @returns dispatches in order
+ */
+export function planCachedAttention(
+  problem: AttentionProblem,
+  lengths: Lengths,
+  traits: DeviceTraits,
+): Dispatch[] {
+  return planWith(planAppend, problem, lengths, traits);
+}
+
+/** New tokens into the cache, and queries rotated: what happens before attention. */
+function planAppend(shared: Shared, lengths: Lengths): AppendPlan {
+  const { append } = shared.problem;
+  if (!append) return { dispatches: [], rotatedQ: null };
+  const { newK, newV, rotary } = append;
+  // Where lengths are on the GPU, every new token that there may be.
+  const fresh = tokensOf(shared, 'new tokens', (b) =>
+    isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
+  );
+  const queries = tokensOf(shared, 'queries to rotate', (b) => {
+    if (!rotary) return 0;
+    return isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ;
+  });
+  const rotatedQ = rotary && queries.length > 0 ? rotatedQScratch(shared.problem) : null;
+  const dispatches: Dispatch[] = [];
+  if (fresh.length > 0) {
+    if (newK) dispatches.push(appendKDispatch({ ...shared, items: fresh }, newK));
+    if (newV) dispatches.push(appendVDispatch({ ...shared, items: fresh }, newV));
+  }
+  if (rotary && rotatedQ) dispatches.push(rotateQDispatch({ ...shared, items: queries }, rotary, rotatedQ));
+  return { dispatches, rotatedQ };
+}
+
+function tokensOf(
+  { problem: { caller, batch } }: Shared,
+  what: string,
+  countOf: (sequence: number) => number,
+): Uint32Array {
+  const counts = Array.from({ length: batch }, (_, b) => countOf(b));
+  checkWorkItems(
+    caller,
+    counts.reduce((sum, count) => sum + count, 0),
+    what,
+  );
+  return packNewTokens(counts);
+}
