@@ -3,6 +3,7 @@ import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
+import { MERGE_KINDS, mergeSpec, mergeStatesKernel } from '../../src/kernels/mergeStates.js';
 import { variantName } from '../../src/wgsl/link.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
 import {
@@ -168,6 +169,16 @@ describe('a variant is what the planner runs', () => {
 });
 
 const WHOLE = { headDim: 64, dtype: 'f16' } as const;
+
+test.each(MERGE_KINDS)('merges of parts: %s', (parts) => {
+  const { name, bindings } = kernelVariant({ kernel: 'merge_states', ...WHOLE, parts });
+  expect(name).toBe(
+    variantName(mergeStatesKernel, mergeSpec({ kind: parts, outDType: 'f16', outWide: true })),
+  );
+  const named = bindings.map((binding) => binding.name);
+  expect(named.includes('items')).toBe(parts === 'chunks');
+  expect(named.includes('b_out')).toBe(parts === 'pair');
+});
 
 /** One variant of each kernel, with the options that are needed. */
 const ONE_OF_EACH: readonly KernelVariantOptions[] = [
