@@ -10,3 +10,15 @@ export function createNodeGpu(): GPU {
     'disable-dawn-features=timestamp_quantization',
   ]);
 }
+
+/**
+ * Let Dawn look every millisecond whether the GPU is done. By itself it asks without a pause, which takes a core from the
+ * driver that compiles and runs kernels on the CPU. Not for measurements: what waits for the GPU is told later.
+ */
+export function pollSparingly(): void {
+  const { setImmediate } = globalThis;
+  const isDawns = (callback: unknown): boolean => String(callback).includes('[native code]');
+  const patient = (callback: (...args: unknown[]) => void, ...args: unknown[]): unknown =>
+    isDawns(callback) ? setTimeout(callback, 1, ...args) : setImmediate(callback, ...args);
+  globalThis.setImmediate = Object.assign(patient, setImmediate) as typeof setImmediate;
+}

@@ -13,7 +13,7 @@ import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { randomTensor } from '../reference/hostTensors.js';
 import { Random } from '../../tools/random.js';
 import { runningSum } from './caseInputs.js';
-import { sharedRuntime } from '../platforms/sharedRuntime.js';
+import { sharedRuntime } from '../platforms/withRuntime.js';
 
 // Different calls that must give the same result.
 

@@ -66,7 +66,7 @@ export const cases: GpuCase[] = [
       const modules = Math.max(...rounds.flat().map((turn) => turn.modules));
       assertEqual(modules, 1, 'the most modules of a turn');
       // In Node, Dawn parses a module on the thread that makes it.
-      if (t.lane !== 'chrome') return;
+      if (t.platform !== 'chrome') return;
       // Others on the machine may interrupt any turn, but hardly the same one each time.
       const shortest = rounds[0]!.map((_, i) => Math.min(...rounds.map((round) => round[i]!.ms)));
       assert(shortest.length >= 60, `only ${shortest.length} turns were timed`);

@@ -1,6 +1,6 @@
 import type { Tier } from '../../src/index.js';
 import type { GpuCase } from '../platforms/gpuCase.js';
-import { sharedRuntime } from '../platforms/sharedRuntime.js';
+import { sharedRuntime } from '../platforms/withRuntime.js';
 import { kvCacheCells } from './kvCacheCells.js';
 import { mergeCells } from './mergeCells.js';
 import { draw, select, type KernelCells, type SelectionOptions } from './selection.js';

@@ -1,5 +1,5 @@
 import { everyPair } from './index.js';
-import { testInChrome } from '../platforms/testInChrome.js';
+import { testOnPlatform } from '../platforms/testOnPlatform.js';
 
 // In a file of its own, which has a browser of its own: two cores are done sooner.
-testInChrome(everyPair());
+testOnPlatform('chrome', everyPair());

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { createNodeGpu } from '../../tools/nodeDevice.js';
 import { FEATURE_SETS, type FeatureSet } from '../platforms/gpuCase.js';
-import { GpuDevices } from '../platforms/gpuDevices.js';
-import { runCase } from '../platforms/runCase.js';
+import { GpuDevices, runCase } from '../platforms/gpuDevices.js';
+
 import { checkCell, conformanceSuites, randomCase, type SuiteName } from './cases.js';
 
 const NAMES = Object.keys(conformanceSuites) as SuiteName[];
@@ -58,7 +58,7 @@ async function drawFor(milliseconds: number, { suites, devices, seed }: Draws): 
     for (const suite of suites) {
       const drawn = randomCase(suite, next);
       const start = performance.now();
-      const failure = await runCase(drawn, devices, 'node').then(
+      const failure = await runCase(drawn, { devices, platform: 'node' }).then(
         () => undefined,
         (error: Error) => error,
       );

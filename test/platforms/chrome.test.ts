@@ -1,4 +1,4 @@
 import { suites } from './suites.js';
-import { testInChrome } from './testInChrome.js';
+import { testOnPlatform } from './testOnPlatform.js';
 
-testInChrome(suites);
+testOnPlatform('chrome', suites);

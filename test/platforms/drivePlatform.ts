@@ -1,85 +1,74 @@
-import type { Host } from './host.js';
-import type { End, LaneOptions, Message } from './message.js';
+import { title, type GpuCase } from './gpuCase.js';
+import type { Host, RunningProgram } from './hosts.js';
+import type { Begun, CaseResult, ProgramOptions } from './protocol.js';
 
 /** Longer than any case takes on a device that the CPU plays. */
 const CASE_TIMEOUT_MS = 600_000;
 
-export interface LaneRun {
-  readonly adapter: string;
-  readonly isOffered: boolean;
-  readonly cases: readonly End[];
-}
+/** Runs cases on a platform, in a new process or browser after each crash: the case that was running then has failed. */
+export class PlatformDriver {
+  readonly #host: Host;
+  readonly #options: ProgramOptions;
+  #program: Promise<RunningProgram> | undefined;
+  #begun: Promise<Begun> | undefined;
 
-/**
- * Run all cases of a lane, in a new process or browser after each crash: the case that was running then has failed.
- * A lane that breaks down between cases has failed itself, and is given up.
- */
-export async function driveLane(
-  host: Host,
-  options: Omit<LaneOptions, 'from'>,
-  report: (end: End) => void,
-): Promise<LaneRun> {
-  const cases: End[] = [];
-  const add = (end: End): void => {
-    cases.push(end);
-    report(end);
-  };
-  for (;;) {
-    const part = await runPart(host, { ...options, from: cases.length }, add);
-    if (part.isDone && part.begin) {
-      return { adapter: part.begin.adapter, isOffered: part.begin.isOffered, cases };
+  constructor(host: Host, options: ProgramOptions) {
+    this.#host = host;
+    this.#options = options;
+  }
+
+  /** Start the program if it is not running. Rejects where the platform cannot run at all. */
+  begin(): Promise<Begun> {
+    this.#begun ??= this.#start();
+    return this.#begun;
+  }
+
+  /** The result of a case. It rejects only where the platform cannot run at all. */
+  async run(suite: string, gpuCase: GpuCase): Promise<CaseResult> {
+    await this.begin();
+    const start = performance.now();
+    try {
+      const program = await this.#program!;
+      const result = await answered(program, program.run(suite, gpuCase.name));
+      const { failure } = result;
+      if (!failure) return result;
+      return { ...result, failure: { ...failure, stack: this.#host.sourceStack(failure.stack) } };
+    } catch (error) {
+      await this.close();
+      return {
+        title: `${suite}: ${title(gpuCase)}`,
+        cells: 0,
+        milliseconds: Math.round(performance.now() - start),
+        failure: { message: `The platform broke down: ${(error as Error).message}`, stack: '' },
+        compiled: [],
+        refused: [],
+      };
     }
-    add({
-      kind: 'end',
-      index: cases.length,
-      title: part.running?.title ?? 'the lane itself',
-      cells: 0,
-      milliseconds: part.waitedMs,
-      failure: { message: `The lane broke down: ${part.ended}.`, stack: '' },
-      compiled: [],
-      refused: [],
-    });
-    if (!part.running) return { adapter: part.begin?.adapter ?? 'none', isOffered: true, cases };
+  }
+
+  async close(): Promise<void> {
+    const program = this.#program;
+    this.#program = undefined;
+    this.#begun = undefined;
+    await (await program?.catch(() => undefined))?.stop();
+  }
+
+  async #start(): Promise<Begun> {
+    this.#program = this.#host.start();
+    const program = await this.#program;
+    return answered(program, program.begin(this.#options));
   }
 }
 
-interface Part {
-  readonly begin: Extract<Message, { kind: 'begin' }> | undefined;
-  /** The case that has started and not ended. */
-  readonly running: Extract<Message, { kind: 'start' }> | undefined;
-  readonly isDone: boolean;
-  readonly ended: string;
-  readonly waitedMs: number;
-}
-
-/** What a lane has told until it was done, broke down or fell silent. */
-async function runPart(host: Host, options: LaneOptions, add: (end: End) => void): Promise<Part> {
-  let begin: Part['begin'];
-  let running: Part['running'];
-  let isDone = false;
-  let lastMs = performance.now();
-  let end!: (reason: string) => void;
-  const told = new Promise<string>((resolve) => (end = resolve));
-  const lane = await host.start(options, (message) => {
-    lastMs = performance.now();
-    if (message.kind === 'begin') begin = message;
-    if (message.kind === 'start') running = message;
-    if (message.kind === 'end') {
-      running = undefined;
-      add(message);
-    }
-    if (message.kind === 'done') {
-      isDone = true;
-      end('done');
-    }
-    if (message.kind === 'broken') end(message.message);
+/** An answer of the program; rejects if the program ends or is silent for too long instead. */
+async function answered<T>(program: RunningProgram, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const never = new Promise<never>((_, reject) => {
+    void program.ended.then((reason) => reject(new Error(`${reason}.`)));
+    const silence = new Error(`it said nothing for ${CASE_TIMEOUT_MS / 1000} s.`);
+    timer = setTimeout(() => reject(silence), CASE_TIMEOUT_MS);
   });
-  const silence = setInterval(() => {
-    if (performance.now() - lastMs > CASE_TIMEOUT_MS) end(`it said nothing for ${CASE_TIMEOUT_MS / 1000} s`);
-  }, 1000);
-  const ended = await Promise.race([told, lane.ended]);
-  clearInterval(silence);
-  const waitedMs = Math.round(performance.now() - lastMs);
-  await lane.stop();
-  return { begin, running, isDone, ended, waitedMs };
+  // A page that crashes rejects what it was asked, too.
+  answer.catch(() => {});
+  return Promise.race([answer, never]).finally(() => clearTimeout(timer));
 }

@@ -1,4 +1,4 @@
-/** One check on a GPU, run as it stands in every lane. */
+/** One check on a GPU, run as it stands on every platform. */
 export interface GpuCase {
   readonly name: string;
   /** What the case guards against, where the name alone does not say it. */
@@ -9,22 +9,24 @@ export interface GpuCase {
 }
 
 export interface GpuTest {
-  readonly lane: Lane;
-  /** What the lane's `full` device was made with. */
+  readonly platform: Platform;
+  /** What the `full` device was made with. */
   readonly features: FeatureSet;
-  /** A device shared by the cases of a lane. An error that no error scope caught on it fails the case. */
+  /** The device that the cases of a platform share. An error that no error scope caught on it fails the case. */
   device(kind?: DeviceKind): Promise<GPUDevice>;
   /** A device of the case's own, which it may lose, and destroys otherwise. */
   ownDevice(kind?: DeviceKind): Promise<GPUDevice>;
 }
 
-/** What a report calls the case. */
+/** The case's name in reports. */
 export function title({ name, why }: GpuCase): string {
   return why ? `${name}: ${why}` : name;
 }
 
 /**
- * | lane | WebGPU | shader compiler |
+ * An implementation of WebGPU, and where it runs.
+ *
+ * | platform | WebGPU | shader compiler |
  * | --- | --- | --- |
  * | `node` | Dawn in Node, on the machine's Vulkan driver | Tint |
  * | `mesa-sid` | Dawn in Node, on the newest lavapipe, which has subgroup matrices | Tint |
@@ -32,8 +34,8 @@ export function title({ name, why }: GpuCase): string {
  * | `deno` | wgpu in Deno | naga |
  * | `firefox` | wgpu in headless Firefox | naga |
  */
-export const LANES = ['node', 'mesa-sid', 'chrome', 'deno', 'firefox'] as const;
-export type Lane = (typeof LANES)[number];
+export const PLATFORMS = ['node', 'mesa-sid', 'chrome', 'deno', 'firefox'] as const;
+export type Platform = (typeof PLATFORMS)[number];
 
 /**
  * The optional features of a `full` device: `all` that the adapter has, `none`, or one of the two that decide how

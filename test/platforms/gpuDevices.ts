@@ -1,6 +1,6 @@
-import type { DeviceKind, FeatureSet } from './gpuCase.js';
+import type { DeviceKind, FeatureSet, GpuCase, Platform } from './gpuCase.js';
 
-/** The devices that the cases of a lane share, and what went wrong on them outside every error scope. */
+/** The devices that the cases of a platform share, and the errors on them that no error scope caught. */
 export class GpuDevices {
   readonly features: FeatureSet;
   readonly #gpu: GPU;
@@ -25,7 +25,7 @@ export class GpuDevices {
     return device;
   }
 
-  /** Wait until every device is idle, then hand over the errors since the last call. */
+  /** Wait until every device is idle, then return the errors since the last call. */
   async takeErrors(): Promise<string[]> {
     for (const device of this.#devices.values()) await (await device).queue.onSubmittedWorkDone();
     return this.#errors.splice(0);
@@ -36,7 +36,7 @@ export class GpuDevices {
     this.#devices.clear();
   }
 
-  /** A device that nobody shares. What goes wrong on it counts as well. */
+  /** A device for one case alone. Its errors are collected as well. */
   async make(kind: DeviceKind = 'full'): Promise<GPUDevice> {
     const adapter = await this.#gpu.requestAdapter();
     if (!adapter) throw new Error('No GPU adapter: run `npm run setup`, or install a Vulkan driver.');
@@ -78,4 +78,29 @@ function limitsOf(adapter: GPUAdapter): Record<string, number> {
     if (typeof limit === 'number') limits[name] = limit;
   }
   return limits;
+}
+
+export interface RunCaseOptions {
+  readonly devices: GpuDevices;
+  readonly platform: Platform;
+}
+
+/** Run one case. It fails by throwing, or by an error on a device that no error scope caught. */
+export async function runCase(gpuCase: GpuCase, { devices, platform }: RunCaseOptions): Promise<void> {
+  let thrown: Error | undefined;
+  try {
+    await gpuCase.run({
+      platform,
+      features: devices.features,
+      device: (kind) => devices.get(kind),
+      ownDevice: (kind) => devices.make(kind),
+    });
+  } catch (error) {
+    thrown = error instanceof Error ? error : new Error(String(error));
+  }
+  const messages = [...(thrown ? [thrown.message] : []), ...(await devices.takeErrors())];
+  if (messages.length === 0) return;
+  const failure = new Error(messages.join('\n'));
+  if (thrown?.stack) failure.stack = thrown.stack;
+  throw failure;
 }

@@ -1,62 +1,165 @@
+import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { resolve as resolvePath } from 'node:path';
+import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
-import { launch } from 'puppeteer';
-import type { Lane } from './gpuCase.js';
+import { launch, type Browser } from 'puppeteer';
 import { bundleScript, type Script } from '../../tools/browser/bundleScript.js';
 import { launchChrome } from '../../tools/browser/launchChrome.js';
-import type { Host } from './host.js';
-import { pageHost } from './pageHost.js';
-import { processHost } from './processHost.js';
+import { newPage, servePage } from '../../tools/browser/servePage.js';
+import type { Platform } from './gpuCase.js';
+import { LINE_PREFIX, type Program } from './protocol.js';
 
-/** What `scripts/lanes.mjs` has found or installed. */
+/** Where the program runs: a process or a page, started anew after each crash. */
+export interface Host {
+  start(): Promise<RunningProgram>;
+  /** A stack trace of the program with the files and lines of the sources. */
+  sourceStack(stack: string): string;
+}
+
+export interface RunningProgram extends Program {
+  /** Fulfilled with the reason once the program answers nothing any more. */
+  readonly ended: Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** A Mesa in a folder: its driver for Vulkan, and how to run a program on the libraries that it needs. */
+export interface UnpackedMesa {
+  readonly loader: string;
+  readonly libraries: string;
+  readonly driver: string;
+}
+
+/** What `scripts/platforms.mjs` has found or installed. */
 export interface Programs {
   readonly deno?: string;
   readonly firefox?: string;
-  /** The Vulkan driver of Debian sid, and how to run a program on the libraries that it needs. */
-  readonly mesaSid?: { readonly loader: string; readonly libraries: string; readonly driver: string };
+  readonly mesaSid?: UnpackedMesa;
 }
 
-const FOLDER = resolve('node_modules/.cache/pageflash/lanes');
+const FOLDER = resolvePath('node_modules/.cache/pageflash/platforms');
 
-export interface Hosts {
-  readonly script: Script;
-  of(lane: Lane): Host;
+/** The host of a platform. `mesa` replaces the driver that the machine has for Node. */
+export async function createHost(
+  platform: Platform,
+  programs: Programs = {},
+  mesa?: UnpackedMesa,
+): Promise<Host> {
+  const script = await bundleScript('test/platforms/program.ts');
+  const start = await starters[platform](script, programs, mesa);
+  return { start, sourceStack: (stack) => script.sourceStack(stack) };
 }
 
-/** Bundle the program of the lanes, and tell where each runs it. */
-export async function createHosts(programs: Programs): Promise<Hosts> {
-  const script = await bundleScript('test/platforms/page.ts');
-  const program = resolve(FOLDER, 'page.mjs');
-  await mkdir(FOLDER, { recursive: true });
-  await writeFile(program, script.code);
-  const nodeGpu = pathToFileURL(resolve(FOLDER, 'nodeGpu.mjs')).href;
-  const nodeArgs = ['--expose-gc', '--import', nodeGpu, program];
-  const denoArgs = ['run', '-A', '--unstable-webgpu', '--v8-flags=--expose-gc', program];
-  const hosts: Readonly<Record<Lane, () => Host>> = {
-    node: () => processHost({ command: process.execPath, args: nodeArgs }),
-    'mesa-sid': () => {
-      const { loader, libraries, driver } = needed(programs.mesaSid);
-      const args = ['--library-path', libraries, process.execPath, ...nodeArgs];
-      return processHost({
-        command: loader,
-        args,
-        env: { VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
-      });
-    },
-    chrome: () => pageHost(launchChrome, script.code),
-    deno: () => processHost({ command: needed(programs.deno), args: denoArgs }),
-    firefox: () => pageHost(() => launchFirefox(needed(programs.firefox)), script.code),
-  };
-  return { script, of: (lane) => hosts[lane]() };
-}
+type Start = Host['start'];
+type Starter = (script: Script, programs: Programs, mesa?: UnpackedMesa) => Promise<Start> | Start;
+
+const starters: Readonly<Record<Platform, Starter>> = {
+  node: (script, _, mesa) => nodeStart(script, mesa),
+  'mesa-sid': (script, { mesaSid }) => nodeStart(script, needed(mesaSid)),
+  chrome: ({ code }) => pageStart(launchChrome, code),
+  async deno(script, { deno }) {
+    const program = await writeProgram(script);
+    const args = ['run', '-A', '--unstable-webgpu', '--v8-flags=--expose-gc', program];
+    return processStart({ command: needed(deno), args });
+  },
+  firefox: ({ code }, { firefox }) => pageStart(() => launchFirefox(needed(firefox)), code),
+};
 
 function needed<T>(program: T | undefined): T {
-  if (!program) throw new Error('Start the lanes by `npm run test:lanes`, which installs what they need.');
+  if (!program)
+    throw new Error('Start the platforms by `npm run test:platforms`, which installs what they need.');
   return program;
 }
 
-function launchFirefox(executablePath: string) {
+async function writeProgram({ code }: Script, name = 'program'): Promise<string> {
+  await mkdir(FOLDER, { recursive: true });
+  // By the process, since several test files may write at the same time.
+  const file = resolvePath(FOLDER, `${name}-${process.pid}.mjs`);
+  await writeFile(file, code);
+  return file;
+}
+
+async function nodeStart(script: Script, mesa: UnpackedMesa | undefined): Promise<Start> {
+  const program = await writeProgram(script);
+  const gpu = await bundleScript('test/platforms/nodeGpu.ts', { external: ['webgpu'] });
+  const nodeGpu = pathToFileURL(await writeProgram(gpu, 'nodeGpu')).href;
+  const args = ['--expose-gc', '--import', nodeGpu, program];
+  if (!mesa) return processStart({ command: process.execPath, args });
+  const { loader, libraries, driver } = mesa;
+  return processStart({
+    command: loader,
+    args: ['--library-path', libraries, process.execPath, ...args],
+    env: { VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
+  });
+}
+
+interface Command {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** The program in a process, which is asked by lines of its input and answers by lines of its output, in turn. */
+function processStart({ command, args, env }: Command): Start {
+  return async () => {
+    const child = spawn(command, args, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...env },
+    });
+    const ended = new Promise<string>((resolve) => {
+      child.on('error', (error) => resolve(error.message));
+      child.on('close', (code, signal) => resolve(`the process ended with ${signal ?? code}`));
+    });
+    // What is written to a process that has crashed is lost; `ended` tells.
+    child.stdin.on('error', () => {});
+    const waiting: ((reply: { result?: unknown; error?: string }) => void)[] = [];
+    createInterface(child.stdout).on('line', (line) => {
+      if (line.startsWith(LINE_PREFIX)) waiting.shift()!(JSON.parse(line.slice(LINE_PREFIX.length)));
+      else console.log(line);
+    });
+    const ask = async (...call: readonly unknown[]): Promise<never> => {
+      const replied = new Promise<{ result?: unknown; error?: string }>((resolve) => waiting.push(resolve));
+      child.stdin.write(`${JSON.stringify(call)}\n`);
+      const { result, error } = await replied;
+      if (error) throw new Error(error);
+      return result as never;
+    };
+    return {
+      ended,
+      begin: (options) => ask('begin', options),
+      run: (suite, name) => ask('run', suite, name),
+      async stop() {
+        child.kill('SIGKILL');
+        await ended;
+      },
+    };
+  };
+}
+
+/** The program in a page of a browser of its own. */
+function pageStart(launchBrowser: () => Promise<Browser>, script: string): Start {
+  return async () => {
+    const server = await servePage(script);
+    const browser = await launchBrowser();
+    const page = await newPage(browser);
+    const ended = new Promise<string>((resolve) => {
+      page.on('error', (error) => resolve(`the page crashed: ${error.message}`));
+      browser.on('disconnected', () => resolve('the browser closed'));
+    });
+    await page.goto(server.url, { timeout: 0 });
+    return {
+      ended,
+      begin: (options) => page.evaluate((...args) => globalThis.platformProgram.begin(...args), options),
+      run: (suite, name) => page.evaluate((...args) => globalThis.platformProgram.run(...args), suite, name),
+      async stop() {
+        await browser.close();
+        server.close();
+      },
+    };
+  };
+}
+
+function launchFirefox(executablePath: string): Promise<Browser> {
   return launch({
     browser: 'firefox',
     executablePath,

@@ -1,14 +1,15 @@
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { FEATURE_SETS, LANES, type FeatureSet, type Lane } from './gpuCase.js';
-import { driveLane } from './drivePlatform.js';
-import { createHosts, type Hosts, type Programs } from './hosts.js';
-import { saveRows } from './saveRows.js';
-import { table, type Row } from './table.js';
+import { PlatformDriver } from './drivePlatform.js';
+import { FEATURE_SETS, PLATFORMS, title, type FeatureSet, type GpuCase, type Platform } from './gpuCase.js';
+import { createHost, type Programs } from './hosts.js';
+import type { Begun, CaseResult } from './protocol.js';
+import { saveRows, table, type Row } from './results.js';
+import { casesOf } from './suites.js';
 
-const USAGE = `npm run test:lanes -- [OPTION...]: GPU cases on every WebGPU, with every set of features.
-  --lane ${LANES.join(',')}                  default: all
-  --features ${FEATURE_SETS.join(',')}       default: all
+const USAGE = `npm run test:platforms -- [OPTION...]: GPU cases on every WebGPU, with every set of features.
+  --platform ${PLATFORMS.join(',')}      default: all
+  --features ${FEATURE_SETS.join(',')}               default: all
   --suite NAME,...                           default: those that fit into minutes on software
   --filter TEXT                              only cases with it in their title`;
 
@@ -23,15 +24,15 @@ const SUITES = [
   'merge-values',
 ];
 
-/** What the last run of a lane with a set of features has told: a file each, with a line of JSON for every case. */
-const CASES = 'node_modules/.cache/pageflash/lanes';
+/** Results of the last run of a platform with a set of features: a file each, with a line of JSON for every case. */
+const CASES = 'node_modules/.cache/pageflash/platforms';
 
 const { values } = parseArgs({
   options: {
-    lane: { type: 'string', default: LANES.join() },
+    platform: { type: 'string', default: PLATFORMS.join() },
     features: { type: 'string', default: FEATURE_SETS.join() },
     suite: { type: 'string' },
-    filter: { type: 'string' },
+    filter: { type: 'string', default: '' },
     programs: { type: 'string', default: '{}' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -43,14 +44,15 @@ if (values.help) console.log(USAGE);
 else process.exitCode = (await main()) ? 0 : 1;
 
 async function main(): Promise<boolean> {
-  const lanes = chosen('lane', values.lane, LANES);
+  const platforms = chosen('platform', values.platform, PLATFORMS);
   const sets = chosen('features', values.features, FEATURE_SETS);
   const isWhole = !values.suite && !values.filter;
-  const hosts = await createHosts(JSON.parse(values.programs) as Programs);
+  const programs = JSON.parse(values.programs) as Programs;
+  mkdirSync(CASES, { recursive: true });
   const rows: Row[] = [];
-  for (const lane of lanes) {
+  for (const platform of platforms) {
     for (const features of sets) {
-      rows.push(await run(hosts, lane, features));
+      rows.push(await runAll(platform, features, programs));
       if (isWhole) await saveRows(rows);
     }
   }
@@ -59,39 +61,82 @@ async function main(): Promise<boolean> {
   return rows.every(({ failed }) => failed.length === 0);
 }
 
-async function run(hosts: Hosts, lane: Lane, features: FeatureSet): Promise<Row> {
-  const start = performance.now();
+interface Selected {
+  readonly suite: string;
+  readonly gpuCase: GpuCase;
+}
+
+function selected(): Selected[] {
   const suites = values.suite?.split(',') ?? SUITES;
-  const log = createWriteStream(`${CASES}/${lane}-${features}.jsonl`);
-  const { adapter, isOffered, cases } = await driveLane(
-    hosts.of(lane),
-    { lane, features, suites, filter: values.filter },
-    (end) => {
-      log.write(`${JSON.stringify(end)}\n`);
-      if (!end.failure) return;
-      const { message, stack } = end.failure;
-      console.log(`FAILED ${lane} ${features}: ${end.title}\n${message}\n${hosts.script.sourceStack(stack)}`);
-    },
-  );
-  log.end();
-  const failures = cases.filter(({ failure }) => failure);
+  return suites
+    .flatMap((suite) => casesOf(suite).map((gpuCase) => ({ suite, gpuCase })))
+    .filter(({ suite, gpuCase }) => `${suite}: ${title(gpuCase)}`.includes(values.filter));
+}
+
+/** Run the chosen cases on a platform with a set of features. */
+async function runAll(platform: Platform, features: FeatureSet, programs: Programs): Promise<Row> {
+  const start = performance.now();
+  const where = `${platform} ${features}`;
+  const results: CaseResult[] = [];
+  const driver = new PlatformDriver(await createHost(platform, programs), { platform, features });
+  let begun: Begun = { adapter: 'none', isOffered: true };
+  const brokenDown: string[] = [];
+  try {
+    begun = await driver.begin();
+    if (begun.isOffered) await runCases(driver, where, (result) => results.push(result));
+  } catch (error) {
+    brokenDown.push('the platform itself');
+    console.log(`FAILED ${where}: ${(error as Error).message}`);
+  } finally {
+    await driver.close();
+  }
+  const failures = results.filter(({ failure }) => failure);
+  const failed = [...failures.map(({ title: name }) => name), ...brokenDown];
   const seconds = Math.round((performance.now() - start) / 1000);
-  console.log(
-    `${lane} ${features}: ${isOffered ? `${cases.length} cases, ${failures.length} failed, ${seconds} s` : 'not offered'}`,
-  );
+  const what = `${results.length} cases, ${failed.length} failed, ${seconds} s`;
+  console.log(`${where}: ${begun.isOffered ? what : 'not offered'}`);
   return {
-    lane,
+    platform,
     features,
-    adapter,
-    isOffered,
-    cases: cases.length,
-    cells: cases.reduce((sum, { cells }) => sum + cells, 0),
-    failed: failures.map(({ title }) => title),
-    variants: new Set(cases.flatMap(({ compiled }) => compiled)).size,
-    // Some cases pass only if the compiler refuses what they give it.
+    ...begun,
+    cases: results.length,
+    cells: results.reduce((sum, { cells }) => sum + cells, 0),
+    failed,
+    variants: new Set(results.flatMap(({ compiled }) => compiled)).size,
+    // Some cases pass only if the compiler refuses their code.
     refused: [...new Set(failures.flatMap(({ refused }) => refused))],
     seconds,
   };
+}
+
+async function runCases(
+  driver: PlatformDriver,
+  where: string,
+  add: (result: CaseResult) => void,
+): Promise<void> {
+  const log = createWriteStream(`${CASES}/${where.replace(' ', '-')}.jsonl`);
+  let suiteBefore = '';
+  const begun = performance.now();
+  for (const { suite, gpuCase } of selected()) {
+    if (suite !== suiteBefore)
+      console.log(`${where}: ${suite}, after ${Math.round((performance.now() - begun) / 1000)} s`);
+    suiteBefore = suite;
+    const result = await driver.run(suite, gpuCase);
+    add(result);
+    log.write(`${JSON.stringify(result)}\n`);
+    if (result.failure) reportFailure(where, { suite, gpuCase }, result.failure);
+  }
+  log.end();
+}
+
+function reportFailure(
+  where: string,
+  { suite, gpuCase }: Selected,
+  { message, stack }: NonNullable<CaseResult['failure']>,
+): void {
+  const [platform, features] = where.split(' ');
+  const again = `npm run test:platforms -- --platform ${platform} --features ${features} --suite ${suite} --filter '${title(gpuCase)}'`;
+  console.log(`FAILED ${where}: ${suite}: ${title(gpuCase)}\n${message}\n${stack}\nAgain: ${again}`);
 }
 
 function chosen<T extends string>(option: string, text: string, known: readonly T[]): T[] {

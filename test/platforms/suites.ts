@@ -1,3 +1,4 @@
+import { everyPair, everyValue } from '../conformance/index.js';
 import type { GpuCase } from './gpuCase.js';
 
 const modules = import.meta.glob<{ cases: readonly GpuCase[] }>('../*/*.gpu.ts', { eager: true });
@@ -9,3 +10,11 @@ export const suites: Readonly<Record<string, readonly GpuCase[]>> = Object.fromE
     cases,
   ]),
 );
+
+/** The cases of a suite, those of the conformance included: `varlen-pairs`, `varlen-values`, ... */
+export function casesOf(suite: string): readonly GpuCase[] {
+  const cases = suites[suite] ?? everyValue()[suite] ?? everyPair()[suite];
+  if (cases) return cases;
+  const names = Object.keys({ ...suites, ...everyValue(), ...everyPair() });
+  throw new Error(`There is no suite ${suite}, only ${names.join(', ')}.`);
+}

@@ -235,7 +235,7 @@ export const cases: GpuCase[] = [
     run: async (t) => {
       const device = await t.device('full');
       if (!device.features.has('timestamp-query')) {
-        assert(t.lane !== 'node' || t.features !== 'all', 'Dawn in Node has timestamps');
+        assert(t.platform !== 'node' || t.features !== 'all', 'Dawn in Node has timestamps');
         return;
       }
       const runtime = createRuntime(device, { profile: true });

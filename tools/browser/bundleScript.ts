@@ -9,8 +9,11 @@ export interface Script {
   sourceStack(stack: string): string;
 }
 
-/** Bundle a TypeScript entry and all that it imports into one script. */
-export async function bundleScript(entry: string): Promise<Script> {
+/** Bundle a TypeScript entry and all that it imports into one script; `external` packages stay imports. */
+export async function bundleScript(
+  entry: string,
+  { external = [] }: { readonly external?: readonly string[] } = {},
+): Promise<Script> {
   const result = await build({
     configFile: false,
     logLevel: 'warn',
@@ -22,6 +25,7 @@ export async function bundleScript(entry: string): Promise<Script> {
       target: 'esnext',
       rolldownOptions: {
         input: entry,
+        external: [...external],
         output: { codeSplitting: false, dir: '.', entryFileNames: 'page.js' },
       },
     },

@@ -5,20 +5,25 @@ import { fileURLToPath } from 'node:url';
 import { addBackports } from './backports.mjs';
 import { aptInstall, canUseApt, readOsRelease } from './apt.mjs';
 import { mayHaveGpu } from './hardware.mjs';
+import { ensureMesa } from './mesa.mjs';
 
 const ICD_DIRS = ['/usr/share/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/etc/vulkan/icd.d'];
 
 /**
  * See to it that Dawn in Node finds an adapter, with a software driver where there is no GPU. macOS and Windows need
  * nothing; Linux needs a Vulkan driver, which is installed where apt can.
+ *
+ * @returns {Promise<string>} the adapter's name
  */
 export async function ensureVulkan() {
   chooseSoftwareDriver();
-  if (await hasAdapter()) return;
+  const found = await findAdapter();
+  if (found !== undefined) return found;
   if (process.platform === 'linux' && canUseApt()) {
     await installMesa();
     chooseSoftwareDriver();
-    if (await hasAdapter()) return;
+    const installed = await findAdapter();
+    if (installed !== undefined) return installed;
   }
   throw new Error(
     process.platform === 'linux'
@@ -36,10 +41,12 @@ function chooseSoftwareDriver() {
   if (lavapipe) process.env.VK_DRIVER_FILES = lavapipe;
 }
 
-/** @returns {Promise<boolean>} */
-function hasAdapter() {
+/** @returns {Promise<string | undefined>} the name of the adapter that Dawn finds */
+function findAdapter() {
   const probe = fileURLToPath(new URL('probeAdapter.mjs', import.meta.url));
-  return new Promise((resolve) => execFile(process.execPath, [probe], (error) => resolve(!error)));
+  return new Promise((resolve) =>
+    execFile(process.execPath, [probe], (error, stdout) => resolve(error ? undefined : stdout)),
+  );
 }
 
 async function installMesa() {
@@ -52,5 +59,32 @@ async function installMesa() {
   });
 }
 
-/** The global setup of the tests in Node. */
-export { ensureVulkan as setup };
+/** The first Mesa whose software driver compiles kernels in a tenth of the time that older ones take. */
+const QUICK_MESA = 26;
+
+/**
+ * The driver for cases in Node where the machine's own would take minutes to compile them: a newer Mesa of Debian.
+ *
+ * @param {string} adapter the name of the one that the machine has
+ * @returns {Promise<import('./mesa.mjs').UnpackedMesa | undefined>} undefined if the machine's driver is to be used
+ */
+async function quickerMesa(adapter) {
+  const [, version] = /^llvmpipe: Mesa (\d+)/.exec(adapter) ?? [];
+  if (!version || Number(version) >= QUICK_MESA || process.platform !== 'linux') return undefined;
+  try {
+    return await ensureMesa('backports');
+  } catch (error) {
+    const { message } = /** @type {Error} */ (error);
+    console.warn(`The GPU cases in Node take many minutes on Mesa ${version}: ${message}`);
+    return undefined;
+  }
+}
+
+/**
+ * The global setup of the tests in Node.
+ *
+ * @param {{ provide(key: string, value: unknown): void }} project
+ */
+export async function setup(project) {
+  project.provide('mesa', await quickerMesa(await ensureVulkan()));
+}

@@ -1,0 +1,32 @@
+// node scripts/platforms.mjs [OPTION...]: installs what the platforms need and runs test/platforms/main.ts, which knows the
+// options.
+import { parseArgs } from 'node:util';
+import { runProgram } from '../tools/runProgram.mjs';
+import { ensureDeno } from '../tools/setup/deno.mjs';
+import { ensureFirefox } from '../tools/setup/firefox.mjs';
+import { ensureMesa } from '../tools/setup/mesa.mjs';
+
+const args = process.argv.slice(2);
+const { values } = parseArgs({
+  args,
+  strict: false,
+  options: {
+    platform: { type: 'string', default: 'node,mesa-sid,chrome,deno,firefox' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+const platforms = values.help ? [] : String(values.platform).split(',');
+/** @type {(name: string) => boolean} */
+const wants = (name) => platforms.includes(name);
+
+const programs = {
+  ...(wants('deno') && { deno: await ensureDeno() }),
+  ...(wants('firefox') && { firefox: await ensureFirefox() }),
+  ...(wants('mesa-sid') && { mesaSid: await ensureMesa('sid') }),
+};
+await runProgram({
+  entry: 'test/platforms/main.ts',
+  args: [...args, '--programs', JSON.stringify(programs)],
+  // naga comes without a driver, too.
+  needs: [...(wants('chrome') ? ['chrome'] : []), ...(platforms.length > 0 ? ['vulkan'] : [])],
+});
