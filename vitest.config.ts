@@ -3,6 +3,7 @@ import { plugins } from './vite.config.js';
 
 const NODE_LANE = [
   'test/platforms/node.test.ts',
+  'test/conformance/conformance.test.ts',
   'test/package/example.test.ts',
   'test/runtime/exit.test.ts',
   'test/package/package.test.ts',
@@ -10,7 +11,6 @@ const NODE_LANE = [
 ];
 const CHROME_LANE = [
   'test/platforms/chrome.test.ts',
-  'test/conformance/conformance.test.ts',
   'test/runtime/crash.test.ts',
   'test/demo/demo.test.ts',
   'test/package/readmeInChrome.test.ts',

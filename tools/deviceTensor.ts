@@ -15,7 +15,7 @@ export interface Placement {
   readonly strides?: readonly number[];
 }
 
-/** Upload numbers; a gap that strides or an offset leave holds NaN, so that whoever reads it is found out. */
+/** A tensor of these numbers in a buffer of its own. Gaps that strides or an offset leave hold NaN, which shows if read. */
 export function upload(
   device: GPUDevice,
   dtype: DType,
@@ -39,7 +39,7 @@ export function upload(
   return { ...tensor, buffer };
 }
 
-/** The elements of a tensor of reals, in order. */
+/** The elements of a floating-point tensor, in order. */
 export async function download(device: GPUDevice, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
   const all = await downloadAll(device, tensor);
   const values = new Float32Array(elementCount(tensor.shape));
@@ -49,11 +49,12 @@ export async function download(device: GPUDevice, tensor: Tensor): Promise<Float
   return values;
 }
 
-/** What lies in the tensor's buffer before, between and behind its elements. */
+/** The contents of the tensor's buffer before, between and after its elements. */
 export async function downloadGaps(device: GPUDevice, tensor: Tensor): Promise<number[]> {
   const all = await downloadAll(device, tensor);
-  const owned = new Set(placesOf(tensor));
-  return [...all].filter((_, at) => !owned.has(at));
+  const isOwned = new Uint8Array(all.length);
+  forEachElement(tensor, (at) => (isOwned[at] = 1));
+  return [...all.filter((_, at) => !isOwned[at])];
 }
 
 async function downloadAll(device: GPUDevice, { buffer, dtype }: Tensor): Promise<Float32Array<ArrayBuffer>> {
@@ -85,15 +86,17 @@ function forEachElement(tensor: Tensor, visit: (at: number, i: number) => void):
   const { shape, offset = 0 } = tensor;
   const strides = stridesOf(tensor);
   const n = elementCount(shape);
+  const last = shape.length - 1;
+  const [length, stride] = last < 0 ? [1, 0] : [shape[last]!, strides[last]!];
   const index = shape.map(() => 0);
-  let at = offset;
-  for (let i = 0; i < n; i++) {
-    visit(at, i);
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      at += strides[axis]!;
+  let row = offset;
+  for (let i = 0; i < n;) {
+    for (let element = 0, at = row; element < length; element++, at += stride) visit(at, i++);
+    for (let axis = last - 1; axis >= 0; axis--) {
+      row += strides[axis]!;
       index[axis]!++;
       if (index[axis]! < shape[axis]!) break;
-      at -= shape[axis]! * strides[axis]!;
+      row -= shape[axis]! * strides[axis]!;
       index[axis] = 0;
     }
   }

@@ -1,4 +1,5 @@
+import { everyValue } from '../conformance/index.js';
 import { suites } from './suites.js';
 import { testOnPlatform } from './testOnPlatform.js';
 
-testOnPlatform('chrome', suites);
+testOnPlatform('chrome', { ...suites, ...everyValue() });

@@ -71,6 +71,26 @@ function watchCompiler(): () => Promise<Pick<CaseResult, 'compiled' | 'refused'>
   };
 }
 
+/**
+ * Keep every pipeline that any device makes, as WebGPU finds an equal one that is in use rather than compile it again:
+ * most cases have a runtime of their own, and need kernels that others before them have needed.
+ */
+function keepPipelines(): void {
+  const kept: unknown[] = [];
+  const { createComputePipeline, createComputePipelineAsync } = GPUDevice.prototype;
+  GPUDevice.prototype.createComputePipeline = function keeping(this: GPUDevice, descriptor) {
+    const pipeline = createComputePipeline.call(this, descriptor);
+    kept.push(pipeline);
+    return pipeline;
+  };
+  GPUDevice.prototype.createComputePipelineAsync = async function keeping(this: GPUDevice, descriptor) {
+    const pipeline = await createComputePipelineAsync.call(this, descriptor);
+    kept.push(pipeline);
+    return pipeline;
+  };
+}
+
+keepPipelines();
 globalThis.platformProgram = { begin, run };
 if (typeof document === 'undefined') listen();
 
