@@ -54,7 +54,7 @@ export async function downloadGaps(device: GPUDevice, tensor: Tensor): Promise<n
   const all = await downloadAll(device, tensor);
   const isOwned = new Uint8Array(all.length);
   forEachElement(tensor, (at) => (isOwned[at] = 1));
-  return [...all.filter((_, at) => !isOwned[at])];
+  return Array.from(all.filter((_, at) => !isOwned[at]));
 }
 
 async function downloadAll(device: GPUDevice, { buffer, dtype }: Tensor): Promise<Float32Array<ArrayBuffer>> {
