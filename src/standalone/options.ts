@@ -2,7 +2,6 @@ import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../co
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import type { MergeKind } from '../kernels/mergeStates.js';
 
 /** Options that every kernel has. */
 interface AnyKernel {
@@ -72,7 +71,7 @@ export interface MergeStatesOptions extends AnyKernel, AnyRows {
   /** Element type of the result. Those of the parts are in params, but chunks are f32. */
   readonly dtype: FloatDType;
   /** The chunks of a split attention, parts at equal distances, or two of them. Default `chunks`. */
-  readonly parts?: MergeKind | undefined;
+  readonly parts?: 'chunks' | 'stack' | 'pair' | undefined;
 }
 
 export interface CopyPagesOptions extends AnyKernel {
