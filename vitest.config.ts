@@ -1,58 +1,83 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+import { ProgressReporter } from './tools/progressReporter.js';
 import { plugins } from './vite.config.js';
 
-const NODE_LANE = [
-  'test/platforms/node.test.ts',
+/** Tests of GPU cases in Node, and of what else needs Dawn there; those that take longest come first. */
+const NODE = [
   'test/conformance/conformance.test.ts',
+  'test/platforms/node.test.ts',
   'test/package/example.test.ts',
   'test/runtime/exit.test.ts',
   'test/package/package.test.ts',
   'test/package/size.test.ts',
 ];
-const CHROME_LANE = [
+/** Tests in Chrome, in such an order too. */
+const CHROME = [
   'test/platforms/chrome.test.ts',
   'test/runtime/crash.test.ts',
   'test/demo/demo.test.ts',
   'test/package/readmeInChrome.test.ts',
 ];
+/** Not in `npm test`: `npm run test:package`. */
+const PACKAGE = ['test/package/compilers.test.ts'];
 
 // A kernel is compiled and run by the CPU where there is no GPU.
-const laneTimeout = 300_000;
+const gpuTimeout = 300_000;
 // Beside them, a core does the work of the unit tests.
 const unitTimeout = 60_000;
 
+/** Starts with what takes longest, so that at the end no core waits for it. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const order = [NODE[0]!, CHROME[0]!, ...NODE.slice(1), ...CHROME.slice(1)];
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const found = order.findIndex((file) => moduleId.endsWith(file));
+      return found < 0 ? order.length : found;
+    };
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
+  }
+}
+
 export default defineConfig({
   test: {
-    // The lanes mostly wait for a GPU or a browser, so they leave a core to the unit tests.
+    reporters: ['default', new ProgressReporter()],
+    sequence: { sequencer: LongestFirst },
+    // Those on a GPU wait for a driver or a browser now and then, and leave the cores to the others.
     maxWorkers: 3,
     projects: [
       {
         plugins,
         test: {
-          name: 'unit',
-          include: ['test/**/*.test.ts'],
-          exclude: [...NODE_LANE, ...CHROME_LANE],
-          testTimeout: unitTimeout,
-        },
-      },
-      {
-        plugins,
-        test: {
           name: 'node',
-          include: NODE_LANE,
+          include: NODE,
           globalSetup: 'tools/setup/vulkan.mjs',
-          testTimeout: laneTimeout,
+          testTimeout: gpuTimeout,
+          hookTimeout: gpuTimeout,
         },
       },
       {
         plugins,
         test: {
           name: 'chrome',
-          include: CHROME_LANE,
+          include: CHROME,
           globalSetup: 'tools/setup/chrome.mjs',
-          testTimeout: laneTimeout,
-          hookTimeout: laneTimeout,
+          testTimeout: gpuTimeout,
+          hookTimeout: gpuTimeout,
         },
+      },
+      {
+        plugins,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...NODE, ...CHROME, ...PACKAGE],
+          testTimeout: unitTimeout,
+        },
+      },
+      {
+        plugins,
+        test: { name: 'package', include: PACKAGE, testTimeout: gpuTimeout, hookTimeout: gpuTimeout },
       },
     ],
   },

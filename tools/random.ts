@@ -34,11 +34,15 @@ export class Random {
   }
 
   normals(count: number): Float32Array<ArrayBuffer> {
-    return Float32Array.from({ length: count }, () => this.normal());
+    const values = new Float32Array(count);
+    for (let i = 0; i < count; i++) values[i] = this.normal();
+    return values;
   }
 
   uniforms(count: number, low = 0, high = 1): Float32Array<ArrayBuffer> {
-    return Float32Array.from({ length: count }, () => this.uniform(low, high));
+    const values = new Float32Array(count);
+    for (let i = 0; i < count; i++) values[i] = this.uniform(low, high);
+    return values;
   }
 
   /** 0 ... count − 1 in random order. */

@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createRuntime, PagedKvCache, PageManager, StepPlanner, type Runtime } from 'pageflash';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { createAttention } from '../../examples/mini-llama/attention.js';
 import { forward, logitsOf } from '../../examples/mini-llama/llama.js';
 import { Server, type ServerOptions } from '../../examples/mini-llama/serve.js';
 import { loadLlama, readSafetensors, type LlamaWeights } from '../../examples/mini-llama/weights.js';
-import { createNodeGpu } from '../../tools/nodeDevice.js';
+import { createNodeGpu, pollSparingly } from '../../tools/nodeDevice.js';
 import { GpuDevices } from '../platforms/gpuDevices.js';
+import { nodeCommand } from '../platforms/hosts.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const FOLDER = `${ROOT}examples/mini-llama/`;
@@ -18,6 +19,7 @@ const FOLDER = `${ROOT}examples/mini-llama/`;
 const MAX_TOKENS = 32;
 const PAGE_SIZE = 8;
 
+pollSparingly();
 const devices = new GpuDevices(createNodeGpu());
 let runtime: Runtime;
 let llama: LlamaWeights;
@@ -209,8 +211,11 @@ test('says what cannot be served', async () => {
 });
 
 test('the program runs from a shell', async () => {
-  const args = ['scripts/runTs.mjs', 'examples/mini-llama/main.ts'];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT });
+  const { command, args, env } = nodeCommand(
+    ['scripts/runTs.mjs', 'examples/mini-llama/main.ts'],
+    inject('mesa'),
+  );
+  const { stdout } = await promisify(execFile)(command, args, { cwd: ROOT, env });
   expect(stdout).toContain(`prompt   ${prompt.join(' ')}\n`);
   expect(stdout).toContain(`answer   ${greedy.join(' ')}, as it should be\n`);
   expect(stdout).toMatch(/^8 answers 192 tokens in [\d.]+ s, \d+ tokens\/s$/m);

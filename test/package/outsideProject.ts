@@ -3,16 +3,19 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { nodeCommand, type UnpackedMesa } from '../platforms/hosts.js';
 
 const run = promisify(execFile);
 
 /** An empty project, outside of the repository, with the package installed from its tarball. */
 export class OutsideProject {
   readonly dir: string;
+  readonly #mesa: UnpackedMesa | undefined;
 
   /** Use `createOutsideProject`. */
-  constructor(dir: string) {
+  constructor(dir: string, mesa?: UnpackedMesa) {
     this.dir = dir;
+    this.#mesa = mesa;
   }
 
   write(name: string, text: string): void {
@@ -28,8 +31,9 @@ export class OutsideProject {
 
   /** What a Node program in the project prints. It fails if the program does. */
   async node(program: string, ...args: readonly string[]): Promise<string> {
+    const command = nodeCommand([program, ...args], this.#mesa);
     try {
-      const { stdout } = await run(process.execPath, [program, ...args], { cwd: this.dir });
+      const { stdout } = await run(command.command, command.args, { cwd: this.dir, env: command.env });
       return stdout;
     } catch (error) {
       const { stdout, stderr, code } = error as { stdout: string; stderr: string; code: unknown };
@@ -42,9 +46,13 @@ export class OutsideProject {
   }
 }
 
-/** Pack the built package and install the tarball, without a network: nothing else is needed at run time. */
-export async function createOutsideProject(): Promise<OutsideProject> {
-  const project = new OutsideProject(mkdtempSync(join(tmpdir(), 'pageflash-outside-')));
+/**
+ * Pack the built package and install the tarball, without a network: nothing else is needed at run time.
+ *
+ * @param mesa the driver for its Node programs; default the machine's
+ */
+export async function createOutsideProject(mesa?: UnpackedMesa): Promise<OutsideProject> {
+  const project = new OutsideProject(mkdtempSync(join(tmpdir(), 'pageflash-outside-')), mesa);
   project.write('package.json', JSON.stringify({ private: true, type: 'module' }));
   const npm = (...args: readonly string[]) => run('npm', args, { shell: process.platform === 'win32' });
   const { stdout } = await npm('pack', '--json', '--ignore-scripts', '--pack-destination', project.dir);

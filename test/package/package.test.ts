@@ -1,81 +1,22 @@
-import { resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { DEVICE_NAMES, OPTION_NAMES } from '../../src/standalone/options.js';
 import { kernelVariant, type KernelVariant } from '../../src/standalone/kernelVariant.js';
 import { createOutsideProject, type OutsideProject } from './outsideProject.js';
 import { checkPrinted } from './printed.js';
-import { examples, printouts, subpathExamples, type Example } from './readme.js';
+import { examplesOf, printouts, subpathExamples } from './readme.js';
+import { testStrictTypes } from './strictTypes.js';
 
 let project: OutsideProject;
 beforeAll(async () => {
-  project = await createOutsideProject();
+  project = await createOutsideProject(inject('mesa'));
   project.add('@webgpu/types');
   project.add('webgpu');
 });
 afterAll(() => project.remove());
 
-/** TypeScript as people have it, and where it has the types of WebGPU from. */
-const COMPILERS = [
-  { compiler: 'typescript-5.9', types: ['@webgpu/types'] },
-  { compiler: 'typescript', types: [] },
-  { compiler: 'typescript-7', types: [] },
-] as const;
-
-interface Compilation {
-  readonly compiler: string;
-  readonly types: readonly string[];
-  readonly skipLibCheck: boolean;
-  readonly code: string;
-}
-
-/** Compile a module of the project, and report what the compiler says. */
-async function compile({ compiler, types, skipLibCheck, code }: Compilation): Promise<string> {
-  project.write('main.ts', code);
-  const compilerOptions = {
-    target: 'es2022',
-    lib: ['es2022', 'dom'],
-    module: 'nodenext',
-    strict: true,
-    noEmit: true,
-    types,
-    skipLibCheck,
-  };
-  project.write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['main.ts'] }));
-  return project.node(resolve('node_modules', compiler, 'bin/tsc'), '-p', '.');
-}
-
-describe.each(COMPILERS)('as strict TypeScript, by $compiler', ({ compiler, types }) => {
-  test.each(examplesOf('browser'))('the example of $shows, declarations checked', async ({ code }) => {
-    expect(await compile({ compiler, types, skipLibCheck: false, code })).toBe('');
-  });
-
-  // `webgpu` brings @webgpu/types, which since TypeScript 6 declares again what lib dom declares.
-  test.each(examplesOf('node'))('the example of $shows in Node', async ({ code }) => {
-    expect(await compile({ compiler, types, skipLibCheck: true, code })).toBe('');
-  });
-
-  test('the examples of subpaths', async () => {
-    const code = subpathExamples.join('\n');
-    expect(await compile({ compiler, types, skipLibCheck: false, code })).toBe('');
-  });
-
-  test('a result with returnLse is a part for mergeStates, and one without is none', async () => {
-    const code = (returnLse: boolean): string => `
-      import { attnVarlen, mergeStates, type AttnVarlenArgs, type Runtime } from 'pageflash';
-      export function merged(runtime: Runtime, args: AttnVarlenArgs) {
-        const part = attnVarlen(runtime, { ...args, returnLse: ${returnLse} });
-        return mergeStates(runtime, { parts: [part, part] });
-      }`;
-    expect(await compile({ compiler, types, skipLibCheck: false, code: code(true) })).toBe('');
-    const without = compile({ compiler, types, skipLibCheck: false, code: code(false) });
-    await expect(without).rejects.toThrow(/TS2322/);
-  });
-
-  test('what is wrong is found', async () => {
-    const code = "import { createRuntime } from 'pageflash';\ncreateRuntime(1);";
-    await expect(compile({ compiler, types, skipLibCheck: false, code })).rejects.toThrow(/TS2345/);
-  });
-});
+// The fastest of the compilers; `npm run test:package` asks the others.
+describe('as strict TypeScript, by typescript-7', () =>
+  testStrictTypes({ compiler: 'typescript-7', types: [] }, () => project));
 
 describe('in Node', () => {
   test.each(examplesOf('node'))('the example of $shows prints what is right', async ({ shows, code }) => {
@@ -192,9 +133,3 @@ describe('npx pageflash', () => {
     `);
   });
 });
-
-function examplesOf(host: Example['host']): readonly Example[] {
-  const found = examples.filter((example) => example.host === host);
-  if (found.length < 2) throw new Error(`The README has ${found.length} whole examples for ${host}.`);
-  return found;
-}

@@ -22,6 +22,13 @@ export const examples: readonly Example[] = blocks
     code,
   }));
 
+/** The whole examples for a host, of which the README has one for each thing shown. */
+export function examplesOf(host: ExampleHost): readonly Example[] {
+  const found = examples.filter((example) => example.host === host);
+  if (found.length < 2) throw new Error(`The README has ${found.length} whole examples for ${host}.`);
+  return found;
+}
+
 const others = blocks.filter((code) => !code.includes('requestDevice('));
 
 /** Programs that need no device, over a subpath of the package. */

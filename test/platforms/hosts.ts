@@ -83,20 +83,25 @@ async function nodeStart(script: Script, mesa: UnpackedMesa | undefined): Promis
   const program = await writeProgram(script);
   const gpu = await bundleScript('test/platforms/nodeGpu.ts', { external: ['webgpu'] });
   const nodeGpu = pathToFileURL(await writeProgram(gpu, 'nodeGpu')).href;
-  const args = ['--expose-gc', '--import', nodeGpu, program];
-  if (!mesa) return processStart({ command: process.execPath, args });
-  const { loader, libraries, driver } = mesa;
-  return processStart({
-    command: loader,
-    args: ['--library-path', libraries, process.execPath, ...args],
-    env: { VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
-  });
+  return processStart(nodeCommand(['--expose-gc', '--import', nodeGpu, program], mesa));
 }
 
 interface Command {
   readonly command: string;
   readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+/** How to run Node with these arguments on an unpacked Mesa, or on the machine's own driver. */
+export function nodeCommand(args: readonly string[], mesa: UnpackedMesa | undefined): Required<Command> {
+  const { env, execPath } = process;
+  if (!mesa) return { command: execPath, args, env };
+  const { loader, libraries, driver } = mesa;
+  return {
+    command: loader,
+    args: ['--library-path', libraries, execPath, ...args],
+    env: { ...env, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
+  };
 }
 
 /** The program in a process, which is asked by lines of its input and answers by lines of its output, in turn. */
@@ -104,7 +109,7 @@ function processStart({ command, args, env }: Command): Start {
   return async () => {
     const child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'inherit'],
-      env: { ...process.env, ...env },
+      env: env ?? process.env,
     });
     const ended = new Promise<string>((resolve) => {
       child.on('error', (error) => resolve(error.message));
