@@ -35,7 +35,8 @@ class LongestFirst extends BaseSequencer {
       const found = order.findIndex((file) => moduleId.endsWith(file));
       return found < 0 ? order.length : found;
     };
-    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
+    const { sort } = BaseSequencer.prototype;
+    return (await sort.call(this, files)).toSorted((a, b) => rank(a) - rank(b));
   }
 }
 
