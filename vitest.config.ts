@@ -5,8 +5,9 @@ import { plugins } from './vite.config.js';
 
 /** Tests of GPU cases in Node, and of what else needs Dawn there; those that take longest come first. */
 const NODE = [
-  'test/conformance/conformance.test.ts',
+  'test/conformance/varlenPairs.test.ts',
   'test/platforms/node.test.ts',
+  'test/conformance/kvCachePairs.test.ts',
   'test/package/example.test.ts',
   'test/runtime/exit.test.ts',
   'test/package/package.test.ts',

@@ -3,8 +3,7 @@ import type { GpuCase } from '../platforms/gpuCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
 import { kvCacheCells } from './kvCacheCells.js';
 import { mergeCells } from './mergeCells.js';
-import { draw, select, type KernelCells, type SelectionOptions } from './selection.js';
-import type { ConformanceSuite } from './suite.js';
+import { draw, select, type ConformanceSuite, type KernelCells, type SelectionOptions } from './selection.js';
 import { varlenCells } from './varlenCells.js';
 
 /** The families of calls by the name that `npm run test:full` knows them by. */
@@ -16,17 +15,24 @@ export const conformanceSuites = {
 
 export type SuiteName = keyof typeof conformanceSuites;
 
-/** Which fixed cells there are: every pair of values, or every value, for lanes that compile slowly. */
+/** The fixed choices of cells: with every pair of values, or with every value, for platforms that compile slowly. */
 export const SELECTIONS = {
   pairs: { strength: 2, maxCost: 2e8, withDear: true, seed: 1 },
   values: { strength: 1, maxCost: 6e7, withDear: false, seed: 1 },
 } as const satisfies Readonly<Record<string, SelectionOptions>>;
 
-/** A fixed choice of cells as cases: one for each set of kernels. */
-export function conformanceCases(name: SuiteName, selection: keyof typeof SELECTIONS): GpuCase[] {
-  return select(conformanceSuites[name], SELECTIONS[selection]).map((chosen, i) =>
-    caseOf(name, chosen, 1000 * i),
-  );
+export type SelectionName = keyof typeof SELECTIONS;
+
+const selected = new Map<string, readonly GpuCase[]>();
+
+/** A fixed choice of cells as cases, one for each set of kernels. It takes seconds to choose, and is done once. */
+export function conformanceCases(name: SuiteName, selection: SelectionName): readonly GpuCase[] {
+  const key = `${name}-${selection}`;
+  const cases =
+    selected.get(key) ??
+    select(conformanceSuites[name], SELECTIONS[selection]).map((chosen, i) => caseOf(name, chosen, 1000 * i));
+  selected.set(key, cases);
+  return cases;
 }
 
 /** Multiplications of a cell at random: some seconds for the CPU. */

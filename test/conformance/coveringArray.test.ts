@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { conformanceSuites, SELECTIONS } from './cases.js';
 import { coveringArray, type Axes } from './coveringArray.js';
-import { draw, select } from './selection.js';
-import type { ConformanceSuite } from './suite.js';
+import { draw, select, type ConformanceSuite } from './selection.js';
 import { Random } from '../../tools/random.js';
 
 const AXES = {

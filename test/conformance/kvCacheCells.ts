@@ -2,11 +2,9 @@ import type { FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
 import { checkKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
 import { Random } from '../../tools/random.js';
+import { drawWindow, otherType, SPREADS } from './axes.js';
 import type { Row } from './coveringArray.js';
-import { SPREADS } from './lengths.js';
-import { otherType } from './otherType.js';
-import type { ConformanceSuite } from './suite.js';
-import { drawWindow } from './window.js';
+import type { ConformanceSuite } from './selection.js';
 
 /** What decides which kernels are compiled. */
 const KERNEL_AXES = {

@@ -2,7 +2,7 @@ import type { FloatDType } from '../../src/core/dtype.js';
 import { checkMerge } from '../attention/mergeCase.js';
 import { Random } from '../../tools/random.js';
 import type { Row } from './coveringArray.js';
-import type { ConformanceSuite } from './suite.js';
+import type { ConformanceSuite } from './selection.js';
 
 /** What decides which kernels are compiled. */
 const KERNEL_AXES = {

@@ -1,6 +1,19 @@
+import type { Runtime } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { coveringArray, randomRow, type Axes, type Row } from './coveringArray.js';
-import type { ConformanceSuite } from './suite.js';
+
+/** A family of calls, each described by one value of every axis. */
+export interface ConformanceSuite<A extends Axes = Axes> {
+  readonly axes: A;
+  /** Those of the axes that decide which kernels a cell needs. */
+  readonly kernelAxes: Partial<A>;
+  /** Whether values can be together in a call. */
+  allows(cell: Partial<Row<A>>): boolean;
+  /** Multiplications of the cheapest cell with these values. */
+  cost(cell: Partial<Row<A>>): number;
+  /** Runs the cell on inputs drawn from the seed, and throws unless all that it computes is right. */
+  check(runtime: Runtime, cell: Row<A>, seed: number): Promise<void>;
+}
 
 /** Cells that need the same kernels, so that these are compiled once for all of them. */
 export interface KernelCells<A extends Axes = Axes> {

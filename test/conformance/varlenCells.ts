@@ -2,11 +2,9 @@ import type { FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { checkVarlen, type VarlenCase } from '../attention/varlenCase.js';
+import { BATCH_NAMES, BATCHES, drawWindow, otherType, spread, SPREADS, TAKERS, WINDOWS } from './axes.js';
 import type { Row } from './coveringArray.js';
-import { BATCH_NAMES, BATCHES, spread, SPREADS, TAKERS } from './lengths.js';
-import { otherType } from './otherType.js';
-import type { ConformanceSuite } from './suite.js';
-import { drawWindow, WINDOWS } from './window.js';
+import type { ConformanceSuite } from './selection.js';
 
 /** What decides which kernels are compiled. */
 const KERNEL_AXES = {

@@ -3,7 +3,8 @@ import { createRuntime, PageflashError, type AttentionResult, type Runtime } fro
 import { attnReference, attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { downloadBuffer, placesOf } from '../../tools/deviceTensor.js';
 import { assert } from '../platforms/gpuCase.js';
-import { drawPlainCall, type Args, type HostileCall } from './validCalls.js';
+import type { Args, PublicCall } from './callMaker.js';
+import { drawPlainCall } from './validCalls.js';
 import { mutate } from './mutations.js';
 import { Random } from '../../tools/random.js';
 import { strictDevice } from '../runtime/strictDevice.js';
@@ -15,8 +16,8 @@ type Memory = Map<GPUBuffer, Uint32Array<ArrayBuffer>>;
 /** Bytes of all buffers of a call that are worth being made. */
 const MOST_BYTES = 2 ** 24;
 
-/** A spoilt call for this seed that was taken all the same; undefined if it was refused or was not spoilt. */
-function takenCall(seed: number): HostileCall | undefined {
+/** The changed call of this seed if it is taken all the same; undefined if it is refused or was not changed. */
+function takenCall(seed: number): PublicCall | undefined {
   const random = new Random(seed);
   const call = drawPlainCall(random);
   const mutation = mutate(random, call.args);
@@ -30,7 +31,7 @@ function takenCall(seed: number): HostileCall | undefined {
   return isPlain && bytes < MOST_BYTES ? call : undefined;
 }
 
-function isTaken({ args, run }: HostileCall): boolean {
+function isTaken({ args, run }: PublicCall): boolean {
   const runtime = createRuntime(strictDevice().device);
   try {
     run(runtime, args);
@@ -43,7 +44,7 @@ function isTaken({ args, run }: HostileCall): boolean {
   }
 }
 
-/** Runs spoilt calls that are taken on a real device, from a seed on, and compares with the reference. */
+/** Run changed calls that are taken on a real device, from a seed on, and compare with the reference. */
 export async function checkTakenCalls(runtime: Runtime, firstSeed: number, nCalls: number): Promise<void> {
   for (let seed = firstSeed, done = 0; done < nCalls; seed++) {
     const call = takenCall(seed);
@@ -57,7 +58,7 @@ export async function checkTakenCalls(runtime: Runtime, firstSeed: number, nCall
   }
 }
 
-async function checkTaken(runtime: Runtime, call: HostileCall, random: Random): Promise<void> {
+async function checkTaken(runtime: Runtime, call: PublicCall, random: Random): Promise<void> {
   const { device } = runtime;
   const memory: Memory = new Map();
   const args = withRealBuffers(device, call.args, memory, random);

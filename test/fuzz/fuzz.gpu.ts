@@ -2,18 +2,18 @@ import { attn } from '../../src/index.js';
 import { attnReference } from '../../src/reference/attention.js';
 import { download, upload } from '../../tools/deviceTensor.js';
 import type { GpuCase } from '../platforms/gpuCase.js';
-import { checkHostileNumbers, type HostileKind } from './malformedBatch.js';
+import { checkMalformedBatch, type BatchKind } from './malformedBatch.js';
 import { checkTakenCalls } from './callsOnGpu.js';
 import { Random } from '../../tools/random.js';
 import { checkOut } from '../reference/tolerance.js';
 import { withRuntime } from '../platforms/withRuntime.js';
 
-const KINDS: readonly HostileKind[] = ['end to end', 'pages', 'rows of a cache', 'pages of a cache'];
+const KINDS: readonly BatchKind[] = ['end to end', 'pages', 'rows of a cache', 'pages of a cache'];
 
 /** Batches of each kind. */
 const BATCHES = 20;
 
-/** Spoilt calls; they need several kernels. */
+/** Changed calls; they need several kernels. */
 const TAKEN = 4;
 
 const numbers = KINDS.map((kind, i): GpuCase => ({
@@ -24,7 +24,7 @@ const numbers = KINDS.map((kind, i): GpuCase => ({
       for (let batch = 0; batch < BATCHES; batch++) {
         const seed = 1000 * i + batch;
         try {
-          await checkHostileNumbers(runtime, kind, new Random(seed));
+          await checkMalformedBatch(runtime, kind, new Random(seed));
         } catch (error) {
           throw new Error(`with the seed ${seed}: ${(error as Error).message}`, { cause: error });
         }
@@ -36,7 +36,7 @@ const numbers = KINDS.map((kind, i): GpuCase => ({
 export const cases: GpuCase[] = [
   ...numbers,
   {
-    name: 'spoilt arguments that are taken all the same',
+    name: 'changed arguments that are taken all the same',
     why: 'they are valid for a real device, too, and mean what the reference says',
     run: (t) => withRuntime(t, (runtime) => checkTakenCalls(runtime, 1, TAKEN)),
   },

@@ -8,8 +8,8 @@ const CANARY = 0x7fc0dead;
 const MARGIN = 16;
 
 /**
- * A tensor of f32 or of 32-bit integers with canaries before it, behind it, and between its rows: whoever reads one has
- * NaN or nonsense, and whoever writes one is found by `downloadGuarded`.
+ * A tensor of f32 or of 32-bit integers with canaries before it, behind it, and between its rows. A kernel that reads one
+ * computes NaN or nonsense; `downloadGuarded` finds those that were overwritten.
  */
 export function uploadGuarded(
   device: GPUDevice,
@@ -37,7 +37,7 @@ const GAP = 4;
 
 export interface Guarded {
   readonly values: Float32Array;
-  /** Whether an element still holds what was there before anybody wrote. */
+  /** Whether an element still holds the canary, as it was not written. */
   readonly isCanary: (index: number) => boolean;
   /** Canaries beside the elements that have changed. */
   readonly nBroken: number;

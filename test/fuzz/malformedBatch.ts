@@ -9,7 +9,7 @@ import type { Random } from '../../tools/random.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 
 /** Where the keys are. */
-export type HostileKind = 'end to end' | 'pages' | 'rows of a cache' | 'pages of a cache';
+export type BatchKind = 'end to end' | 'pages' | 'rows of a cache' | 'pages of a cache';
 
 const BATCH = 3;
 const TOTAL_Q = 24;
@@ -41,14 +41,14 @@ interface Numbers {
   readonly maxSeqlenK: number;
 }
 
-/** A number of any kind, often one that could be meant. */
-function hostile(random: Random, most: number): number {
+/** An integer, valid more often than not. */
+function anyInteger(random: Random, most: number): number {
   const wild = [-1, -(2 ** 31), 2 ** 31 - 1, most, most + 1, random.int(-(2 ** 31), 2 ** 31)];
   return random.int(0, 3) === 0 ? random.pick(wild) : random.int(0, most + 1);
 }
 
 function drawNumbers(random: Random): Numbers {
-  const list = (length: number, most: number) => Int32Array.from({ length }, () => hostile(random, most));
+  const list = (length: number, most: number) => Int32Array.from({ length }, () => anyInteger(random, most));
   // Rising more often than not, or sequences would have no queries.
   const sums = (most: number) => {
     const numbers = list(BATCH + 1, most);
@@ -80,7 +80,7 @@ function clamp(x: number, low: number, high: number): number {
   return Math.min(Math.max(x, low), high);
 }
 
-function clamped(kind: HostileKind, numbers: Numbers, b: number): Clamped {
+function clamped(kind: BatchKind, numbers: Numbers, b: number): Clamped {
   const { cuSeqlensQ, cuSeqlensK, used, cuSeqlensKNew, blockTable, cacheBatchIdx, cacheLeftpad } = numbers;
   const span = (sums: Int32Array, total: number): [start: number, length: number] => {
     const start = clamp(sums[b]!, 0, total);
@@ -117,7 +117,7 @@ function clamped(kind: HostileKind, numbers: Numbers, b: number): Clamped {
   };
 }
 
-const SHAPES: Readonly<Record<HostileKind, readonly number[]>> = {
+const SHAPES: Readonly<Record<BatchKind, readonly number[]>> = {
   'end to end': [TOTAL_K, 1, HEAD_DIM],
   pages: [N_PAGES, PAGE_SIZE, 1, HEAD_DIM],
   'rows of a cache': [N_ROWS, ROOM, 1, HEAD_DIM],
@@ -125,14 +125,10 @@ const SHAPES: Readonly<Record<HostileKind, readonly number[]>> = {
 };
 
 /**
- * Calls attnVarlen or attnWithKvCache with numbers on the GPU that nobody should pass. Whatever tensors hold besides what
- * these lead to is NaN, and so is what lies around them: it may neither show nor change.
+ * Calls attnVarlen or attnWithKvCache with malformed numbers on the GPU. Whatever tensors hold besides what these lead to is
+ * NaN, and so is what lies around them: it may neither show nor change.
  */
-export async function checkHostileNumbers(
-  runtime: Runtime,
-  kind: HostileKind,
-  random: Random,
-): Promise<void> {
+export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, random: Random): Promise<void> {
   const { device } = runtime;
   const numbers = drawNumbers(random);
   const numSplits = random.pick([0, 2]);
@@ -282,7 +278,7 @@ interface Results<T> {
   readonly lse: T;
 }
 
-/** Compares the rows of which it is known what they are; nobody's must be as they were, no other may be NaN. */
+/** Compares the rows of which it is known what they are; rows of no sequence must be as they were, no other may be NaN. */
 function checkRows(
   owners: readonly (readonly Sequence[])[],
   isDisputed: (slot: number) => boolean,
@@ -294,7 +290,7 @@ function checkRows(
     const isKnown = own.length === 1 && !own[0]!.keyRows.some(isDisputed);
     const check = (name: 'out' | 'lse', index: number): void => {
       const what = `element ${index} of ${name}, of token ${token}`;
-      if (own.length === 0) assert(got[name].isCanary(index), `${what}, which is nobody's, was written`);
+      if (own.length === 0) assert(got[name].isCanary(index), `${what}, of no sequence, was written`);
       else assert(!Number.isNaN(got[name].values[index]!), `${what}, is NaN`);
       if (!isKnown) return;
       compared[name][0].push(got[name].values[index]!);

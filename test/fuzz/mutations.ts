@@ -1,6 +1,6 @@
 import { isTensor, type Tensor } from '../../src/core/tensor.js';
-import type { Args } from './validCalls.js';
 import type { Random } from '../../tools/random.js';
+import type { Args } from './callMaker.js';
 
 /** What was done to the arguments of a call. */
 export interface Mutation {
@@ -24,7 +24,7 @@ interface Replacement {
   readonly mustFail?: boolean;
 }
 
-/** Spoils arguments in one place. */
+/** Change arguments in one place, mostly so that they are malformed. */
 export function mutate(random: Random, args: Args): Mutation {
   const slots = slotsOf(args, '');
   const kind = random.int(0, 20);
@@ -41,7 +41,7 @@ export function mutate(random: Random, args: Args): Mutation {
   return { what: `${slot.path} = ${name}`, mustFail };
 }
 
-/** Places in plain objects and arrays. Buffers are spoilt as a whole. */
+/** Places in plain objects and arrays. Buffers are replaced as a whole. */
 function slotsOf(container: object, path: string): Slot[] {
   const holder = container as Record<string, unknown>;
   return Object.keys(holder).flatMap((key) => {
@@ -70,7 +70,7 @@ function alias(random: Random, slots: readonly Slot[]): Mutation {
   if (tensors.length < 2) return { what: 'nothing', mustFail: false };
   const [from, to] = [random.pick(tensors), random.pick(tensors)];
   const [source, target] = [from.value as Tensor, to.value as Tensor];
-  // It may have been spoilt before.
+  // It may have been changed before.
   const offset = typeof source.offset === 'number' ? source.offset : 0;
   const value = random.pick([
     source,
@@ -84,10 +84,10 @@ function alias(random: Random, slots: readonly Slot[]): Mutation {
 function replacementsOf(slot: Slot): readonly Replacement[] {
   // In a config.json null is nothing.
   const isJson = slot.path.startsWith('config.');
-  return isJson ? spoiltValues(slot).filter(({ value }) => value !== null) : spoiltValues(slot);
+  return isJson ? malformedValues(slot).filter(({ value }) => value !== null) : malformedValues(slot);
 }
 
-function spoiltValues({ path, value }: Slot): readonly Replacement[] {
+function malformedValues({ path, value }: Slot): readonly Replacement[] {
   if (path.endsWith('buffer')) return value ? buffersFor(value as GPUBuffer) : KINDS;
   if (isTensor(value)) return isIntact(value) ? [...KINDS, ...tensorsFor(value)] : KINDS;
   if (typeof value === 'number') return [...KINDS, ...numbersFor(path, value)];
@@ -98,7 +98,7 @@ function spoiltValues({ path, value }: Slot): readonly Replacement[] {
   return KINDS.filter(({ value: kind }) => typeof kind !== 'object' || kind === null);
 }
 
-/** Whether a tensor has not been spoilt before. */
+/** Whether a tensor has not been changed before. */
 function isIntact({ shape, buffer }: Tensor): boolean {
   return Array.isArray(shape) && shape.length < 9 && shape.every(Number.isFinite) && Boolean(buffer?.size);
 }
@@ -115,10 +115,16 @@ export function endlessArray(): number[] {
   return list;
 }
 
-/** What is nothing that any argument may be. */
+/** The list without its first element, which is a hole then. */
+export function withHole<T>(list: T[]): T[] {
+  delete list[0];
+  return list;
+}
+
+/** Values that are no valid argument anywhere, and `undefined`. */
 const KINDS: readonly Replacement[] = [
   { name: 'null', value: null, mustFail: true },
-  { name: 'a symbol', value: Symbol('hostile'), mustFail: true },
+  { name: 'a symbol', value: Symbol('malformed'), mustFail: true },
   { name: 'a bigint', value: 3n, mustFail: true },
   { name: 'a function', value: () => 3, mustFail: true },
   { name: 'an object without prototype', value: Object.create(null) as unknown, mustFail: true },
@@ -178,7 +184,7 @@ function listsFor(path: string, list: ArrayLike<number>): readonly Replacement[]
         { name: 'strings', value: values.map(String), mustFail: true },
         { name: 'bigints', value: BigInt64Array.from(values, (n) => BigInt(Math.trunc(n))), mustFail: true },
         { name: 'nulls', value: values.map(() => null), mustFail: true },
-        { name: 'symbols', value: values.map(() => Symbol('hostile')), mustFail: true },
+        { name: 'symbols', value: values.map(() => Symbol('malformed')), mustFail: true },
         { name: 'falling to the least', value: [5, -(2 ** 31) + 1, ...values.slice(2)] },
         { name: 'falling from 0 to the least', value: [0, 5, -(2 ** 31) + 1, ...values.slice(3)] },
         { name: 'beginning with 1', value: [1, ...values.slice(1)], mustFail: /cuSeqlens\w+$/.test(path) },
@@ -262,7 +268,7 @@ function holed(shape: readonly number[]): number[] {
 
 function buffersFor(buffer: GPUBuffer): readonly Replacement[] {
   const kinds = KINDS.map((kind) => ({ ...kind, mustFail: true }));
-  // It may have been spoilt before.
+  // It may have been changed before.
   if (typeof buffer?.size !== 'number') return kinds;
   return [
     ...kinds,

@@ -1,11 +1,12 @@
 import { createRuntime, PageflashError, type Runtime, type Tensor } from '../../src/index.js';
-import { drawCall, type HostileCall } from './validCalls.js';
+import type { PublicCall } from './callMaker.js';
+import { drawCall } from './validCalls.js';
 import { mutate, type Mutation } from './mutations.js';
 import { Random } from '../../tools/random.js';
 import { LARGE_LIMITS, strictDevice, type StrictDevice } from '../runtime/strictDevice.js';
 
-/** What came of many calls with spoilt arguments. */
-export interface HostileFigures {
+/** What came of many malformed calls. */
+export interface FuzzFigures {
   inputs: number;
   accepted: number;
   /** Errors by code. */
@@ -26,9 +27,9 @@ interface Bench {
   readonly runtime: Runtime;
 }
 
-/** Spoils a valid call for each seed, and notes what the library makes of it. */
-export async function runHostile(firstSeed: number, nSeeds: number): Promise<HostileFigures> {
-  const figures: HostileFigures = {
+/** Make a malformed call of a valid one for each seed, and note what the library does with it. */
+export async function fuzzCalls(firstSeed: number, nSeeds: number): Promise<FuzzFigures> {
+  const figures: FuzzFigures = {
     inputs: 0,
     accepted: 0,
     errors: new Map(),
@@ -46,7 +47,7 @@ export async function runHostile(firstSeed: number, nSeeds: number): Promise<Hos
   return figures;
 }
 
-async function runOne(seed: number, bench: Bench, figures: HostileFigures): Promise<void> {
+async function runOne(seed: number, bench: Bench, figures: FuzzFigures): Promise<void> {
   const random = new Random(seed);
   const call = drawCall(random);
   // One in eight is left as it is: what is valid must be taken.
@@ -63,10 +64,10 @@ async function runOne(seed: number, bench: Bench, figures: HostileFigures): Prom
 }
 
 async function outcomeOf(
-  { name, args, run }: HostileCall,
+  { name, args, run }: PublicCall,
   mutations: readonly Mutation[],
   { strict, runtime }: Bench,
-  figures: HostileFigures,
+  figures: FuzzFigures,
 ): Promise<string | undefined> {
   const before = { ...strict.touched };
   strict.violations.length = 0;
@@ -118,7 +119,7 @@ function trace(thrown: unknown): string {
 }
 
 /** A few lines that say what was tried. */
-export function summary({ inputs, accepted, errors, functions, escapes }: HostileFigures): string {
+export function summary({ inputs, accepted, errors, functions, escapes }: FuzzFigures): string {
   const listed = (counts: Map<string, number>): string =>
     [...counts]
       .toSorted((a, b) => b[1] - a[1])

@@ -39,7 +39,7 @@ function makeRows(device: GPUDevice): Cache {
   };
 }
 
-/** Pages in random order, between those of somebody else. */
+/** Pages in random order, between those of another sequence. */
 function makePages(device: GPUDevice, pageSize: number, dtype: CacheDType = 'f32'): Cache {
   const nPages = 2 * Math.ceil(N_TOKENS / pageSize);
   const allocator = new BlockAllocator({ nPages, pageSize });
@@ -63,7 +63,7 @@ function shufflePages(allocator: BlockAllocator): void {
   for (const i of new Random(pageSize).permutation(nPages)) allocator.release(sequences[i]!);
 }
 
-/** Slots hold NaN until somebody writes to them. */
+/** Slots hold NaN until they are written. */
 function makeLayers(device: GPUDevice, dtype: CacheDType, size: readonly [number, number]): Cache['layers'] {
   const shape = [...size, nKvHeads, headDim];
   const nothing = new Float32Array(elementCount(shape)).fill(NaN);

@@ -10,7 +10,7 @@ export interface Chunk {
   readonly tokens: readonly number[];
   /** Row of the first token among those of all steps. */
   readonly row: number;
-  /** The chunk of the token before, whoever's it was. */
+  /** The chunk of the token before, of whichever sequence. */
   readonly parent: Chunk | undefined;
   readonly children: Chunk[];
   /** Whether its tokens saw just what its ancestors had written. Otherwise they saw equal tokens of other chunks. */

@@ -44,7 +44,7 @@ async function serve(
 }
 
 /**
- * Compute each chunk again after those that it came after, and with nobody else: in a step of its own, in a cache of one
+ * Compute each chunk again after those that it came after, and alone: in a step of its own, in a cache of one
  * page. Returns the chunks in the order in which that was done.
  */
 async function computeAlone({ runtime, model }: Lab, chunks: readonly Chunk[]): Promise<Chunk[]> {

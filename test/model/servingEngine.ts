@@ -83,7 +83,7 @@ function mostLikely(logits: Float32Array): number {
   return logits.indexOf(Math.max(...logits));
 }
 
-/** Slots hold NaN until somebody writes to them. */
+/** Slots hold NaN until they are written. */
 export async function makeCache(
   runtime: Runtime,
   { nPages, pageSize }: { readonly nPages: number; readonly pageSize: number },

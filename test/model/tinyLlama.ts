@@ -26,7 +26,7 @@ export type Attend = (layer: number, pass: GPUComputePassEncoder) => void;
 
 /**
  * A Llama on the GPU that leaves attention, and so the cache, to its caller. A step is one submission of one pass, and
- * nothing is read back before somebody asks.
+ * nothing is read back before it is asked for.
  */
 export class TinyLlama {
   readonly weights: LlamaWeights;

@@ -1,4 +1,10 @@
-import { everyPair, everyValue } from '../conformance/index.js';
+import {
+  conformanceCases,
+  conformanceSuites,
+  SELECTIONS,
+  type SelectionName,
+  type SuiteName,
+} from '../conformance/cases.js';
 import type { GpuCase } from './gpuCase.js';
 
 const modules = import.meta.glob<{ cases: readonly GpuCase[] }>('../*/*.gpu.ts', { eager: true });
@@ -11,10 +17,19 @@ export const suites: Readonly<Record<string, readonly GpuCase[]>> = Object.fromE
   ]),
 );
 
-/** The cases of a suite, those of the conformance included: `varlen-pairs`, `varlen-values`, ... */
+/** The suites of the conformance: `varlen-pairs`, `varlen-values`, ... */
+const conformance = new Map<string, () => readonly GpuCase[]>(
+  (Object.keys(conformanceSuites) as SuiteName[]).flatMap((name) =>
+    (Object.keys(SELECTIONS) as SelectionName[]).map(
+      (selection) => [`${name}-${selection}`, () => conformanceCases(name, selection)] as const,
+    ),
+  ),
+);
+
+/** The cases of a suite, one of the conformance included. */
 export function casesOf(suite: string): readonly GpuCase[] {
-  const cases = suites[suite] ?? everyValue()[suite] ?? everyPair()[suite];
+  const cases = suites[suite] ?? conformance.get(suite)?.();
   if (cases) return cases;
-  const names = Object.keys({ ...suites, ...everyValue(), ...everyPair() });
+  const names = [...Object.keys(suites), ...conformance.keys()];
   throw new Error(`There is no suite ${suite}, only ${names.join(', ')}.`);
 }

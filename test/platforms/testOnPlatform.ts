@@ -3,6 +3,13 @@ import { PlatformDriver } from './drivePlatform.js';
 import { title, type GpuCase, type Platform } from './gpuCase.js';
 import { createHost, type UnpackedMesa } from './hosts.js';
 
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** The driver to run cases in Node on; undefined for the machine's own. */
+    mesa: UnpackedMesa | undefined;
+  }
+}
+
 /** Makes a test of each case, all of which run in one process or page of the platform. */
 export function testOnPlatform(
   platform: Platform,

@@ -218,7 +218,7 @@ export const cases: GpuCase[] = [
     why: 'wgpu forgets the properties of an adapter once it is garbage-collected, and Deno then panics',
     async run() {
       const device = await requestDevice();
-      // Lanes in a process are started with --expose-gc; elsewhere the adapter is forgotten sooner or later.
+      // Processes of platforms are started with --expose-gc; elsewhere the adapter is forgotten sooner or later.
       const { gc = () => {} } = globalThis as { readonly gc?: () => void };
       for (let turn = 0; turn < 3; turn++) {
         await device.queue.onSubmittedWorkDone();

@@ -1,6 +1,6 @@
 import type { Flatness, Sample } from './samples.js';
 
-/** The figures that must not grow for ever: who forgets to let go of something shows in one of them. */
+/** The figures that must not grow for ever: a leak shows in one of them. */
 export const FIGURES = [
   { name: 'JavaScript heap', unit: 'bytes', of: (sample) => sample.heapBytes },
   { name: 'GPU process, resident', unit: 'bytes', of: (sample) => sample.gpuProcessBytes },

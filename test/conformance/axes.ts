@@ -1,4 +1,7 @@
+import type { FloatDType } from '../../src/core/dtype.js';
 import type { Random } from '../../tools/random.js';
+
+// Values that the axes of several suites share.
 
 /** Queries and keys of a sequence. */
 export type Lengths = readonly [sq: number, sk: number];
@@ -57,4 +60,33 @@ export function spread(most: readonly Lengths[], how: (typeof SPREADS)[number], 
     return b % 5 === 4 || b === most.length - 1 ? 0 : random.int(Math.ceil(n / 3), n + 1);
   };
   return most.map(([sq, sk], b) => [draw(sq, b), draw(sk, b)]);
+}
+
+export const WINDOWS = ['none', 'left', 'right', 'both', 'own position'] as const;
+
+/** Edges of a window anywhere among so many keys. */
+export function drawWindow(
+  window: (typeof WINDOWS)[number],
+  sk: number,
+  random: Random,
+): readonly [left: number, right: number] {
+  const left = random.int(0, sk);
+  const right = random.int(0, sk);
+  switch (window) {
+    case 'none':
+      return [-1, -1];
+    case 'left':
+      return [left, -1];
+    case 'right':
+      return [-1, right];
+    case 'both':
+      return [left, right];
+    case 'own position':
+      return [0, 0];
+  }
+}
+
+/** A type that is not the one given. */
+export function otherType(dtype: FloatDType): FloatDType {
+  return ({ f32: 'f16', f16: 'bf16', bf16: 'f32' } as const)[dtype];
 }

@@ -1,0 +1,269 @@
+import { elementCount, isTensor, type Tensor } from '../../src/core/tensor.js';
+import {
+  attn,
+  attnVarlen,
+  attnWithKvCache,
+  PageflashError,
+  planAttnVarlen,
+  planAttnWithKvCache,
+  type Runtime,
+} from '../../src/index.js';
+import type { Random } from '../../tools/random.js';
+import { withGetters } from '../attention/withGetters.js';
+import { fakeBuffer } from '../runtime/fakeDevice.js';
+import {
+  drawSizes,
+  DTYPES,
+  lengths,
+  type Args,
+  type Maker,
+  type PublicCall,
+  type Sizes,
+} from './callMaker.js';
+
+interface Outputs {
+  readonly out: readonly number[];
+  readonly lse: readonly number[];
+}
+
+function drawOptions({ random, tensor }: Maker, sizes: Sizes, shapes: Outputs): Args {
+  const { batch, nHeads, dtype } = sizes;
+  const maybe = (name: string, draw: () => unknown): Args =>
+    random.int(0, 5) === 0 ? { [name]: draw() } : {};
+  const floats = (shape: readonly number[]): unknown =>
+    random.boolean()
+      ? tensor(random.pick(DTYPES), shape)
+      : Array.from(random.uniforms(elementCount(shape), 0, 0.5));
+  return {
+    ...maybe('softmaxScale', () => random.uniform(0.01, 2)),
+    ...maybe('causal', () => random.boolean()),
+    ...maybe('windowSize', () => [random.int(-1, 9), random.int(-1, 9)]),
+    ...maybe('softcap', () => random.uniform(0, 50)),
+    ...maybe('alibiSlopes', () => floats(random.boolean() ? [nHeads] : [batch, nHeads])),
+    ...maybe('sinks', () => floats([nHeads])),
+    ...maybe('attentionChunk', () => random.int(0, 9)),
+    ...maybe('numSplits', () => random.int(0, 4)),
+    ...maybe('returnLse', () => random.boolean()),
+    ...maybe('out', () => tensor(dtype, shapes.out)),
+    ...maybe('lse', () => tensor('f32', shapes.lse)),
+  };
+}
+
+/** Integers of a sequence each, on the host or on the GPU. */
+function ints({ random, tensor }: Maker, values: readonly number[], shape = [values.length]): unknown {
+  const kind = random.int(0, 4);
+  if (kind === 0) return tensor(random.pick(['i32', 'u32'] as const), shape);
+  return kind === 1 ? Int32Array.from(values) : [...values];
+}
+
+function sums(values: readonly number[]): number[] {
+  return [0, ...values.map((_, i) => values.slice(0, i + 1).reduce((a, b) => a + b, 0))];
+}
+
+export function attnCall(maker: Maker): PublicCall {
+  const { random, tensor } = maker;
+  const sizes = drawSizes(maker);
+  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
+  const [sq, sk] = [random.int(0, 20), random.int(0, 20)];
+  const args = {
+    q: tensor(dtype, [batch, sq, nHeads, headDim]),
+    k: tensor(kvDType, [batch, sk, nKvHeads, headDim]),
+    v: tensor(kvDType, [batch, sk, nKvHeads, headDimV]),
+    ...drawOptions(maker, sizes, { out: [batch, sq, nHeads, headDimV], lse: [batch, nHeads, sq] }),
+  };
+  return { name: 'attn', args, run: (runtime, given) => attn(runtime, given as never) };
+}
+
+function varlenArgs(maker: Maker): Args {
+  const { random, tensor } = maker;
+  const sizes = drawSizes(maker);
+  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
+  const [qLens, kLens] = [lengths(random, batch), lengths(random, batch, 20)];
+  const [totalQ, totalK] = [sums(qLens).at(-1)! + random.int(0, 3), sums(kLens).at(-1)! + random.int(0, 3)];
+  const isPaged = random.boolean();
+  const pageSize = random.pick([1, 3, 4]);
+  const width = Math.ceil(20 / pageSize);
+  const nPages = Math.max(1, width * batch);
+  const rows = isPaged ? [nPages, pageSize] : [totalK];
+  return {
+    q: tensor(dtype, [totalQ, nHeads, headDim]),
+    k: tensor(kvDType, [...rows, nKvHeads, headDim]),
+    v: tensor(kvDType, [...rows, nKvHeads, headDimV]),
+    cuSeqlensQ: ints(maker, sums(qLens)),
+    ...((!isPaged || random.boolean()) && { cuSeqlensK: ints(maker, sums(kLens)) }),
+    ...(isPaged && {
+      blockTable: ints(maker, [...random.permutation(nPages)].slice(0, width * batch), [batch, width]),
+    }),
+    sequsedK: ints(maker, kLens),
+    maxSeqlenQ: 9 + random.int(0, 3),
+    maxSeqlenK: 20 + random.int(0, 3),
+    ...drawOptions(maker, sizes, { out: [totalQ, nHeads, headDimV], lse: [nHeads, totalQ] }),
+  };
+}
+
+function kvCacheArgs(maker: Maker): Args {
+  const { random, tensor } = maker;
+  const sizes = drawSizes(maker);
+  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
+  const isRagged = random.boolean();
+  const hasNew = random.boolean();
+  const hasRows = random.boolean();
+  const isPaged = random.boolean();
+  const fresh = isRagged ? lengths(random, batch, 4) : lengths(random, batch, 1).fill(random.int(0, 4));
+  const qLens = isRagged ? lengths(random, batch, 5) : lengths(random, batch, 1).fill(random.int(0, 5));
+  const cached = lengths(random, batch, 16);
+  const pageSize = random.pick([1, 3, 4]);
+  const width = Math.ceil(20 / pageSize);
+  const nPages = Math.max(1, width * batch);
+  const rows = isPaged ? [nPages, pageSize] : [Math.max(1, batch + random.int(0, 2)), 20];
+  const totalQ = sums(qLens).at(-1)!;
+  const tokens = (lens: readonly number[]): number[] =>
+    isRagged ? [sums(lens).at(-1)!] : [batch, lens[0] ?? 0];
+  const hasRotary = random.int(0, 3) === 0;
+  const pairs = random.pick([1, 2]);
+  const newDType = random.pick(DTYPES);
+  const angles = hasRotary && random.boolean();
+  const angleType = random.pick(DTYPES);
+  const angle = (): unknown =>
+    angles ? tensor(angleType, [40, pairs]) : Array.from({ length: 40 * pairs }, () => random.uniform());
+  const out = [...tokens(qLens), nHeads, headDimV];
+  const cuSeqlensQ = ints(maker, sums(qLens));
+  const hasSums = hasNew || random.boolean();
+  const lse = isRagged ? [nHeads, totalQ] : [batch, nHeads, qLens[0] ?? 0];
+  return {
+    q: tensor(dtype, [...tokens(qLens), nHeads, headDim]),
+    kCache: tensor(kvDType, [...rows, nKvHeads, headDim]),
+    vCache: tensor(kvDType, [...rows, nKvHeads, headDimV]),
+    ...(hasNew && {
+      k: tensor(newDType, [...tokens(fresh), nKvHeads, headDim]),
+      v: tensor(newDType, [...tokens(fresh), nKvHeads, headDimV]),
+    }),
+    cacheSeqlens: random.int(0, 4) === 0 ? random.int(0, 16) : ints(maker, cached),
+    ...(isRagged && { cuSeqlensQ, maxSeqlenQ: 5 }),
+    ...(isRagged && hasSums && { cuSeqlensKNew: hasNew ? ints(maker, sums(fresh)) : cuSeqlensQ }),
+    ...(random.boolean() && { maxSeqlenK: 20 }),
+    ...(isPaged && {
+      blockTable: ints(maker, [...random.permutation(nPages)].slice(0, width * batch), [batch, width]),
+    }),
+    ...(hasRows && { cacheBatchIdx: ints(maker, [...random.permutation(batch)]) }),
+    ...(random.int(0, 3) === 0 && { cacheLeftpad: ints(maker, lengths(random, batch, 1)) }),
+    ...(hasRotary && {
+      rotaryCos: angle(),
+      rotarySin: angle(),
+      rotaryDim: 2 * pairs,
+      rotaryInterleaved: random.boolean(),
+    }),
+    ...drawOptions(maker, sizes, { out, lse }),
+  };
+}
+
+/** What a step has besides arguments, which is not looked at. */
+const REST_OF_STEP: Args = {
+  nSequences: 2,
+  nNewTokens: 3,
+  tableWidth: 4,
+  tokenPositions: new Int32Array(3),
+  slotMapping: new Int32Array(3),
+  sequences: new Int32Array(2),
+  tokens: new Int32Array(3),
+  sampled: new Int32Array(1),
+  sampledRows: new Int32Array(1),
+  swapsOut: [[0, 1]],
+  copies: [],
+  swapsIn: [],
+};
+
+/** Something that gives the same arguments in another way, as they are when it is called. */
+function drawForm(random: Random): (args: Args) => Args {
+  const form = random.pick<(args: Args) => Args>([
+    (args) => args,
+    (args) => args,
+    (args) => ({ ...REST_OF_STEP, cacheBatchIdx: undefined, ...args }),
+    withGetters,
+    (args) => withGetters({ ...REST_OF_STEP, ...args }),
+    (args) => Object.assign(Object.create(null) as Args, args),
+  ]);
+  return (args) => (typeof args === 'object' && args !== null ? form(args) : args);
+}
+
+export function varlenCall(maker: Maker): PublicCall {
+  const args = varlenArgs(maker);
+  const form = drawForm(maker.random);
+  return { name: 'attnVarlen', args, run: (runtime, given) => attnVarlen(runtime, form(given) as never) };
+}
+
+export function kvCacheCall(maker: Maker): PublicCall {
+  const args = kvCacheArgs(maker);
+  const form = drawForm(maker.random);
+  return {
+    name: 'attnWithKvCache',
+    args,
+    run: (runtime, given) => attnWithKvCache(runtime, form(given) as never),
+  };
+}
+
+interface PlanCall {
+  readonly plan: Args;
+  readonly changes: Args;
+  readonly layer: Args;
+}
+
+/** Of all that a plan is made of, what `update` and `record` are given again. */
+export function planCall(maker: Maker, name: 'planAttnVarlen' | 'planAttnWithKvCache'): PublicCall {
+  const [planFor, plan] =
+    name === 'planAttnVarlen'
+      ? [planAttnVarlen, varlenArgs(maker)]
+      : [planAttnWithKvCache, kvCacheArgs(maker)];
+  const { q, k, v, kCache, vCache, out, lse, cacheSeqlens, sequsedK } = plan;
+  const some = (all: Args): Args =>
+    Object.fromEntries(
+      Object.entries(all).filter(([, value]) => value !== undefined && maker.random.boolean()),
+    );
+  const [nDims, tensorOut] = [(q as Tensor).shape.length, out as Tensor | undefined];
+  const values = ((v ?? vCache) as Tensor).shape.at(-1)!;
+  const shape = [...(q as Tensor).shape.slice(0, nDims - 1), values];
+  const layerOut = tensorOut ?? {
+    buffer: fakeBuffer(4 * elementCount(shape) + 4),
+    dtype: (q as Tensor).dtype,
+    shape,
+  };
+  if (plan['returnLse'] && !lse) delete plan['returnLse'];
+  const args = {
+    plan,
+    changes: some({ cacheSeqlens, sequsedK }),
+    layer: { ...some({ q, k, v, kCache, vCache, lse }), out: layerOut },
+  };
+  const form = drawForm(maker.random);
+  const run = (runtime: Runtime, given: Args): unknown => {
+    const { plan: made, changes, layer } = given as unknown as PlanCall;
+    const attention = (planFor as typeof planAttnVarlen)(runtime, form(made) as never);
+    try {
+      if (namesNothing(changes)) mustRefuse(() => attention.update(changes as never));
+      else attention.update(form(changes) as never);
+      attention.record(layer as never);
+      attention.record(Object.fromEntries(Object.entries(layer ?? {}).map(copyOfTensor)) as never);
+    } finally {
+      attention.destroy();
+    }
+    return undefined;
+  };
+  return { name, args: args as unknown as Args, run };
+}
+
+function namesNothing(args: unknown): boolean {
+  return typeof args === 'object' && args !== null && Object.keys(args).length === 0;
+}
+
+function mustRefuse(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof PageflashError) return;
+    throw error;
+  }
+  throw new Error('An update of nothing was taken.');
+}
+
+function copyOfTensor([name, value]: [string, unknown]): [string, unknown] {
+  return [name, isTensor(value) ? { ...value } : value];
+}

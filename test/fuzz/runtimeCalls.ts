@@ -1,0 +1,126 @@
+import {
+  attnVariants,
+  createRuntime,
+  fitKvCache,
+  kvBytesPerToken,
+  kvCacheBytes,
+  prepareModel,
+  rotaryTables,
+  type Runtime,
+} from '../../src/index.js';
+import { drawSizes, DTYPES, type Args, type Maker, type PublicCall } from './callMaker.js';
+
+export function rotaryCall({ random }: Maker): PublicCall {
+  const factors = [1, 1, 2, 2];
+  const rope = random.pick([
+    { rope_theta: 10000, rope_type: 'default' },
+    { type: 'linear', factor: 2, rope_theta: 10000 },
+    {
+      rope_type: 'yarn',
+      factor: 4,
+      original_max_position_embeddings: 64,
+      rope_theta: 10000,
+      truncate: false,
+    },
+    { rope_type: 'longrope', short_factor: factors, long_factor: factors, factor: 2, rope_theta: 10000 },
+    { sliding_attention: { rope_theta: 10000 } },
+  ]);
+  const layerType = 'sliding_attention' in rope && { layerType: 'sliding_attention' };
+  const args = random.boolean()
+    ? { headDim: 8, maxPositions: 16, theta: 10000, partialRotaryFactor: 0.5, rotaryInterleaved: true }
+    : {
+        config: { head_dim: 8, max_position_embeddings: 64, rope_parameters: rope },
+        maxPositions: 16,
+        ...layerType,
+      };
+  return { name: 'rotaryTables', args, run: (_, given) => void rotaryTables(given as never) };
+}
+
+export function variantsCall(maker: Maker): PublicCall {
+  const { random } = maker;
+  const { headDim, headDimV, dtype, kvDType } = drawSizes(maker);
+  const args = {
+    headDim,
+    ...(random.boolean() && { headDimV, kvDType }),
+    dtype,
+    paged: random.boolean(),
+    softcap: random.boolean(),
+    alibi: random.boolean(),
+    ...(random.boolean() && { group: random.int(1, 5), decodeTokens: random.int(1, 4) }),
+    ...(random.boolean() && { newDType: kvDType, rotary: random.boolean() }),
+  };
+  return {
+    name: 'attnVariants',
+    args,
+    run: (runtime, given) => attnVariants(runtime, given as never),
+  };
+}
+
+export function modelCall(maker: Maker): PublicCall {
+  const { random } = maker;
+  const { headDim, headDimV, dtype, kvDType } = drawSizes(maker);
+  const nKvHeads = random.int(1, 4);
+  const args = {
+    nHeads: nKvHeads * random.int(1, 4),
+    nKvHeads,
+    headDim,
+    headDimV,
+    dtype,
+    kvDType,
+    paged: random.boolean(),
+    maxTokens: random.int(1, 100),
+    maxContext: random.int(1, 3000),
+    ...(random.boolean() && { newDType: kvDType, rotary: random.boolean() }),
+    ...(random.boolean() && { alibi: random.pick([true, 'gpu']), sinks: random.pick([false, 'gpu']) }),
+    ...(random.boolean() && { windowSize: [random.int(-1, 9), -1], attentionChunk: random.int(0, 50) }),
+    ...(random.boolean() && { numSplits: random.int(0, 4), lengths: random.pick(['host', 'gpu']) }),
+    ...(random.boolean() && { warmUp: true }),
+  };
+  return { name: 'prepareModel', args, run: (runtime, given) => prepareModel(runtime, given as never) };
+}
+
+export function prepareCall({ random }: Maker): PublicCall {
+  const args = { headDim: random.pick([8, 32]), dtype: 'f32' as const, variants: [] as unknown[] };
+  const run = async (runtime: Runtime, { headDim, dtype, variants }: Args): Promise<void> => {
+    const [first] = attnVariants(runtime, { headDim, dtype } as never);
+    if (Array.isArray(variants) && variants.length === 0) variants.push(first);
+    await runtime.prepare(variants as never);
+  };
+  return { name: 'prepare', args, run };
+}
+
+export function runtimeCall({ random }: Maker): PublicCall {
+  const args = {
+    device: undefined as unknown,
+    options: {
+      tier: random.pick(['T0', 'T1']),
+      deviceClass: random.pick(['gpu', 'software', undefined]),
+      profile: false,
+    },
+  };
+  const run = (runtime: Runtime, { device = runtime.device, options }: Args): unknown =>
+    createRuntime(device as never, options as never).destroy();
+  return { name: 'createRuntime', args, run };
+}
+
+export function sizingCall({ random }: Maker): PublicCall {
+  const cache = {
+    nLayers: random.int(1, 40),
+    nKvHeads: random.int(1, 9),
+    headDim: 64,
+    dtype: random.pick(DTYPES),
+  };
+  const limits = { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27 };
+  const args = {
+    cache,
+    room: { budgetBytes: 2 ** 30, ...(random.boolean() && { limits }), tokensPerSequence: 100, pageSize: 16 },
+    load: { nSequences: 3, tokensPerSequence: 100, pageSize: 16 },
+  };
+  const run = (_: Runtime, given: Args): unknown => {
+    fitKvCache(given['cache'] as never, given['room'] as never);
+    kvBytesPerToken(given['cache'] as never);
+    kvCacheBytes(given['cache'] as never, given['load'] as never);
+    return undefined;
+  };
+  return { name: 'fitKvCache', args, run };
+}
