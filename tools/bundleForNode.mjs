@@ -22,7 +22,10 @@ export async function bundleForNode({ entry, out, external }) {
       sourcemap: 'inline',
       emptyOutDir: false,
       outDir: resolve(file, '..'),
-      rolldownOptions: { output: { codeSplitting: false, entryFileNames: basename(file) } },
+      rolldownOptions: {
+        checks: { pluginTimings: false },
+        output: { codeSplitting: false, entryFileNames: basename(file) },
+      },
     },
   });
 }

@@ -1,9 +1,9 @@
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { PlatformDriver } from './drivePlatform.js';
-import { FEATURE_SETS, PLATFORMS, title, type FeatureSet, type GpuCase, type Platform } from './gpuCase.js';
-import { createHost, type Programs } from './hosts.js';
-import type { Begun, CaseResult } from './protocol.js';
+import { FEATURE_SETS, PLATFORMS, title, type GpuCase } from './gpuCase.js';
+import { createHost, type Host, type Programs } from './hosts.js';
+import type { Begun, CaseResult, ProgramOptions } from './protocol.js';
 import { saveRows, table, type Row } from './results.js';
 import { casesOf } from './suites.js';
 
@@ -51,8 +51,9 @@ async function main(): Promise<boolean> {
   mkdirSync(CASES, { recursive: true });
   const rows: Row[] = [];
   for (const platform of platforms) {
+    const host = await createHost(platform, programs);
     for (const features of sets) {
-      rows.push(await runAll(platform, features, programs));
+      rows.push(await runAll(host, { platform, features }));
       if (isWhole) await saveRows(rows);
     }
   }
@@ -74,11 +75,12 @@ function selected(): Selected[] {
 }
 
 /** Run the chosen cases on a platform with a set of features. */
-async function runAll(platform: Platform, features: FeatureSet, programs: Programs): Promise<Row> {
+async function runAll(host: Host, options: ProgramOptions): Promise<Row> {
+  const { platform, features } = options;
   const start = performance.now();
   const where = `${platform} ${features}`;
   const results: CaseResult[] = [];
-  const driver = new PlatformDriver(await createHost(platform, programs), { platform, features });
+  const driver = new PlatformDriver(host, options);
   let begun: Begun = { adapter: 'none', isOffered: true };
   const brokenDown: string[] = [];
   try {

@@ -26,6 +26,7 @@ export async function bundleScript(
       rolldownOptions: {
         input: entry,
         external: [...external],
+        checks: { pluginTimings: false },
         output: { codeSplitting: false, dir: '.', entryFileNames: 'page.js' },
       },
     },
