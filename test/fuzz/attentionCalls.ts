@@ -9,7 +9,7 @@ import {
   type Runtime,
 } from '../../src/index.js';
 import type { Random } from '../../tools/random.js';
-import { withGetters } from '../attention/withGetters.js';
+import { withGetters } from '../attention/planInputs.js';
 import { fakeBuffer } from '../runtime/fakeDevice.js';
 import {
   drawSizes,

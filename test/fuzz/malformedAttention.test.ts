@@ -98,8 +98,8 @@ describe('attention, as the fuzzer and reading have found', () => {
       refusal(() => attnWithKvCache(runtime, { ...cache, cacheSeqlens: NaN })),
     ]).toMatchInlineSnapshot(`
       [
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[0] is 0 and cuSeqlensQ[1] is -2147483647.",
-        "length: attnVarlen: cuSeqlensQ must never fall, but cuSeqlensQ[1] is 8 and cuSeqlensQ[2] is -2147483647.",
+        "length: attnVarlen: cuSeqlensQ must not decrease, but cuSeqlensQ[0] is 0 and cuSeqlensQ[1] is -2147483647.",
+        "length: attnVarlen: cuSeqlensQ must not decrease, but cuSeqlensQ[1] is 8 and cuSeqlensQ[2] is -2147483647.",
         "length: attnWithKvCache: sequence 0 needs 2147483647 slots but a row of kCache has 8. Pass a longer cache, or pages.",
         "length: attnWithKvCache: sequence 0 needs 2147483647 slots but a row of kCache has 8. Pass a longer cache, or pages.",
         "argument: attnWithKvCache: cacheSeqlens[0] must be a whole number of 32 bits, not NaN.",
