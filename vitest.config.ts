@@ -63,7 +63,7 @@ export default defineConfig({
         test: {
           name: 'chrome',
           include: CHROME,
-          globalSetup: 'tools/setup/chrome.mjs',
+          globalSetup: 'tools/setup/browsers.mjs',
           testTimeout: gpuTimeout,
           hookTimeout: gpuTimeout,
         },

@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util';
 import { runProgram } from '../tools/runProgram.mjs';
 import { ensureDeno } from '../tools/setup/deno.mjs';
-import { ensureFirefox } from '../tools/setup/firefox.mjs';
+import { ensureFirefox } from '../tools/setup/browsers.mjs';
 import { ensureMesa } from '../tools/setup/mesa.mjs';
 
 const args = process.argv.slice(2);

@@ -1,7 +1,7 @@
 import type { Browser, Page } from 'puppeteer';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { launchChrome } from '../../tools/browser/launchChrome.js';
+import { launchChrome } from '../../tools/browser/chromePage.js';
 
 /** A link to the page with a small ragged batch, causal and paged. */
 const SETTINGS =

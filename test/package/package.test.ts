@@ -2,8 +2,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { DEVICE_NAMES, OPTION_NAMES } from '../../src/standalone/options.js';
 import { kernelVariant, type KernelVariant } from '../../src/standalone/kernelVariant.js';
 import { createOutsideProject, type OutsideProject } from './outsideProject.js';
-import { checkPrinted } from './printed.js';
-import { examplesOf, printouts, subpathExamples } from './readme.js';
+import { checkPrinted, examplesOf, printouts, subpathExamples } from './readme.js';
 import { testStrictTypes } from './strictTypes.js';
 
 let project: OutsideProject;

@@ -1,7 +1,6 @@
 import * as pageflash from '../../src/index.js';
-import { examples, snippets } from './readme.js';
+import { checkPrinted, examples, snippets } from './readme.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
-import { checkPrinted } from './printed.js';
 
 /** The code blocks of the README that need no package but pageflash, on every WebGPU. */
 export const cases: GpuCase[] = examples

@@ -1,10 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Browser } from 'puppeteer';
-import { launchChrome } from '../../tools/browser/launchChrome.js';
-import { checkPrinted } from './printed.js';
-import { examples } from './readme.js';
-import { newPage, servePage } from '../../tools/browser/servePage.js';
+import { launchChrome, newPage } from '../../tools/browser/chromePage.js';
+import { checkPrinted, examples } from './readme.js';
+import { servePage } from '../../tools/browser/servePage.js';
 
 let browser: Browser;
 beforeAll(async () => {

@@ -5,8 +5,8 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { launch, type Browser } from 'puppeteer';
 import { bundleScript, type Script } from '../../tools/browser/bundleScript.js';
-import { launchChrome } from '../../tools/browser/launchChrome.js';
-import { newPage, servePage } from '../../tools/browser/servePage.js';
+import { launchChrome, newPage } from '../../tools/browser/chromePage.js';
+import { servePage } from '../../tools/browser/servePage.js';
 import type { Platform } from './gpuCase.js';
 import { LINE_PREFIX, type Program } from './protocol.js';
 

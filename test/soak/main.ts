@@ -4,9 +4,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { CDPSession } from 'puppeteer';
 import { currentCommit } from '../../tools/provenance.js';
 import { openChromePage } from '../../tools/browser/chromePage.js';
-import { flatness } from './flatness.js';
 import { plot } from './plot.js';
-import type { Sample, SoakResults } from './samples.js';
+import { flatness, type Sample, type SoakResults } from './samples.js';
 
 const N_SAMPLES = 100;
 const OUT = 'test/results/soak';

@@ -1,5 +1,4 @@
-import { FIGURES, WARM_UP, type Figure } from './flatness.js';
-import type { SoakResults } from './samples.js';
+import { FIGURES, WARM_UP, type Figure, type SoakResults } from './samples.js';
 
 const WIDTH = 420;
 const HEIGHT = 150;

@@ -1,7 +1,6 @@
-import type { Page } from 'puppeteer';
+import { launch, type Browser, type Page } from 'puppeteer';
 import { bundleScript } from './bundleScript.js';
-import { launchChrome } from './launchChrome.js';
-import { newPage, servePage } from './servePage.js';
+import { servePage } from './servePage.js';
 
 export interface ChromePage {
   readonly page: Page;
@@ -25,4 +24,41 @@ export async function openChromePage(entry: string): Promise<ChromePage> {
       server.close();
     },
   };
+}
+
+// Takes the machine's GPU, which Linux reaches through Vulkan only, or SwiftShader where there is none.
+const GPU_FLAGS = [
+  '--enable-unsafe-webgpu',
+  '--enable-unsafe-swiftshader',
+  ...(process.platform === 'linux' ? ['--enable-features=Vulkan'] : []),
+];
+
+const QUIET_FLAGS = [
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-quic',
+  '--no-first-run',
+];
+
+/** Headless Chrome with WebGPU, the one that `ensureChrome` found or installed. */
+export function launchChrome(): Promise<Browser> {
+  // Puppeteer reads the variable when it is loaded, which may have been before the installation.
+  const executablePath = process.env['PUPPETEER_EXECUTABLE_PATH'];
+  return launch({
+    ...(executablePath && { executablePath }),
+    args: ['--no-sandbox', ...GPU_FLAGS, ...QUIET_FLAGS],
+    // A call into the page may take as long as a GPU that the CPU plays.
+    protocolTimeout: 0,
+  });
+}
+
+/** An empty page, whose errors are printed. */
+export async function newPage(browser: Browser): Promise<Page> {
+  const page = await browser.newPage();
+  page.on('console', (message) => {
+    if (message.type() === 'error') console.error(message.text());
+  });
+  page.on('pageerror', (error) => console.error(error));
+  return page;
 }

@@ -1,7 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import type { Browser, Page } from 'puppeteer';
 
 /** A page that runs a script, in which the modules have their names. */
 const htmlFor = (modules: readonly string[]): string => {
@@ -52,14 +51,4 @@ export function servePage(
       }),
     );
   });
-}
-
-/** An empty page; what goes wrong in it is printed here. */
-export async function newPage(browser: Browser): Promise<Page> {
-  const page = await browser.newPage();
-  page.on('console', (message) => {
-    if (message.type() === 'error') console.error(message.text());
-  });
-  page.on('pageerror', (error) => console.error(error));
-  return page;
 }

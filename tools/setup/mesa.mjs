@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { aptSources } from './backports.mjs';
+import { aptSources } from './apt.mjs';
 
 const run = promisify(execFile);
 

@@ -1,4 +1,4 @@
-import { ensureChrome } from './chrome.mjs';
+import { ensureChrome } from './browsers.mjs';
 import { ensureVulkan } from './vulkan.mjs';
 
 const parts = { chrome: ensureChrome, vulkan: ensureVulkan };

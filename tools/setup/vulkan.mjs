@@ -2,9 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addBackports } from './backports.mjs';
-import { aptInstall, canUseApt, readOsRelease } from './apt.mjs';
-import { mayHaveGpu } from './hardware.mjs';
+import { addBackports, aptInstall, canUseApt, readOsRelease } from './apt.mjs';
 import { ensureMesa } from './mesa.mjs';
 
 const ICD_DIRS = ['/usr/share/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/etc/vulkan/icd.d'];
@@ -39,6 +37,17 @@ function chooseSoftwareDriver() {
     .flatMap((dir) => readdirSync(dir).map((name) => join(dir, name)))
     .find((path) => /\/lvp_icd[^/]*\.json$/.test(path));
   if (lavapipe) process.env.VK_DRIVER_FILES = lavapipe;
+}
+
+/**
+ * Whether a GPU may be here: on Linux by its device nodes, which a container without one lacks; elsewhere always,
+ * as macOS and Windows bring a driver for every display.
+ */
+function mayHaveGpu() {
+  if (process.platform !== 'linux') return true;
+  const renderNodes =
+    existsSync('/dev/dri') && readdirSync('/dev/dri').some((name) => name.startsWith('renderD'));
+  return renderNodes || existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
 }
 
 /** @returns {Promise<string | undefined>} the name of the adapter that Dawn finds */

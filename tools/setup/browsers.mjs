@@ -85,6 +85,28 @@ async function downloadChrome() {
   }
 }
 
+const FIREFOX_NAMES = ['firefox-esr', 'firefox'];
+const FIREFOX_APPLICATIONS = ['/Applications/Firefox.app/Contents/MacOS/firefox'];
+
+/**
+ * The path of a Firefox, installed first if there is none.
+ *
+ * @returns {Promise<string>}
+ */
+export async function ensureFirefox() {
+  if (!findFirefox() && canUseApt()) await aptInstall({ name: 'Firefox', packages: ['firefox-esr'] });
+  const path = findFirefox();
+  if (!path) throw new Error('No Firefox was found and none could be installed: install one.');
+  return path;
+}
+
+/** @returns {string | undefined} */
+function findFirefox() {
+  const { PATH = '' } = process.env;
+  const onPath = PATH.split(delimiter).flatMap((dir) => FIREFOX_NAMES.map((name) => join(dir, name)));
+  return [...onPath, ...FIREFOX_APPLICATIONS].find(isProgram);
+}
+
 /** The global setup of the tests in Chrome. */
 export async function setup() {
   await ensureChrome();
