@@ -164,7 +164,7 @@ export class PageManager {
   swapOut(sequence: SequenceId): readonly PageCopy[] | 'full' {
     const found = this.#findNotInFlight('swapOut', sequence);
     refuseSwapped('PageManager.swapOut', found);
-    return found.nPages > this.#store.host.nFree ? 'full' : swapOut(this.#store, found);
+    return found.nPages > this.#store.hostPool.nFree ? 'full' : swapOut(this.#store, found);
   }
 
   /** Bring a sequence back. Returns [host page, page] copies, to be made before its next step, or `'full'`. O(pages) */

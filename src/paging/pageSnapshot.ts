@@ -26,7 +26,7 @@ export interface PageUsage {
 }
 
 export function usageOf(store: PageStore, sequences: Iterable<ManagedSequence>): PageUsage {
-  const { pool, host, pageSize, nSearched, nHit } = store;
+  const { pool, hostPool, pageSize, nSearched, nHit } = store;
   const nUsed = pool.nPages - pool.nFree;
   let nSequences = 0;
   let nEmptySlots = 0;
@@ -41,8 +41,8 @@ export function usageOf(store: PageStore, sequences: Iterable<ManagedSequence>):
     nUsed,
     nShared: pool.nShared,
     nCached: pool.nCached,
-    nHostPages: host.nPages,
-    nHostUsed: host.nPages - host.nFree,
+    nHostPages: hostPool.nPages,
+    nHostUsed: hostPool.nPages - hostPool.nFree,
     nSequences,
     wastePercent: percentOf(nEmptySlots, nUsed * pageSize),
     hitPercent: percentOf(nHit, nSearched),
@@ -83,13 +83,13 @@ export interface SequencePages {
 }
 
 export function snapshotOf(store: PageStore, sequences: Iterable<ManagedSequence>): PageSnapshot {
-  const { pool, host, cache, pins, pageSize } = store;
+  const { pool, hostPool, cache, pins, pageSize } = store;
   return {
     nPages: pool.nPages,
     pageSize,
     counts: Array.from({ length: pool.nPages }, (_, page) => pool.count(page)),
     free: pool.freePages(),
-    freeHostPages: host.freePages(),
+    freeHostPages: hostPool.freePages(),
     published: cache.published(),
     sequences: Array.from(sequences, ({ id, nTokens, nComputed, nInFlight, table, swapped, copySource }) => ({
       id,

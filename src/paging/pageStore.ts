@@ -47,14 +47,16 @@ export function checkReset(caller: string, options: ResetOptions): void {
 /**
  * The pages of a manager, on the device and on the host, the prefix cache and the pins, and what sequences do with them. The
  * callers make sure that there are enough pages, and that the sequence is in a state for it.
+ *
+ * Column c of a sequence is its page with the tokens c · pageSize to (c + 1) · pageSize − 1.
  */
 export class PageStore {
   readonly pageSize: number;
   readonly window: number;
   readonly isCaching: boolean;
   readonly pool: PagePool;
-  /** The pages in host memory. */
-  readonly host: PagePool;
+  /** The pages in host memory; `pool` has those on the device. */
+  readonly hostPool: PagePool;
   readonly cache: PrefixCache;
   readonly search: PrefixSearch;
   readonly pins = new Pins();
@@ -77,7 +79,7 @@ export class PageStore {
     this.isCaching = isCaching;
     this.cache = new PrefixCache(isCaching ? nPages : 0, pageSize, onEvent);
     this.pool = new PagePool(nPages, pageSize, this.cache);
-    this.host = new PagePool(nHostPages, pageSize);
+    this.hostPool = new PagePool(nHostPages, pageSize);
     this.search = new PrefixSearch(this.cache, (nColumns) => this.firstSeen(nColumns * pageSize));
   }
 
@@ -85,19 +87,22 @@ export class PageStore {
     return new PageTable(this.pool);
   }
 
-  /** The first column that a query after `nTokens` sees; the page before the query at the latest. */
+  /** Returns the first column that a query after `nTokens` needs; always at least the page before is included. */
   firstSeen(nTokens: number): number {
     if (this.window < 0) return 0;
     return Math.floor(Math.max(0, nTokens - Math.max(1, this.window)) / this.pageSize);
   }
 
-  /** Published pages that a sequence without pages starts with. A token is left to compute, as only that gives logits. */
+  /**
+   * Returns how many published pages a sequence without pages starts with. At least one token is left to compute, as only
+   * that gives logits.
+   */
   nFound(sequence: ManagedSequence): number {
     if (sequence.isPrivate || !sequence.isFresh) return 0;
     return this.search.find(sequence, Math.floor((sequence.nTokens - 1) / this.pageSize));
   }
 
-  /** The pages of those that the sequence will hold. */
+  /** Returns, of the pages that `nFound` counts, those that the sequence will hold: none before its window. */
   foundPages(sequence: ManagedSequence): Int32Array {
     const nFound = this.nFound(sequence);
     const first = this.firstSeen(nFound * this.pageSize);
@@ -106,7 +111,10 @@ export class PageStore {
     return pages;
   }
 
-  /** Hold in a table what was found last, as far as a query after it sees it. */
+  /**
+   * Takes the pages of the last search into a table, as far as a query after them sees them. Call `nFound` or
+   * `search.find` first.
+   */
   adoptFound(table: PageTable, nFound: number): void {
     const first = this.firstSeen(nFound * this.pageSize);
     for (let column = 0; column < nFound; column++) {
@@ -116,7 +124,7 @@ export class PageStore {
     }
   }
 
-  /** A table that holds the published pages of a sequence. */
+  /** Returns a table that holds the published pages of a sequence. */
   pinnedTable(sequence: ManagedSequence): PageTable {
     const table = this.newTable();
     const nFull = Math.floor(sequence.nTokens / this.pageSize);
@@ -124,7 +132,7 @@ export class PageStore {
     return table;
   }
 
-  /** The first `nPublished` pages of a sequence are published, and have that prefix. */
+  /** Notes that the first `nPublished` pages of a sequence are published, and have that prefix. */
   setPublished(sequence: ManagedSequence, nPublished: number, prefix: number): void {
     this.cache.tree.hold(prefix);
     this.cache.tree.drop(sequence.prefix);
@@ -132,14 +140,14 @@ export class PageStore {
     sequence.prefix = prefix;
   }
 
-  /** A sequence goes back to at most `max` published pages. */
+  /** Takes a sequence back to at most `max` published pages. */
   unpublish(sequence: ManagedSequence, max: number): void {
     let { nPublished, prefix } = sequence;
     for (; nPublished > max; nPublished--) prefix = this.cache.tree.parent(prefix);
     this.setPublished(sequence, nPublished, prefix);
   }
 
-  /** Give back the pages after the first `nTokens`. */
+  /** Gives back the pages after the first `nTokens`. */
   shrink(table: PageTable, nTokens: number): void {
     if (table.firstPage < table.nPages) this.touchAncestors(table.page(table.firstPage));
     table.shrink(nTokens, this.freeAncestorOf(table));
@@ -149,7 +157,10 @@ export class PageStore {
   // evicted first. For a sequence that gives back its pages from the end, the free list does that. With a window, however,
   // it still holds pages when those before them are free.
 
-  /** The nearest free page before this one in its prompt, or `NULL_PAGE`: a page that is given back is evicted before it. */
+  /**
+   * Returns the nearest free page before this one in its prompt, or `NULL_PAGE`. A page that is given back is evicted before
+   * it.
+   */
   freeAncestor(page: number): number {
     if (this.window < 0 || !this.cache.has(page)) return NULL_PAGE;
     let ancestor = this.cache.pageBefore(page);
@@ -162,13 +173,13 @@ export class PageStore {
     return table.firstPage === table.nPages ? NULL_PAGE : this.freeAncestor(table.page(table.firstPage));
   }
 
-  /** Make the free pages before this one the most recently used ones. */
+  /** Makes the free pages before this one the most recently used ones. */
   touchAncestors(page: number): void {
     for (let next = this.freeAncestor(page); next !== NULL_PAGE; next = this.freeAncestor(next))
       this.pool.touch(next);
   }
 
-  /** Use only the pages below `nPages`. Returns the copies that this takes, or `'full'`. */
+  /** Uses only the pages below `nPages`. Returns the copies that this takes, or `'full'`. */
   resize(nPages: number, sequences: Iterable<ManagedSequence>): readonly PageCopy[] | 'full' {
     const moves = this.pool.resize(nPages);
     if (moves === 'full' || moves.length === 0) return moves;
@@ -180,7 +191,7 @@ export class PageStore {
     return moves.filter(([, target]) => this.pool.count(target) > 0 || this.cache.has(target));
   }
 
-  /** Forget what pages contain. Only pins may still hold pages. */
+  /** Forgets what pages contain, and empties the pins. Call it after every sequence gave its pages back. */
   clearCache(): void {
     for (const table of this.pins.tables()) this.shrink(table, 0);
     this.pins.recount();
@@ -216,7 +227,7 @@ class Pins {
     return this.#nextId++;
   }
 
-  /** Remove a pin. Returns its table, if there is such a pin. */
+  /** Removes a pin. Returns its table, if there is such a pin. */
   remove(pin: PinId): PageTable | undefined {
     const table = this.#tables.get(pin);
     this.#tables.delete(pin);
@@ -224,7 +235,7 @@ class Pins {
     return table;
   }
 
-  /** Count the pages again after the tables have changed. */
+  /** Counts the pages again after the tables have changed. */
   recount(): void {
     this.#pages.clear();
     for (const table of this.#tables.values()) this.#addPages(table);

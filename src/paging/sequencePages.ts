@@ -73,7 +73,7 @@ export function fork(
 ): ManagedSequence {
   const copy = sequence.fork(id);
   store.cache.tree.hold(copy.prefix);
-  for (const hostPage of copy.swapped?.hostPages ?? []) store.host.hold(hostPage);
+  for (const hostPage of copy.swapped?.hostPages ?? []) store.hostPool.hold(hostPage);
   truncate(store, copy, nTokens);
   return copy;
 }

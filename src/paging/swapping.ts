@@ -6,7 +6,7 @@ import { NULL_PAGE, type PageCopy } from './pool/pagePool.js';
 export function swapOut(store: PageStore, sequence: ManagedSequence): readonly PageCopy[] {
   const { table } = sequence;
   const { firstPage } = table;
-  const hostPages = Int32Array.from({ length: sequence.nPages }, () => store.host.take());
+  const hostPages = Int32Array.from({ length: sequence.nPages }, () => store.hostPool.take());
   const copies = Array.from(hostPages, (hostPage, i): PageCopy => [table.page(firstPage + i), hostPage]);
   store.shrink(table, 0);
   sequence.swapped = { firstPage, hostPages };
@@ -51,11 +51,11 @@ export function foundOfSwapped({ cache }: PageStore, sequence: ManagedSequence):
 export function truncateSwapped(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
   const { firstPage, hostPages } = sequence.swapped!;
   const nKept = Math.ceil(nTokens / store.pageSize) - firstPage;
-  for (const hostPage of hostPages.subarray(nKept)) store.host.drop(hostPage);
+  for (const hostPage of hostPages.subarray(nKept)) store.hostPool.drop(hostPage);
   sequence.swapped = { firstPage, hostPages: hostPages.subarray(0, nKept) };
 }
 
 export function dropHostPages(store: PageStore, sequence: ManagedSequence): void {
-  for (const page of sequence.swapped?.hostPages ?? []) store.host.drop(page);
+  for (const page of sequence.swapped?.hostPages ?? []) store.hostPool.drop(page);
   sequence.swapped = undefined;
 }
