@@ -16,7 +16,7 @@ import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs
 import type { AppendProblem, AttentionProblem } from '../problem/attentionProblem.js';
 import type { QueryLayout } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
-import type { TensorsOfLayer } from './layerTensors.js';
+import type { TensorsByName } from './layerTensors.js';
 
 /** The tensors that an operation writes. */
 export interface Outputs {
@@ -32,7 +32,7 @@ export interface Operation {
 }
 
 /** Checks that the tensors of a call do not overlap where they must not, some of them being those of another layer. */
-export type CheckOverlaps = (call: Call, layer: TensorsOfLayer) => void;
+export type CheckOverlaps = (call: Call, layer: TensorsByName) => void;
 
 /** An operation that can be planned once, and run for many layers. */
 export interface AttentionOperation extends Operation {
@@ -120,7 +120,7 @@ export function runOperation(
     return tensor;
   };
   try {
-    return runtime.watch(operation.call.name, () => {
+    return runtime.inNameOf(operation.call.name, () => {
       const { out, lse, dispatches } = planOperation(operation, args, make);
       if (args.pass) runtime.record(dispatches, args.pass);
       else runtime.submit(dispatches);

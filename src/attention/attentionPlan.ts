@@ -18,15 +18,15 @@ import { kvCacheOperation, readKvCacheArgs } from './attnWithKvCache.js';
 import {
   checkAlike,
   isAlike,
-  LAYER_TENSORS,
+  TENSOR_NAMES,
   plannedOf,
   RECORD_NAMES,
-  viewOf,
-  withCopies,
-  withViews,
+  copyOfTensor,
+  withCopiedArrays,
+  withCopiedTensors,
   type LayerTensors,
   type PlannedTensor,
-  type TensorsOfLayer,
+  type TensorsByName,
 } from './layerTensors.js';
 
 /** Some of the arguments of a call, at least one. */
@@ -36,11 +36,11 @@ export type PlanChanges<Args extends object> = {
 
 type PlanArgs = AttentionOptions & LayerTensors & { readonly q: Tensor };
 
-/** The kind of call that a plan is for. */
-interface PlannedCall<Args extends PlanArgs> {
+/** The public call that a plan is for. */
+interface CallKind<Args extends PlanArgs> {
   /** The public function, for errors. */
   readonly name: string;
-  readonly read: (call: Call, given: Partial<Args>) => Partial<Args>;
+  readonly pickArgs: (call: Call, given: Partial<Args>) => Partial<Args>;
   readonly operationOf: (call: Call, args: Args) => AttentionOperation;
 }
 
@@ -48,7 +48,7 @@ interface PlannedCall<Args extends PlanArgs> {
 export function planAttnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionPlan<AttnVarlenArgs> {
   return new AttentionPlan(runtime, args, {
     name: 'planAttnVarlen',
-    read: readVarlenArgs,
+    pickArgs: readVarlenArgs,
     operationOf: varlenOperation,
   });
 }
@@ -77,7 +77,7 @@ export function planAttnWithKvCache(
 ): AttentionPlan<AttnWithKvCacheArgs> {
   return new AttentionPlan(runtime, args, {
     name: 'planAttnWithKvCache',
-    read: readKvCacheArgs,
+    pickArgs: readKvCacheArgs,
     operationOf: kvCacheOperation,
   });
 }
@@ -86,7 +86,7 @@ export function planAttnWithKvCache(
 export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #runtime: Runtime;
   readonly #recording: Recording;
-  readonly #planned: PlannedCall<Args>;
+  readonly #kind: CallKind<Args>;
   readonly #recordCall: Call;
   /** Copies, so that later changes by the caller have no effect. */
   #args: Args;
@@ -95,12 +95,12 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   #isDestroyed = false;
 
   /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
-  constructor(runtime: Runtime, args: Args, planned: PlannedCall<Args>) {
-    const call = Call.on(runtime, planned.name);
+  constructor(runtime: Runtime, args: Args, kind: CallKind<Args>) {
+    const call = Call.on(runtime, kind.name);
     this.#runtime = runtime;
-    this.#planned = planned;
-    this.#recordCall = new Call(`${planned.name}.record`, runtime.traits);
-    const given = planned.read(call, args);
+    this.#kind = kind;
+    this.#recordCall = new Call(`${kind.name}.record`, runtime.traits);
+    const given = kind.pickArgs(call, args);
     this.#args = {} as Args;
     this.#recording = runtime.createRecording();
     this.#plan(call, given);
@@ -110,13 +110,13 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    * Plans the next step: arguments that are named replace the earlier ones; undefined clears one. A `Batch` or a `Step`
    * can be passed whole. Submit what was recorded before the call, since the plan's buffers are overwritten.
    *
-   * @throws PageflashError what the call itself would throw, and `argument` if no argument is named; the plan is then as
-   * it was
+   * @throws PageflashError what the call itself would throw, and `argument` if no argument is named. If it
+   * throws, the plan is unchanged
    */
   update(changes: PlanChanges<Args>): void {
-    const call: Call = new Call(`${this.#planned.name}.update`, this.#runtime.traits);
+    const call: Call = new Call(`${this.#kind.name}.update`, this.#runtime.traits);
     this.#assertUsable(call);
-    const given = this.#planned.read(call, changes);
+    const given = this.#kind.pickArgs(call, changes);
     if (Object.keys(given).length === 0) {
       call.refuse(
         'argument',
@@ -143,9 +143,9 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     let key = this.#keyOf(layer);
     if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
     this.#runtime.run(call.name, this.#recording.bound(key), tensors.pass);
-    // Views, so that the caller cannot change the plan's own tensors.
-    const out = tensors.out ?? viewOf(layer.out!);
-    const lse = tensors.lse ?? (layer.lse && viewOf(layer.lse));
+    // Copies, so that the caller cannot change the plan's own tensors.
+    const out = tensors.out ?? copyOfTensor(layer.out!);
+    const lse = tensors.lse ?? (layer.lse && copyOfTensor(layer.lse));
     return lse ? { out, lse } : { out };
   }
 
@@ -161,10 +161,10 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 
   #plan(call: Call, given: Partial<Args>): void {
-    const changes = withViews(given);
+    const changes = withCopiedTensors(given);
     const args: Args = { ...this.#args, ...changes };
     if (args.pass !== undefined) call.refuse('argument', 'pass belongs to record, not to the plan.');
-    const operation = this.#planned.operationOf(call, args);
+    const operation = this.#kind.operationOf(call, args);
     // A placeholder that is never bound: `record` replaces it, or refuses.
     const placeholder = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
       buffer: args.q.buffer,
@@ -172,16 +172,16 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
       shape: sizes,
     });
     const { dispatches, ...outputs } = planOperation(operation, args, placeholder);
-    this.#runtime.watch(call.name, () => this.#recording.update(dispatches));
-    this.#args = { ...args, ...withCopies(changes) };
+    this.#runtime.inNameOf(call.name, () => this.#recording.update(dispatches));
+    this.#args = { ...args, ...withCopiedArrays(changes) };
     this.#tensors = plannedOf({ ...args, ...outputs });
     this.#checkOverlaps = operation.checkOverlaps;
   }
 
-  /** The layer's tensors: those given, else those of the plan. */
-  #layerOf(tensors: LayerTensors): TensorsOfLayer {
+  /** Returns the layer's tensors: those given, else those of the plan. */
+  #layerOf(tensors: LayerTensors): TensorsByName {
     const call = this.#recordCall;
-    const layer: { -readonly [Name in keyof TensorsOfLayer]: Tensor } = {};
+    const layer: { -readonly [Name in keyof TensorsByName]: Tensor } = {};
     for (const { name } of this.#tensors) {
       const tensor = tensors[name] === undefined ? this.#args[name] : tensors[name];
       if (tensor === undefined)
@@ -193,7 +193,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
       checkUnmapped(call, name, tensor);
       layer[name] = tensor;
     }
-    for (const name of LAYER_TENSORS) {
+    for (const name of TENSOR_NAMES) {
       if (tensors[name] === undefined || layer[name]) continue;
       call.refuse(
         'argument',
@@ -203,8 +203,11 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     return layer;
   }
 
-  /** A key of what the layer binds, by value; undefined if the plan was not made for such tensors. */
-  #keyOf(layer: TensorsOfLayer): string | undefined {
+  /**
+   * Returns a key that is equal for layers with the same buffers and offsets; undefined if the plan was not made for such
+   * tensors.
+   */
+  #keyOf(layer: TensorsByName): string | undefined {
     let key = '';
     for (const planned of this.#tensors) {
       const tensor = layer[planned.name]!;
@@ -215,14 +218,14 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 
   /** Checks a layer and makes its bind groups. Everything else was checked when it was planned. */
-  #bind(layer: TensorsOfLayer): string {
+  #bind(layer: TensorsByName): string {
     const call = this.#recordCall;
-    const views = withViews(layer);
-    for (const planned of this.#tensors) checkAlike(call, views[planned.name]!, planned);
-    this.#checkOverlaps(call, views);
-    const key = this.#keyOf(views)!;
-    const replacements = new Map(this.#tensors.map(({ name, tensor }) => [tensor, views[name]!]));
-    this.#runtime.watch(call.name, () => this.#recording.bind(key, replacements));
+    const copies = withCopiedTensors(layer);
+    for (const planned of this.#tensors) checkAlike(call, copies[planned.name]!, planned);
+    this.#checkOverlaps(call, copies);
+    const key = this.#keyOf(copies)!;
+    const replacements = new Map(this.#tensors.map(({ name, tensor }) => [tensor, copies[name]!]));
+    this.#runtime.inNameOf(call.name, () => this.#recording.bind(key, replacements));
     return key;
   }
 }

@@ -25,10 +25,10 @@ export interface LayerTensors {
   readonly pass?: GPUComputePassEncoder | undefined;
 }
 
-/** The tensors that differ from layer to layer. */
-export type TensorsOfLayer = { readonly [Name in Exclude<keyof LayerTensors, 'pass'>]?: Tensor };
+/** The tensors that differ from layer to layer, by argument name. */
+export type TensorsByName = { readonly [Name in Exclude<keyof LayerTensors, 'pass'>]?: Tensor };
 
-const NAMES: Readonly<Record<keyof TensorsOfLayer, true>> = {
+const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
   q: true,
   k: true,
   v: true,
@@ -38,12 +38,12 @@ const NAMES: Readonly<Record<keyof TensorsOfLayer, true>> = {
   lse: true,
 };
 
-export const LAYER_TENSORS = namesOf<TensorsOfLayer>(NAMES);
+export const TENSOR_NAMES = namesOf<TensorsByName>(NAMES);
 export const RECORD_NAMES = namesOf<LayerTensors>({ ...NAMES, pass: true });
 
 /** A tensor that the dispatches of a plan name, to be replaced by that of a layer. */
 export interface PlannedTensor {
-  readonly name: keyof TensorsOfLayer;
+  readonly name: keyof TensorsByName;
   readonly tensor: Tensor;
   readonly strides: readonly number[];
   readonly isContiguous: boolean;
@@ -52,9 +52,9 @@ export interface PlannedTensor {
   readonly firstElement: number;
 }
 
-/** The tensors that a plan was made with. */
+/** Returns the tensors that a plan was made with. */
 export function plannedOf(tensors: LayerTensors): readonly PlannedTensor[] {
-  return LAYER_TENSORS.flatMap((name) => {
+  return TENSOR_NAMES.flatMap((name) => {
     const tensor = tensors[name];
     if (!tensor) return [];
     const strides = stridesOf(tensor);
@@ -97,7 +97,7 @@ export function checkAlike(call: Call, given: Tensor, { name, tensor, strides }:
   checkTensor(call, name, given, { dtypes: [tensor.dtype], dims: tensor.shape.map(String) });
   checkSame(call, `the shape of ${name} is`, given.shape, tensor.shape);
   checkSame(call, `the strides of ${name} are`, stridesOf(given), strides);
-  // The only number about where a tensor begins that kernels get.
+  // Kernels learn only this; the rest of the offset is in the binding.
   const [first, plannedFirst] = [windowOf(given).firstElement, windowOf(tensor).firstElement];
   if (first !== plannedFirst) {
     call.refuse(
@@ -118,8 +118,8 @@ function checkSame(call: Call, what: string, got: readonly number[], want: reado
 /** More dimensions than any tensor has. A longer list is refused, so it need not be copied. */
 const MAX_DIMS = 8;
 
-/** A copy of a tensor's fields, which shares only the buffer. */
-export function viewOf({ buffer, dtype, shape, offset, strides }: Tensor): Tensor {
+/** Returns a copy of a tensor's fields, which shares only the buffer. */
+export function copyOfTensor({ buffer, dtype, shape, offset, strides }: Tensor): Tensor {
   return {
     buffer,
     dtype,
@@ -129,18 +129,18 @@ export function viewOf({ buffer, dtype, shape, offset, strides }: Tensor): Tenso
   };
 }
 
-/** A copy. What is not a list, or is too long, is returned as it is, for the check that refuses it. */
+/** Returns a copy. What is not a list, or is too long, is returned as it is, for the check that refuses it. */
 function copyOfSizes(sizes: readonly number[]): readonly number[] {
   return Array.isArray(sizes) && sizes.length <= MAX_DIMS ? Array.from(sizes) : sizes;
 }
 
-/** Arguments with their tensors replaced by copies, as of `viewOf`. */
-export function withViews<Args extends object>(args: Args): Args {
-  return mapped(args, (value) => (isTensor(value) ? viewOf(value) : value));
+/** Returns arguments with their tensors replaced by copies, as of `viewOf`. */
+export function withCopiedTensors<Args extends object>(args: Args): Args {
+  return mapped(args, (value) => (isTensor(value) ? copyOfTensor(value) : value));
 }
 
-/** Arguments with their arrays replaced by copies. Check their lengths first. */
-export function withCopies<Args extends object>(args: Args): Args {
+/** Returns arguments with their arrays replaced by copies. Check their lengths first. */
+export function withCopiedArrays<Args extends object>(args: Args): Args {
   return mapped(args, (value) => (isHostArray(value) ? copyOf(value) : value));
 }
 

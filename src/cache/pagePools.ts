@@ -116,7 +116,7 @@ export function runCopies(
   pass?: GPUComputePassEncoder,
 ): void {
   if (dispatches.length === 0) return;
-  runtime.watch(call.name, () => {
+  runtime.inNameOf(call.name, () => {
     if (pass) runtime.record(dispatches, pass);
     else runtime.submit(dispatches);
   });

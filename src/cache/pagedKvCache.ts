@@ -240,7 +240,10 @@ export class PagedKvCache {
     const dispatches = copyDispatches(call, this.#groups, copies);
     const contents = roomFor(call, swapsOut.pages.length, this.pageBytes);
     const transfers = pageTransfers(this.#pools, swapsOut.pages, contents);
-    const reading = this.#runtime.until(call.name, readBytes(call.name, this.#runtime.device, transfers));
+    const reading = this.#runtime.untilEnded(
+      call.name,
+      readBytes(call.name, this.#runtime.device, transfers),
+    );
     const arrival = namingPages(call, swapsOut.hostPages, reading);
     hostPages.put(swapsOut.hostPages, contents, arrival);
     runCopies(call, this.#runtime, dispatches);
@@ -267,7 +270,7 @@ export class PagedKvCache {
   #write(call: Call, pages: ArrayLike<number>, contents: readonly Uint8Array[]): void {
     if (pages.length === 0) return;
     const { device } = this.#runtime;
-    this.#runtime.watch(call.name, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
+    this.#runtime.inNameOf(call.name, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
   }
 
   /** A call of a method, while no earlier call waits for pages. */

@@ -19,7 +19,7 @@ export interface Tensor {
 /** Integers, on the GPU (i32 or u32) or on the host. */
 export type Ints = Tensor | Int32Array | Uint32Array | readonly number[];
 
-/** Real numbers, on the GPU (f32) or on the host. */
+/** Real numbers, on the GPU (f32, f16 or bf16) or on the host. */
 export type Floats = Tensor | Float32Array | readonly number[];
 
 export function isTensor(value: unknown): value is Tensor {

@@ -18,7 +18,7 @@ export class Faults {
   #settled: Promise<void> = Promise.resolve();
   /** Why the runtime cannot be used any more. */
   #end: string | undefined;
-  /** To be called at the end, by all that is pending. */
+  /** Each rejects one pending promise; all are called at the end. */
   readonly #pending = new Set<() => void>();
 
   constructor(device: GPUDevice) {
@@ -35,14 +35,22 @@ export class Faults {
     this.#pending.clear();
   }
 
-  /** @throws PageflashError `device` after the end */
+  /**
+   * Checks that the end has not come.
+   *
+   * @throws PageflashError `device` after the end
+   */
   assertNotEnded(caller: string): void {
     if (this.#end === undefined) return;
     const reason = this.#end.replace(/\.$/, '');
     fail('device', caller, `the runtime cannot be used any more, since ${reason}.`);
   }
 
-  /** @throws PageflashError `device` after the end; otherwise the error of an earlier call, once */
+  /**
+   * Checks that the end has not come, and that no earlier call has an error to report.
+   *
+   * @throws PageflashError `device` after the end; otherwise the error of an earlier call, once
+   */
   assertAlive(caller: string): void {
     this.assertNotEnded(caller);
     const error = this.#unreported;
@@ -55,7 +63,7 @@ export class Faults {
    *
    * @throws PageflashError `device` as soon as the end comes, even if `work` never settles
    */
-  until<T>(caller: string, work: Promise<T>): Promise<T> {
+  untilEnded<T>(caller: string, work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const finish = (give: () => void): void => {
         this.#pending.delete(stop);
@@ -80,12 +88,12 @@ export class Faults {
 
   /** Waits for `work`, and until the device has reported all errors so far. Throws the first of them. */
   async settle(caller: string, work: Promise<unknown>): Promise<void> {
-    await this.until(caller, Promise.all([work, this.#settled]));
+    await this.untilEnded(caller, Promise.all([work, this.#settled]));
     this.assertAlive(caller);
   }
 
   /** Gives the device work in the name of a call. Within another call, the work is a part of that one. */
-  watch<T>(caller: string, work: () => T): T {
+  inNameOf<T>(caller: string, work: () => T): T {
     if (this.#caller !== undefined) return work();
     this.#caller = caller;
     this.#device.pushErrorScope('validation');

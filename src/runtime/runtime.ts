@@ -68,18 +68,18 @@ export class Runtime {
   submit(dispatches: readonly Dispatch[]): void {
     this.assertAlive('submit');
     if (dispatches.length === 0) return;
-    this.watch('submit', () => this.#submit(this.#bindOnce(dispatches), this.#profiler));
+    this.inNameOf('submit', () => this.#submit(this.#bindOnce(dispatches), this.#profiler));
   }
 
   /** Records dispatches, in order, into a pass that the caller ends and submits. */
   record(dispatches: readonly Dispatch[], pass: GPUComputePassEncoder): void {
     this.assertAlive('record');
     if (dispatches.length === 0) return;
-    const bound = this.watch('record', () => this.#bind(dispatches, (parts) => this.#uploads.keep(parts)));
+    const bound = this.inNameOf('record', () => this.#bind(dispatches, (parts) => this.#uploads.keep(parts)));
     for (const dispatch of bound) encode(dispatch, pass);
   }
 
-  /** Binds dispatches that are submitted before the next call uploads anything. */
+  /** Binds dispatches to submit now; the next call overwrites their upload buffer. */
   #bindOnce(dispatches: readonly Dispatch[]): BoundDispatch[] {
     return this.#bind(dispatches, (parts) => this.#uploads.once(parts));
   }
@@ -123,17 +123,17 @@ export class Runtime {
     this.device.queue.submit([encoder.finish()]);
   }
 
-  /** @internal For plans: dispatches to be recorded again and again. */
+  /** @internal For plans: returns a recording, for dispatches to be recorded again and again. */
   createRecording(): Recording {
     this.assertAlive('createRecording');
     return new Recording(this.device, this.#memory, this.#pipelines, this.#bindGroups);
   }
 
-  /** @internal For plans: record dispatches of a recording into a pass of the caller, or submit them at once. */
+  /** @internal For plans: records dispatches of a recording into a pass of the caller, or submits them at once. */
   run(caller: string, dispatches: readonly BoundDispatch[], pass: GPUComputePassEncoder | undefined): void {
     this.assertAlive(caller);
     if (pass) for (const dispatch of dispatches) encode(dispatch, pass);
-    else if (dispatches.length > 0) this.watch(caller, () => this.#submit(dispatches, this.#profiler));
+    else if (dispatches.length > 0) this.inNameOf(caller, () => this.#submit(dispatches, this.#profiler));
   }
 
   /**
@@ -153,7 +153,7 @@ export class Runtime {
     await this.compile(caller, variants, options);
   }
 
-  /** @internal `prepare` in the name of another call, all arguments checked. */
+  /** @internal Does what `prepare` does, in the name of another call, all arguments checked. */
   async compile(
     caller: string,
     variants: readonly Variant[],
@@ -167,10 +167,10 @@ export class Runtime {
     let done = 0;
     const onReady = (variant: Variant, total: number): void => {
       proceed();
-      if (warmUp) this.watch(caller, () => this.#submit(this.#bindOnce([idle(variant)])));
+      if (warmUp) this.inNameOf(caller, () => this.#submit(this.#bindOnce([idle(variant)])));
       onProgress?.({ done: ++done, total });
     };
-    const prepared = this.until(caller, this.#pipelines.prepare(variants, proceed, onReady));
+    const prepared = this.untilEnded(caller, this.#pipelines.prepare(variants, proceed, onReady));
     await (signal ? unlessAborted(prepared, signal) : prepared);
     if (warmUp) await this.#finish(caller);
   }
@@ -187,7 +187,7 @@ export class Runtime {
     const { STORAGE, COPY_SRC, COPY_DST } = BUFFER_USAGE;
     const size = wholeWords(elementCount(shape) * bytesPerElement(dtype));
     const usage = STORAGE | COPY_SRC | COPY_DST;
-    const buffer = this.watch(caller, () => this.#faults.createBuffer({ label, size, usage }));
+    const buffer = this.inNameOf(caller, () => this.#faults.createBuffer({ label, size, usage }));
     noteDevice(buffer, this.device);
     return { buffer, dtype, shape };
   }
@@ -224,7 +224,7 @@ export class Runtime {
     const caller = 'takeProfile';
     this.assertAlive(caller);
     if (!this.#profiler) fail('argument', caller, 'this runtime was made without { profile: true }.');
-    return this.until(caller, this.#profiler.take());
+    return this.untilEnded(caller, this.#profiler.take());
   }
 
   /** Bytes of GPU memory that the runtime holds for itself, scratch and uploads. Tensors are not counted. */
@@ -240,6 +240,8 @@ export class Runtime {
   }
 
   /**
+   * Checks that the runtime can be used, and throws the error of an earlier call that was not reported yet.
+   *
    * @throws PageflashError `device` once the runtime was destroyed or its device lost; or the error that the device has
    * reported about an earlier call, once
    */
@@ -247,18 +249,18 @@ export class Runtime {
     this.#faults.assertAlive(caller);
   }
 
-  /** @internal Give the device work in the name of a call, for the error if the device refuses it later. */
-  watch<T>(caller: string, work: () => T): T {
-    return this.#faults.watch(caller, work);
+  /** @internal Gives the device work in the name of a call, for the error if the device refuses it later. */
+  inNameOf<T>(caller: string, work: () => T): T {
+    return this.#faults.inNameOf(caller, work);
   }
 
   /** @internal Resolves as a promise does, or rejects once the runtime cannot be used any more. */
-  until<T>(caller: string, work: Promise<T>): Promise<T> {
-    return this.#faults.until(caller, work);
+  untilEnded<T>(caller: string, work: Promise<T>): Promise<T> {
+    return this.#faults.untilEnded(caller, work);
   }
 }
 
-/** A dispatch that reads and writes nothing, since its params are 0. */
+/** Returns a dispatch that reads and writes nothing, since its params are 0. */
 function idle({ kernel, spec }: Variant): Dispatch {
   const params = Object.fromEntries(Object.keys(kernel.params.fields).map((name) => [name, 0]));
   return { kernel, spec, params, bindings: {}, grid: [1, 1, 1] };

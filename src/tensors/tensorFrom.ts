@@ -46,7 +46,7 @@ export function tensorFrom(runtime: Runtime, data: TensorData, options: TensorFr
   checkNames(call.name, options, NAMES);
   const elements = checkElements(call, data, options.dtype);
   const shape = checkShape(call, data, elements, options.shape);
-  return runtime.watch(call.name, () => {
+  return runtime.inNameOf(call.name, () => {
     const tensor = runtime.createTensor(shape, elements.dtype);
     try {
       write(runtime.device, tensor, elements);

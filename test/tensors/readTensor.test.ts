@@ -132,7 +132,7 @@ describe('read', () => {
     const failing = setUp();
     const tensor = tensorFrom(failing.runtime, [1]);
     Object.assign(failing.device, { popErrorScope: () => Promise.resolve({ message: 'no such buffer' }) });
-    failing.runtime.watch('attn', () => {});
+    failing.runtime.inNameOf('attn', () => {});
     Object.assign(failing.device, { popErrorScope: () => Promise.resolve(null) });
     expect(await rejection(read(failing.runtime, tensor))).toMatch(/^buffer: attn: .*no such buffer/);
     expect(await read(failing.runtime, tensor)).toEqual(Float32Array.of(1));
