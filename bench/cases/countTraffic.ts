@@ -12,8 +12,8 @@ import { sum, times, traffic, type DecodeTraffic, type Traffic } from './traffic
 
 /** Count the bytes that attn_decode and merge_states move for a problem, from the plan that these traits give. */
 export function countTraffic(decode: DecodeProblem, traits: DeviceTraits): DecodeTraffic {
-  const { groups, merges } = attentionWork(decode.problem, decode.lengths, traits);
-  const counts = groups.flatMap(({ tile, split, items }) => {
+  const { lists, merges } = attentionWork(decode.problem, decode.lengths, traits);
+  const counts = lists.flatMap(({ tile, split, items }) => {
     if (!('decode' in tile)) throw new Error('A sequence of the step goes to attn_prefill.');
     const plan = { ...decode, tile: tile.decode, split };
     return items.map((item) => countItem(plan, item));
@@ -76,8 +76,8 @@ function countItem(
 
   const walked = keysIn(seen, tileKeys, tiles);
   const keys = nKeys(walked);
-  // The threads load a step of values whole if its first key is at or before the last visible one.
-  const stepKeys = 4 * (tile.threads / tile.valueLanes);
+  // The invocations load a step of values whole if its first key is at or before the last visible one.
+  const stepKeys = 4 * (tile.invocations / tile.valueLanes);
   const steppedKeys = nTiles > 0 ? roundUp(walked.last + 1 - tiles.first * tileKeys, stepKeys) : 0;
   // The block table is read one tile ahead.
   const lookedUp = { first: tiles.first, end: tiles.first + nTiles + 1 };

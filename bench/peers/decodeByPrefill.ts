@@ -6,7 +6,7 @@ import { attnPrefillDispatch, prefillTileKeys, prefillTileRows } from '../../src
 import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
 import { mergeChunksDispatch, packSplitTokens, type SplitToken } from '../../src/kernels/mergeStates.js';
 import { prefillTile } from '../../src/plan/prefillTile.js';
-import { chooseSplits, spansOf } from '../../src/plan/splits.js';
+import { chooseSplits, sequencesOf } from '../../src/plan/splits.js';
 import type { DecodeProblem } from '../cases/decodeProblem.js';
 
 /** A decode step by attn_prefill, with the tiles and chunks of a prompt. A plan would always choose attn_decode. */
@@ -18,36 +18,36 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
   };
   const tile = prefillTile(traits, { ...problem, ...dtypes, paged: true });
   const size = { isDecode: false, tileRows: prefillTileRows(tile), tileKeys: prefillTileKeys(tile) };
-  const routes = spansOf(problem, lengths)
-    .map((span) => ({ ...span, ...size }))
+  const sequences = sequencesOf(problem, lengths)
+    .map((sequence) => ({ ...sequence, ...size }))
     .toSorted((a, b) => b.kLen - a.kLen);
-  const splits = chooseSplits(problem, routes, traits);
+  const chunkCounts = chooseSplits(problem, sequences, traits);
 
   const whole: WorkItem[] = [];
   const chunks: WorkItem[] = [];
   const merges: SplitToken[] = [];
-  let nSlots = 0;
-  routes.forEach(({ sequence, nRows }, i) => {
-    const nChunks = splits[i]!;
+  let nParts = 0;
+  sequences.forEach(({ sequence, nRows }, i) => {
+    const nChunks = chunkCounts[i]!;
     const items = nChunks > 1 ? chunks : whole;
     for (let rowTile = 0; rowTile * size.tileRows < nRows; rowTile++) {
       for (let chunk = 0; chunk < nChunks; chunk++) {
-        items.push({ sequence, rowTile, chunk, nChunks, slot: nSlots });
+        items.push({ sequence, rowTile, chunk, nChunks, firstPart: nParts });
       }
     }
     if (nChunks === 1) return;
-    merges.push({ sequence, token: 0, firstPart: nSlots, nParts: nChunks });
-    nSlots += nChunks;
+    merges.push({ sequence, token: 0, firstPart: nParts, nParts: nChunks });
+    nParts += nChunks;
   });
 
   const shared = { problem, batchInfo: hostBatchInfo(problem, lengths), maxWorkgroupsPerDimension };
-  const parts = splitParts(problem, nSlots);
+  const parts = splitParts(problem, nParts);
   const attend = (items: readonly WorkItem[], into: SplitParts | null): Dispatch[] => {
     if (items.length === 0) return [];
     const range = [0, items.length] as const;
     const work = { ...shared, items: packItems(items), range, parts: into, rotatedQ: null };
     return [attnPrefillDispatch(work, tile)];
   };
-  const merge = nSlots > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
+  const merge = nParts > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
   return [...attend(chunks, parts), ...attend(whole, null), ...merge];
 }

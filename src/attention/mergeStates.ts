@@ -171,8 +171,18 @@ function scratchStates(
     number,
   ];
   return {
-    out: { tensor: scratch('out', nRows * headDim), sequence: outSequence, token: outToken, head: outHead },
-    lse: { tensor: scratch('sums', 2 * nRows), sequence: lseSequence, token: lseToken, head: lseHead },
+    out: {
+      tensor: scratch('out', nRows * headDim),
+      sequenceStride: outSequence,
+      tokenStride: outToken,
+      headStride: outHead,
+    },
+    lse: {
+      tensor: scratch('sums', 2 * nRows),
+      sequenceStride: lseSequence,
+      tokenStride: lseToken,
+      headStride: lseHead,
+    },
     hasTotals: true,
   };
 }

@@ -61,8 +61,8 @@ interface Context {
 }
 
 /**
- * What is to be appended and rotated; null if nothing is. That the new tokens are well formed is known. Whether tensors
- * overlap is checked by `checkAppendApart`.
+ * Returns what is to be appended and rotated; null if nothing is. Call `checkNewTokens` before. Whether tensors overlap is
+ * checked by `checkAppendApart`.
  */
 export function checkAppend(
   call: Call,
@@ -115,11 +115,11 @@ function checkWrittenOnce(call: Call, { kLen, nCached, row }: HostLengths, pages
       const page = table[row[b]! * width + column]!;
       const other = writers.get(page);
       if (other !== undefined) {
-        const both =
+        const problem =
           other === b
-            ? `sequence ${b} writes new tokens twice`
-            : `sequences ${other} and ${b} both write new tokens`;
-        call.refuse('length', `${both} to page ${page}. Copy a shared page first.`);
+            ? `sequence ${b} writes new tokens twice to page ${page}. Give each column of its block table its own page.`
+            : `sequences ${other} and ${b} both write new tokens to page ${page}. Copy a shared page first.`;
+        call.refuse('length', problem);
       }
       writers.set(page, b);
     }
@@ -160,7 +160,7 @@ function checkRotary(call: Call, args: RotaryArgs, { lengths, masks, headDim }: 
   return rotary;
 }
 
-/** rotaryDim / 2 */
+/** Returns rotaryDim / 2. */
 function rotaryPairs(call: Call, rotaryCos: Floats, rotaryDim: number | undefined, headDim: number): number {
   const byDefault = isTensor(rotaryCos) ? 2 * rotaryCos.shape[1]! : headDim;
   const dim = rotaryDim === undefined ? byDefault : rotaryDim;
@@ -174,7 +174,7 @@ function rotaryPairs(call: Call, rotaryCos: Floats, rotaryDim: number | undefine
   );
 }
 
-/** How many positions the cosines are for. */
+/** Returns the number of positions that the cosines are for. */
 function positionsOf(call: Call, rotaryCos: Floats, pairs: number): number {
   if (isTensor(rotaryCos)) {
     const nPositions = rotaryCos.shape[0]!;

@@ -45,19 +45,23 @@ type LengthArgs = Pick<
 >;
 
 /**
- * Lengths, new tokens, rows and pages of the sequences of a cache. What the host knows is checked, what only the GPU
+ * Returns lengths, new tokens, rows and pages of the sequences of a cache. What the host knows is checked, what only the GPU
  * knows is bounded.
  */
 export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): CacheLengths {
   const { q, kCache, k } = args;
-  const each = { dims: ['B'], sizes: [batch] };
+  const perSequence = { dims: ['B'], sizes: [batch] };
   const cuSeqlensQ = optional(args.cuSeqlensQ, (sums) =>
     checkSums(call, 'cuSeqlensQ', sums, { batch, total: q.shape[0] }),
   );
   const cuSeqlensKNew = checkCuSeqlensKNew(call, args, batch);
   const cacheSeqlens = checkCacheSeqlens(call, args.cacheSeqlens, batch);
-  const cacheBatchIdx = optional(args.cacheBatchIdx, (ints) => checkInts(call, 'cacheBatchIdx', ints, each));
-  const cacheLeftpad = optional(args.cacheLeftpad, (ints) => checkInts(call, 'cacheLeftpad', ints, each));
+  const cacheBatchIdx = optional(args.cacheBatchIdx, (ints) =>
+    checkInts(call, 'cacheBatchIdx', ints, perSequence),
+  );
+  const cacheLeftpad = optional(args.cacheLeftpad, (ints) =>
+    checkInts(call, 'cacheLeftpad', ints, perSequence),
+  );
   const pages = optional(args.blockTable, (blockTable) =>
     checkBlockTable(call, {
       blockTable,
@@ -74,31 +78,32 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
   const maxSeqlenK = call.count('maxSeqlenK', args.maxSeqlenK, Infinity);
   const capacity = pages ? capacityOf(pages) : kCache.shape[1]!;
   const queries = spansOf(call, 'cuSeqlensQ', cuSeqlensQ, { tensor: q, name: 'q', batch });
-  const fresh = spansOf(call, 'cuSeqlensKNew', cuSeqlensKNew, { tensor: k, name: 'k', batch });
+  const newTokens = spansOf(call, 'cuSeqlensKNew', cuSeqlensKNew, { tensor: k, name: 'k', batch });
   if (queries) checkSeqlens(call, 'queries', queries.lengths, maxSeqlenQ);
   if (onHost(cacheBatchIdx)) checkRows(call, cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
 
-  // Clamped, so that a sum that overflows 32 bits still fails the check of the capacity.
-  const atLeast =
+  // Keys as far as the host knows; without new tokens whose count is on the GPU. Clamped, so that a sum that overflows
+  // 32 bits still fails the check of the capacity.
+  const knownKLen =
     onHost(cacheSeqlens) &&
-    cacheSeqlens.map((length, b) => Math.min(length + (fresh?.lengths[b] ?? 0), MAX_INT));
-  if (atLeast) {
-    if (pages) checkTableWidth(call, pages, atLeast);
-    else checkRowLength(call, atLeast, capacity);
+    cacheSeqlens.map((length, b) => Math.min(length + (newTokens?.lengths[b] ?? 0), MAX_INT));
+  if (knownKLen) {
+    if (pages) checkTableWidth(call, pages, knownKLen);
+    else checkRowLength(call, knownKLen, capacity);
   }
-  const kLen = atLeast && fresh ? atLeast : null;
+  const kLen = knownKLen && newTokens ? knownKLen : null;
   if (kLen) {
     checkSeqlens(call, 'keys', kLen, maxSeqlenK);
     if (onHost(cacheLeftpad)) checkLeftpad(call, cacheLeftpad, kLen);
   }
 
-  if (queries && fresh && kLen && isKnown(cacheBatchIdx) && isKnown(cacheLeftpad)) {
+  if (queries && newTokens && kLen && isHostOrAbsent(cacheBatchIdx) && isHostOrAbsent(cacheLeftpad)) {
     const lengths = hostLengths({
       qStart: queries.starts,
       qLen: queries.lengths,
       kLen,
       nCached: cacheSeqlens as Int32Array,
-      newStart: fresh.starts,
+      newStart: newTokens.starts,
       ...(cacheLeftpad && { firstKey: cacheLeftpad }),
       ...(cacheBatchIdx && { row: cacheBatchIdx }),
     });
@@ -108,7 +113,7 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
   const totalNew = k ? (cuSeqlensKNew ? k.shape[0]! : batch * k.shape[1]!) : 0;
   const lengths = deviceLengths({
     cuSeqlensQ,
-    sequsedK: cacheSeqlens,
+    nCached: cacheSeqlens,
     cuSeqlensKNew,
     cacheBatchIdx,
     cacheLeftpad,
@@ -116,7 +121,7 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
     keysInRows: true,
     totalK: capacity,
     totalNew,
-    maxNew: fresh ? longest(fresh.lengths) : totalNew,
+    maxNew: newTokens ? longest(newTokens.lengths) : totalNew,
     nRows,
     maxSeqlenQ: Math.min(maxSeqlenQ, queries ? longest(queries.lengths) : q.shape[0]!, MAX_LENGTH),
     maxSeqlenK: Math.min(maxSeqlenK, capacity, MAX_LENGTH),
@@ -124,11 +129,12 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
   return { lengths, pages };
 }
 
-function isKnown(ints: Tensor | Int32Array | null): ints is Int32Array | null {
+/** Whether integers are on the host, or were left out. */
+function isHostOrAbsent(ints: Tensor | Int32Array | null): ints is Int32Array | null {
   return ints === null || !isTensor(ints);
 }
 
-/** Null where there are no new tokens. A batch has the field all the same, with the numbers of its queries. */
+/** Returns null where there are no new tokens. A batch has the field all the same, with the numbers of its queries. */
 function checkCuSeqlensKNew(
   call: Call,
   { k, cuSeqlensQ, cuSeqlensKNew }: Pick<LengthArgs, 'k' | 'cuSeqlensQ' | 'cuSeqlensKNew'>,
@@ -179,7 +185,7 @@ function checkCacheSeqlens(
   return checked;
 }
 
-/** Where each sequence's tokens begin in a tensor, and how many they are; null where only the GPU knows. */
+/** Returns where each sequence's tokens begin in a tensor, and how many they are; null where only the GPU knows. */
 function spansOf(
   call: Call,
   sumsName: string,

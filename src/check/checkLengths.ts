@@ -5,16 +5,17 @@ import { isHostArray, type Call } from './call.js';
 import { checkInts, checkIsNumbers } from './checkNumbers.js';
 import { checkForm } from './checkTensor.js';
 
+/** Whether integers were given, on the host. */
 export function onHost(ints: Tensor | Int32Array | null): ints is Int32Array {
   return ints !== null && !isTensor(ints);
 }
 
-/** What a check makes of an argument; null if it was left out. */
+/** Returns what a check makes of an argument; null if it was left out. */
 export function optional<T, R>(value: T | undefined, check: (value: T) => R): R | null {
   return value === undefined ? null : check(value);
 }
 
-/** B, from cuSeqlensQ [B + 1]. Where it begins is checked first, since a leading 0 left out changes B. */
+/** Returns B, from cuSeqlensQ [B + 1]. That it begins with 0 is checked first, since a missing 0 would change B. */
 export function countSequences(call: Call, cuSeqlensQ: Ints, totalQ: number): number {
   if (isTensor(cuSeqlensQ)) checkForm(call, 'cuSeqlensQ', cuSeqlensQ, { dtypes: INTS, dims: ['B + 1'] });
   else checkIsNumbers(call, 'cuSeqlensQ', cuSeqlensQ);
@@ -36,6 +37,7 @@ export function checkSums(
   return checkInts(call, name, sums, { dims: ['B + 1'], sizes: [batch + 1] });
 }
 
+/** Returns the largest of some lengths; 0 if there are none. */
 export function longest(lengths: Int32Array): number {
   return lengths.reduce((most, length) => Math.max(most, length), 0);
 }
@@ -46,7 +48,7 @@ export interface Spans {
   readonly lengths: Int32Array;
 }
 
-/** Starts and lengths from running sums, which begin with 0, must not decrease, and end within `total`. */
+/** Returns starts and lengths from running sums, which begin with 0, must not decrease, and end within `total`. */
 export function spans(call: Call, name: string, cuSeqlens: Int32Array, total: number, tensor: string): Spans {
   const starts = cuSeqlens.slice(0, -1);
   call.each(

@@ -72,7 +72,7 @@ export function checkVarlenLengths(call: Call, args: LengthArgs): VarlenLengths 
   const lengths = deviceLengths({
     cuSeqlensQ,
     cuSeqlensK,
-    sequsedK,
+    nCached: sequsedK,
     totalQ,
     keysInRows: pages !== null,
     totalK,

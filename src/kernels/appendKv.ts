@@ -50,7 +50,7 @@ export function appendVDispatch(args: AppendArgs, newV: TokenRows): Dispatch {
 /** Rotates queries into memory that is laid out like q. */
 export function rotateQDispatch(args: AppendArgs, rotary: Rotary, into: Scratch): Dispatch {
   const { q, headDim, nHeads } = args.problem;
-  const cache = { rows: { ...q, page: 0 }, headDim, nHeads, into };
+  const cache = { rows: { ...q, pageStride: 0 }, headDim, nHeads, into };
   return append(args, { fresh: q, cache, rotary, advances: rotary.queriesAdvance, isValue: false });
 }
 
@@ -93,11 +93,11 @@ function append({ problem, batchInfo, items, maxWorkgroupsPerDimension }: Append
       n_heads: cache.nHeads,
       head_dim: cache.headDim,
       is_value: isValue ? 1 : 0,
-      fresh_token: fresh.token,
-      fresh_head: fresh.head,
-      cache_page: cache.rows.page,
-      cache_token: cache.rows.token,
-      cache_head: cache.rows.head,
+      fresh_token: fresh.tokenStride,
+      fresh_head: fresh.headStride,
+      cache_page: cache.rows.pageStride,
+      cache_token: cache.rows.tokenStride,
+      cache_head: cache.rows.headStride,
       page_size: pages?.pageSize ?? 1,
       n_pages: pages?.nPages ?? 0,
       rotary_pairs: rotary?.pairs ?? 0,

@@ -12,20 +12,20 @@ import {
 
 /** How a workgroup of attn_decode divides its work; the header of the kernel says more. All are powers of two. */
 export interface DecodeTile {
-  readonly threads: number;
+  readonly invocations: number;
   /** Rows of a workgroup. */
   readonly rows: number;
-  /** Threads that share the four keys of a score. */
+  /** Invocations that share the four keys of a score. */
   readonly keyLanes: number;
   /** Octets (eight elements) of a head of q and k, a multiple of `keyLanes`; no power of two. */
   readonly headOctets: number;
-  /** Threads that share a row of weights. */
+  /** Invocations that share a row of weights. */
   readonly rowLanes: number;
-  /** Threads that share the octets of a value. */
+  /** Invocations that share the octets of a value. */
   readonly valueLanes: number;
   /** Octets of a value that each of them takes; no power of two. */
   readonly cols: number;
-  /** Whether threads exchange by subgroup operations. */
+  /** Whether invocations exchange by subgroup operations. */
   readonly subgroups: boolean;
   /** The size of all subgroups, if their lanes share queries and weights by broadcasts (`keyLanes` is 1); else 0. */
   readonly broadcastLanes: number;
@@ -33,16 +33,19 @@ export interface DecodeTile {
   readonly rolled: boolean;
 }
 
-export function decodeTileKeys({ threads, keyLanes }: Pick<DecodeTile, 'threads' | 'keyLanes'>): number {
-  return (threads / keyLanes) * 4;
+export function decodeTileKeys({
+  invocations,
+  keyLanes,
+}: Pick<DecodeTile, 'invocations' | 'keyLanes'>): number {
+  return (invocations / keyLanes) * 4;
 }
 
 /** Bytes of workgroup memory that a tile takes. */
 export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
-  const { threads, rows, keyLanes, headOctets, rowLanes, cols, subgroups } = tile;
+  const { invocations, rows, keyLanes, headOctets, rowLanes, cols, subgroups } = tile;
   const keys = decodeTileKeys(tile);
   return variableBytes([
-    Math.max(headOctets * rows * 2, threads * cols * 2) * 16,
+    Math.max(headOctets * rows * 2, invocations * cols * 2) * 16,
     (subgroups ? 1 : keyLanes) * rows * keys * 4,
     subgroups ? 4 : rows * rowLanes * 4,
     rows * 4,
@@ -58,10 +61,10 @@ export function attnDecodeDispatch(work: AttentionWork, tile: DecodeTile): Dispa
 }
 
 export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split: boolean): Spec {
-  const { threads, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups } = tile;
+  const { invocations, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups } = tile;
   const keys = decodeTileKeys(tile);
   return {
-    WG_SIZE: threads,
+    WG_SIZE: invocations,
     TILE_KEYS: keys,
     ROWS: rows,
     KEY_LANES: keyLanes,

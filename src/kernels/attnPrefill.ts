@@ -12,18 +12,18 @@ import {
 
 /** How a workgroup of attn_prefill divides its work; the constants of the kernel say more. */
 export interface PrefillTile {
-  /** Groups of threads, each with its own rows. */
+  /** Groups of invocations, each with its own rows. */
   readonly teams: number;
   /** Threads of a team, a power of two; each owns four keys of a tile. */
   readonly lanes: number;
   /** Rows of a team. */
   readonly rows: number;
-  /** Quads of the output that a thread owns of each of its rows. */
+  /** Quads of the output that a invocation owns of each of its rows. */
   readonly cols: number;
-  /** Quads of a head of q and k, a multiple of `chunkQuads`. */
+  /** Quads of a head of q and k, a multiple of `sliceQuads`. */
   readonly headQuads: number;
   /** Quads of the keys that are staged together; even. */
-  readonly chunkQuads: number;
+  readonly sliceQuads: number;
   /** Values that are staged together; a multiple of 4 that divides the keys of a tile. */
   readonly valueKeys: number;
   /** Whether the queries of a tile stay in workgroup memory. */
@@ -48,13 +48,13 @@ export function prefillTileKeys({ lanes }: Pick<PrefillTile, 'lanes'>): number {
 
 /** Bytes of workgroup memory that a tile takes. */
 export function prefillWorkgroupBytes(tile: PrefillTile, paged: boolean): number {
-  const { lanes, cols, headQuads, chunkQuads, valueKeys, qResident, subgroups, broadcast, f16Tiles } = tile;
+  const { lanes, cols, headQuads, sliceQuads, valueKeys, qResident, subgroups, broadcast, f16Tiles } = tile;
   const quadBytes = f16Tiles ? 8 : 16;
   const line = prefillTileRows(tile) + 1;
   const keys = prefillTileKeys(tile);
   return variableBytes([
-    (qResident ? headQuads : chunkQuads) * line * quadBytes,
-    Math.max(chunkQuads * (keys + 1), valueKeys * cols * lanes) * quadBytes,
+    (qResident ? headQuads : sliceQuads) * line * quadBytes,
+    Math.max(sliceQuads * (keys + 1), valueKeys * cols * lanes) * quadBytes,
     broadcast ? 0 : lanes * line * quadBytes,
     subgroups ? 4 : lanes * line * 4,
     ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
@@ -78,7 +78,7 @@ export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, spli
     COLS: tile.cols,
     OWN_ROWS: Math.ceil(tile.rows / tile.lanes),
     HEAD_QUADS: tile.headQuads,
-    CHUNK_QUADS: tile.chunkQuads,
+    SLICE_QUADS: tile.sliceQuads,
     VALUE_KEYS: tile.valueKeys,
     Q_RESIDENT: tile.qResident,
     SUBGROUPS: tile.subgroups,

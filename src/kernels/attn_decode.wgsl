@@ -4,15 +4,15 @@
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
 //   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
-//   in   items        [n_items]  Item     heaviest first
+//   in   items        [items]  Item       heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
-//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [slots, ...]
-//   out  lse          [n_heads, tokens]   f32                                 with SPLIT (maximum, total) [slots, n_heads]
+//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
+//   out  lse          [n_heads, tokens]   f32                                 with SPLIT (maximum, total) [parts, n_heads]
 //
-// A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of
-// all heads that share the kv head, against a chunk of the keys, so each key is read once for all of them.
+// A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of all
+// heads that share the kv head, against a chunk of the keys (see attention), so each key is read once for all of them.
 //
-// Threads are arranged anew for each stage. For scores, KEY_LANES neighbours share four keys, and each takes every
+// Invocations are arranged anew for each stage. For scores, KEY_LANES neighbours share four keys, and each takes every
 // KEY_LANES-th octet (eight dims) of them. For weights, ROW_LANES neighbours share a row. For values, VALUE_LANES
 // neighbours share a key, and each takes every VALUE_LANES-th octet; VALUE_GROUPS such groups take keys in turn, and
 // their sums are added at the end.
@@ -24,17 +24,17 @@
 //   4 sum over groups, write
 //
 // Variants:
-//   those of octets, key_rows, out_rows, attention and lanes
+//   those of octets, key_offsets, out_rows, attention and lanes
 //   BROADCAST   subgroups have LANES invocations, which share queries and weights (KEY_LANES is 1)
 
 import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
-  Sums, with_sink, share_of, out_row, write_lse_of,
+  Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::key_rows::{find_rows, k_rows_of, v_row, is_row, row_or, have_pages};
+import package::shared::key_offsets::{find_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages};
 import package::shared::lanes::{
-  MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
+  MANY, ROLLED_LOOP, invocation_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
 };
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
@@ -51,12 +51,12 @@ const VALUE_GROUPS = WG_SIZE / VALUE_LANES;
 const VALUE_STEPS = TILE_QUADS / VALUE_GROUPS;
 const Q_SIZE = HEAD_OCTETS * ROWS * 2;
 const SUM_SIZE = WG_SIZE * COLS * 2;
-@if(SUBGROUPS)  const SCORE_PARTS = 1u;
-@if(!SUBGROUPS) const SCORE_PARTS = KEY_LANES;
+@if(SUBGROUPS)  const SCORE_COPIES = 1u;
+@if(!SUBGROUPS) const SCORE_COPIES = KEY_LANES;
 
 var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [octet][low, high][row]; at the end values
-var<workgroup> scores: array<vec4f, SCORE_PARTS * ROWS * TILE_QUADS>;       // [part][row][four keys]; part 0 becomes p
-@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, ROWS * ROW_LANES>;     // a lane's maximum or total of its row
+var<workgroup> scores: array<vec4f, SCORE_COPIES * ROWS * TILE_QUADS>;      // [copy][row][four keys]; copy 0 becomes p
+@if(!SUBGROUPS) var<workgroup> lane_value: array<f32, ROWS * ROW_LANES>;    // a lane's maximum or total of its row
 var<workgroup> row_rescale: array<f32, ROWS>;
 var<workgroup> row_sums: array<Sums, ROWS>;
 
@@ -69,14 +69,14 @@ fn attn_decode(
   @if(SUBGROUPS) @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
   let workgroup_index = workgroup_id.y * grid.x + workgroup_id.x;
-  if (item_index(workgroup_index) >= params.n_items) { return; }
+  if (item_index(workgroup_index) >= params.end_item) { return; }
   let job = job_of(workgroup_index, ROWS);
   if (job.first_row >= job.n_rows) { return; }
   let sequence = job.sequence;
 
   @if(SUBGROUPS)  number_subgroups(local);
-  @if(SUBGROUPS)  let thread = thread_by_subgroup(subgroup_size, subgroup_lane);
-  @if(!SUBGROUPS) let thread = local;
+  @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
+  @if(!SUBGROUPS) let invocation = local;
 
   // Bands move forward with the token, so the first and the last token bound what any row sees.
   let first_band = band_of(sequence, token_of(job.first_row));
@@ -84,51 +84,51 @@ fn attn_decode(
   let seen = Band(first_band.first, last_band.last);
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
 
-  stage_queries(job, thread);
-  @if(PAGED) find_rows(sequence, seen, tiles.first, thread);
+  stage_queries(job, invocation);
+  @if(PAGED) find_offsets(sequence, seen, tiles.first, invocation);
   workgroupBarrier();
 
   // For scores
-  let key_lane = thread % KEY_LANES;
-  let key_quad = thread / KEY_LANES;
+  let key_lane = invocation % KEY_LANES;
+  let key_quad = invocation / KEY_LANES;
   let last_octet = (params.head_dim - 1u) / 8u;
 
   // For weights
-  let row_lane = thread % ROW_LANES;
-  let weight_row = thread / ROW_LANES;
+  let row_lane = invocation % ROW_LANES;
+  let weight_row = invocation / ROW_LANES;
   let has_row = weight_row < ROWS;
   let mask = mask_of(job, job.first_row + weight_row);
   var maximum = NO_MAXIMUM;
   var total = 0.0;
 
   // For values
-  let value_lane = thread % VALUE_LANES;
-  let value_group = thread / VALUE_LANES;
+  let value_lane = invocation % VALUE_LANES;
+  let value_group = invocation / VALUE_LANES;
   @registers var low: array<array<vec4f, COLS>, ROWS>;
   @registers var high: array<array<vec4f, COLS>, ROWS>;
 
   for (var tile_index = tiles.first; tile_index < MANY; tile_index++) {
     if (tile_index >= tiles.end) { break; }
 
-    // 1 scores: s[r] are those of this thread's four keys
+    // 1 scores: s[r] are those of this invocation's four keys. Of max(N, ROLLED_LOOP) and MANY see lanes.
     @registers var s: array<vec4f, ROWS>;
-    let key_rows = k_rows_of(sequence, seen, tile_index, key_quad) + job.kv_head * params.k_head;
+    let k_at = k_offsets_of(sequence, seen, tile_index, key_quad) + job.kv_head * params.k_head;
     for (var step = 0u; step < max(HEAD_OCTETS / KEY_LANES, ROLLED_LOOP); step++) {
       if (step * KEY_LANES * 8u >= params.head_dim) { break; }
       let octet = step * KEY_LANES + key_lane;
       // Octets beyond the head have queries of zero, and read an octet that is there.
       let dim = min(octet, last_octet) * 8u;
       let left = params.head_dim - dim;
-      let k0 = k_octet(key_rows.x + dim, left);
-      let k1 = k_octet(key_rows.y + dim, left);
-      let k2 = k_octet(key_rows.z + dim, left);
-      let k3 = k_octet(key_rows.w + dim, left);
+      let k0 = k_octet(k_at.x + dim, left);
+      let k1 = k_octet(k_at.y + dim, left);
+      let k2 = k_octet(k_at.z + dim, left);
+      let k3 = k_octet(k_at.w + dim, left);
       let line = octet * 2u * ROWS;
       @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
       @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
       @if(BROADCAST) {
         @unroll for (var i = 0u; i < OWN_ROWS; i++) {
-          let own = min(i * LANES + thread % LANES, ROWS - 1u);
+          let own = min(i * LANES + invocation % LANES, ROWS - 1u);
           own_low[i] = tile[line + own];
           own_high[i] = tile[line + ROWS + own];
         }
@@ -152,7 +152,7 @@ fn attn_decode(
       @if(!SUBGROUPS) scores[(key_lane * ROWS + r) * TILE_QUADS + key_quad] = s[r];
     }
     workgroupBarrier();
-    @if(PAGED) find_rows(sequence, seen, tile_index + 1u, thread);
+    @if(PAGED) find_offsets(sequence, seen, tile_index + 1u, invocation);
 
     // 2 mask, row maximum, weights p: those of four keys in LANE_QUADS
     let previous = maximum;
@@ -170,7 +170,7 @@ fn attn_decode(
         p[i] = select(vec4f(MASKED), scores_of(products, key, mask), is_seen);
         maximum = max(maximum, largest_of(p[i]));
       }
-      @if(!SUBGROUPS) lane_part[weight_row * ROW_LANES + row_lane] = maximum;
+      @if(!SUBGROUPS) lane_value[weight_row * ROW_LANES + row_lane] = maximum;
     }
     @if(!SUBGROUPS) workgroupBarrier();
     maximum = max_of_row(weight_row, maximum);
@@ -197,16 +197,16 @@ fn attn_decode(
     for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
       if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
       let quad = step * VALUE_GROUPS + value_group;
-      @registers var value_row: array<u32, 4>;
-      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = v_row(sequence, seen, tile_index, quad * 4u + i); }
-      // In place of a value without a page, one of the four that has one is read, the weight being 0.
-      let any_row = min(min(value_row[0u], value_row[1u]), min(value_row[2u], value_row[3u]));
-      @unroll for (var i = 0u; i < 4; i++) { value_row[i] = row_or(value_row[i], any_row) + job.kv_head * params.v_head; }
+      @registers var v_at: array<u32, 4>;
+      @unroll for (var i = 0u; i < 4; i++) { v_at[i] = v_offset(sequence, seen, tile_index, quad * 4u + i); }
+      // If a key has no page its weight is 0: read the value of a neighbour instead.
+      let any_at = min(min(v_at[0u], v_at[1u]), min(v_at[2u], v_at[3u]));
+      @unroll for (var i = 0u; i < 4; i++) { v_at[i] = offset_or(v_at[i], any_at) + job.kv_head * params.v_head; }
       @registers var p4: array<vec4f, ROWS>;
       @if(BROADCAST) {
         @registers var own_p: array<vec4f, OWN_ROWS>;
         @unroll for (var i = 0u; i < OWN_ROWS; i++) {
-          own_p[i] = scores[min(i * LANES + thread % LANES, ROWS - 1u) * TILE_QUADS + quad];
+          own_p[i] = scores[min(i * LANES + invocation % LANES, ROWS - 1u) * TILE_QUADS + quad];
         }
         @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = subgroupBroadcast(own_p[r / LANES], r % LANES); }
       }
@@ -215,12 +215,12 @@ fn attn_decode(
       }
       @unroll for (var c = 0u; c < COLS; c++) {
         let dim = (value_lane + c * VALUE_LANES) * 8u;
-        if (dim < params.head_dim_v && is_row(any_row)) {
+        if (dim < params.head_dim_v && has_page(any_at)) {
           let left = params.head_dim_v - dim;
-          let v0 = v_octet(value_row[0u] + dim, left);
-          let v1 = v_octet(value_row[1u] + dim, left);
-          let v2 = v_octet(value_row[2u] + dim, left);
-          let v3 = v_octet(value_row[3u] + dim, left);
+          let v0 = v_octet(v_at[0u] + dim, left);
+          let v1 = v_octet(v_at[1u] + dim, left);
+          let v2 = v_octet(v_at[2u] + dim, left);
+          let v3 = v_octet(v_at[3u] + dim, left);
           @unroll for (var r = 0u; r < ROWS; r++) {
             low[r][c] += p4[r].x * v0.low + p4[r].y * v1.low + p4[r].z * v2.low + p4[r].w * v3.low;
             high[r][c] += p4[r].x * v0.high + p4[r].y * v1.high + p4[r].z * v2.high + p4[r].w * v3.high;
@@ -233,7 +233,7 @@ fn attn_decode(
 
   // 4 sum over groups, write. Each lane has summed the weights of its own keys.
   @if(!SUBGROUPS) {
-    if (has_row) { lane_part[weight_row * ROW_LANES + row_lane] = total; }
+    if (has_row) { lane_value[weight_row * ROW_LANES + row_lane] = total; }
     workgroupBarrier();
   }
   total = total_of_row(weight_row, total);
@@ -243,8 +243,8 @@ fn attn_decode(
     @unroll for (var r = 0u; r < ROWS; r++) {
       if (r == turn) {
         @unroll for (var c = 0u; c < COLS; c++) {
-          tile[(c * WG_SIZE + thread) * 2u] = low[r][c];
-          tile[(c * WG_SIZE + thread) * 2u + 1u] = high[r][c];
+          tile[(c * WG_SIZE + invocation) * 2u] = low[r][c];
+          tile[(c * WG_SIZE + invocation) * 2u + 1u] = high[r][c];
         }
       }
     }
@@ -254,16 +254,17 @@ fn attn_decode(
   }
 }
 
-// Rows beyond the last one are zeros, and are not written.
-fn stage_queries(job: Job, thread: u32) {
-  for (var index = thread; index < MANY; index += WG_SIZE) {
+// Loads the queries of the rows into `tile`. Query rows past the end are staged as zeros; their results are never
+// stored.
+fn stage_queries(job: Job, invocation: u32) {
+  for (var index = invocation; index < MANY; index += WG_SIZE) {
     if (index >= HEAD_OCTETS * ROWS) { break; }
     let row = job.first_row + index % ROWS;
     let dim = index / ROWS * 8u;
     var elements = Octet(vec4f(), vec4f());
     if (row < job.n_rows && dim < params.head_dim) {
-      let q_row = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
-      elements = q_octet(q_row + dim, params.head_dim - dim);
+      let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
+      elements = q_octet(q_at + dim, params.head_dim - dim);
     }
     let at = index / ROWS * 2u * ROWS + index % ROWS;
     tile[at] = elements.low;
@@ -271,43 +272,44 @@ fn stage_queries(job: Job, thread: u32) {
   }
 }
 
-// Of the lanes that share four keys, the sum of what each has.
+// Sums over the lanes that share four keys.
 @if(SUBGROUPS) fn sum_over_octets(own: vec4f) -> vec4f {
   var sum = own;
   @unroll for (var bit = 0u; bit < KEY_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, 1u << bit); }
   return sum;
 }
 
-// Of a row's lanes, the largest of what each has. Without subgroups they have put it into lane_part. `row % ROWS` shows
-// compilers that indices are within bounds.
+// The maximum over the lanes that share a row. Without subgroups they have stored theirs in lane_value. `row % ROWS`
+// shows compilers that indices are within bounds.
 fn max_of_row(row: u32, own: f32) -> f32 {
   @if(SUBGROUPS) return max_of_lanes(own);
   @if(!SUBGROUPS) {
     var largest = own;
     if (row < ROWS) {
-      for (var lane = 0u; lane < ROW_LANES; lane++) { largest = max(largest, lane_part[row % ROWS * ROW_LANES + lane]); }
+      for (var lane = 0u; lane < ROW_LANES; lane++) { largest = max(largest, lane_value[row % ROWS * ROW_LANES + lane]); }
     }
     return largest;
   }
 }
 
-// Likewise the sum.
+// The sum over the lanes that share a row, likewise.
 fn total_of_row(row: u32, own: f32) -> f32 {
   @if(SUBGROUPS) return sum_of_lanes(own);
   @if(!SUBGROUPS) {
     var sum = 0.0;
     if (row < ROWS) {
-      for (var lane = 0u; lane < ROW_LANES; lane++) { sum += lane_part[row % ROWS * ROW_LANES + lane]; }
+      for (var lane = 0u; lane < ROW_LANES; lane++) { sum += lane_value[row % ROWS * ROW_LANES + lane]; }
     }
     return sum;
   }
 }
 
+// Writes row r of the tile: its output, and its lse.
 fn write_row(job: Job, r: u32, value_lane: u32) {
   let row = job.first_row + r;
   let head = head_of(job, row);
-  let all = with_sink(row_sums[r], head);
-  let share = share_of(row_sums[r], all);
+  let sums_with_sink = with_sink(row_sums[r], head);
+  let out_scale = out_scale_of(row_sums[r], sums_with_sink);
   let row_at = out_row(job, token_of(row), head);
   for (var c = 0u; c < max(COLS, ROLLED_LOOP); c++) {
     let dim = (value_lane + c * VALUE_LANES) * 8u;
@@ -320,8 +322,8 @@ fn write_row(job: Job, r: u32, value_lane: u32) {
       low += tile[at];
       high += tile[at + 1u];
     }
-    write_quad(row_at, dim, params.head_dim_v, low * share);
-    write_quad(row_at, dim + 4u, params.head_dim_v, high * share);
+    write_quad(row_at, dim, params.head_dim_v, low * out_scale);
+    write_quad(row_at, dim + 4u, params.head_dim_v, high * out_scale);
   }
-  if (value_lane == 0u) { write_lse_of(job, token_of(row), head, all); }
+  if (value_lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
 }

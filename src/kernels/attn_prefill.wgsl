@@ -4,16 +4,16 @@
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
 //   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
-//   in   items        [n_items]  Item     heaviest first
+//   in   items        [items]  Item       heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
-//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows
-//   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))) of each row
+//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
+//   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); with SPLIT (maximum, total) [parts, n_heads]
 //
-// A row is one query token of one query head. The `group` heads that share a kv head are packed as neighbouring rows,
-// so a workgroup reads a tile of keys and values once for all of them. One workgroup takes one item of one kv head:
-// TILE_ROWS rows against every tile of TILE_KEYS keys that any of its rows can see.
+// A row is one query token of one query head. The `group` heads that share a kv head are packed as neighbouring rows, so
+// a workgroup reads a tile of keys and values once for all of them. One workgroup takes one item of one kv head:
+// TILE_ROWS rows against every tile of TILE_KEYS keys that any of its rows can see, or those of a chunk (see attention).
 //
-// Thread (team, lane): team owns rows team + r * TEAMS, r < ROWS; in a tile of keys its lane owns keys 4 lane .. +3,
+// Invocation (team, lane): team owns rows team + r * TEAMS, r < ROWS; in a tile of keys its lane owns keys 4 lane .. +3,
 // and in the output the quads (four neighbouring dims) lane + c * LANES, c < COLS. With s the scores in base 2,
 //   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
 //
@@ -21,51 +21,51 @@
 //   1 scores   2 mask, row maximum   3 weights p, rescale   4 values
 //
 // Variants:
-//   those of octets, key_rows, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
-//   Q_RESIDENT   queries stay in workgroup memory; else each chunk of dims is staged with its keys
+//   those of octets, key_offsets, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
+//   Q_RESIDENT   queries stay in workgroup memory; else each slice (SLICE_QUADS quads of dims) is staged with its keys
 //   F16_TILES    workgroup memory holds f16
 //   BROADCAST    a team is a whole subgroup, whose lanes share queries and weights
 
 import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, band_of, RowMask, mask_of, scores_of, sees, largest_of,
-  tiles_of, Sums, with_sink, share_of, out_row, write_lse_of,
+  tiles_of, Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::key_rows::{find_rows, k_row, v_row, is_row, have_pages};
+import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
 import package::shared::lanes::{
-  MANY, ROLLED_LOOP, thread_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
+  MANY, ROLLED_LOOP, invocation_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
 };
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, TEAMS, LANES, ROWS, COLS, OWN_ROWS, HEAD_QUADS, CHUNK_QUADS, VALUE_KEYS,
+  WG_SIZE, TILE_KEYS, TEAMS, LANES, ROWS, COLS, OWN_ROWS, HEAD_QUADS, SLICE_QUADS, VALUE_KEYS,
 };
 
 @if(F16_TILES) enable f16;
 @if(SUBGROUPS) enable subgroups;
 
 const TILE_ROWS = TEAMS * ROWS;
-const CHUNKS = HEAD_QUADS / CHUNK_QUADS;
+const SLICES = HEAD_QUADS / SLICE_QUADS;
 @if(Q_RESIDENT)  const Q_QUADS = HEAD_QUADS;
-@if(!Q_RESIDENT) const Q_QUADS = CHUNK_QUADS;
+@if(!Q_RESIDENT) const Q_QUADS = SLICE_QUADS;
 const VALUE_QUADS = COLS * LANES;
 const VALUE_STEPS = TILE_KEYS / VALUE_KEYS;
 // One entry more than the rows or keys in a line, so that a column of the tile falls on different banks.
 const Q_LINE = TILE_ROWS + 1;
 const K_LINE = TILE_KEYS + 1;
-const KV_SIZE = max(CHUNK_QUADS * K_LINE, VALUE_KEYS * VALUE_QUADS);
-// Threads load octets, eight elements: 16 bytes of halves, twice 16 of f32.
-const CHUNK_OCTETS = CHUNK_QUADS / 2;
+const KV_SIZE = max(SLICE_QUADS * K_LINE, VALUE_KEYS * VALUE_QUADS);
+// Invocations load octets, eight elements: 16 bytes of halves, twice 16 of f32.
+const SLICE_OCTETS = SLICE_QUADS / 2;
 const VALUE_OCTETS = (VALUE_QUADS + 1) / 2;
 
 @if(F16_TILES)  alias Quad = vec4h;
 @if(!F16_TILES) alias Quad = vec4f;
 
-var<workgroup> q_tile: array<Quad, Q_QUADS * Q_LINE>;                 // [quad][row]
-var<workgroup> kv_tile: array<Quad, KV_SIZE>;                         // keys [quad][4 lane + x at x LANES + lane], values [key][quad]
-@if(!BROADCAST) var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;   // weights of four keys [lane][row]
-@if(!SUBGROUPS) var<workgroup> lane_part: array<f32, LANES * Q_LINE>; // a lane's maximum or total of each row
+var<workgroup> q_tile: array<Quad, Q_QUADS * Q_LINE>;                  // [quad][row]
+var<workgroup> kv_tile: array<Quad, KV_SIZE>;                          // keys [quad][4 lane + x at x LANES + lane], values [key][quad]
+@if(!BROADCAST) var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;    // weights of four keys [lane][row]
+@if(!SUBGROUPS) var<workgroup> lane_value: array<f32, LANES * Q_LINE>; // a lane's maximum or total of each row
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_prefill(
@@ -76,19 +76,19 @@ fn attn_prefill(
   @if(SUBGROUPS) @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
   let workgroup_index = workgroup_id.y * grid.x + workgroup_id.x;
-  if (item_index(workgroup_index) >= params.n_items) { return; }
+  if (item_index(workgroup_index) >= params.end_item) { return; }
   let job = job_of(workgroup_index, TILE_ROWS);
   if (job.first_row >= job.n_rows) { return; }
   let sequence = job.sequence;
-  let n_chunks = (params.head_dim + CHUNK_QUADS * 4 - 1) / (CHUNK_QUADS * 4);
+  let n_slices = (params.head_dim + SLICE_QUADS * 4 - 1) / (SLICE_QUADS * 4);
 
   @if(SUBGROUPS) number_subgroups(local);
-  @if(SUBGROUPS)  let thread = thread_by_subgroup(subgroup_size, subgroup_lane);
-  @if(SUBGROUPS)  let lane = thread % LANES;
-  @if(SUBGROUPS)  let team = thread / LANES;
-  @if(!SUBGROUPS) let thread = local;
-  @if(!SUBGROUPS) let lane = thread / TEAMS;
-  @if(!SUBGROUPS) let team = thread % TEAMS;
+  @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
+  @if(SUBGROUPS)  let lane = invocation % LANES;
+  @if(SUBGROUPS)  let team = invocation / LANES;
+  @if(!SUBGROUPS) let invocation = local;
+  @if(!SUBGROUPS) let lane = invocation / TEAMS;
+  @if(!SUBGROUPS) let team = invocation % TEAMS;
 
   // Bands move forward with the token, so the tile's first and last token bound what any of its rows sees, and what all
   // of them see.
@@ -107,15 +107,15 @@ fn attn_prefill(
   }
 
   @if(Q_RESIDENT) {
-    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
-      if (chunk >= n_chunks) { break; }
-      stage_queries(job, chunk, chunk, thread);
+    for (var slice = 0u; slice < SLICES; slice++) {
+      if (slice >= n_slices) { break; }
+      stage_queries(job, slice, slice, invocation);
     }
   }
 
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
   @if(PAGED) {
-    find_rows(sequence, seen, tiles.first, thread);
+    find_offsets(sequence, seen, tiles.first, invocation);
     workgroupBarrier();
   }
   for (var tile = tiles.first; tile < MANY; tile++) {
@@ -124,17 +124,17 @@ fn attn_prefill(
 
     // 1 scores: s[r] holds the scores of this lane's four keys
     @registers var s: array<vec4f, ROWS>;
-    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
-      if (chunk >= n_chunks) { break; }
-      @if(!Q_RESIDENT) stage_queries(job, chunk, 0u, thread);
-      stage_keys(job, tile, seen, chunk, thread);
+    for (var slice = 0u; slice < SLICES; slice++) {
+      if (slice >= n_slices) { break; }
+      @if(!Q_RESIDENT) stage_queries(job, slice, 0u, invocation);
+      stage_keys(job, tile, seen, slice, invocation);
       workgroupBarrier();
-      for (var quad = 0u; quad < CHUNK_QUADS; quad++) {
+      for (var quad = 0u; quad < SLICE_QUADS; quad++) {
         let k0 = vec4f(kv_tile[quad * K_LINE + lane]);
         let k1 = vec4f(kv_tile[quad * K_LINE + LANES + lane]);
         let k2 = vec4f(kv_tile[quad * K_LINE + 2 * LANES + lane]);
         let k3 = vec4f(kv_tile[quad * K_LINE + 3 * LANES + lane]);
-        @if(Q_RESIDENT)  let line = (chunk * CHUNK_QUADS + quad) * Q_LINE + team;
+        @if(Q_RESIDENT)  let line = (slice * SLICE_QUADS + quad) * Q_LINE + team;
         @if(!Q_RESIDENT) let line = quad * Q_LINE + team;
         @if(BROADCAST) @registers var own: array<vec4f, OWN_ROWS>;
         @if(BROADCAST) {
@@ -146,7 +146,7 @@ fn attn_prefill(
           s[r] += vec4f(dot(q4, k0), dot(q4, k1), dot(q4, k2), dot(q4, k3));
         }
       }
-      if (chunk + 1u < n_chunks) { workgroupBarrier(); }  // the next chunk overwrites this one
+      if (slice + 1u < n_slices) { workgroupBarrier(); }  // the next slice overwrites this one
     }
 
     // 2 mask, row maximum
@@ -164,10 +164,10 @@ fn attn_prefill(
       }
       previous[r] = maximum[r];
       maximum[r] = max(maximum[r], largest_of(s[r]));
-      @if(!SUBGROUPS) lane_part[lane * Q_LINE + team + r * TEAMS] = maximum[r];
+      @if(!SUBGROUPS) lane_value[lane * Q_LINE + team + r * TEAMS] = maximum[r];
     }
     workgroupBarrier();  // lanes have stored their maxima, and read the keys, which values may overwrite now
-    @if(PAGED) find_rows(sequence, seen, tile + 1u, thread);
+    @if(PAGED) find_offsets(sequence, seen, tile + 1u, invocation);
 
     // 3 weights, rescale
     @unroll for (var r = 0u; r < ROWS; r++) {
@@ -183,7 +183,7 @@ fn attn_prefill(
     // 4 values
     for (var step = 0u; step < VALUE_STEPS; step++) {
       if (i32(first_key + step * VALUE_KEYS) > seen.last) { break; }
-      stage_values(job, tile, seen, step * VALUE_KEYS, thread);
+      stage_values(job, tile, seen, step * VALUE_KEYS, invocation);
       workgroupBarrier();
       for (var four = 0u; four < VALUE_KEYS / 4; four++) {
         let line = four * 4 * VALUE_QUADS + lane;
@@ -214,7 +214,7 @@ fn attn_prefill(
 
   // Each lane has summed the weights of its own keys.
   @if(!SUBGROUPS) {
-    @unroll for (var r = 0u; r < ROWS; r++) { lane_part[lane * Q_LINE + team + r * TEAMS] = total[r]; }
+    @unroll for (var r = 0u; r < ROWS; r++) { lane_value[lane * Q_LINE + team + r * TEAMS] = total[r]; }
     workgroupBarrier();
   }
   @unroll for (var r = 0u; r < ROWS; r++) {
@@ -222,69 +222,70 @@ fn attn_prefill(
     let row = job.first_row + team + r * TEAMS;
     if (row < job.n_rows) {
       let head = head_of(job, row);
-      let all = with_sink(sums, head);
-      let share = share_of(sums, all);
+      let sums_with_sink = with_sink(sums, head);
+      let out_scale = out_scale_of(sums, sums_with_sink);
       let row_at = out_row(job, token_of(row), head);
-      @unroll for (var c = 0u; c < COLS; c++) { write_quad(row_at, (lane + c * LANES) * 4u, params.head_dim_v, acc[r][c] * share); }
-      if (lane == 0u) { write_lse_of(job, token_of(row), head, all); }
+      @unroll for (var c = 0u; c < COLS; c++) { write_quad(row_at, (lane + c * LANES) * 4u, params.head_dim_v, acc[r][c] * out_scale); }
+      if (lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
     }
   }
 }
 
-// Of a row's lanes, the largest of what each has. Without subgroups they have put it into lane_part.
+// The maximum over the lanes that share a row. Without subgroups they have stored theirs in lane_value.
 fn max_of_row(tile_row: u32, own: f32) -> f32 {
   @if(SUBGROUPS) return max_of_lanes(own);
   @if(!SUBGROUPS) {
     let row = tile_row % TILE_ROWS;  // shows compilers that indices are within bounds
     var largest = own;
-    for (var lane = 0u; lane < LANES; lane++) { largest = max(largest, lane_part[lane * Q_LINE + row]); }
+    for (var lane = 0u; lane < LANES; lane++) { largest = max(largest, lane_value[lane * Q_LINE + row]); }
     return largest;
   }
 }
 
-// Likewise the sum.
+// The sum over the lanes that share a row, likewise.
 fn total_of_row(tile_row: u32, own: f32) -> f32 {
   @if(SUBGROUPS) return sum_of_lanes(own);
   @if(!SUBGROUPS) {
     let row = tile_row % TILE_ROWS;  // shows compilers that indices are within bounds
     var sum = 0.0;
-    for (var lane = 0u; lane < LANES; lane++) { sum += lane_part[lane * Q_LINE + row]; }
+    for (var lane = 0u; lane < LANES; lane++) { sum += lane_value[lane * Q_LINE + row]; }
     return sum;
   }
 }
 
-fn stage_queries(job: Job, chunk: u32, place: u32, thread: u32) {
-  for (var step = 0u; step < max((TILE_ROWS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
-    let index = step * WG_SIZE + thread;
-    if (index >= TILE_ROWS * CHUNK_OCTETS) { break; }
-    let tile_row = index / CHUNK_OCTETS;
-    let octet = index % CHUNK_OCTETS;
-    let dim = (chunk * CHUNK_OCTETS + octet) * 8u;
+// Loads a slice of the queries into place `place` of q_tile. Query rows past the end are staged as zeros.
+fn stage_queries(job: Job, slice: u32, place: u32, invocation: u32) {
+  for (var step = 0u; step < max((TILE_ROWS * SLICE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
+    let index = step * WG_SIZE + invocation;
+    if (index >= TILE_ROWS * SLICE_OCTETS) { break; }
+    let tile_row = index / SLICE_OCTETS;
+    let octet = index % SLICE_OCTETS;
+    let dim = (slice * SLICE_OCTETS + octet) * 8u;
     let row = job.first_row + tile_row;
     var elements = Octet(vec4f(), vec4f());
     if (row < job.n_rows && dim < params.head_dim) {
-      let q_row = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
-      elements = q_octet(q_row + dim, params.head_dim - dim);
+      let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
+      elements = q_octet(q_at + dim, params.head_dim - dim);
     }
-    let at = (place * CHUNK_QUADS + octet * 2u) * Q_LINE + tile_row;
+    let at = (place * SLICE_QUADS + octet * 2u) * Q_LINE + tile_row;
     q_tile[at] = Quad(elements.low);
     q_tile[at + Q_LINE] = Quad(elements.high);
   }
 }
 
-// Keys and values that no row of the tile sees are staged as zeros, and so are values without a page: their slots may
-// hold anything, and 0 · NaN is NaN.
-fn stage_keys(job: Job, tile: u32, seen: Band, chunk: u32, thread: u32) {
-  for (var step = 0u; step < max((TILE_KEYS * CHUNK_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
-    let index = step * WG_SIZE + thread;
-    if (index >= TILE_KEYS * CHUNK_OCTETS) { break; }
-    let tile_key = index / CHUNK_OCTETS;
-    let octet = index % CHUNK_OCTETS;
-    let dim = (chunk * CHUNK_OCTETS + octet) * 8u;
+// Loads a slice of the keys of a tile into kv_tile. Keys and values that no row of the tile sees are staged as zeros,
+// and so are values without a page: their memory may hold anything, and 0 · NaN is NaN.
+fn stage_keys(job: Job, tile: u32, seen: Band, slice: u32, invocation: u32) {
+  for (var step = 0u; step < max((TILE_KEYS * SLICE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
+    let index = step * WG_SIZE + invocation;
+    if (index >= TILE_KEYS * SLICE_OCTETS) { break; }
+    let tile_key = index / SLICE_OCTETS;
+    let octet = index % SLICE_OCTETS;
+    let dim = (slice * SLICE_OCTETS + octet) * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
     var elements = Octet(vec4f(), vec4f());
     if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
-      elements = k_octet(k_row(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim, params.head_dim - dim);
+      elements = k_octet(k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim, params.head_dim - dim);
     }
     let at = octet * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
     kv_tile[at] = Quad(elements.low);
@@ -292,17 +293,18 @@ fn stage_keys(job: Job, tile: u32, seen: Band, chunk: u32, thread: u32) {
   }
 }
 
-fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, thread: u32) {
+// Loads VALUE_KEYS values of a tile into kv_tile.
+fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, invocation: u32) {
   for (var step = 0u; step < max((VALUE_KEYS * VALUE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
-    let index = step * WG_SIZE + thread;
+    let index = step * WG_SIZE + invocation;
     if (index >= VALUE_KEYS * VALUE_OCTETS) { break; }
     let tile_key = first_key + index / VALUE_OCTETS;
     let octet = index % VALUE_OCTETS;
     let dim = octet * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
     var elements = Octet(vec4f(), vec4f());
-    let row = v_row(job.sequence, seen, tile, tile_key);
-    if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && is_row(row)) {
+    let row = v_offset(job.sequence, seen, tile, tile_key);
+    if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && has_page(row)) {
       elements = v_octet(row + job.kv_head * params.v_head + dim, params.head_dim_v - dim);
     }
     let at = index / VALUE_OCTETS * VALUE_QUADS + octet * 2u;

@@ -1,8 +1,8 @@
-// gather_lengths: writes how long each sequence of a batch is and where it lies, where lengths are on the GPU.
+// gather_lengths: writes the `Sequence` records of a batch (lengths, and where data begin) where lengths are on the GPU.
 //
 //   in   cu_seqlens_q      [B + 1]  i32   if has_cu_q; else every sequence has max_seqlen_q queries
 //   in   cu_seqlens_k      [B + 1]  i32   if has_cu_k
-//   in   seqused_k         [B]      i32   if has_seqused; with new tokens, the keys before them
+//   in   cached_keys         [B]      i32   if has_cached_keys; with new tokens, the keys before them
 //   in   cu_seqlens_k_new  [B + 1]  i32   if has_cu_k_new; else every sequence has n_new new tokens
 //   in   cache_batch_idx   [B]      i32   if has_batch_idx; else sequence b has row b of the cache
 //   in   cache_leftpad     [B]      i32   if has_leftpad
@@ -29,7 +29,7 @@ struct Params {
   queries_advance: u32,   // positions of queries go up by one; else all are n_cached
   has_cu_q: u32,
   has_cu_k: u32,
-  has_seqused: u32,
+  has_cached_keys: u32,
   has_cu_k_new: u32,
   has_batch_idx: u32,
   has_leftpad: u32,
@@ -59,7 +59,7 @@ struct Params {
   new_v_token: u32,
   cu_q_base: u32,
   cu_k_base: u32,
-  seqused_base: u32,
+  cached_keys_base: u32,
   cu_k_new_base: u32,
   batch_idx_base: u32,
   leftpad_base: u32,
@@ -68,7 +68,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> cu_seqlens_q: array<i32>;
 @group(0) @binding(2) var<storage, read> cu_seqlens_k: array<i32>;
-@group(0) @binding(3) var<storage, read> seqused_k: array<i32>;
+@group(0) @binding(3) var<storage, read> cached_keys: array<i32>;
 @group(0) @binding(4) var<storage, read> cu_seqlens_k_new: array<i32>;
 @group(0) @binding(5) var<storage, read> cache_batch_idx: array<u32>;
 @group(0) @binding(6) var<storage, read> cache_leftpad: array<i32>;
@@ -102,7 +102,7 @@ fn gather_lengths(
       n_cached = min(end, params.total_k) - k_start;
     }
   }
-  if (params.has_seqused != 0u) { n_cached = clamp(seqused_k[params.seqused_base + b], 0, n_cached); }
+  if (params.has_cached_keys != 0u) { n_cached = clamp(cached_keys[params.cached_keys_base + b], 0, n_cached); }
 
   var new_start = 0;
   var n_new = params.n_new;

@@ -68,12 +68,12 @@ export function mergeStatesDispatch({ parts, ...args }: MergeStatesArgs): Dispat
 export interface SplitToken {
   readonly sequence: number;
   readonly token: number;
-  /** Slot of its first part. */
+  /** Index of its first part. */
   readonly firstPart: number;
   readonly nParts: number;
 }
 
-/** `SplitToken` of merge_states.wgsl, of each. */
+/** Packs tokens as `SplitToken` of merge_states.wgsl. */
 export function packSplitTokens(tokens: readonly SplitToken[]): Uint32Array {
   const records = new Records(structOf(mergeStatesKernel, 'SplitToken'), tokens.length);
   tokens.forEach(({ sequence, token, firstPart, nParts }, i) =>
@@ -91,7 +91,7 @@ export interface MergeChunksArgs {
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Combines the chunks of a split attention. */
+/** Combines the parts from the chunks of keys of a split attention. */
 export function mergeChunksDispatch({
   problem,
   batchInfo,
@@ -101,7 +101,7 @@ export function mergeChunksDispatch({
 }: MergeChunksArgs): Dispatch {
   const { nHeads, headDimV, out, lse, sinks } = problem;
   // An item says where its token's parts begin and how many there are.
-  const byItem = { sequence: 0, token: 0 };
+  const byItem = { sequenceStride: 0, tokenStride: 0 };
   return merge({
     ...rest,
     kind: 'chunks',
@@ -109,8 +109,8 @@ export function mergeChunksDispatch({
     headDim: headDimV,
     nItems: recordCount(structOf(mergeStatesKernel, 'SplitToken'), items),
     a: {
-      out: { tensor: parts.out, head: parts.rowElements, ...byItem },
-      lse: { tensor: parts.sums, head: 2, ...byItem },
+      out: { tensor: parts.out, headStride: parts.rowElements, ...byItem },
+      lse: { tensor: parts.sums, headStride: 2, ...byItem },
       hasTotals: true,
     },
     b: null,
@@ -204,9 +204,9 @@ function tensorOf(rows: TokenRows | ScratchRows | null | undefined): Tensor | nu
 function strides(prefix: string, rows: TokenRows | ScratchRows | null | undefined): Record<string, number> {
   return {
     [`${prefix}_base`]: firstElementOf(tensorOf(rows)),
-    [`${prefix}_sequence`]: rows?.sequence ?? 0,
-    [`${prefix}_token`]: rows?.token ?? 0,
-    [`${prefix}_head`]: rows?.head ?? 0,
+    [`${prefix}_sequence`]: rows?.sequenceStride ?? 0,
+    [`${prefix}_token`]: rows?.tokenStride ?? 0,
+    [`${prefix}_head`]: rows?.headStride ?? 0,
   };
 }
 

@@ -1,9 +1,9 @@
 // merge_states: combines attention over parts of the keys into attention over all of them.
 //
-//   in   a_out       [parts, tokens, n_heads, head_dim]  each part's output; with CHUNKS [slots, n_heads, ...], f32
+//   in   a_out       [parts, tokens, n_heads, head_dim]  each part's output; with CHUNKS [parts, n_heads, ...], f32
 //   in   a_lse       [parts, tokens, n_heads]  f32       ln(sum(exp(score))); -inf: no key seen, out is ignored
 //                    [...] (f32, f32)                    if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c
-//                    [slots, n_heads] (f32, f32)         with CHUNKS: the same of l_c * 2^m_c
+//                    [parts, n_heads] (f32, f32)         with CHUNKS: the same of l_c * 2^m_c
 //   in   b_out       [tokens, n_heads, head_dim]         the second part; only with PAIR
 //   in   b_lse       [tokens, n_heads]         f32       or if b_has_totals (f32, f32)
 //   in   batch_info  Sequence [B], ..., sinks [n_heads]  only with CHUNKS
@@ -20,7 +20,7 @@
 //
 // Variants:
 //   those of out_rows
-//   CHUNKS   the parts are the chunks of a split attention, and an item says where those of a token are
+//   CHUNKS   the parts are from the chunks of keys of a split attention, and an item says where those of a token are
 //   PAIR     there are two parts, a and b; else a holds parts at equal distances
 
 import package::shared::elements::{word_of, number_from, MINUS_INFINITY};
@@ -75,7 +75,7 @@ struct Params {
   has_sinks: u32,
 }
 
-// A token whose keys were split.
+// A token whose keys were split into chunks.
 struct SplitToken {
   sequence: u32,
   token: u32,
@@ -158,8 +158,8 @@ fn merge_states(
   return Weight(sink.x, sink.y);
 }
 
-// What a part counts for beside the largest maximum. The difference of maxima is turned to base 2, not they: large ones
-// would lose digits. Of a part far below the largest it might overflow.
+// The weight of a part relative to the largest maximum. Only the difference of maxima is turned to base 2: large maxima
+// would lose digits. For a part far below the largest the difference might overflow.
 fn share_of(weight: Weight, maximum: f32) -> f32 {
   if (weight.maximum < maximum - 1000.0) { return 0.0; }
   @if(CHUNKS)  return weight.total * exp2(weight.maximum - maximum);

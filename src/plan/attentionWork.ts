@@ -8,12 +8,12 @@ import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/at
 import { decodeTile } from './decodeTile.js';
 import { checkWorkItems } from './limits.js';
 import { prefillTile } from './prefillTile.js';
-import { chooseSplits, spansOf, tilesSeen, type Routed, type Span } from './splits.js';
+import { chooseSplits, sequencesOf, tilesSeen, type TiledSequence, type SequenceToPlan } from './splits.js';
 
 /** Work for one variant of one kernel, heaviest first. */
-export interface WorkGroup {
+export interface WorkList {
   readonly tile: { readonly decode: DecodeTile } | { readonly prefill: PrefillTile };
-  /** Whether the items are chunks, to be merged. */
+  /** Whether the items are chunks of keys, whose parts are merged. */
   readonly split: boolean;
   readonly items: readonly WorkItem[];
   /** Tiles of keys that each item walks, falling. */
@@ -22,64 +22,76 @@ export interface WorkGroup {
   readonly tileArea: number;
 }
 
+/** All work of a call. */
 export interface Work {
-  readonly groups: readonly WorkGroup[];
+  readonly lists: readonly WorkList[];
   /** Every token whose keys were split. */
   readonly merges: readonly SplitToken[];
   /** Parts to be merged, over all tokens. */
-  readonly nSlots: number;
+  readonly nParts: number;
 }
 
-/** Rows up to which attn_decode takes a sequence of several tokens; one of a single token it takes with any number. */
+/**
+ * Rows up to which attn_decode takes a sequence with several query tokens. A sequence with one query token always goes to
+ * attn_decode.
+ */
 const MAX_DECODE_ROWS = 16;
 
-/** What there is to do, and by which kernel. */
+/** Returns the work lists of the kernels, and what is to be merged after them. */
 export function attentionWork(
   problem: AttentionProblem,
   lengths: HostLengths | DeviceLengths,
   traits: DeviceTraits,
 ): Work {
-  const routes = spansOf(problem, lengths).map((span) => routeOf(problem, span, traits));
-  const splits = chooseSplits(problem, routes, traits);
-  const nItems = routes.reduce((sum, span, i) => sum + Math.ceil(span.nRows / span.tileRows) * splits[i]!, 0);
-  const nMerges = routes.reduce((sum, span, i) => sum + (splits[i]! > 1 ? span.qLen : 0), 0);
+  const sequences = sequencesOf(problem, lengths).map((each) => assignTile(problem, each, traits));
+  const chunkCounts = chooseSplits(problem, sequences, traits);
+  const nItems = sequences.reduce(
+    (sum, { nRows, tileRows }, i) => sum + Math.ceil(nRows / tileRows) * chunkCounts[i]!,
+    0,
+  );
+  const nMerges = sequences.reduce((sum, { qLen }, i) => sum + (chunkCounts[i]! > 1 ? qLen : 0), 0);
   checkWorkItems(problem.caller, Math.max(nItems, nMerges), 'tiles of queries and keys');
-  const lists = new Map<string, WorkList>();
+  const lists = new Map<string, WorkListBuilder>();
   const merges: SplitToken[] = [];
-  let nSlots = 0;
-  routes.forEach((route, i) => {
-    const { sequence, qLen, nRows, tileRows, tileKeys } = route;
-    const nChunks = splits[i]!;
+  let nParts = 0;
+  sequences.forEach((assigned, i) => {
+    const { sequence, qLen, nRows, tileRows, tileKeys } = assigned;
+    const nChunks = chunkCounts[i]!;
     const split = nChunks > 1;
-    const key = `${route.isDecode} ${tileRows} ${split}`;
+    const key = `${assigned.isDecode} ${tileRows} ${split}`;
     let list = lists.get(key);
-    if (!list) lists.set(key, (list = new WorkList(route, split)));
+    if (!list) lists.set(key, (list = new WorkListBuilder(assigned, split)));
     for (let first = 0; first < nRows; first += tileRows) {
       const rowTile = first / tileRows;
       const end = Math.min(first + tileRows, nRows);
-      const cost = Math.ceil(tilesSeen(problem, route, [first, end], tileKeys) / nChunks);
+      const cost = Math.ceil(tilesSeen(problem, assigned, [first, end], tileKeys) / nChunks);
       for (let chunk = 0; chunk < nChunks; chunk++)
-        list.add({ sequence, rowTile, chunk, nChunks, slot: nSlots }, cost);
+        list.add({ sequence, rowTile, chunk, nChunks, firstPart: nParts }, cost);
     }
     if (!split) return;
-    for (let token = 0; token < qLen; token++, nSlots += nChunks)
-      merges.push({ sequence, token, firstPart: nSlots, nParts: nChunks });
+    for (let token = 0; token < qLen; token++, nParts += nChunks)
+      merges.push({ sequence, token, firstPart: nParts, nParts: nChunks });
   });
-  return { groups: Array.from(lists.values(), (list) => list.heaviestFirst()), merges, nSlots };
+  return { lists: Array.from(lists.values(), (list) => list.heaviestFirst()), merges, nParts };
 }
 
-/** A sequence with the tile that takes it. */
-export interface Route extends Routed {
-  readonly tile: WorkGroup['tile'];
+/** A sequence with all of the tile that takes it. */
+export interface AssignedSequence extends TiledSequence {
+  readonly tile: WorkList['tile'];
 }
 
-export function routeOf(problem: AttentionProblem, span: Span, traits: DeviceTraits): Route {
+/** Chooses the kernel and the tile for a sequence. */
+export function assignTile(
+  problem: AttentionProblem,
+  sequence: SequenceToPlan,
+  traits: DeviceTraits,
+): AssignedSequence {
   const { caller, headDim, headDimV, q, k, pages } = problem;
   const paged = pages !== null;
-  if (isDecode(span.qLen, span.nRows)) {
-    const tile = decodeTile(traits, { headDim, headDimV, nRows: span.nRows, paged }, caller);
+  if (isDecode(sequence.qLen, sequence.nRows)) {
+    const tile = decodeTile(traits, { headDim, headDimV, nRows: sequence.nRows, paged }, caller);
     return {
-      ...span,
+      ...sequence,
       isDecode: true,
       tile: { decode: tile },
       tileRows: tile.rows,
@@ -98,7 +110,7 @@ export function routeOf(problem: AttentionProblem, span: Span, traits: DeviceTra
     caller,
   );
   return {
-    ...span,
+    ...sequence,
     isDecode: false,
     tile: { prefill: tile },
     tileRows: prefillTileRows(tile),
@@ -111,15 +123,15 @@ export function isDecode(qLen: number, nRows: number): boolean {
   return qLen === 1 || nRows <= MAX_DECODE_ROWS;
 }
 
-/** Items for one tile, with what each costs. */
-class WorkList {
-  readonly #route: Route;
+/** Collects the items for one tile, with what each costs. */
+class WorkListBuilder {
+  readonly #sequence: AssignedSequence;
   readonly #split: boolean;
   readonly #items: WorkItem[] = [];
   readonly #costs: number[] = [];
 
-  constructor(first: Route, split: boolean) {
-    this.#route = first;
+  constructor(first: AssignedSequence, split: boolean) {
+    this.#sequence = first;
     this.#split = split;
   }
 
@@ -128,8 +140,8 @@ class WorkList {
     this.#costs.push(cost);
   }
 
-  /** Counting sort by falling cost; equals keep their order. */
-  heaviestFirst(): WorkGroup {
+  /** Returns the list, by falling cost (counting sort); equals keep their order. */
+  heaviestFirst(): WorkList {
     const costs = this.#costs;
     const heaviest = costs.reduce((most, cost) => Math.max(most, cost), 0);
     const next = new Uint32Array(heaviest + 2);
@@ -142,7 +154,7 @@ class WorkList {
       items[at] = this.#items[i]!;
       keyTiles[at] = cost;
     });
-    const { tile, tileRows, tileKeys } = this.#route;
+    const { tile, tileRows, tileKeys } = this.#sequence;
     return { tile, split: this.#split, items, keyTiles, tileArea: tileRows * tileKeys };
   }
 }

@@ -20,13 +20,13 @@ export interface DecodeTileArgs {
  */
 export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 'pageflash'): DecodeTile {
   const needsOf = (tile: DecodeTile): TileNeeds => ({
-    threads: tile.threads,
+    invocations: tile.invocations,
     bytes: decodeWorkgroupBytes(tile, args.paged),
   });
   return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
 }
 
-/** Best first: more rows, then more threads. */
+/** Best first: more rows, then more invocations. */
 function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTileArgs): DecodeTile[] {
   const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
   const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
@@ -37,20 +37,20 @@ function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTi
 }
 
 interface Shape {
-  readonly threads: number;
+  readonly invocations: number;
   readonly keyLanes: number;
 }
 
 /** Four neighbours read 64 contiguous bytes of a key, the least that memory delivers. */
 const GPU_SHAPES: readonly Shape[] = [
-  { threads: 128, keyLanes: 4 },
-  { threads: 64, keyLanes: 4 },
+  { invocations: 128, keyLanes: 4 },
+  { invocations: 64, keyLanes: 4 },
 ];
 
 /** On a CPU it is of no use that neighbours read neighbouring bytes: each lane has its own keys. */
 function softwareShapes(traits: DeviceTraits): readonly Shape[] {
   const lanes = fixedSubgroupSize(traits) || 4;
-  return [4, 2, 1].map((subgroups) => ({ threads: subgroups * lanes, keyLanes: 1 }));
+  return [4, 2, 1].map((subgroups) => ({ invocations: subgroups * lanes, keyLanes: 1 }));
 }
 
 interface Sizes {
@@ -61,20 +61,23 @@ interface Sizes {
 
 function arrange(
   traits: DeviceTraits,
-  { threads, keyLanes }: Shape,
+  { invocations, keyLanes }: Shape,
   { rows, headDim, headDimV }: Sizes,
 ): DecodeTile {
-  const keyQuads = decodeTileKeys({ threads, keyLanes }) / 4;
+  const keyQuads = decodeTileKeys({ invocations, keyLanes }) / 4;
   const valueOctets = Math.ceil(headDimV / 8);
   const isSoftware = traits.deviceClass === 'software';
   const broadcastLanes = isSoftware ? fixedSubgroupSize(traits) : 0;
-  // Groups of threads take keys in turn, four at a time, so there are at most as many groups as quads of keys.
-  const valueLanes = Math.min(threads, Math.max(powerOfTwo(valueOctets), threads / keyQuads, broadcastLanes));
-  const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, threads / rows);
+  // Groups of invocations take keys in turn, four at a time, so there are at most as many groups as quads of keys.
+  const valueLanes = Math.min(
+    invocations,
+    Math.max(powerOfTwo(valueOctets), invocations / keyQuads, broadcastLanes),
+  );
+  const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, invocations / rows);
   const { subgroupMinSize } = traits;
   const subgroups = subgroupMinSize >= Math.max(keyLanes, MIN_ROW_LANES);
   return {
-    threads,
+    invocations,
     rows,
     keyLanes,
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.

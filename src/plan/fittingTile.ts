@@ -3,7 +3,7 @@ import { fail } from '../core/errors.js';
 
 /** What a tile asks of a device. */
 export interface TileNeeds {
-  readonly threads: number;
+  readonly invocations: number;
   /** Of workgroup memory. */
   readonly bytes: number;
 }
@@ -20,8 +20,8 @@ export function fittingTile<Tile>(
   { caller, headDim }: { readonly caller: string; readonly headDim: number },
 ): Tile {
   const tile = tiles.find((candidate) => {
-    const { threads, bytes } = needsOf(candidate);
-    return threads <= traits.maxWorkgroupInvocations && bytes <= traits.maxWorkgroupBytes;
+    const { invocations, bytes } = needsOf(candidate);
+    return invocations <= traits.maxWorkgroupInvocations && bytes <= traits.maxWorkgroupBytes;
   });
   if (tile) return tile;
   const least = Math.min(...tiles.map((candidate) => needsOf(candidate).bytes));

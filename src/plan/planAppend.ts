@@ -24,13 +24,13 @@ export function planCachedAttention(
   return planWith(planAppend, problem, lengths, traits);
 }
 
-/** New tokens into the cache, and queries rotated: what happens before attention. */
+/** Plans what happens before attention: new tokens are written to the cache, and queries rotated. */
 function planAppend(shared: Shared, lengths: Lengths): AppendPlan {
   const { append } = shared.problem;
   if (!append) return { dispatches: [], rotatedQ: null };
   const { newK, newV, rotary } = append;
   // Where lengths are on the GPU, every new token that there may be.
-  const fresh = tokensOf(shared, 'new tokens', (b) =>
+  const newTokens = tokensOf(shared, 'new tokens', (b) =>
     isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
   );
   const queries = tokensOf(shared, 'queries to rotate', (b) => {
@@ -39,9 +39,9 @@ function planAppend(shared: Shared, lengths: Lengths): AppendPlan {
   });
   const rotatedQ = rotary && queries.length > 0 ? rotatedQScratch(shared.problem) : null;
   const dispatches: Dispatch[] = [];
-  if (fresh.length > 0) {
-    if (newK) dispatches.push(appendKDispatch({ ...shared, items: fresh }, newK));
-    if (newV) dispatches.push(appendVDispatch({ ...shared, items: fresh }, newV));
+  if (newTokens.length > 0) {
+    if (newK) dispatches.push(appendKDispatch({ ...shared, items: newTokens }, newK));
+    if (newV) dispatches.push(appendVDispatch({ ...shared, items: newTokens }, newV));
   }
   if (rotary && rotatedQ) dispatches.push(rotateQDispatch({ ...shared, items: queries }, rotary, rotatedQ));
   return { dispatches, rotatedQ };

@@ -14,7 +14,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { attentionWork, type WorkGroup } from './attentionWork.js';
+import { attentionWork, type WorkList } from './attentionWork.js';
 
 export type Lengths = HostLengths | DeviceLengths;
 
@@ -25,7 +25,7 @@ export interface Shared<Problem = AttentionProblem> {
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** What happens before attention. */
+/** What happens before attention: appends and rotations. */
 export interface AppendPlan {
   readonly dispatches: readonly Dispatch[];
   /** Where attention finds its queries, if they had to be rotated. */
@@ -53,26 +53,26 @@ export function planWith<Problem extends AttentionProblem>(
   traits: DeviceTraits,
 ): Dispatch[] {
   const { maxWorkgroupsPerDimension } = traits;
-  const { groups, merges, nSlots } = attentionWork(problem, lengths, traits);
+  const { lists, merges, nParts } = attentionWork(problem, lengths, traits);
   const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits);
   const shared = { problem, batchInfo, maxWorkgroupsPerDimension };
   const append = planAppend(shared, lengths);
-  const parts = splitParts(problem, nSlots);
+  const parts = splitParts(problem, nParts);
 
-  const attention = groups.flatMap((group) => {
+  const attention = lists.flatMap((list) => {
     const work: Omit<AttentionWork, 'range'> = {
       ...shared,
-      items: packItems(group.items),
-      parts: group.split ? parts : null,
+      items: packItems(list.items),
+      parts: list.split ? parts : null,
       rotatedQ: append.rotatedQ,
     };
-    return rangesOf(group, problem, traits).map((range) =>
-      'decode' in group.tile
-        ? attnDecodeDispatch({ ...work, range }, group.tile.decode)
-        : attnPrefillDispatch({ ...work, range }, group.tile.prefill),
+    return rangesOf(list, problem, traits).map((range) =>
+      'decode' in list.tile
+        ? attnDecodeDispatch({ ...work, range }, list.tile.decode)
+        : attnPrefillDispatch({ ...work, range }, list.tile.prefill),
     );
   });
-  const merge = nSlots > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
+  const merge = nParts > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
   const work = [...append.dispatches, ...attention, ...merge];
   return work.length > 0 ? [...gathers, ...work] : [];
 }
@@ -107,9 +107,9 @@ const DISPATCH_MACS: Readonly<Record<DeviceTraits['deviceClass'], number>> = {
   gpu: 2e10,
 };
 
-/** Ranges of a group's items, in order, each of them work for one dispatch, or one item. */
+/** Returns ranges of a list's items, in order, each of them work for one dispatch, or one item. */
 function rangesOf(
-  { keyTiles, tileArea }: WorkGroup,
+  { keyTiles, tileArea }: WorkList,
   { headDim, headDimV, nKvHeads }: AttentionProblem,
   { deviceClass }: DeviceTraits,
 ): [number, number][] {

@@ -3,7 +3,7 @@ import type { FloatDType } from '../core/dtype.js';
 import { prefillTileKeys, prefillWorkgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
 import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
-/** How a workgroup's threads are arranged. */
+/** How a workgroup's invocations are arranged. */
 type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
 
 /**
@@ -68,7 +68,7 @@ export interface PrefillTileArgs {
  */
 export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
   const needsOf = (tile: PrefillTile): TileNeeds => ({
-    threads: tile.teams * tile.lanes,
+    invocations: tile.teams * tile.lanes,
     bytes: prefillWorkgroupBytes(tile, args.paged),
   });
   return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
@@ -93,10 +93,10 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
       f16Tiles,
       rolled: isSoftware,
     };
-    return stagings(headQuads).map(({ qResident, chunkQuads }): PrefillTile => {
+    return stagings(headQuads).map(({ qResident, sliceQuads }): PrefillTile => {
       const { teams, lanes, rows } = shape;
-      const keys = valueKeys(shape, cols, chunkQuads);
-      return { teams, lanes, rows, chunkQuads, qResident, valueKeys: keys, ...common };
+      const keys = valueKeys(shape, cols, sliceQuads);
+      return { teams, lanes, rows, sliceQuads, qResident, valueKeys: keys, ...common };
     });
   });
 }
@@ -105,24 +105,24 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
  * How much of a head to stage at a time, best first: queries are staged once and keys in up to four parts, or else both
  * in parts as large as memory allows.
  */
-function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'chunkQuads'>[] {
+function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
   const chunks: number[] = [];
-  for (let chunkQuads = headQuads; chunkQuads >= MIN_CHUNK_QUADS; chunkQuads -= 2)
-    if (headQuads % chunkQuads === 0) chunks.push(chunkQuads);
+  for (let sliceQuads = headQuads; sliceQuads >= MIN_SLICE_QUADS; sliceQuads -= 2)
+    if (headQuads % sliceQuads === 0) chunks.push(sliceQuads);
   return [
     ...chunks
-      .filter((chunkQuads) => 4 * chunkQuads >= headQuads)
-      .map((chunkQuads) => ({ qResident: true, chunkQuads })),
-    ...chunks.map((chunkQuads) => ({ qResident: false, chunkQuads })),
+      .filter((sliceQuads) => 4 * sliceQuads >= headQuads)
+      .map((sliceQuads) => ({ qResident: true, sliceQuads })),
+    ...chunks.map((sliceQuads) => ({ qResident: false, sliceQuads })),
   ];
 }
 
 /** With fewer, barriers would cost more than the work between them. */
-const MIN_CHUNK_QUADS = 4;
+const MIN_SLICE_QUADS = 4;
 
 /** As many values as fit into the room of the staged keys, but at least the four that are multiplied at a time. */
-function valueKeys(shape: Shape, cols: number, chunkQuads: number): number {
-  const room = chunkQuads * (prefillTileKeys(shape) + 1);
+function valueKeys(shape: Shape, cols: number, sliceQuads: number): number {
+  const room = sliceQuads * (prefillTileKeys(shape) + 1);
   let keys = prefillTileKeys(shape);
   while (keys > 4 && keys * cols * shape.lanes > room) keys /= 2;
   return keys;

@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { AttentionProblem, Masks } from '../problem/attentionProblem.js';
-import { routeOf, type Route } from './attentionWork.js';
-import { chooseSplits, TARGET, tilesSeen, type Span } from './splits.js';
+import { assignTile, type AssignedSequence } from './attentionWork.js';
+import { chooseSplits, TARGET_WORKGROUPS, tilesSeen, type SequenceToPlan } from './splits.js';
 
 /** How long the sequences of a step may be. */
 export interface StepBounds {
@@ -32,17 +32,17 @@ export function representativeSteps(
   const steps: SequenceStep[] = [];
   const known = new Set<string>();
   const split = new Set<string>();
-  for (const { qLen, route } of queries(problem, bounds, traits)) {
-    const tile = `${route.isDecode} ${route.tileRows}`;
+  for (const { qLen, assigned } of queries(problem, bounds, traits)) {
+    const tile = `${assigned.isDecode} ${assigned.tileRows}`;
     if (!known.has(tile)) steps.push({ qLen, kLen: qLen });
     known.add(tile);
     if (split.has(tile)) continue;
-    const kLen = longestContext(problem, qLen, bounds, route.tileKeys);
-    const [nChunks] = chooseSplits(problem, [{ ...route, ...spanOf(problem, qLen, kLen) }], traits);
+    const kLen = longestContext(problem, qLen, bounds, assigned.tileKeys);
+    const [nChunks] = chooseSplits(problem, [{ ...assigned, ...sequenceOf(problem, qLen, kLen) }], traits);
     if (nChunks! < 2) continue;
     steps.push({ qLen, kLen });
     // Longer ones have the same tile.
-    if (!route.isDecode) break;
+    if (!assigned.isDecode) break;
     split.add(tile);
   }
   return steps;
@@ -56,25 +56,25 @@ function* queries(
   problem: AttentionProblem,
   bounds: StepBounds,
   traits: DeviceTraits,
-): Generator<{ readonly qLen: number; readonly route: Route }> {
+): Generator<{ readonly qLen: number; readonly assigned: AssignedSequence }> {
   const most = Math.min(bounds.maxTokens, bounds.maxContext);
   let qLen = 0;
-  let route: Route;
+  let assigned: AssignedSequence;
   do {
     if (++qLen > most) return;
-    route = routeOf(problem, spanOf(problem, qLen, qLen), traits);
-    yield { qLen, route };
-  } while (route.isDecode);
+    assigned = assignTile(problem, sequenceOf(problem, qLen, qLen), traits);
+    yield { qLen, assigned };
+  } while (assigned.isDecode);
   const group = problem.nHeads / problem.nKvHeads;
-  const limit = problem.numSplits > 0 ? Infinity : TARGET[traits.deviceClass];
-  const { tileRows, nRows } = route;
+  const limit = problem.numSplits > 0 ? Infinity : TARGET_WORKGROUPS[traits.deviceClass];
+  const { tileRows, nRows } = assigned;
   for (let tiles = Math.ceil(nRows / tileRows); qLen < most && tiles * problem.nKvHeads < limit; tiles++) {
     qLen = Math.min(Math.max(Math.floor((tiles * tileRows) / group), qLen), most);
-    yield { qLen, route };
+    yield { qLen, assigned };
   }
 }
 
-function spanOf({ nHeads, nKvHeads }: AttentionProblem, qLen: number, kLen: number): Span {
+function sequenceOf({ nHeads, nKvHeads }: AttentionProblem, qLen: number, kLen: number): SequenceToPlan {
   return { sequence: 0, qLen, kLen, firstKey: 0, nRows: (qLen * nHeads) / nKvHeads };
 }
 
@@ -89,8 +89,8 @@ function longestContext(
   let most = 0;
   for (const kLen of contexts(problem.masks, qLen, maxContext, tileKeys)) {
     if (kLen < qLen || kLen > maxContext) continue;
-    const span = spanOf(problem, qLen, kLen);
-    const tiles = tilesSeen(problem, span, [0, span.nRows], tileKeys);
+    const sequence = sequenceOf(problem, qLen, kLen);
+    const tiles = tilesSeen(problem, sequence, [0, sequence.nRows], tileKeys);
     if (tiles > most) [best, most] = [kLen, tiles];
   }
   return best;
@@ -107,8 +107,8 @@ function* contexts(
   const shifts = left >= 0 ? tileKeys : 1;
   for (let shift = 1; shift < shifts; shift++) yield maxContext - shift;
   if (attentionChunk === 0) return;
-  // The first query is the last of its chunk; chunks lie differently among tiles.
+  // The first query is the last of its chunk of attention; these lie differently among tiles.
   const whole = Math.floor((maxContext - qLen + 1) / attentionChunk);
-  for (let chunk = whole; chunk > Math.max(0, whole - tileKeys); chunk--)
-    for (let shift = 0; shift < shifts; shift++) yield chunk * attentionChunk - 1 + qLen - shift;
+  for (let n = whole; n > Math.max(0, whole - tileKeys); n--)
+    for (let shift = 0; shift < shifts; shift++) yield n * attentionChunk - 1 + qLen - shift;
 }

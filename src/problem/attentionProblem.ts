@@ -29,7 +29,7 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly softcap: number;
   readonly slopes: Slopes | null;
   readonly sinks: SmallFloats | null;
-  /** How many chunks to split the keys of every sequence into; 0 chooses. */
+  /** How many chunks (see plan/splits.ts) to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
   /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
   readonly append: Append;
@@ -56,18 +56,18 @@ export interface Rotary {
   readonly queriesAdvance: boolean;
 }
 
-/** A tensor with its strides, in elements, by dimension. */
+/** A tensor with its strides, in elements. */
 export interface TokenRows {
   readonly tensor: Tensor;
   /** From one sequence of a dense batch to the next; 0 for ragged tokens. */
-  readonly sequence: number;
-  readonly token: number;
-  readonly head: number;
+  readonly sequenceStride: number;
+  readonly tokenStride: number;
+  readonly headStride: number;
 }
 
 export interface PagedRows extends TokenRows {
   /** From one page to the next; 0 where there are no pages. */
-  readonly page: number;
+  readonly pageStride: number;
 }
 
 /** A block table that was checked: page numbers by sequence, and the sizes of the pages. */
@@ -89,7 +89,7 @@ export interface Masks {
   readonly left: number;
   /** Keys after p; -1: all. Causal is 0. */
   readonly right: number;
-  /** Only keys of the same chunk of this size; 0: no chunks. */
+  /** Only keys of the same chunk of attention, of this size; 0: no chunks. */
   readonly attentionChunk: number;
 }
 
@@ -126,7 +126,7 @@ export interface DeviceLengths {
   /** Required for ragged keys; for pages only the differences count. */
   readonly cuSeqlensK: Tensor | Int32Array | null;
   /** Keys before the new ones. */
-  readonly sequsedK: Tensor | Int32Array | null;
+  readonly nCached: Tensor | Int32Array | null;
   readonly cuSeqlensKNew: Tensor | Int32Array | null;
   readonly cacheBatchIdx: Tensor | Int32Array | null;
   readonly cacheLeftpad: Tensor | Int32Array | null;
@@ -170,7 +170,7 @@ export function deviceLengths(
   return {
     cuSeqlensQ: null,
     cuSeqlensK: null,
-    sequsedK: null,
+    nCached: null,
     cuSeqlensKNew: null,
     cacheBatchIdx: null,
     cacheLeftpad: null,
@@ -183,7 +183,7 @@ export function deviceLengths(
 type OptionalLengths =
   | 'cuSeqlensQ'
   | 'cuSeqlensK'
-  | 'sequsedK'
+  | 'nCached'
   | 'cuSeqlensKNew'
   | 'cacheBatchIdx'
   | 'cacheLeftpad'

@@ -4,31 +4,31 @@ import type { PagedRows, TokenRows } from './attentionProblem.js';
 /** [B, tokens, heads, dims] */
 export function denseRows(tensor: Tensor): PagedRows {
   const [sequence, token, head] = stridesOf(tensor) as [number, number, number];
-  return { tensor, page: 0, sequence, token, head };
+  return { tensor, pageStride: 0, sequenceStride: sequence, tokenStride: token, headStride: head };
 }
 
 /** [tokens, heads, dims] */
 export function raggedRows(tensor: Tensor): PagedRows {
   const [token, head] = stridesOf(tensor) as [number, number];
-  return { tensor, page: 0, sequence: 0, token, head };
+  return { tensor, pageStride: 0, sequenceStride: 0, tokenStride: token, headStride: head };
 }
 
 /** [pages, slots, heads, dims] */
 export function pagedRows(tensor: Tensor): PagedRows {
   const [page, token, head] = stridesOf(tensor) as [number, number, number];
-  return { tensor, page, sequence: 0, token, head };
+  return { tensor, pageStride: page, sequenceStride: 0, tokenStride: token, headStride: head };
 }
 
 /** [B, heads, tokens] */
 function denseLse(tensor: Tensor): TokenRows {
   const [sequence, head, token] = stridesOf(tensor) as [number, number, number];
-  return { tensor, sequence, token, head };
+  return { tensor, sequenceStride: sequence, tokenStride: token, headStride: head };
 }
 
 /** [heads, tokens] */
 function raggedLse(tensor: Tensor): TokenRows {
   const [head, token] = stridesOf(tensor) as [number, number];
-  return { tensor, sequence: 0, token, head };
+  return { tensor, sequenceStride: 0, tokenStride: token, headStride: head };
 }
 
 /** Layout of the tokens of q, out and lse. */

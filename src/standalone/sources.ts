@@ -32,13 +32,13 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
   attn_prefill: {
     kernel: attnPrefill,
     notes: attnPrefillNotes,
-    factors: [{ plus: ['n_items'], minus: ['first_item'] }, 'n_kv_heads'],
+    factors: [{ plus: ['end_item'], minus: ['first_item'] }, 'n_kv_heads'],
     jobsPer: 'workgroup',
   },
   attn_decode: {
     kernel: attnDecode,
     notes: attnDecodeNotes,
-    factors: [{ plus: ['n_items'], minus: ['first_item'] }, 'n_kv_heads'],
+    factors: [{ plus: ['end_item'], minus: ['first_item'] }, 'n_kv_heads'],
     jobsPer: 'workgroup',
   },
   append_kv: {

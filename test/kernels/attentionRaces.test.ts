@@ -27,7 +27,7 @@ const PREFILL_TILE: PrefillTile = {
   rows: 2,
   cols: 4,
   headQuads: 8,
-  chunkQuads: 4,
+  sliceQuads: 4,
   valueKeys: 4,
   qResident: true,
   subgroups: false,
@@ -38,7 +38,7 @@ const PREFILL_TILE: PrefillTile = {
 
 /** 16 keys. */
 const DECODE_TILE: DecodeTile = {
-  threads: 8,
+  invocations: 8,
   rows: 2,
   keyLanes: 2,
   headOctets: 4,
@@ -73,19 +73,19 @@ function smallBatch(): Batch {
 function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): AttentionWork {
   const group = problem.nHeads / problem.nKvHeads;
   const items: WorkItem[] = [];
-  let nSlots = 0;
+  let nParts = 0;
   lengths.qLen.forEach((qLen, sequence) => {
     for (let rowTile = 0; rowTile * rows < qLen * group; rowTile++)
       for (let chunk = 0; chunk < nChunks; chunk++)
-        items.push({ sequence, rowTile, chunk, nChunks, slot: nSlots });
-    nSlots += qLen * nChunks;
+        items.push({ sequence, rowTile, chunk, nChunks, firstPart: nParts });
+    nParts += qLen * nChunks;
   });
   return {
     problem,
     batchInfo: hostBatchInfo(problem, lengths),
     items: packItems(items),
     range: [0, items.length],
-    parts: nChunks > 1 ? splitParts(problem, nSlots) : null,
+    parts: nChunks > 1 ? splitParts(problem, nParts) : null,
     rotatedQ: null,
     ...GRID,
   };
@@ -104,7 +104,7 @@ function filledWhereSeen(batch: Batch): HostBuffers {
   const { k, v, pages } = batch.problem;
   const buffers = filled(batch);
   const named = new Set(pages!.table as Int32Array);
-  for (const { tensor, page } of [k, v]) {
+  for (const { tensor, pageStride: page } of [k, v]) {
     const data = buffers.read(tensor).slice();
     for (let i = 0; i < pages!.nPages; i++) if (!named.has(i)) data.fill(NaN, i * page, (i + 1) * page);
     buffers.write(tensor, data);
@@ -146,7 +146,7 @@ describe('attn_prefill', { timeout: SLOW }, () => {
   const tiles: readonly { why: string; tile: PrefillTile; pageSize?: number }[] = [
     { why: 'queries stay', tile: PREFILL_TILE },
     { why: 'queries are staged with each chunk', tile: { ...PREFILL_TILE, qResident: false } },
-    { why: 'one chunk, values in one step', tile: { ...PREFILL_TILE, chunkQuads: 8, valueKeys: 8 } },
+    { why: 'one slice, values in one step', tile: { ...PREFILL_TILE, sliceQuads: 8, valueKeys: 8 } },
     { why: 'pages of three', tile: PREFILL_TILE, pageSize: 3 },
   ];
 
@@ -175,9 +175,9 @@ describe('attn_prefill', { timeout: SLOW }, () => {
 
 describe('attn_decode', { timeout: SLOW }, () => {
   const tiles: readonly { why: string; tile: DecodeTile; pageSize?: number }[] = [
-    { why: 'two threads share a key', tile: DECODE_TILE },
+    { why: 'two invocations share a key', tile: DECODE_TILE },
     {
-      why: 'four threads share a key',
+      why: 'four invocations share a key',
       tile: { ...DECODE_TILE, keyLanes: 4, rowLanes: 2, valueLanes: 4, cols: 1 },
     },
     { why: 'keys and values in several steps', tile: { ...DECODE_TILE, keyLanes: 1 } },
@@ -208,7 +208,7 @@ describe('attn_decode', { timeout: SLOW }, () => {
     expectEveryBarrierNeeded(batch, decodeRows(batch, DECODE_TILE));
   });
 
-  test('chunks go to slots of their own, and merge to the whole', () => {
+  test('each chunk writes parts of its own, which merge to the whole', () => {
     const batch = causalBatch(3);
     const { problem, lengths } = batch;
     const buffers = filled(batch);

@@ -16,8 +16,8 @@ describe('merge_states', () => {
     const out = fakeTensor(dtype, [N_TOKENS, N_HEADS, headDim]);
     const lse = fakeTensor('f32', [N_HEADS, N_TOKENS]);
     return {
-      out: { tensor: out, sequence: 0, token: N_HEADS * headDim, head: headDim },
-      lse: { tensor: lse, sequence: 0, token: 1, head: N_TOKENS },
+      out: { tensor: out, sequenceStride: 0, tokenStride: N_HEADS * headDim, headStride: headDim },
+      lse: { tensor: lse, sequenceStride: 0, tokenStride: 1, headStride: N_TOKENS },
       hasTotals: false,
     };
   }

@@ -33,8 +33,8 @@ const WRITTEN: Readonly<
 > = {
   Item: {
     kernel: attnPrefill,
-    words: () => packItems([{ sequence: 1, rowTile: 2, chunk: 3, nChunks: 4, slot: 5 }]),
-    read: [{ sequence: 1, row_tile: 2, chunks: 3 + 4 * 65_536, slot: 5 }],
+    words: () => packItems([{ sequence: 1, rowTile: 2, chunk: 3, nChunks: 4, firstPart: 5 }]),
+    read: [{ sequence: 1, row_tile: 2, chunks: 3 + 4 * 65_536, first_part: 5 }],
   },
   NewToken: {
     kernel: appendKv,

@@ -12,11 +12,11 @@ describe('which kernel takes a sequence', () => {
     { nQueries: 17, heads: [8, 8], kernel: 'attn_prefill', why: 'more rows' },
     { nQueries: 2, heads: [9, 1], kernel: 'attn_prefill', why: 'two tokens of more rows' },
   ] as const)('$kernel: $why', ({ nQueries, heads, kernel }) => {
-    const { groups } = workOf([[nQueries, 100]], { heads });
-    expect(groups.map(kernelOf)).toEqual([kernel]);
+    const { lists } = workOf([[nQueries, 100]], { heads });
+    expect(lists.map(kernelOf)).toEqual([kernel]);
   });
 
-  test('a batch is as many groups as it needs tiles and outcomes', () => {
+  test('a batch has one work list for each tile, and for each whether its keys are split', () => {
     const sequences: Sequences = [
       [1, 100],
       [40, 40],
@@ -24,8 +24,8 @@ describe('which kernel takes a sequence', () => {
       [1, 30],
       [1, 9000],
     ];
-    const { groups } = workOf(sequences, { heads: [4, 1], numSplits: 2 });
-    expect(groups.map((group) => [kernelOf(group), rowsOf(group), group.split])).toEqual([
+    const { lists } = workOf(sequences, { heads: [4, 1], numSplits: 2 });
+    expect(lists.map((list) => [kernelOf(list), rowsOf(list), list.split])).toEqual([
       ['attn_decode', 4, false],
       ['attn_prefill', 32, true],
       ['attn_decode', 8, false],
@@ -71,10 +71,10 @@ describe('items', () => {
   test('keys hidden at the start spare tiles', () => {
     const { problem, lengths } = batchOf([[32, 320]]);
     const padded = { ...lengths, firstKey: Int32Array.of(100) };
-    expect(Array.from(attentionWork(problem, padded, SOFTWARE).groups[0]!.keyTiles)).toEqual([14]);
+    expect(Array.from(attentionWork(problem, padded, SOFTWARE).lists[0]!.keyTiles)).toEqual([14]);
   });
 
-  test('the heads of a group are rows', () => {
+  test('the heads of a list are rows', () => {
     expect(prefillItems([[20, 32]], { heads: [4, 1] })).toEqual([
       [0, 0, 2],
       [0, 1, 2],
@@ -96,12 +96,12 @@ describe('items', () => {
   ])('cover every tile of rows and every chunk of keys once, on $device', ({ traits }) => {
     for (const { sequences, options } of randomBatches(100)) {
       const work = workOf(sequences, options, traits);
-      const group = options.heads![0] / options.heads![1];
+      const list = options.heads![0] / options.heads![1];
       const items = itemsOf(work);
       const want = sequences.flatMap(([nQueries], sequence) => {
         const own = items.find((item) => item.sequence === sequence);
         if (!own) return [];
-        const nTiles = Math.ceil((nQueries * group) / rowsOf(own.group));
+        const nTiles = Math.ceil((nQueries * list) / rowsOf(own.list));
         return Array.from({ length: nTiles * own.nChunks }, (_, i) =>
           [sequence, Math.floor(i / own.nChunks), i % own.nChunks, own.nChunks].join(),
         );
@@ -113,9 +113,9 @@ describe('items', () => {
       expect(new Set(items.map(({ sequence }) => sequence)).size).toBe(
         sequences.filter(([n]) => n > 0).length,
       );
-      for (const { keyTiles, split } of work.groups) {
+      for (const { keyTiles, split } of work.lists) {
         expect(keyTiles).toEqual(keyTiles.toSorted((a, b) => b - a));
-        expect(split).toBe(items.find((item) => item.group.keyTiles === keyTiles)!.nChunks > 1);
+        expect(split).toBe(items.find((item) => item.list.keyTiles === keyTiles)!.nChunks > 1);
       }
     }
   });

@@ -46,10 +46,10 @@ export function batchOf(
   const fresh = endToEnd(newTokens ?? []);
   const rowsOf = (type: FloatDType, nTokens: number, n: number): PagedRows => ({
     tensor: fakeTensor(type, [nTokens, n, headDim]),
-    sequence: 0,
-    page: 0,
-    token: n * headDim,
-    head: headDim,
+    sequenceStride: 0,
+    pageStride: 0,
+    tokenStride: n * headDim,
+    headStride: headDim,
   });
   const width = pageSize ? Math.max(0, ...keys.lengths.map((length) => Math.ceil(length / pageSize))) : 0;
   const nPages = width * sequences.length;
@@ -57,7 +57,7 @@ export function batchOf(
     const rows = rowsOf(kvDType, keys.total, nKvHeads);
     if (!pageSize) return rows;
     const tensor = fakeTensor(kvDType, [nPages, pageSize, nKvHeads, headDim]);
-    return { ...rows, tensor, page: pageSize * rows.token };
+    return { ...rows, tensor, pageStride: pageSize * rows.tokenStride };
   };
   const append: AppendProblem = {
     newK: newTokens ? rowsOf(dtype, fresh.total, nKvHeads) : null,
@@ -77,9 +77,9 @@ export function batchOf(
     out: rowsOf(dtype, queries.total, nHeads),
     lse: {
       tensor: fakeTensor('f32', [nHeads, queries.total]),
-      sequence: 0,
-      token: 1,
-      head: queries.total,
+      sequenceStride: 0,
+      tokenStride: 1,
+      headStride: queries.total,
     },
     pages: pageSize
       ? {

@@ -31,19 +31,20 @@ const DEVICES = (['gpu', 'software'] as const).flatMap((deviceClass) =>
 
 /** What attn_decode relies on; the names of the rules that a tile breaks. */
 function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArgs): string[] {
-  const { threads, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups, broadcastLanes } = tile;
+  const { invocations, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups, broadcastLanes } =
+    tile;
   const keyQuads = decodeTileKeys(tile) / 4;
-  const valueGroups = threads / valueLanes;
+  const valueGroups = invocations / valueLanes;
   const rules = {
-    'powers of two': [threads, rows, keyLanes, rowLanes, valueLanes].every((n) =>
+    'powers of two': [invocations, rows, keyLanes, rowLanes, valueLanes].every((n) =>
       Number.isInteger(Math.log2(n)),
     ),
     'fits the memory': decodeWorkgroupBytes(tile, args.paged) <= traits.maxWorkgroupBytes,
-    'fits the invocations': threads <= traits.maxWorkgroupInvocations,
+    'fits the invocations': invocations <= traits.maxWorkgroupInvocations,
     'no more rows than there are, rounded up': rows < 2 * args.nRows,
     'lanes of a key share the octets of a head': headOctets % keyLanes === 0,
     'the octets hold a head': headOctets * 8 >= args.headDim,
-    'lanes for every row': rowLanes * rows <= threads,
+    'lanes for every row': rowLanes * rows <= invocations,
     'lanes share the keys': keyQuads % rowLanes === 0,
     'groups take the keys by turns': keyQuads % valueGroups === 0,
     'value lanes hold a head of v': valueLanes * cols * 8 >= args.headDimV,
@@ -54,7 +55,7 @@ function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArg
       (subgroups &&
         traits.subgroupMinSize === broadcastLanes &&
         traits.subgroupMaxSize === broadcastLanes &&
-        threads % broadcastLanes === 0),
+        invocations % broadcastLanes === 0),
     'lanes that share queries and weights read the same ones':
       broadcastLanes === 0 || (keyLanes === 1 && valueLanes % broadcastLanes === 0),
   };
@@ -110,7 +111,7 @@ test('rows are rounded up to a power of two, at most eight', () => {
   expect([1, 2, 3, 4, 5, 8, 9, 64].map(rows)).toEqual([1, 2, 4, 4, 8, 8, 8, 8]);
 });
 
-test('threads exchange by subgroup operations only if every subgroup holds all that exchange', () => {
+test('invocations exchange by subgroup operations only if every subgroup holds all that exchange', () => {
   const subgroups = (subgroupMinSize: number) =>
     decodeTile(traitsOf({ subgroupMinSize, subgroupMaxSize: 128 }), D128).subgroups;
   expect([0, 2, 4, 8, 32].map(subgroups)).toEqual([false, false, true, true, true]);

@@ -25,7 +25,7 @@ describe('lengths on the GPU', () => {
     return {
       cuSeqlensQ: offsets(),
       cuSeqlensK: offsets(),
-      sequsedK: null,
+      nCached: null,
       cuSeqlensKNew: null,
       cacheBatchIdx: null,
       cacheLeftpad: null,
@@ -206,10 +206,10 @@ describe('planAttention', () => {
       const options = { heads: [2, 2], masks: { right: 0 } } as const;
       const plan = planOf(sequences, options, SOFTWARE).filter(({ params }) => 'first_item' in params);
       expect(plan.length).toBeGreaterThan(2);
-      const ranges = plan.map(({ params }) => [params['first_item']!, params['n_items']!] as const);
+      const ranges = plan.map(({ params }) => [params['first_item']!, params['end_item']!] as const);
       ranges.forEach(([first], i) => expect(first).toBe(i === 0 ? 0 : ranges[i - 1]![1]));
       expect(ranges.at(-1)![1]).toBe(itemsOf(workOf(sequences, options, SOFTWARE)).length);
-      const tiles = workOf(sequences, options, SOFTWARE).groups[0]!.keyTiles;
+      const tiles = workOf(sequences, options, SOFTWARE).lists[0]!.keyTiles;
       const loads = ranges.map(([first, end]) => tiles.subarray(first, end).reduce((sum, n) => sum + n, 0));
       expect(Math.max(...loads)).toBeLessThan(2 * Math.min(...loads.slice(0, -1)));
     }

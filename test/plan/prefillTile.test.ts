@@ -27,8 +27,8 @@ describe.each(Object.entries(devices))('on %s', (_, traits) => {
           expect(tile.teams * tile.lanes, what).toBeLessThanOrEqual(traits.maxWorkgroupInvocations);
           expect(4 * tile.headQuads, what).toBeGreaterThanOrEqual(headDim);
           expect(4 * tile.cols * tile.lanes, what).toBeGreaterThanOrEqual(headDimV);
-          expect(tile.headQuads % tile.chunkQuads, what).toBe(0);
-          expect(tile.chunkQuads % 2, what).toBe(0);
+          expect(tile.headQuads % tile.sliceQuads, what).toBe(0);
+          expect(tile.sliceQuads % 2, what).toBe(0);
           expect(tile.valueKeys % 4, what).toBe(0);
           expect(prefillTileKeys(tile) % tile.valueKeys, what).toBe(0);
         }

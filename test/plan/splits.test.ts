@@ -17,30 +17,30 @@ import {
 } from './work.js';
 
 describe('chunks', () => {
-  test('each token of a split sequence has slots of its own, one behind the other', () => {
+  test('each token of a split sequence has parts of its own, one behind the other', () => {
     for (const { sequences, options } of randomBatches(100)) {
       const work = workOf(sequences, options);
-      let slots = 0;
+      let nParts = 0;
       const want = new Map(
         itemsOf(work)
           .filter(({ nChunks }) => nChunks > 1)
-          .map(({ sequence, nChunks, slot }) => [sequence, { nChunks, slot }]),
+          .map(({ sequence, nChunks, firstPart }) => [sequence, { nChunks, firstPart }]),
       );
       const tokens = [...want]
         .toSorted(([a], [b]) => a - b)
-        .flatMap(([sequence, { nChunks, slot }]) => {
-          expect(slot).toBe(slots);
-          slots += sequences[sequence]![0] * nChunks;
-          // A token's first slot, as attention.wgsl has it.
+        .flatMap(([sequence, { nChunks, firstPart }]) => {
+          expect(firstPart).toBe(nParts);
+          nParts += sequences[sequence]![0] * nChunks;
+          // A token's first part, as attention.wgsl has it.
           return Array.from({ length: sequences[sequence]![0] }, (_, token) => ({
             sequence,
             token,
-            firstPart: slot + token * nChunks,
+            firstPart: firstPart + token * nChunks,
             nParts: nChunks,
           }));
         });
       expect(work.merges).toEqual(tokens);
-      expect(work.nSlots).toBe(slots);
+      expect(work.nParts).toBe(nParts);
     }
   });
 
@@ -64,7 +64,7 @@ describe('chunks', () => {
 
   test('numSplits: no more than an item can count', () => {
     const roomy = traitsOf({ maxBindingBytes: 2 ** 30 });
-    const last = { sequence: 0, rowTile: 0, chunk: 65_534, nChunks: 65_535, slot: 0 };
+    const last = { sequence: 0, rowTile: 0, chunk: 65_534, nChunks: 65_535, firstPart: 0 };
     expect(packItems([last])).toContain(65_534 + 65_535 * 65_536);
     const most = itemsOf(workOf([[1, 128 * 65_535]], { numSplits: 70_000 }, roomy));
     expect(most).toHaveLength(65_535);
@@ -80,7 +80,7 @@ describe('chunks', () => {
       const batch = itemsOf(workOf(sequences, { ...options, numSplits }));
       sequences.forEach((sequence, b) => {
         const howOf = (items: readonly PlannedItem[]) =>
-          items.map(({ rowTile, chunk, nChunks, group }) => ({ rowTile, chunk, nChunks, tile: group.tile }));
+          items.map(({ rowTile, chunk, nChunks, list }) => ({ rowTile, chunk, nChunks, tile: list.tile }));
         const alone = itemsOf(workOf([sequence], { ...options, numSplits }));
         expect(howOf(batch.filter((item) => item.sequence === b))).toEqual(howOf(alone));
       });
@@ -104,10 +104,10 @@ describe('chunks', () => {
   test('short sequences are not split, nor are those that fill the device by their number', () => {
     const times = (count: number, sequence: readonly [number, number]) =>
       Array.from({ length: count }, () => sequence);
-    expect(workOf(times(3, [1, 250])).nSlots).toBe(0);
-    expect(workOf(times(600, [1, 4000])).nSlots).toBe(0);
-    expect(workOf(times(20, [1, 4000]), {}, SOFTWARE).nSlots).toBe(0);
-    expect(workOf([[20_000, 20_000]]).nSlots).toBe(0);
+    expect(workOf(times(3, [1, 250])).nParts).toBe(0);
+    expect(workOf(times(600, [1, 4000])).nParts).toBe(0);
+    expect(workOf(times(20, [1, 4000]), {}, SOFTWARE).nParts).toBe(0);
+    expect(workOf([[20_000, 20_000]]).nParts).toBe(0);
   });
 
   test('prompts beside decoding sequences do not change how those are split', () => {
@@ -130,9 +130,9 @@ describe('chunks', () => {
       const random = new Random(1);
       const lengths = Array.from({ length: sequences }, () => [1, random.int(100, 4001)] as const);
       const items = itemsOf(workOf(lengths, { heads: [8, 2] }, traits));
-      const pieces = items.map(({ sequence, chunk, nChunks, group }) => {
+      const pieces = items.map(({ sequence, chunk, nChunks, list }) => {
         // As attention.wgsl cuts them.
-        const tiles = Math.ceil(lengths[sequence]![1] / keysOf(group));
+        const tiles = Math.ceil(lengths[sequence]![1] / keysOf(list));
         const perChunk = Math.ceil(tiles / nChunks);
         return Math.min(perChunk, tiles - chunk * perChunk);
       });
@@ -147,8 +147,8 @@ describe('chunks', () => {
       const traits = traitsOf({ maxBindingBytes });
       for (const { sequences, options } of randomBatches(60)) {
         const batch = batchOf(sequences, { ...options, numSplits: 0, heads: [64, 4] });
-        const { nSlots } = attentionWork(batch.problem, batch.lengths, traits);
-        const { bytes } = splitParts(batch.problem, nSlots).out;
+        const { nParts } = attentionWork(batch.problem, batch.lengths, traits);
+        const { bytes } = splitParts(batch.problem, nParts).out;
         expect(bytes).toBeLessThanOrEqual(Math.min(2 ** 25, maxBindingBytes));
       }
     }

@@ -2,7 +2,7 @@ import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { type WorkItem } from '../../src/kernels/shared/attention.js';
 import { decodeTileKeys } from '../../src/kernels/attnDecode.js';
 import { prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
-import { attentionWork, type Work, type WorkGroup } from '../../src/plan/attentionWork.js';
+import { attentionWork, type Work, type WorkList } from '../../src/plan/attentionWork.js';
 import { batchOf, type BatchOptions } from './batch.js';
 import { Random } from '../../tools/random.js';
 import { traitsOf } from './traits.js';
@@ -21,28 +21,28 @@ export function workOf(sequences: Sequences, options: BatchOptions = {}, traits:
 /** An item with what the plan knows of it. */
 export interface PlannedItem extends WorkItem {
   readonly keyTiles: number;
-  readonly group: WorkGroup;
+  readonly list: WorkList;
 }
 
-export function itemsOf({ groups }: Pick<Work, 'groups'>): PlannedItem[] {
-  return groups.flatMap((group) =>
-    group.items.map((item, i) => ({ ...item, keyTiles: group.keyTiles[i]!, group })),
+export function itemsOf({ lists }: Pick<Work, 'lists'>): PlannedItem[] {
+  return lists.flatMap((list) =>
+    list.items.map((item, i) => ({ ...item, keyTiles: list.keyTiles[i]!, list })),
   );
 }
 
-export function kernelOf({ tile }: WorkGroup): string {
+export function kernelOf({ tile }: WorkList): string {
   return 'decode' in tile ? 'attn_decode' : 'attn_prefill';
 }
 
-export function rowsOf({ tile }: WorkGroup): number {
+export function rowsOf({ tile }: WorkList): number {
   return 'decode' in tile ? tile.decode.rows : prefillTileRows(tile.prefill);
 }
 
-export function keysOf({ tile }: WorkGroup): number {
+export function keysOf({ tile }: WorkList): number {
   return 'decode' in tile ? decodeTileKeys(tile.decode) : prefillTileKeys(tile.prefill);
 }
 
-/** Into how many chunks each sequence that has queries was cut. */
+/** The number of chunks of keys of each sequence that has queries. */
 export function chunksOf(work: Work): number[] {
   const chunks = new Map(itemsOf(work).map(({ sequence, nChunks }) => [sequence, nChunks]));
   return [...chunks].toSorted(([a], [b]) => a - b).map(([, nChunks]) => nChunks);

@@ -134,7 +134,7 @@ describe('a variant is what the planner runs', () => {
     const lengths: DeviceLengths = {
       cuSeqlensQ: null,
       cuSeqlensK: fakeTensor('i32', [3]),
-      sequsedK: null,
+      nCached: null,
       cuSeqlensKNew: null,
       cacheBatchIdx: null,
       cacheLeftpad: null,
@@ -248,12 +248,12 @@ test('rows that may begin at any element', () => {
 test('workgroups are folded into two dimensions', () => {
   const variant = kernelVariant({ kernel: 'attn_decode', ...WHOLE });
   const { formula } = variant.grid;
-  expect(formula).toBe('(n_items - first_item) * n_kv_heads');
-  expect(dispatchSize(variant, { first_item: 5, n_items: 10, n_kv_heads: 8 })).toEqual([40, 1, 1]);
-  expect(dispatchSize(variant, { first_item: 0, n_items: 20000, n_kv_heads: 8 })).toEqual([53334, 3, 1]);
+  expect(formula).toBe('(end_item - first_item) * n_kv_heads');
+  expect(dispatchSize(variant, { first_item: 5, end_item: 10, n_kv_heads: 8 })).toEqual([40, 1, 1]);
+  expect(dispatchSize(variant, { first_item: 0, end_item: 20000, n_kv_heads: 8 })).toEqual([53334, 3, 1]);
   const append = kernelVariant({ kernel: 'append_kv', ...WHOLE });
   expect(append.grid.formula).toBe('ceil(n_items * n_heads * ceil(head_dim / 2) / 64)');
-  expect(refusal(() => dispatchSize(variant, { n_items: 3, n_kv_heads: 1 }))).toMatchInlineSnapshot(
+  expect(refusal(() => dispatchSize(variant, { end_item: 3, n_kv_heads: 1 }))).toMatchInlineSnapshot(
     `"argument: dispatchSize: first_item must be a whole number ≥ 0, not undefined."`,
   );
 });

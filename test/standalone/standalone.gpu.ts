@@ -37,7 +37,7 @@ export const cases: GpuCase[] = [
       assertEqual(variant.tile!.rows, group, 'rows of a tile');
       // Two sequences of one token, each one item of one chunk.
       const chunks = 0 + 1 * variant.constants['CHUNK_LIMIT']!;
-      const items = lengths.map((_, sequence) => ({ sequence, row_tile: 0, chunks, slot: 0 }));
+      const items = lengths.map((_, sequence) => ({ sequence, row_tile: 0, chunks, first_part: 0 }));
       const row = nKvHeads * d;
       const bases = { first_key: 0, k_base: 0, v_base: 0, new_k_base: 0, new_v_base: 0 };
       const sequences = lengths.map((keys, b) => ({
@@ -104,7 +104,7 @@ export const cases: GpuCase[] = [
           sequence,
           row_tile: tile,
           chunks,
-          slot: 0,
+          first_part: 0,
         })),
       );
       const sequences = lengths.map((tokens, b) => ({

@@ -16,14 +16,14 @@ export interface AttentionWork {
   readonly items: Uint32Array;
   /** Which of the items a dispatch takes: first, and one past the last. */
   readonly range: readonly [number, number];
-  /** Where the parts of split keys go; null for items of one chunk, whose results are final. */
+  /** Where the parts of split keys go; null where keys are not split, so that results are final. */
   readonly parts: SplitParts | null;
   /** Where the queries are instead, laid out like q. */
   readonly rotatedQ: Scratch | null;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Room for the results of chunks: out f32 [slots, n_heads, row_elements], sums f32 [slots, n_heads, 2]. */
+/** Room for the results of chunks: out f32 [parts, n_heads, row_elements], sums f32 [parts, n_heads, 2]. */
 export interface SplitParts {
   readonly out: Scratch;
   /** Maximum and total of each row. */
@@ -32,33 +32,33 @@ export interface SplitParts {
   readonly rowElements: number;
 }
 
-export function splitParts({ nHeads, headDimV }: AttentionProblem, nSlots: number): SplitParts {
+export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: number): SplitParts {
   const rowElements = Math.ceil(headDimV / 4) * 4;
   return {
-    out: { scratch: 'parts of out', bytes: 4 * nSlots * nHeads * rowElements },
-    sums: { scratch: 'sums of parts', bytes: 8 * nSlots * nHeads },
+    out: { scratch: 'parts of out', bytes: 4 * nParts * nHeads * rowElements },
+    sums: { scratch: 'sums of parts', bytes: 8 * nParts * nHeads },
     rowElements,
   };
 }
 
 const MODULES = { modules: [attention] };
 
-/** A tile of a sequence's rows against a chunk of the keys that they see. */
+/** A tile of a sequence's rows against a chunk of the keys that they see; see attention.wgsl. */
 export interface WorkItem {
   readonly sequence: number;
   readonly rowTile: number;
   readonly chunk: number;
   readonly nChunks: number;
-  /** Where the parts of a split sequence begin. */
-  readonly slot: number;
+  /** Index of the first part of a split sequence. */
+  readonly firstPart: number;
 }
 
-/** `Item` of attention.wgsl, of each. */
+/** Packs items as `Item` of attention.wgsl. */
 export function packItems(items: readonly WorkItem[]): Uint32Array {
   const records = new Records(structOf(MODULES, 'Item'), items.length);
   const limit = chunkLimit();
-  items.forEach(({ sequence, rowTile, chunk, nChunks, slot }, i) =>
-    records.set(i, { sequence, row_tile: rowTile, chunks: chunk + nChunks * limit, slot }),
+  items.forEach(({ sequence, rowTile, chunk, nChunks, firstPart }, i) =>
+    records.set(i, { sequence, row_tile: rowTile, chunks: chunk + nChunks * limit, first_part: firstPart }),
   );
   return records.words;
 }
@@ -83,23 +83,23 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
     spec,
     params: {
       first_item: range[0],
-      n_items: range[1],
+      end_item: range[1],
       n_kv_heads: nKvHeads,
       group: nHeads / nKvHeads,
       head_dim: problem.headDim,
       head_dim_v: problem.headDimV,
-      q_token: q.token,
-      q_head: q.head,
-      k_page: k.page,
-      k_token: k.token,
-      k_head: k.head,
-      v_page: v.page,
-      v_token: v.token,
-      v_head: v.head,
-      out_token: parts ? nHeads * parts.rowElements : out.token,
-      out_head: parts ? parts.rowElements : out.head,
-      lse_token: parts ? 2 * nHeads : (lse?.token ?? 0),
-      lse_head: parts ? 2 : (lse?.head ?? 0),
+      q_token: q.tokenStride,
+      q_head: q.headStride,
+      k_page: k.pageStride,
+      k_token: k.tokenStride,
+      k_head: k.headStride,
+      v_page: v.pageStride,
+      v_token: v.tokenStride,
+      v_head: v.headStride,
+      out_token: parts ? nHeads * parts.rowElements : out.tokenStride,
+      out_head: parts ? parts.rowElements : out.headStride,
+      lse_token: parts ? 2 * nHeads : (lse?.tokenStride ?? 0),
+      lse_head: parts ? 2 : (lse?.headStride ?? 0),
       page_size: pages?.pageSize ?? 1,
       n_pages: pages?.nPages ?? 0,
       window_left: masks.left,

@@ -4,7 +4,9 @@
 // Variants:
 //   ALIBI     scores fall with distance
 //   SOFTCAP   scores are bounded by tanh
-//   SPLIT     an item is one of several chunks of keys: out and lse are parts for merge_states, by slot
+//   SPLIT     an item is one of several chunks of keys: its out and lse are a part, for merge_states
+//
+// A chunk is one of the pieces into which the keys of a sequence are split (split-KV). A row has one part from each.
 
 import package::shared::band::{Band, visible_band};
 import package::shared::batch_info::{Sequence, sequence_at, batch_info};
@@ -13,7 +15,7 @@ import package::shared::scores::{LOG2_E, capped, sink_part};
 
 struct Params {
   first_item: u32,        // of the items of the whole plan, the first of this dispatch
-  n_items: u32,           // one past its last
+  end_item: u32,          // one past its last
   n_kv_heads: u32,
   group: u32,             // query heads per kv head
   head_dim: u32,
@@ -26,15 +28,15 @@ struct Params {
   v_page: u32,
   v_token: u32,
   v_head: u32,
-  out_token: u32,         // with SPLIT: of a slot
+  out_token: u32,         // with SPLIT: of a part
   out_head: u32,
-  lse_token: u32,         // with SPLIT: of a slot
+  lse_token: u32,         // with SPLIT: of a part
   lse_head: u32,
   page_size: u32,
   n_pages: u32,
   window_left: i32,       // -1: no bound
   window_right: i32,
-  attention_chunk: i32,   // 0: none
+  attention_chunk: i32,   // local attention in chunks of as many tokens; 0: none
   score_scale: f32,       // q · k to scores in base 2; with a softcap to scores / softcap
   softcap_log2: f32,      // softcap · log2(e)
   slopes_at: u32,         // first slope in batch_info
@@ -52,7 +54,7 @@ struct Item {
   sequence: u32,
   row_tile: u32,
   chunks: u32,            // its chunk + how many there are * CHUNK_LIMIT
-  slot: u32,              // with SPLIT: where the parts of the sequence begin
+  first_part: u32,        // with SPLIT: of the sequence
 }
 
 const CHUNK_LIMIT = 65536u;  // numbers of chunks are below it
@@ -74,7 +76,7 @@ struct Job {
   n_rows: u32,            // of the sequence: its query tokens times `group`
 }
 
-// The item of a workgroup; beyond the last one where the grid was rounded up.
+// The index of a workgroup's item; beyond the last one where the grid was rounded up.
 fn item_index(workgroup_index: u32) -> u32 {
   return params.first_item + workgroup_index / params.n_kv_heads;
 }
@@ -115,7 +117,7 @@ struct RowMask {
   @if(ALIBI) slope: f32,
 }
 
-// Rows beyond the last one get the mask of some row: what they compute is not written.
+// The mask of a row; past the end, that of some other row: its results are never stored.
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
   @if(ALIBI) {
@@ -177,24 +179,25 @@ fn with_sink(sums: Sums, head: u32) -> Sums {
 }
 
 // The factor that turns sums of values into outputs.
-fn share_of(before: Sums, after: Sums) -> f32 {
+fn out_scale_of(before: Sums, after: Sums) -> f32 {
   return select(0.0, exp2(before.maximum - after.maximum) / after.total, after.total > 0.0);
 }
 
 fn out_row(job: Job, token: u32, head: u32) -> u32 {
-  @if(SPLIT)  let row = slot_of(job.item, token) * params.out_token;
+  @if(SPLIT)  let row = part_of(job.item, token) * params.out_token;
   @if(!SPLIT) let row = job.sequence.out_base + token * params.out_token;
   return row + head * params.out_head;
 }
 
 fn write_lse_of(job: Job, token: u32, head: u32, sums: Sums) {
   if (params.has_lse == 0u) { return; }
-  @if(SPLIT)  let row = slot_of(job.item, token) * params.lse_token;
+  @if(SPLIT)  let row = part_of(job.item, token) * params.lse_token;
   @if(!SPLIT) let row = job.sequence.lse_base + token * params.lse_token;
   @if(SPLIT)  write_sums(row + head * params.lse_head, sums.maximum, sums.total);
   @if(!SPLIT) write_lse(row + head * params.lse_head, sums.maximum, sums.total);
 }
 
-@if(SPLIT) fn slot_of(item: Item, token: u32) -> u32 {
-  return item.slot + token * n_chunks_of(item) + chunk_of(item);
+// The index of the part that an item writes for a token.
+@if(SPLIT) fn part_of(item: Item, token: u32) -> u32 {
+  return item.first_part + token * n_chunks_of(item) + chunk_of(item);
 }

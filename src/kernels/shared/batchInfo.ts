@@ -37,14 +37,14 @@ export function hostBatchInfo(problem: AttentionProblem, lengths: HostLengths): 
   return info;
 }
 
-/** `Sequence` of batch_info.wgsl, of each sequence: how long it is and where it lies. */
+/** Packs one `Sequence` record of batch_info.wgsl per sequence: lengths, and where its data begin. */
 export function hostSequences(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
   const { batch, q, k, v, out, lse, pages, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
   const sequences = new Records(sequenceLayout(), batch);
-  const startOf = (base: number, rows: TokenRows | null | undefined, b: number, token: number): number =>
-    rows ? base + b * rows.sequence + token * rows.token : 0;
+  const startOf = (base: number, rows: TokenRows | null | undefined, index: number, token: number): number =>
+    rows ? base + index * rows.sequenceStride + token * rows.tokenStride : 0;
   for (let b = 0; b < batch; b++) {
     sequences.set(b, {
       q_len: qLen[b]!,

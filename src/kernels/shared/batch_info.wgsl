@@ -1,5 +1,5 @@
-// batch_info: how long each sequence of a batch is and where it lies in each tensor; slopes and sinks of heads. It is one
-// array, since a kernel may have eight storage buffers.
+// batch_info: one record per sequence (lengths, and where its data begin in each tensor), then slopes and sinks of
+// heads. It is one array, since a kernel may have eight storage buffers.
 
 @group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks
 

@@ -30,7 +30,14 @@ export function isWide(rows: TokenRows | PagedRows, headDim: number): boolean {
 
 /** Whether every row of a tensor starts at a multiple of `n` elements and is a multiple of `n` long. */
 export function hasMultiplesOf(n: number, rows: TokenRows | PagedRows, headDim: number): boolean {
-  const page = 'page' in rows ? rows.page : 0;
-  const steps = [headDim, rows.sequence, rows.token, rows.head, page, windowOf(rows.tensor).firstElement];
+  const page = 'pageStride' in rows ? rows.pageStride : 0;
+  const steps = [
+    headDim,
+    rows.sequenceStride,
+    rows.tokenStride,
+    rows.headStride,
+    page,
+    windowOf(rows.tensor).firstElement,
+  ];
   return steps.every((step) => step % n === 0);
 }

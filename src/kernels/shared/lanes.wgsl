@@ -2,29 +2,31 @@
 // loops.
 //
 // Variants:
-//   SUBGROUPS   threads exchange by subgroup operations
+//   SUBGROUPS   invocations exchange by subgroup operations
 //   ROLLED      compilers are kept from unrolling loops of known length
 
 import constants::ROW_LANE_BITS;
 
-const MANY = 0x7fffffffu;  // the bound of loops that break out earlier
-// Drivers that compile for a CPU unroll every short loop whose length they know, and take seconds for it.
+// The bound of loops that break out earlier.
+const MANY = 0x7fffffffu;
+// Loops of N steps run to max(N, ROLLED_LOOP) and break at N. With ROLLED, compilers do not see the length then: drivers
+// that compile for a CPU unroll every short loop whose length they know, and take seconds for it.
 @if(ROLLED)  const ROLLED_LOOP = MANY;
 @if(!ROLLED) const ROLLED_LOOP = 0u;
 
-@if(SUBGROUPS) var<workgroup> next_thread: atomic<u32>;
+@if(SUBGROUPS) var<workgroup> next_invocation: atomic<u32>;
 
-// Must come before the first call of thread_by_subgroup.
+// Prepares the numbering. It must come before the first call of invocation_by_subgroup.
 @if(SUBGROUPS) fn number_subgroups(local: u32) {
-  if (local == 0u) { atomicStore(&next_thread, 0u); }
+  if (local == 0u) { atomicStore(&next_invocation, 0u); }
   workgroupBarrier();
 }
 
-// The number of an invocation. Drivers choose which invocations form a subgroup, so threads are numbered subgroup by
-// subgroup: then neighbours lie in one, whatever the choice.
-@if(SUBGROUPS) fn thread_by_subgroup(size: u32, subgroup_lane: u32) -> u32 {
+// The number of an invocation, counted subgroup by subgroup. Drivers choose which invocations form a subgroup: numbered
+// so, neighbours lie in one, whatever the choice.
+@if(SUBGROUPS) fn invocation_by_subgroup(size: u32, subgroup_lane: u32) -> u32 {
   var first = 0u;
-  if (subgroup_lane == 0u) { first = atomicAdd(&next_thread, size); }
+  if (subgroup_lane == 0u) { first = atomicAdd(&next_invocation, size); }
   return subgroupBroadcastFirst(first) + subgroup_lane;
 }
 
