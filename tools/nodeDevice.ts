@@ -12,8 +12,8 @@ export function createNodeGpu(): GPU {
 }
 
 /**
- * Let Dawn look every millisecond whether the GPU is done. By itself it asks without a pause, which takes a core from the
- * driver that compiles and runs kernels on the CPU. Not for measurements: what waits for the GPU is told later.
+ * Lets Dawn look every millisecond whether the GPU is done. By itself it asks without a pause, which takes a core from
+ * the driver that compiles and runs kernels on the CPU. Not for measurements: what waits for the GPU is told later.
  */
 export function pollSparingly(): void {
   const { setImmediate } = globalThis;

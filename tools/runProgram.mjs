@@ -4,7 +4,7 @@ import { build, loadConfigFromFile } from 'vite';
 import { setUp } from './setup/setUp.mjs';
 
 /**
- * Run a TypeScript program in Node, which sees its arguments in process.argv as if it had been started itself. What it
+ * Runs a TypeScript program in Node, which sees its arguments in process.argv as if it had been started itself. What it
  * needs is installed first.
  *
  * @param {{ entry: string, args: readonly string[], needs: readonly string[] }} options

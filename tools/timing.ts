@@ -1,5 +1,5 @@
 /**
- * Wait until a device's queue is empty.
+ * Waits until a device's queue is empty.
  *
  * @throws Error if the device is lost, which would otherwise be waited for forever
  */
@@ -39,7 +39,7 @@ export async function chooseRepetitions(
 const MAX_REPETITIONS = 1000;
 
 /**
- * Run an operation and return the device's first error, out of memory before others; undefined if there was none.
+ * Runs an operation and returns the device's first error, out of memory before others; undefined if there was none.
  *
  * @throws what the operation throws, if the device reports no error
  */

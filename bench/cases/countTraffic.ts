@@ -10,7 +10,7 @@ import { constantOf, structOf } from '../../src/wgsl/reflection.js';
 import type { DecodeProblem } from './decodeProblem.js';
 import { sum, times, traffic, type DecodeTraffic, type Traffic } from './traffic.js';
 
-/** Count the bytes that attn_decode and merge_states move for a problem, from the plan that these traits give. */
+/** Counts the bytes that attn_decode and merge_states move for a problem, from the plan that these traits give. */
 export function countTraffic(decode: DecodeProblem, traits: DeviceTraits): DecodeTraffic {
   const { lists, merges } = attentionWork(decode.problem, decode.lengths, traits);
   const counts = lists.flatMap(({ tile, split, items }) => {

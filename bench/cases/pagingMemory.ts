@@ -25,7 +25,7 @@ export interface SteadyState {
   readonly microseconds: number;
 }
 
-/** Measure steps of a planner in which all sequences decode and nothing else happens. */
+/** Measures steps of a planner in which all sequences decode and nothing else happens. */
 export function steadyState(nSequences: number): SteadyState {
   const pages = new PageManager({ nPages: N_PAGES, pageSize: PAGE_SIZE });
   const planner = new StepPlanner({ pages, maxTokens: 1 << 20, maxSequences: nSequences });
@@ -77,7 +77,7 @@ export interface Waste {
   readonly contiguous: number;
 }
 
-/** Serve `nSequences` chats, 64 at a time, and average the waste. */
+/** Serves `nSequences` chats, 64 at a time, and averages the waste. */
 export function wasteOf(pageSize: number, nSequences: number): Waste {
   const random = new Random(1);
   const pages = new PageManager({ nPages: Math.ceil((64 * MAX_TOKENS) / pageSize), pageSize });

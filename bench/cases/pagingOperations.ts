@@ -50,7 +50,7 @@ function appendTokens(pool: BusyPool): number {
 const APPENDED = 64;
 const TOKEN = [7];
 
-/** Reserve pages for a prompt that is not in the prefix cache. */
+/** Reserves pages for a prompt that is not in the prefix cache. */
 function allocatePages({ manager }: BusyPool, random: Random): number {
   let ns = 0;
   for (let i = 0; i < REPEATS; i++) {
@@ -74,7 +74,10 @@ function forkPages({ manager, sequences, nPagesEach }: BusyPool, random: Random)
   return ns;
 }
 
-/** Reserve pages for a prompt whose pages, all but the last, are in the prefix cache: hash, compare tokens, take pages. */
+/**
+ * Reserves pages for a prompt whose pages, all but the last, are in the prefix cache: hashes, compares tokens, takes
+ * pages.
+ */
 function findPages(pool: BusyPool, random: Random): number {
   const { manager, sequences, nPagesEach } = pool;
   let ns = 0;
@@ -113,7 +116,10 @@ interface BusyPoolArgs {
   readonly random: Random;
 }
 
-/** A pool that has been in use for a while: 80 % of its pages are held, the free ones are in random order, all are written. */
+/**
+ * A pool that has been in use for a while: 80 % of its pages are held, the free ones are in random order, all are
+ * written.
+ */
 class BusyPool {
   readonly manager: PageManager;
   readonly sequences: number[];
@@ -138,12 +144,12 @@ class BusyPool {
     return tokensOf(this.#seeds[i]!, (this.nPagesEach - 1) * PAGE_SIZE + 1);
   }
 
-  /** Compute the prompt of sequence i again, as a new sequence. */
+  /** Computes the prompt of sequence i again, as a new sequence. */
   restart(i: number): void {
     this.sequences[i] = this.#start(this.#seeds[i]!);
   }
 
-  /** Reserve and commit the next `nTokens` of a sequence, by default all that remain. */
+  /** Reserves and commits the next `nTokens` of a sequence, by default all that remain. */
   compute(sequence: number, nTokens?: number): void {
     if (this.manager.reserve(sequence, nTokens) === 'full') throw new Error('The pool is too small.');
     this.manager.commit(sequence);

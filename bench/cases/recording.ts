@@ -22,7 +22,8 @@ interface Effort {
 type Plan = AttentionPlan<AttnWithKvCacheArgs>;
 
 /**
- * Time recording the layers of a small model, new tokens appended, from a plan and as bare dispatches. Nothing is submitted.
+ * Time recording the layers of a small model, new tokens appended, from a plan and as bare dispatches. Nothing is
+ * submitted.
  *
  * @throws Error if recording a planned layer creates or writes anything after the first step
  */
@@ -103,7 +104,7 @@ async function measurePlan(
 
 const STEPS = 16;
 
-/** Count the calls of all steps but the first. Each step is one token longer than the one before. */
+/** Counts the calls of all steps but the first. Each step is one token longer than the one before. */
 function countSteps(
   device: GPUDevice,
   plan: Plan,
@@ -158,7 +159,7 @@ function timeUpdates(plan: Plan, model: Model): number {
 
 const UPDATES = 50;
 
-/** Record into a pass of its own, which is finished, and so validated, but not submitted. */
+/** Records into a pass of its own, which is finished, and so validated, but not submitted. */
 function recordInto(device: GPUDevice, record: (pass: GPUComputePassEncoder) => void): void {
   const encoder = device.createCommandEncoder();
   const pass = encoder.beginComputePass();

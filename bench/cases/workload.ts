@@ -31,7 +31,7 @@ export interface Implementation {
   readonly bytes: number;
   /** Why it cannot run on this device, as the end of a sentence; undefined if it can. */
   readonly unsupported?: string | undefined;
-  /** Do what can be done ahead of all calls, and return a function that submits one whole computation. */
+  /** Does what can be done ahead of all calls, and returns a function that submits one whole computation. */
   prepare(runtime: Runtime, out: Tensor): () => void;
 }
 
@@ -69,7 +69,9 @@ export function destroyInputs(inputs: readonly Input[]): void {
 
 export type Reals = Float32Array | Float64Array;
 
-/** The largest difference that is allowed, relative to the largest output (at least 1): rounding to the dtype, no more. */
+/**
+ * The largest difference that is allowed, relative to the largest output (at least 1): rounding to the dtype, no more.
+ */
 const TOLERANCE: Readonly<Record<FloatDType, number>> = { f32: 2e-5, f16: 3e-3, bf16: 1e-2 };
 
 /** @throws Error that says where the outputs differ by more than is allowed */
@@ -85,7 +87,7 @@ export interface ExpectedRows {
 }
 
 /**
- * Compare a few rows of an output with the reference, which would take too long to compute all of them.
+ * Compares a few rows of an output with the reference, which would take too long to compute all of them.
  *
  * @throws Error that says where the two differ by more than is allowed
  */

@@ -27,7 +27,7 @@ const NAMES = [...SHAPES.map(({ name }) => name), RECORDING];
 export class UsageError extends Error {}
 
 /**
- * Parse the command line. Returns undefined if it asks for help.
+ * Parses the command line. Returns undefined if it asks for help.
  *
  * @param adapters those that the program offers, its default first
  * @throws UsageError

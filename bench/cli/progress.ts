@@ -14,7 +14,7 @@ export class Progress {
     this.#nRows = nRows;
   }
 
-  /** Show that `done` (0 to 1) of the current row is done, and that `step` comes next. */
+  /** Shows that `done` (0 to 1) of the current row is done, and that `step` comes next. */
   update(name: string, done: number, step: string): void {
     if (!this.#live) return;
     const all = (this.#finished + done) / this.#nRows;
@@ -23,7 +23,7 @@ export class Progress {
     this.#draw(`${bar} ${this.#finished + 1}/${this.#nRows} ${this.#elapsed()}  ${name}: ${step}`);
   }
 
-  /** Print the outcome of the current row. */
+  /** Prints the outcome of the current row. */
   finishRow(name: string, outcome: string): void {
     this.#finished++;
     this.#clear();

@@ -16,7 +16,7 @@ export interface Program {
   readonly hosts: Readonly<Partial<Record<Adapter, () => Promise<BenchHost>>>>;
 }
 
-/** Run the whole program: parse the command line, measure, print and write the results, set the exit code. */
+/** Runs the whole program: parses the command line, measures, prints and writes the results, sets the exit code. */
 export async function runBench({ command, hosts }: Program): Promise<void> {
   const adapters = Object.keys(hosts) as Adapter[];
   try {
@@ -82,7 +82,7 @@ async function measureAll(host: BenchHost, options: BenchOptions): Promise<void>
   if ([...rows, recording].some((row) => row?.status === 'failed')) process.exitCode = 1;
 }
 
-/** Write `<out>.json` and `<out>.html`. Returns their paths. */
+/** Writes `<out>.json` and `<out>.html`. Returns their paths. */
 function save(out: string, results: BenchResults): readonly string[] {
   mkdirSync(dirname(out), { recursive: true });
   const files = {

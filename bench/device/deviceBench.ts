@@ -39,7 +39,7 @@ export class DeviceBench {
     };
   }
 
-  /** Measure a case. If anything goes wrong, the row says what. */
+  /** Measures a case. If anything goes wrong, the row says what. */
   async measure(benchCase: BenchCase, quick: boolean, onProgress: OnProgress): Promise<Row> {
     try {
       const device = await this.#getDevice();
@@ -53,7 +53,7 @@ export class DeviceBench {
     }
   }
 
-  /** Measure what recording costs. If anything goes wrong, the result says what. */
+  /** Measures what recording costs. If anything goes wrong, the result says what. */
   async measureRecording(quick: boolean): Promise<RecordingRow> {
     try {
       const costs = await measureRecording(await this.#getDevice(), quick);

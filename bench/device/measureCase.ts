@@ -19,7 +19,7 @@ export interface MeasureArgs {
 }
 
 /**
- * Check all outputs, then time pageflash and its peers in interleaved rounds.
+ * Checks all outputs, then times pageflash and its peers in interleaved rounds.
  *
  * @throws Error if an output is wrong or the device refuses something
  */
@@ -95,7 +95,10 @@ async function measureRunners(
   };
 }
 
-/** Take one sample of each per round. Each round starts with the next one, since idling before a sample is an advantage. */
+/**
+ * Takes one sample of each per round. Each round starts with the next one, since idling before a sample is an
+ * advantage.
+ */
 async function takeRounds(runners: readonly Runner[], { effort, onProgress }: MeasureArgs): Promise<void> {
   const start = performance.now();
   for (let round = 0; round < effort.maxRounds; round++) {

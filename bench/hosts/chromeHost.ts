@@ -2,7 +2,7 @@ import { openChromePage } from '../../tools/browser/chromePage.js';
 import type { BenchHost } from '../device/deviceBench.js';
 import type { OnProgress } from '../device/measureCase.js';
 
-/** Open the benchmark in a page of headless Chrome. */
+/** Opens the benchmark in a page of headless Chrome. */
 export async function openChromeHost(): Promise<BenchHost> {
   const chrome = await openChromePage('bench/hosts/benchPage.ts');
   const { page } = chrome;

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { createNodeGpu } from '../../tools/nodeDevice.js';
 import { DeviceBench, type BenchHost } from '../device/deviceBench.js';
 
-/** Open the benchmark in this process, on Dawn. */
+/** Opens the benchmark in this process, on Dawn. */
 export async function openNodeHost(): Promise<BenchHost> {
   const gpu = createNodeGpu();
   const bench = new DeviceBench(gpu);

@@ -64,7 +64,7 @@ function levelsOf(tensor: Tensor, elementBytes: number): Level[] {
     .toSorted((x, y) => y.stride - x.stride);
 }
 
-/** Whether an element of a is where one of b is; b begins `distance` bytes behind a. */
+/** Whether an element of a is where one of b is; b begins `distance` bytes after a. */
 function meet(a: readonly Level[], b: readonly Level[], distance: number): boolean {
   const [outerA, ...innerA] = a;
   const [outerB, ...innerB] = b;

@@ -13,7 +13,7 @@ import { constantOf, structOf } from '../wgsl/reflection.js';
 import appendKvKernel from './append_kv.wgsl';
 import { dtypeCode, firstElementOf, hasMultiplesOf } from './shared/elements.js';
 
-/** `NewToken` of append_kv.wgsl: of each sequence, so many tokens from its first new one, or query, on. */
+/** Packs `NewToken` of append_kv.wgsl: `counts[b]` tokens of sequence b, from its first new one, or query, on. */
 export function packNewTokens(counts: readonly number[]): Uint32Array {
   const total = counts.reduce((sum, count) => sum + count, 0);
   const records = new Records(structOf(appendKvKernel, 'NewToken'), total);
@@ -27,7 +27,7 @@ export function packNewTokens(counts: readonly number[]): Uint32Array {
 interface AppendArgs {
   readonly problem: AttentionProblem;
   readonly batchInfo: Uint32Array | Scratch;
-  /** Those of `packNewTokens`. */
+  /** What `packNewTokens` returns. */
   readonly items: Uint32Array;
   readonly maxWorkgroupsPerDimension: number;
 }

@@ -18,7 +18,7 @@ export interface PrefillTile {
   readonly lanes: number;
   /** Rows of a team. */
   readonly rows: number;
-  /** Quads of the output that a invocation owns of each of its rows. */
+  /** Quads of the output that an invocation owns of each of its rows. */
   readonly cols: number;
   /** Quads of a head of q and k, a multiple of `sliceQuads`. */
   readonly headQuads: number;

@@ -85,7 +85,7 @@ export function packSplitTokens(tokens: readonly SplitToken[]): Uint32Array {
 export interface MergeChunksArgs {
   readonly problem: AttentionProblem;
   readonly batchInfo: Uint32Array | Scratch;
-  /** Those of `packSplitTokens`. */
+  /** What `packSplitTokens` returns. */
   readonly items: Uint32Array;
   readonly parts: SplitParts;
   readonly maxWorkgroupsPerDimension: number;
@@ -137,7 +137,7 @@ interface Merge {
   readonly out: TokenRows | ScratchRows;
   readonly lse: TokenRows | ScratchRows | null;
   readonly hasTotals: boolean;
-  /** Of this kind alone. */
+  /** Params that only this kind has. */
   readonly params: Dispatch['params'];
   readonly bindings: Dispatch['bindings'];
   readonly maxWorkgroupsPerDimension: number;

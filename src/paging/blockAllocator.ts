@@ -16,8 +16,8 @@ export interface BlockAllocatorOptions {
 const NAMES = namesOf<BlockAllocatorOptions>({ nPages: true, pageSize: true });
 
 /**
- * Gives pages of a pool to sequences that grow token by token. It deals in ids of pages, the same in every layer, and owns
- * no memory.
+ * Gives pages of a pool to sequences that grow token by token. It deals in ids of pages, the same in every layer, and
+ * owns no memory.
  *
  * A full pool is an answer, `'full'`, after which nothing has changed. Wrong arguments throw `PageflashError` with code
  * `argument`, and change nothing either.
@@ -69,17 +69,17 @@ export class BlockAllocator {
     return this.#tables.size;
   }
 
-  /** Start a sequence without tokens and pages. O(1) */
+  /** Starts a sequence without tokens and pages. O(1) */
   create(): SequenceId {
     return this.#tables.add(new PageTable(this.#pool));
   }
 
   /**
-   * Make room for `nTokens` more: for all of them, or for none. O(pages taken)
+   * Makes room for `nTokens` more: for all of them, or for none. O(pages taken)
    *
-   * Returns pages to copy before the new tokens are written, one at most: where the last page is shared with a fork, the
-   * sequence goes on in a copy of it. Returns `'full'` if there are not enough free pages. The copies of several calls can be
-   * made at once, as long as nothing was forked, truncated or released in between.
+   * Returns pages to copy before the new tokens are written, one at most: where the last page is shared with a fork,
+   * the sequence goes on in a copy of it. Returns `'full'` if there are not enough free pages. The copies of several
+   * calls can be made at once, as long as nothing was forked, truncated or released in between.
    */
   append(sequence: SequenceId, nTokens: number): readonly PageCopy[] | 'full' {
     const table = this.#tables.find('append', sequence);
@@ -88,19 +88,19 @@ export class BlockAllocator {
     return table.nMissing(end) > this.#pool.nFree ? 'full' : table.grow(end);
   }
 
-  /** Keep the first `nTokens`, as after speculation that was rejected. O(pages given back) */
+  /** Keeps the first `nTokens`, as after speculation that was rejected. O(pages given back) */
   truncate(sequence: SequenceId, nTokens: number): void {
     const table = this.#tables.find('truncate', sequence);
     checkCount('BlockAllocator.truncate', 'nTokens', nTokens, 0, table.nTokens);
     table.shrink(nTokens);
   }
 
-  /** Start a sequence with the same tokens in the same pages. O(pages) */
+  /** Starts a sequence with the same tokens in the same pages. O(pages) */
   fork(sequence: SequenceId): SequenceId {
     return this.#tables.add(this.#tables.find('fork', sequence).clone());
   }
 
-  /** End a sequence and give back its pages. O(pages) */
+  /** Ends a sequence and gives back its pages. O(pages) */
   release(sequence: SequenceId): void {
     this.#tables.find('release', sequence).shrink(0);
     this.#tables.delete(sequence);
@@ -118,8 +118,8 @@ export class BlockAllocator {
   }
 
   /**
-   * Returns the arrays of a step in which each of B sequences computes its newest `nNewTokens[b]` tokens, appended before.
-   * Valid until the next call. O(B + new tokens + changes of the tables)
+   * Returns the arrays of a step in which each of B sequences computes its newest `nNewTokens[b]` tokens, appended
+   * before. Valid until the next call. O(B + new tokens + changes of the tables)
    */
   batch(sequences: readonly SequenceId[], nNewTokens: ArrayLike<number>): Batch {
     checkList('BlockAllocator.batch', 'sequences', sequences);

@@ -9,8 +9,8 @@ export interface DrawPagesOptions {
 }
 
 /**
- * Draws which pages are whose as text for a log: a letter for each sequence, `#` shared by several, `!` pinned, `-` cached,
- * `.` free.
+ * Returns a drawing of the pages and the sequences that hold them, as text for a log: a letter for each sequence, `#`
+ * shared by several, `!` pinned, `-` cached, `.` free.
  *
  * ```text
  *    0 aab#-....
@@ -33,7 +33,9 @@ export function drawPages(snapshot: PageSnapshot, options: DrawPagesOptions = {}
   return [...lines, legend.join('   ')].join('\n');
 }
 
-/** Draws the same as an `<svg>` element, as text: a square for each page, in the colour of its sequence, with a tooltip. */
+/**
+ * Draws the same as an `<svg>` element, as text: a square for each page, in the colour of its sequence, with a tooltip.
+ */
 export function drawPagesSvg(snapshot: PageSnapshot, options: DrawPagesOptions = {}): string {
   checkDrawing('drawPagesSvg', snapshot, options);
   const { columns = 32 } = options;

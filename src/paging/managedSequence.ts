@@ -21,7 +21,7 @@ export interface SequenceView {
   readonly nTokens: number;
   /** The first of them, whose keys and values are in the cache. */
   readonly nComputed: number;
-  /** Those after them, which the current step computes. */
+  /** The tokens after them, which the current step computes. */
   readonly nInFlight: number;
   /** Whether its pages are in host memory. */
   readonly isSwapped: boolean;
@@ -124,7 +124,7 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
     this.nOnceComputed = Math.max(this.nOnceComputed, nTokens);
   }
 
-  /** Keep the first `nTokens`. */
+  /** Keeps the first `nTokens`. */
   truncate(nTokens: number): void {
     if (nTokens < this.#nTokens) this.#nTruncations++;
     this.#nTokens = nTokens;

@@ -18,8 +18,9 @@ import { swapIn, swapOut } from './swapping.js';
 const ADD_NAMES = namesOf<AddOptions>({ salt: true, isPrivate: true });
 
 /**
- * Manages the pages of sequences whose tokens it knows: it shares equal prefixes, takes back pages behind a window, and
- * evicts sequences or swaps them to host memory. It deals in ids of pages; the caller owns the memory, copies and computes.
+ * Manages the pages of sequences whose tokens it knows: it shares equal prefixes, takes back pages before a window, and
+ * evicts sequences or swaps them to host memory. It deals in ids of pages; the caller owns the memory, copies and
+ * computes.
  *
  * A sequence has tokens; the first `nComputed` of them are in the cache. A step reserves pages for some of the next
  * ones, computes them, and commits:
@@ -35,8 +36,8 @@ const ADD_NAMES = namesOf<AddOptions>({ salt: true, isPrivate: true });
  * pages.append(chat, [sample(logits)]);
  * ```
  *
- * A full pool, here or on the host, is an answer, `'full'`. Wrong arguments throw `PageflashError` with code `argument`.
- * Both change nothing. `StepPlanner` does all this for many sequences at once.
+ * A full pool, here or on the host, is an answer, `'full'`. Wrong arguments throw `PageflashError` with code
+ * `argument`. Both change nothing. `StepPlanner` does all this for many sequences at once.
  */
 export class PageManager {
   readonly #store: PageStore;
@@ -70,10 +71,10 @@ export class PageManager {
   }
 
   /**
-   * Start a sequence, which has no pages before the first `reserve`. O(tokens)
+   * Starts a sequence, which has no pages before the first `reserve`. O(tokens)
    *
-   * Equal tokens are taken for equal content. Give what is no text, such as an image, ids of its own. There may be no tokens,
-   * if some are to be appended.
+   * Equal tokens are taken for equal content. Give what is no text, such as an image, ids of its own. There may be no
+   * tokens, if some are to be appended.
    */
   add(tokens: ArrayLike<number>, options: AddOptions = {}): SequenceId {
     checkNames('PageManager.add', options, ADD_NAMES);
@@ -85,7 +86,7 @@ export class PageManager {
     return this.#sequences.add(new ManagedSequence({ id, tokens, table, salt, isPrivate: isUncached }));
   }
 
-  /** Add tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
+  /** Adds tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
     const found = this.#findNotInFlight('append', sequence);
     checkTokens('PageManager.append', tokens);
@@ -93,7 +94,7 @@ export class PageManager {
   }
 
   /**
-   * Take pages for the next `nTokens` tokens of a sequence, at most and by default for all. They are in flight until
+   * Takes pages for the next `nTokens` tokens of a sequence, at most and by default for all. They are in flight until
    * `commit`. A sequence without pages first takes over what is found of it, at most all but its last token.
    *
    * Returns what must be copied before anything is written, or `'full'`. O(pages), and O(tokens) for the search
@@ -107,9 +108,11 @@ export class PageManager {
   }
 
   /**
-   * Say that the tokens in flight are computed, but for the last `nRejected`, which the sequence loses. O(pages filled)
+   * Notes that the tokens in flight are computed, but for the last `nRejected`, which the sequence loses.
+   * O(pages filled)
    *
-   * Full pages can be found from now on. Where a page with equal content was published before, the sequence goes on with it.
+   * Full pages can be found from now on. Where a page with equal content was published before, the sequence goes on
+   * with it.
    */
   commit(sequence: SequenceId, nRejected = 0): void {
     const found = this.#sequences.find('commit', sequence);
@@ -125,8 +128,8 @@ export class PageManager {
   }
 
   /**
-   * Start a sequence with the first `nTokens` of another one, by default with all, in the same pages, here or on the host.
-   * O(tokens)
+   * Starts a sequence with the first `nTokens` of another one, by default with all, in the same pages, here or on the
+   * host. O(tokens)
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
     const found = this.#findNotInFlight('fork', sequence);
@@ -136,8 +139,8 @@ export class PageManager {
   }
 
   /**
-   * Keep the first `nTokens`, here or on the host. If they need pages that have left the window, all is computed again. To
-   * sample anew after a token, drop that token too and append it again: only what is computed gives logits.
+   * Keeps the first `nTokens`, here or on the host. If they need pages that have left the window, all is computed
+   * again. To sample anew after a token, drop that token too and append it again: only what is computed gives logits.
    * O(pages given back)
    */
   truncate(sequence: SequenceId, nTokens: number): void {
@@ -146,19 +149,19 @@ export class PageManager {
     truncate(this.#store, found, nTokens);
   }
 
-  /** End a sequence, in flight or not. Its pages can be found until they are reused. O(pages) */
+  /** Ends a sequence, in flight or not. Its pages can be found until they are reused. O(pages) */
   release(sequence: SequenceId): void {
     giveBack(this.#store, this.#sequences.find('release', sequence));
     this.#sequences.delete(sequence);
   }
 
-  /** Take back the pages of a sequence, here or on the host. It is computed again. O(pages) */
+  /** Takes back the pages of a sequence, here or on the host. It is computed again. O(pages) */
   evict(sequence: SequenceId): void {
     giveBack(this.#store, this.#findNotInFlight('evict', sequence));
   }
 
   /**
-   * Move a sequence to host memory. Returns [page, host page] copies, to be made before any page is written, or
+   * Moves a sequence to host memory. Returns [page, host page] copies, to be made before any page is written, or
    * `'full'`. O(pages)
    */
   swapOut(sequence: SequenceId): readonly PageCopy[] | 'full' {
@@ -167,7 +170,9 @@ export class PageManager {
     return found.nPages > this.#store.hostPool.nFree ? 'full' : swapOut(this.#store, found);
   }
 
-  /** Bring a sequence back. Returns [host page, page] copies, to be made before its next step, or `'full'`. O(pages) */
+  /**
+   * Brings a sequence back. Returns [host page, page] copies, to be made before its next step, or `'full'`. O(pages)
+   */
   swapIn(sequence: SequenceId): readonly PageCopy[] | 'full' {
     const found = this.#findNotInFlight('swapIn', sequence);
     if (!found.isSwapped)
@@ -180,15 +185,15 @@ export class PageManager {
   }
 
   /**
-   * Hold what can be found of the tokens of a sequence, in whole pages, so that it is found also long after the sequence has
-   * ended. With a window these are the pages that a query after them sees. Nothing is held of a private sequence, nor of one
-   * that is not computed yet, or was evicted and its pages reused. O(tokens)
+   * Holds what can be found of the tokens of a sequence, in whole pages, so that it is found also long after the
+   * sequence has ended. With a window these are the pages that a query after them sees. Nothing is held of a private
+   * sequence, nor of one that is not computed yet, or was evicted and its pages reused. O(tokens)
    */
   pin(sequence: SequenceId): PinId {
     return this.#store.pins.add(this.#store.pinnedTable(this.#sequences.find('pin', sequence)));
   }
 
-  /** Let pinned pages be reused. O(pinned pages) */
+  /** Lets pinned pages be reused. O(pinned pages) */
   unpin(pin: PinId): void {
     const table = this.#store.pins.remove(pin);
     if (!table)
@@ -201,8 +206,8 @@ export class PageManager {
   }
 
   /**
-   * Use only the pages below `nPages`, at most as many as the pool was made with. Cached pages go first, in eviction order,
-   * and the rest moves below. Nothing may be in flight.
+   * Uses only the pages below `nPages`, at most as many as the pool was made with. Cached pages go first, in eviction
+   * order, and the rest moves below. Nothing may be in flight.
    *
    * Returns [source, target] copies, to be made before the memory above is given up, or `'full'`. O(pages of the pool)
    */
@@ -213,8 +218,8 @@ export class PageManager {
   }
 
   /**
-   * Forget what all pages contain, after new weights or a lost device. Every sequence is computed again, but for those in
-   * host memory if `keepSwapped`, which come back as they are. O(pages)
+   * Forgets what all pages contain, after new weights or a lost device. Every sequence is computed again, but for those
+   * in host memory if `keepSwapped`, which come back as they are. O(pages)
    */
   reset(options: ResetOptions = {}): void {
     checkReset('PageManager.reset', options);
@@ -228,7 +233,9 @@ export class PageManager {
     return nToCompute(this.#store, this.#sequences.find('nToCompute', sequence));
   }
 
-  /** Returns the pages that must be free for `nTokens` more tokens, also to swap the sequence in. Costs as `nToCompute`. */
+  /**
+   * Returns the pages that must be free for `nTokens` more tokens, also to swap the sequence in. Costs as `nToCompute`.
+   */
   nMissing(sequence: SequenceId, nTokens: number): number {
     return nMissing(this.#store, this.#findNotInFlight('nMissing', sequence), nTokens);
   }
@@ -239,8 +246,8 @@ export class PageManager {
   }
 
   /**
-   * Returns whether all tokens of a sequence have room in the pages that are not pinned, if no other sequence had any. With a
-   * window they are computed one at a time, and pages come back. Costs as `nToCompute`, with pins O(tokens).
+   * Returns whether all tokens of a sequence have room in the pages that are not pinned, if no other sequence had any.
+   * With a window they are computed one at a time, and pages come back. Costs as `nToCompute`, with pins O(tokens).
    */
   canFit(sequence: SequenceId): boolean {
     return canFit(this.#store, this.#findNotInFlight('canFit', sequence));
@@ -251,7 +258,9 @@ export class PageManager {
     return nFitting(this.#store, this.#findNotInFlight('nFitting', sequence), nPages);
   }
 
-  /** @internal Which of the candidates, preferably the first ones, must give back their pages for a sequence to go on. */
+  /**
+   * @internal Which of the candidates, preferably the first ones, must give back their pages for a sequence to go on.
+   */
   victims({ sequence, candidates, nPages }: VictimsArgs<SequenceId>): SequenceId[] {
     const find = (id: SequenceId) => this.#findNotInFlight('victims', id);
     const args = { sequence: find(sequence), candidates: candidates.map(find), nPages };

@@ -19,8 +19,8 @@ export interface PageUsage {
   /** Slots without a token, of those in pages that are used. */
   readonly wastePercent: number;
   /**
-   * Tokens that were found in the prefix cache, of the tokens of all sequences that have started. Each counts when it first
-   * reserves pages: what it finds again after it was evicted is its own.
+   * Tokens that were found in the prefix cache, of the tokens of all sequences that have started. Each counts when it
+   * first reserves pages: what it finds again after it was evicted is its own.
    */
   readonly hitPercent: number;
 }
@@ -62,7 +62,9 @@ export interface PageSnapshot {
   /** The free pages, in eviction order. */
   readonly free: readonly number[];
   readonly freeHostPages: readonly number[];
-  /** What a search goes through: pages that can be found, and what leads to them, where a number below −1 is no page. */
+  /**
+   * What a search goes through: pages that can be found, and what leads to them, where a number below −1 is no page.
+   */
   readonly published: readonly PublishedPage[];
   readonly sequences: readonly SequencePages[];
   /** The pages of each pin. */
@@ -74,7 +76,7 @@ export interface SequencePages {
   readonly nTokens: number;
   readonly nComputed: number;
   readonly nInFlight: number;
-  /** Column by column, −1 for a page behind the window. */
+  /** Column by column, −1 for a page before the window. */
   readonly pages: readonly number[];
   /** In host memory. */
   readonly hostPages: readonly number[];

@@ -8,7 +8,7 @@ import { dropHostPages, truncateSwapped } from './swapping.js';
 
 // What the pages of a sequence go through from step to step. `swapping.ts` moves them to the host and back.
 
-/** Put the next tokens, `nTokens` at most, in flight. Returns what must be copied before they are written. */
+/** Puts the next tokens, `nTokens` at most, in flight. Returns what must be copied before they are written. */
 export function reserve(store: PageStore, sequence: ManagedSequence, nTokens: number): readonly PageCopy[] {
   const { table } = sequence;
   if (sequence.isFresh) adoptPrefix(store, sequence);
@@ -23,7 +23,7 @@ export function reserve(store: PageStore, sequence: ManagedSequence, nTokens: nu
   return table.grow(end);
 }
 
-/** Start with the published pages that are found. */
+/** Starts with the published pages that are found. */
 function adoptPrefix(store: PageStore, sequence: ManagedSequence): void {
   const nFound = store.nFound(sequence);
   store.adoptFound(sequence.table, nFound);
@@ -49,7 +49,7 @@ export function commit(store: PageStore, sequence: ManagedSequence, nRejected: n
   dropUnseen(store, sequence);
 }
 
-/** Keep the first `nTokens`. If they need pages that have left the window, all is computed again. */
+/** Keeps the first `nTokens`. If they need pages that have left the window, all is computed again. */
 export function truncate(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
   sequence.truncate(nTokens);
   if (nTokens >= sequence.nComputed) return;
@@ -78,7 +78,7 @@ export function fork(
   return copy;
 }
 
-/** Give back all pages, here and on the host. */
+/** Gives back all pages, here and on the host. */
 export function giveBack(store: PageStore, sequence: ManagedSequence): void {
   dropCopySource(store, sequence);
   dropHostPages(store, sequence);
@@ -95,7 +95,7 @@ function dropCopySource(store: PageStore, sequence: ManagedSequence): void {
   sequence.copySource = NULL_PAGE;
 }
 
-/** Publish the pages that are full and written. */
+/** Publishes the pages that are full and written. */
 function publish(store: PageStore, sequence: ManagedSequence): void {
   if (sequence.isPrivate) return;
   const { cache } = store;
@@ -122,7 +122,7 @@ function shareColumn(store: PageStore, table: PageTable, column: number, prefix:
   }
 }
 
-/** Give back the pages that no later query sees, but for the last published one, where another prompt may go on. */
+/** Gives back the pages that no later query sees, but for the last published one, where another prompt may go on. */
 function dropUnseen(store: PageStore, { table, nComputed, nPublished, isPrivate }: ManagedSequence): void {
   const column = store.firstSeen(isPrivate ? nComputed : nPublished * store.pageSize);
   if (column > table.firstPage) table.dropBefore(column, store.freeAncestorOf(table));

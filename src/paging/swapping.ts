@@ -2,7 +2,7 @@ import type { ManagedSequence } from './managedSequence.js';
 import type { PageStore } from './pageStore.js';
 import { NULL_PAGE, type PageCopy } from './pool/pagePool.js';
 
-/** Move pages to the host, which must have room. Returns [page, host page] copies. */
+/** Moves pages to the host, which must have room. Returns [page, host page] copies. */
 export function swapOut(store: PageStore, sequence: ManagedSequence): readonly PageCopy[] {
   const { table } = sequence;
   const { firstPage } = table;
@@ -13,7 +13,7 @@ export function swapOut(store: PageStore, sequence: ManagedSequence): readonly P
   return copies;
 }
 
-/** Bring pages back; there must be enough free ones. Returns [host page, page] copies for those that are not found. */
+/** Brings pages back; there must be enough free ones. Returns [host page, page] copies for those that are not found. */
 export function swapIn(store: PageStore, sequence: ManagedSequence): readonly PageCopy[] {
   const { firstPage, hostPages } = sequence.swapped!;
   const { table, nComputed } = sequence;
@@ -47,7 +47,7 @@ export function foundOfSwapped({ cache }: PageStore, sequence: ManagedSequence):
   return pages;
 }
 
-/** Keep the host pages of the first `nTokens`, at least one. */
+/** Keeps the host pages of the first `nTokens`, at least one. */
 export function truncateSwapped(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
   const { firstPage, hostPages } = sequence.swapped!;
   const nKept = Math.ceil(nTokens / store.pageSize) - firstPage;

@@ -26,7 +26,7 @@ export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 
   return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
 }
 
-/** Best first: more rows, then more invocations. */
+/** Returns the tiles to try, best first: more rows, then more invocations. */
 function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTileArgs): DecodeTile[] {
   const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
   const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
@@ -47,7 +47,10 @@ const GPU_SHAPES: readonly Shape[] = [
   { invocations: 64, keyLanes: 4 },
 ];
 
-/** On a CPU it is of no use that neighbours read neighbouring bytes: each lane has its own keys. */
+/**
+ * Returns the shapes for a CPU. There it is of no use that neighbours read neighbouring bytes: each lane has its own
+ * keys.
+ */
 function softwareShapes(traits: DeviceTraits): readonly Shape[] {
   const lanes = fixedSubgroupSize(traits) || 4;
   return [4, 2, 1].map((subgroups) => ({ invocations: subgroups * lanes, keyLanes: 1 }));

@@ -3,7 +3,7 @@ import type { Dispatch } from '../core/dispatch.js';
 import { fail } from '../core/errors.js';
 import { workgroupSizeOf } from '../wgsl/reflection.js';
 
-/** Entries of a work list, of whatever kind: with more, making it would take seconds. */
+/** Most entries of a work list of any kind: with more, making it would take seconds. */
 const MAX_ITEMS = 2 ** 22;
 
 /** Checks how long a work list will be before it is made. */

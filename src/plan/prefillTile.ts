@@ -7,8 +7,8 @@ import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js
 type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
 
 /**
- * Shapes of a tile for head sizes up to `headDim`, best first; the first that fits a device's workgroup memory is taken.
- * Registers grow with rows · (4 + headDim / lanes), memory with teams · rows · headDim.
+ * Shapes of a tile for head sizes up to `headDim`, best first; the first that fits a device's workgroup memory is
+ * taken. Registers grow with rows · (4 + headDim / lanes), memory with teams · rows · headDim.
  */
 interface ShapesRow {
   readonly headDim: number;
@@ -102,18 +102,18 @@ function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] 
 }
 
 /**
- * How much of a head to stage at a time, best first: queries are staged once and keys in up to four parts, or else both
- * in parts as large as memory allows.
+ * Returns how much of a head to stage at a time, best first: all queries at once and keys in up to four slices of dims,
+ * or else both in slices as large as memory allows.
  */
 function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
-  const chunks: number[] = [];
+  const slices: number[] = [];
   for (let sliceQuads = headQuads; sliceQuads >= MIN_SLICE_QUADS; sliceQuads -= 2)
-    if (headQuads % sliceQuads === 0) chunks.push(sliceQuads);
+    if (headQuads % sliceQuads === 0) slices.push(sliceQuads);
   return [
-    ...chunks
+    ...slices
       .filter((sliceQuads) => 4 * sliceQuads >= headQuads)
       .map((sliceQuads) => ({ qResident: true, sliceQuads })),
-    ...chunks.map((sliceQuads) => ({ qResident: false, sliceQuads })),
+    ...slices.map((sliceQuads) => ({ qResident: false, sliceQuads })),
   ];
 }
 

@@ -115,8 +115,8 @@ export class Faults {
   }
 
   /**
-   * Creates a buffer for the call that is being watched. If the device has no memory for it, the buffer is destroyed and
-   * `onLost` called.
+   * Creates a buffer for the call that is being watched. If the device has no memory for it, the buffer is destroyed
+   * and `onLost` called.
    *
    * @throws PageflashError `limit` if it is larger than buffers of the device can be
    */
@@ -156,7 +156,10 @@ export class Faults {
     this.expect(error.then((found) => (found ? describe(found) : undefined)));
   }
 
-  /** In the order of the calls: an error that is found late, as a compiler's, may be the cause of one found before. */
+  /**
+   * Keeps errors in the order of the calls: an error that is found late, as a compiler's, may be the cause of one found
+   * before.
+   */
   async #keep(before: Promise<void>, error: Promise<PageflashError | undefined>): Promise<void> {
     const found = await error;
     await before;
@@ -164,7 +167,8 @@ export class Faults {
   }
 
   /**
-   * Waits until the device would have reported its loss: what the loss breaks, such as a mapping, may be reported first.
+   * Waits until the device would have reported its loss: what the loss breaks, such as a mapping, may be reported
+   * first.
    */
   async #newsOfLoss(): Promise<void> {
     await this.#device.queue.onSubmittedWorkDone().catch(() => {});
@@ -172,7 +176,7 @@ export class Faults {
   }
 }
 
-/** An error of a call that has returned already. */
+/** Returns an error of a call that has returned already. */
 function late(code: 'buffer' | 'limit', caller: string, problem: string, remedy: string): PageflashError {
   const message = `${caller}: after the call had returned, ${problem} Its results are not valid. ${remedy}`;
   return new PageflashError(code, message);

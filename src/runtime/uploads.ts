@@ -5,7 +5,8 @@ import type { StructLayout } from '../wgsl/kernel.js';
 import type { BufferRange, Memory } from './memory.js';
 
 /**
- * The start of each part is a multiple of these bytes, as WebGPU demands of the offsets of uniform and storage bindings.
+ * The start of each part is a multiple of these bytes, as WebGPU demands of the offsets of uniform and storage
+ * bindings.
  */
 const ALIGNMENT = 256;
 
@@ -30,7 +31,9 @@ export class Uploads {
     this.#memory = memory;
   }
 
-  /** Uploads for commands that are submitted at once. The next call may reuse the buffer, since the queue keeps order. */
+  /**
+   * Uploads for commands that are submitted at once. The next call may reuse the buffer, since the queue keeps order.
+   */
   once(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
     const buffer = this.#memory.grow(this.#reusable, bytes.length, 'uploads', usage(), 'free');
@@ -40,8 +43,8 @@ export class Uploads {
   }
 
   /**
-   * Uploads for commands that the caller submits later. The buffer is never written again, and calls with the same bytes
-   * share it, as the layers of a model do.
+   * Uploads for commands that the caller submits later. The buffer is never written again, and calls with the same
+   * bytes share it, as the layers of a model do.
    */
   keep(parts: readonly Uint8Array[]): BufferRange[] {
     const bytes = joined(parts);
@@ -97,7 +100,7 @@ export class PersistentBuffers {
   }
 }
 
-/** Of buffers whose parts are params or arrays. */
+/** Returns the usage of buffers whose parts are params or arrays. */
 function usage(): GPUBufferUsageFlags {
   const { STORAGE, UNIFORM, COPY_DST } = BUFFER_USAGE;
   return STORAGE | UNIFORM | COPY_DST;

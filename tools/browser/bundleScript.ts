@@ -9,7 +9,7 @@ export interface Script {
   sourceStack(stack: string): string;
 }
 
-/** Bundle a TypeScript entry and all that it imports into one script; `external` packages stay imports. */
+/** Bundles a TypeScript entry and all that it imports into one script; `external` packages stay imports. */
 export async function bundleScript(
   entry: string,
   { external = [] }: { readonly external?: readonly string[] } = {},

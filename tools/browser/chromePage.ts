@@ -9,7 +9,7 @@ export interface ChromePage {
   close(): Promise<void>;
 }
 
-/** Bundle a TypeScript entry into one script and open a page with it in headless Chrome. */
+/** Bundles a TypeScript entry into one script and opens a page with it in headless Chrome. */
 export async function openChromePage(entry: string): Promise<ChromePage> {
   const { code, sourceStack } = await bundleScript(entry);
   const server = await servePage(code);

@@ -22,7 +22,7 @@ export interface PageOptions {
   readonly modules?: Readonly<Record<string, string>>;
 }
 
-/** Serve a page that runs a script. */
+/** Serves a page that runs a script. */
 export function servePage(
   script: string,
   { receive = () => {}, modules = {} }: PageOptions = {},

@@ -23,7 +23,7 @@ export function canUseApt() {
 }
 
 /**
- * Install packages without their recommendations. apt's own words are shown only when it fails.
+ * Installs packages without their recommendations. apt's own words are shown only when it fails.
  *
  * @param {{ name: string, packages: readonly string[], release?: string }} options `name` is what the line on the
  *   terminal calls it; `release` takes the packages and what they need from there, such as `bookworm-backports`.

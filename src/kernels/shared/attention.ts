@@ -12,7 +12,7 @@ import { hasMultiplesOf, isWide } from './elements.js';
 export interface AttentionWork {
   readonly problem: AttentionProblem;
   readonly batchInfo: Uint32Array | Scratch;
-  /** Those of `packItems`. */
+  /** What `packItems` returns. */
   readonly items: Uint32Array;
   /** Which of the items a dispatch takes: first, and one past the last. */
   readonly range: readonly [number, number];

@@ -14,7 +14,9 @@ export interface QueuedSequence {
   nChosen: number;
 }
 
-/** The sequences of a planner, in two queues: those that have pages run, and those that need some wait. The others rest. */
+/**
+ * The sequences of a planner, in two queues: those that have pages run, and those that need some wait. The others rest.
+ */
 export class SequenceQueues {
   readonly running: QueuedSequence[] = [];
   readonly waiting: QueuedSequence[] = [];
@@ -47,7 +49,7 @@ export class SequenceQueues {
     this.#byId.delete(sequence.id);
   }
 
-  /** Move a sequence that is not in flight to the queue where it belongs after a change. */
+  /** Moves a sequence that is not in flight to the queue where it belongs after a change. */
   update(sequence: QueuedSequence): void {
     const { nComputed, isSwapped, isResting } = sequence.view;
     const hasPages = nComputed > 0 && !isSwapped;

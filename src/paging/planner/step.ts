@@ -43,7 +43,7 @@ export class StepArrays extends BatchArrays implements Step {
     this.swapsOut.length = this.copies.length = this.swapsIn.length = 0;
   }
 
-  /** Describe a step that computes what is in flight of these sequences. */
+  /** Describes a step that computes what is in flight of these sequences. */
   describe(pages: PageManager, sequences: readonly SequenceView[]): void {
     const ids = (this.sequences = resized(this.sequences, sequences.length));
     for (let b = 0; b < sequences.length; b++) ids[b] = sequences[b]!.id;

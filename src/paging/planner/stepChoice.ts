@@ -22,8 +22,8 @@ export interface StepChoiceArgs {
 }
 
 /**
- * Chooses the sequences of a step. First it only counts tokens and pages, while preempted sequences give back theirs; then
- * it reserves. So no page is reused that is still to be copied in the same step, and nothing is preempted in vain.
+ * Chooses the sequences of a step. First it only counts tokens and pages, while preempted sequences give back theirs;
+ * then it reserves. So no page is reused that is still to be copied in the same step, and nothing is preempted in vain.
  *
  * Every step has the first sequence that can go on, and nothing may take its pages. So that one ends, and then there is
  * another first one: whatever happens to the others, all of them end.
@@ -46,7 +46,7 @@ export class StepChoice {
     this.#rules = rules;
   }
 
-  /** Write the next step. If nothing fits, or there is nothing to compute, nothing has changed. */
+  /** Writes the next step. If nothing fits, or there is nothing to compute, nothing has changed. */
   choose(): 'chosen' | 'idle' | 'full' {
     this.#start();
     const { prefer } = this.#rules;
@@ -80,7 +80,7 @@ export class StepChoice {
     }
   }
 
-  /** Running sequences get tokens, and pages, if need be from those behind them. */
+  /** Running sequences get tokens, and pages, if need be from those after them. */
   #chooseRunning(isDecoding: boolean): void {
     const { running } = this.#queues;
     for (let i = 0; i < running.length && this.#nTokensLeft > 0; i++) {
@@ -137,7 +137,7 @@ export class StepChoice {
     return !view.isResting && this.#pages.canFit(id);
   }
 
-  /** Put a sequence into the step with up to `nTokens`, as many as fit. Returns whether any does. */
+  /** Puts a sequence into the step with up to `nTokens`, as many as fit. Returns whether any does. */
   #add(sequence: QueuedSequence, nTokens: number): boolean {
     const { id, nChosen: nBefore } = sequence;
     const nPages = this.#nPagesLeft + (nBefore === 0 ? 0 : this.#pages.nMissing(id, nBefore));
@@ -160,7 +160,7 @@ export class StepChoice {
     return this.#queues.running.filter((sequence) => sequence.nChosen === 0 && test(sequence)).toReversed();
   }
 
-  /** Make room for a token of a running sequence. Returns whether there is room then. */
+  /** Makes room for a token of a running sequence. Returns whether there is room then. */
   #preemptFor(sequence: QueuedSequence): boolean {
     if (this.#hasAdmitted) return false;
     const behind = this.#preemptible((other) => isBefore(sequence, other) && this.#canGoOn(other));
@@ -169,7 +169,7 @@ export class StepChoice {
     return isEnough;
   }
 
-  /** Preempt others for a sequence that may have `nPages` besides, if that is enough. Returns whether it is. */
+  /** Preempts others for a sequence that may have `nPages` besides, if that is enough. Returns whether it is. */
   #preemptAny(others: readonly QueuedSequence[], { id }: QueuedSequence, nPages: number): boolean {
     const candidates = others.map((other) => other.id);
     const victims = this.#pages.victims({ sequence: id, candidates, nPages });
@@ -177,7 +177,7 @@ export class StepChoice {
     return victims.length > 0;
   }
 
-  /** Take back the pages of a sequence. */
+  /** Takes back the pages of a sequence. */
   #preempt(sequence: QueuedSequence): void {
     const nFree = this.#pages.nFreePages;
     const isSwapped =
@@ -187,7 +187,7 @@ export class StepChoice {
     this.#queues.update(sequence);
   }
 
-  /** Take pages for what was chosen, and write the step. */
+  /** Takes pages for what was chosen, and writes the step. */
   #reserve(): void {
     this.#chosen = this.#chosen.filter((sequence) => {
       if (this.#takePages(sequence)) return true;

@@ -17,13 +17,13 @@ export interface StepPlannerOptions {
   /** The most sequences of a step. */
   readonly maxSequences: number;
   /**
-   * Which sequences get the tokens of a step first: `'decode'`, so that answers do not falter, or `'prefill'`, so that they
-   * start early. The sequence that ranks first always gets one token. Default `'decode'`
+   * Which sequences get the tokens of a step first: `'decode'`, so that answers do not falter, or `'prefill'`, so that
+   * they start early. The sequence that ranks first always gets one token. Default `'decode'`
    */
   readonly prefer?: 'decode' | 'prefill';
   /**
-   * How a sequence is preempted when the pool is full: computed again later, or swapped to host memory. `'swap'` needs the
-   * `nHostPages` of the manager, and recomputes if they are full. Default `'recompute'`
+   * How a sequence is preempted when the pool is full: computed again later, or swapped to host memory. `'swap'` needs
+   * the `nHostPages` of the manager, and recomputes if they are full. Default `'recompute'`
    */
   readonly preempt?: 'recompute' | 'swap';
   /** The share of pages that stays free when a sequence is admitted, so that running ones can grow. Default 0.01 */
@@ -79,9 +79,9 @@ const ADD_NAMES = namesOf<AddArgs>({
  * Drafts for speculation are `append`ed after the sampled token, and those found wrong are dropped by `commit`. For
  * parallel sampling and beams, `fork` before the token that differs and `append` another one.
  *
- * A sequence of which every token was computed once is at rest: a checkpoint that was forked to go on from later, or one
- * that was truncated. It is in no step before something is appended. It is the first to be preempted, to the host with
- * `preempt: 'swap'` if there is room, and its pages come back, or are computed again, only with what is appended.
+ * A sequence of which every token was computed once is at rest: a checkpoint that was forked to go on from later, or
+ * one that was truncated. It is in no step before something is appended. It is the first to be preempted, to the host
+ * with `preempt: 'swap'` if there is room, and its pages come back, or are computed again, only with what is appended.
  */
 export class StepPlanner {
   readonly #pages: PageManager;
@@ -124,7 +124,7 @@ export class StepPlanner {
     return this.#queues.nResting;
   }
 
-  /** Start a sequence. Its prompt has at least one token, as the first answer is sampled after the last. */
+  /** Starts a sequence. Its prompt has at least one token, as the first answer is sampled after the last. */
   add(args: AddArgs): SequenceId {
     const caller = 'StepPlanner.add';
     checkNames(caller, args, ADD_NAMES);
@@ -140,7 +140,7 @@ export class StepPlanner {
     return this.#start(this.#pages.add(tokens, options), priority);
   }
 
-  /** Add tokens to compute: drafts, or what a user adds. Not while the sequence is in flight. */
+  /** Adds tokens to compute: drafts, or what a user adds. Not while the sequence is in flight. */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
     const queued = this.#findNotInFlight('append', sequence);
     checkTokens('StepPlanner.append', tokens);
@@ -149,8 +149,8 @@ export class StepPlanner {
   }
 
   /**
-   * Start a sequence with the first `nTokens` of another one, by default with all, wherever its pages are. It rests if all
-   * of these were computed, as does one without any. Not while the other one is in flight.
+   * Starts a sequence with the first `nTokens` of another one, by default with all, wherever its pages are. It rests if
+   * all of these were computed, as does one without any. Not while the other one is in flight.
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
     const { priority, view } = this.#findNotInFlight('fork', sequence);
@@ -159,8 +159,8 @@ export class StepPlanner {
   }
 
   /**
-   * Keep the first `nTokens` of a sequence, wherever its pages are. It rests then if all of these were computed, and also
-   * if there are none. Not while it is in flight.
+   * Keeps the first `nTokens` of a sequence, wherever its pages are. It rests then if all of these were computed, and
+   * also if there are none. Not while it is in flight.
    */
   truncate(sequence: SequenceId, nTokens: number): void {
     const queued = this.#findNotInFlight('truncate', sequence);
@@ -169,14 +169,14 @@ export class StepPlanner {
     this.#queues.update(queued);
   }
 
-  /** End a sequence, at any time. */
+  /** Ends a sequence, at any time. */
   finish(sequence: SequenceId): void {
     this.#queues.delete(this.#find('finish', sequence));
     this.#pages.release(sequence);
   }
 
   /**
-   * Forget what pages contain, and the step that is planned: after a lost device, or with new weights. What is in host
+   * Forgets what pages contain, and the step that is planned: after a lost device, or with new weights. What is in host
    * memory can be kept, unless the planned step swaps something out, which may not have arrived.
    */
   reset(options: ResetOptions = {}): void {
@@ -193,8 +193,8 @@ export class StepPlanner {
    * compute, not even alone beside what is pinned; neither changes anything. Otherwise the step is not empty, and all
    * sequences get to their end in finitely many steps. A sequence that does not fit holds up no other.
    *
-   * O(running sequences + new tokens), O(tokens) for each waiting sequence that is considered, and where the pool is full
-   * O(pages) of those that may be preempted.
+   * O(running sequences + new tokens), O(tokens) for each waiting sequence that is considered, and where the pool is
+   * full O(pages) of those that may be preempted.
    */
   plan(): Step | 'idle' | 'full' {
     if (this.#isPlanned)
@@ -206,8 +206,9 @@ export class StepPlanner {
   }
 
   /**
-   * Say that the step is computed, and that `tokens` [S] are sampled for the sequences `step.sampled`. The last `nRejected`
-   * [S] tokens of these, drafts, were wrong. What is given for a sequence that was finished meanwhile is ignored.
+   * Notes that the step is computed, and that `tokens` [S] are sampled for the sequences `step.sampled`. The last
+   * `nRejected` [S] tokens of these, drafts, were wrong. What is given for a sequence that was finished meanwhile is
+   * ignored.
    */
   commit(tokens: ArrayLike<number>, nRejected?: ArrayLike<number>): void {
     if (!this.#isPlanned) fail('argument', 'StepPlanner.commit', 'no step is planned. Call plan first.');

@@ -4,19 +4,19 @@ import type { PageTable } from './pageTable.js';
 import { checkCount, refuseValue } from './pagingChecks.js';
 
 /**
- * The sequences of a step as `attnWithKvCache` and its plan take them: pass it whole, or spread it among other arguments.
- * Sequence b of B computes its newest tokens, the rows cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 of totalQ.
+ * The sequences of a step as `attnWithKvCache` and its plan take them: pass it whole, or spread it among other
+ * arguments. Sequence b of B computes its newest tokens, the rows cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 of totalQ.
  *
- * It is one object, updated in place and valid until the next step is described. Its arrays are new objects only when B,
- * the width of the table or totalQ changes. What is no argument of the attention calls (`slotMapping`, `sequsedK`, …) is
- * for your own kernels.
+ * It is one object, updated in place and valid until the next step is described. Its arrays are new objects only when
+ * B, the width of the table or totalQ changes. What is no argument of the attention calls (`slotMapping`, `sequsedK`,
+ * …) is for your own kernels.
  */
 export interface Batch {
   /** B */
   readonly nSequences: number;
   /** totalQ */
   readonly nNewTokens: number;
-  /** [B, tableWidth], row after row: the pages of each sequence, then −1. A page behind the window is −1 as well. */
+  /** [B, tableWidth], row after row: the pages of each sequence, then −1. A page before the window is −1 as well. */
   readonly blockTable: Int32Array<ArrayBuffer>;
   readonly tableWidth: number;
   /** [B]: tokens in the cache before the new ones */
@@ -64,7 +64,7 @@ export class BatchArrays implements Batch {
     this.#pageSize = pageSize;
   }
 
-  /** Describe a step that computes the newest `nNew[b]` tokens of each table. */
+  /** Describes a step that computes the newest `nNew[b]` tokens of each table. */
   update(tables: readonly PageTable[], nNew: ArrayLike<number>): void {
     this.nSequences = tables.length;
     this.#updateLengths(tables, nNew);
@@ -143,8 +143,8 @@ function updateRow(blockTable: Int32Array, start: number, width: number, row: Ro
 }
 
 /**
- * Returns how many tokens at the start all sequences of a batch have in the same pages: whole pages, before anything new. A
- * cascade can attend to them once for all sequences. O(B · pages in common)
+ * Returns how many tokens at the start all sequences of a batch have in the same pages: whole pages, before anything
+ * new. A cascade can attend to them once for all sequences. O(B · pages in common)
  *
  * ```ts
  * const nCommon = commonPrefix(batch, pages.pageSize); // 0 for one sequence, which shares with none
@@ -160,7 +160,7 @@ export function commonPrefix(batch: Batch, pageSize: number): number {
     const row = blockTable.subarray(b * tableWidth);
     const most = Math.min(nPages, Math.floor(cacheSeqlens[b]! / pageSize));
     nPages = 0;
-    // A page behind the window, −1, is nothing to attend to.
+    // A page before the window, −1, is nothing to attend to.
     while (nPages < most && row[nPages]! >= 0 && row[nPages] === blockTable[nPages]) nPages++;
   }
   return nPages * pageSize;

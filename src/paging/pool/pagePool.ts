@@ -17,8 +17,8 @@ const NO_CONTENTS: PageContents = { has: () => false, forget: () => undefined };
 /**
  * Reference counts of pages, and the free list in eviction order.
  *
- * A page is either held (refcount > 0) or in the free list. First in the list are pages without content, then those with
- * content, least recently used first.
+ * A page is either held (refcount > 0) or in the free list. First in the list are pages without content, then those
+ * with content, least recently used first.
  */
 export class PagePool {
   /** Tokens in a page. */
@@ -83,7 +83,7 @@ export class PagePool {
     return pages;
   }
 
-  /** Take the first free page: it is held once, and its content is forgotten. `NULL_PAGE` if there is none. */
+  /** Takes the first free page: it is held once, and its content is forgotten. `NULL_PAGE` if there is none. */
   take(): number {
     const page = this.#free.first;
     if (page === NULL_PAGE) return NULL_PAGE;
@@ -92,7 +92,7 @@ export class PagePool {
     return page;
   }
 
-  /** Add one to the refcount. A free page leaves the free list with its content. */
+  /** Adds one to the refcount. A free page leaves the free list with its content. */
   hold(page: number): void {
     const count = ++this.#counts[page]!;
     if (count === 2) this.#nShared++;
@@ -102,15 +102,15 @@ export class PagePool {
     if (this.#contents.has(page)) this.#nCached--;
   }
 
-  /** Make a free page the most recently used one. */
+  /** Makes a free page the most recently used one. */
   touch(page: number): void {
     this.#free.remove(page);
     this.#free.putLast(page);
   }
 
   /**
-   * Subtract one from the refcount. A page that becomes free goes to the front of the free list if it has no content, else
-   * right before the free page `next`, or to the end.
+   * Subtracts one from the refcount. A page that becomes free goes to the front of the free list if it has no content,
+   * else right before the free page `next`, or to the end.
    */
   drop(page: number, next = NULL_PAGE): void {
     const count = --this.#counts[page]!;
@@ -126,17 +126,18 @@ export class PagePool {
     else this.#free.putBefore(page, next);
   }
 
-  /** Forget the content of all pages. */
+  /** Forgets the content of all pages. */
   forgetAll(): void {
     for (let page = 0; page < this.capacity; page++) this.#contents.forget(page);
     this.#nCached = 0;
   }
 
   /**
-   * Use only the pages below `nPages`, which may be more than now. Pages that are too many are evicted in order; the others,
-   * where they lie above, move into the gaps below.
+   * Uses only the pages below `nPages`, which may be more than now. Pages that are too many are evicted in order; the
+   * others, where they lie above, move into the gaps below.
    *
-   * Returns all moves, also those of pages without content, or `'full'` if more pages are held; then nothing has changed.
+   * Returns all moves, also those of pages without content, or `'full'` if more pages are held; then nothing has
+   * changed.
    */
   resize(nPages: number): readonly PageCopy[] | 'full' {
     const nUsed = this.#nPages - this.#nFree;

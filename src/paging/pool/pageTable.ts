@@ -56,8 +56,8 @@ export class PageTable {
   }
 
   /**
-   * Make room up to `nTokens`; there must be enough free pages. Copy-on-write: where tokens go into a page that must stay as
-   * it is, a copy takes its place.
+   * Makes room up to `nTokens`; there must be enough free pages. Copy-on-write: where tokens go into a page that must
+   * stay as it is, a copy takes its place.
    *
    * Returns what must be copied before anything is written.
    */
@@ -74,14 +74,14 @@ export class PageTable {
     return copies;
   }
 
-  /** Add a full page, which is held already, at the end; `NULL_PAGE` for one behind the window. */
+  /** Adds a full page, which is held already, at the end; `NULL_PAGE` for one before the window. */
   adopt(page: number): void {
     if (page === NULL_PAGE && this.#firstPage === this.#nPages) this.#firstPage++;
     this.#push(page);
     this.#nTokens += this.#pool.pageSize;
   }
 
-  /** Replace the page of a column by one that is held already. */
+  /** Replaces the page of a column by one that is held already. */
   replace(column: number, page: number): void {
     const old = this.#pages[column]!;
     this.#pages[column] = page;
@@ -89,7 +89,7 @@ export class PageTable {
     this.#pool.drop(old);
   }
 
-  /** Keep the first `nTokens`. Pages are given back from the end, into the free list right before the page `next`. */
+  /** Keeps the first `nTokens`. Pages are given back from the end, into the free list right before the page `next`. */
   shrink(nTokens: number, next = NULL_PAGE): void {
     const nKept = Math.ceil(nTokens / this.#pool.pageSize);
     if (nKept < this.#nPages) this.#version++;
@@ -99,7 +99,7 @@ export class PageTable {
     this.#nTokens = nTokens;
   }
 
-  /** Give back the pages before a column after `firstPage`, into the free list right before the page `next`. */
+  /** Gives back the pages before a column after `firstPage`, into the free list right before the page `next`. */
   dropBefore(column: number, next = NULL_PAGE): void {
     for (let before = column - 1; before >= this.#firstPage; before--) {
       this.#giveBack(before, next);
@@ -109,7 +109,7 @@ export class PageTable {
     this.#version++;
   }
 
-  /** Change the ids of pages that have moved. */
+  /** Changes the ids of pages that have moved. */
   rename(targets: ReadonlyMap<number, number>): void {
     for (let column = this.#firstPage; column < this.#nPages; column++)
       this.#pages[column] = targets.get(this.#pages[column]!) ?? this.#pages[column]!;

@@ -45,7 +45,7 @@ export class HashIndex {
     this.#places[place] = id;
   }
 
-  /** Remove an id, and close the gap, so that a search still reaches what comes after it. */
+  /** Removes an id, and closes the gap, so that a search still reaches what comes after it. */
   remove(id: number): void {
     let gap = this.start(this.#hashes[id]!);
     while (this.#places[gap] !== id) gap = this.next(gap);

@@ -6,9 +6,9 @@ import { NO_PREFIX, PrefixTree, type Prompt } from './prefixTree.js';
 /**
  * Which page has the keys and values of which prefix: of the last page of its tokens.
  *
- * A prefix may be in no page: its page was reused, but a longer prefix is in a page, or it is held. With a window such a
- * longer prefix is worth finding, as a query sees only the last pages. So a page is known by all the tokens before it, not
- * by the page before it.
+ * A prefix may be in no page: its page was reused, but a longer prefix is in a page, or it is held. With a window such
+ * a longer prefix is worth finding, as a query sees only the last pages. So a page is known by all the tokens before
+ * it, not by the page before it.
  */
 export class PrefixCache implements PageContents {
   readonly tree: PrefixTree;
@@ -53,7 +53,7 @@ export class PrefixCache implements PageContents {
     return Array.from(this.tree.all(), this.#publishedPage);
   }
 
-  /** Publish a page, which must be written, with a prefix that is not in the tree yet. Returns the prefix. */
+  /** Publishes a page, which must be written, with a prefix that is not in the tree yet. Returns the prefix. */
   add(page: number, parent: number, prompt: Prompt, column: number): number {
     const prefix = this.tree.add(parent, prompt, column);
     this.#put(prefix, page);
@@ -61,7 +61,7 @@ export class PrefixCache implements PageContents {
     return prefix;
   }
 
-  /** Publish a page, which must be written, with a prefix that is in no page. */
+  /** Publishes a page, which must be written, with a prefix that is in no page. */
   fill(prefix: number, page: number): void {
     const before = this.#pageOrNumber(prefix);
     this.#put(prefix, page);

@@ -11,11 +11,11 @@ export interface Prompt {
 }
 
 /**
- * A tree of prefixes of prompts, in whole pages. A prefix is an id that stands for one page of tokens after those of its
- * parent; a search goes from parent to child.
+ * A tree of prefixes of prompts, in whole pages. A prefix is an id that stands for one page of tokens after those of
+ * its parent; a search goes from parent to child.
  *
- * Hashes, each chained to that of the parent, only narrow the search: parent, tokens and salt are compared. A prefix has a
- * refcount, of holders and children; at zero it is removed, and its id is used again.
+ * Hashes, each chained to that of the parent, only narrow the search: parent, tokens and salt are compared. A prefix
+ * has a refcount, of holders and children; at zero it is removed, and its id is used again.
  */
 export class PrefixTree {
   readonly #pageSize: number;
@@ -59,7 +59,9 @@ export class PrefixTree {
     for (let prefix = 0; prefix < this.#nIds; prefix++) if (this.#counts[prefix]! > 0) yield prefix;
   }
 
-  /** The child of `parent` with the tokens of a page of the prompt, the one in `column`; `NO_PREFIX` if there is none. */
+  /**
+   * The child of `parent` with the tokens of a page of the prompt, the one in `column`; `NO_PREFIX` if there is none.
+   */
   find(parent: number, prompt: Prompt, column: number): number {
     const { tokens, salt } = prompt;
     const start = column * this.#pageSize;
@@ -73,7 +75,7 @@ export class PrefixTree {
     return NO_PREFIX;
   }
 
-  /** Add what `find` does not find. The caller must hold it at once. */
+  /** Adds what `find` does not find. The caller must hold it at once. */
   add(parent: number, prompt: Prompt, column: number): number {
     const prefix = this.#takeId();
     const start = column * this.#pageSize;
@@ -86,12 +88,12 @@ export class PrefixTree {
     return prefix;
   }
 
-  /** Add one to the refcount. `NO_PREFIX` has none. */
+  /** Adds one to the refcount. `NO_PREFIX` has none. */
   hold(prefix: number): void {
     if (prefix !== NO_PREFIX) this.#counts[prefix]!++;
   }
 
-  /** Subtract one from the refcount. A prefix that is removed drops its parent. */
+  /** Subtracts one from the refcount. A prefix that is removed drops its parent. */
   drop(prefix: number): void {
     let next = prefix;
     while (next !== NO_PREFIX && --this.#counts[next]! === 0) {
