@@ -14,7 +14,7 @@ import {
 export interface PrefillTile {
   /** Groups of invocations, each with its own rows. */
   readonly teams: number;
-  /** Threads of a team, a power of two; each owns four keys of a tile. */
+  /** Invocations of a team, a power of two; each owns four keys of a tile. */
   readonly lanes: number;
   /** Rows of a team. */
   readonly rows: number;

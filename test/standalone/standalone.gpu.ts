@@ -154,7 +154,7 @@ interface Sizes {
 function contiguous({ nHeads, nKvHeads, d, tokens }: Sizes, nItems: number): Record<string, number> {
   return {
     first_item: 0,
-    n_items: nItems,
+    end_item: nItems,
     n_kv_heads: nKvHeads,
     group: nHeads / nKvHeads,
     head_dim: d,

@@ -3,8 +3,8 @@
 // there must be a barrier.
 //
 // A block table may name pages that the pool does not have (-1 for padding). Their keys are masked, and their values are
-// never read, since a weight of 0 does not hide a NaN. In place of such a key the first one of the pool is read, whatever
-// it holds: a score depends on its key alone, and this one is masked.
+// never read, since a weight of 0 does not hide a NaN. In place of such a key the first one of the pool is read,
+// whatever it holds: a score depends on its key alone, and this one is masked.
 //
 // Variants:
 //   PAGED   keys and values lie in pages
