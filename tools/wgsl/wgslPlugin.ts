@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { checkLayouts } from './checkLayouts.js';
 import { linkModules, moduleOf, readFrom } from './modules.js';
 import { notesOf } from './notes.js';
 
-const REFLECTION = fileURLToPath(new URL('../../src/wgsl/reflection.ts', import.meta.url));
+// From the working directory, which is the project's: programs that bundle for a browser are themselves bundled elsewhere.
+const REFLECTION = resolve('src/wgsl/reflection.ts');
 
 /**
  * Turns an imported `x.wgsl` into a `Kernel`: templates of its text and of all that it imports. `x.wgsl?module` is the
