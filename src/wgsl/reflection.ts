@@ -1,8 +1,8 @@
 import type { FieldLayout, Kernel, KernelBinding, Spec, StructLayout, WgslModule } from './kernel.js';
 import { declarationOf } from './module.js';
 
-// Layouts are read from the kernels' own text when they are first asked for, so nothing of them is written twice. The
-// build compares all of it with what a WGSL parser says.
+// Layouts are read from the kernels' own text when they are first asked for, and kept, so nothing of them is written
+// twice. The build compares structs and bindings with what a WGSL parser says.
 
 /** A kernel, given its own file, last, and all that it imports. */
 export function kernelOf(name: string, modules: readonly WgslModule[]): Kernel {
@@ -48,13 +48,15 @@ function bindingsOf(entryPoint: string, modules: readonly WgslModule[]): readonl
  * @throws RangeError if it is not declared
  */
 export function structOf(kernel: Text, name: string): StructLayout {
-  const fields: Record<string, FieldLayout> = {};
-  let bytes = 0;
-  for (const [, field, type] of textOf(kernel, name).matchAll(/(\w+): ([uif]32)/g)) {
-    fields[field!] = { offset: bytes, type: type as FieldLayout['type'] };
-    bytes += 4;
-  }
-  return { bytes, fields };
+  return readOnce(kernel, name, (text) => {
+    const fields: Record<string, FieldLayout> = {};
+    let bytes = 0;
+    for (const [, field, type] of text.matchAll(/(\w+): ([uif]32)/g)) {
+      fields[field!] = { offset: bytes, type: type as FieldLayout['type'] };
+      bytes += 4;
+    }
+    return { bytes, fields };
+  });
 }
 
 /**
@@ -63,7 +65,7 @@ export function structOf(kernel: Text, name: string): StructLayout {
  * @throws RangeError if it is not declared
  */
 export function constantOf(kernel: Text, name: string): number {
-  return Number(/= (\d+)u/.exec(textOf(kernel, name))![1]);
+  return readOnce(kernel, name, (text) => Number(/= (\d+)u/.exec(text)![1]));
 }
 
 /** Invocations of a workgroup. */
@@ -71,8 +73,18 @@ export function workgroupSizeOf({ kernel, spec }: { readonly kernel: Text; reado
   return Number(spec['WG_SIZE'] ?? constantOf(kernel, 'WG_SIZE'));
 }
 
-function textOf({ modules }: Text, name: string): string {
-  const text = declarationOf(modules, name);
-  if (!text) throw new RangeError(`There is no ${name} in the WGSL.`);
-  return text;
+/** What was read of declarations, by the last file of the kernel and by name: every call asks for some of it. */
+const known = new Map<WgslModule, Map<string, unknown>>();
+
+function readOnce<T>({ modules }: Text, name: string, read: (text: string) => T): T {
+  const own = modules.at(-1)!;
+  let ofFile = known.get(own);
+  if (!ofFile) known.set(own, (ofFile = new Map()));
+  let value = ofFile.get(name) as T | undefined;
+  if (value === undefined) {
+    const text = declarationOf(modules, name);
+    if (!text) throw new RangeError(`There is no ${name} in the WGSL.`);
+    ofFile.set(name, (value = read(text)));
+  }
+  return value;
 }
