@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { createNodeGpu } from '../../tools/nodeDevice.js';
+import { createNodeGpu, pollSparingly } from '../../tools/nodeDevice.js';
 import { FEATURE_SETS, type FeatureSet } from '../platforms/gpuCase.js';
 import { GpuDevices, runCase } from '../platforms/gpuDevices.js';
 
@@ -32,6 +32,7 @@ async function main(): Promise<boolean> {
   const suites = values.suite.split(',').map((name) => oneOf('suite', name, NAMES));
   const features: FeatureSet = oneOf('features', values.features, FEATURE_SETS);
   const seed = wholeNumber('seed', values.seed);
+  pollSparingly();
   const devices = new GpuDevices(createNodeGpu(), features);
   if (values.cell) {
     const cell = JSON.parse(values.cell) as Readonly<Record<string, unknown>>;
