@@ -164,7 +164,7 @@ export function draw(varlen: VarlenCase): Inputs {
   const values = rounded(kvDType, [totalK, nKvHeads, headDimV], 1);
   if (varlen.scores) shapeScores(varlen, random, { q, keys, cuSeqlensK });
   const used = varlen.partlyUsed && Int32Array.from(lengths, ([, sk]) => random.int(0, sk + 1));
-  if (used) spoilUnused([keys, values], cuSeqlensK, used);
+  if (used) fillUnusedWithNaN([keys, values], cuSeqlensK, used);
   const paged = pageSize ? intoPages(random, pageSize, cuSeqlensK, keys, values) : { k: keys, v: values };
   return {
     q,
@@ -180,7 +180,7 @@ export function draw(varlen: VarlenCase): Inputs {
 }
 
 /** Fills unused keys with NaN. */
-function spoilUnused(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, used: Int32Array): void {
+function fillUnusedWithNaN(tensors: readonly HostTensor[], cuSeqlensK: Int32Array, used: Int32Array): void {
   for (const { data, shape } of tensors) {
     const row = elementCount(shape.slice(1));
     used.forEach((n, b) =>
