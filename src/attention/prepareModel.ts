@@ -2,7 +2,7 @@ import { Call } from '../check/call.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
-import { copyPagesKernel, copyPagesSpec } from '../kernels/copyPages.js';
+import { cachePagesVariant } from '../kernels/copyPages.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
 import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOptions.js';
 import { nextTurn, type Variant } from '../runtime/pipelines.js';
@@ -103,7 +103,7 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
     signal?.throwIfAborted();
   }
   // Copy-on-write of shared pages; the pages of a PagedKvCache need only this variant.
-  if (served.paged) variants.push({ kernel: copyPagesKernel, spec: copyPagesSpec(true) });
+  if (served.paged) variants.push(cachePagesVariant());
   await runtime.compile(call.name, variants, { onProgress, signal, warmUp });
 }
 

@@ -1,7 +1,7 @@
 import { Call, checkPass, isCount } from '../check/call.js';
 import { describe } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
-import { copyPagesKernel, copyPagesSpec, groupPools, type PoolGroup } from '../kernels/copyPages.js';
+import { cachePagesVariant, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
 import {
@@ -93,7 +93,7 @@ export class PagedKvCache {
     try {
       runtime.assertAlive(call.name);
       // So that the first copy does not wait for the compiler.
-      await runtime.compile(call.name, [{ kernel: copyPagesKernel, spec: copyPagesSpec(true) }]);
+      await runtime.compile(call.name, [cachePagesVariant()]);
     } catch (error) {
       cache.destroy();
       throw error;

@@ -119,4 +119,7 @@ export function copyPagesSpec(isWide: boolean) {
   return { WIDE: isWide };
 }
 
-export { copyPagesKernel };
+/** What copies the pages of a `PagedKvCache`, which begin and end at multiples of 16 bytes. */
+export function cachePagesVariant() {
+  return { kernel: copyPagesKernel, spec: copyPagesSpec(true) };
+}
