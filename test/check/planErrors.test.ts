@@ -8,18 +8,13 @@ import {
   type AttnWithKvCacheArgs,
 } from '../../src/index.js';
 import { fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
+import { acceptedKvCache } from './acceptedCalls.js';
 import { refusal } from './refusal.js';
 
 // Errors must be thrown before the device is used: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
 
-/** Two sequences with two queries each, which have room for 8 keys. */
-const good: AttnWithKvCacheArgs = {
-  q: fakeTensor('f16', [2, 2, 4, 64]),
-  kCache: fakeTensor('f16', [2, 8, 2, 64]),
-  vCache: fakeTensor('f16', [2, 8, 2, 64]),
-  cacheSeqlens: [5, 3],
-};
+const good = acceptedKvCache();
 
 describe('plans', () => {
   /** Without sequences, so that nothing goes to the GPU. */

@@ -8,19 +8,14 @@ import {
   type AttnVarlenArgs,
 } from '../../src/index.js';
 import { fakeBuffer, fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
+import { acceptedVarlen } from './acceptedCalls.js';
 import { refusal } from './refusal.js';
 
 // Errors must be thrown before the device is used: this one fails if it is.
 const runtime = createRuntime(fakeDevice());
 
 describe('attnVarlen', () => {
-  const good: AttnVarlenArgs = {
-    q: fakeTensor('f16', [8, 4, 64]),
-    k: fakeTensor('f16', [12, 2, 64]),
-    v: fakeTensor('f16', [12, 2, 64]),
-    cuSeqlensQ: [0, 3, 8],
-    cuSeqlensK: [0, 5, 12],
-  };
+  const good = acceptedVarlen();
   const pages = fakeTensor('f16', [6, 4, 2, 64]);
   const paged: AttnVarlenArgs = {
     ...good,

@@ -10,6 +10,7 @@ import {
   type AttnWithKvCacheArgs,
   type Tensor,
 } from '../../src/index.js';
+import { acceptedVarlen } from '../check/acceptedCalls.js';
 import { refusal } from '../check/refusal.js';
 import { fakeBuffer, fakeTensor } from '../runtime/fakeDevice.js';
 import { LARGE_LIMITS, strictDevice } from '../runtime/strictDevice.js';
@@ -24,13 +25,7 @@ function repeated(dtype: 'f32' | 'f16', shape: readonly number[], unit = shape.a
 }
 
 describe('attention, as the fuzzer and reading have found', () => {
-  const good: AttnVarlenArgs = {
-    q: fakeTensor('f16', [8, 4, 64]),
-    k: fakeTensor('f16', [12, 2, 64]),
-    v: fakeTensor('f16', [12, 2, 64]),
-    cuSeqlensQ: [0, 3, 8],
-    cuSeqlensK: [0, 5, 12],
-  };
+  const good = acceptedVarlen();
   const pages = fakeTensor('f16', [6, 4, 2, 64]);
   const message = (change: object) => refusal(() => attnVarlen(runtime, { ...good, ...change }));
 

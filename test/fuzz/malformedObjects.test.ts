@@ -12,6 +12,7 @@ import {
   type PagedKvCacheOptions,
   type Runtime,
 } from '../../src/index.js';
+import { acceptedVarlen } from '../check/acceptedCalls.js';
 import { refusal, rejection } from '../check/refusal.js';
 import { fakeBuffer, fakeTensor } from '../runtime/fakeDevice.js';
 import { strictDevice } from '../runtime/strictDevice.js';
@@ -21,13 +22,7 @@ const { device } = strictDevice();
 const runtime = createRuntime(device);
 
 describe('plans, states, caches and runtimes, as the fuzzer and reading have found', () => {
-  const good: AttnVarlenArgs = {
-    q: fakeTensor('f16', [8, 4, 64]),
-    k: fakeTensor('f16', [12, 2, 64]),
-    v: fakeTensor('f16', [12, 2, 64]),
-    cuSeqlensQ: [0, 3, 8],
-    cuSeqlensK: [0, 5, 12],
-  };
+  const good = acceptedVarlen();
 
   test('plans: other tensors than tensors, and keys that are values for one layer only', () => {
     const { q, k } = good;

@@ -142,18 +142,21 @@ function expectEveryBarrierNeeded(batch: Batch, dispatch: Dispatch): void {
   }
 }
 
-describe('attn_prefill', { timeout: SLOW }, () => {
-  const tiles: readonly { why: string; tile: PrefillTile; pageSize?: number }[] = [
-    { why: 'queries stay', tile: PREFILL_TILE },
-    { why: 'queries are staged with each chunk', tile: { ...PREFILL_TILE, qResident: false } },
-    { why: 'one slice, values in one step', tile: { ...PREFILL_TILE, sliceQuads: 8, valueKeys: 8 } },
-    { why: 'pages of three', tile: PREFILL_TILE, pageSize: 3 },
-  ];
+interface TileCase<Tile> {
+  readonly why: string;
+  readonly tile: Tile;
+  readonly pageSize?: number;
+}
 
+/** Tests a kernel with each of these tiles, and with the first of them where pages are not there. */
+function testTiles<Tile>(
+  tiles: readonly TileCase<Tile>[],
+  dispatchOf: (batch: Batch, tile: Tile) => Dispatch,
+): void {
   test.each(tiles)('has no race: $why', ({ tile, pageSize }) => {
     const batch = causalBatch(pageSize);
     const buffers = filled(batch);
-    expect(interpret(prefill(batch, tile), buffers)).toEqual([]);
+    expect(interpret(dispatchOf(batch, tile), buffers)).toEqual([]);
     expectAttention(batch, buffers);
   });
 
@@ -162,10 +165,21 @@ describe('attn_prefill', { timeout: SLOW }, () => {
     (pageSize) => {
       const batch = withoutPages(causalBatch(pageSize));
       const buffers = filledWhereSeen(batch);
-      expect(interpret(prefill(batch, PREFILL_TILE), buffers)).toEqual([]);
+      expect(interpret(dispatchOf(batch, tiles[0]!.tile), buffers)).toEqual([]);
       expectAttention(batch, buffers);
     },
   );
+}
+
+describe('attn_prefill', { timeout: SLOW }, () => {
+  const tiles: readonly TileCase<PrefillTile>[] = [
+    { why: 'queries stay', tile: PREFILL_TILE },
+    { why: 'queries are staged with each chunk', tile: { ...PREFILL_TILE, qResident: false } },
+    { why: 'one slice, values in one step', tile: { ...PREFILL_TILE, sliceQuads: 8, valueKeys: 8 } },
+    { why: 'pages of three', tile: PREFILL_TILE, pageSize: 3 },
+  ];
+
+  testTiles(tiles, prefill);
 
   test('every barrier is needed', () => {
     const batch = smallBatch();
@@ -174,7 +188,7 @@ describe('attn_prefill', { timeout: SLOW }, () => {
 });
 
 describe('attn_decode', { timeout: SLOW }, () => {
-  const tiles: readonly { why: string; tile: DecodeTile; pageSize?: number }[] = [
+  const tiles: readonly TileCase<DecodeTile>[] = [
     { why: 'two invocations share a key', tile: DECODE_TILE },
     {
       why: 'four invocations share a key',
@@ -186,22 +200,7 @@ describe('attn_decode', { timeout: SLOW }, () => {
     { why: 'pages of three', tile: DECODE_TILE, pageSize: 3 },
   ];
 
-  test.each(tiles)('has no race: $why', ({ tile, pageSize }) => {
-    const batch = causalBatch(pageSize);
-    const buffers = filled(batch);
-    expect(interpret(decodeRows(batch, tile), buffers)).toEqual([]);
-    expectAttention(batch, buffers);
-  });
-
-  test.each([1, 3, 8])(
-    'pages of %d that are not there: their keys are masked, and nothing of them is read',
-    (pageSize) => {
-      const batch = withoutPages(causalBatch(pageSize));
-      const buffers = filledWhereSeen(batch);
-      expect(interpret(decodeRows(batch, DECODE_TILE), buffers)).toEqual([]);
-      expectAttention(batch, buffers);
-    },
-  );
+  testTiles(tiles, decodeRows);
 
   test('every barrier is needed', () => {
     const batch = smallBatch();
