@@ -40,7 +40,7 @@ export function benchCases(options: CaseOptions): BenchCase[] {
   return [...prefillCases(options), ...decodeCases(options)];
 }
 
-export function prefillCases(options: CaseOptions): PrefillCase[] {
+function prefillCases(options: CaseOptions): PrefillCase[] {
   const { dtype, quick } = options;
   const scaled = isScaled(options);
   return selected(PREFILL_SHAPES, QUICK_PREFILL_SHAPES, options).flatMap((shape) => {

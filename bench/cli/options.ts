@@ -3,7 +3,7 @@ import type { FloatDType } from '../../src/core/dtype.js';
 import { DECODE_SOFTWARE_DIVISOR, PREFILL_SOFTWARE_DIVISOR } from '../cases/cases.js';
 import { SHAPES } from '../cases/shapes.js';
 
-export const ADAPTERS = ['chrome', 'node'] as const;
+const ADAPTERS = ['chrome', 'node'] as const;
 export type Adapter = (typeof ADAPTERS)[number];
 
 const DTYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly FloatDType[];

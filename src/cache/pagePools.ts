@@ -84,7 +84,7 @@ function isDense(shape: readonly number[], strides: readonly number[]): boolean 
 }
 
 /** Checks that no two pools overlap. Of interleaved pages with different strides this is not known, so it is refused. */
-export function checkPoolsApart(call: Call, pools: readonly (readonly [string, Tensor])[]): void {
+function checkPoolsApart(call: Call, pools: readonly (readonly [string, Tensor])[]): void {
   pools.forEach(([name, pool], index) => {
     for (const [earlierName, earlier] of pools.slice(0, index)) {
       if (!mayOverlap(earlier, pool)) continue;

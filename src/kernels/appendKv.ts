@@ -153,5 +153,3 @@ export function appendSpec({ from, to, wholeWords, paged, rotary, queries }: App
     QUERIES: queries,
   };
 }
-
-export { appendKvKernel };

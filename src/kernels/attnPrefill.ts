@@ -88,5 +88,3 @@ export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, spli
     ...attentionConditions(features, split),
   };
 }
-
-export { attnPrefillKernel };

@@ -38,5 +38,3 @@ export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
     grid: grid2d(Math.ceil(words / constantOf(gatherHeadsKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
   };
 }
-
-export { gatherHeadsKernel };

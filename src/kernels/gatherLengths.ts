@@ -81,5 +81,3 @@ export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
     grid: grid2d(Math.ceil(batch / constantOf(gatherLengthsKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
   };
 }
-
-export { gatherLengthsKernel };

@@ -3,7 +3,7 @@ import { decodeTileKeys, decodeWorkgroupBytes, type DecodeTile } from '../kernel
 import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** The most rows that a workgroup of attn_decode takes: each needs registers for its whole output. */
-export const MAX_TILE_ROWS = 8;
+const MAX_TILE_ROWS = 8;
 
 export interface DecodeTileArgs {
   readonly headDim: number;
