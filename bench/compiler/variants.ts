@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto';
+import {
+  kernelVariant,
+  type KernelVariant,
+  type KernelVariantOptions,
+  type StandaloneDevice,
+} from '../../src/standalone/kernelVariant.js';
+
+/** A kernel variant of which the compiler's figures are kept. */
+export interface CompiledVariant {
+  /** Tier, kernel and what else decides the variant, such as `T1 attn_decode D128 f16 group 4`. */
+  readonly label: string;
+  readonly variant: KernelVariant;
+  /** Of the WGSL: figures of another text are not those of this variant. */
+  readonly hash: string;
+}
+
+/** T0 is what every WebGPU device has; T1 has what RDNA3 has. */
+const DEVICES: Readonly<Record<string, StandaloneDevice>> = {
+  T0: {},
+  T1: { shaderF16: true, subgroupMinSize: 32, subgroupMaxSize: 64, maxWorkgroupBytes: 32768 },
+};
+
+const HEAD_DIMS = [64, 128, 256];
+const DTYPES = ['f32', 'f16', 'bf16'] as const;
+const GROUPS = [1, 4, 8, 16];
+
+/** Every kernel for both tiers, head sizes and types, as a paged cache uses it; decoding with several group sizes. */
+export function compiledVariants(): CompiledVariant[] {
+  return Object.entries(DEVICES).flatMap(([tier, device]) =>
+    Object.entries(kernels()).map(([name, options]) => {
+      const variant = kernelVariant({ ...options, device });
+      return {
+        label: `${tier} ${name}`,
+        variant,
+        hash: createHash('sha256').update(variant.code).digest('hex').slice(0, 12),
+      };
+    }),
+  );
+}
+
+/** The options of each variant, by its label without the tier. */
+function kernels(): Record<string, KernelVariantOptions> {
+  const named: Record<string, KernelVariantOptions> = {};
+  for (const headDim of HEAD_DIMS) {
+    for (const dtype of DTYPES) {
+      const rows = { headDim, dtype, paged: true };
+      const size = `D${headDim} ${dtype}`;
+      for (const group of GROUPS)
+        named[`attn_decode ${size} group ${group}`] = { kernel: 'attn_decode', ...rows, group, split: true };
+      named[`attn_prefill ${size}`] = { kernel: 'attn_prefill', ...rows };
+      named[`append_kv ${size} rotary`] = { kernel: 'append_kv', ...rows, rotary: true };
+    }
+    for (const parts of ['chunks', 'stack', 'pair'] as const)
+      named[`merge_states D${headDim} f16 ${parts}`] = {
+        kernel: 'merge_states',
+        headDim,
+        dtype: 'f16',
+        parts,
+      };
+  }
+  for (const kernel of ['copy_pages', 'gather_lengths', 'gather_heads'] as const) named[kernel] = { kernel };
+  return named;
+}

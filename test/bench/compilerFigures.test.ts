@@ -1,0 +1,20 @@
+import { expect, test } from 'vitest';
+import { readFigures } from '../../bench/compiler/figures.js';
+import { compiledVariants } from '../../bench/compiler/variants.js';
+
+const rows = readFigures();
+
+test('the figures of each variant are of its WGSL', () => {
+  const known = new Map(rows.map(({ label, hash }) => [label, hash]));
+  const variants = compiledVariants();
+  const changed = variants.filter(({ label, hash }) => known.get(label) !== hash).map(({ label }) => label);
+  expect(
+    changed,
+    'The WGSL of these variants has changed. Make new figures, as bench/README.md says, and look at what got worse.',
+  ).toEqual([]);
+  expect([...known.keys()]).toEqual(variants.map(({ label }) => label));
+});
+
+test('no variant spills registers or keeps arrays in memory', () => {
+  expect(rows.filter(({ figures }) => figures.spills > 0 || figures.scratch > 0)).toEqual([]);
+});
