@@ -9,7 +9,8 @@ import type { SizeRule } from '../check/checkTensor.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
-import type { Tensor } from '../core/tensor.js';
+import type { StepMemory } from '../core/stepMemory.js';
+import { isTensor, type Tensor } from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Lengths } from '../plan/planAttention.js';
 import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs.js';
@@ -28,7 +29,7 @@ export interface Outputs {
 export interface Operation {
   readonly call: Call;
   readonly rules: OutputRules;
-  readonly plan: (outputs: Outputs) => Dispatch[];
+  readonly plan: (outputs: Outputs) => readonly Dispatch[];
 }
 
 /** Checks that the tensors of a call do not overlap where they must not, some of them being those of another layer. */
@@ -49,26 +50,39 @@ export interface CheckedInputs<Append extends AppendProblem | null> {
     problem: AttentionProblem<Append>,
     lengths: Lengths,
     traits: DeviceTraits,
-  ) => Dispatch[];
+    memory: StepMemory,
+  ) => readonly Dispatch[];
 }
 
 /** The operation of checked inputs. Checks the outputs, if the caller gave any, and that nothing overlaps. */
 export function attentionOperation<Append extends AppendProblem | null>(
   call: Call,
-  { out, lse }: GivenOutputs,
+  args: GivenOutputs,
   { problem, lengths, layout, checkOverlaps, planProblem }: CheckedInputs<Append>,
 ): AttentionOperation {
-  const { dtype, shape } = problem.q.tensor;
-  const rules = {
-    out: { dims: [...layout.tokens, 'Hq', 'Dv'], sizes: [...shape.slice(0, -1), problem.headDimV] },
-    dtype,
-    lse: { dims: layout.lse, sizes: layout.lseSizes(shape) },
-  };
-  checkOutputs(call, { out, lse }, rules);
-  checkOverlaps(call, {});
-  const plan = (outputs: Outputs): Dispatch[] => {
-    const rows = { out: layout.rows(outputs.out), lse: outputs.lse ? layout.lseRows(outputs.lse) : null };
-    return planProblem({ caller: call.name, ...problem, ...rows }, lengths, call.traits);
+  const { memory, name, traits } = call;
+  const { out, lse } = args;
+  const rules = memory.keep('rules of outputs', [problem], () => {
+    const { dtype, shape } = problem.q.tensor;
+    return {
+      out: {
+        dims: [...layout.tokens, 'Hq', 'Dv'],
+        sizes: [...shape.slice(0, -1), problem.headDimV],
+      },
+      dtype,
+      lse: { dims: layout.lse, sizes: layout.lseSizes(shape) },
+    };
+  });
+  memory.keep('checked outputs', [out, lse, rules], () => checkOutputs(call, { out, lse }, rules));
+  memory.keep('checked overlaps', Object.values(args).filter(isTensor), () => checkOverlaps(call, {}));
+  const plan = (outputs: Outputs): readonly Dispatch[] => {
+    const whole = memory.keep('problem', [name, problem, outputs.out, outputs.lse], () => ({
+      caller: name,
+      ...problem,
+      out: layout.rows(outputs.out),
+      lse: outputs.lse ? layout.lseRows(outputs.lse) : null,
+    }));
+    return planProblem(whole, lengths, traits, memory);
   };
   return { call, rules, checkOverlaps, plan };
 }
@@ -100,7 +114,9 @@ export function planOperation(
     lse: lse ?? (returnLse ? make(rules.lse, 'f32', 'lse') : undefined),
   };
   const dispatches = plan(outputs);
-  checkDispatches(call.name, dispatches, call.traits);
+  call.memory.keep('checked dispatches', [dispatches], () =>
+    checkDispatches(call.name, dispatches, call.traits),
+  );
   return { ...outputs, dispatches };
 }
 

@@ -1,8 +1,9 @@
 import { Call, checkPass } from '../check/call.js';
 import { checkIsTensor, checkUnmapped, type SizeRule } from '../check/checkTensor.js';
-import { bufferId } from '../core/gpuBuffers.js';
 import { checkNames } from '../core/checkArguments.js';
+import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
+import { StepMemory } from '../core/stepMemory.js';
 import type { Tensor } from '../core/tensor.js';
 import type {
   AttentionOptions,
@@ -10,24 +11,22 @@ import type {
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from '../problem/attentionArgs.js';
-import type { Recording } from '../runtime/recording.js';
+import type { BoundLayer, Recording } from '../runtime/recording.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { planOperation, type AttentionOperation, type CheckOverlaps } from './attentionOperation.js';
 import { readVarlenArgs, varlenOperation } from './attnVarlen.js';
 import { kvCacheOperation, readKvCacheArgs } from './attnWithKvCache.js';
+import { BoundLayers } from './boundLayers.js';
 import {
   checkAlike,
-  isAlike,
-  TENSOR_NAMES,
+  copyOfTensor,
   plannedOf,
   RECORD_NAMES,
-  copyOfTensor,
-  withCopiedArrays,
-  withCopiedTensors,
+  TENSOR_NAMES,
   type LayerTensors,
-  type PlannedTensor,
   type TensorsByName,
 } from './layerTensors.js';
+import { PlanArguments } from './planArguments.js';
 
 /** Some of the arguments of a call, at least one. */
 export type PlanChanges<Args extends object> = {
@@ -87,21 +86,22 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   readonly #runtime: Runtime;
   readonly #recording: Recording;
   readonly #kind: CallKind<Args>;
+  readonly #memory = new StepMemory();
+  readonly #updateCall: Call;
   readonly #recordCall: Call;
-  /** Copies, so that later changes by the caller have no effect. */
-  #args: Args;
-  #tensors: readonly PlannedTensor[] = [];
+  readonly #args = new PlanArguments<Args>();
+  readonly #layers = new BoundLayers();
   #checkOverlaps: CheckOverlaps = () => {};
   #isDestroyed = false;
 
   /** @internal Use `planAttnVarlen` or `planAttnWithKvCache`. */
   constructor(runtime: Runtime, args: Args, kind: CallKind<Args>) {
-    const call = Call.on(runtime, kind.name);
+    const call = Call.on(runtime, kind.name, this.#memory);
     this.#runtime = runtime;
     this.#kind = kind;
+    this.#updateCall = new Call(`${kind.name}.update`, runtime.traits, this.#memory);
     this.#recordCall = new Call(`${kind.name}.record`, runtime.traits);
     const given = kind.pickArgs(call, args);
-    this.#args = {} as Args;
     this.#recording = runtime.createRecording();
     this.#plan(call, given);
   }
@@ -110,11 +110,14 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    * Plans the next step: arguments that are named replace the earlier ones; undefined clears one. A `Batch` or a `Step`
    * can be passed whole. Submit what was recorded before the call, since the plan's buffers are overwritten.
    *
+   * Only what changed is checked, planned and uploaded again. Lengths, slopes and sinks on the GPU are read once a step, so
+   * a step whose new lengths are in the same tensors begins by naming one of these: `plan.update({ cacheSeqlens })`.
+   *
    * @throws PageflashError what the call itself would throw, and `argument` if no argument is named. If it
    * throws, the plan is unchanged
    */
   update(changes: PlanChanges<Args>): void {
-    const call: Call = new Call(`${this.#kind.name}.update`, this.#runtime.traits);
+    const call = this.#updateCall;
     this.#assertUsable(call);
     const given = this.#kind.pickArgs(call, changes);
     if (Object.keys(given).length === 0) {
@@ -130,23 +133,29 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
    * Records one layer with its tensors as they are now. They must have the types, shapes and strides of those that the
    * plan was made with.
    *
+   * Lengths, slopes and sinks on the GPU are read by the first layer after an update, and by the first in each pass, as they
+   * are by then. Layers without `pass` have a pass each.
+   *
    * @throws PageflashError before anything is recorded
    */
   record(tensors: LayerTensors = {}): AttentionResult {
     const call = this.#recordCall;
     this.#assertUsable(call);
-    checkNames(call.name, tensors, RECORD_NAMES, {
-      hint: 'Lengths, tables and options are given to update.',
-    });
-    checkPass(call, tensors.pass);
-    const layer = this.#layerOf(tensors);
-    let key = this.#keyOf(layer);
-    if (key === undefined || !this.#recording.has(key)) key = this.#bind(layer);
-    this.#runtime.run(call.name, this.#recording.bound(key), tensors.pass);
+    checkNames(call.name, tensors, RECORD_NAMES, RECORD_HINT);
+    const { pass } = tensors;
+    checkPass(call, pass);
+    if (this.#recording.isStale) {
+      this.#runtime.inNameOf(call.name, () => this.#recording.renew());
+      this.#layers.clear();
+    }
+    const layer = this.#layers.find(tensors) ?? this.#bind(tensors);
+    if (pass) this.#recording.encode(layer, pass);
+    else this.#runtime.submitLayer(call.name, this.#recording, layer);
     // Copies, so that the caller cannot change the plan's own tensors.
-    const out = tensors.out ?? copyOfTensor(layer.out!);
-    const lse = tensors.lse ?? (layer.lse && copyOfTensor(layer.lse));
-    return lse ? { out, lse } : { out };
+    const out = tensors.out ?? copyOfTensor(this.#args.current.out!);
+    const { lse } = this.#args.current;
+    const lseOfLayer = tensors.lse ?? (lse && copyOfTensor(lse));
+    return lseOfLayer ? { out, lse: lseOfLayer } : { out };
   }
 
   /** Frees the plan's memory. Submit what was recorded first. */
@@ -161,29 +170,64 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
   }
 
   #plan(call: Call, given: Partial<Args>): void {
-    const changes = withCopiedTensors(given);
-    const args: Args = { ...this.#args, ...changes };
-    if (args.pass !== undefined) call.refuse('argument', 'pass belongs to record, not to the plan.');
-    const operation = this.#kind.operationOf(call, args);
-    // A placeholder that is never bound: `record` replaces it, or refuses.
-    const placeholder = ({ sizes }: SizeRule, dtype: DType): Tensor => ({
-      buffer: args.q.buffer,
-      dtype,
-      shape: sizes,
-    });
-    const { dispatches, ...outputs } = planOperation(operation, args, placeholder);
-    this.#runtime.inNameOf(call.name, () => this.#recording.update(dispatches));
-    this.#args = { ...args, ...withCopiedArrays(changes) };
-    this.#tensors = plannedOf({ ...args, ...outputs });
-    this.#checkOverlaps = operation.checkOverlaps;
+    const memory = this.#memory;
+    memory.begin();
+    try {
+      const args = this.#args.merge(given);
+      if (args.pass !== undefined) call.refuse('argument', 'pass belongs to record, not to the plan.');
+      // Whether the caller's own arrays are what they were cannot be seen from their identity.
+      if (this.#args.borrows) memory.forget();
+      const operation = this.#kind.operationOf(call, args);
+      // A placeholder that is never bound: `record` replaces it, or refuses.
+      const placeholder = ({ sizes }: SizeRule, dtype: DType, label: string): Tensor =>
+        memory.keep(`place of ${label}`, [operation.rules, args.q], () => ({
+          buffer: args.q.buffer,
+          dtype,
+          shape: sizes,
+        }));
+      const { dispatches, ...outputs } = planOperation(operation, args, placeholder);
+      const tensors = { ...args, ...outputs } as TensorsByName;
+      const planned = memory.keep(
+        'planned tensors',
+        TENSOR_NAMES.map((name) => tensors[name]),
+        () => plannedOf(tensors),
+      );
+      this.#upload(call, dispatches);
+      this.#args.keep(args);
+      if (planned !== this.#layers.planned) this.#layers.reset(planned, args as TensorsByName);
+      this.#checkOverlaps = operation.checkOverlaps;
+    } catch (error) {
+      memory.forget();
+      throw error;
+    }
   }
 
-  /** Returns the layer's tensors: those given, else those of the plan. */
+  #upload(call: Call, dispatches: readonly Dispatch[]): void {
+    const recording = this.#recording;
+    if (recording.repeat(dispatches)) return;
+    const isInPlace = this.#runtime.inNameOf(call.name, () => recording.update(dispatches));
+    if (!isInPlace) this.#layers.clear();
+  }
+
+  /** Checks a layer and makes its bind groups. Everything else was checked when it was planned. */
+  #bind(tensors: LayerTensors): BoundLayer {
+    const call = this.#recordCall;
+    const { planned } = this.#layers;
+    const layer = this.#layerOf(tensors);
+    for (const each of planned) checkAlike(call, layer[each.name]!, each);
+    this.#checkOverlaps(call, layer);
+    const replacements = new Map(planned.map(({ name, tensor }) => [tensor, layer[name]!]));
+    const groups = this.#runtime.inNameOf(call.name, () => this.#recording.bind(replacements));
+    this.#layers.add(layer, groups);
+    return groups;
+  }
+
+  /** Returns copies of the layer's tensors: those given, else those of the plan. */
   #layerOf(tensors: LayerTensors): TensorsByName {
     const call = this.#recordCall;
     const layer: { -readonly [Name in keyof TensorsByName]: Tensor } = {};
-    for (const { name } of this.#tensors) {
-      const tensor = tensors[name] === undefined ? this.#args[name] : tensors[name];
+    for (const { name } of this.#layers.planned) {
+      const tensor = tensors[name] === undefined ? this.#args.current[name] : tensors[name];
       if (tensor === undefined)
         call.refuse(
           'argument',
@@ -191,7 +235,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
         );
       checkIsTensor(call, name, tensor);
       checkUnmapped(call, name, tensor);
-      layer[name] = tensor;
+      layer[name] = copyOfTensor(tensor);
     }
     for (const name of TENSOR_NAMES) {
       if (tensors[name] === undefined || layer[name]) continue;
@@ -202,30 +246,6 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     }
     return layer;
   }
-
-  /**
-   * Returns a key that is equal for layers with the same buffers and offsets; undefined if the plan was not made for such
-   * tensors.
-   */
-  #keyOf(layer: TensorsByName): string | undefined {
-    let key = '';
-    for (const planned of this.#tensors) {
-      const tensor = layer[planned.name]!;
-      if (!isAlike(tensor, planned)) return undefined;
-      key += ` ${bufferId(tensor.buffer)}:${tensor.offset ?? 0}`;
-    }
-    return key;
-  }
-
-  /** Checks a layer and makes its bind groups. Everything else was checked when it was planned. */
-  #bind(layer: TensorsByName): string {
-    const call = this.#recordCall;
-    const copies = withCopiedTensors(layer);
-    for (const planned of this.#tensors) checkAlike(call, copies[planned.name]!, planned);
-    this.#checkOverlaps(call, copies);
-    const key = this.#keyOf(copies)!;
-    const replacements = new Map(this.#tensors.map(({ name, tensor }) => [tensor, copies[name]!]));
-    this.#runtime.inNameOf(call.name, () => this.#recording.bind(key, replacements));
-    return key;
-  }
 }
+
+const RECORD_HINT = { hint: 'Lengths, tables and options are given to update.' };

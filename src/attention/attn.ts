@@ -48,7 +48,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
   checkBatch(call, B);
   checkSeqlens(call, 'queries', [Sq]);
   checkSeqlens(call, 'keys', [Sk]);
-  const options = checkOptions(call, args, { batch: B, ...heads });
+  const options = checkOptions(call, args, B, heads);
   const problem = {
     batch: B,
     ...heads,

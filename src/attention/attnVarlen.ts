@@ -59,37 +59,42 @@ export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(call: Call
   return args;
 }
 
-/** Checks a call and returns the operation, which can be planned. */
+/** Checks a call and returns the operation, which can be planned. In a step of a plan, only what changed is checked. */
 export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOperation {
+  const { memory } = call;
   const { q, k, v, blockTable } = args;
-  const keyDims = blockTable === undefined ? (['totalK'] as const) : (['P', 'pageSize'] as const);
-  const dims = {
-    q: ['totalQ', 'Hq', 'D'],
-    k: [...keyDims, 'Hkv', 'D'],
-    v: [...keyDims, 'Hkv', 'Dv'],
-  } as const;
-  const hints = { q: HINTS.q, kv: blockTable === undefined ? HINTS.k : HINTS.pages };
-  const { heads } = checkQkv(call, { q, k, v, dims, hints });
+  const isPaged = blockTable !== undefined;
+  const { heads } = memory.keep('sizes', [q, k, v, isPaged], () => {
+    const keyDims = isPaged ? (['P', 'pageSize'] as const) : (['totalK'] as const);
+    const dims = {
+      q: ['totalQ', 'Hq', 'D'],
+      k: [...keyDims, 'Hkv', 'D'],
+      v: [...keyDims, 'Hkv', 'Dv'],
+    } as const;
+    return checkQkv(call, { q, k, v, dims, hints: { q: HINTS.q, kv: isPaged ? HINTS.pages : HINTS.k } });
+  });
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
-  const options = checkOptions(call, args, { batch, ...heads });
+  const options = checkOptions(call, args, batch, heads);
   if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const keyRows = pages ? pagedRows : raggedRows;
-  const problem = {
-    batch,
-    ...heads,
-    q: raggedRows(q),
-    k: keyRows(k),
-    v: keyRows(v),
-    pages,
-    append: null,
-    ...options,
-  };
-  const checkOverlaps = readsWhileWriting(args);
+  const of = [q, k, v, batch, heads, pages, options];
+  const problem = memory.keep('problem without outputs', of, () => {
+    const keyRows = pages ? pagedRows : raggedRows;
+    return {
+      batch,
+      ...heads,
+      q: raggedRows(q),
+      k: keyRows(k),
+      v: keyRows(v),
+      pages,
+      append: null,
+      ...options,
+    };
+  });
   return attentionOperation(call, args, {
     problem,
     lengths,
     layout: RAGGED,
-    checkOverlaps,
+    checkOverlaps: readsWhileWriting(args),
     planProblem: planAttention,
   });
 }

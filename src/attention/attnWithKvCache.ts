@@ -58,37 +58,46 @@ export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call
   return readArgs<AttnWithKvCacheArgs, Given>(call, given, KV_CACHE_NAMES);
 }
 
-/** Checks a call and returns the operation, which can be planned. */
+/** Checks a call and returns the operation, which can be planned. In a step of a plan, only what changed is checked. */
 export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
-  const { q, kCache, vCache, cuSeqlensQ, blockTable } = args;
+  const { memory } = call;
+  const { q, k, v, kCache, vCache, cuSeqlensQ, cuSeqlensKNew, blockTable } = args;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
-  const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
-  const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
-  const dims = {
-    q: [...layout.tokens, 'Hq', 'D'],
-    k: [...keyDims, 'Hkv', 'D'],
-    v: [...keyDims, 'Hkv', 'Dv'],
-  } as const;
-  const names = { k: 'kCache', v: 'vCache' };
-  const { heads } = checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+  const isPaged = blockTable !== undefined;
+  const { heads } = memory.keep('sizes', [q, kCache, vCache, layout, isPaged], () => {
+    const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
+    const keyDims = isPaged ? (['P', 'pageSize'] as const) : (['Bc', 'Sc'] as const);
+    const dims = {
+      q: [...layout.tokens, 'Hq', 'D'],
+      k: [...keyDims, 'Hkv', 'D'],
+      v: [...keyDims, 'Hkv', 'Dv'],
+    } as const;
+    const names = { k: 'kCache', v: 'vCache' };
+    return checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+  });
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
-  checkNewTokens(call, args, { batch, ...heads });
+  memory.keep('checked new tokens', [k, v, cuSeqlensKNew === undefined, batch, heads], () =>
+    checkNewTokens(call, args, { batch, ...heads }),
+  );
   const { lengths, pages } = checkCacheLengths(call, args, batch);
-  const options = checkOptions(call, args, { batch, ...heads });
+  const options = checkOptions(call, args, batch, heads);
   if (pages) checkTablePages(call, pages, lengths, options.masks);
   const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
-  const keyRows = pages ? pagedRows : denseRows;
-  const problem = {
-    batch,
-    ...heads,
-    q: layout.rows(q),
-    k: keyRows(kCache),
-    v: keyRows(vCache),
-    pages,
-    append,
-    ...options,
-  };
+  const of = [q, kCache, vCache, layout, batch, heads, pages, append, options];
+  const problem = memory.keep('problem without outputs', of, () => {
+    const keyRows = pages ? pagedRows : denseRows;
+    return {
+      batch,
+      ...heads,
+      q: layout.rows(q),
+      k: keyRows(kCache),
+      v: keyRows(vCache),
+      pages,
+      append,
+      ...options,
+    };
+  });
   const checkOverlaps: CheckOverlaps = (current, layer) => {
     const placed = { ...args, ...layer };
     if (append?.newK) checkAppendApart(current, placed);

@@ -1,10 +1,9 @@
-import { isHostArray, type Call } from '../check/call.js';
+import type { Call } from '../check/call.js';
 import { checkTensor, dtypeInWords, inBrackets } from '../check/checkTensor.js';
 import { namesOf } from '../core/checkArguments.js';
 import { bytesPerElement } from '../core/dtype.js';
 import {
   contiguousStrides,
-  isTensor,
   sameNumbers,
   stridesOf,
   WINDOW_ALIGNMENT,
@@ -132,24 +131,4 @@ export function copyOfTensor({ buffer, dtype, shape, offset, strides }: Tensor):
 /** Returns a copy. What is not a list, or is too long, is returned as it is, for the check that refuses it. */
 function copyOfSizes(sizes: readonly number[]): readonly number[] {
   return Array.isArray(sizes) && sizes.length <= MAX_DIMS ? Array.from(sizes) : sizes;
-}
-
-/** Returns arguments with their tensors replaced by copies, as of `viewOf`. */
-export function withCopiedTensors<Args extends object>(args: Args): Args {
-  return mapped(args, (value) => (isTensor(value) ? copyOfTensor(value) : value));
-}
-
-/** Returns arguments with their arrays replaced by copies. Check their lengths first. */
-export function withCopiedArrays<Args extends object>(args: Args): Args {
-  return mapped(args, (value) => (isHostArray(value) ? copyOf(value) : value));
-}
-
-function copyOf(numbers: ArrayLike<number>): ArrayLike<number> {
-  const isTyped =
-    numbers instanceof Int32Array || numbers instanceof Uint32Array || numbers instanceof Float32Array;
-  return isTyped ? numbers.slice() : Array.from(numbers);
-}
-
-function mapped<Args extends object>(args: Args, change: (value: unknown) => unknown): Args {
-  return Object.fromEntries(Object.entries(args).map(([name, value]) => [name, change(value)])) as Args;
 }

@@ -1,6 +1,7 @@
 import { checkNames } from '../core/checkArguments.js';
 import { describe, fail, type ErrorCode } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { StepMemory } from '../core/stepMemory.js';
 
 /** What checks ask of a runtime. */
 export interface CallRuntime {
@@ -14,10 +15,13 @@ export class Call {
   /** The public function. */
   readonly name: string;
   readonly traits: DeviceTraits;
+  /** What an earlier step of a plan has left; nothing for a single call. */
+  readonly memory: StepMemory;
 
-  constructor(name: string, traits: DeviceTraits) {
+  constructor(name: string, traits: DeviceTraits, memory = new StepMemory()) {
     this.name = name;
     this.traits = traits;
+    this.memory = memory;
   }
 
   /**
@@ -25,11 +29,11 @@ export class Call {
    *
    * @throws PageflashError `argument` for what is no runtime; `device` if it cannot be used any more
    */
-  static on(runtime: CallRuntime, name: string): Call {
+  static on(runtime: CallRuntime, name: string, memory?: StepMemory): Call {
     if (typeof runtime?.assertAlive !== 'function')
       fail('argument', name, `runtime must be what createRuntime gives, not ${describe(runtime)}.`);
     runtime.assertAlive(name);
-    return new Call(name, runtime.traits);
+    return new Call(name, runtime.traits, memory);
   }
 
   /** Throws a sentence about what is wrong, and what to do about it. */

@@ -69,16 +69,25 @@ export function checkAppend(
   args: NewTokens & RotaryArgs & Pick<AttnWithKvCacheArgs, 'q' | 'kCache' | 'vCache'>,
   context: Context,
 ): AppendProblem | null {
+  const { memory } = call;
+  const { lengths, pages } = context;
+  const { k, v, q, kCache, vCache, cuSeqlensKNew } = args;
   const rotary = checkRotary(call, args, context);
-  // Rotated queries are stored with the strides of q, so no two may share an element.
-  if (rotary) checkNoOverlapWithin(call, 'q', args.q);
-  const { k, v, kCache, vCache } = args;
-  if (!k || !v) return rotary && { newK: null, newV: null, rotary };
-  checkNoOverlapWithin(call, 'kCache', kCache);
-  checkNoOverlapWithin(call, 'vCache', vCache);
-  if (isHostLengths(context.lengths)) checkWrittenOnce(call, context.lengths, context.pages);
-  const rows = args.cuSeqlensKNew === undefined ? denseRows : raggedRows;
-  return { newK: rows(k), newV: rows(v), rotary };
+  memory.keep('checked elements', [q, k, kCache, vCache, rotary], () => {
+    // Rotated queries are stored with the strides of q, so no two may share an element.
+    if (rotary) checkNoOverlapWithin(call, 'q', q);
+    if (!k) return;
+    checkNoOverlapWithin(call, 'kCache', kCache);
+    checkNoOverlapWithin(call, 'vCache', vCache);
+  });
+  if (k && isHostLengths(lengths))
+    memory.keep('checked writes', [lengths, pages], () => checkWrittenOnce(call, lengths, pages));
+  const isDense = cuSeqlensKNew === undefined;
+  return memory.keep('append problem', [k, v, rotary, isDense], () => {
+    if (!k || !v) return rotary && { newK: null, newV: null, rotary };
+    const rows = isDense ? denseRows : raggedRows;
+    return { newK: rows(k), newV: rows(v), rotary };
+  });
 }
 
 /** Checks that the caches do not overlap, and that what is read while a cache is written is not in its buffer. */
@@ -94,7 +103,33 @@ export function checkAppendApart(
 }
 
 /** Checks that no row of the cache and no page is written by two sequences, or twice by one. */
-function checkWrittenOnce(call: Call, { kLen, nCached, row }: HostLengths, pages: BlockTable | null): void {
+function checkWrittenOnce(call: Call, lengths: HostLengths, pages: BlockTable | null): void {
+  if (pages && isTensor(pages.table)) return;
+  const written = placesWritten(call, lengths, pages);
+  written.sort();
+  for (let i = 1; i < written.length; i++)
+    if (written[i] === written[i - 1]) refuseWrittenTwice(call, lengths, pages);
+}
+
+/** Returns the rows, or the pages, to which new tokens are written. */
+function placesWritten(call: Call, lengths: HostLengths, pages: BlockTable | null): Int32Array {
+  const { kLen, nCached, row } = lengths;
+  const firstColumn = (b: number): number => (pages ? Math.floor(nCached[b]! / pages.pageSize) : 0);
+  const endColumn = (b: number): number => (pages ? Math.ceil(kLen[b]! / pages.pageSize) : 1);
+  let n = 0;
+  for (let b = 0; b < kLen.length; b++) if (kLen[b] !== nCached[b]) n += endColumn(b) - firstColumn(b);
+  const places = call.memory.ints('places written', n);
+  n = 0;
+  for (let b = 0; b < kLen.length; b++) {
+    if (kLen[b] === nCached[b]) continue;
+    for (let column = firstColumn(b); column < endColumn(b); column++)
+      places[n++] = pages ? (pages.table as Int32Array)[row[b]! * pages.width + column]! : row[b]!;
+  }
+  return places;
+}
+
+/** Throws for the first row or page that is written a second time. */
+function refuseWrittenTwice(call: Call, { kLen, nCached, row }: HostLengths, pages: BlockTable | null): void {
   const writers = new Map<number, number>();
   kLen.forEach((length, b) => {
     if (length === nCached[b]) return;
@@ -109,8 +144,8 @@ function checkWrittenOnce(call: Call, { kLen, nCached, row }: HostLengths, pages
       writers.set(row[b]!, b);
       return;
     }
-    if (isTensor(pages.table)) return;
-    const { pageSize, table, width } = pages;
+    const { pageSize, width } = pages;
+    const table = pages.table as Int32Array;
     for (let column = Math.floor(nCached[b]! / pageSize); column * pageSize < length; column++) {
       const page = table[row[b]! * width + column]!;
       const other = writers.get(page);
@@ -127,6 +162,14 @@ function checkWrittenOnce(call: Call, { kLen, nCached, row }: HostLengths, pages
 }
 
 function checkRotary(call: Call, args: RotaryArgs, { lengths, masks, headDim }: Context): Rotary | null {
+  const { rotaryCos, rotarySin, rotaryDim, rotaryInterleaved } = args;
+  const of = [rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, masks, headDim];
+  const rotary = call.memory.keep('rotary', of, () => rotaryOf(call, args, masks, headDim));
+  if (rotary && isHostLengths(lengths)) checkPositions(call, lengths, rotary);
+  return rotary;
+}
+
+function rotaryOf(call: Call, args: RotaryArgs, masks: Masks, headDim: number): Rotary | null {
   const { rotaryCos, rotarySin, rotaryDim, rotaryInterleaved } = args;
   call.flag('rotaryInterleaved', rotaryInterleaved);
   if ((rotaryCos === undefined) !== (rotarySin === undefined)) {
@@ -148,7 +191,7 @@ function checkRotary(call: Call, args: RotaryArgs, { lengths, masks, headDim }: 
   if (isTensor(cos) !== isTensor(sin))
     call.refuse('argument', 'pass rotaryCos and rotarySin both on the GPU or both on the host.');
   checkSameType(call, { rotaryCos: dtypeOf(cos), rotarySin: dtypeOf(sin) });
-  const rotary = {
+  return {
     cos,
     sin,
     nPositions,
@@ -156,8 +199,6 @@ function checkRotary(call: Call, args: RotaryArgs, { lengths, masks, headDim }: 
     interleaved: rotaryInterleaved ?? true,
     queriesAdvance: masks.left >= 0 || masks.right >= 0,
   };
-  if (isHostLengths(lengths)) checkPositions(call, lengths, rotary);
-  return rotary;
 }
 
 /** Returns rotaryDim / 2. */

@@ -26,6 +26,17 @@ export interface BlockTableArgs {
 
 /** Checks the sizes of a block table and of its pages, not yet the pages that it names. */
 export function checkBlockTable(call: Call, args: BlockTableArgs): BlockTable {
+  const { memory } = call;
+  const { blockTable, mayHaveMore, k } = args;
+  const checked = memory.keep('checked block table', [blockTable, args.nRows, mayHaveMore, k], () =>
+    checkedTable(call, args),
+  );
+  const { pageSize, nPages, table, nRows, width, stride } = checked;
+  // Of the same sizes the same object, whatever the page numbers, since the sizes are all that dispatches depend on.
+  return memory.keep('block table', [pageSize, nPages, table, nRows, width, stride], () => checked);
+}
+
+function checkedTable(call: Call, args: BlockTableArgs): BlockTable {
   const { blockTable, mayHaveMore = false, k, kName } = args;
   const [nPages, pageSize] = k.shape as [number, number];
   if (pageSize === 0) call.refuse('shape', `${kName} has pages of 0 tokens.`);
@@ -78,6 +89,13 @@ export function checkTablePages(
   masks: Masks,
 ): void {
   if (!isHostLengths(lengths)) return;
+  // Lengths are another object whenever they or the table have changed.
+  call.memory.keep('checked pages', [blockTable, lengths, masks], () =>
+    checkPages(call, blockTable, lengths, masks),
+  );
+}
+
+function checkPages(call: Call, blockTable: BlockTable, lengths: HostLengths, masks: Masks): void {
   checkTableWidth(call, blockTable, lengths.kLen);
   const { pageSize, nPages, table, width } = blockTable;
   if (isTensor(table)) return;

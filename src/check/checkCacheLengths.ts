@@ -8,7 +8,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { isHostArray, MAX_INT, type Call } from './call.js';
+import { isCount, isHostArray, MAX_INT, type Call } from './call.js';
 import { capacityOf, checkBlockTable, checkTableWidth } from './checkBlockTable.js';
 import {
   checkSeqlens,
@@ -49,6 +49,15 @@ type LengthArgs = Pick<
  * knows is bounded.
  */
 export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): CacheLengths {
+  const { q, k, kCache, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew } = args;
+  const { maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad } = args;
+  const of = [q, k, kCache, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK];
+  return call.memory.keep('lengths', [...of, blockTable, cacheBatchIdx, cacheLeftpad, batch], () =>
+    cacheLengths(call, args, batch),
+  );
+}
+
+function cacheLengths(call: Call, args: LengthArgs, batch: number): CacheLengths {
   const { q, kCache, k } = args;
   const perSequence = { dims: ['B'], sizes: [batch] };
   const cuSeqlensQ = optional(args.cuSeqlensQ, (sums) =>
@@ -82,11 +91,8 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
   if (queries) checkSeqlens(call, 'queries', queries.lengths, maxSeqlenQ);
   if (onHost(cacheBatchIdx)) checkRows(call, cacheBatchIdx, nRows, pages ? 'blockTable' : 'kCache');
 
-  // Keys as far as the host knows; without new tokens whose count is on the GPU. Clamped, so that a sum that overflows
-  // 32 bits still fails the check of the capacity.
-  const knownKLen =
-    onHost(cacheSeqlens) &&
-    cacheSeqlens.map((length, b) => Math.min(length + (newTokens?.lengths[b] ?? 0), MAX_INT));
+  // Keys as far as the host knows; without new tokens whose count is on the GPU.
+  const knownKLen = onHost(cacheSeqlens) && sumsOf(call, cacheSeqlens, newTokens?.lengths);
   if (knownKLen) {
     if (pages) checkTableWidth(call, pages, knownKLen);
     else checkRowLength(call, knownKLen, capacity);
@@ -98,7 +104,7 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
   }
 
   if (queries && newTokens && kLen && isHostOrAbsent(cacheBatchIdx) && isHostOrAbsent(cacheLeftpad)) {
-    const lengths = hostLengths({
+    const known = {
       qStart: queries.starts,
       qLen: queries.lengths,
       kLen,
@@ -106,8 +112,8 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
       newStart: newTokens.starts,
       ...(cacheLeftpad && { firstKey: cacheLeftpad }),
       ...(cacheBatchIdx && { row: cacheBatchIdx }),
-    });
-    return { lengths, pages };
+    };
+    return { lengths: hostLengths(known, call.memory), pages };
   }
   if (!queries && maxSeqlenQ === Infinity) refuseUnbounded(call, 'cuSeqlensQ', 'maxSeqlenQ');
   const totalNew = k ? (cuSeqlensKNew ? k.shape[0]! : batch * k.shape[1]!) : 0;
@@ -127,6 +133,13 @@ export function checkCacheLengths(call: Call, args: LengthArgs, batch: number): 
     maxSeqlenK: Math.min(maxSeqlenK, capacity, MAX_LENGTH),
   });
   return { lengths, pages };
+}
+
+/** Adds numbers of new tokens, clamped, so that a sum which overflows 32 bits still fails the check of the capacity. */
+function sumsOf(call: Call, cached: Int32Array, fresh: Int32Array | undefined): Int32Array {
+  const sums = call.memory.ints('keys', cached.length);
+  for (let b = 0; b < sums.length; b++) sums[b] = Math.min(cached[b]! + (fresh?.[b] ?? 0), MAX_INT);
+  return sums;
 }
 
 /** Whether integers are on the host, or were left out. */
@@ -170,6 +183,8 @@ function checkCacheSeqlens(
       'cacheSeqlens is missing. Pass how many tokens the cache holds: one number, or one for each sequence.',
     );
   const isNumber = typeof cacheSeqlens === 'number';
+  if (isNumber && isCount(cacheSeqlens) && cacheSeqlens <= MAX_INT)
+    return call.memory.ints('cacheSeqlens', batch).fill(cacheSeqlens);
   // Without sequences, the checks below look at none of it.
   if (isNumber && batch === 0) call.count('cacheSeqlens', cacheSeqlens, 0);
   const given = isNumber ? Array.from({ length: batch }, () => cacheSeqlens) : cacheSeqlens;
@@ -196,11 +211,13 @@ function spansOf(
     batch,
   }: { readonly tensor: Tensor | undefined; readonly name: string; readonly batch: number },
 ): Spans | null {
-  if (!tensor || !sums)
-    return {
+  if (!tensor || !sums) {
+    const nTokens = tensor ? tensor.shape[1]! : 0;
+    return call.memory.keep(`equal lengths of ${name}`, [batch, nTokens], () => ({
       starts: new Int32Array(batch),
-      lengths: new Int32Array(batch).fill(tensor ? tensor.shape[1]! : 0),
-    };
+      lengths: new Int32Array(batch).fill(nTokens),
+    }));
+  }
   return onHost(sums) ? spans(call, sumsName, sums, tensor.shape[0]!, name) : null;
 }
 

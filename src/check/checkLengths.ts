@@ -50,18 +50,23 @@ export interface Spans {
 
 /** Returns starts and lengths from running sums, which begin with 0, must not decrease, and end within `total`. */
 export function spans(call: Call, name: string, cuSeqlens: Int32Array, total: number, tensor: string): Spans {
-  const starts = cuSeqlens.slice(0, -1);
-  call.each(
-    'length',
-    starts,
+  const batch = cuSeqlens.length - 1;
+  const starts = call.memory.ints(`starts by ${name}`, batch);
+  const lengths = call.memory.ints(`lengths by ${name}`, batch);
+  for (let b = 0; b < batch; b++) {
+    const [start, end] = [cuSeqlens[b]!, cuSeqlens[b + 1]!];
     // Compared and not subtracted, which could overflow 32 bits.
-    (start, b) => cuSeqlens[b + 1]! >= start,
-    (b) =>
-      `${name} must not decrease, but ${name}[${b}] is ${cuSeqlens[b]} and ${name}[${b + 1}] is ${cuSeqlens[b + 1]}.`,
-  );
-  if (cuSeqlens.at(-1)! > total)
-    call.refuse('length', `${name} ends at ${cuSeqlens.at(-1)} but ${tensor} has ${total} tokens.`);
-  return { starts, lengths: starts.map((start, b) => cuSeqlens[b + 1]! - start) };
+    if (end < start)
+      call.refuse(
+        'length',
+        `${name} must not decrease, but ${name}[${b}] is ${start} and ${name}[${b + 1}] is ${end}.`,
+      );
+    starts[b] = start;
+    lengths[b] = end - start;
+  }
+  const end = cuSeqlens[batch]!;
+  if (end > total) call.refuse('length', `${name} ends at ${end} but ${tensor} has ${total} tokens.`);
+  return { starts, lengths };
 }
 
 /** Positions, and the bounds of windows around them, stay within 32 bits below it. */

@@ -4,15 +4,29 @@ import { isTensor, type Floats, type Ints, type Tensor } from '../core/tensor.js
 import { isHostArray, MAX_INT, type Call } from './call.js';
 import { checkSizedTensor, sizesInWords, type SizeRule } from './checkTensor.js';
 
-/** Checks whole numbers of 32 bits, of the size given. On the GPU they are i32 or u32. */
-export function checkInts(call: Call, name: string, ints: Ints, rule: SizeRule): Tensor | Int32Array {
+/**
+ * Checks whole numbers of 32 bits, of the size given. On the GPU they are i32 or u32. Those on the host are copied, into an
+ * array that the call remembers by the name.
+ */
+export function checkInts(
+  call: Call,
+  name: string,
+  ints: Ints,
+  rule: SizeRule,
+): Tensor | Int32Array<ArrayBuffer> {
   if (isTensor(ints)) {
     checkSizedTensor(call, name, ints, { ...rule, dtypes: INTS });
     return ints;
   }
   const numbers = hostNumbers(call, name, ints, rule);
-  checkEntries(call, name, numbers, isInt, 'a whole number of 32 bits');
-  return Int32Array.from(numbers);
+  if (!isInt32Array(numbers)) checkEntries(call, name, numbers, isInt, 'a whole number of 32 bits');
+  const copy = call.memory.ints(name, numbers.length);
+  copy.set(numbers);
+  return copy;
+}
+
+function isInt32Array(numbers: unknown): boolean {
+  return numbers instanceof Int32Array;
 }
 
 /** What real numbers must be. */

@@ -8,18 +8,32 @@ import type { SizeRule } from './checkTensor.js';
 /** Windows and chunks beyond this change nothing, and positions may still be added to them in 32 bits. */
 const WIDEST_MASK = 2 ** 30;
 
-interface Dims {
-  readonly batch: number;
-  readonly nHeads: number;
-  readonly headDim: number;
-}
-
 /** The part of an attention problem that the common options decide. */
 export function checkOptions(
   call: Call,
   options: Omit<AttentionOptions, 'out' | 'lse'>,
-  { batch, nHeads, headDim }: Dims,
-): Pick<AttentionProblem, 'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks' | 'numSplits'> {
+  batch: number,
+  heads: Pick<AttentionProblem, 'nHeads' | 'headDim'>,
+): OptionsProblem {
+  const { softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks } = options;
+  const { attentionChunk, numSplits, returnLse, pass } = options;
+  const of = [softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits];
+  return call.memory.keep('options', [...of, returnLse, pass, batch, heads], () =>
+    optionsProblem(call, options, batch, heads),
+  );
+}
+
+type OptionsProblem = Pick<
+  AttentionProblem,
+  'masks' | 'softmaxScale' | 'softcap' | 'slopes' | 'sinks' | 'numSplits'
+>;
+
+function optionsProblem(
+  call: Call,
+  options: Omit<AttentionOptions, 'out' | 'lse'>,
+  batch: number,
+  { nHeads, headDim }: Pick<AttentionProblem, 'nHeads' | 'headDim'>,
+): OptionsProblem {
   const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks } = options;
   if (!Number.isFinite(softmaxScale)) call.refuseValue('softmaxScale', 'a finite number', softmaxScale);
   if (!Number.isFinite(softcap) || softcap < 0) call.refuseValue('softcap', 'a finite number ≥ 0', softcap);

@@ -35,6 +35,12 @@ type LengthArgs = Pick<
 
 /** Lengths, starts and pages of the sequences. What the host knows is checked, what only the GPU knows is bounded. */
 export function checkVarlenLengths(call: Call, args: LengthArgs): VarlenLengths {
+  const { q, k, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable } = args;
+  const of = [q, k, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable];
+  return call.memory.keep('lengths', of, () => varlenLengths(call, args));
+}
+
+function varlenLengths(call: Call, args: LengthArgs): VarlenLengths {
   const totalQ = args.q.shape[0]!;
   const batch = countSequences(call, args.cuSeqlensQ, totalQ);
   const cuSeqlensQ = checkSums(call, 'cuSeqlensQ', args.cuSeqlensQ, { batch, total: totalQ });
@@ -62,8 +68,8 @@ export function checkVarlenLengths(call: Call, args: LengthArgs): VarlenLengths 
   const kLen = keysUsed ?? (sequsedK ? null : (k?.lengths ?? null));
   if (q && kLen && (k || !cuSeqlensK)) {
     checkSeqlens(call, 'keys', kLen, maxSeqlenK);
-    const kStart = pages || !k ? new Int32Array(batch) : k.starts;
-    return { batch, pages, lengths: hostLengths({ qStart: q.starts, qLen: q.lengths, kStart, kLen }) };
+    const known = { qStart: q.starts, qLen: q.lengths, kLen, ...(k && !pages && { kStart: k.starts }) };
+    return { batch, pages, lengths: hostLengths(known, call.memory) };
   }
   if (pages && kLen) checkTableWidth(call, pages, kLen);
   if (!q && maxSeqlenQ === Infinity) refuseUnbounded(call, 'cuSeqlensQ', 'maxSeqlenQ');

@@ -17,6 +17,8 @@ export interface Dispatch {
   readonly params: Readonly<Record<string, number>>;
   /** What to bind, by the names in the WGSL; null where this run neither reads nor writes the binding. */
   readonly bindings: Readonly<Record<string, Tensor | HostData | Scratch | null>>;
+  /** Whether it has nothing to do with the tensors of a layer, so that a plan runs it once a step. Default false. */
+  readonly perStep?: boolean;
   /** Workgroups in x, y and z. */
   readonly grid: readonly [number, number, number];
 }

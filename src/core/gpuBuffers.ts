@@ -6,6 +6,7 @@
  */
 export const BUFFER_USAGE = {
   MAP_READ: 0x0001,
+  MAP_WRITE: 0x0002,
   COPY_SRC: 0x0004,
   COPY_DST: 0x0008,
   UNIFORM: 0x0040,
@@ -14,6 +15,11 @@ export const BUFFER_USAGE = {
 } as const;
 
 export const MAP_MODE = { READ: 0x0001 } as const;
+
+/** Whether a buffer that is not mapped now can be mapped later. */
+export function isMappable({ usage }: GPUBuffer): boolean {
+  return (usage & (BUFFER_USAGE.MAP_READ | BUFFER_USAGE.MAP_WRITE)) !== 0;
+}
 
 const ids = new WeakMap<GPUBuffer, number>();
 let nextId = 0;

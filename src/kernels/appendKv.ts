@@ -1,5 +1,6 @@
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { StepMemory } from '../core/stepMemory.js';
 import { isTensor, stridesOf, windowOf } from '../core/tensor.js';
 import type {
   AttentionProblem,
@@ -8,21 +9,35 @@ import type {
   SmallFloats,
   TokenRows,
 } from '../problem/attentionProblem.js';
-import { recordCount, Records } from '../wgsl/records.js';
+import { placesOf, recordCount } from '../wgsl/records.js';
 import { constantOf, structOf } from '../wgsl/reflection.js';
 import appendKvKernel from './append_kv.wgsl';
 import { dtypeCode, firstElementOf, hasMultiplesOf } from './shared/elements.js';
 
-/** Packs `NewToken` of append_kv.wgsl: `counts[b]` tokens of sequence b, from its first new one, or query, on. */
-export function packNewTokens(counts: readonly number[]): Uint32Array {
-  const total = counts.reduce((sum, count) => sum + count, 0);
-  const records = new Records(structOf(appendKvKernel, 'NewToken'), total);
-  let i = 0;
-  counts.forEach((count, sequence) => {
-    for (let token = 0; token < count; token++) records.set(i++, { sequence, token });
-  });
-  return records.words;
+/**
+ * Packs `NewToken` of append_kv.wgsl, into words of `memory`: `counts[b]` tokens of sequence b, from its first new one, or
+ * query, on.
+ */
+export function packNewTokens(
+  counts: ArrayLike<number>,
+  memory = new StepMemory(),
+  name = 'new tokens',
+): Uint32Array {
+  const places = placesOf(structOf(appendKvKernel, 'NewToken'), NEW_TOKEN_FIELDS);
+  let total = 0;
+  for (let sequence = 0; sequence < counts.length; sequence++) total += counts[sequence]!;
+  const words = memory.words(name, total * places.words);
+  let at = 0;
+  for (let sequence = 0; sequence < counts.length; sequence++) {
+    for (let token = 0; token < counts[sequence]!; token++, at += places.words) {
+      words[at + places.sequence] = sequence;
+      words[at + places.token] = token;
+    }
+  }
+  return words;
 }
+
+const NEW_TOKEN_FIELDS = { sequence: true, token: true } as const;
 
 interface AppendArgs {
   readonly problem: AttentionProblem;

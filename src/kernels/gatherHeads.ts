@@ -22,6 +22,7 @@ export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
   return {
     kernel: gatherHeadsKernel,
     spec: {},
+    perStep: true,
     params: {
       has_sequences: sequences ? 1 : 0,
       slopes_at: slopesAt,

@@ -21,6 +21,7 @@ export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
   return {
     kernel: gatherLengthsKernel,
     spec: {},
+    perStep: true,
     params: {
       batch,
       total_q: lengths.totalQ,

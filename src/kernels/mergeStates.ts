@@ -1,8 +1,9 @@
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
+import { StepMemory } from '../core/stepMemory.js';
 import type { Tensor } from '../core/tensor.js';
 import type { AttentionProblem, TokenRows } from '../problem/attentionProblem.js';
-import { recordCount, Records } from '../wgsl/records.js';
+import { placesOf, recordCount } from '../wgsl/records.js';
 import { constantOf, structOf } from '../wgsl/reflection.js';
 import mergeStatesKernel from './merge_states.wgsl';
 import type { SplitParts } from './shared/attention.js';
@@ -73,14 +74,22 @@ export interface SplitToken {
   readonly nParts: number;
 }
 
-/** Packs tokens as `SplitToken` of merge_states.wgsl. */
-export function packSplitTokens(tokens: readonly SplitToken[]): Uint32Array {
-  const records = new Records(structOf(mergeStatesKernel, 'SplitToken'), tokens.length);
-  tokens.forEach(({ sequence, token, firstPart, nParts }, i) =>
-    records.set(i, { sequence, token, first_part: firstPart, n_parts: nParts }),
-  );
-  return records.words;
+/** Packs tokens as `SplitToken` of merge_states.wgsl, into words of `memory`. */
+export function packSplitTokens(tokens: readonly SplitToken[], memory = new StepMemory()): Uint32Array {
+  const places = placesOf(structOf(mergeStatesKernel, 'SplitToken'), SPLIT_TOKEN_FIELDS);
+  const words = memory.words('split tokens', tokens.length * places.words);
+  for (let i = 0; i < tokens.length; i++) {
+    const { sequence, token, firstPart, nParts } = tokens[i]!;
+    const at = i * places.words;
+    words[at + places.sequence] = sequence;
+    words[at + places.token] = token;
+    words[at + places.first_part] = firstPart;
+    words[at + places.n_parts] = nParts;
+  }
+  return words;
 }
+
+const SPLIT_TOKEN_FIELDS = { sequence: true, token: true, first_part: true, n_parts: true } as const;
 
 export interface MergeChunksArgs {
   readonly problem: AttentionProblem;

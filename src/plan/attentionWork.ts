@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
+import { StepMemory } from '../core/stepMemory.js';
 import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
 import { prefillTileKeys, prefillTileRows, type PrefillTile } from '../kernels/attnPrefill.js';
 import type { SplitToken } from '../kernels/mergeStates.js';
@@ -8,7 +9,14 @@ import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/at
 import { decodeTile } from './decodeTile.js';
 import { checkWorkItems } from './limits.js';
 import { prefillTile } from './prefillTile.js';
-import { chooseSplits, sequencesOf, tilesSeen, type TiledSequence, type SequenceToPlan } from './splits.js';
+import {
+  chooseSplits,
+  sequencesOf,
+  tilesSeen,
+  type Mutable,
+  type SequenceToPlan,
+  type TiledSequence,
+} from './splits.js';
 
 /** Work for one variant of one kernel, heaviest first. */
 export interface WorkList {
@@ -37,42 +45,55 @@ export interface Work {
  */
 const MAX_DECODE_ROWS = 16;
 
-/** Returns the work lists of the kernels, and what is to be merged after them. */
+/** Returns the work lists of the kernels, and what is to be merged after them. Their arrays are those of `memory`. */
 export function attentionWork(
   problem: AttentionProblem,
   lengths: HostLengths | DeviceLengths,
   traits: DeviceTraits,
+  memory = new StepMemory(),
 ): Work {
-  const sequences = sequencesOf(problem, lengths).map((each) => assignTile(problem, each, traits));
-  const chunkCounts = chooseSplits(problem, sequences, traits);
-  const nItems = sequences.reduce(
-    (sum, { nRows, tileRows }, i) => sum + Math.ceil(nRows / tileRows) * chunkCounts[i]!,
-    0,
-  );
-  const nMerges = sequences.reduce((sum, { qLen }, i) => sum + (chunkCounts[i]! > 1 ? qLen : 0), 0);
+  const sequences = assignedSequences(problem, lengths, traits, memory);
+  const chunkCounts = chooseSplits(problem, sequences, traits, memory);
+  let nItems = 0;
+  let nMerges = 0;
+  sequences.forEach(({ qLen, nRows, tileRows }, i) => {
+    nItems += Math.ceil(nRows / tileRows) * chunkCounts[i]!;
+    if (chunkCounts[i]! > 1) nMerges += qLen;
+  });
   checkWorkItems(problem.caller, Math.max(nItems, nMerges), 'tiles of queries and keys');
-  const lists = new Map<string, WorkListBuilder>();
-  const merges: SplitToken[] = [];
+  const lists = new WorkLists(memory);
+  const merges = memory.list<Mutable<SplitToken>>('merges');
+  let merge = 0;
   let nParts = 0;
   sequences.forEach((assigned, i) => {
     const { sequence, qLen, nRows, tileRows, tileKeys } = assigned;
     const nChunks = chunkCounts[i]!;
     const split = nChunks > 1;
-    const key = `${assigned.isDecode} ${tileRows} ${split}`;
-    let list = lists.get(key);
-    if (!list) lists.set(key, (list = new WorkListBuilder(assigned, split)));
+    const list = lists.of(assigned, split);
     for (let first = 0; first < nRows; first += tileRows) {
       const rowTile = first / tileRows;
       const end = Math.min(first + tileRows, nRows);
-      const cost = Math.ceil(tilesSeen(problem, assigned, [first, end], tileKeys) / nChunks);
-      for (let chunk = 0; chunk < nChunks; chunk++)
-        list.add({ sequence, rowTile, chunk, nChunks, firstPart: nParts }, cost);
+      const cost = Math.ceil(tilesSeen(problem, assigned, first, end, tileKeys) / nChunks);
+      for (let chunk = 0; chunk < nChunks; chunk++) {
+        const item = list.add(cost);
+        item.sequence = sequence;
+        item.rowTile = rowTile;
+        item.chunk = chunk;
+        item.nChunks = nChunks;
+        item.firstPart = nParts;
+      }
     }
     if (!split) return;
-    for (let token = 0; token < qLen; token++, nParts += nChunks)
-      merges.push({ sequence, token, firstPart: nParts, nParts: nChunks });
+    for (let token = 0; token < qLen; token++, nParts += nChunks) {
+      const each = (merges[merge++] ??= { sequence, token, firstPart: 0, nParts: 0 });
+      each.sequence = sequence;
+      each.token = token;
+      each.firstPart = nParts;
+      each.nParts = nChunks;
+    }
   });
-  return { lists: Array.from(lists.values(), (list) => list.heaviestFirst()), merges, nParts };
+  merges.length = merge;
+  return { lists: lists.heaviestFirst(), merges, nParts };
 }
 
 /** A sequence with all of the tile that takes it. */
@@ -80,37 +101,44 @@ export interface AssignedSequence extends TiledSequence {
   readonly tile: WorkList['tile'];
 }
 
-/** Chooses the kernel and the tile for a sequence. */
-export function assignTile(
+/** Returns the sequences that have queries, each with its kernel and tile. */
+function assignedSequences(
   problem: AttentionProblem,
-  sequence: SequenceToPlan,
+  lengths: HostLengths | DeviceLengths,
   traits: DeviceTraits,
-): AssignedSequence {
-  const { caller, headDim, headDimV, q, k, pages } = problem;
-  const paged = pages !== null;
-  if (isDecode(sequence.qLen, sequence.nRows)) {
-    const tile = decodeTile(traits, { headDim, headDimV, nRows: sequence.nRows, paged }, caller);
-    return {
-      ...sequence,
-      isDecode: true,
-      tile: { decode: tile },
-      tileRows: tile.rows,
-      tileKeys: decodeTileKeys(tile),
-    };
+  memory: StepMemory,
+): readonly AssignedSequence[] {
+  const sequences = sequencesOf(problem, lengths, memory) as Mutable<AssignedSequence>[];
+  // By the rows of a sequence; prefill has one tile for any number of them.
+  const tiles = memory.keep('tiles', [problem, traits], () => new Map<number, TileChoice>());
+  for (const sequence of sequences) {
+    const rows = isDecode(sequence.qLen, sequence.nRows) ? sequence.nRows : Infinity;
+    let choice = tiles.get(rows);
+    if (!choice) tiles.set(rows, (choice = chooseTile(problem, sequence, traits)));
+    sequence.isDecode = choice.isDecode;
+    sequence.tile = choice.tile;
+    sequence.tileRows = choice.tileRows;
+    sequence.tileKeys = choice.tileKeys;
   }
-  const tile = prefillTile(
-    traits,
-    {
-      headDim,
-      headDimV,
-      qDType: q.tensor.dtype as FloatDType,
-      kvDType: k.tensor.dtype as FloatDType,
-      paged,
-    },
-    caller,
-  );
+  return sequences;
+}
+
+type TileChoice = Pick<AssignedSequence, 'isDecode' | 'tile' | 'tileRows' | 'tileKeys'>;
+
+/** Chooses the kernel and the tile for a sequence. */
+export function chooseTile(
+  { caller, headDim, headDimV, q, k, pages }: AttentionProblem,
+  { qLen, nRows }: Pick<SequenceToPlan, 'qLen' | 'nRows'>,
+  traits: DeviceTraits,
+): TileChoice {
+  const paged = pages !== null;
+  if (isDecode(qLen, nRows)) {
+    const tile = decodeTile(traits, { headDim, headDimV, nRows, paged }, caller);
+    return { isDecode: true, tile: { decode: tile }, tileRows: tile.rows, tileKeys: decodeTileKeys(tile) };
+  }
+  const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as FloatDType };
+  const tile = prefillTile(traits, { headDim, headDimV, ...dtypes, paged }, caller);
   return {
-    ...sequence,
     isDecode: false,
     tile: { prefill: tile },
     tileRows: prefillTileRows(tile),
@@ -123,38 +151,84 @@ export function isDecode(qLen: number, nRows: number): boolean {
   return qLen === 1 || nRows <= MAX_DECODE_ROWS;
 }
 
-/** Collects the items for one tile, with what each costs. */
-class WorkListBuilder {
-  readonly #sequence: AssignedSequence;
-  readonly #split: boolean;
-  readonly #items: WorkItem[] = [];
-  readonly #costs: number[] = [];
+/** The work lists of a step, in the order in which sequences need them. */
+class WorkLists {
+  readonly #memory: StepMemory;
+  /** Those of earlier steps too, to be filled again. */
+  readonly #builders: WorkListBuilder[];
+  #n = 0;
 
-  constructor(first: AssignedSequence, split: boolean) {
-    this.#sequence = first;
-    this.#split = split;
+  constructor(memory: StepMemory) {
+    this.#memory = memory;
+    this.#builders = memory.list('work lists');
   }
 
-  add(item: WorkItem, cost: number): void {
-    this.#items.push(item);
-    this.#costs.push(cost);
+  /** Returns the list for the tile of a sequence, whose keys are split or not. */
+  of(sequence: AssignedSequence, split: boolean): WorkListBuilder {
+    for (let i = 0; i < this.#n; i++)
+      if (this.#builders[i]!.isFor(sequence, split)) return this.#builders[i]!;
+    const builder = (this.#builders[this.#n] ??= new WorkListBuilder(this.#n));
+    this.#n++;
+    builder.begin(sequence, split);
+    return builder;
+  }
+
+  heaviestFirst(): WorkList[] {
+    return this.#builders.slice(0, this.#n).map((builder) => builder.heaviestFirst(this.#memory));
+  }
+}
+
+/** Collects the items for one tile, with what each costs. */
+class WorkListBuilder {
+  readonly #name: string;
+  #tile!: TileChoice;
+  #split = false;
+  /** As they were added, and in the order of the list; more than there are. */
+  readonly #items: Mutable<WorkItem>[] = [];
+  readonly #sorted: WorkItem[] = [];
+  readonly #costs: number[] = [];
+  #n = 0;
+  #heaviest = 0;
+
+  constructor(index: number) {
+    this.#name = `of work list ${index}`;
+  }
+
+  isFor({ isDecode: forDecode, tileRows }: TileChoice, split: boolean): boolean {
+    return this.#split === split && this.#tile.isDecode === forDecode && this.#tile.tileRows === tileRows;
+  }
+
+  begin({ isDecode: forDecode, tile, tileRows, tileKeys }: TileChoice, split: boolean): void {
+    this.#tile = { isDecode: forDecode, tile, tileRows, tileKeys };
+    this.#split = split;
+    this.#n = 0;
+    this.#heaviest = 0;
+  }
+
+  /** Adds an item, which is then to be filled. */
+  add(cost: number): Mutable<WorkItem> {
+    const i = this.#n++;
+    this.#costs[i] = cost;
+    this.#heaviest = Math.max(this.#heaviest, cost);
+    return (this.#items[i] ??= { sequence: 0, rowTile: 0, chunk: 0, nChunks: 0, firstPart: 0 });
   }
 
   /** Returns the list, by falling cost (counting sort); equals keep their order. */
-  heaviestFirst(): WorkList {
-    const costs = this.#costs;
-    const heaviest = costs.reduce((most, cost) => Math.max(most, cost), 0);
-    const next = new Uint32Array(heaviest + 2);
-    for (const cost of costs) next[heaviest - cost + 1]!++;
+  heaviestFirst(memory: StepMemory): WorkList {
+    const n = this.#n;
+    const heaviest = this.#heaviest;
+    const next = memory.words(`places ${this.#name}`, heaviest + 2).fill(0);
+    for (let i = 0; i < n; i++) next[heaviest - this.#costs[i]! + 1]!++;
     for (let rank = 1; rank < next.length; rank++) next[rank]! += next[rank - 1]!;
-    const items = [...this.#items];
-    const keyTiles = new Uint32Array(costs.length);
-    costs.forEach((cost, i) => {
+    const keyTiles = memory.words(`costs ${this.#name}`, n);
+    this.#sorted.length = n;
+    for (let i = 0; i < n; i++) {
+      const cost = this.#costs[i]!;
       const at = next[heaviest - cost]!++;
-      items[at] = this.#items[i]!;
+      this.#sorted[at] = this.#items[i]!;
       keyTiles[at] = cost;
-    });
-    const { tile, tileRows, tileKeys } = this.#sequence;
-    return { tile, split: this.#split, items, keyTiles, tileArea: tileRows * tileKeys };
+    }
+    const { tile, tileRows, tileKeys } = this.#tile;
+    return { tile, split: this.#split, items: this.#sorted, keyTiles, tileArea: tileRows * tileKeys };
   }
 }

@@ -1,12 +1,13 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { StepMemory } from '../core/stepMemory.js';
 import { isTensor } from '../core/tensor.js';
 import { attnDecodeDispatch } from '../kernels/attnDecode.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
 import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
 import { mergeChunksDispatch, packSplitTokens } from '../kernels/mergeStates.js';
-import { packItems, splitParts, type AttentionWork } from '../kernels/shared/attention.js';
+import { packItems, splitParts } from '../kernels/shared/attention.js';
 import { batchInfoLayout, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
@@ -23,6 +24,7 @@ export interface Shared<Problem = AttentionProblem> {
   readonly problem: Problem;
   readonly batchInfo: Uint32Array | Scratch;
   readonly maxWorkgroupsPerDimension: number;
+  readonly memory: StepMemory;
 }
 
 /** What happens before attention: appends and rotations. */
@@ -35,15 +37,20 @@ export interface AppendPlan {
 /**
  * Plans attention that appends nothing. `planCachedAttention` plans any; an engine that never appends does not load it.
  *
+ * @param memory of the plan of a step: dispatches that the last step had too are returned as they were, with their arrays
+ * filled again
  * @returns dispatches in order
  */
 export function planAttention(
   problem: AttentionProblem<null>,
   lengths: Lengths,
   traits: DeviceTraits,
-): Dispatch[] {
-  return planWith(() => ({ dispatches: [], rotatedQ: null }), problem, lengths, traits);
+  memory = new StepMemory(),
+): readonly Dispatch[] {
+  return planWith(() => NO_APPEND, problem, lengths, traits, memory);
 }
+
+export const NO_APPEND: AppendPlan = { dispatches: [], rotatedQ: null };
 
 /** Plans batch info, then what `planAppend` does, each kernel's share of the sequences, and what to merge. */
 export function planWith<Problem extends AttentionProblem>(
@@ -51,51 +58,74 @@ export function planWith<Problem extends AttentionProblem>(
   problem: Problem,
   lengths: Lengths,
   traits: DeviceTraits,
-): Dispatch[] {
+  memory: StepMemory,
+): readonly Dispatch[] {
   const { maxWorkgroupsPerDimension } = traits;
-  const { lists, merges, nParts } = attentionWork(problem, lengths, traits);
-  const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits);
-  const shared = { problem, batchInfo, maxWorkgroupsPerDimension };
+  const { lists, merges, nParts } = memory.keep('work', [problem, lengths, traits], () =>
+    attentionWork(problem, lengths, traits, memory),
+  );
+  const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits, memory);
+  const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
+    problem,
+    batchInfo,
+    maxWorkgroupsPerDimension,
+    memory,
+  }));
   const append = planAppend(shared, lengths);
-  const parts = splitParts(problem, nParts);
+  const parts = memory.keep('parts', [problem, nParts], () => splitParts(problem, nParts));
 
-  const attention = lists.flatMap((list) => {
-    const work: Omit<AttentionWork, 'range'> = {
-      ...shared,
-      items: packItems(list.items),
-      parts: list.split ? parts : null,
-      rotatedQ: append.rotatedQ,
-    };
-    return rangesOf(list, problem, traits).map((range) =>
-      'decode' in list.tile
-        ? attnDecodeDispatch({ ...work, range }, list.tile.decode)
-        : attnPrefillDispatch({ ...work, range }, list.tile.prefill),
-    );
+  const attention = lists.map((list, i) => {
+    const items = packItems(list.items, memory, `items ${i}`);
+    const ranges = rangesOf(list, problem, traits);
+    const { rotatedQ } = append;
+    const of = [shared, items, list.tile, list.split && parts, rotatedQ, ...ranges.flat()];
+    return memory.keep(`attention ${i}`, of, () => {
+      const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
+      return ranges.map((range) =>
+        'decode' in list.tile
+          ? attnDecodeDispatch({ ...work, range }, list.tile.decode)
+          : attnPrefillDispatch({ ...work, range }, list.tile.prefill),
+      );
+    });
   });
-  const merge = nParts > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
-  const work = [...append.dispatches, ...attention, ...merge];
-  return work.length > 0 ? [...gathers, ...work] : [];
+  const splitTokens = packSplitTokens(merges, memory);
+  const merge = memory.keep('merge', [shared, splitTokens, parts], () =>
+    nParts > 0 ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts })] : [],
+  );
+  return memory.keep('dispatches', [gathers, append.dispatches, merge, ...attention], () => {
+    const work = [...append.dispatches, ...attention.flat(), ...merge];
+    return work.length > 0 ? [...gathers, ...work] : [];
+  });
 }
+
+const NO_GATHERS: readonly Dispatch[] = [];
 
 /** Lengths, slopes and sinks for all kernels: from the host, or gathered on the GPU where any of them is there. */
 function planBatchInfo(
   problem: AttentionProblem,
   lengths: Lengths,
   { maxWorkgroupsPerDimension }: DeviceTraits,
+  memory: StepMemory,
 ): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
   const { slopes, sinks } = problem;
   const headsOnGpu = [slopes?.values, sinks].some((numbers) => numbers && isTensor(numbers));
-  if (isHostLengths(lengths) && !headsOnGpu)
-    return { batchInfo: hostBatchInfo(problem, lengths), gathers: [] };
-  const batchInfo: Scratch = {
+  if (isHostLengths(lengths) && !headsOnGpu) {
+    const fill = () => hostBatchInfo(problem, lengths, memory);
+    return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_GATHERS };
+  }
+  const batchInfo = memory.keep('gathered batch info', [problem], (): Scratch => ({
     scratch: 'batch info',
     bytes: Uint32Array.BYTES_PER_ELEMENT * batchInfoLayout(problem).words,
-  };
-  const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths) : null;
-  const heads = gatherHeadsDispatch({ problem, sequences, batchInfo, maxWorkgroupsPerDimension });
-  if (isHostLengths(lengths)) return { batchInfo, gathers: [heads] };
-  const gathered = gatherLengthsDispatch({ problem, lengths, batchInfo, maxWorkgroupsPerDimension });
-  return { batchInfo, gathers: slopes || sinks ? [gathered, heads] : [gathered] };
+  }));
+  const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths, memory) : null;
+  const onGpu = isHostLengths(lengths) ? null : lengths;
+  const gathers = memory.keep('gathers', [problem, batchInfo, sequences, onGpu], () => {
+    const heads = gatherHeadsDispatch({ problem, sequences, batchInfo, maxWorkgroupsPerDimension });
+    if (!onGpu) return [heads];
+    const gathered = gatherLengthsDispatch({ problem, lengths: onGpu, batchInfo, maxWorkgroupsPerDimension });
+    return slopes || sinks ? [gathered, heads] : [gathered];
+  });
+  return { batchInfo, gathers };
 }
 
 /**

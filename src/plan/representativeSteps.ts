@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { AttentionProblem, Masks } from '../problem/attentionProblem.js';
-import { assignTile, type AssignedSequence } from './attentionWork.js';
+import { chooseTile, type AssignedSequence } from './attentionWork.js';
 import { chooseSplits, TARGET_WORKGROUPS, tilesSeen, type SequenceToPlan } from './splits.js';
 
 /** How long the sequences of a step may be. */
@@ -62,7 +62,8 @@ function* queries(
   let assigned: AssignedSequence;
   do {
     if (++qLen > most) return;
-    assigned = assignTile(problem, sequenceOf(problem, qLen, qLen), traits);
+    const sequence = sequenceOf(problem, qLen, qLen);
+    assigned = { ...sequence, ...chooseTile(problem, sequence, traits) };
     yield { qLen, assigned };
   } while (assigned.isDecode);
   const group = problem.nHeads / problem.nKvHeads;
@@ -90,7 +91,7 @@ function longestContext(
   for (const kLen of contexts(problem.masks, qLen, maxContext, tileKeys)) {
     if (kLen < qLen || kLen > maxContext) continue;
     const sequence = sequenceOf(problem, qLen, kLen);
-    const tiles = tilesSeen(problem, sequence, [0, sequence.nRows], tileKeys);
+    const tiles = tilesSeen(problem, sequence, 0, sequence.nRows, tileKeys);
     if (tiles > most) [best, most] = [kLen, tiles];
   }
   return best;

@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
+import { StepMemory } from '../core/stepMemory.js';
 import { maxChunks, splitParts } from '../kernels/shared/attention.js';
 import {
   isHostLengths,
@@ -20,19 +21,28 @@ export interface SequenceToPlan extends KeyRange {
   readonly nRows: number;
 }
 
-/** The sequences that have queries. */
+/** The sequences that have queries. The list is one of `memory`. */
 export function sequencesOf(
   problem: AttentionProblem,
   lengths: HostLengths | DeviceLengths,
-): SequenceToPlan[] {
+  memory = new StepMemory(),
+): readonly SequenceToPlan[] {
   const group = problem.nHeads / problem.nKvHeads;
-  const sequences: SequenceToPlan[] = [];
+  const known = isHostLengths(lengths) ? lengths : null;
+  const { maxSeqlenQ, maxSeqlenK } = lengths as DeviceLengths;
+  const sequences = memory.list<Mutable<SequenceToPlan>>('sequences');
+  let n = 0;
   for (let sequence = 0; sequence < problem.batch; sequence++) {
-    const [qLen, kLen, firstKey] = isHostLengths(lengths)
-      ? [lengths.qLen[sequence]!, lengths.kLen[sequence]!, lengths.firstKey[sequence]!]
-      : [lengths.maxSeqlenQ, lengths.maxSeqlenK, 0];
-    if (qLen > 0) sequences.push({ sequence, qLen, kLen, firstKey, nRows: qLen * group });
+    const qLen = known ? known.qLen[sequence]! : maxSeqlenQ;
+    if (qLen === 0) continue;
+    const each = (sequences[n++] ??= { sequence, qLen, kLen: 0, firstKey: 0, nRows: 0 });
+    each.sequence = sequence;
+    each.qLen = qLen;
+    each.kLen = known ? known.kLen[sequence]! : maxSeqlenK;
+    each.firstKey = known ? known.firstKey[sequence]! : 0;
+    each.nRows = qLen * group;
   }
+  sequences.length = n;
   return sequences;
 }
 
@@ -40,7 +50,8 @@ export function sequencesOf(
 export function tilesSeen(
   { masks, nHeads, nKvHeads }: AttentionProblem,
   sequence: SequenceToPlan,
-  [firstRow, endRow]: readonly [number, number],
+  firstRow: number,
+  endRow: number,
   tileKeys: number,
 ): number {
   const group = nHeads / nKvHeads;
@@ -49,6 +60,9 @@ export function tilesSeen(
   const [, last] = visibleBand(Math.floor((endRow - 1) / group) + toPosition, sequence, masks);
   return last < first ? 0 : Math.floor(last / tileKeys) - Math.floor(first / tileKeys) + 1;
 }
+
+/** Fields that planning fills again. */
+export type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** A sequence with the kernel that takes it, and the size of its tiles. */
 export interface TiledSequence extends SequenceToPlan {
@@ -79,11 +93,14 @@ export function chooseSplits(
   problem: AttentionProblem,
   sequences: readonly TiledSequence[],
   traits: DeviceTraits,
-): number[] {
-  const tiles = sequences.map((sequence) =>
-    tilesSeen(problem, sequence, [0, sequence.nRows], sequence.tileKeys),
-  );
-  if (problem.numSplits > 0) return forcedSplits(problem, sequences, tiles, traits);
+  memory = new StepMemory(),
+): Int32Array {
+  const tiles = memory.ints('tiles seen', sequences.length);
+  sequences.forEach((sequence, i) => {
+    tiles[i] = tilesSeen(problem, sequence, 0, sequence.nRows, sequence.tileKeys);
+  });
+  const chunkCounts = memory.ints('chunk counts', sequences.length);
+  if (problem.numSplits > 0) return forcedSplits(problem, sequences, tiles, chunkCounts, traits);
 
   const keysPerChunk = { decode: Infinity, prefill: Infinity };
   for (const kind of ['decode', 'prefill'] as const) {
@@ -100,9 +117,9 @@ export function chooseSplits(
     if (kind === 'prefill' && workgroups >= target) continue;
     keysPerChunk[kind] = Math.max(MIN_CHUNK_KEYS[traits.deviceClass], work / target);
   }
-  const chunkCounts = sequences.map(({ isDecode, tileKeys }, i) => {
+  sequences.forEach(({ isDecode, tileKeys }, i) => {
     const tilesPerChunk = Math.ceil((isDecode ? keysPerChunk.decode : keysPerChunk.prefill) / tileKeys);
-    return Math.max(1, Math.ceil(tiles[i]! / tilesPerChunk));
+    chunkCounts[i] = Math.max(1, Math.ceil(tiles[i]! / tilesPerChunk));
   });
   const limit = Math.min(MAX_PART_BYTES, traits.maxBindingBytes);
   while (partBytes(problem, sequences, chunkCounts) > limit) {
@@ -114,12 +131,13 @@ export function chooseSplits(
 function forcedSplits(
   problem: AttentionProblem,
   sequences: readonly TiledSequence[],
-  tiles: readonly number[],
+  tiles: Int32Array,
+  chunkCounts: Int32Array,
   { maxBindingBytes }: DeviceTraits,
-): number[] {
-  const chunkCounts = tiles.map((n) => {
+): Int32Array {
+  tiles.forEach((n, i) => {
     const tilesPerChunk = Math.ceil(n / Math.min(problem.numSplits, maxChunks()));
-    return Math.max(1, Math.ceil(n / Math.max(1, tilesPerChunk)));
+    chunkCounts[i] = Math.max(1, Math.ceil(n / Math.max(1, tilesPerChunk)));
   });
   const bytes = partBytes(problem, sequences, chunkCounts);
   if (bytes <= maxBindingBytes) return chunkCounts;
@@ -133,7 +151,7 @@ function forcedSplits(
 function partBytes(
   problem: AttentionProblem,
   sequences: readonly TiledSequence[],
-  chunkCounts: readonly number[],
+  chunkCounts: Int32Array,
 ): number {
   const nParts = sequences.reduce(
     (sum, { qLen }, i) => sum + (chunkCounts[i]! > 1 ? qLen * chunkCounts[i]! : 0),

@@ -1,3 +1,4 @@
+import { StepMemory } from '../core/stepMemory.js';
 import type { Tensor } from '../core/tensor.js';
 
 /** The largest size of a head that kernels take. */
@@ -150,16 +151,21 @@ export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is 
 }
 
 /** Lengths known to the host. Starts and padding not given are zero, all keys are cached, rows are in order. */
-export function hostLengths(known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>): HostLengths {
-  const zeros = new Int32Array(known.qLen.length);
+export function hostLengths(
+  known: Pick<HostLengths, 'qLen' | 'kLen'> & Partial<HostLengths>,
+  memory = new StepMemory(),
+): HostLengths {
+  const batch = known.qLen.length;
+  const zeros = memory.keep('zeros', [batch], () => new Int32Array(batch));
+  const row = known.row ?? memory.keep('rows in order', [batch], () => zeros.map((_, b) => b));
   return {
     qStart: zeros,
     kStart: zeros,
     newStart: zeros,
     firstKey: zeros,
     nCached: known.kLen,
-    row: zeros.map((_, b) => b),
     ...known,
+    row,
   };
 }
 

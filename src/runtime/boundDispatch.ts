@@ -107,17 +107,13 @@ function keyOf({ kernel }: Dispatch, ranges: BindingRanges): string {
   return key;
 }
 
-/** Returns the arrays of dispatches, each once. Names are unique: kernel, binding and a count. */
-export function hostArrays(dispatches: readonly Dispatch[]): Map<HostData, string> {
-  const arrays = new Map<HostData, string>();
-  const counts = new Map<string, number>();
+/** Returns the arrays of dispatches, each once. */
+export function hostArrays(dispatches: readonly Dispatch[]): Set<HostData> {
+  const arrays = new Set<HostData>();
   for (const { kernel, bindings } of dispatches) {
-    for (const [name, bound] of Object.entries(bindings)) {
-      if (!ArrayBuffer.isView(bound) || arrays.has(bound)) continue;
-      const binder = `${kernel.name} ${name}`;
-      const count = (counts.get(binder) ?? 0) + 1;
-      counts.set(binder, count);
-      arrays.set(bound, `${binder} ${count}`);
+    for (const { name } of kernel.bindings) {
+      const bound = bindings[name];
+      if (ArrayBuffer.isView(bound)) arrays.add(bound);
     }
   }
   return arrays;

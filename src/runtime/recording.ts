@@ -1,97 +1,154 @@
-import type { Dispatch } from '../core/dispatch.js';
+import type { Dispatch, HostData } from '../core/dispatch.js';
 import type { Tensor } from '../core/tensor.js';
 import { hostArrays, type BindGroups, type BoundDispatch, type DataLocations } from './boundDispatch.js';
-import { ScratchBuffers, type Memory } from './memory.js';
+import { ScratchBuffers, type BufferRange, type Memory } from './memory.js';
 import type { Pipelines } from './pipelines.js';
-import { bytesOf, packParams, PersistentBuffers } from './uploads.js';
+import { PersistentUploads, packParams, wordsOf } from './uploads.js';
+
+/** The bind groups of a layer, one for each dispatch of a recording. */
+export type BoundLayer = readonly GPUBindGroup[];
 
 /**
  * Dispatches to be recorded again and again, on other tensors. Their params and arrays stay on the GPU. An update leaves
- * the buffers where they are as long as they are large enough, so bind groups stay valid.
+ * them where they are as long as there is room, so bind groups stay valid.
  */
 export class Recording {
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
   readonly #bindGroups: BindGroups;
-  readonly #buffers: PersistentBuffers;
+  readonly #uploads: PersistentUploads;
   readonly #scratch: ScratchBuffers;
   #dispatches: readonly Dispatch[] = [];
+  /** The arrays that they bind, each once, and what these are as uploads. */
+  #arrays: readonly HostData[] = [];
+  #arrayWords: readonly Uint32Array[] = [];
   /** Of each dispatch. */
   #locations: readonly DataLocations[] = [];
   #compiled: readonly GPUComputePipeline[] = [];
+  /** How many dispatches, at the start, run once a step and not for each layer. */
+  #nPerStep = 0;
+  /** The pass that these were recorded into since the last update. */
+  #stepPass: GPUComputePassEncoder | undefined;
   /** Changes when anything but tensors moves. */
   #layout = '';
-  /** The bind group of each dispatch, by the name under which tensors were bound. */
-  readonly #groups = new Map<string, readonly GPUBindGroup[]>();
   #nLost = 0;
 
   constructor(device: GPUDevice, memory: Memory, pipelines: Pipelines, bindGroups: BindGroups) {
     this.#memory = memory;
     this.#pipelines = pipelines;
     this.#bindGroups = bindGroups;
-    this.#buffers = new PersistentBuffers(device, memory);
+    this.#uploads = new PersistentUploads(device, memory);
     this.#scratch = new ScratchBuffers(memory);
   }
 
-  /** Replaces the dispatches. What was recorded before must have been submitted, since its numbers are overwritten. */
-  update(dispatches: readonly Dispatch[]): void {
+  /**
+   * Begins a step with the dispatches of the last one, whose arrays may have been filled again. Returns false if the device
+   * has something to create for it, which `update` does.
+   */
+  repeat(dispatches: readonly Dispatch[]): boolean {
+    if (dispatches !== this.#dispatches || this.isStale) return false;
+    this.#stepPass = undefined;
+    const nParams = dispatches.length;
+    for (let i = 0; i < this.#arrayWords.length; i++) this.#uploads.set(nParams + i, this.#arrayWords[i]!);
+    this.#uploads.flush();
+    return true;
+  }
+
+  /**
+   * Replaces the dispatches. What was recorded before must have been submitted, since its numbers are overwritten.
+   *
+   * @returns whether layers that were bound before can be recorded as they are
+   */
+  update(dispatches: readonly Dispatch[]): boolean {
     // First, since a kernel that was refused throws.
-    this.#compiled = dispatches.map((dispatch) => this.#pipelines.get(dispatch));
-    const arrays = new Map(
-      Array.from(hostArrays(dispatches), ([array, name]) => [
-        array,
-        this.#buffers.write(name, bytesOf(array)),
-      ]),
-    );
+    const compiled = dispatches.map((dispatch) => this.#pipelines.get(dispatch));
+    const arrays = [...hostArrays(dispatches)];
+    const arrayWords = arrays.map(wordsOf);
+    const params = dispatches.map((dispatch) => packParams(dispatch.kernel.params, dispatch.params));
+    const parts = [...params, ...arrayWords];
+    const sizes = parts.map((words) => words.byteLength);
+    if (!this.#uploads.hasRoom(sizes)) this.#uploads.makeRoom(sizes);
+    parts.forEach((words, part) => this.#uploads.set(part, words));
+    this.#uploads.flush();
+    this.#compiled = compiled;
     this.#dispatches = dispatches;
-    this.#locations = dispatches.map(({ kernel, params }, i) => ({
-      params: this.#buffers.write(`params ${i}`, packParams(kernel.params, params)),
-      arrays,
-      scratch: this.#scratch,
-    }));
-    const keys = dispatches.map((dispatch, i) => this.#bindGroups.keyOf(dispatch, this.#locations[i]!));
-    const layout = keys.join();
-    if (layout !== this.#layout) this.#groups.clear();
-    this.#layout = layout;
-    this.#nLost = this.#memory.nLost;
+    this.#arrays = arrays;
+    this.#arrayWords = arrayWords;
+    const nPerStep = dispatches.findIndex(({ perStep }) => !perStep);
+    this.#nPerStep = nPerStep < 0 ? dispatches.length : nPerStep;
+    this.#stepPass = undefined;
+    return this.#locate();
   }
 
-  /** Whether tensors were bound under a name, and the bind groups are still valid. */
-  has(name: string): boolean {
-    return !this.#isStale && this.#groups.has(name);
+  /** Whether the device had no memory for a buffer since the update. It may be one of this recording's. */
+  get isStale(): boolean {
+    return this.#nLost !== this.#memory.nLost;
   }
 
-  /** Binds tensors instead of those that the dispatches were planned for, under a name. */
-  bind(name: string, instead: ReadonlyMap<Tensor, Tensor>): void {
-    if (this.#isStale) this.update(this.#dispatches);
-    if (this.#groups.size >= CAPACITY) this.#groups.clear();
-    const groups = this.#dispatches.map((dispatch, i) =>
+  /** Makes buffers anew that the device had no memory for. Returns what `update` returns. */
+  renew(): boolean {
+    this.#uploads.restore();
+    return this.#locate();
+  }
+
+  /** Binds tensors instead of those that the dispatches were planned for. */
+  bind(instead: ReadonlyMap<Tensor, Tensor>): BoundLayer {
+    return this.#dispatches.map((dispatch, i) =>
       this.#bindGroups.get(dispatch, { ...this.#locations[i]!, instead }),
     );
-    this.#groups.set(name, groups);
   }
 
-  /** Returns the dispatches, on the tensors of a name. */
-  bound(name: string): BoundDispatch[] {
-    const groups = this.#groups.get(name)!;
+  /** Records the dispatches on the tensors of a layer. */
+  encode(layer: BoundLayer, pass: GPUComputePassEncoder): void {
+    let pipeline: GPUComputePipeline | undefined;
+    for (let i = this.#firstFor(pass); i < layer.length; i++) {
+      if (this.#compiled[i] !== pipeline) pass.setPipeline((pipeline = this.#compiled[i]!));
+      pass.setBindGroup(0, layer[i]!);
+      const [x, y, z] = this.#dispatches[i]!.grid;
+      pass.dispatchWorkgroups(x, y, z);
+    }
+    this.#stepPass = pass;
+  }
+
+  /** Returns the dispatches on the tensors of a layer, for a pass of their own. */
+  bound(layer: BoundLayer): BoundDispatch[] {
     return this.#dispatches.map(({ kernel, grid }, i) => ({
       kernel: kernel.name,
       pipeline: this.#compiled[i]!,
-      group: groups[i]!,
+      group: layer[i]!,
       grid,
     }));
   }
 
-  /** Whether the device had no memory for a buffer since the update. It may be one of this recording's. */
-  get #isStale(): boolean {
-    return this.#nLost !== this.#memory.nLost;
+  /** The first dispatch that a layer needs in a pass. */
+  #firstFor(pass: GPUComputePassEncoder): number {
+    return pass === this.#stepPass ? this.#nPerStep : 0;
+  }
+
+  /** Notes where the data of the dispatches are. Returns whether they, and all but tensors, are where they were. */
+  #locate(): boolean {
+    const nParams = this.#dispatches.length;
+    const arrays = new Map(this.#arrays.map((array, i) => [array, this.#uploads.range(nParams + i)]));
+    this.#locations = this.#dispatches.map(({ kernel }, i) => ({
+      params: paramsRange(this.#uploads.range(i), kernel.params.bytes),
+      arrays,
+      scratch: this.#scratch,
+    }));
+    const keys = this.#dispatches.map((dispatch, i) => this.#bindGroups.keyOf(dispatch, this.#locations[i]!));
+    const layout = keys.join();
+    const isSame = layout === this.#layout;
+    this.#layout = layout;
+    this.#nLost = this.#memory.nLost;
+    return isSame;
   }
 
   destroy(): void {
-    this.#buffers.destroy();
+    this.#uploads.destroy();
     this.#scratch.destroy();
   }
 }
 
-// Several for each layer of the deepest models.
-const CAPACITY = 1024;
+/** The part of a range that the params take: in another step there may have been a longer array. */
+function paramsRange({ buffer, offset }: BufferRange, bytes: number): BufferRange {
+  return { buffer, offset, size: Math.max(16, Math.ceil(bytes / 16) * 16) };
+}

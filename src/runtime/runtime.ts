@@ -10,7 +10,7 @@ import { Faults } from './faults.js';
 import { Memory, ScratchBuffers, type BufferRange } from './memory.js';
 import { Pipelines, type Variant } from './pipelines.js';
 import { Profiler, type DispatchTime } from './profiler.js';
-import { Recording } from './recording.js';
+import { Recording, type BoundLayer } from './recording.js';
 import { readTraits } from './requestDevice.js';
 import {
   checkDevice,
@@ -23,7 +23,7 @@ import {
   type RuntimeOptions,
 } from './runtimeOptions.js';
 import { readBytes, type Transfer } from './transfers.js';
-import { bytesOf, packParams, Uploads } from './uploads.js';
+import { packParams, Uploads, wordsOf } from './uploads.js';
 
 /**
  * Returns a runtime on any device, one from `requestDevice` or the engine's own.
@@ -87,12 +87,12 @@ export class Runtime {
   /** Uploads the params and arrays of dispatches in one write, then finds or makes pipelines and bind groups. */
   #bind(
     dispatches: readonly Dispatch[],
-    upload: (parts: readonly Uint8Array[]) => BufferRange[],
+    upload: (parts: readonly Uint32Array[]) => BufferRange[],
   ): BoundDispatch[] {
     const params = dispatches.map((dispatch) => packParams(dispatch.kernel.params, dispatch.params));
     // Each array once, however many dispatches bind it.
-    const arrays = [...hostArrays(dispatches).keys()];
-    const ranges = upload([...params, ...arrays.map(bytesOf)]);
+    const arrays = [...hostArrays(dispatches)];
+    const ranges = upload([...params, ...arrays.map(wordsOf)]);
     const arrayRanges = new Map(arrays.map((array, i) => [array, ranges[params.length + i]!]));
     return dispatches.map((dispatch, i) => ({
       kernel: dispatch.kernel.name,
@@ -129,11 +129,9 @@ export class Runtime {
     return new Recording(this.device, this.#memory, this.#pipelines, this.#bindGroups);
   }
 
-  /** @internal For plans: records dispatches of a recording into a pass of the caller, or submits them at once. */
-  run(caller: string, dispatches: readonly BoundDispatch[], pass: GPUComputePassEncoder | undefined): void {
-    this.assertAlive(caller);
-    if (pass) for (const dispatch of dispatches) encode(dispatch, pass);
-    else if (dispatches.length > 0) this.inNameOf(caller, () => this.#submit(dispatches, this.#profiler));
+  /** @internal For plans: submits what a recording does for a layer, in a pass of its own. */
+  submitLayer(caller: string, recording: Recording, layer: BoundLayer): void {
+    if (layer.length > 0) this.inNameOf(caller, () => this.#submit(recording.bound(layer), this.#profiler));
   }
 
   /**

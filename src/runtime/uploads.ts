@@ -2,6 +2,7 @@ import type { Dispatch } from '../core/dispatch.js';
 import { BUFFER_USAGE } from '../core/gpuBuffers.js';
 import { sameNumbers } from '../core/tensor.js';
 import type { StructLayout } from '../wgsl/kernel.js';
+import { Records } from '../wgsl/records.js';
 import type { BufferRange, Memory } from './memory.js';
 
 /**
@@ -16,7 +17,7 @@ const CAPACITY = 256;
 /** A buffer and what was last written to it. */
 interface Stored {
   readonly buffer: GPUBuffer;
-  readonly words: Uint32Array;
+  readonly words: Uint32Array<ArrayBuffer>;
 }
 
 /** Uploads the params and arrays of a call, all in one write. */
@@ -34,11 +35,11 @@ export class Uploads {
   /**
    * Uploads for commands that are submitted at once. The next call may reuse the buffer, since the queue keeps order.
    */
-  once(parts: readonly Uint8Array[]): BufferRange[] {
-    const bytes = joined(parts);
-    const buffer = this.#memory.grow(this.#reusable, bytes.length, 'uploads', usage(), 'free');
+  once(parts: readonly Uint32Array[]): BufferRange[] {
+    const words = joined(parts);
+    const buffer = this.#memory.grow(this.#reusable, words.byteLength, 'uploads', usage(), 'free');
     this.#reusable = buffer;
-    this.#queue.writeBuffer(buffer, 0, bytes);
+    this.#queue.writeBuffer(buffer, 0, words);
     return ranges(buffer, parts);
   }
 
@@ -46,9 +47,8 @@ export class Uploads {
    * Uploads for commands that the caller submits later. The buffer is never written again, and calls with the same
    * bytes share it, as the layers of a model do.
    */
-  keep(parts: readonly Uint8Array[]): BufferRange[] {
-    const bytes = joined(parts);
-    const words = wordsOf(bytes);
+  keep(parts: readonly Uint32Array[]): BufferRange[] {
+    const words = joined(parts);
     const key = digest(words);
     const found = this.#kept.get(key);
     let stored = this.#memory.has(found?.buffer) ? found : undefined;
@@ -56,8 +56,8 @@ export class Uploads {
       this.#kept.delete(key);
     } else {
       if (stored) this.#memory.abandon(stored.buffer);
-      stored = { buffer: this.#memory.allocate('uploads', bytes.length, usage()), words };
-      this.#queue.writeBuffer(stored.buffer, 0, bytes);
+      stored = { buffer: this.#memory.allocate('uploads', words.byteLength, usage()), words };
+      this.#queue.writeBuffer(stored.buffer, 0, words);
     }
     this.#kept.set(key, stored);
     if (this.#kept.size > CAPACITY) this.#dropOldest();
@@ -71,34 +71,113 @@ export class Uploads {
   }
 }
 
-/** Buffers by name for params and arrays of a recording. Each stays the same buffer until its contents outgrow it. */
-export class PersistentBuffers {
+/**
+ * The params and arrays of a recording, in one buffer. Parts are numbered; each stays where it is until it outgrows its
+ * room. What they hold is kept on the host too, so only what changed is written.
+ */
+export class PersistentUploads {
   readonly #queue: GPUQueue;
   readonly #memory: Memory;
-  readonly #stored = new Map<string, Stored>();
+  readonly #most: number;
+  #buffer: GPUBuffer | undefined;
+  #words = new Uint32Array();
+  #parts: BufferRange[] = [];
+  /** The words that changed since the last write: ranges in order, first and one past the last of each. */
+  readonly #changed: number[] = [];
 
   constructor(device: GPUDevice, memory: Memory) {
     this.#queue = device.queue;
     this.#memory = memory;
+    this.#most = device.limits.maxStorageBufferBindingSize;
   }
 
-  /** Writes whole words to the buffer of a name, unless it has them already. */
-  write(name: string, bytes: Uint8Array): BufferRange {
-    const old = this.#stored.get(name);
-    const buffer = this.#memory.grow(old?.buffer, Math.max(4, bytes.length), name, usage());
-    const words = wordsOf(bytes);
-    if (buffer !== old?.buffer || !sameNumbers(old.words, words)) {
-      this.#queue.writeBuffer(buffer, 0, bytes as Uint8Array<ArrayBuffer>);
-      this.#stored.set(name, { buffer, words: words.slice() });
+  /** Whether parts of so many bytes have room where they are. */
+  hasRoom(sizes: readonly number[]): boolean {
+    if (sizes.length === 0) return true;
+    if (!this.#memory.has(this.#buffer) || sizes.length > this.#parts.length) return false;
+    return sizes.every((bytes, i) => bytes <= this.#parts[i]!.size);
+  }
+
+  /** Makes room for parts of so many bytes. Parts move, and what they held is lost. */
+  makeRoom(sizes: readonly number[]): void {
+    const old = this.#memory.has(this.#buffer) ? this.#buffer : undefined;
+    let end = 0;
+    const places = sizes.map((bytes, i) => {
+      const had = this.#parts[i]?.size ?? 0;
+      const grown = bytes > had && had > 0 ? Math.min(2 * bytes, this.#most) : Math.max(bytes, had);
+      // Whole vec4s, as uniform structs need, and at least one.
+      const size = Math.max(16, Math.ceil(Math.max(bytes, grown) / 16) * 16);
+      const offset = end;
+      end += aligned(size);
+      return { offset, size };
+    });
+    // First, since a device that allows no such buffer throws.
+    const buffer = old && old.size >= end ? old : this.#memory.allocate('uploads', end, usage());
+    if (old && old !== buffer) this.#memory.abandon(old);
+    this.#buffer = buffer;
+    this.#parts = places.map((place) => ({ buffer, ...place }));
+    this.#words = new Uint32Array(end / 4);
+    this.#changed.length = 0;
+    this.#changed.push(0, end / 4);
+  }
+
+  /** Writes all parts again if the device had no memory for their buffer. They may move. */
+  restore(): void {
+    if (this.#memory.has(this.#buffer)) return;
+    const buffer = this.#memory.allocate('uploads', this.#words.byteLength, usage());
+    this.#buffer = buffer;
+    this.#parts = this.#parts.map((part) => ({ ...part, buffer }));
+    this.#changed.length = 0;
+    this.#changed.push(0, this.#words.length);
+    this.flush();
+  }
+
+  /** Returns where a part lies. */
+  range(part: number): BufferRange {
+    return this.#parts[part]!;
+  }
+
+  /** Sets a part to words, which `flush` writes if they are not there yet. */
+  set(part: number, words: Uint32Array): void {
+    const first = this.#parts[part]!.offset / 4;
+    const kept = this.#words;
+    let begin = 0;
+    let end = words.length;
+    while (begin < end && kept[first + begin] === words[begin]) begin++;
+    while (end > begin && kept[first + end - 1] === words[end - 1]) end--;
+    if (begin === end) return;
+    for (let i = begin; i < end; i++) kept[first + i] = words[i]!;
+    this.#note(first + begin, first + end);
+  }
+
+  /** Writes all that changed, most often at once. */
+  flush(): void {
+    const changed = this.#changed;
+    for (let i = 0; i < changed.length; i += 2) {
+      const [first, end] = [changed[i]!, changed[i + 1]!];
+      this.#queue.writeBuffer(this.#buffer!, 4 * first, this.#words.subarray(first, end));
     }
-    return { buffer, offset: 0, size: buffer.size };
+    changed.length = 0;
+  }
+
+  /** Joins a range to the one before it, unless there is much between them. */
+  #note(first: number, end: number): void {
+    const changed = this.#changed;
+    const last = changed.length - 1;
+    if (last > 0 && first >= changed[last - 1]! && first - changed[last]! <= JOINED_WORDS)
+      changed[last] = Math.max(changed[last]!, end);
+    else changed.push(first, end);
   }
 
   destroy(): void {
-    for (const { buffer } of this.#stored.values()) this.#memory.free(buffer);
-    this.#stored.clear();
+    if (this.#buffer) this.#memory.free(this.#buffer);
+    this.#buffer = undefined;
+    this.#parts = [];
   }
 }
+
+/** Words that are written again rather than calling the queue twice. */
+const JOINED_WORDS = 4096;
 
 /** Returns the usage of buffers whose parts are params or arrays. */
 function usage(): GPUBufferUsageFlags {
@@ -106,24 +185,15 @@ function usage(): GPUBufferUsageFlags {
   return STORAGE | UNIFORM | COPY_DST;
 }
 
-/** Returns the bytes of a params struct. */
-export function packParams(layout: StructLayout, params: Dispatch['params']): Uint8Array {
-  const view = new DataView(new ArrayBuffer(layout.bytes));
-  for (const [name, { offset, type }] of Object.entries(layout.fields)) {
-    const value = params[name];
-    if (value === undefined) throw new TypeError(`A dispatch lacks the parameter ${name}.`);
-    if (type === 'f32') view.setFloat32(offset, value, true);
-    else view.setUint32(offset, value, true);
-  }
-  return new Uint8Array(view.buffer);
+/** Returns the words of a params struct. */
+export function packParams(layout: StructLayout, params: Dispatch['params']): Uint32Array<ArrayBuffer> {
+  const records = new Records(layout, 1);
+  records.set(0, params);
+  return records.words;
 }
 
-/** Returns the bytes of an array, without a copy. */
-export function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength);
-}
-
-function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
+/** Returns the words of an array, without a copy. */
+export function wordsOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint32Array {
   return new Uint32Array(buffer, byteOffset, byteLength / 4);
 }
 
@@ -133,22 +203,22 @@ function aligned(bytes: number): number {
 }
 
 /** Returns the parts end to end, each at a multiple of the alignment. */
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((total, part) => total + aligned(part.length), 0));
+function joined(parts: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(parts.reduce((total, part) => total + aligned(part.byteLength), 0) / 4);
   let at = 0;
   for (const part of parts) {
-    bytes.set(part, at);
-    at += aligned(part.length);
+    words.set(part, at);
+    at += aligned(part.byteLength) / 4;
   }
-  return bytes;
+  return words;
 }
 
-function ranges(buffer: GPUBuffer, parts: readonly Uint8Array[]): BufferRange[] {
+function ranges(buffer: GPUBuffer, parts: readonly Uint32Array[]): BufferRange[] {
   let offset = 0;
-  return parts.map(({ length }) => {
+  return parts.map(({ byteLength }) => {
     // Whole vec4s, as uniform structs need, and at least one.
-    const range = { buffer, offset, size: Math.max(16, Math.ceil(length / 16) * 16) };
-    offset += aligned(length);
+    const range = { buffer, offset, size: Math.max(16, Math.ceil(byteLength / 16) * 16) };
+    offset += aligned(byteLength);
     return range;
   });
 }

@@ -6,12 +6,16 @@ import { strictDevice } from '../runtime/strictDevice.js';
 export function notedRuntime() {
   const strict = strictDevice();
   const writes: (readonly number[])[] = [];
+  const held = new Map<GPUBuffer, Uint8Array>();
   const groups: (readonly GPUBufferBinding[])[] = [];
   const { queue, createBindGroup } = strict.device;
   const { writeBuffer } = queue;
   queue.writeBuffer = (buffer, offset, data) => {
     const { buffer: bytes, byteOffset, byteLength } = data as Uint8Array;
-    writes.push([...new Uint8Array(bytes, byteOffset, byteLength)]);
+    const written = new Uint8Array(bytes, byteOffset, byteLength);
+    writes.push([...written]);
+    if (!held.has(buffer)) held.set(buffer, new Uint8Array(buffer.size));
+    held.get(buffer)!.set(written, offset);
     writeBuffer(buffer, offset, data);
     return undefined;
   };
@@ -19,7 +23,9 @@ export function notedRuntime() {
     groups.push(Array.from(descriptor.entries, ({ resource }) => resource as GPUBufferBinding));
     return createBindGroup(descriptor);
   };
-  return { ...strict, runtime: createRuntime(strict.device), writes, groups };
+  /** What was written, by buffer. */
+  const contents = () => Array.from(held.values(), (bytes) => [...bytes]);
+  return { ...strict, runtime: createRuntime(strict.device), writes, contents, groups };
 }
 
 /** The next step: sequences of 5 + 1 and 9 + 2 tokens in pages of 4, as `BlockAllocator.batch` returns it. */

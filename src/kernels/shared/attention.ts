@@ -1,8 +1,9 @@
 import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
 import type { FloatDType } from '../../core/dtype.js';
+import { StepMemory } from '../../core/stepMemory.js';
 import { scoreScale, type AttentionProblem } from '../../problem/attentionProblem.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
-import { Records } from '../../wgsl/records.js';
+import { placesOf } from '../../wgsl/records.js';
 import { constantOf, structOf } from '../../wgsl/reflection.js';
 import attention from './attention.wgsl?module';
 import { batchInfoLayout } from './batchInfo.js';
@@ -53,15 +54,27 @@ export interface WorkItem {
   readonly firstPart: number;
 }
 
-/** Packs items as `Item` of attention.wgsl. */
-export function packItems(items: readonly WorkItem[]): Uint32Array {
-  const records = new Records(structOf(MODULES, 'Item'), items.length);
+/** Packs items as `Item` of attention.wgsl, into words of `memory`. */
+export function packItems(
+  items: readonly WorkItem[],
+  memory = new StepMemory(),
+  name = 'items',
+): Uint32Array {
+  const places = placesOf(structOf(MODULES, 'Item'), ITEM_FIELDS);
+  const words = memory.words(name, items.length * places.words);
   const limit = chunkLimit();
-  items.forEach(({ sequence, rowTile, chunk, nChunks, firstPart }, i) =>
-    records.set(i, { sequence, row_tile: rowTile, chunks: chunk + nChunks * limit, first_part: firstPart }),
-  );
-  return records.words;
+  for (let i = 0; i < items.length; i++) {
+    const { sequence, rowTile, chunk, nChunks, firstPart } = items[i]!;
+    const at = i * places.words;
+    words[at + places.sequence] = sequence;
+    words[at + places.row_tile] = rowTile;
+    words[at + places.chunks] = chunk + nChunks * limit;
+    words[at + places.first_part] = firstPart;
+  }
+  return words;
 }
+
+const ITEM_FIELDS = { sequence: true, row_tile: true, chunks: true, first_part: true } as const;
 
 /** The most chunks that an item can count. */
 export function maxChunks(): number {

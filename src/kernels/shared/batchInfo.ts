@@ -1,7 +1,8 @@
+import { StepMemory } from '../../core/stepMemory.js';
 import { isTensor, windowOf } from '../../core/tensor.js';
 import type { AttentionProblem, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
 import type { StructLayout } from '../../wgsl/kernel.js';
-import { Records } from '../../wgsl/records.js';
+import { placesOf } from '../../wgsl/records.js';
 import { structOf } from '../../wgsl/reflection.js';
 import batchInfo from './batch_info.wgsl?module';
 
@@ -25,43 +26,77 @@ export function batchInfoLayout({ batch, nHeads, slopes, sinks }: AttentionProbl
   return { slopesAt, slopesSequence, nSlopes, sinksAt, nSinks, words: sinksAt + nSinks };
 }
 
-/** `batch_info` where the host knows all of it. */
-export function hostBatchInfo(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
+/** `batch_info` where the host knows all of it, in words of `memory`. */
+export function hostBatchInfo(
+  problem: AttentionProblem,
+  lengths: HostLengths,
+  memory = new StepMemory(),
+): Uint32Array {
   const { slopes, sinks } = problem;
   const { slopesAt, sinksAt, words } = batchInfoLayout(problem);
-  const info = new Uint32Array(words);
-  info.set(hostSequences(problem, lengths));
-  const floats = new Float32Array(info.buffer);
-  if (slopes) floats.set(slopes.values as Float32Array, slopesAt);
-  if (sinks) floats.set(sinks as Float32Array, sinksAt);
+  const info = memory.words('batch info', words);
+  writeSequences(info, problem, lengths);
+  if (slopes) info.set(bitsOf(slopes.values as Float32Array), slopesAt);
+  if (sinks) info.set(bitsOf(sinks as Float32Array), sinksAt);
   return info;
 }
 
-/** Packs one `Sequence` record of batch_info.wgsl per sequence: lengths, and where its data begin. */
-export function hostSequences(problem: AttentionProblem, lengths: HostLengths): Uint32Array {
+function bitsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, length);
+}
+
+/** Packs one `Sequence` record of batch_info.wgsl per sequence, into words of `memory`: see `writeSequences`. */
+export function hostSequences(
+  problem: AttentionProblem,
+  lengths: HostLengths,
+  memory = new StepMemory(),
+): Uint32Array {
+  const { words } = placesOf(sequenceLayout(), SEQUENCE_FIELDS);
+  const sequences = memory.words('sequences', problem.batch * words);
+  writeSequences(sequences, problem, lengths);
+  return sequences;
+}
+
+/** Writes the records of all sequences: lengths, and where their data begin. */
+function writeSequences(words: Uint32Array, problem: AttentionProblem, lengths: HostLengths): void {
   const { batch, q, k, v, out, lse, pages, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
-  const sequences = new Records(sequenceLayout(), batch);
-  const startOf = (base: number, rows: TokenRows | null | undefined, index: number, token: number): number =>
-    rows ? base + index * rows.sequenceStride + token * rows.tokenStride : 0;
+  const places = placesOf(sequenceLayout(), SEQUENCE_FIELDS);
   for (let b = 0; b < batch; b++) {
-    sequences.set(b, {
-      q_len: qLen[b]!,
-      k_len: kLen[b]!,
-      first_key: firstKey[b]!,
-      n_cached: nCached[b]!,
-      q_base: startOf(bases.q, q, b, qStart[b]!),
-      k_base: startOf(bases.k, k, row[b]!, kStart[b]!),
-      v_base: startOf(bases.v, v, row[b]!, kStart[b]!),
-      out_base: startOf(bases.out, out, b, qStart[b]!),
-      lse_base: startOf(bases.lse, lse, b, qStart[b]!),
-      table_base: bases.table + row[b]! * (pages?.stride ?? 0),
-      new_k_base: startOf(bases.newK, append?.newK, b, newStart[b]!),
-      new_v_base: startOf(bases.newV, append?.newV, b, newStart[b]!),
-    });
+    const at = b * places.words;
+    words[at + places.q_len] = qLen[b]!;
+    words[at + places.k_len] = kLen[b]!;
+    words[at + places.first_key] = firstKey[b]!;
+    words[at + places.n_cached] = nCached[b]!;
+    words[at + places.q_base] = startOf(bases.q, q, b, qStart[b]!);
+    words[at + places.k_base] = startOf(bases.k, k, row[b]!, kStart[b]!);
+    words[at + places.v_base] = startOf(bases.v, v, row[b]!, kStart[b]!);
+    words[at + places.out_base] = startOf(bases.out, out, b, qStart[b]!);
+    words[at + places.lse_base] = startOf(bases.lse, lse, b, qStart[b]!);
+    words[at + places.table_base] = bases.table + row[b]! * (pages?.stride ?? 0);
+    words[at + places.new_k_base] = startOf(bases.newK, append?.newK, b, newStart[b]!);
+    words[at + places.new_v_base] = startOf(bases.newV, append?.newV, b, newStart[b]!);
   }
-  return sequences.words;
+}
+
+const SEQUENCE_FIELDS = {
+  q_len: true,
+  k_len: true,
+  first_key: true,
+  n_cached: true,
+  q_base: true,
+  k_base: true,
+  v_base: true,
+  out_base: true,
+  lse_base: true,
+  table_base: true,
+  new_k_base: true,
+  new_v_base: true,
+} as const;
+
+function startOf(base: number, rows: TokenRows | null | undefined, index: number, token: number): number {
+  return rows ? base + index * rows.sequenceStride + token * rows.tokenStride : 0;
 }
 
 function sequenceLayout(): StructLayout {
