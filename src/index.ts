@@ -28,7 +28,17 @@ export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
 export type { DeviceClass, DeviceTraits, Tier } from './core/deviceTraits.js';
+export type { Pace } from './core/pace.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
+export type {
+  TileShape,
+  TunedChunks,
+  TunedDecode,
+  TunedDevice,
+  TunedPrefill,
+  TunedRates,
+  Tuning,
+} from './core/tuning.js';
 export { BlockAllocator, type BlockAllocatorOptions } from './paging/blockAllocator.js';
 export { commonPrefix, type Batch } from './paging/pool/batch.js';
 export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPages.js';
@@ -81,3 +91,5 @@ export {
   type ParameterCounts,
   type WeightPrecision,
 } from './sizing/weights.js';
+export { tune } from './tuning/tune.js';
+export type { TuneOptions, TuneProgress } from './tuning/tuneOptions.js';

@@ -20,6 +20,7 @@ const LEVELS: ReadonlyMap<string, number> = new Map([
   ['attention', 5],
   ['cache', 5],
   ['tensors', 5],
+  ['tuning', 5],
   ['standalone', 6],
   ['index.ts', 6],
 ]);

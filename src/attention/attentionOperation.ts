@@ -9,10 +9,9 @@ import type { SizeRule } from '../check/checkTensor.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
-import type { StepMemory } from '../core/stepMemory.js';
 import { isTensor, type Tensor } from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
-import type { Lengths } from '../plan/planAttention.js';
+import type { Lengths, PlanContext } from '../plan/planAttention.js';
 import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs.js';
 import type { AppendProblem, AttentionProblem } from '../problem/attentionProblem.js';
 import type { QueryLayout } from '../problem/tokenRows.js';
@@ -50,7 +49,7 @@ export interface CheckedInputs<Append extends AppendProblem | null> {
     problem: AttentionProblem<Append>,
     lengths: Lengths,
     traits: DeviceTraits,
-    memory: StepMemory,
+    context: PlanContext,
   ) => readonly Dispatch[];
 }
 
@@ -82,7 +81,7 @@ export function attentionOperation<Append extends AppendProblem | null>(
       out: layout.rows(outputs.out),
       lse: outputs.lse ? layout.lseRows(outputs.lse) : null,
     }));
-    return planProblem(whole, lengths, traits, memory);
+    return planProblem(whole, lengths, traits, call);
   };
   return { call, rules, checkOverlaps, plan };
 }

@@ -99,8 +99,8 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const call = Call.on(runtime, kind.name, this.#memory);
     this.#runtime = runtime;
     this.#kind = kind;
-    this.#updateCall = new Call(`${kind.name}.update`, runtime.traits, this.#memory);
-    this.#recordCall = new Call(`${kind.name}.record`, runtime.traits);
+    this.#updateCall = new Call(`${kind.name}.update`, runtime, this.#memory);
+    this.#recordCall = new Call(`${kind.name}.record`, runtime);
     const given = kind.pickArgs(call, args);
     this.#recording = runtime.createRecording();
     this.#plan(call, given);

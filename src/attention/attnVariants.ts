@@ -1,11 +1,12 @@
 import { Call } from '../check/call.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { variantName } from '../wgsl/link.js';
-import { checkHeadDims, checkHeads, checkTypes, servedSteps, UNLIMITED, type Served } from './servedSteps.js';
+import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
   headDim: true,

@@ -1,4 +1,5 @@
 import { Call } from '../check/call.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
@@ -8,15 +9,7 @@ import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOpti
 import { nextTurn, type Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
-import {
-  checkHeadDims,
-  checkHeads,
-  checkTypes,
-  servedSteps,
-  UNLIMITED,
-  type Served,
-  type Whereabouts,
-} from './servedSteps.js';
+import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
 
 /** The shape of a model, and everything else that decides which kernels its steps run. */
 export interface PrepareModelOptions

@@ -1,13 +1,11 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import { FLOATS, type DType, type FloatDType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
+import type { DType, FloatDType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
   deviceLengths,
   hostLengths,
-  MAX_HEAD_DIM,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
@@ -16,7 +14,6 @@ import {
 } from '../problem/attentionProblem.js';
 import { denseRows, pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
-import { checkChoice } from '../core/checkArguments.js';
 
 /** Whether numbers are on the host or on the GPU; null where there are none. */
 export type Whereabouts = 'host' | 'gpu' | null;
@@ -136,27 +133,4 @@ function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengt
     maxSeqlenQ: qLen,
     maxSeqlenK: kLen,
   });
-}
-
-/** Checks the head sizes of a model, by name; that they are counts is known. */
-export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
-  checkAtMost(caller, sizes, MAX_HEAD_DIM);
-}
-
-/** More heads than any model has. A bound, so that planning does not run out of memory. */
-const MAX_HEADS = 2 ** 16;
-
-/** Checks numbers of heads, by name; that they are counts is known. */
-export function checkHeads(caller: string, counts: Readonly<Record<string, number>>): void {
-  checkAtMost(caller, counts, MAX_HEADS);
-}
-
-function checkAtMost(caller: string, sizes: Readonly<Record<string, number>>, most: number): void {
-  for (const [name, size] of Object.entries(sizes))
-    if (size > most) fail('shape', caller, `${name} is ${size}; it must be 1 to ${most}.`);
-}
-
-/** Checks element types, by name. */
-export function checkTypes(caller: string, types: Readonly<Record<string, unknown>>): void {
-  for (const [name, type] of Object.entries(types)) checkChoice(caller, name, type, FLOATS);
 }

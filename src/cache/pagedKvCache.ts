@@ -287,7 +287,7 @@ export class PagedKvCache {
 
   /** A call of a method of a cache that can be used. */
   #call(method: string): Call {
-    const call = new Call(`PagedKvCache.${method}`, this.#runtime.traits);
+    const call = new Call(`PagedKvCache.${method}`, this.#runtime);
     this.#assertUsable(call);
     return call;
   }

@@ -1,11 +1,13 @@
 import { checkNames } from '../core/checkArguments.js';
 import { describe, fail, type ErrorCode } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Pace } from '../core/pace.js';
 import { StepMemory } from '../core/stepMemory.js';
 
 /** What checks ask of a runtime. */
 export interface CallRuntime {
   readonly traits: DeviceTraits;
+  readonly pace: Pace;
   /** Throws in the name of a call once the runtime cannot be used any more. */
   assertAlive(caller: string): void;
 }
@@ -15,12 +17,18 @@ export class Call {
   /** The public function. */
   readonly name: string;
   readonly traits: DeviceTraits;
+  readonly pace: Pace;
   /** What an earlier step of a plan has left; nothing for a single call. */
   readonly memory: StepMemory;
 
-  constructor(name: string, traits: DeviceTraits, memory = new StepMemory()) {
+  constructor(
+    name: string,
+    { traits, pace }: Pick<CallRuntime, 'traits' | 'pace'>,
+    memory = new StepMemory(),
+  ) {
     this.name = name;
     this.traits = traits;
+    this.pace = pace;
     this.memory = memory;
   }
 
@@ -33,7 +41,7 @@ export class Call {
     if (typeof runtime?.assertAlive !== 'function')
       fail('argument', name, `runtime must be what createRuntime gives, not ${describe(runtime)}.`);
     runtime.assertAlive(name);
-    return new Call(name, runtime.traits, memory);
+    return new Call(name, runtime, memory);
   }
 
   /** Throws a sentence about what is wrong, and what to do about it. */

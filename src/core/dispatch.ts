@@ -1,4 +1,5 @@
 import type { Kernel, Spec } from '../wgsl/kernel.js';
+import type { Load } from './pace.js';
 import type { Tensor } from './tensor.js';
 
 /** Numbers on the host that are uploaded with the call. */
@@ -21,6 +22,8 @@ export interface Dispatch {
   readonly perStep?: boolean;
   /** Workgroups in x, y and z. */
   readonly grid: readonly [number, number, number];
+  /** What attention has to do, from which the runtime learns the pace of the device. */
+  readonly load?: Load;
 }
 
 /**

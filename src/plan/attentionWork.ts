@@ -6,9 +6,7 @@ import { prefillTileKeys, prefillTileRows, type PrefillTile } from '../kernels/a
 import type { SplitToken } from '../kernels/mergeStates.js';
 import type { WorkItem } from '../kernels/shared/attention.js';
 import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
-import { decodeTile } from './decodeTile.js';
 import { checkWorkItems } from './limits.js';
-import { prefillTile } from './prefillTile.js';
 import {
   chooseSplits,
   sequencesOf,
@@ -17,6 +15,7 @@ import {
   type SequenceToPlan,
   type TiledSequence,
 } from './splits.js';
+import { chooseDecodeTile, choosePrefillTile } from './tunedTiles.js';
 
 /** Work for one variant of one kernel, heaviest first. */
 export interface WorkList {
@@ -133,11 +132,12 @@ export function chooseTile(
 ): TileChoice {
   const paged = pages !== null;
   if (isDecode(qLen, nRows)) {
-    const tile = decodeTile(traits, { headDim, headDimV, nRows, paged }, caller);
+    const kvDType = k.tensor.dtype as FloatDType;
+    const tile = chooseDecodeTile(traits, { headDim, headDimV, nRows, paged, kvDType }, caller);
     return { isDecode: true, tile: { decode: tile }, tileRows: tile.rows, tileKeys: decodeTileKeys(tile) };
   }
   const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as FloatDType };
-  const tile = prefillTile(traits, { headDim, headDimV, ...dtypes, paged }, caller);
+  const tile = choosePrefillTile(traits, { headDim, headDimV, ...dtypes, paged }, caller);
   return {
     isDecode: false,
     tile: { prefill: tile },

@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { decodeTileKeys, decodeWorkgroupBytes, type DecodeTile } from '../kernels/attnDecode.js';
-import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
+import { fits, fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** The most rows that a workgroup of attn_decode takes: each needs registers for its whole output. */
 const MAX_TILE_ROWS = 8;
@@ -19,19 +19,32 @@ export interface DecodeTileArgs {
  * @throws PageflashError `limit` if none fits
  */
 export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 'pageflash'): DecodeTile {
-  const needsOf = (tile: DecodeTile): TileNeeds => ({
-    invocations: tile.invocations,
-    bytes: decodeWorkgroupBytes(tile, args.paged),
-  });
-  return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
+  return fittingTile(traits, candidates(traits, args), needsOf(args), { caller, headDim: args.headDim });
+}
+
+/** The tiles that are worth measuring for a device, a head size and a number of rows, all of which it can run. */
+export function decodeCandidates(traits: DeviceTraits, args: DecodeTileArgs): DecodeTile[] {
+  const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : MEASURED_GPU_SHAPES;
+  const tiles = halvings(args.nRows).flatMap((rows) =>
+    shapes.map((shape) => arrange(traits, shape, { ...args, rows })),
+  );
+  return tiles.filter((tile) => fits(traits, needsOf(args)(tile)));
+}
+
+function needsOf({ paged }: DecodeTileArgs): (tile: DecodeTile) => TileNeeds {
+  return (tile) => ({ invocations: tile.invocations, bytes: decodeWorkgroupBytes(tile, paged) });
+}
+
+/** Rows of a tile, most first. */
+function halvings(nRows: number): number[] {
+  const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
+  return Array.from({ length: Math.log2(rows) + 1 }, (_, i) => rows / 2 ** i);
 }
 
 /** Returns the tiles to try, best first: more rows, then more invocations. */
 function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTileArgs): DecodeTile[] {
-  const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
   const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
-  const halvings = Array.from({ length: Math.log2(rows) + 1 }, (_, i) => rows / 2 ** i);
-  return halvings.flatMap((tileRows) =>
+  return halvings(nRows).flatMap((tileRows) =>
     shapes.map((shape) => arrange(traits, shape, { rows: tileRows, headDim, headDimV })),
   );
 }
@@ -45,6 +58,14 @@ interface Shape {
 const GPU_SHAPES: readonly Shape[] = [
   { invocations: 128, keyLanes: 4 },
   { invocations: 64, keyLanes: 4 },
+];
+
+/** More of a key or more keys at a time. */
+const MEASURED_GPU_SHAPES: readonly Shape[] = [
+  ...GPU_SHAPES,
+  { invocations: 256, keyLanes: 4 },
+  { invocations: 128, keyLanes: 2 },
+  { invocations: 128, keyLanes: 8 },
 ];
 
 /**

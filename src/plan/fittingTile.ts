@@ -19,10 +19,7 @@ export function fittingTile<Tile>(
   needsOf: (tile: Tile) => TileNeeds,
   { caller, headDim }: { readonly caller: string; readonly headDim: number },
 ): Tile {
-  const tile = tiles.find((candidate) => {
-    const { invocations, bytes } = needsOf(candidate);
-    return invocations <= traits.maxWorkgroupInvocations && bytes <= traits.maxWorkgroupBytes;
-  });
+  const tile = tiles.find((candidate) => fits(traits, needsOf(candidate)));
   if (tile) return tile;
   const least = Math.min(...tiles.map((candidate) => needsOf(candidate).bytes));
   fail(
@@ -30,6 +27,11 @@ export function fittingTile<Tile>(
     caller,
     `the smallest tile for headDim ${headDim} needs ${least} bytes of workgroup memory; this device allows ${traits.maxWorkgroupBytes}. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().`,
   );
+}
+
+/** Whether a device can run a tile. */
+export function fits(traits: DeviceTraits, { invocations, bytes }: TileNeeds): boolean {
+  return invocations <= traits.maxWorkgroupInvocations && bytes <= traits.maxWorkgroupBytes;
 }
 
 /** The size that all subgroups of a device have; 0 if they differ or are not to be used. */

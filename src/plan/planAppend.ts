@@ -1,6 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { StepMemory } from '../core/stepMemory.js';
 import {
   appendKDispatch,
   appendVDispatch,
@@ -10,21 +9,27 @@ import {
 } from '../kernels/appendKv.js';
 import { isHostLengths, type AttentionProblem } from '../problem/attentionProblem.js';
 import { checkWorkItems } from './limits.js';
-import { NO_APPEND, planWith, type AppendPlan, type Lengths, type Shared } from './planAttention.js';
+import {
+  NO_APPEND,
+  planWith,
+  type AppendPlan,
+  type Lengths,
+  type PlanContext,
+  type Shared,
+} from './planAttention.js';
 
 /**
  * Plans attention after new tokens were appended to a cache and queries rotated, as far as the problem has them.
  *
- * @param memory as for `planAttention`
  * @returns dispatches in order
  */
 export function planCachedAttention(
   problem: AttentionProblem,
   lengths: Lengths,
   traits: DeviceTraits,
-  memory = new StepMemory(),
+  context: PlanContext = {},
 ): readonly Dispatch[] {
-  return planWith(planAppend, problem, lengths, traits, memory);
+  return planWith(planAppend, problem, lengths, traits, context);
 }
 
 /** Plans what happens before attention: new tokens are written to the cache, and queries rotated. */

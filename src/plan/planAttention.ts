@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
+import { UNKNOWN_PACE, type Pace } from '../core/pace.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { isTensor } from '../core/tensor.js';
 import { attnDecodeDispatch } from '../kernels/attnDecode.js';
@@ -15,7 +16,8 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { attentionWork, type WorkList } from './attentionWork.js';
+import { attentionWork } from './attentionWork.js';
+import { cutsOf } from './dispatchCuts.js';
 
 export type Lengths = HostLengths | DeviceLengths;
 
@@ -25,6 +27,17 @@ export interface Shared<Problem = AttentionProblem> {
   readonly batchInfo: Uint32Array | Scratch;
   readonly maxWorkgroupsPerDimension: number;
   readonly memory: StepMemory;
+}
+
+/** What planning depends on besides the problem and the device, and what has no effect on results. */
+export interface PlanContext {
+  /** How fast the device has proven to be: long work is cut accordingly. */
+  readonly pace?: Pace;
+  /**
+   * That of the plan of a step: dispatches that the last step had too are returned as they were, with their arrays filled
+   * again.
+   */
+  readonly memory?: StepMemory;
 }
 
 /** What happens before attention: appends and rotations. */
@@ -37,17 +50,15 @@ export interface AppendPlan {
 /**
  * Plans attention that appends nothing. `planCachedAttention` plans any; an engine that never appends does not load it.
  *
- * @param memory of the plan of a step: dispatches that the last step had too are returned as they were, with their arrays
- * filled again
  * @returns dispatches in order
  */
 export function planAttention(
   problem: AttentionProblem<null>,
   lengths: Lengths,
   traits: DeviceTraits,
-  memory = new StepMemory(),
+  context: PlanContext = {},
 ): readonly Dispatch[] {
-  return planWith(() => NO_APPEND, problem, lengths, traits, memory);
+  return planWith(() => NO_APPEND, problem, lengths, traits, context);
 }
 
 export const NO_APPEND: AppendPlan = { dispatches: [], rotatedQ: null };
@@ -58,7 +69,7 @@ export function planWith<Problem extends AttentionProblem>(
   problem: Problem,
   lengths: Lengths,
   traits: DeviceTraits,
-  memory: StepMemory,
+  { pace = UNKNOWN_PACE, memory = new StepMemory() }: PlanContext,
 ): readonly Dispatch[] {
   const { maxWorkgroupsPerDimension } = traits;
   const { lists, merges, nParts } = memory.keep('work', [problem, lengths, traits], () =>
@@ -76,16 +87,18 @@ export function planWith<Problem extends AttentionProblem>(
 
   const attention = lists.map((list, i) => {
     const items = packItems(list.items, memory, `items ${i}`);
-    const ranges = rangesOf(list, problem, traits);
+    const cuts = cutsOf(list, problem, traits, pace);
     const { rotatedQ } = append;
-    const of = [shared, items, list.tile, list.split && parts, rotatedQ, ...ranges.flat()];
+    // Loads are not among them: only single calls, which keep nothing, are measured by theirs.
+    const of = [shared, items, list.tile, list.split && parts, rotatedQ, ...cuts.flatMap(({ range }) => range)];
     return memory.keep(`attention ${i}`, of, () => {
       const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
-      return ranges.map((range) =>
-        'decode' in list.tile
+      return cuts.map(({ range, load }) => ({
+        ...('decode' in list.tile
           ? attnDecodeDispatch({ ...work, range }, list.tile.decode)
-          : attnPrefillDispatch({ ...work, range }, list.tile.prefill),
-      );
+          : attnPrefillDispatch({ ...work, range }, list.tile.prefill)),
+        load,
+      }));
     });
   });
   const splitTokens = packSplitTokens(merges, memory);
@@ -126,35 +139,4 @@ function planBatchInfo(
     return slopes || sinks ? [gathered, heads] : [gathered];
   });
   return { batchInfo, gathers };
-}
-
-/**
- * Multiply-adds that one dispatch may take on: about 50 ms on the slowest adapters of a class. An operating system resets
- * a device that is busy for some seconds, and a page is not drawn meanwhile.
- */
-const DISPATCH_MACS: Readonly<Record<DeviceTraits['deviceClass'], number>> = {
-  software: 1e9,
-  gpu: 2e10,
-};
-
-/** Returns ranges of a list's items, in order, each of them work for one dispatch, or one item. */
-function rangesOf(
-  { keyTiles, tileArea }: WorkList,
-  { headDim, headDimV, nKvHeads }: AttentionProblem,
-  { deviceClass }: DeviceTraits,
-): [number, number][] {
-  const limit = DISPATCH_MACS[deviceClass] / (tileArea * (headDim + headDimV) * nKvHeads);
-  const ranges: [number, number][] = [];
-  let start = 0;
-  let work = 0;
-  keyTiles.forEach((cost, i) => {
-    if (i > start && work + cost > limit) {
-      ranges.push([start, i]);
-      start = i;
-      work = 0;
-    }
-    work += cost;
-  });
-  ranges.push([start, keyTiles.length]);
-  return ranges;
 }

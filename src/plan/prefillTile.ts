@@ -1,7 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { prefillTileKeys, prefillWorkgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
-import { fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
+import { fits, fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** How a workgroup's invocations are arranged. */
 type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
@@ -30,6 +30,18 @@ const GPU_SHAPES: readonly ShapesRow[] = [
       { teams: 4, lanes: 16, rows: 4 },
     ],
   },
+];
+
+/** Those above, with more invocations, more rows of each, and more lanes of a row. */
+const MEASURED_GPU_SHAPES: readonly Shape[] = [
+  { teams: 16, lanes: 8, rows: 4 },
+  { teams: 8, lanes: 8, rows: 4 },
+  { teams: 32, lanes: 8, rows: 4 },
+  { teams: 16, lanes: 8, rows: 8 },
+  { teams: 16, lanes: 16, rows: 4 },
+  { teams: 8, lanes: 16, rows: 8 },
+  { teams: 8, lanes: 16, rows: 4 },
+  { teams: 4, lanes: 16, rows: 4 },
 ];
 
 /**
@@ -67,21 +79,36 @@ export interface PrefillTileArgs {
  * @throws PageflashError `limit` if none fits
  */
 export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
-  const needsOf = (tile: PrefillTile): TileNeeds => ({
-    invocations: tile.teams * tile.lanes,
-    bytes: prefillWorkgroupBytes(tile, args.paged),
-  });
-  return fittingTile(traits, candidates(traits, args), needsOf, { caller, headDim: args.headDim });
+  const shapes = shapesFor(traits, args);
+  const { headDim } = args;
+  return fittingTile(traits, candidates(traits, args, shapes), needsOf(args), { caller, headDim });
 }
 
-function candidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] {
+/** The tiles that are worth measuring for a device, head sizes and types, all of which it can run. */
+export function prefillCandidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] {
+  const isSoftware = traits.deviceClass === 'software';
+  const shapes = isSoftware ? shapesFor(traits, args) : MEASURED_GPU_SHAPES;
+  return shapes.flatMap((shape) => {
+    const tile = candidates(traits, args, [shape]).find((each) => fits(traits, needsOf(args)(each)));
+    return tile ? [tile] : [];
+  });
+}
+
+function needsOf({ paged }: PrefillTileArgs): (tile: PrefillTile) => TileNeeds {
+  return (tile) => ({ invocations: tile.teams * tile.lanes, bytes: prefillWorkgroupBytes(tile, paged) });
+}
+
+function shapesFor(traits: DeviceTraits, { headDim, headDimV }: PrefillTileArgs): readonly Shape[] {
+  const table = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
+  return table.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!.shapes;
+}
+
+function candidates(traits: DeviceTraits, args: PrefillTileArgs, shapes: readonly Shape[]): PrefillTile[] {
   const { headDim, headDimV, qDType, kvDType } = args;
   const isSoftware = traits.deviceClass === 'software';
-  const table = isSoftware ? softwareShapes(traits) : GPU_SHAPES;
-  const row = table.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
   // f16 has neither the range of bf16 nor the precision of f32.
   const f16Tiles = traits.shaderF16 && qDType === 'f16' && kvDType === 'f16';
-  return row.shapes.flatMap((shape) => {
+  return shapes.flatMap((shape) => {
     // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
     const headQuads = Math.ceil(headDim / 32) * 8;
     const cols = Math.ceil((Math.ceil(headDimV / 32) * 8) / shape.lanes);

@@ -1,7 +1,8 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { AttentionProblem, Masks } from '../problem/attentionProblem.js';
 import { chooseTile, type AssignedSequence } from './attentionWork.js';
-import { chooseSplits, TARGET_WORKGROUPS, tilesSeen, type SequenceToPlan } from './splits.js';
+import { chunkRule } from './chunkRule.js';
+import { chooseSplits, tilesSeen, type SequenceToPlan } from './splits.js';
 
 /** How long the sequences of a step may be. */
 export interface StepBounds {
@@ -67,7 +68,7 @@ function* queries(
     yield { qLen, assigned };
   } while (assigned.isDecode);
   const group = problem.nHeads / problem.nKvHeads;
-  const limit = problem.numSplits > 0 ? Infinity : TARGET_WORKGROUPS[traits.deviceClass];
+  const limit = problem.numSplits > 0 ? Infinity : chunkRule(traits).workgroups;
   const { tileRows, nRows } = assigned;
   for (let tiles = Math.ceil(nRows / tileRows); qLen < most && tiles * problem.nKvHeads < limit; tiles++) {
     qLen = Math.min(Math.max(Math.floor((tiles * tileRows) / group), qLen), most);

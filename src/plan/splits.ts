@@ -9,6 +9,7 @@ import {
   type HostLengths,
 } from '../problem/attentionProblem.js';
 import { visibleBand, type KeyRange } from '../problem/band.js';
+import { chunkRule } from './chunkRule.js';
 
 // A chunk is one of several pieces of the keys of one sequence. Each chunk of each tile of rows is a work item of its own.
 // Its results are a part, which merge_states combines with the parts of the other chunks.
@@ -71,14 +72,8 @@ export interface TiledSequence extends SequenceToPlan {
   readonly tileKeys: number;
 }
 
-/** Workgroups that fill a device evenly: several for each of its cores. */
-export const TARGET_WORKGROUPS: Readonly<Record<DeviceTraits['deviceClass'], number>> = {
-  software: 16,
-  gpu: 512,
-};
-
-/** Keys below which a chunk costs more to start and to merge than it saves. */
-const MIN_CHUNK_KEYS: Readonly<Record<DeviceTraits['deviceClass'], number>> = { software: 1024, gpu: 256 };
+/** A sequence this many times as long as its share of the work is not split yet: the device is nearly full. */
+const NEARLY_FULL = 1.25;
 
 /** Most bytes of partial results, unless the caller sets `numSplits`. */
 const MAX_PART_BYTES = 2 ** 25;
@@ -102,20 +97,24 @@ export function chooseSplits(
   const chunkCounts = memory.ints('chunk counts', sequences.length);
   if (problem.numSplits > 0) return forcedSplits(problem, sequences, tiles, chunkCounts, traits);
 
+  const rule = chunkRule(traits);
   const keysPerChunk = { decode: Infinity, prefill: Infinity };
   for (const kind of ['decode', 'prefill'] as const) {
     let workgroups = 0;
     let work = 0;
+    let longest = 0;
     sequences.forEach(({ isDecode, nRows, tileRows, tileKeys }, i) => {
       if (isDecode !== (kind === 'decode')) return;
       const own = Math.ceil(nRows / tileRows) * problem.nKvHeads;
       workgroups += own;
       work += own * tiles[i]! * tileKeys;
+      longest = Math.max(longest, tiles[i]! * tileKeys);
     });
-    const target = TARGET_WORKGROUPS[traits.deviceClass];
     // Where prefill alone fills the device, nothing is split: the longest items run first, which balances the load.
-    if (kind === 'prefill' && workgroups >= target) continue;
-    keysPerChunk[kind] = Math.max(MIN_CHUNK_KEYS[traits.deviceClass], work / target);
+    if (kind === 'prefill' && workgroups >= rule.workgroups) continue;
+    const share = work / rule.workgroups;
+    if (longest <= NEARLY_FULL * share) continue;
+    keysPerChunk[kind] = Math.max(rule.minKeys, share);
   }
   sequences.forEach(({ isDecode, tileKeys }, i) => {
     const tilesPerChunk = Math.ceil((isDecode ? keysPerChunk.decode : keysPerChunk.prefill) / tileKeys);

@@ -94,7 +94,7 @@ function checkOptions(options: RequestDeviceOptions): void {
 // The names of software drivers: Mesa's lavapipe, Chrome's SwiftShader, Windows' WARP.
 const SOFTWARE = /llvmpipe|lavapipe|swiftshader|basic render|warp/i;
 
-/** Returns what a device can do, as far as `tier` lets kernels use it. */
+/** Returns what a device can do, as far as `tier` lets kernels use it; no tuning yet. */
 export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
   const { limits, features } = device;
   // Older browsers have no adapterInfo.
@@ -103,6 +103,8 @@ export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
   const hasSubgroups = tier === 'T1' && features.has('subgroups');
   return {
     deviceClass: info.isFallbackAdapter || SOFTWARE.test(names) ? 'software' : 'gpu',
+    vendor: (info.vendor ?? '').toLowerCase(),
+    architecture: (info.architecture ?? '').toLowerCase(),
     tier,
     shaderF16: tier === 'T1' && features.has('shader-f16'),
     subgroupMinSize: hasSubgroups ? (info.subgroupMinSize ?? 4) : 0,
@@ -114,5 +116,6 @@ export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
     ),
     maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
     maxBindingBytes: limits.maxStorageBufferBindingSize,
+    tuning: null,
   };
 }

@@ -1,13 +1,16 @@
 import { checkNames } from '../core/checkArguments.js';
+import { checkedTuning } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import type { Pace } from '../core/pace.js';
 import { BUFFER_USAGE, noteDevice } from '../core/gpuBuffers.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
 import { BindGroups, encode, hostArrays, type BoundDispatch } from './boundDispatch.js';
 import { Faults } from './faults.js';
 import { Memory, ScratchBuffers, type BufferRange } from './memory.js';
+import { Pacer } from './pacer.js';
 import { Pipelines, type Variant } from './pipelines.js';
 import { Profiler, type DispatchTime } from './profiler.js';
 import { Recording, type BoundLayer } from './recording.js';
@@ -22,20 +25,24 @@ import {
   type PrepareOptions,
   type RuntimeOptions,
 } from './runtimeOptions.js';
+import { timeRuns, type TimedRun } from './stopwatch.js';
 import { readBytes, type Transfer } from './transfers.js';
 import { packParams, Uploads, wordsOf } from './uploads.js';
 
 /**
  * Returns a runtime on any device, one from `requestDevice` or the engine's own.
  *
- * @throws PageflashError `limit` if `profile` is asked of a device without `timestamp-query`
+ * @throws PageflashError `limit` if `profile` is asked of a device without `timestamp-query`, or if the device was made
+ * with lower limits than `tuning`; `argument` if `tuning` is for another device or by another version
  */
 export function createRuntime(device: GPUDevice, options: RuntimeOptions = {}): Runtime {
   const caller = 'createRuntime';
   checkDevice(caller, device);
   const { tier, deviceClass, profile } = checkRuntimeOptions(caller, device, options);
-  const traits = readTraits(device, tier);
-  return new Runtime(device, deviceClass ? { ...traits, deviceClass } : traits, profile);
+  const read = readTraits(device, tier);
+  const traits = deviceClass ? { ...read, deviceClass } : read;
+  const tuning = options.tuning === undefined ? null : checkedTuning(caller, options.tuning, traits);
+  return new Runtime(device, { ...traits, tuning }, profile);
 }
 
 /** Turns dispatches into GPU work, and caches pipelines, bind groups and buffers from one call to the next. */
@@ -49,6 +56,7 @@ export class Runtime {
   readonly #uploads: Uploads;
   readonly #scratch: ScratchBuffers;
   readonly #profiler: Profiler | undefined;
+  readonly #pacer = new Pacer();
 
   /** @internal Use `createRuntime`. */
   constructor(device: GPUDevice, traits: DeviceTraits, profile: boolean) {
@@ -64,11 +72,17 @@ export class Runtime {
     this.#profiler = profile ? new Profiler(device) : undefined;
   }
 
+  /** How fast the device has proven to be with work that the runtime has submitted itself. */
+  get pace(): Pace {
+    return this.#pacer;
+  }
+
   /** Records dispatches, in order, and submits them at once. */
   submit(dispatches: readonly Dispatch[]): void {
     this.assertAlive('submit');
     if (dispatches.length === 0) return;
     this.inNameOf('submit', () => this.#submit(this.#bindOnce(dispatches), this.#profiler));
+    this.#pacer.watch(this.device, dispatches);
   }
 
   /** Records dispatches, in order, into a pass that the caller ends and submits. */
@@ -215,6 +229,16 @@ export class Runtime {
   async read(caller: string, transfers: readonly Transfer[]): Promise<void> {
     this.assertAlive(caller);
     await this.#faults.settle(caller, readBytes(caller, this.device, transfers));
+  }
+
+  /** @internal For tune: returns the milliseconds of each run, submitted one behind the other without a pause. */
+  async time(caller: string, runs: readonly TimedRun[]): Promise<number[]> {
+    this.assertAlive(caller);
+    const { features } = this.device;
+    // The timestamps of a driver that runs on the CPU need not be those of the work.
+    const useTimestamps = this.traits.deviceClass === 'gpu' && features.has('timestamp-query');
+    const times = this.inNameOf(caller, () => timeRuns(this.device, runs, useTimestamps));
+    return this.untilEnded(caller, times);
   }
 
   /** Returns the GPU times of the dispatches submitted since the last call. It needs the option `profile`. */

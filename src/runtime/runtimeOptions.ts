@@ -2,6 +2,7 @@ import { checkChoice, checkFlags, checkNames, namesOf } from '../core/checkArgum
 import type { DeviceClass, Tier } from '../core/deviceTraits.js';
 import { isDType, type DType } from '../core/dtype.js';
 import { describe, fail } from '../core/errors.js';
+import type { Tuning } from '../core/tuning.js';
 import type { Variant } from './pipelines.js';
 
 /** What `createRuntime` takes besides a device. */
@@ -12,6 +13,11 @@ export interface RuntimeOptions {
   readonly deviceClass?: DeviceClass | undefined;
   /** Whether to time every dispatch that the runtime submits itself: see `takeProfile`. Default false. */
   readonly profile?: boolean | undefined;
+  /**
+   * What `tune` has measured on this device, now or earlier. It decides about tiles, chunks and the length of dispatches
+   * instead of defaults. Default: none.
+   */
+  readonly tuning?: Tuning | undefined;
 }
 
 export interface PrepareOptions {
@@ -29,7 +35,12 @@ export interface PrepareProgress {
   readonly total: number;
 }
 
-const RUNTIME_OPTIONS = namesOf<RuntimeOptions>({ tier: true, deviceClass: true, profile: true });
+const RUNTIME_OPTIONS = namesOf<RuntimeOptions>({
+  tier: true,
+  deviceClass: true,
+  profile: true,
+  tuning: true,
+});
 
 /** The names of the options of `prepare`, which `prepareModel` has as well. */
 export const PREPARE_OPTIONS = namesOf<PrepareOptions>({ onProgress: true, signal: true, warmUp: true });

@@ -1,4 +1,5 @@
-import { checkHeadDims, checkHeads, checkTypes, servedProblem } from '../attention/servedSteps.js';
+import { servedProblem } from '../attention/servedSteps.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkChoice, checkCounts, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';

@@ -206,6 +206,8 @@ export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits
     fail('argument', caller, 'tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier.');
   return {
     deviceClass,
+    vendor: '',
+    architecture: '',
     tier,
     shaderF16,
     subgroupMinSize,
@@ -215,5 +217,6 @@ export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits
     maxWorkgroupsPerDimension,
     // It decides how work is split into dispatches, not the text of kernels.
     maxBindingBytes: Infinity,
+    tuning: null,
   };
 }

@@ -163,7 +163,7 @@ test(
             serve(runtime, model, sequences);
           }
           for (const { step } of servedSteps(
-            servedModel(new Call('prepareModel', runtime.traits), model),
+            servedModel(new Call('prepareModel', runtime), model),
             runtime.traits,
           ))
             serve(runtime, model, [[step.qLen, step.kLen]]);

@@ -4,13 +4,14 @@ import { Call } from '../../src/check/call.js';
 import { PageflashError } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { refusal } from '../check/refusal.js';
+import { UNKNOWN_PACE } from '../../src/core/pace.js';
 import { traitsOf } from '../plan/traits.js';
 
 const MiB = 2 ** 20;
 
 /** A call on a device that binds at most so many bytes. */
 function callWith(maxBindingBytes: number, name = 'PagedKvCache.create'): Call {
-  return new Call(name, traitsOf({ maxBindingBytes }));
+  return new Call(name, { traits: traitsOf({ maxBindingBytes }), pace: UNKNOWN_PACE });
 }
 
 describe('packing', () => {

@@ -4,6 +4,8 @@ import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 export function traitsOf(traits: Partial<DeviceTraits>): DeviceTraits {
   return {
     deviceClass: 'gpu',
+    vendor: '',
+    architecture: '',
     tier: 'T1',
     shaderF16: false,
     subgroupMinSize: 0,
@@ -12,6 +14,7 @@ export function traitsOf(traits: Partial<DeviceTraits>): DeviceTraits {
     maxWorkgroupInvocations: 256,
     maxWorkgroupsPerDimension: 65535,
     maxBindingBytes: 2 ** 27,
+    tuning: null,
     ...traits,
   };
 }

@@ -12,13 +12,13 @@ describe('devices', () => {
       make({ profile: true }),
       make({ profiling: true }),
     ]).toMatchInlineSnapshot(`
-        [
-          "argument: createRuntime: tier must be 'T0' or 'T1', not "T9".",
-          "argument: createRuntime: deviceClass must be 'software' or 'gpu', not "toaster".",
-          "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
-          "argument: createRuntime: there is no argument profiling. There are tier, deviceClass, profile.",
-        ]
-      `);
+      [
+        "argument: createRuntime: tier must be 'T0' or 'T1', not "T9".",
+        "argument: createRuntime: deviceClass must be 'software' or 'gpu', not "toaster".",
+        "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
+        "argument: createRuntime: there is no argument profiling. There are tier, deviceClass, profile, tuning.",
+      ]
+    `);
   });
 
   test('createRuntime of what only leads to a device', () => {

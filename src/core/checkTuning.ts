@@ -1,0 +1,152 @@
+import { checkAmounts, checkChoice, checkCounts, checkNames, namesOf } from './checkArguments.js';
+import type { DeviceTraits } from './deviceTraits.js';
+import { FLOATS } from './dtype.js';
+import { describe, fail } from './errors.js';
+import type { TunedChunks, TunedDecode, TunedDevice, TunedPrefill, TunedRates, Tuning } from './tuning.js';
+
+export const TUNING_FORMAT = 1;
+
+const NAMES = namesOf<Tuning>({
+  format: true,
+  device: true,
+  rates: true,
+  chunks: true,
+  prefill: true,
+  decode: true,
+});
+const DEVICE_NAMES = namesOf<TunedDevice>({
+  vendor: true,
+  architecture: true,
+  description: true,
+  deviceClass: true,
+  tier: true,
+  shaderF16: true,
+  subgroupMinSize: true,
+  subgroupMaxSize: true,
+  maxWorkgroupBytes: true,
+  maxWorkgroupInvocations: true,
+});
+const RATE_NAMES = namesOf<TunedRates>({ macsPerSecond: true, bytesPerSecond: true });
+const CHUNK_NAMES = namesOf<TunedChunks>({ workgroups: true, minKeys: true });
+const PREFILL_NAMES = namesOf<TunedPrefill>({
+  headDim: true,
+  headDimV: true,
+  dtype: true,
+  kvDType: true,
+  tile: true,
+});
+const DECODE_NAMES = namesOf<TunedDecode>({
+  headDim: true,
+  headDimV: true,
+  kvDType: true,
+  rows: true,
+  tile: true,
+});
+
+/** What must be the same for tiles to be the same. Whether they fit is decided by limits, which may be higher. */
+const SAME = [
+  'vendor',
+  'architecture',
+  'deviceClass',
+  'tier',
+  'shaderF16',
+  'subgroupMinSize',
+  'subgroupMaxSize',
+] as const satisfies readonly (keyof TunedDevice)[];
+const AT_LEAST = [
+  'maxWorkgroupBytes',
+  'maxWorkgroupInvocations',
+] as const satisfies readonly (keyof TunedDevice)[];
+
+/** The part of a device's traits that a tuning is for. */
+export function tunedDevice(traits: DeviceTraits, description: string): TunedDevice {
+  const { vendor, architecture, deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize } = traits;
+  const { maxWorkgroupBytes, maxWorkgroupInvocations } = traits;
+  return {
+    vendor,
+    architecture,
+    description,
+    deviceClass,
+    tier,
+    shaderF16,
+    subgroupMinSize,
+    subgroupMaxSize,
+    maxWorkgroupBytes,
+    maxWorkgroupInvocations,
+  };
+}
+
+/**
+ * Returns a copy of a tuning, so that it cannot change afterwards, if it is for a device with these traits.
+ *
+ * @throws PageflashError `argument` for what is no tuning, of another version or another device; `limit` if the device was
+ * made with lower limits than the tuning
+ */
+export function checkedTuning(caller: string, given: Tuning, traits: DeviceTraits): Tuning {
+  checkNames(caller, given, undefined, { of: 'tuning' });
+  if (given.format !== TUNING_FORMAT)
+    fail(
+      'argument',
+      caller,
+      `tuning.format must be ${TUNING_FORMAT}, not ${describe(given.format)}: it was made by another version of pageflash. Tune again.`,
+    );
+  checkNames(caller, given, NAMES, { of: 'tuning' });
+  checkDevice(caller, given.device, traits);
+  const { rates, chunks, prefill, decode } = given;
+  checkNames(caller, rates, RATE_NAMES, { of: 'tuning.rates' });
+  const { macsPerSecond, bytesPerSecond } = rates;
+  checkAmounts(caller, { macsPerSecond, bytesPerSecond }, { above: true });
+  checkNames(caller, chunks, CHUNK_NAMES, { of: 'tuning.chunks' });
+  const { workgroups, minKeys } = chunks;
+  checkCounts(caller, { workgroups, minKeys });
+  return {
+    format: TUNING_FORMAT,
+    device: { ...given.device },
+    rates: { macsPerSecond, bytesPerSecond },
+    chunks: { workgroups, minKeys },
+    prefill: entries(caller, 'tuning.prefill', prefill, PREFILL_NAMES),
+    decode: entries(caller, 'tuning.decode', decode, DECODE_NAMES),
+  };
+}
+
+function checkDevice(caller: string, device: TunedDevice, traits: DeviceTraits): void {
+  checkNames(caller, device, DEVICE_NAMES, { of: 'tuning.device' });
+  for (const name of SAME) {
+    if (device[name] === traits[name]) continue;
+    fail(
+      'argument',
+      caller,
+      `the tuning is for a device whose ${name} is ${describe(device[name])}; that of this one is ${describe(traits[name])}. Tune this device, or leave tuning out.`,
+    );
+  }
+  for (const name of AT_LEAST) {
+    if (device[name] <= traits[name]) continue;
+    fail(
+      'limit',
+      caller,
+      `the tuning needs a device whose ${name} is at least ${describe(device[name])}; that of this one is ${traits[name]}. Request the device as it was requested for tune, or tune again.`,
+    );
+  }
+}
+
+/** Copies of entries. Whether a tile is one of those that the planner knows, it says when it looks it up. */
+function entries<Entry extends TunedPrefill | TunedDecode>(
+  caller: string,
+  name: string,
+  list: readonly Entry[],
+  names: readonly string[],
+): Entry[] {
+  if (!Array.isArray(list)) fail('argument', caller, `${name} must be an array, not ${describe(list)}.`);
+  return Array.from(list as readonly Entry[], (entry, i) => {
+    const of = `${name}[${i}]`;
+    checkNames(caller, entry, names, { of });
+    const { headDim, headDimV, kvDType, tile } = entry;
+    checkCounts(caller, { [`${of}.headDim`]: headDim, [`${of}.headDimV`]: headDimV });
+    checkChoice(caller, `${of}.kvDType`, kvDType, FLOATS);
+    const { rows, dtype } = entry as Partial<TunedDecode & TunedPrefill>;
+    if (names.includes('rows')) checkCounts(caller, { [`${of}.rows`]: rows });
+    if (names.includes('dtype')) checkChoice(caller, `${of}.dtype`, dtype, FLOATS);
+    checkNames(caller, tile, undefined, { of: `${of}.tile` });
+    return { ...entry, tile: { ...tile } };
+  });
+}

@@ -1,0 +1,128 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import { fail } from '../core/errors.js';
+import type { FloatDType } from '../core/dtype.js';
+import type { TileShape, TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
+import type { DecodeTile } from '../kernels/attnDecode.js';
+import type { PrefillTile } from '../kernels/attnPrefill.js';
+import { decodeCandidates, decodeTile, type DecodeTileArgs } from './decodeTile.js';
+import { deviceDefaults } from './deviceDefaults.js';
+import { prefillCandidates, prefillTile, type PrefillTileArgs } from './prefillTile.js';
+
+// A tuning names a tile by the numbers that tell it from the other candidates, so that it stays the tile that the planner
+// arranges, whatever else belongs to it.
+
+export const PREFILL_SHAPE = ['teams', 'lanes', 'rows'] as const satisfies readonly (keyof PrefillTile)[];
+export const DECODE_SHAPE = [
+  'invocations',
+  'rows',
+  'keyLanes',
+] as const satisfies readonly (keyof DecodeTile)[];
+
+/** What a tuning says of a tile. */
+export function shapeOf<Tile>(tile: Tile, names: readonly (keyof Tile & string)[]): TileShape {
+  return Object.fromEntries(names.map((name) => [name, tile[name] as number]));
+}
+
+/** Rows for which a tile is tuned: a power of two. */
+export function tunedRows(nRows: number): number {
+  return 2 ** Math.ceil(Math.log2(nRows));
+}
+
+/**
+ * The tile of attn_decode for a problem: as it was tuned, or else as the tables say.
+ *
+ * @throws PageflashError `limit` if none fits; `argument` if the tuning has one that there is not
+ */
+export function chooseDecodeTile(
+  traits: DeviceTraits,
+  args: DecodeTileArgs & { readonly kvDType: FloatDType },
+  caller: string,
+): DecodeTile {
+  if (!traits.tuning) return decodeTile(traits, args, caller);
+  const rows = tunedRows(args.nRows);
+  const entry = traits.tuning.decode.find(
+    (each) => haveSameSizes(each, args) && each.kvDType === args.kvDType && each.rows === rows,
+  );
+  if (!entry) return decodeTile(traits, args, caller);
+  return remembered(traits.tuning, `decode ${keyOf(args)} ${args.kvDType} ${rows}`, () =>
+    candidateOf(entry, decodeCandidates(traits, args), caller),
+  );
+}
+
+/**
+ * The tile of attn_prefill for a problem: as it was tuned, or else as the tables say, with few sums in registers where a
+ * device has few.
+ *
+ * @throws PageflashError `limit` if none fits; `argument` if the tuning has one that there is not
+ */
+export function choosePrefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
+  const { tuning } = traits;
+  const entry = tuning?.prefill.find(
+    (each) => haveSameSizes(each, args) && each.dtype === args.qDType && each.kvDType === args.kvDType,
+  );
+  if (!tuning || !entry) return withinRegisters(traits, args, caller);
+  return remembered(tuning, `prefill ${keyOf(args)} ${args.qDType} ${args.kvDType}`, () =>
+    candidateOf(entry, prefillCandidates(traits, args), caller),
+  );
+}
+
+interface Sizes {
+  readonly headDim: number;
+  readonly headDimV: number;
+}
+
+/** Head sizes share pipelines by multiples of 32, and so tiles. */
+function haveSameSizes(a: Sizes, b: Sizes): boolean {
+  return (
+    Math.ceil(a.headDim / 32) === Math.ceil(b.headDim / 32) &&
+    Math.ceil(a.headDimV / 32) === Math.ceil(b.headDimV / 32)
+  );
+}
+
+function keyOf({ headDim, headDimV, paged }: DecodeTileArgs | PrefillTileArgs): string {
+  return `${headDim} ${headDimV} ${paged}`;
+}
+
+function candidateOf<Tile>(
+  { headDim, tile }: TunedDecode | TunedPrefill,
+  candidates: readonly Tile[],
+  caller: string,
+): Tile {
+  const names = Object.keys(tile) as (keyof Tile & string)[];
+  const found = candidates.find((candidate) => names.every((name) => candidate[name] === tile[name]));
+  if (found) return found;
+  fail(
+    'argument',
+    caller,
+    `the tuning that createRuntime was given has a tile for headDim ${headDim} which this version of pageflash does not have, or does not fit the device with pages. Tune again, or leave tuning out.`,
+  );
+}
+
+/** Tiles that were found, since every plan asks for them. */
+const found = new WeakMap<Tuning, Map<string, unknown>>();
+
+function remembered<Tile>(tuning: Tuning, key: string, find: () => Tile): Tile {
+  let tiles = found.get(tuning);
+  if (!tiles) found.set(tuning, (tiles = new Map()));
+  const known = tiles.get(key) as Tile | undefined;
+  if (known) return known;
+  const tile = find();
+  tiles.set(key, tile);
+  return tile;
+}
+
+/** The table's tile, unless it needs more registers than the device has: then the candidate that needs the most it has. */
+function withinRegisters(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
+  const tile = prefillTile(traits, args, caller);
+  const { registers } = deviceDefaults(traits);
+  if (registersOf(tile) <= registers) return tile;
+  const smaller = [tile, ...prefillCandidates(traits, args)].toSorted(
+    (a, b) => registersOf(a) - registersOf(b),
+  );
+  return smaller.findLast((candidate) => registersOf(candidate) <= registers) ?? smaller[0]!;
+}
+
+/** The sums and scores that an invocation keeps. */
+function registersOf({ rows, cols }: PrefillTile): number {
+  return rows * (4 * cols + 4);
+}

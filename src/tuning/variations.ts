@@ -1,0 +1,74 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
+import { decodeCandidates } from '../plan/decodeTile.js';
+import { prefillCandidates } from '../plan/prefillTile.js';
+import { DECODE_SHAPE, PREFILL_SHAPE, shapeOf, tunedRows } from '../plan/tunedTiles.js';
+import type { TunedModel } from './workbench.js';
+
+/** A tuning to be tried. */
+export interface Variation {
+  /** What is different in it. */
+  readonly name: string;
+  readonly tuning: Tuning;
+}
+
+/** A tuning as it is, then with each tile of attn_prefill that there is for a model. */
+export function prefillVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
+  const { headDim, headDimV, dtype, kvDType, paged } = model;
+  const args = { headDim, headDimV, qDType: dtype, kvDType, paged };
+  const others = tuning.prefill.filter(
+    (entry) =>
+      !(entry.headDim === headDim && entry.headDimV === headDimV) ||
+      entry.dtype !== dtype ||
+      entry.kvDType !== kvDType,
+  );
+  return [
+    { name: 'as it is', tuning },
+    ...prefillCandidates(traits, args).map((candidate): Variation => {
+      const tile = shapeOf(candidate, PREFILL_SHAPE);
+      const entry: TunedPrefill = { headDim, headDimV, dtype, kvDType, tile };
+      return { name: nameOf(tile), tuning: { ...tuning, prefill: [...others, entry] } };
+    }),
+  ];
+}
+
+/** Likewise with each tile of attn_decode for one new token. */
+export function decodeVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
+  const { nHeads, nKvHeads, headDim, headDimV, kvDType, paged } = model;
+  const nRows = nHeads / nKvHeads;
+  const rows = tunedRows(nRows);
+  const others = tuning.decode.filter(
+    (entry) =>
+      !(entry.headDim === headDim && entry.headDimV === headDimV) ||
+      entry.kvDType !== kvDType ||
+      entry.rows !== rows,
+  );
+  return [
+    { name: 'as it is', tuning },
+    ...decodeCandidates(traits, { headDim, headDimV, nRows, paged }).map((candidate): Variation => {
+      const tile = shapeOf(candidate, DECODE_SHAPE);
+      const entry: TunedDecode = { headDim, headDimV, kvDType, rows, tile };
+      return { name: nameOf(tile), tuning: { ...tuning, decode: [...others, entry] } };
+    }),
+  ];
+}
+
+/** A tuning as it is, then with half and twice of both numbers that decide about chunks. */
+export function chunkVariations(tuning: Tuning, factors: readonly number[] = [1, 0.5, 2]): Variation[] {
+  const { workgroups, minKeys } = tuning.chunks;
+  return factors.flatMap((ofWorkgroups) =>
+    factors.map((ofKeys): Variation => {
+      const chunks = {
+        workgroups: Math.ceil(workgroups * ofWorkgroups),
+        minKeys: Math.ceil(minKeys * ofKeys),
+      };
+      return { name: nameOf(chunks), tuning: { ...tuning, chunks } };
+    }),
+  );
+}
+
+function nameOf(numbers: object): string {
+  return Object.entries(numbers)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', ');
+}

@@ -1,0 +1,208 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch } from '../core/dispatch.js';
+import { bytesPerElement, encode, type FloatDType } from '../core/dtype.js';
+import type { Load } from '../core/pace.js';
+import { elementCount, type Tensor } from '../core/tensor.js';
+import { planAttention } from '../plan/planAttention.js';
+import { hostLengths, type AttentionProblem, type HostLengths } from '../problem/attentionProblem.js';
+import { pagedRows, raggedRows } from '../problem/tokenRows.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { writeBytes } from '../runtime/transfers.js';
+
+/** The attention of a model, as far as it decides about kernels. */
+export interface TunedModel {
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly headDim: number;
+  readonly headDimV: number;
+  readonly dtype: FloatDType;
+  readonly kvDType: FloatDType;
+  /** Whether keys are in pages, of 16 tokens. */
+  readonly paged: boolean;
+}
+
+/** Attention to be planned in several ways, over tensors that are there. */
+export interface Exercise {
+  readonly name: string;
+  readonly problem: AttentionProblem<null>;
+  readonly lengths: HostLengths;
+}
+
+/** How many tokens the tensors hold. */
+export interface Room {
+  readonly queries: number;
+  readonly keys: number;
+}
+
+const PAGE_SIZE = 16;
+
+/** Tensors with random numbers, and attention over parts of them. */
+export class Workbench {
+  readonly model: TunedModel;
+  readonly room: Room;
+  readonly #runtime: Runtime;
+  readonly #caller: string;
+  readonly #tensors: Readonly<Record<'q' | 'k' | 'v' | 'out', Tensor>>;
+  /** Pages in random order. */
+  readonly #pages: Int32Array;
+
+  constructor(runtime: Runtime, caller: string, model: TunedModel, room: Room) {
+    this.#runtime = runtime;
+    this.#caller = caller;
+    this.model = model;
+    this.room = { ...room, keys: Math.ceil(room.keys / PAGE_SIZE) * PAGE_SIZE };
+    const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged } = model;
+    const nPages = this.room.keys / PAGE_SIZE;
+    const tokens = paged ? [nPages, PAGE_SIZE] : [this.room.keys];
+    const made: Tensor[] = [];
+    const make = (name: string, shape: readonly number[], type: FloatDType): Tensor => {
+      const tensor = runtime.createTensor(shape, type, `${name} to tune with`);
+      made.push(tensor);
+      fill(runtime, tensor, randomBytes(type, made.length));
+      return tensor;
+    };
+    try {
+      this.#tensors = runtime.inNameOf(caller, () => ({
+        q: make('q', [room.queries, nHeads, headDim], dtype),
+        k: make('k', [...tokens, nKvHeads, headDim], kvDType),
+        v: make('v', [...tokens, nKvHeads, headDimV], kvDType),
+        out: make('out', [room.queries, nHeads, headDimV], dtype),
+      }));
+    } catch (error) {
+      for (const { buffer } of made) buffer.destroy();
+      throw error;
+    }
+    this.#pages = shuffled(nPages);
+  }
+
+  /** A prompt of so many tokens, causal. */
+  prompt(nTokens: number): Exercise {
+    // In one piece, since chunks of keys are another kernel.
+    return this.#exercise(`a prompt of ${nTokens}`, [nTokens], [nTokens], 1);
+  }
+
+  /** A step of so many sequences with as many keys each, and so many new tokens of each. */
+  step(nSequences: number, nKeys: number, nTokens = 1): Exercise {
+    const each = (n: number): number[] => Array.from({ length: nSequences }, () => n);
+    return this.#exercise(`${nSequences} × ${nKeys} keys`, each(nTokens), each(nKeys), 0);
+  }
+
+  /** Overwrites the output with NaN, so that what a kernel leaves out shows. */
+  spoilOutput(): void {
+    fill(this.#runtime, this.#tensors.out, new Uint8Array(2 ** 16).fill(255));
+  }
+
+  /** The numbers of the output, as they are stored. */
+  async readOutput({ lengths }: Exercise): Promise<Float32Array | Uint16Array> {
+    const { buffer, dtype, shape } = this.#tensors.out;
+    const nTokens = lengths.qLen.reduce((sum, n) => sum + n, 0);
+    const count = nTokens * shape[1]! * shape[2]!;
+    const bytes = new Uint8Array(Math.ceil((count * bytesPerElement(dtype)) / 4) * 4);
+    await this.#runtime.read(this.#caller, [{ buffer, offset: 0, bytes }]);
+    return dtype === 'f32'
+      ? new Float32Array(bytes.buffer, 0, count)
+      : new Uint16Array(bytes.buffer, 0, count);
+  }
+
+  destroy(): void {
+    for (const { buffer } of Object.values(this.#tensors)) buffer.destroy();
+  }
+
+  #exercise(name: string, qLens: readonly number[], kLens: readonly number[], numSplits: number): Exercise {
+    const { nHeads, nKvHeads, headDim, headDimV, paged } = this.model;
+    const { q, k, v, out } = this.#tensors;
+    const batch = qLens.length;
+    const width = Math.ceil(Math.max(...kLens) / PAGE_SIZE);
+    const keyRows = paged ? pagedRows : raggedRows;
+    return {
+      name,
+      problem: {
+        caller: this.#caller,
+        batch,
+        nHeads,
+        nKvHeads,
+        headDim,
+        headDimV,
+        q: raggedRows(q),
+        k: keyRows(k),
+        v: keyRows(v),
+        out: raggedRows(out),
+        lse: null,
+        pages: paged
+          ? {
+              pageSize: PAGE_SIZE,
+              nPages: this.#pages.length,
+              table: this.#pages.subarray(0, batch * width),
+              nRows: batch,
+              width,
+              stride: width,
+            }
+          : null,
+        masks: { left: -1, right: 0, attentionChunk: 0 },
+        softmaxScale: 1 / Math.sqrt(headDim),
+        softcap: 0,
+        slopes: null,
+        sinks: null,
+        numSplits,
+        append: null,
+      },
+      lengths: hostLengths({
+        qLen: Int32Array.from(qLens),
+        kLen: Int32Array.from(kLens),
+        qStart: starts(qLens),
+        kStart: starts(kLens),
+      }),
+    };
+  }
+}
+
+/** The dispatches of an exercise on a device with such traits, and all that they have to do. */
+export function planOf(
+  { problem, lengths }: Exercise,
+  traits: DeviceTraits,
+): { readonly dispatches: readonly Dispatch[]; readonly load: Load } {
+  const dispatches = planAttention(problem, lengths, traits);
+  const load = { macs: 0, bytes: 0 };
+  for (const dispatch of dispatches) {
+    load.macs += dispatch.load?.macs ?? 0;
+    load.bytes += dispatch.load?.bytes ?? 0;
+  }
+  return { dispatches, load };
+}
+
+function starts(lengths: readonly number[]): Int32Array {
+  let sum = 0;
+  return Int32Array.from(lengths, (n) => (sum += n) - n);
+}
+
+/** Numbers that are the same in every run, uniformly from −1 to 1. */
+function randomBytes(dtype: FloatDType, seed: number): Uint8Array {
+  let state = seed;
+  const numbers = Float32Array.from({ length: 2 ** 16 }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+  const { buffer, byteLength } = encode(dtype, numbers);
+  return new Uint8Array(buffer, 0, byteLength);
+}
+
+/** Fills a tensor with bytes, again and again. */
+function fill({ device }: Runtime, { buffer, dtype, shape }: Tensor, bytes: Uint8Array): void {
+  const all = Math.ceil((elementCount(shape) * bytesPerElement(dtype)) / 4) * 4;
+  // Fewer writes, each of a piece that is repeated.
+  const piece = new Uint8Array(Math.min(all, 2 ** 22));
+  for (let at = 0; at < piece.length; at += bytes.length) piece.set(bytes.subarray(0, piece.length - at), at);
+  for (let offset = 0; offset < all; offset += piece.length)
+    writeBytes(device, [{ buffer, offset, bytes: piece.subarray(0, all - offset) }]);
+}
+
+function shuffled(n: number): Int32Array {
+  const numbers = Int32Array.from({ length: n }, (_, i) => i);
+  let state = 1;
+  for (let i = n - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = state % (i + 1);
+    [numbers[i], numbers[j]] = [numbers[j]!, numbers[i]!];
+  }
+  return numbers;
+}
