@@ -15,6 +15,8 @@ export interface BenchOptions {
   readonly shapes: readonly string[];
   readonly quick: boolean;
   readonly full: boolean;
+  /** Whether to measure every candidate of every kernel, instead of pageflash against its peers. */
+  readonly sweep: boolean;
   /** Path of the results, without `.json` and `.html`. */
   readonly out: string;
 }
@@ -44,7 +46,8 @@ export function parseOptions(
     shapes: (values.shape ?? []).map((name) => oneOf('--shape', name, NAMES)),
     quick: values.quick ?? false,
     full: values.full ?? false,
-    out: outPath(values.out ?? 'latest'),
+    sweep: values.sweep ?? false,
+    out: outPath(values.out ?? (values.sweep ? 'sweep' : 'latest')),
   };
 }
 
@@ -58,6 +61,7 @@ function parse(args: readonly string[]) {
         shape: { type: 'string', multiple: true },
         quick: { type: 'boolean' },
         full: { type: 'boolean' },
+        sweep: { type: 'boolean' },
         out: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -99,6 +103,8 @@ ${adapterLines}  --quick                 few shapes, lengths and rounds: half a 
   --full                  the models' own sizes on a software adapter too; without it, prompts have heads and
                           windows divided by ${PREFILL_SOFTWARE_DIVISOR} and at most 512 to 2048 tokens there, and decode steps
                           have heads divided by ${DECODE_SOFTWARE_DIVISOR}
+  --sweep                 measure instead every candidate of every kernel, and print the best tiles and chunks for
+                          the device: under four minutes, with --quick one; writes bench/results/sweep.json
   --out NAME              write bench/results/NAME.json and .html (latest); with a slash, NAME is a path
   --help                  this text
 

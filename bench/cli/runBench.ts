@@ -8,6 +8,7 @@ import { resultTables } from '../report/textTable.js';
 import { adapterName, type BenchResults, type RecordingRow, type Row } from '../results.js';
 import { help, parseOptions, RECORDING, UsageError, type Adapter, type BenchOptions } from './options.js';
 import { outcomeOf, Progress, recordingOutcomeOf } from './progress.js';
+import { runSweep } from './runSweep.js';
 
 export interface Program {
   /** How a user starts it, for the help text. */
@@ -25,7 +26,8 @@ export async function runBench({ command, hosts }: Program): Promise<void> {
       process.stdout.write(help(command, adapters));
       return;
     }
-    await measureAll(await hosts[options.adapter]!(), options);
+    const host = await hosts[options.adapter]!();
+    await (options.sweep ? runSweep(host, options) : measureAll(host, options));
   } catch (error) {
     console.error(
       error instanceof UsageError

@@ -2,6 +2,8 @@ import { createRuntime, requestDevice } from '../../src/index.js';
 import type { BenchCase } from '../cases/cases.js';
 import { measureRecording } from '../cases/recording.js';
 import type { AdapterFacts, RecordingRow, Row } from '../results.js';
+import { measureSweep, type SweepArgs } from '../sweep/measureSweep.js';
+import type { SweepOutcome } from '../sweep/sweepResults.js';
 import { measureCase, type OnProgress } from './measureCase.js';
 import type { Effort } from './runner.js';
 
@@ -12,6 +14,7 @@ export interface BenchHost {
   readonly adapter: AdapterFacts;
   measure(benchCase: BenchCase, quick: boolean, onProgress: OnProgress): Promise<Row>;
   measureRecording(quick: boolean): Promise<RecordingRow>;
+  measureSweep(args: SweepArgs, onProgress: OnProgress): Promise<SweepOutcome>;
   close(): Promise<void>;
 }
 
@@ -63,6 +66,11 @@ export class DeviceBench {
       this.#errors.length = 0;
       return { status: 'failed', message: (error as Error).message };
     }
+  }
+
+  /** Measures every candidate of a cell. If anything goes wrong, the row says what. */
+  async measureSweep(args: SweepArgs, onProgress: OnProgress): Promise<SweepOutcome> {
+    return measureSweep(await this.#getDevice(), args, onProgress);
   }
 
   async destroy(): Promise<void> {

@@ -17,6 +17,10 @@ export async function openChromeHost(): Promise<BenchHost> {
         return page.evaluate((...args) => globalThis.measureRow(...args), benchCase, quick);
       },
       measureRecording: (quick) => page.evaluate((...args) => globalThis.measureRecording(...args), quick),
+      measureSweep(args, onProgress) {
+        listener = onProgress;
+        return page.evaluate((...given) => globalThis.measureSweep(...given), args);
+      },
       close: () => chrome.close(),
     };
   } catch (error) {

@@ -12,6 +12,7 @@ export async function openNodeHost(): Promise<BenchHost> {
     adapter: await bench.adapter(),
     measure: (...args) => bench.measure(...args),
     measureRecording: (quick) => bench.measureRecording(quick),
+    measureSweep: (...args) => bench.measureSweep(...args),
     close: () => bench.destroy(),
   };
 }

@@ -90,7 +90,14 @@ export function planWith<Problem extends AttentionProblem>(
     const cuts = cutsOf(list, problem, traits, pace);
     const { rotatedQ } = append;
     // Loads are not among them: only single calls, which keep nothing, are measured by theirs.
-    const of = [shared, items, list.tile, list.split && parts, rotatedQ, ...cuts.flatMap(({ range }) => range)];
+    const of = [
+      shared,
+      items,
+      list.tile,
+      list.split && parts,
+      rotatedQ,
+      ...cuts.flatMap(({ range }) => range),
+    ];
     return memory.keep(`attention ${i}`, of, () => {
       const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
       return cuts.map(({ range, load }) => ({

@@ -16,6 +16,12 @@ export interface Contestant {
   readonly score: number;
 }
 
+export interface ContestResult {
+  readonly contestants: readonly Contestant[];
+  /** Variations without a result. */
+  readonly nDropped: number;
+}
+
 export interface ContestRules {
   readonly signal: AbortSignal | undefined;
   /** After this, by `performance.now()`, nothing is compiled or begun any more. */
@@ -58,8 +64,8 @@ export class Contest {
   }
 
   /**
-   * Measures variations on exercises. Those are left out whose kernels could not be compiled, or whose results are not
-   * those of the first; none is returned if the first could not be compiled in time.
+   * Measures variations on exercises. Those are dropped whose kernels could not be compiled in time, or whose results are
+   * not those of the first; all are if the first could not be compiled. Of variations that plan alike, the first is kept.
    */
   async run({
     bench,
@@ -67,7 +73,7 @@ export class Contest {
     variations,
     onReady = () => {},
     onMeasure = () => {},
-  }: ContestArgs): Promise<Contestant[]> {
+  }: ContestArgs): Promise<ContestResult> {
     const heats = exercises.map((exercise) => new Heat(exercise));
     const entriesOf = variations.map(({ name, tuning }) =>
       heats.map((heat) => heat.enter(this.#plan(name, heat.exercise, tuning))),
@@ -82,9 +88,9 @@ export class Contest {
       for (const entriesOfOne of entriesOf)
         for (const [i, heat] of heats.entries()) await this.#check(bench, heat, entriesOfOne[i]!);
       // Without what there is, nothing can be compared.
-      if (entriesOf[0]!.some(({ trial }) => !trial)) return [];
+      if (entriesOf[0]!.some(({ trial }) => !trial)) return { contestants: [], nDropped: variations.length };
       await this.#measure(heats.map((heat) => heat.trials));
-      return contestants(variations, entriesOf);
+      return resultOf(variations, entriesOf);
     } finally {
       for (const { trial } of entries) trial?.destroy();
     }
@@ -187,17 +193,23 @@ class Heat {
   }
 }
 
-function contestants(
-  variations: readonly Variation[],
-  entriesOf: readonly (readonly Entry[])[],
-): Contestant[] {
+function resultOf(variations: readonly Variation[], entriesOf: readonly (readonly Entry[])[]): ContestResult {
   const first = entriesOf[0]!.map(({ trial }) => trial!);
-  return variations.flatMap((variation, i) => {
-    const trials = entriesOf[i]!.flatMap(({ trial }) => trial ?? []);
-    if (trials.length < first.length) return [];
+  const contestants: Contestant[] = [];
+  let nDropped = 0;
+  variations.forEach((variation, i) => {
+    const entries = entriesOf[i]!;
+    const isSame = (others: readonly Entry[]): boolean => others.every((entry, j) => entry === entries[j]);
+    if (entriesOf.findIndex(isSame) < i) return;
+    const trials = entries.flatMap(({ trial }) => trial ?? []);
+    if (trials.length < entries.length) {
+      nDropped++;
+      return;
+    }
     const logs = trials.reduce((sum, { ms }, j) => sum + Math.log(ms / first[j]!.ms), 0);
-    return { variation, trials, score: Math.exp(logs / trials.length) };
+    contestants.push({ variation, trials, score: Math.exp(logs / trials.length) });
   });
+  return { contestants, nDropped };
 }
 
 /** Whether numbers are there, and differ by no more than a share of the largest. */

@@ -8,6 +8,9 @@ import type { Runtime } from '../runtime/runtime.js';
 /** Milliseconds of work before each measurement: a GPU that was idle is slow at first. */
 const WARM_UP_MS = 60;
 
+/** Single runs of each trial before it is decided which are measured. */
+export const FIRST_LOOKS = 2;
+
 /** Repetitions of a run, at most: timestamps may be rounded to 0. */
 const MAX_REPETITIONS = 500;
 
@@ -103,12 +106,15 @@ export async function measureTrials(
     const [, ...times] = await runtime.time(caller, [warmUp, ...runs]);
     trials.forEach(({ samples }, i) => samples.push(times[i]! / runs[i]!.repetitions));
   };
-  // One of each tells how often to repeat it, and which need not be repeated: those keep what they have.
-  await takeRound(all, () => 1);
-  const repetitions = new Map(all.map((trial) => [trial, repetitionsFor(effort.sampleMs, trial.ms)]));
+  // Single runs tell how often to repeat each trial, and which need not be repeated: those keep what they have.
+  for (let i = 0; i < FIRST_LOOKS; i++) await takeRound(all, () => 1);
+  const leastOf = new Map(all.map((trial) => [trial, Math.min(...trial.samples)]));
+  const repetitions = new Map(
+    Array.from(leastOf, ([trial, ms]) => [trial, repetitionsFor(effort.sampleMs, ms)]),
+  );
   const hopeful = groups.flatMap((group) => {
-    const fastest = Math.min(...group.map(({ ms }) => ms));
-    return group.filter(({ ms }, i) => i === 0 || ms <= effort.hopeless * fastest);
+    const fastest = Math.min(...group.map((trial) => leastOf.get(trial)!));
+    return group.filter((trial, i) => i === 0 || leastOf.get(trial)! <= effort.hopeless * fastest);
   });
   for (const { samples } of hopeful) samples.length = 0;
   for (let round = 0; round < effort.maxRounds; round++) {

@@ -1,15 +1,19 @@
 import { Call } from '../check/call.js';
-import { TUNING_FORMAT, tunedDevice } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement } from '../core/dtype.js';
 import type { Tuning } from '../core/tuning.js';
-import { chunkRule } from '../plan/chunkRule.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { Contest, type Contestant } from './contest.js';
 import { type Effort } from './trials.js';
 import { checkTuneOptions, type CheckedTuneOptions, type TuneOptions } from './tuneOptions.js';
-import { chunkVariations, decodeVariations, prefillVariations, type Variation } from './variations.js';
+import {
+  chunkVariations,
+  decodeVariations,
+  defaultTuning,
+  prefillVariations,
+  type Variation,
+} from './variations.js';
 import { Workbench, type Exercise, type Room, type TunedModel } from './workbench.js';
 
 /**
@@ -124,7 +128,7 @@ class Tuner {
   ): Promise<Contestant | undefined> {
     if (this.#isLate) return undefined;
     const from = this.#done;
-    const contestants = await this.#contest.run({
+    const { contestants } = await this.#contest.run({
       ...args,
       onReady: (share) => this.#report(from + 0.75 * share * (until - from), `compiling ${what}`),
       onMeasure: () => this.#report(from + 0.75 * (until - from), `measuring ${what}`),
@@ -151,19 +155,6 @@ class Tuner {
     this.#options.signal?.throwIfAborted();
     this.#options.onProgress?.({ done, step });
   }
-}
-
-/** A tuning that changes nothing. */
-function defaultTuning(traits: DeviceTraits, info: Partial<GPUAdapterInfo> | undefined): Tuning {
-  const { macsPerSecond, bytesPerSecond } = deviceDefaults(traits);
-  return {
-    format: TUNING_FORMAT,
-    device: tunedDevice(traits, info?.description || info?.device || ''),
-    rates: { macsPerSecond, bytesPerSecond },
-    chunks: chunkRule(traits),
-    prefill: [],
-    decode: [],
-  };
 }
 
 /** Bytes of keys, and as many of values: more than the caches of large GPUs hold, and of small ones. */

@@ -1,6 +1,9 @@
+import { TUNING_FORMAT, tunedDevice } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
+import { chunkRule } from '../plan/chunkRule.js';
 import { decodeCandidates } from '../plan/decodeTile.js';
+import { deviceDefaults } from '../plan/deviceDefaults.js';
 import { prefillCandidates } from '../plan/prefillTile.js';
 import { DECODE_SHAPE, PREFILL_SHAPE, shapeOf, tunedRows } from '../plan/tunedTiles.js';
 import type { TunedModel } from './workbench.js';
@@ -10,6 +13,19 @@ export interface Variation {
   /** What is different in it. */
   readonly name: string;
   readonly tuning: Tuning;
+}
+
+/** A tuning that changes nothing. */
+export function defaultTuning(traits: DeviceTraits, info: Partial<GPUAdapterInfo> | undefined): Tuning {
+  const { macsPerSecond, bytesPerSecond } = deviceDefaults(traits);
+  return {
+    format: TUNING_FORMAT,
+    device: tunedDevice(traits, info?.description || info?.device || ''),
+    rates: { macsPerSecond, bytesPerSecond },
+    chunks: chunkRule(traits),
+    prefill: [],
+    decode: [],
+  };
 }
 
 /** A tuning as it is, then with each tile of attn_prefill that there is for a model. */

@@ -1,0 +1,220 @@
+import type { Tuning } from '../../src/core/tuning.js';
+import { bytesPerElement } from '../../src/core/dtype.js';
+import { createRuntime, type Runtime } from '../../src/index.js';
+import { Contest, type Contestant } from '../../src/tuning/contest.js';
+import { measureTrials, Trial, type Effort } from '../../src/tuning/trials.js';
+import {
+  chunkVariations,
+  decodeVariations,
+  defaultTuning,
+  prefillVariations,
+  type Variation,
+} from '../../src/tuning/variations.js';
+import { planOf, Workbench, type Exercise } from '../../src/tuning/workbench.js';
+import type { OnProgress } from '../device/measureCase.js';
+import type { SweepCell } from './sweepCells.js';
+import { bestOf, type MeasuredSweep, type SweepExercise, type SweepOutcome } from './sweepResults.js';
+
+// Runs in Node and in a browser, so it may use the modules of neither.
+
+const CALLER = 'sweep';
+
+/** How long a prompt takes, about. */
+const PROMPT_MS = 8;
+
+/** Parts that are merged, from a short step to the longest. */
+const PARTS = [2, 8, 16, 32, 64, 128];
+
+export interface SweepArgs {
+  readonly cell: SweepCell;
+  /** What the cells before have found. */
+  readonly tuning: Tuning | null;
+  /** For compiling, checking and measuring; it may take a little longer. */
+  readonly budgetMs: number;
+}
+
+/** Measures every candidate of a cell. If anything goes wrong, the row says what. */
+export async function measureSweep(
+  device: GPUDevice,
+  { cell, tuning, budgetMs }: SweepArgs,
+  onProgress: OnProgress,
+): Promise<SweepOutcome> {
+  const runtime = createRuntime(device, tuning ? { tuning } : {});
+  const { headDim, dtype, group, nKvHeads, room } = cell;
+  const model = {
+    nHeads: group * nKvHeads,
+    nKvHeads,
+    headDim,
+    headDimV: headDim,
+    dtype,
+    kvDType: dtype,
+    paged: true,
+  };
+  let bench: Workbench | undefined;
+  try {
+    onProgress(0, 'making tensors');
+    const bytesPerKey = nKvHeads * headDim * bytesPerElement(dtype);
+    const keys = Math.min(room.keys, Math.floor(runtime.traits.maxBindingBytes / bytesPerKey));
+    bench = new Workbench(runtime, CALLER, model, { ...room, keys });
+    return await new Sweeper(runtime, bench, { cell, tuning, budgetMs }, onProgress).run();
+  } catch (error) {
+    return { row: { status: 'failed', cell, message: (error as Error).message }, tuning };
+  } finally {
+    bench?.destroy();
+    runtime.destroy();
+  }
+}
+
+class Sweeper {
+  readonly #runtime: Runtime;
+  readonly #bench: Workbench;
+  readonly #cell: SweepCell;
+  readonly #tuning: Tuning;
+  readonly #contest: Contest;
+  readonly #effort: Effort;
+  readonly #onProgress: OnProgress;
+
+  constructor(
+    runtime: Runtime,
+    bench: Workbench,
+    { cell, tuning, budgetMs }: SweepArgs,
+    onProgress: OnProgress,
+  ) {
+    const isSoftware = runtime.traits.deviceClass === 'software';
+    this.#runtime = runtime;
+    this.#bench = bench;
+    this.#cell = cell;
+    this.#tuning = tuning ?? defaultTuning(runtime.traits, runtime.device.adapterInfo);
+    this.#effort = isSoftware
+      ? { minRounds: 3, maxRounds: 3, budgetMs: 0.3 * budgetMs, sampleMs: 1, hopeless: 1.5 }
+      : { minRounds: 5, maxRounds: 9, budgetMs: 0.3 * budgetMs, sampleMs: 5, hopeless: 1.5 };
+    this.#contest = new Contest(runtime, CALLER, {
+      signal: undefined,
+      deadline: performance.now() + 0.7 * budgetMs,
+      effort: this.#effort,
+    });
+    this.#onProgress = onProgress;
+  }
+
+  async run(): Promise<SweepOutcome> {
+    const { model } = this.#bench;
+    const { traits } = this.#runtime;
+    const tuning = this.#tuning;
+    switch (this.#cell.kind) {
+      case 'prefill': {
+        const prompt = await this.#contest.promptTaking(PROMPT_MS, this.#bench, tuning);
+        if (!prompt) throw new Error('there was no time to compile it');
+        return this.#compare([prompt], prefillVariations(tuning, model, traits));
+      }
+      case 'decode':
+        return this.#compare(this.#steps([2048], 4096), decodeVariations(tuning, model, traits));
+      case 'chunks': {
+        const exercises = this.#steps([512, 2048, 8192, 32_768, 131_072], 4096);
+        const factors = [1, 0.5, 2, 0.25, 4];
+        return this.#compare(exercises, chunkVariations(tuning, factors));
+      }
+      case 'merge':
+        return this.#merges();
+    }
+  }
+
+  /** A batch with so many keys of each sequence, as many as there is room for, and single sequences. */
+  #steps(singles: readonly number[], keysOfEach: number): Exercise[] {
+    const { keys, queries } = this.#bench.room;
+    const each = Math.min(keysOfEach, keys);
+    return [
+      this.#bench.step(Math.min(queries, Math.floor(keys / each)), each),
+      ...singles.filter((nKeys) => nKeys <= keys).map((nKeys) => this.#bench.step(1, nKeys)),
+    ];
+  }
+
+  async #compare(exercises: readonly Exercise[], variations: readonly Variation[]): Promise<SweepOutcome> {
+    const { contestants, nDropped } = await this.#contest.run({
+      bench: this.#bench,
+      exercises,
+      variations,
+      onReady: (share) => this.#onProgress(0.7 * share, 'compiling'),
+      onMeasure: () => this.#onProgress(0.7, `measuring ${variations.length} candidates`),
+    });
+    if (contestants.length === 0) throw new Error('there was no time to compile what is in use');
+    const row: MeasuredSweep = {
+      status: 'measured',
+      cell: this.#cell,
+      exercises: exercises.map((exercise) => this.#facts(exercise)),
+      candidates: contestants.map(({ variation, trials, score }) => ({
+        name: variation.name,
+        ms: trials.map(({ ms }) => ms),
+        spread: Math.max(...trials.map(({ spread }) => spread)),
+        samples: Math.min(...trials.map(({ samples }) => samples.length)),
+        score,
+      })),
+      nDropped,
+    };
+    const best = contestants.find(({ variation }) => variation.name === bestOf(row).name)!;
+    return { row, tuning: this.#withRates(best) };
+  }
+
+  /** The tuning of the best, with the rate that it showed. */
+  #withRates({ variation, trials }: Contestant): Tuning {
+    const [{ load, ms }] = trials as [Trial];
+    const { rates } = this.#tuning;
+    const measured = {
+      prefill: { macsPerSecond: Math.max(rates.macsPerSecond, (load.macs / ms) * 1000) },
+      decode: { bytesPerSecond: Math.max(rates.bytesPerSecond, (load.bytes / ms) * 1000) },
+      chunks: {},
+      merge: {},
+    }[this.#cell.kind];
+    return { ...variation.tuning, rates: { ...rates, ...measured } };
+  }
+
+  /** Times merge_states alone, by the number of parts. */
+  async #merges(): Promise<SweepOutcome> {
+    const most = this.#bench.room.keys;
+    const exercises = PARTS.map((numSplits): Exercise => {
+      const { problem, lengths } = this.#bench.step(1, Math.min(most, 256 * numSplits));
+      return { name: `${numSplits} parts`, problem: { ...problem, numSplits }, lengths };
+    });
+    const trials = exercises.map((exercise) => {
+      const plan = planOf(exercise, this.#runtime.traits);
+      const dispatches = plan.dispatches.filter(({ kernel }) => kernel.name === 'merge_states');
+      return new Trial(this.#runtime, CALLER, { dispatches, load: plan.load }, exercise.name);
+    });
+    try {
+      for (const { dispatches } of trials) await this.#runtime.time(CALLER, [{ dispatches, repetitions: 1 }]);
+      this.#onProgress(0.5, 'measuring');
+      const groups = trials.map((trial) => [trial]);
+      await measureTrials(this.#runtime, CALLER, groups, this.#effort, () => {});
+      const [first] = trials;
+      const candidate = {
+        name: 'as it is',
+        ms: trials.map(({ ms }) => ms),
+        spread: Math.max(...trials.map(({ spread }) => spread)),
+        samples: first!.samples.length,
+        score: 1,
+      };
+      const facts = exercises.map((exercise) => ({ ...this.#facts(exercise), flops: 0, bytes: 0 }));
+      const row: MeasuredSweep = {
+        status: 'measured',
+        cell: this.#cell,
+        exercises: facts,
+        candidates: [candidate],
+        nDropped: 0,
+      };
+      return { row, tuning: this.#tuning };
+    } finally {
+      for (const trial of trials) trial.destroy();
+    }
+  }
+
+  #facts({ name, lengths: { qLen, kLen } }: Exercise): SweepExercise {
+    const { nHeads, nKvHeads, headDim, kvDType } = this.#bench.model;
+    // Causal: the last query sees all keys, each one before it one fewer.
+    const pairs = qLen.reduce((sum, n, b) => sum + n * (kLen[b]! - (n - 1) / 2), 0);
+    const keys = kLen.reduce((sum, n) => sum + n, 0);
+    return {
+      name,
+      flops: 2 * 2 * headDim * nHeads * pairs,
+      bytes: 2 * keys * nKvHeads * headDim * bytesPerElement(kvDType),
+    };
+  }
+}
