@@ -14,17 +14,19 @@ import {
 export interface PrefillTile {
   /** Groups of invocations, each with its own rows. */
   readonly teams: number;
-  /** Invocations of a team, a power of two; each owns four keys of a tile. */
+  /** Invocations of a team, a power of two. */
   readonly lanes: number;
-  /** Rows of a team. */
+  /** Rows of a team; a multiple of 4. */
   readonly rows: number;
+  /** Quads of keys of a tile that an invocation owns; a power of two. */
+  readonly keyQuads: number;
   /** Quads of the output that an invocation owns of each of its rows. */
   readonly cols: number;
   /** Quads of a head of q and k, a multiple of `sliceQuads`. */
   readonly headQuads: number;
   /** Quads of the keys that are staged together; even. */
   readonly sliceQuads: number;
-  /** Values that are staged together; a multiple of 4 that divides the keys of a tile. */
+  /** Values that are staged together: those of one or more lanes, of all in the end. */
   readonly valueKeys: number;
   /** Whether the queries of a tile stay in workgroup memory. */
   readonly qResident: boolean;
@@ -42,21 +44,25 @@ export function prefillTileRows({ teams, rows }: Pick<PrefillTile, 'teams' | 'ro
   return teams * rows;
 }
 
-export function prefillTileKeys({ lanes }: Pick<PrefillTile, 'lanes'>): number {
-  return 4 * lanes;
+export function prefillTileKeys({ lanes, keyQuads }: Pick<PrefillTile, 'lanes' | 'keyQuads'>): number {
+  return 4 * lanes * keyQuads;
 }
 
 /** Bytes of workgroup memory that a tile takes. */
 export function prefillWorkgroupBytes(tile: PrefillTile, paged: boolean): number {
-  const { lanes, cols, headQuads, sliceQuads, valueKeys, qResident, subgroups, broadcast, f16Tiles } = tile;
+  const { teams, lanes, rows, cols, headQuads, sliceQuads, valueKeys } = tile;
+  const { qResident, subgroups, broadcast, f16Tiles } = tile;
   const quadBytes = f16Tiles ? 8 : 16;
-  const line = prefillTileRows(tile) + 1;
+  const tileRows = prefillTileRows(tile);
   const keys = prefillTileKeys(tile);
+  const queryQuads = qResident ? headQuads : sliceQuads;
+  const weightQuads = broadcast ? 0 : valueKeys / 4;
+  const numbers = subgroups ? 0 : (lanes * rows * teams) / 4;
   return variableBytes([
-    (qResident ? headQuads : sliceQuads) * line * quadBytes,
-    Math.max(sliceQuads * (keys + 1), valueKeys * cols * lanes) * quadBytes,
-    broadcast ? 0 : lanes * line * quadBytes,
-    subgroups ? 4 : lanes * line * 4,
+    (qResident ? queryQuads + weightQuads : Math.max(queryQuads, weightQuads)) * (tileRows + 1) * quadBytes,
+    Math.max(sliceQuads * (keys + 1), valueKeys * cols * lanes, numbers) * quadBytes,
+    tileRows * 4,
+    ...(subgroups ? [4] : []),
     ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
   ]);
 }
@@ -75,6 +81,9 @@ export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, spli
     LANES: tile.lanes,
     ROW_LANE_BITS: Math.log2(tile.lanes),
     ROWS: tile.rows,
+    ROW_QUADS: tile.rows / 4,
+    KEYS: 4 * tile.keyQuads,
+    KEY_QUADS: tile.keyQuads,
     COLS: tile.cols,
     OWN_ROWS: Math.ceil(tile.rows / tile.lanes),
     HEAD_QUADS: tile.headQuads,

@@ -13,12 +13,17 @@
 // a workgroup reads a tile of keys and values once for all of them. One workgroup takes one item of one kv head:
 // TILE_ROWS rows against every tile of TILE_KEYS keys that any of its rows can see, or those of a chunk (see attention).
 //
-// Invocation (team, lane): team owns rows team + r * TEAMS, r < ROWS; in a tile of keys its lane owns keys 4 lane .. +3,
-// and in the output the quads (four neighbouring dims) lane + c * LANES, c < COLS. With s the scores in base 2,
+// Invocation (team, lane): team owns rows team + r * TEAMS, r < ROWS; in a tile of keys its lane owns KEYS neighbours,
+// from KEYS lane on, and in the output the quads (four neighbouring dims) lane + c * LANES, c < COLS. So the scores of a
+// tile are an outer product, ROWS × KEYS in the registers of each invocation, and each quad that it loads from workgroup
+// memory serves all of its rows, or all of its keys. With s the scores in base 2,
 //   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
 //
 // Stages for each tile of keys:
-//   1 scores   2 mask, row maximum   3 weights p, rescale   4 values
+//   1 scores    a slice of the head at a time: queries and keys are staged, then multiplied
+//   2 mask, row maximum
+//   3 weights p, rescale
+//   4 values    VALUE_KEYS at a time: they and their weights are staged, then multiplied
 //
 // Variants:
 //   those of octets, key_offsets, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
@@ -39,7 +44,7 @@ import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, TEAMS, LANES, ROWS, COLS, OWN_ROWS, HEAD_QUADS, SLICE_QUADS, VALUE_KEYS,
+  WG_SIZE, TILE_KEYS, TEAMS, LANES, ROWS, ROW_QUADS, KEYS, KEY_QUADS, COLS, OWN_ROWS, HEAD_QUADS, SLICE_QUADS, VALUE_KEYS,
 };
 
 @if(F16_TILES) enable f16;
@@ -47,25 +52,37 @@ import constants::{
 
 const TILE_ROWS = TEAMS * ROWS;
 const SLICES = HEAD_QUADS / SLICE_QUADS;
-@if(Q_RESIDENT)  const Q_QUADS = HEAD_QUADS;
-@if(!Q_RESIDENT) const Q_QUADS = SLICE_QUADS;
 const VALUE_QUADS = COLS * LANES;
 const VALUE_STEPS = TILE_KEYS / VALUE_KEYS;
+// Lanes whose weights are staged together.
+const WEIGHT_LANES = VALUE_KEYS / KEYS;
 // One entry more than the rows or keys in a line, so that a column of the tile falls on different banks.
-const Q_LINE = TILE_ROWS + 1;
-const K_LINE = TILE_KEYS + 1;
-const KV_SIZE = max(SLICE_QUADS * K_LINE, VALUE_KEYS * VALUE_QUADS);
+const ROW_LINE = TILE_ROWS + 1;
+const KEY_LINE = TILE_KEYS + 1;
+// Weights lie behind the queries if these stay, else in their place, as they are staged anew for the next tile.
+@if(Q_RESIDENT)  const WEIGHTS_AT = HEAD_QUADS * ROW_LINE;
+@if(!Q_RESIDENT) const WEIGHTS_AT = 0;
+@if(BROADCAST)   const WEIGHT_QUADS = 0;
+@if(!BROADCAST)  const WEIGHT_QUADS = VALUE_KEYS / 4;
+@if(Q_RESIDENT)  const Q_QUADS = HEAD_QUADS;
+@if(!Q_RESIDENT) const Q_QUADS = SLICE_QUADS;
+const ROWS_SIZE = max(Q_QUADS * ROW_LINE, WEIGHTS_AT + WEIGHT_QUADS * ROW_LINE);
+// Keys, then one number of each lane and row, then values.
+@if(SUBGROUPS)  const KV_SIZE = max(SLICE_QUADS * KEY_LINE, VALUE_KEYS * VALUE_QUADS);
+@if(!SUBGROUPS) const KV_SIZE = max(max(SLICE_QUADS * KEY_LINE, VALUE_KEYS * VALUE_QUADS), LANES * ROW_QUADS * TEAMS);
 // Invocations load octets, eight elements: 16 bytes of halves, twice 16 of f32.
 const SLICE_OCTETS = SLICE_QUADS / 2;
 const VALUE_OCTETS = (VALUE_QUADS + 1) / 2;
+// In row_offsets, of a row past the end.
+const NO_ROW = 0xffffffffu;
 
 @if(F16_TILES)  alias Quad = vec4h;
 @if(!F16_TILES) alias Quad = vec4f;
+@if(PAGED)      alias Flags = vec4<bool>;
 
-var<workgroup> q_tile: array<Quad, Q_QUADS * Q_LINE>;                  // [quad][row]
-var<workgroup> kv_tile: array<Quad, KV_SIZE>;                          // keys [quad][4 lane + x at x LANES + lane], values [key][quad]
-@if(!BROADCAST) var<workgroup> p_tile: array<Quad, LANES * Q_LINE>;    // weights of four keys [lane][row]
-@if(!SUBGROUPS) var<workgroup> lane_value: array<f32, LANES * Q_LINE>; // a lane's maximum or total of each row
+var<workgroup> row_tile: array<Quad, ROWS_SIZE>;       // queries [quad][row], weights of four keys [quad][row]
+var<workgroup> kv_tile: array<Quad, KV_SIZE>;          // keys [quad][KEYS lane + x at x LANES + lane], values [key][quad]
+var<workgroup> row_offsets: array<u32, TILE_ROWS>;     // where the queries begin in q
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_prefill(
@@ -82,13 +99,13 @@ fn attn_prefill(
   let sequence = job.sequence;
   let n_slices = (params.head_dim + SLICE_QUADS * 4 - 1) / (SLICE_QUADS * 4);
 
+  // Remainders show compilers that indices are within bounds.
   @if(SUBGROUPS) number_subgroups(local);
   @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
   @if(SUBGROUPS)  let lane = invocation % LANES;
-  @if(SUBGROUPS)  let team = invocation / LANES;
-  @if(!SUBGROUPS) let invocation = local;
-  @if(!SUBGROUPS) let lane = invocation / TEAMS;
-  @if(!SUBGROUPS) let team = invocation % TEAMS;
+  @if(SUBGROUPS)  let team = invocation / LANES % TEAMS;
+  @if(!SUBGROUPS) let lane = local / TEAMS;
+  @if(!SUBGROUPS) let team = local % TEAMS;
 
   // Bands move forward with the token, so the tile's first and last token bound what any of its rows sees, and what all
   // of them see.
@@ -97,128 +114,146 @@ fn attn_prefill(
   let seen = Band(first_band.first, last_band.last);
   let seen_by_all = Band(last_band.first, first_band.last);
 
-  @registers var masks: array<RowMask, ROWS>;
-  @registers var maximum: array<f32, ROWS>;
-  @registers var total: array<f32, ROWS>;
+  @registers var maximum: array<vec4f, ROW_QUADS>;
+  @registers var total: array<vec4f, ROW_QUADS>;
   @registers var acc: array<array<vec4f, COLS>, ROWS>;
-  @unroll for (var r = 0u; r < ROWS; r++) {
-    masks[r] = mask_of(job, job.first_row + team + r * TEAMS);
-    maximum[r] = NO_MAXIMUM;
-  }
+  @unroll for (var i = 0u; i < ROW_QUADS; i++) { maximum[i] = vec4f(NO_MAXIMUM); }
 
+  let tiles = tiles_of(job.item, seen, TILE_KEYS);
+  find_rows(job, local);
+  @if(PAGED) find_offsets(sequence, seen, tiles.first, local);
+  workgroupBarrier();
   @if(Q_RESIDENT) {
     for (var slice = 0u; slice < SLICES; slice++) {
       if (slice >= n_slices) { break; }
-      stage_queries(job, slice, slice, invocation);
+      stage_queries(slice, slice, local);
     }
   }
 
-  let tiles = tiles_of(job.item, seen, TILE_KEYS);
-  @if(PAGED) {
-    find_offsets(sequence, seen, tiles.first, invocation);
-    workgroupBarrier();
-  }
   for (var tile = tiles.first; tile < MANY; tile++) {
     if (tile >= tiles.end) { break; }
     let first_key = tile * TILE_KEYS;
 
-    // 1 scores: s[r] holds the scores of this lane's four keys
-    @registers var s: array<vec4f, ROWS>;
+    // 1 scores: s[r][h] holds those of the lane's keys 4 h .. 4 h + 3
+    @registers var s: array<array<vec4f, KEY_QUADS>, ROWS>;
     for (var slice = 0u; slice < SLICES; slice++) {
       if (slice >= n_slices) { break; }
-      @if(!Q_RESIDENT) stage_queries(job, slice, 0u, invocation);
-      stage_keys(job, tile, seen, slice, invocation);
+      @if(!Q_RESIDENT) stage_queries(slice, 0u, local);
+      stage_keys(job, tile, seen, slice, local);
       workgroupBarrier();
       for (var quad = 0u; quad < SLICE_QUADS; quad++) {
-        let k0 = vec4f(kv_tile[quad * K_LINE + lane]);
-        let k1 = vec4f(kv_tile[quad * K_LINE + LANES + lane]);
-        let k2 = vec4f(kv_tile[quad * K_LINE + 2 * LANES + lane]);
-        let k3 = vec4f(kv_tile[quad * K_LINE + 3 * LANES + lane]);
-        @if(Q_RESIDENT)  let line = (slice * SLICE_QUADS + quad) * Q_LINE + team;
-        @if(!Q_RESIDENT) let line = quad * Q_LINE + team;
+        let key_line = quad * KEY_LINE + lane;
+        @if(Q_RESIDENT)  let row_line = (slice * SLICE_QUADS + quad) * ROW_LINE + team;
+        @if(!Q_RESIDENT) let row_line = quad * ROW_LINE + team;
+        @registers var k: array<Four, KEY_QUADS>;
+        @unroll for (var h = 0u; h < KEY_QUADS; h++) { k[h] = transposed(four_of(key_line + h * 4u * LANES, LANES)); }
         @if(BROADCAST) @registers var own: array<vec4f, OWN_ROWS>;
         @if(BROADCAST) {
-          @unroll for (var i = 0u; i < OWN_ROWS; i++) { own[i] = vec4f(q_tile[line + (i * LANES + lane) * TEAMS]); }
+          @unroll for (var i = 0u; i < OWN_ROWS; i++) { own[i] = vec4f(row_tile[row_line + (i * LANES + lane) * TEAMS]); }
         }
         @unroll for (var r = 0u; r < ROWS; r++) {
           @if(BROADCAST)  let q4 = subgroupBroadcast(own[r / LANES], r % LANES);
-          @if(!BROADCAST) let q4 = vec4f(q_tile[line + r * TEAMS]);
-          s[r] += vec4f(dot(q4, k0), dot(q4, k1), dot(q4, k2), dot(q4, k3));
+          @if(!BROADCAST) let q4 = vec4f(row_tile[row_line + r * TEAMS]);
+          @unroll for (var h = 0u; h < KEY_QUADS; h++) { s[r][h] = add_products(s[r][h], q4, k[h]); }
         }
       }
-      if (slice + 1u < n_slices) { workgroupBarrier(); }  // the next slice overwrites this one
+      workgroupBarrier();  // the next slice, maxima or values overwrite this one
     }
 
     // 2 mask, row maximum
-    let key = vec4i(i32(first_key + lane * 4u)) + vec4i(0, 1, 2, 3);
-    var is_partial = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
-    @if(PAGED) let is_there = have_pages(tile, lane);
-    @if(PAGED) is_partial |= !all(is_there);
-    @registers var previous: array<f32, ROWS>;
-    @unroll for (var r = 0u; r < ROWS; r++) {
-      s[r] = scores_of(s[r], key, masks[r]);
-      if (is_partial) {
-        var is_seen = sees(masks[r], key);
-        @if(PAGED) is_seen &= is_there;
-        s[r] = select(vec4f(MASKED), s[r], is_seen);
+    let lane_key = first_key + lane * KEYS;
+    var has_hidden = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    @if(PAGED) @registers var is_there: array<Flags, KEY_QUADS>;
+    @if(PAGED) {
+      @unroll for (var h = 0u; h < KEY_QUADS; h++) {
+        is_there[h] = have_pages(tile, lane * KEY_QUADS + h);
+        has_hidden |= !all(is_there[h]);
       }
-      previous[r] = maximum[r];
-      maximum[r] = max(maximum[r], largest_of(s[r]));
-      @if(!SUBGROUPS) lane_value[lane * Q_LINE + team + r * TEAMS] = maximum[r];
     }
-    workgroupBarrier();  // lanes have stored their maxima, and read the keys, which values may overwrite now
-    @if(PAGED) find_offsets(sequence, seen, tile + 1u, invocation);
+    @registers var previous: array<vec4f, ROW_QUADS>;
+    @unroll for (var i = 0u; i < ROW_QUADS; i++) { previous[i] = maximum[i]; }
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      var mask = RowMask();
+      @if(ALIBI)  mask = mask_of(job, job.first_row + team + r * TEAMS);
+      @if(!ALIBI) if (has_hidden) { mask = mask_of(job, job.first_row + team + r * TEAMS); }
+      @unroll for (var h = 0u; h < KEY_QUADS; h++) {
+        let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
+        s[r][h] = scores_of(s[r][h], key, mask);
+        if (has_hidden) {
+          var is_seen = sees(mask, key);
+          @if(PAGED) is_seen &= is_there[h];
+          s[r][h] = select(vec4f(MASKED), s[r][h], is_seen);
+        }
+        maximum[r / 4][r % 4] = max(maximum[r / 4][r % 4], largest_of(s[r][h]));
+      }
+    }
+    @if(PAGED) find_offsets(sequence, seen, tile + 1u, local);
+    @if(SUBGROUPS) {
+      @unroll for (var r = 0u; r < ROWS; r++) { maximum[r / 4][r % 4] = max_of_lanes(maximum[r / 4][r % 4]); }
+    }
+    @if(!SUBGROUPS) {
+      @unroll for (var i = 0u; i < ROW_QUADS; i++) { put_number(lane, team, i, maximum[i]); }
+      workgroupBarrier();
+      @unroll for (var i = 0u; i < ROW_QUADS; i++) { maximum[i] = max_of_numbers(team, i); }
+      workgroupBarrier();  // values overwrite the lanes' maxima
+    }
 
     // 3 weights, rescale
     @unroll for (var r = 0u; r < ROWS; r++) {
-      maximum[r] = max_of_row(team + r * TEAMS, maximum[r]);
-      let p = exp2(s[r] - maximum[r]);
-      @if(BROADCAST)  s[r] = p;
-      @if(!BROADCAST) p_tile[lane * Q_LINE + team + r * TEAMS] = Quad(p);
-      let rescale = exp2(previous[r] - maximum[r]);
-      total[r] = total[r] * rescale + dot(p, vec4f(1));
+      let rescale = exp2(previous[r / 4][r % 4] - maximum[r / 4][r % 4]);
+      var sum = 0.0;
+      @unroll for (var h = 0u; h < KEY_QUADS; h++) {
+        s[r][h] = exp2(s[r][h] - maximum[r / 4][r % 4]);
+        sum += dot(s[r][h], vec4f(1));
+      }
+      total[r / 4][r % 4] = total[r / 4][r % 4] * rescale + sum;
       @unroll for (var c = 0u; c < COLS; c++) { acc[r][c] *= rescale; }
     }
 
     // 4 values
     for (var step = 0u; step < VALUE_STEPS; step++) {
       if (i32(first_key + step * VALUE_KEYS) > seen.last) { break; }
-      stage_values(job, tile, seen, step * VALUE_KEYS, invocation);
-      workgroupBarrier();
-      for (var four = 0u; four < VALUE_KEYS / 4; four++) {
-        let line = four * 4 * VALUE_QUADS + lane;
-        @registers var p: array<vec4f, ROWS>;
-        let owner = step * (VALUE_KEYS / 4) + four;  // the lane that has the weights of these keys
-        @unroll for (var r = 0u; r < ROWS; r++) {
-          @if(BROADCAST)  p[r] = subgroupShuffle(s[r], owner);
-          @if(!BROADCAST) p[r] = vec4f(p_tile[owner * Q_LINE + team + r * TEAMS]);
-        }
-        @unroll for (var c = 0u; c < COLS; c++) {
-          let v0 = vec4f(kv_tile[line + c * LANES]);
-          let v1 = vec4f(kv_tile[line + c * LANES + VALUE_QUADS]);
-          let v2 = vec4f(kv_tile[line + c * LANES + 2 * VALUE_QUADS]);
-          let v3 = vec4f(kv_tile[line + c * LANES + 3 * VALUE_QUADS]);
-          // Transposed: of each dim, the values of the four keys.
-          let t0 = vec4f(v0.x, v1.x, v2.x, v3.x);
-          let t1 = vec4f(v0.y, v1.y, v2.y, v3.y);
-          let t2 = vec4f(v0.z, v1.z, v2.z, v3.z);
-          let t3 = vec4f(v0.w, v1.w, v2.w, v3.w);
+      let first_lane = step * WEIGHT_LANES;
+      @if(!BROADCAST) {
+        if (lane >= first_lane && lane < first_lane + WEIGHT_LANES) {
+          let line = (lane - first_lane) % WEIGHT_LANES * KEY_QUADS * ROW_LINE + team;
           @unroll for (var r = 0u; r < ROWS; r++) {
-            acc[r][c] += vec4f(dot(p[r], t0), dot(p[r], t1), dot(p[r], t2), dot(p[r], t3));
+            @unroll for (var h = 0u; h < KEY_QUADS; h++) {
+              row_tile[WEIGHTS_AT + line + h * ROW_LINE + r * TEAMS] = Quad(s[r][h]);
+            }
           }
         }
       }
+      stage_values(job, tile, seen, step * VALUE_KEYS, local);
       workgroupBarrier();
+      for (var owner = 0u; owner < WEIGHT_LANES; owner++) {  // the lanes that have the weights of these keys
+        @unroll for (var h = 0u; h < KEY_QUADS; h++) {
+          @registers var p: array<vec4f, ROWS>;
+          @unroll for (var r = 0u; r < ROWS; r++) {
+            @if(BROADCAST)  p[r] = subgroupShuffle(s[r][h], first_lane + owner);
+            @if(!BROADCAST) p[r] = vec4f(row_tile[WEIGHTS_AT + (owner * KEY_QUADS + h) * ROW_LINE + r * TEAMS + team]);
+          }
+          @unroll for (var c = 0u; c < COLS; c++) {
+            let v = four_of((owner * KEYS + h * 4u) * VALUE_QUADS + c * LANES + lane, VALUE_QUADS);
+            @unroll for (var r = 0u; r < ROWS; r++) { acc[r][c] = add_products(acc[r][c], p[r], v); }
+          }
+        }
+      }
+      workgroupBarrier();  // the next values and weights overwrite these, or the next tile does
     }
   }
 
   // Each lane has summed the weights of its own keys.
+  @if(SUBGROUPS) {
+    @unroll for (var r = 0u; r < ROWS; r++) { total[r / 4][r % 4] = sum_of_lanes(total[r / 4][r % 4]); }
+  }
   @if(!SUBGROUPS) {
-    @unroll for (var r = 0u; r < ROWS; r++) { lane_value[lane * Q_LINE + team + r * TEAMS] = total[r]; }
+    @unroll for (var i = 0u; i < ROW_QUADS; i++) { put_number(lane, team, i, total[i]); }
     workgroupBarrier();
+    @unroll for (var i = 0u; i < ROW_QUADS; i++) { total[i] = sum_of_numbers(team, i); }
   }
   @unroll for (var r = 0u; r < ROWS; r++) {
-    let sums = Sums(maximum[r], total_of_row(team + r * TEAMS, total[r]));
+    let sums = Sums(maximum[r / 4][r % 4], total[r / 4][r % 4]);
     let row = job.first_row + team + r * TEAMS;
     if (row < job.n_rows) {
       let head = head_of(job, row);
@@ -231,72 +266,108 @@ fn attn_prefill(
   }
 }
 
-// The maximum over the lanes that share a row. Without subgroups they have stored theirs in lane_value.
-fn max_of_row(tile_row: u32, own: f32) -> f32 {
-  @if(SUBGROUPS) return max_of_lanes(own);
-  @if(!SUBGROUPS) {
-    let row = tile_row % TILE_ROWS;  // shows compilers that indices are within bounds
-    var largest = own;
-    for (var lane = 0u; lane < LANES; lane++) { largest = max(largest, lane_value[lane * Q_LINE + row]); }
-    return largest;
+// Four quads of kv_tile: of neighbouring keys the same dims, or of neighbouring values.
+struct Four {
+  a: vec4f,
+  b: vec4f,
+  c: vec4f,
+  d: vec4f,
+}
+
+fn four_of(first: u32, stride: u32) -> Four {
+  return Four(
+    vec4f(kv_tile[first]), vec4f(kv_tile[first + stride]),
+    vec4f(kv_tile[first + 2u * stride]), vec4f(kv_tile[first + 3u * stride]),
+  );
+}
+
+fn transposed(x: Four) -> Four {
+  return Four(
+    vec4f(x.a.x, x.b.x, x.c.x, x.d.x), vec4f(x.a.y, x.b.y, x.c.y, x.d.y),
+    vec4f(x.a.z, x.b.z, x.c.z, x.d.z), vec4f(x.a.w, x.b.w, x.c.w, x.d.w),
+  );
+}
+
+// sum + factors.x a + factors.y b + ...: chains of multiply-adds, as dot products would need an addition more. CPUs
+// prefer the shorter chain to the sum.
+fn add_products(sum: vec4f, factors: vec4f, x: Four) -> vec4f {
+  @if(ROLLED) return sum + (factors.x * x.a + factors.y * x.b + factors.z * x.c + factors.w * x.d);
+  @if(!ROLLED) {
+    let two = fma(vec4f(factors.y), x.b, fma(vec4f(factors.x), x.a, sum));
+    return fma(vec4f(factors.w), x.d, fma(vec4f(factors.z), x.c, two));
   }
 }
 
-// The sum over the lanes that share a row, likewise.
-fn total_of_row(tile_row: u32, own: f32) -> f32 {
-  @if(SUBGROUPS) return sum_of_lanes(own);
-  @if(!SUBGROUPS) {
-    let row = tile_row % TILE_ROWS;  // shows compilers that indices are within bounds
-    var sum = 0.0;
-    for (var lane = 0u; lane < LANES; lane++) { sum += lane_value[lane * Q_LINE + row]; }
-    return sum;
+// What lanes without subgroups exchange, in place of the keys: a number of each row, four rows of a team at a time.
+@if(!SUBGROUPS) fn put_number(lane: u32, team: u32, row_quad: u32, numbers: vec4f) {
+  kv_tile[(lane * ROW_QUADS + row_quad) * TEAMS + team] = numbers;
+}
+
+@if(!SUBGROUPS) fn max_of_numbers(team: u32, row_quad: u32) -> vec4f {
+  var largest = vec4f(NO_MAXIMUM);
+  for (var lane = 0u; lane < LANES; lane++) { largest = max(largest, kv_tile[(lane * ROW_QUADS + row_quad) * TEAMS + team]); }
+  return largest;
+}
+
+@if(!SUBGROUPS) fn sum_of_numbers(team: u32, row_quad: u32) -> vec4f {
+  var sum = vec4f();
+  for (var lane = 0u; lane < LANES; lane++) { sum += kv_tile[(lane * ROW_QUADS + row_quad) * TEAMS + team]; }
+  return sum;
+}
+
+// Looks up where the queries of each row begin.
+fn find_rows(job: Job, local: u32) {
+  for (var step = 0u; step < (TILE_ROWS + WG_SIZE - 1) / WG_SIZE; step++) {
+    let tile_row = step * WG_SIZE + local;
+    if (tile_row >= TILE_ROWS) { break; }
+    let row = job.first_row + tile_row;
+    let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
+    row_offsets[tile_row] = select(NO_ROW, q_at, row < job.n_rows);
   }
 }
 
-// Loads a slice of the queries into place `place` of q_tile. Query rows past the end are staged as zeros.
-fn stage_queries(job: Job, slice: u32, place: u32, invocation: u32) {
+// Loads a slice of the queries into place `place` of row_tile. Query rows past the end are staged as zeros.
+fn stage_queries(slice: u32, place: u32, local: u32) {
   for (var step = 0u; step < max((TILE_ROWS * SLICE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
-    let index = step * WG_SIZE + invocation;
+    let index = step * WG_SIZE + local;
     if (index >= TILE_ROWS * SLICE_OCTETS) { break; }
     let tile_row = index / SLICE_OCTETS;
     let octet = index % SLICE_OCTETS;
     let dim = (slice * SLICE_OCTETS + octet) * 8u;
-    let row = job.first_row + tile_row;
+    let q_at = row_offsets[tile_row];
     var elements = Octet(vec4f(), vec4f());
-    if (row < job.n_rows && dim < params.head_dim) {
-      let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
-      elements = q_octet(q_at + dim, params.head_dim - dim);
-    }
-    let at = (place * SLICE_QUADS + octet * 2u) * Q_LINE + tile_row;
-    q_tile[at] = Quad(elements.low);
-    q_tile[at + Q_LINE] = Quad(elements.high);
+    if (q_at != NO_ROW && dim < params.head_dim) { elements = q_octet(q_at + dim, params.head_dim - dim); }
+    let at = (place * SLICE_QUADS + octet * 2u) * ROW_LINE + tile_row;
+    row_tile[at] = Quad(elements.low);
+    row_tile[at + ROW_LINE] = Quad(elements.high);
   }
 }
 
 // Loads a slice of the keys of a tile into kv_tile. Keys and values that no row of the tile sees are staged as zeros,
 // and so are values without a page: their memory may hold anything, and 0 · NaN is NaN.
-fn stage_keys(job: Job, tile: u32, seen: Band, slice: u32, invocation: u32) {
+fn stage_keys(job: Job, tile: u32, seen: Band, slice: u32, local: u32) {
   for (var step = 0u; step < max((TILE_KEYS * SLICE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
-    let index = step * WG_SIZE + invocation;
+    let index = step * WG_SIZE + local;
     if (index >= TILE_KEYS * SLICE_OCTETS) { break; }
-    let tile_key = index / SLICE_OCTETS;
+    let place = index / SLICE_OCTETS;
     let octet = index % SLICE_OCTETS;
+    let tile_key = place % LANES * KEYS + place / LANES;
     let dim = (slice * SLICE_OCTETS + octet) * 8u;
     let key = i32(tile * TILE_KEYS + tile_key);
     var elements = Octet(vec4f(), vec4f());
     if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
       elements = k_octet(k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim, params.head_dim - dim);
     }
-    let at = octet * 2u * K_LINE + tile_key % 4u * LANES + tile_key / 4u;
+    let at = octet * 2u * KEY_LINE + place;
     kv_tile[at] = Quad(elements.low);
-    kv_tile[at + K_LINE] = Quad(elements.high);
+    kv_tile[at + KEY_LINE] = Quad(elements.high);
   }
 }
 
 // Loads VALUE_KEYS values of a tile into kv_tile.
-fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, invocation: u32) {
+fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, local: u32) {
   for (var step = 0u; step < max((VALUE_KEYS * VALUE_OCTETS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
-    let index = step * WG_SIZE + invocation;
+    let index = step * WG_SIZE + local;
     if (index >= VALUE_KEYS * VALUE_OCTETS) { break; }
     let tile_key = first_key + index / VALUE_OCTETS;
     let octet = index % VALUE_OCTETS;

@@ -89,10 +89,10 @@ const FAMILIES: readonly Family[] = [
     defaults: { ...UNKNOWN, workgroups: 128, registers: 96, macsPerSecond: 3e10, bytesPerSecond: 1e10 },
   },
   {
-    // 4 cores in a phone, 8 to 80 in a Mac; a core keeps some 1000 invocations of 128 registers or fewer.
+    // 4 cores in a phone, 8 to 80 in a Mac; an invocation has 128 registers, some of them for what is multiplied.
     vendor: 'apple',
     architecture: '',
-    defaults: { ...UNKNOWN, workgroups: 256, registers: 128, macsPerSecond: 2e11 },
+    defaults: { ...UNKNOWN, workgroups: 256, registers: 96, macsPerSecond: 2e11 },
   },
   // Adreno: tiles in registers spill to memory, which made a peer's attention four times as slow on the X1.
   { vendor: 'qualcomm', architecture: '', defaults: PHONE },

@@ -3,46 +3,57 @@ import type { FloatDType } from '../core/dtype.js';
 import { prefillTileKeys, prefillWorkgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
 import { fits, fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
-/** How a workgroup's invocations are arranged. */
-type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows'>;
+/** How a workgroup's invocations are arranged; tells a tile from others for the same device and head sizes. */
+type Shape = Pick<PrefillTile, 'teams' | 'lanes' | 'rows' | 'keyQuads'>;
 
-/**
- * Shapes of a tile for head sizes up to `headDim`, best first; the first that fits a device's workgroup memory is
- * taken. Registers grow with rows · (4 + headDim / lanes), memory with teams · rows · headDim.
- */
+/** Shapes of a tile for head sizes up to `headDim`, best first; the first that fits a device is taken. */
 interface ShapesRow {
   readonly headDim: number;
   readonly shapes: readonly Shape[];
 }
 
+/**
+ * An invocation keeps rows · (4 keyQuads + 4 cols) scores and sums in registers, and multiplies rows · 4 keyQuads scores,
+ * or rows · 4 sums, for each quad of rows and of keys or values that it loads: with eight rows and eight keys 16
+ * multiply-adds a load, of which a GPU's workgroup memory serves enough. 128 of them and what is multiplied fit the some
+ * 250 registers of an invocation on desktop GPUs. Smaller workgroups are for devices of small limits.
+ */
 const GPU_SHAPES: readonly ShapesRow[] = [
   {
     headDim: 128,
     shapes: [
-      { teams: 16, lanes: 8, rows: 4 },
-      { teams: 8, lanes: 8, rows: 4 },
+      { teams: 16, lanes: 16, rows: 8, keyQuads: 2 },
+      { teams: 8, lanes: 16, rows: 8, keyQuads: 2 },
+      { teams: 4, lanes: 16, rows: 8, keyQuads: 1 },
     ],
   },
   {
     headDim: 256,
     shapes: [
-      { teams: 8, lanes: 16, rows: 4 },
-      { teams: 4, lanes: 16, rows: 4 },
+      { teams: 16, lanes: 16, rows: 4, keyQuads: 2 },
+      { teams: 8, lanes: 16, rows: 4, keyQuads: 2 },
+      { teams: 4, lanes: 16, rows: 4, keyQuads: 1 },
     ],
   },
 ];
 
-/** Those above, with more invocations, more rows of each, and more lanes of a row. */
+/** Those above, with more of one and less of another, down to few registers. */
 const MEASURED_GPU_SHAPES: readonly Shape[] = [
-  { teams: 16, lanes: 8, rows: 4 },
-  { teams: 8, lanes: 8, rows: 4 },
-  { teams: 32, lanes: 8, rows: 4 },
-  { teams: 16, lanes: 8, rows: 8 },
-  { teams: 16, lanes: 16, rows: 4 },
-  { teams: 8, lanes: 16, rows: 8 },
-  { teams: 8, lanes: 16, rows: 4 },
-  { teams: 4, lanes: 16, rows: 4 },
+  { teams: 16, lanes: 16, rows: 8, keyQuads: 2 },
+  { teams: 8, lanes: 16, rows: 8, keyQuads: 2 },
+  { teams: 16, lanes: 16, rows: 8, keyQuads: 1 },
+  { teams: 16, lanes: 16, rows: 4, keyQuads: 2 },
+  { teams: 8, lanes: 16, rows: 4, keyQuads: 2 },
+  { teams: 16, lanes: 16, rows: 4, keyQuads: 1 },
+  { teams: 32, lanes: 8, rows: 8, keyQuads: 2 },
+  { teams: 32, lanes: 8, rows: 4, keyQuads: 2 },
+  { teams: 16, lanes: 8, rows: 4, keyQuads: 1 },
+  { teams: 8, lanes: 32, rows: 8, keyQuads: 2 },
+  { teams: 8, lanes: 32, rows: 4, keyQuads: 1 },
 ];
+
+/** With more scores and sums than this in an invocation, they are spilled to memory. */
+const MAX_REGISTERS = 128;
 
 /**
  * A CPU runs the lanes of a subgroup as one vector and pays most for each load of a lane from workgroup memory. Where
@@ -52,16 +63,16 @@ function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
   const lanes = fixedSubgroupSize(traits);
   if (lanes !== 4 && lanes !== 8) {
     const shapes = [
-      { teams: 8, lanes: 4, rows: 4 },
-      { teams: 4, lanes: 4, rows: 4 },
+      { teams: 8, lanes: 4, rows: 4, keyQuads: 1 },
+      { teams: 4, lanes: 4, rows: 4, keyQuads: 1 },
     ];
     return [{ headDim: 256, shapes }];
   }
-  const wide = { teams: 8, lanes, rows: 8 };
-  const narrow = { teams: 4, lanes, rows: 8 };
+  const wide = { teams: 4, lanes, rows: 16, keyQuads: 1 };
+  const narrow = { teams: 2, lanes, rows: 16, keyQuads: 1 };
   return [
     { headDim: 64, shapes: [wide, narrow] },
-    { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8 }] },
+    { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8, keyQuads: 1 }] },
   ];
 }
 
@@ -79,9 +90,8 @@ export interface PrefillTileArgs {
  * @throws PageflashError `limit` if none fits
  */
 export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller = 'pageflash'): PrefillTile {
-  const shapes = shapesFor(traits, args);
-  const { headDim } = args;
-  return fittingTile(traits, candidates(traits, args, shapes), needsOf(args), { caller, headDim });
+  const tiles = shapesFor(traits, args).flatMap((shape) => arrangements(traits, args, shape));
+  return fittingTile(traits, tiles, needsOf(args), { caller, headDim: args.headDim });
 }
 
 /** The tiles that are worth measuring for a device, head sizes and types, all of which it can run. */
@@ -89,9 +99,14 @@ export function prefillCandidates(traits: DeviceTraits, args: PrefillTileArgs): 
   const isSoftware = traits.deviceClass === 'software';
   const shapes = isSoftware ? shapesFor(traits, args) : MEASURED_GPU_SHAPES;
   return shapes.flatMap((shape) => {
-    const tile = candidates(traits, args, [shape]).find((each) => fits(traits, needsOf(args)(each)));
-    return tile ? [tile] : [];
+    const tile = arrangements(traits, args, shape).find((each) => fits(traits, needsOf(args)(each)));
+    return tile && (isSoftware || registersOf(tile) <= MAX_REGISTERS) ? [tile] : [];
   });
+}
+
+/** The scores and sums that an invocation keeps in registers. */
+export function registersOf({ rows, keyQuads, cols }: PrefillTile): number {
+  return rows * 4 * (keyQuads + cols);
 }
 
 function needsOf({ paged }: PrefillTileArgs): (tile: PrefillTile) => TileNeeds {
@@ -103,36 +118,37 @@ function shapesFor(traits: DeviceTraits, { headDim, headDimV }: PrefillTileArgs)
   return table.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!.shapes;
 }
 
-function candidates(traits: DeviceTraits, args: PrefillTileArgs, shapes: readonly Shape[]): PrefillTile[] {
+/** The tiles of a shape, which differ in what they stage at a time; best first. */
+function arrangements(traits: DeviceTraits, args: PrefillTileArgs, shape: Shape): PrefillTile[] {
   const { headDim, headDimV, qDType, kvDType } = args;
   const isSoftware = traits.deviceClass === 'software';
-  // f16 has neither the range of bf16 nor the precision of f32.
-  const f16Tiles = traits.shaderF16 && qDType === 'f16' && kvDType === 'f16';
-  return shapes.flatMap((shape) => {
-    // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
-    const headQuads = Math.ceil(headDim / 32) * 8;
-    const cols = Math.ceil((Math.ceil(headDimV / 32) * 8) / shape.lanes);
-    const common = {
-      cols,
-      headQuads,
-      subgroups: traits.subgroupMinSize >= shape.lanes,
-      broadcast: isSoftware && fixedSubgroupSize(traits) === shape.lanes,
-      f16Tiles,
-      rolled: isSoftware,
-    };
-    return stagings(headQuads).map(({ qResident, sliceQuads }): PrefillTile => {
-      const { teams, lanes, rows } = shape;
-      const keys = valueKeys(shape, cols, sliceQuads);
-      return { teams, lanes, rows, sliceQuads, qResident, valueKeys: keys, ...common };
-    });
-  });
+  const subgroups = traits.subgroupMinSize >= shape.lanes;
+  // f16 has neither the range of bf16 nor the precision of f32. On GPUs, converting what is loaded from workgroup memory
+  // costs more than loading twice as many bytes of it.
+  const isF16 = qDType === 'f16' && kvDType === 'f16';
+  // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
+  const headQuads = Math.ceil(headDim / 32) * 8;
+  const cols = Math.ceil((Math.ceil(headDimV / 32) * 8) / shape.lanes);
+  return stagings(headQuads, isSoftware).map(({ qResident, sliceQuads }) => ({
+    ...shape,
+    cols,
+    headQuads,
+    sliceQuads,
+    valueKeys: valueKeys(shape, cols, sliceQuads),
+    qResident,
+    subgroups,
+    broadcast: isSoftware && fixedSubgroupSize(traits) === shape.lanes,
+    f16Tiles: isSoftware && subgroups && traits.shaderF16 && isF16,
+    rolled: isSoftware,
+  }));
 }
 
 /**
- * Returns how much of a head to stage at a time, best first: all queries at once and keys in up to four slices of dims,
- * or else both in slices as large as memory allows.
+ * Returns how much of a head to stage at a time, best first. Software: all queries at once and keys in up to four slices
+ * of dims, or else both in slices as large as memory allows. GPUs: both in small slices, which leave room for rows.
  */
-function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
+function stagings(headQuads: number, isSoftware: boolean): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
+  if (!isSoftware) return [{ qResident: false, sliceQuads: MIN_SLICE_QUADS }];
   const slices: number[] = [];
   for (let sliceQuads = headQuads; sliceQuads >= MIN_SLICE_QUADS; sliceQuads -= 2)
     if (headQuads % sliceQuads === 0) slices.push(sliceQuads);
@@ -147,10 +163,10 @@ function stagings(headQuads: number): Pick<PrefillTile, 'qResident' | 'sliceQuad
 /** With fewer, barriers would cost more than the work between them. */
 const MIN_SLICE_QUADS = 4;
 
-/** As many values as fit into the room of the staged keys, but at least the four that are multiplied at a time. */
+/** As many values as fit into the room of the staged keys, and their weights into that of queries, but at least a lane's. */
 function valueKeys(shape: Shape, cols: number, sliceQuads: number): number {
   const room = sliceQuads * (prefillTileKeys(shape) + 1);
   let keys = prefillTileKeys(shape);
-  while (keys > 4 && keys * cols * shape.lanes > room) keys /= 2;
+  while (keys > 4 * shape.keyQuads && (keys * cols * shape.lanes > room || keys > 4 * sliceQuads)) keys /= 2;
   return keys;
 }

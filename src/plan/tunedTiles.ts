@@ -6,12 +6,17 @@ import type { DecodeTile } from '../kernels/attnDecode.js';
 import type { PrefillTile } from '../kernels/attnPrefill.js';
 import { decodeCandidates, decodeTile, type DecodeTileArgs } from './decodeTile.js';
 import { deviceDefaults } from './deviceDefaults.js';
-import { prefillCandidates, prefillTile, type PrefillTileArgs } from './prefillTile.js';
+import { prefillCandidates, prefillTile, registersOf, type PrefillTileArgs } from './prefillTile.js';
 
 // A tuning names a tile by the numbers that tell it from the other candidates, so that it stays the tile that the planner
 // arranges, whatever else belongs to it.
 
-export const PREFILL_SHAPE = ['teams', 'lanes', 'rows'] as const satisfies readonly (keyof PrefillTile)[];
+export const PREFILL_SHAPE = [
+  'teams',
+  'lanes',
+  'rows',
+  'keyQuads',
+] as const satisfies readonly (keyof PrefillTile)[];
 export const DECODE_SHAPE = [
   'invocations',
   'rows',
@@ -120,9 +125,4 @@ function withinRegisters(traits: DeviceTraits, args: PrefillTileArgs, caller: st
     (a, b) => registersOf(a) - registersOf(b),
   );
   return smaller.findLast((candidate) => registersOf(candidate) <= registers) ?? smaller[0]!;
-}
-
-/** The sums and scores that an invocation keeps. */
-function registersOf({ rows, cols }: PrefillTile): number {
-  return rows * (4 * cols + 4);
 }

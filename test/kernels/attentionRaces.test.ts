@@ -21,15 +21,17 @@ import { interpret, type HostBuffers } from './interpreter.js';
 // The kernels run on the CPU, where every access to memory is noted, and give what the reference gives. Tiles are tiny,
 // since this is slow, but have several of everything.
 
+/** 8 rows and 16 keys; values of one lane at a time. */
 const PREFILL_TILE: PrefillTile = {
   teams: 2,
   lanes: 2,
-  rows: 2,
+  rows: 4,
+  keyQuads: 2,
   cols: 4,
   headQuads: 8,
   sliceQuads: 4,
-  valueKeys: 4,
-  qResident: true,
+  valueKeys: 8,
+  qResident: false,
   subgroups: false,
   broadcast: false,
   f16Tiles: false,
@@ -173,9 +175,11 @@ function testTiles<Tile>(
 
 describe('attn_prefill', { timeout: SLOW }, () => {
   const tiles: readonly TileCase<PrefillTile>[] = [
-    { why: 'queries stay', tile: PREFILL_TILE },
-    { why: 'queries are staged with each chunk', tile: { ...PREFILL_TILE, qResident: false } },
-    { why: 'one slice, values in one step', tile: { ...PREFILL_TILE, sliceQuads: 8, valueKeys: 8 } },
+    { why: 'queries are staged with each slice', tile: PREFILL_TILE },
+    { why: 'queries stay', tile: { ...PREFILL_TILE, qResident: true } },
+    { why: 'one slice, values in one step', tile: { ...PREFILL_TILE, sliceQuads: 8, valueKeys: 16 } },
+    { why: 'four keys of a lane', tile: { ...PREFILL_TILE, keyQuads: 1, valueKeys: 4 } },
+    { why: 'eight rows of a team, rolled loops', tile: { ...PREFILL_TILE, rows: 8, rolled: true } },
     { why: 'pages of three', tile: PREFILL_TILE, pageSize: 3 },
   ];
 
@@ -183,7 +187,7 @@ describe('attn_prefill', { timeout: SLOW }, () => {
 
   test('every barrier is needed', () => {
     const batch = smallBatch();
-    expectEveryBarrierNeeded(batch, prefill(batch, { ...PREFILL_TILE, qResident: false }));
+    expectEveryBarrierNeeded(batch, prefill(batch, PREFILL_TILE));
   });
 });
 

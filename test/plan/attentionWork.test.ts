@@ -19,7 +19,7 @@ describe('which kernel takes a sequence', () => {
   test('a batch has one work list for each tile, and for each whether its keys are split', () => {
     const sequences: Sequences = [
       [1, 100],
-      [40, 40],
+      [40, 200],
       [2, 7],
       [1, 30],
       [1, 9000],
@@ -27,7 +27,7 @@ describe('which kernel takes a sequence', () => {
     const { lists } = workOf(sequences, { heads: [4, 1], numSplits: 2 });
     expect(lists.map((list) => [kernelOf(list), rowsOf(list), list.split])).toEqual([
       ['attn_decode', 4, false],
-      ['attn_prefill', 32, true],
+      ['attn_prefill', 64, true],
       ['attn_decode', 8, false],
       ['attn_decode', 4, true],
     ]);

@@ -51,7 +51,7 @@ describe('chunks', () => {
     { numSplits: 100, chunks: 8, why: 'no more than there are tiles' },
   ])('numSplits: $why', ({ numSplits, chunks }) => {
     expect(chunksOf(workOf([[1, 1000]], { numSplits }))).toEqual([chunks]);
-    expect(chunksOf(workOf([[40, 250]], { numSplits }))).toEqual([chunks]);
+    expect(chunksOf(workOf([[40, 1000]], { numSplits }))).toEqual([chunks]);
   });
 
   test('numSplits: a sequence that sees no key has one', () => {
@@ -107,7 +107,7 @@ describe('chunks', () => {
     expect(workOf(times(3, [1, 250])).nParts).toBe(0);
     expect(workOf(times(600, [1, 4000])).nParts).toBe(0);
     expect(workOf(times(20, [1, 4000]), {}, SOFTWARE).nParts).toBe(0);
-    expect(workOf([[20_000, 20_000]]).nParts).toBe(0);
+    expect(workOf([[40_000, 40_000]]).nParts).toBe(0);
   });
 
   test('prompts beside decoding sequences do not change how those are split', () => {

@@ -75,7 +75,7 @@ const PLANNED: readonly Planned[] = [
     ],
   },
   {
-    why: 'a prompt of halves with subgroups and f16 tiles',
+    why: 'a prompt of halves with subgroups',
     sequences: [[100, 100]],
     batch: { heads: [4, 2], headDim: 64, dtype: 'f16' },
     device: T1,
@@ -228,8 +228,9 @@ describe.each(ONE_OF_EACH)('$kernel', (options) => {
 
 test('the device decides about features and tiles', () => {
   const on = (device: StandaloneDevice) => kernelVariant({ kernel: 'attn_prefill', ...WHOLE, device });
-  expect(on(T1).requires).toEqual(['shader-f16', 'subgroups']);
-  expect(on({ shaderF16: true }).requires).toEqual(['shader-f16']);
+  const software = { ...T1, deviceClass: 'software', subgroupMinSize: 8, subgroupMaxSize: 8 } as const;
+  expect(on(software).requires).toEqual(['shader-f16', 'subgroups']);
+  expect(on(T1).requires).toEqual(['subgroups']);
   expect(on({ subgroupMinSize: 32 }).requires).toEqual(['subgroups']);
   expect(on({ subgroupMinSize: 4 }).requires).toEqual([]);
   expect(on({ maxWorkgroupInvocations: 64 }).workgroupSize).toBe(64);

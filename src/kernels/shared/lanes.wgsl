@@ -14,11 +14,13 @@ const MANY = 0x7fffffffu;
 @if(ROLLED)  const ROLLED_LOOP = MANY;
 @if(!ROLLED) const ROLLED_LOOP = 0u;
 
-@if(SUBGROUPS) var<workgroup> next_invocation: atomic<u32>;
+// Only the first counts: variables of fewer than 16 bytes would move the vectors behind them off 16-byte boundaries, and
+// drivers then load these in pieces.
+@if(SUBGROUPS) var<workgroup> next_invocation: array<atomic<u32>, 4>;
 
 // Prepares the numbering. It must come before the first call of invocation_by_subgroup.
 @if(SUBGROUPS) fn number_subgroups(local: u32) {
-  if (local == 0u) { atomicStore(&next_invocation, 0u); }
+  if (local == 0u) { atomicStore(&next_invocation[0], 0u); }
   workgroupBarrier();
 }
 
@@ -26,7 +28,7 @@ const MANY = 0x7fffffffu;
 // so, neighbours lie in one, whatever the choice.
 @if(SUBGROUPS) fn invocation_by_subgroup(size: u32, subgroup_lane: u32) -> u32 {
   var first = 0u;
-  if (subgroup_lane == 0u) { first = atomicAdd(&next_invocation, size); }
+  if (subgroup_lane == 0u) { first = atomicAdd(&next_invocation[0], size); }
   return subgroupBroadcastFirst(first) + subgroup_lane;
 }
 
