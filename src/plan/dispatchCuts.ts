@@ -36,14 +36,17 @@ export function cutsOf(
 ): Cut[] {
   const { keyTiles } = list;
   const perTile = loadOfTile(list, problem);
-  const rates = ratesOf(list, traits, pace);
-  const secondsPerTile = Math.max(perTile.macs / rates.macs, perTile.bytes / rates.bytes);
+  const isDecode = 'decode' in list.tile;
+  const rates = ratesOf(isDecode, traits, pace);
+  // What attn_prefill reads again and again comes from caches.
+  const secondsToRead = isDecode ? perTile.bytes / rates.bytes : 0;
+  const secondsPerTile = Math.max(perTile.macs / rates.macs, secondsToRead);
   const total = keyTiles.reduce((sum, n) => sum + n, 0);
   const seconds = total * secondsPerTile;
   let nCuts = Math.ceil(seconds / DISPATCH_SECONDS);
   if (rates.areKnown) {
-    // Items are sorted, so the first range has the fewest.
-    const items = Math.ceil(chunkRule(traits).workgroups / problem.nKvHeads);
+    // Items are sorted, so the first range has the fewest. It may end half an item before its share of the work.
+    const items = Math.ceil(chunkRule(traits).workgroups / problem.nKvHeads) + 1;
     const fewest = keyTiles.subarray(0, items).reduce((sum, n) => sum + n, 0);
     const fullCuts = Math.floor(total / Math.max(1, fewest));
     nCuts = Math.min(nCuts, Math.max(fullCuts, Math.ceil(seconds / LONGEST_DISPATCH_SECONDS)));
@@ -72,7 +75,7 @@ interface Rates {
 }
 
 /** Rates that were tuned; else those that were seen, which are lower bounds, or else those of the slowest such device. */
-function ratesOf({ tile }: Pick<WorkList, 'tile'>, traits: DeviceTraits, pace: Pace): Rates {
+function ratesOf(isDecode: boolean, traits: DeviceTraits, pace: Pace): Rates {
   const { tuning } = traits;
   if (tuning) {
     const { macsPerSecond, bytesPerSecond } = tuning.rates;
@@ -82,7 +85,7 @@ function ratesOf({ tile }: Pick<WorkList, 'tile'>, traits: DeviceTraits, pace: P
   return {
     macs: Math.max(macsPerSecond, pace.macsPerSecond),
     bytes: Math.max(bytesPerSecond, pace.bytesPerSecond),
-    areKnown: 'decode' in tile ? pace.bytesPerSecond >= bytesPerSecond : pace.macsPerSecond >= macsPerSecond,
+    areKnown: isDecode ? pace.bytesPerSecond >= bytesPerSecond : pace.macsPerSecond >= macsPerSecond,
   };
 }
 
@@ -97,8 +100,8 @@ function balanced(
   let tiles = 0;
   let left = total;
   keyTiles.forEach((n, i) => {
-    // What is left is shared out anew after each range, as one item may be more than a share.
-    const share = left / Math.max(1, nCuts - ranges.length);
+    // What is left is shared out anew after each range. An item may be several shares, so less may be left than ranges.
+    const share = Math.max(left / Math.max(1, nCuts - ranges.length), (0.8 * total) / nCuts);
     if (i > start && tiles + n / 2 > share) {
       ranges.push({ range: [start, i], tiles });
       start = i;

@@ -1,0 +1,176 @@
+import { describe, expect, test } from 'vitest';
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import type { Tuning } from '../../src/core/tuning.js';
+import { chunkRule } from '../../src/plan/chunkRule.js';
+import { decodeCandidates, decodeTile } from '../../src/plan/decodeTile.js';
+import { prefillCandidates, prefillTile } from '../../src/plan/prefillTile.js';
+import {
+  chooseDecodeTile,
+  choosePrefillTile,
+  DECODE_SHAPE,
+  PREFILL_SHAPE,
+  shapeOf,
+  tunedRows,
+} from '../../src/plan/tunedTiles.js';
+import { defaultTuning } from '../../src/tuning/variations.js';
+import { refusal } from '../check/refusal.js';
+import { traitsOf } from './traits.js';
+import { chunksOf, workOf } from './work.js';
+
+const LARGE = traitsOf({
+  shaderF16: true,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  maxWorkgroupBytes: 49152,
+  maxWorkgroupInvocations: 1024,
+});
+const DEVICES: Readonly<Record<string, DeviceTraits>> = {
+  'a large GPU': LARGE,
+  'a GPU with default limits': traitsOf({}),
+  'a software adapter': traitsOf({
+    deviceClass: 'software',
+    subgroupMinSize: 8,
+    subgroupMaxSize: 8,
+    maxWorkgroupBytes: 32768,
+  }),
+};
+
+function tuned(traits: DeviceTraits, changes: Partial<Tuning>): DeviceTraits {
+  return { ...traits, tuning: { ...defaultTuning(traits, undefined), ...changes } };
+}
+
+describe.each(Object.entries(DEVICES))('on %s', (_, traits) => {
+  test.each([64, 80, 128, 256])('the shapes of candidates for head size %d tell them apart', (headDim) => {
+    const sizes = { headDim, headDimV: headDim, paged: true };
+    const decode = [1, 4, 8].map((nRows) =>
+      decodeCandidates(traits, { ...sizes, nRows }).map((tile) => shapeOf(tile, DECODE_SHAPE)),
+    );
+    const prefill = (['f16', 'f32'] as const).map((dtype) =>
+      prefillCandidates(traits, { ...sizes, qDType: dtype, kvDType: dtype }).map((tile) =>
+        shapeOf(tile, PREFILL_SHAPE),
+      ),
+    );
+    for (const shapes of [...decode, ...prefill]) {
+      expect(shapes.length).toBeGreaterThan(0);
+      expect(new Set(shapes.map((shape) => JSON.stringify(shape))).size).toBe(shapes.length);
+    }
+  });
+
+  test('every candidate is found again by its shape, after a turn as JSON', () => {
+    const sizes = { headDim: 128, headDimV: 128, paged: true };
+    const nRows = 4;
+    for (const tile of decodeCandidates(traits, { ...sizes, nRows })) {
+      const entry = { ...sizes, kvDType: 'f16' as const, rows: 4, tile: shapeOf(tile, DECODE_SHAPE) };
+      const decode = JSON.parse(JSON.stringify([entry])) as Tuning['decode'];
+      const args = { ...sizes, nRows, kvDType: 'f16' as const };
+      expect(chooseDecodeTile(tuned(traits, { decode }), args, 'test')).toEqual(tile);
+    }
+    const types = { qDType: 'f16', kvDType: 'f16' } as const;
+    for (const tile of prefillCandidates(traits, { ...sizes, ...types })) {
+      const entry = {
+        ...sizes,
+        dtype: 'f16' as const,
+        kvDType: 'f16' as const,
+        tile: shapeOf(tile, PREFILL_SHAPE),
+      };
+      const traitsWith = tuned(traits, { prefill: [entry] });
+      expect(choosePrefillTile(traitsWith, { ...sizes, ...types }, 'test')).toEqual(tile);
+    }
+  });
+});
+
+const D128 = { headDim: 128, headDimV: 128, paged: true };
+const TILE = { invocations: 256, rows: 2, keyLanes: 4 };
+const decode = [{ headDim: 128, headDimV: 128, kvDType: 'f16', rows: 4, tile: TILE }] as const;
+
+test.each([
+  { change: {}, isTuned: true, why: 'what was tuned' },
+  { change: { nRows: 3 }, isTuned: true, why: 'fewer rows of the same power of two' },
+  { change: { headDim: 120 }, isTuned: true, why: 'a head size of the same multiple of 32' },
+  { change: { paged: false }, isTuned: true, why: 'no pages' },
+  { change: { nRows: 5 }, isTuned: false, why: 'more rows' },
+  { change: { headDim: 64 }, isTuned: false, why: 'another head size' },
+  { change: { headDimV: 64 }, isTuned: false, why: 'another head size of v' },
+  { change: { kvDType: 'f32' as const }, isTuned: false, why: 'another type' },
+])('a tile that was tuned serves $why: $isTuned', ({ change, isTuned }) => {
+  const args = { ...D128, nRows: 4, kvDType: 'f16' as const, ...change };
+  const tile = chooseDecodeTile(tuned(LARGE, { decode }), args, 'test');
+  if (isTuned) expect(tile).toMatchObject(TILE);
+  else expect(tile).toEqual(decodeTile(LARGE, args));
+});
+
+test('a tile that is no candidate is refused in the name of the call', () => {
+  const unknown = [{ ...decode[0], tile: { ...TILE, keyLanes: 3 } }];
+  const args = { ...D128, nRows: 4, kvDType: 'f16' as const };
+  expect(
+    refusal(() => chooseDecodeTile(tuned(LARGE, { decode: unknown }), args, 'attn')),
+  ).toMatchInlineSnapshot(
+    `"argument: attn: the tuning that createRuntime was given has a tile for headDim 128 which this version of pageflash does not have, or does not fit the device with pages. Tune again, or leave tuning out."`,
+  );
+});
+
+test('rows are tuned by powers of two', () => {
+  expect([1, 2, 3, 4, 5, 9, 16, 17].map(tunedRows)).toEqual([1, 2, 4, 4, 8, 16, 16, 32]);
+});
+
+describe('defaults by vendor and architecture', () => {
+  test.each([
+    { vendor: '', architecture: '', workgroups: 512, minKeys: 256 },
+    { vendor: 'nvidia', architecture: 'ampere', workgroups: 512, minKeys: 128 },
+    { vendor: 'amd', architecture: 'rdna-3', workgroups: 512, minKeys: 256 },
+    { vendor: 'amd', architecture: 'gcn-5', workgroups: 256, minKeys: 256 },
+    { vendor: 'intel', architecture: 'gen-12lp', workgroups: 128, minKeys: 256 },
+    { vendor: 'intel', architecture: 'gen-12hp', workgroups: 256, minKeys: 256 },
+    { vendor: 'intel', architecture: 'xe-2lpg', workgroups: 128, minKeys: 256 },
+    { vendor: 'intel', architecture: 'xe-2hpg', workgroups: 256, minKeys: 256 },
+    { vendor: 'apple', architecture: 'metal-3', workgroups: 256, minKeys: 256 },
+    { vendor: 'qualcomm', architecture: 'adreno-7xx', workgroups: 64, minKeys: 256 },
+    { vendor: 'arm', architecture: 'valhall', workgroups: 64, minKeys: 256 },
+  ])('$vendor $architecture: $workgroups workgroups, chunks of $minKeys keys', (row) => {
+    const { vendor, architecture, ...rule } = row;
+    expect(chunkRule(traitsOf({ vendor, architecture }))).toEqual(rule);
+    const software = traitsOf({ vendor, architecture, deviceClass: 'software' });
+    expect(chunkRule(software)).toEqual({ workgroups: 16, minKeys: 1024 });
+  });
+
+  test('a tuning decides instead', () => {
+    const chunks = { workgroups: 77, minKeys: 300 };
+    expect(chunkRule(tuned(LARGE, { chunks }))).toEqual(chunks);
+    const heads = { heads: [32, 8], headDim: 128 } as const;
+    const [few] = chunksOf(
+      workOf([[1, 8192]], heads, tuned(LARGE, { chunks: { workgroups: 64, minKeys: 128 } })),
+    );
+    const [many] = chunksOf(
+      workOf([[1, 8192]], heads, tuned(LARGE, { chunks: { workgroups: 512, minKeys: 128 } })),
+    );
+    expect([few, many]).toEqual([8, 64]);
+  });
+
+  test('devices with few registers get tiles with few sums', () => {
+    const args = { headDim: 128, headDimV: 128, qDType: 'f32', kvDType: 'f32', paged: true } as const;
+    const sumsOf = ({ rows, cols }: { rows: number; cols: number }) => rows * (4 * cols + 4);
+    const table = prefillTile(LARGE, args);
+    const adreno = choosePrefillTile({ ...LARGE, vendor: 'qualcomm' }, args, 'test');
+    expect(sumsOf(table)).toBeGreaterThan(64);
+    expect(sumsOf(adreno)).toBeLessThanOrEqual(64);
+    expect(choosePrefillTile({ ...LARGE, vendor: 'nvidia' }, args, 'test')).toEqual(table);
+  });
+});
+
+describe('sequences that nearly fill the device', () => {
+  const heads = { heads: [8, 8] } as const;
+  const alike = (count: number) => Array.from({ length: count }, () => [1, 8192] as const);
+
+  test.each([
+    { count: 40, chunks: 2, why: 'they fill 62 %' },
+    { count: 52, chunks: 1, why: 'they fill 81 %: splitting gains less than it costs to merge' },
+    { count: 64, chunks: 1, why: 'they fill all of it' },
+  ])('$count sequences of 8 heads have $chunks chunks each: $why', ({ count, chunks }) => {
+    expect(new Set(chunksOf(workOf(alike(count), heads)))).toEqual(new Set([chunks]));
+  });
+
+  test('a long one among them is split all the same', () => {
+    const chunks = chunksOf(workOf([...alike(52), [1, 100_000]], heads));
+    expect(chunks.at(-1)).toBeGreaterThan(4);
+  });
+});
