@@ -95,10 +95,14 @@ export function checkedTuning(caller: string, given: Tuning, traits: DeviceTrait
   const { rates, chunks, prefill, decode } = given;
   checkNames(caller, rates, RATE_NAMES, { of: 'tuning.rates' });
   const { macsPerSecond, bytesPerSecond } = rates;
-  checkAmounts(caller, { macsPerSecond, bytesPerSecond }, { above: true });
+  const amounts = {
+    'tuning.rates.macsPerSecond': macsPerSecond,
+    'tuning.rates.bytesPerSecond': bytesPerSecond,
+  };
+  checkAmounts(caller, amounts, { above: true });
   checkNames(caller, chunks, CHUNK_NAMES, { of: 'tuning.chunks' });
   const { workgroups, minKeys } = chunks;
-  checkCounts(caller, { workgroups, minKeys });
+  checkCounts(caller, { 'tuning.chunks.workgroups': workgroups, 'tuning.chunks.minKeys': minKeys });
   return {
     format: TUNING_FORMAT,
     device: { ...given.device },

@@ -1,5 +1,5 @@
 import type { Dispatch } from '../core/dispatch.js';
-import { decode, type FloatDType } from '../core/dtype.js';
+import type { FloatDType } from '../core/dtype.js';
 import type { Load } from '../core/pace.js';
 import type { Tuning } from '../core/tuning.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -146,7 +146,7 @@ export class Contest {
     if (performance.now() < deadline) {
       bench.spoilOutput();
       await this.#runOnce(entry.trial);
-      const out = decode(dtype, await bench.readOutput(heat.exercise));
+      const out = await bench.readOutput(heat.exercise);
       heat.expected ??= out;
       entry.isChecked = agree(out, heat.expected, TOLERANCE[dtype]);
     }

@@ -9,8 +9,13 @@ describe('options', () => {
       shapes: [],
       quick: false,
       full: false,
+      sweep: false,
       out: 'bench/results/latest',
     });
+  });
+
+  test('--sweep has a file of its own', () => {
+    expect(parseOptions(['--sweep'], ['node'])).toMatchObject({ sweep: true, out: 'bench/results/sweep' });
   });
 
   test.each([

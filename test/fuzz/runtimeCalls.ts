@@ -6,6 +6,7 @@ import {
   kvCacheBytes,
   prepareModel,
   rotaryTables,
+  tune,
   type Runtime,
 } from '../../src/index.js';
 import { drawSizes, DTYPES, type Args, type Maker, type PublicCall } from './callMaker.js';
@@ -101,6 +102,43 @@ export function runtimeCall({ random }: Maker): PublicCall {
   const run = (runtime: Runtime, { device = runtime.device, options }: Args): unknown =>
     createRuntime(device as never, options as never).destroy();
   return { name: 'createRuntime', args, run };
+}
+
+export function tuneCall(maker: Maker): PublicCall {
+  const { random } = maker;
+  const { headDim, headDimV, dtype, kvDType } = drawSizes(maker);
+  const nKvHeads = random.int(1, 4);
+  const args = {
+    nHeads: nKvHeads * random.int(1, 4),
+    nKvHeads,
+    headDim,
+    headDimV,
+    dtype,
+    ...(random.boolean() && { kvDType, paged: random.boolean() }),
+    // Measuring takes a while, on a device that does nothing too.
+    budgetMs: 1e-6,
+  };
+  const run = async (runtime: Runtime, given: Args): Promise<void> => {
+    const tuning = await tune(runtime, given as never);
+    createRuntime(runtime.device, { tuning }).destroy();
+  };
+  return { name: 'tune', args, run };
+}
+
+export function tuningCall({ random }: Maker): PublicCall {
+  const sizes = { headDim: random.pick([8, 64]), headDimV: 64, kvDType: random.pick(DTYPES) };
+  const args = {
+    rates: { macsPerSecond: 1e12, bytesPerSecond: 1e11 },
+    chunks: { workgroups: random.int(1, 600), minKeys: random.int(1, 600) },
+    prefill: [{ ...sizes, dtype: 'f16', tile: { teams: 8, lanes: 8, rows: 4 } }],
+    decode: [{ ...sizes, rows: 4, tile: { invocations: 64, rows: 4, keyLanes: 4 } }],
+  };
+  const run = async (runtime: Runtime, given: Args): Promise<void> => {
+    const model = { nHeads: 1, nKvHeads: 1, headDim: 64, dtype: 'f16', budgetMs: 1e-6 } as const;
+    const { format, device } = await tune(runtime, model);
+    createRuntime(runtime.device, { tuning: { format, device, ...given } as never }).destroy();
+  };
+  return { name: 'createRuntime with a tuning', args, run };
 }
 
 export function sizingCall({ random }: Maker): PublicCall {

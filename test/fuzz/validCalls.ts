@@ -1,7 +1,16 @@
 import type { Random } from '../../tools/random.js';
 import { attnCall, kvCacheCall, planCall, varlenCall } from './attentionCalls.js';
 import { drawTensor, DTYPES, type Maker, type PublicCall } from './callMaker.js';
-import { modelCall, prepareCall, rotaryCall, runtimeCall, sizingCall, variantsCall } from './runtimeCalls.js';
+import {
+  modelCall,
+  prepareCall,
+  rotaryCall,
+  runtimeCall,
+  sizingCall,
+  tuneCall,
+  tuningCall,
+  variantsCall,
+} from './runtimeCalls.js';
 import { cacheCall, copyCall, fromCall, mergeCall, readCall, tensorCall } from './tensorCalls.js';
 
 /** A valid call of one of the public functions. */
@@ -43,4 +52,6 @@ const MAKERS: readonly ((maker: Maker) => PublicCall)[] = [
   prepareCall,
   runtimeCall,
   sizingCall,
+  tuneCall,
+  tuningCall,
 ];

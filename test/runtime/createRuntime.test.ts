@@ -1,7 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { attn, createRuntime, requestDevice, type AttnArgs } from '../../src/index.js';
+import {
+  attn,
+  createRuntime,
+  requestDevice,
+  type AttnArgs,
+  type Runtime,
+  type Tuning,
+} from '../../src/index.js';
+import { defaultTuning } from '../../src/tuning/variations.js';
 import { fakeDevice } from './fakeDevice.js';
 import { refusal, rejection } from '../check/refusal.js';
+
+/** A tuning with a tile for each kernel. */
+function tuningFor({ traits }: Runtime): Tuning {
+  const sizes = { headDim: 64, headDimV: 64, kvDType: 'f16' } as const;
+  return {
+    ...defaultTuning(traits, undefined),
+    prefill: [{ ...sizes, dtype: 'f16', tile: { teams: 8, lanes: 8, rows: 4 } }],
+    decode: [{ ...sizes, rows: 4, tile: { invocations: 64, rows: 4, keyLanes: 4 } }],
+  };
+}
 
 describe('devices', () => {
   test('createRuntime', () => {
@@ -19,6 +37,63 @@ describe('devices', () => {
         "argument: createRuntime: there is no argument profiling. There are tier, deviceClass, profile, tuning.",
       ]
     `);
+  });
+
+  test('createRuntime with a tuning', () => {
+    const device = fakeDevice();
+    const own = tuningFor(createRuntime(device));
+    expect(createRuntime(device, { tuning: own }).traits.tuning).toEqual(own);
+    const make = (changes: object) =>
+      refusal(() => createRuntime(device, { tuning: { ...own, ...changes } as Tuning }));
+    const made = (changes: object) => make({ device: { ...own.device, ...changes } });
+    const [prefill] = own.prefill;
+    const [decode] = own.decode;
+    expect([
+      refusal(() => createRuntime(device, { tuning: JSON.stringify(own) as unknown as Tuning })),
+      make({ format: 2 }),
+      make({ format: undefined }),
+      make({ tiles: [] }),
+      made({ vendor: 'nvidia' }),
+      made({ architecture: 'ampere' }),
+      made({ deviceClass: 'software' }),
+      made({ subgroupMinSize: 32 }),
+      made({ maxWorkgroupBytes: 32768 }),
+      make({ rates: { ...own.rates, macsPerSecond: 0 } }),
+      make({ chunks: { workgroups: 0, minKeys: 5 } }),
+      make({ prefill: {} }),
+      make({ prefill: [{ ...prefill, headDim: -1 }] }),
+      make({ prefill: [{ ...prefill, dtype: 'i32' }] }),
+      make({ decode: [decode, { ...decode, rows: undefined }] }),
+      make({ decode: [{ ...decode, tile: 4 }] }),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: createRuntime: tuning must be an object, not "{"format":1,"device":{"vendor":"","architecture":"","descrip…".",
+        "argument: createRuntime: tuning.format must be 1, not 2: it was made by another version of pageflash. Tune again.",
+        "argument: createRuntime: tuning.format must be 1, not undefined: it was made by another version of pageflash. Tune again.",
+        "argument: createRuntime: there is no argument tuning.tiles. There are format, device, rates, chunks, prefill, decode.",
+        "argument: createRuntime: the tuning is for a device whose vendor is "nvidia"; that of this one is "". Tune this device, or leave tuning out.",
+        "argument: createRuntime: the tuning is for a device whose architecture is "ampere"; that of this one is "". Tune this device, or leave tuning out.",
+        "argument: createRuntime: the tuning is for a device whose deviceClass is "software"; that of this one is "gpu". Tune this device, or leave tuning out.",
+        "argument: createRuntime: the tuning is for a device whose subgroupMinSize is 32; that of this one is 0. Tune this device, or leave tuning out.",
+        "limit: createRuntime: the tuning needs a device whose maxWorkgroupBytes is at least 32768; that of this one is 16384. Request the device as it was requested for tune, or tune again.",
+        "argument: createRuntime: tuning.rates.macsPerSecond must be a finite number > 0, not 0.",
+        "argument: createRuntime: tuning.chunks.workgroups must be a whole number ≥ 1, not 0.",
+        "argument: createRuntime: tuning.prefill must be an array, not a plain object.",
+        "argument: createRuntime: tuning.prefill[0].headDim must be a whole number ≥ 1, not -1.",
+        "argument: createRuntime: tuning.prefill[0].dtype must be 'f32', 'f16' or 'bf16', not "i32".",
+        "argument: createRuntime: tuning.decode[1].rows must be a whole number ≥ 1, not undefined.",
+        "argument: createRuntime: tuning.decode[0].tile must be an object, not 4.",
+      ]
+    `);
+  });
+
+  test('a tuning is copied', () => {
+    const device = fakeDevice();
+    const own = tuningFor(createRuntime(device));
+    const runtime = createRuntime(device, { tuning: own });
+    (own.decode[0]!.tile as Record<string, number>)['rows'] = 99;
+    (own.chunks as { minKeys: number }).minKeys = 99;
+    expect(runtime.traits.tuning).toEqual(tuningFor(runtime));
   });
 
   test('createRuntime of what only leads to a device', () => {

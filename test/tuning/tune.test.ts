@@ -1,0 +1,198 @@
+import { describe, expect, test } from 'vitest';
+import type { Dispatch } from '../../src/core/dispatch.js';
+import { checkedTuning } from '../../src/core/checkTuning.js';
+import { tune, type Runtime, type TuneOptions, type TuneProgress, type Tuning } from '../../src/index.js';
+import { defaultTuning } from '../../src/tuning/variations.js';
+import { rejection } from '../check/refusal.js';
+import { traitsOf } from '../plan/traits.js';
+import { fakeRuntime, type Behaviour } from './fakeRuntime.js';
+
+const LARGE = traitsOf({
+  vendor: 'nvidia',
+  shaderF16: true,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  maxWorkgroupBytes: 49152,
+  maxWorkgroupInvocations: 1024,
+});
+const MODEL = { nHeads: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' } as const;
+
+const isPrefill = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_prefill';
+const isDecode = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_decode';
+
+/** Attention takes a millisecond. */
+const alike: Behaviour = { msOf: (dispatch) => (isPrefill(dispatch) || isDecode(dispatch) ? 1 : 0) };
+
+/** A device on which small workgroups decode faster, and many teams prefill faster. */
+const isFavoured = (dispatch: Pick<Dispatch, 'kernel' | 'spec'>) =>
+  (isDecode(dispatch) && dispatch.spec['WG_SIZE'] === 64) ||
+  (isPrefill(dispatch) && dispatch.spec['TEAMS'] === 32);
+const favoured: Behaviour = { msOf: (dispatch) => alike.msOf(dispatch) * (isFavoured(dispatch) ? 0.6 : 1) };
+
+async function tuned(behaviour: Behaviour, options: Partial<TuneOptions> = {}, traits = LARGE) {
+  const fake = fakeRuntime(traits, behaviour);
+  const tuning = await tune(fake.runtime, { ...MODEL, ...options });
+  expect(fake.live.size).toBe(0);
+  return { ...fake, tuning };
+}
+
+describe('tune', () => {
+  test('keeps the fastest tiles of both kernels, by the fields that tell them apart', async () => {
+    const { tuning } = await tuned(favoured);
+    expect(tuning.prefill).toEqual([
+      {
+        headDim: 128,
+        headDimV: 128,
+        dtype: 'f16',
+        kvDType: 'f16',
+        tile: expect.objectContaining({ teams: 32 }),
+      },
+    ]);
+    expect(tuning.decode).toEqual([
+      {
+        headDim: 128,
+        headDimV: 128,
+        kvDType: 'f16',
+        rows: 4,
+        tile: expect.objectContaining({ invocations: 64 }),
+      },
+    ]);
+  });
+
+  test('returns plain data that createRuntime takes after a turn as JSON', async () => {
+    const { tuning } = await tuned(favoured);
+    const parsed = JSON.parse(JSON.stringify(tuning)) as Tuning;
+    expect(parsed).toEqual(tuning);
+    expect(checkedTuning('createRuntime', parsed, LARGE)).toEqual(tuning);
+    expect(tuning.device).toMatchObject({
+      vendor: 'nvidia',
+      description: 'a fake',
+      maxWorkgroupBytes: 49152,
+    });
+  });
+
+  test('changes nothing where nothing is faster by more than measurements differ', async () => {
+    const almost: Behaviour = {
+      msOf: (dispatch) => alike.msOf(dispatch) * (isFavoured(dispatch) ? 0.98 : 1),
+    };
+    for (const behaviour of [alike, almost]) {
+      const { tuning } = await tuned(behaviour);
+      const { rates: _, ...unchanged } = defaultTuning(LARGE, { description: 'a fake' });
+      expect(tuning).toMatchObject(unchanged);
+    }
+  });
+
+  test('finds the rates of both kernels', async () => {
+    const { tuning } = await tuned(alike);
+    const { macsPerSecond, bytesPerSecond } = defaultTuning(LARGE, undefined).rates;
+    expect(tuning.rates.macsPerSecond).toBeGreaterThan(0);
+    expect(tuning.rates.macsPerSecond).not.toBe(macsPerSecond);
+    // 64 MiB of keys and as many of values, in a millisecond.
+    expect(tuning.rates.bytesPerSecond).toBeCloseTo(2 ** 27 / 0.001, -9);
+    expect(bytesPerSecond).not.toBe(tuning.rates.bytesPerSecond);
+  });
+
+  test('finds that fewer chunks are better where every workgroup costs', async () => {
+    const slowChunks: Behaviour = { msOf: (dispatch) => alike.msOf(dispatch) * (dispatch.grid[0] / 100) };
+    const { tuning } = await tuned(slowChunks);
+    expect(tuning.chunks.workgroups).toBe(256);
+  });
+
+  test('a tile with wrong results never wins, however fast it is', async () => {
+    const { tuning } = await tuned({ ...favoured, isRight: (dispatch) => !isFavoured(dispatch) });
+    expect([...tuning.prefill, ...tuning.decode]).toEqual([]);
+  });
+
+  test('a tile that the compiler refuses is left out', async () => {
+    const { tuning } = await tuned({
+      ...favoured,
+      compiles: (variant) => isPrefill(variant) || !isFavoured(variant),
+    });
+    expect(tuning.decode).toEqual([]);
+    expect(tuning.prefill).toHaveLength(1);
+  });
+
+  test('every measurement begins with 60 ms of work, and measuring takes less than two seconds', async () => {
+    const { streams } = await tuned(favoured);
+    const measured = streams.filter((runs) => runs.length > 1);
+    expect(measured.length).toBeGreaterThan(9);
+    for (const [warmUp] of measured) expect(warmUp).toBeGreaterThanOrEqual(60);
+    const total = streams.flat().reduce((sum, ms) => sum + ms, 0);
+    expect(total).toBeLessThan(2500);
+  });
+
+  test('what is tuned for other sizes stays, and what was tuned before is replaced', async () => {
+    const other = { headDim: 64, headDimV: 64, kvDType: 'f16', rows: 4, tile: { invocations: 128 } } as const;
+    const old = { ...other, headDim: 128, headDimV: 128, tile: { invocations: 256, rows: 4, keyLanes: 4 } };
+    const before = { ...defaultTuning(LARGE, undefined), decode: [other, old] };
+    const { tuning } = await tuned(favoured, {}, { ...LARGE, tuning: before });
+    expect(tuning.decode.map(({ headDim }) => headDim)).toEqual([64, 128]);
+    expect(tuning.decode[0]).toEqual(other);
+    expect(tuning.decode[1]!.tile).toMatchObject({ invocations: 64 });
+  });
+
+  test('when its time is up, what was not measured keeps its defaults', async () => {
+    const { tuning } = await tuned({ ...favoured, compileMs: 1000 }, { budgetMs: 50 });
+    expect(tuning).toEqual(defaultTuning(LARGE, { description: 'a fake' }));
+  });
+
+  test('tells how far it is, without going back', async () => {
+    const seen: TuneProgress[] = [];
+    await tuned(favoured, { onProgress: (progress) => seen.push(progress) });
+    const done = seen.map((progress) => progress.done);
+    expect(done).toEqual(done.toSorted((a, b) => a - b));
+    expect([...new Set(seen.map(({ step }) => step))]).toEqual([
+      'making tensors',
+      'compiling attn_prefill',
+      'measuring attn_prefill',
+      'measured attn_prefill',
+      'compiling attn_decode',
+      'measuring attn_decode',
+      'measured attn_decode',
+      'compiling chunks',
+      'measuring chunks',
+      'measured chunks',
+      'done',
+    ]);
+    expect(done.at(-1)).toBe(1);
+  });
+
+  test('stops with the reason of its signal, and frees its tensors', async () => {
+    const fake = fakeRuntime(LARGE, { ...favoured, compileMs: 20 });
+    const controller = new AbortController();
+    const running = tune(fake.runtime, { ...MODEL, signal: controller.signal });
+    setTimeout(() => controller.abort(new Error('enough')), 5);
+    await expect(running).rejects.toThrow('enough');
+    expect(fake.live.size).toBe(0);
+  });
+
+  test('refuses options that it cannot use', async () => {
+    const { runtime } = fakeRuntime(LARGE, alike);
+    const refused = (options: object) => rejection(tune(runtime, { ...MODEL, ...options }));
+    expect([
+      await rejection(tune(undefined as unknown as Runtime, MODEL)),
+      await rejection(tune(runtime, undefined as unknown as TuneOptions)),
+      await refused({ nHeads: 31 }),
+      await refused({ headDim: 257 }),
+      await refused({ dtype: 'i8' }),
+      await refused({ paged: 1 }),
+      await refused({ budgetMs: 0 }),
+      await refused({ onProgress: 5 }),
+      await refused({ signal: {} }),
+      await refused({ headSize: 64 }),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: tune: runtime must be what createRuntime gives, not undefined.",
+        "argument: tune: the arguments must be one object, not undefined.",
+        "argument: tune: nHeads must be a multiple of nKvHeads, but there are 31 and 8.",
+        "shape: tune: headDim is 257; it must be 1 to 256.",
+        "argument: tune: dtype must be 'f32', 'f16' or 'bf16', not "i8".",
+        "argument: tune: paged must be true or false, not 1.",
+        "argument: tune: budgetMs must be a finite number > 0, not 0.",
+        "argument: tune: onProgress must be a function, not 5.",
+        "argument: tune: signal must be an AbortSignal, not a plain object.",
+        "argument: tune: there is no argument headSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged, budgetMs, onProgress, signal.",
+      ]
+    `);
+  });
+});
