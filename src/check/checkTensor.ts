@@ -69,7 +69,7 @@ function checkLayout(
       `${name} must have ${wanted}, not ${describe(shape)}.${hint === undefined ? '' : ` ${hint}`}`,
     );
   }
-  if (shape.some((size) => size > MAX_INT)) {
+  if (Math.max(...shape) > MAX_INT) {
     call.refuse(
       'limit',
       `${name} is ${describe(shape)}, but kernels count only to ${MAX_INT} in each dimension. Split it.`,

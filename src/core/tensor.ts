@@ -59,10 +59,13 @@ export function sameView(a: Tensor, b: Tensor): boolean {
 }
 
 /** Returns how many elements lie from the first to the last of a view, both included; 0 for an empty view. */
-export function extentOf(tensor: Tensor): number {
-  if (elementCount(tensor.shape) === 0) return 0;
-  const strides = stridesOf(tensor);
-  return tensor.shape.reduce((last, size, axis) => last + (size - 1) * strides[axis]!, 1);
+export function extentOf({ shape, strides }: Tensor): number {
+  let count = 1;
+  for (let axis = 0; axis < shape.length; axis++) count *= shape[axis]!;
+  if (!strides || count === 0) return count;
+  let extent = 1;
+  for (let axis = 0; axis < shape.length; axis++) extent += (shape[axis]! - 1) * strides[axis]!;
+  return extent;
 }
 
 /** Rounds bytes up to whole words of 4, and to at least one, as WebGPU demands of buffers and bindings. */

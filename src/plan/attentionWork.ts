@@ -109,7 +109,7 @@ function assignedSequences(
 ): readonly AssignedSequence[] {
   const sequences = sequencesOf(problem, lengths, memory) as Mutable<AssignedSequence>[];
   // By the rows of a sequence; prefill has one tile for any number of them.
-  const tiles = memory.keep('tiles', [problem, traits], () => new Map<number, TileChoice>());
+  const tiles = memory.keep('tiles', [problem, traits], () => tilesFor(problem, traits));
   for (const sequence of sequences) {
     const rows = isDecode(sequence.qLen, sequence.nRows) ? sequence.nRows : Infinity;
     let choice = tiles.get(rows);
@@ -120,6 +120,18 @@ function assignedSequences(
     sequence.tileKeys = choice.tileKeys;
   }
   return sequences;
+}
+
+/** What was chosen on a device, by what it depends on: every call asks for it. */
+const chosen = new WeakMap<DeviceTraits, Map<string, Map<number, TileChoice>>>();
+
+function tilesFor({ headDim, headDimV, q, k, pages }: AttentionProblem, traits: DeviceTraits) {
+  let byProblem = chosen.get(traits);
+  if (!byProblem) chosen.set(traits, (byProblem = new Map()));
+  const key = `${headDim} ${headDimV} ${q.tensor.dtype} ${k.tensor.dtype} ${pages !== null}`;
+  let tiles = byProblem.get(key);
+  if (!tiles) byProblem.set(key, (tiles = new Map<number, TileChoice>()));
+  return tiles;
 }
 
 type TileChoice = Pick<AssignedSequence, 'isDecode' | 'tile' | 'tileRows' | 'tileKeys'>;

@@ -33,7 +33,8 @@ export function checkDispatches(caller: string, dispatches: readonly Dispatch[],
         `${kernel.name} needs ${x * y} workgroups of ${workgroupSize}, but there can be ${maxWorkgroupsPerDimension}² of them, with 2³² invocations. Do less at a time.`,
       );
     }
-    for (const [name, bound] of Object.entries(bindings)) {
+    for (const name in bindings) {
+      const bound = bindings[name];
       if (!bound || 'shape' in bound) continue;
       const bytes = ArrayBuffer.isView(bound) ? bound.byteLength : bound.bytes;
       if (bytes <= maxBindingBytes) continue;

@@ -25,6 +25,7 @@ export class Pipelines {
   readonly #device: GPUDevice;
   readonly #faults: Faults;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #names = new Map<string, string>();
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
   readonly #refused = new Map<string, PageflashError>();
@@ -40,7 +41,7 @@ export class Pipelines {
    * @throws PageflashError `compile` if the compiler has refused the variant before
    */
   get({ kernel, spec }: Variant): GPUComputePipeline {
-    const name = variantName(kernel, spec);
+    const name = this.#nameOf(kernel, spec);
     const ready = this.#ready.get(name);
     if (ready) return ready;
     this.#throwIfRefused([name]);
@@ -101,6 +102,15 @@ export class Pipelines {
       this.#layouts.set(kernel.name, layout);
     }
     return layout;
+  }
+
+  /** Returns the variant's name, from a key that takes less time to write than the name. */
+  #nameOf(kernel: Kernel, spec: Spec): string {
+    let key = kernel.name;
+    for (const part in spec) key += ` ${part} ${String(spec[part])}`;
+    let name = this.#names.get(key);
+    if (name === undefined) this.#names.set(key, (name = variantName(kernel, spec)));
+    return name;
   }
 
   #prepareOne(name: string, { kernel, spec }: Variant): Promise<void> {

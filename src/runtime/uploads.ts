@@ -25,6 +25,8 @@ export class Uploads {
   readonly #queue: GPUQueue;
   readonly #memory: Memory;
   #reusable: GPUBuffer | undefined;
+  /** Where parts are joined. */
+  #staging = new Uint32Array();
   readonly #kept = new Map<string, Stored>();
 
   constructor(device: GPUDevice, memory: Memory) {
@@ -36,7 +38,7 @@ export class Uploads {
    * Uploads for commands that are submitted at once. The next call may reuse the buffer, since the queue keeps order.
    */
   once(parts: readonly Uint32Array[]): BufferRange[] {
-    const words = joined(parts);
+    const words = this.#join(parts);
     const buffer = this.#memory.grow(this.#reusable, words.byteLength, 'uploads', usage(), 'free');
     this.#reusable = buffer;
     this.#queue.writeBuffer(buffer, 0, words);
@@ -48,7 +50,7 @@ export class Uploads {
    * bytes share it, as the layers of a model do.
    */
   keep(parts: readonly Uint32Array[]): BufferRange[] {
-    const words = joined(parts);
+    const words = this.#join(parts);
     const key = digest(words);
     const found = this.#kept.get(key);
     let stored = this.#memory.has(found?.buffer) ? found : undefined;
@@ -56,12 +58,29 @@ export class Uploads {
       this.#kept.delete(key);
     } else {
       if (stored) this.#memory.abandon(stored.buffer);
-      stored = { buffer: this.#memory.allocate('uploads', words.byteLength, usage()), words };
+      const buffer = this.#memory.allocate('uploads', words.byteLength, usage());
+      stored = { buffer, words: words.slice() };
       this.#queue.writeBuffer(stored.buffer, 0, words);
     }
     this.#kept.set(key, stored);
     if (this.#kept.size > CAPACITY) this.#dropOldest();
     return ranges(stored.buffer, parts);
+  }
+
+  /** Returns the parts end to end, each at a multiple of the alignment, until the next call. */
+  #join(parts: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
+    let length = 0;
+    for (const { byteLength } of parts) length += aligned(byteLength) / 4;
+    if (this.#staging.length < length) this.#staging = new Uint32Array(2 * length);
+    const words = this.#staging.subarray(0, length);
+    let at = 0;
+    for (const part of parts) {
+      words.set(part, at);
+      const end = at + aligned(part.byteLength) / 4;
+      words.fill(0, at + part.length, end);
+      at = end;
+    }
+    return words;
   }
 
   #dropOldest(): void {
@@ -200,17 +219,6 @@ export function wordsOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Ui
 /** Returns the bytes that a part occupies. An empty part occupies some too, since a binding cannot be empty. */
 function aligned(bytes: number): number {
   return Math.max(1, Math.ceil(bytes / ALIGNMENT)) * ALIGNMENT;
-}
-
-/** Returns the parts end to end, each at a multiple of the alignment. */
-function joined(parts: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(parts.reduce((total, part) => total + aligned(part.byteLength), 0) / 4);
-  let at = 0;
-  for (const part of parts) {
-    words.set(part, at);
-    at += aligned(part.byteLength) / 4;
-  }
-  return words;
 }
 
 function ranges(buffer: GPUBuffer, parts: readonly Uint32Array[]): BufferRange[] {
