@@ -2,7 +2,12 @@ import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
 import { splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
 import { attnDecodeKernel, decodeTileKeys, type DecodeTile } from '../../src/kernels/attnDecode.js';
-import { mergeStatesKernel, type SplitToken } from '../../src/kernels/mergeStates.js';
+import {
+  mergeStatesKernel,
+  mergeTile,
+  partLanesFor,
+  type SplitToken,
+} from '../../src/kernels/mergeStates.js';
 import { attentionWork } from '../../src/plan/attentionWork.js';
 import type { AttentionProblem, HostLengths } from '../../src/problem/attentionProblem.js';
 import { visibleBand } from '../../src/problem/band.js';
@@ -18,7 +23,7 @@ export function countTraffic(decode: DecodeProblem, traits: DeviceTraits): Decod
     const plan = { ...decode, tile: tile.decode, split };
     return items.map((item) => countItem(plan, item));
   });
-  if (merges.length > 0) counts.push(countMerge(decode, merges));
+  if (merges.length > 0) counts.push(countMerge(decode, merges, traits));
   return {
     needed: countNeeded(decode),
     moved: sum(counts.map(({ moved }) => moved)),
@@ -96,12 +101,15 @@ function countItem(
   return { moved: times(nKvHeads, moved), issued: times(nKvHeads, issued) };
 }
 
-/** The traffic of merge_states: an invocation for every four dims of every head of a token. */
-function countMerge({ problem }: DecodeProblem, items: readonly SplitToken[]): Count {
-  const { nHeads, headDimV, lse } = problem;
+/** The traffic of merge_states: lanes of invocations for every four dims of every head of a token. */
+function countMerge({ problem }: DecodeProblem, items: readonly SplitToken[], traits: DeviceTraits): Count {
+  const { nHeads, headDimV, lse, numSplits } = problem;
   const { rowElements } = splitParts(problem, 0);
-  const quads = rowElements / 4;
-  const nInvocations = items.length * nHeads * quads;
+  const quadLanes = constantOf(mergeStatesKernel, 'QUAD_LANES');
+  const quads = Math.ceil(rowElements / 4 / quadLanes) * quadLanes;
+  const tile = mergeTile(traits, 'chunks');
+  const partLanes = partLanesFor(numSplits || Math.max(...items.map((item) => item.nParts)), tile);
+  const nInvocations = items.length * nHeads * quads * partLanes;
   const nWorkgroups = Math.ceil(nInvocations / constantOf(mergeStatesKernel, 'WG_SIZE'));
   const nParts = nHeads * items.reduce((total, item) => total + item.nParts, 0);
   const sumsBytes = SUMS_BYTES * nParts;
@@ -111,22 +119,33 @@ function countMerge({ problem }: DecodeProblem, items: readonly SplitToken[]): C
   return {
     moved: traffic({
       ...rest,
-      metadata: params + nWorkgroups * (SPLIT_TOKEN.bytes + SEQUENCE.bytes),
+      metadata: params + nWorkgroups * (SPLIT_TOKEN.bytes + MERGED_SEQUENCE_BYTES),
       partialsRead: sumsBytes + outBytes,
     }),
     issued: traffic({
       ...rest,
-      metadata: params + nInvocations * (SPLIT_TOKEN.bytes + SEQUENCE.bytes),
-      // Each invocation reads the sums of its head twice: for the maximum, then for the weights.
-      partialsRead: 2 * quads * sumsBytes + outBytes,
+      metadata: params + nInvocations * (SPLIT_TOKEN.bytes + MERGED_SEQUENCE_BYTES),
+      // Each invocation reads a quad and the sums of whole steps of parts.
+      partialsRead: (SUMS_BYTES + 16) * quads * nHeads * steppedParts(items, partLanes, tile.stepParts),
     }),
   };
+}
+
+/** Parts that the lanes of all rows of a head read, the last one again where a step is not full. */
+function steppedParts(items: readonly SplitToken[], partLanes: number, stepParts: number): number {
+  let parts = 0;
+  for (const { nParts } of items)
+    for (let lane = 0; lane < Math.min(partLanes, nParts); lane++)
+      parts += stepParts * Math.ceil((nParts - lane) / (stepParts * partLanes));
+  return parts;
 }
 
 /** Bytes of a partial result's maximum and total. */
 const SUMS_BYTES = 8;
 const ITEM = structOf(attnDecodeKernel, 'Item');
 const SEQUENCE = structOf(attnDecodeKernel, 'Sequence');
+/** Bytes of a sequence that merge_states reads: q_len, out_base and lse_base. */
+const MERGED_SEQUENCE_BYTES = 12;
 const SPLIT_TOKEN = structOf(mergeStatesKernel, 'SplitToken');
 
 function elementBytes({ q, k, out }: DecodeProblem['problem']) {

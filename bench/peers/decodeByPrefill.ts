@@ -48,6 +48,10 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
     const work = { ...shared, items: packItems(items), range, parts: into, rotatedQ: null };
     return [attnPrefillDispatch(work, tile)];
   };
-  const merge = nParts > 0 ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts })] : [];
+  const maxParts = Math.max(...chunkCounts);
+  const merge =
+    nParts > 0
+      ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts, maxParts, traits })]
+      : [];
   return [...attend(chunks, parts), ...attend(whole, null), ...merge];
 }

@@ -104,13 +104,7 @@ function planMerge(call: Call, parts: readonly AttentionState[], into: Attention
   const { shape } = into.out;
   const [nHeads, headDim] = shape.slice(-2) as [number, number];
   const [batch, nTokens] = shape.length === 4 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
-  const sizes = {
-    batch,
-    nTokens,
-    nHeads,
-    headDim,
-    maxWorkgroupsPerDimension: traits.maxWorkgroupsPerDimension,
-  };
+  const sizes = { batch, nTokens, nHeads, headDim, traits };
   const target = rowsOf(into);
 
   const stack = stacked(parts);

@@ -1,3 +1,4 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import type { FloatDType } from '../core/dtype.js';
 import { StepMemory } from '../core/stepMemory.js';
@@ -8,7 +9,7 @@ import { constantOf, structOf } from '../wgsl/reflection.js';
 import mergeStatesKernel from './merge_states.wgsl';
 import type { SplitParts } from './shared/attention.js';
 import { batchInfoLayout } from './shared/batchInfo.js';
-import { dtypeCode, firstElementOf, hasMultiplesOf } from './shared/elements.js';
+import { dtypeCode, firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
 
 /** Outputs and their lse, in tensors of any strides or in memory of the runtime. */
 export interface States {
@@ -46,7 +47,7 @@ export interface MergeStatesArgs {
   readonly lse: TokenRows | ScratchRows;
   /** Of the result. */
   readonly hasTotals: boolean;
-  readonly maxWorkgroupsPerDimension: number;
+  readonly traits: DeviceTraits;
 }
 
 /** Combines parts of attention, each a tensor like the output. */
@@ -60,6 +61,7 @@ export function mergeStatesDispatch({ parts, ...args }: MergeStatesArgs): Dispat
     a,
     b,
     nItems: args.batch * args.nTokens,
+    nParts: b ? 2 : stack.n,
     params: { n_tokens: args.nTokens, n_a: stack.n, a_part: stack.outPart, a_lse_part: stack.lsePart },
     bindings: {},
   });
@@ -97,7 +99,9 @@ export interface MergeChunksArgs {
   /** What `packSplitTokens` returns. */
   readonly items: Uint32Array;
   readonly parts: SplitParts;
-  readonly maxWorkgroupsPerDimension: number;
+  /** Parts of a token, at most. */
+  readonly maxParts: number;
+  readonly traits: DeviceTraits;
 }
 
 /** Combines the parts from the chunks of keys of a split attention. */
@@ -106,6 +110,7 @@ export function mergeChunksDispatch({
   batchInfo,
   items,
   parts,
+  maxParts,
   ...rest
 }: MergeChunksArgs): Dispatch {
   const { nHeads, headDimV, out, lse, sinks } = problem;
@@ -117,6 +122,8 @@ export function mergeChunksDispatch({
     nHeads,
     headDim: headDimV,
     nItems: recordCount(structOf(mergeStatesKernel, 'SplitToken'), items),
+    // Where the caller chooses the number of chunks, a sequence's bits must not depend on how long others are.
+    nParts: problem.numSplits > 0 ? problem.numSplits : maxParts,
     a: {
       out: { tensor: parts.out, headStride: parts.rowElements, ...byItem },
       lse: { tensor: parts.sums, headStride: 2, ...byItem },
@@ -139,6 +146,8 @@ export function mergeChunksDispatch({
 interface Merge {
   readonly kind: MergeKind;
   readonly nItems: number;
+  /** Parts of a row, at most. */
+  readonly nParts: number;
   readonly nHeads: number;
   readonly headDim: number;
   readonly a: States;
@@ -149,23 +158,28 @@ interface Merge {
   /** Params that only this kind has. */
   readonly params: Dispatch['params'];
   readonly bindings: Dispatch['bindings'];
-  readonly maxWorkgroupsPerDimension: number;
+  readonly traits: DeviceTraits;
 }
 
 function merge(args: Merge): Dispatch {
-  const { kind, nItems, nHeads, headDim, a, b, out, lse, hasTotals, maxWorkgroupsPerDimension } = args;
-  const headQuads = Math.ceil(headDim / 4);
+  const { kind, nItems, nParts, nHeads, headDim, a, b, out, lse, hasTotals, traits } = args;
+  const wide = kind === 'chunks' || [a.out, ...(b ? [b.out] : [])].every((rows) => isWideRows(rows, headDim));
+  const tile = mergeTile(traits, kind);
+  const partLanes = partLanesFor(nParts, tile);
+  const quadLanes = constantOf(mergeStatesKernel, 'QUAD_LANES');
+  const rowBlocks = Math.ceil(headDim / (4 * quadLanes));
   const outDType = isTensorRows(out) ? (out.tensor.dtype as FloatDType) : 'f32';
   const outWide = isTensorRows(out) ? hasMultiplesOf(4, out, headDim) : headDim % 4 === 0;
   const workgroupSize = constantOf(mergeStatesKernel, 'WG_SIZE');
   return {
     kernel: mergeStatesKernel,
-    spec: mergeSpec({ kind, outDType, outWide }),
+    spec: mergeSpec(tile, { kind, wide, outDType, outWide }),
     params: {
       n_items: nItems,
       n_heads: nHeads,
       head_dim: headDim,
-      head_quads: headQuads,
+      row_blocks: rowBlocks,
+      part_lanes: partLanes,
       n_tokens: 0,
       n_a: 0,
       a_part: 0,
@@ -197,8 +211,40 @@ function merge(args: Merge): Dispatch {
       lse: lse?.tensor ?? null,
       ...args.bindings,
     },
-    grid: grid2d(Math.ceil((nItems * nHeads * headQuads) / workgroupSize), maxWorkgroupsPerDimension),
+    grid: grid2d(
+      Math.ceil((nItems * nHeads * rowBlocks * partLanes * quadLanes) / workgroupSize),
+      traits.maxWorkgroupsPerDimension,
+    ),
   };
+}
+
+/** How many parts are read at once. */
+export interface MergeTile {
+  /** Parts whose loads an invocation has in flight. */
+  readonly stepParts: number;
+  /** The most lanes of eight quads for the parts of a row. */
+  readonly partLanes: number;
+}
+
+/** One after another where shaders run on a CPU, which has its caches, and for which a barrier is work. */
+export function mergeTile({ deviceClass }: Pick<DeviceTraits, 'deviceClass'>, kind: MergeKind): MergeTile {
+  if (kind === 'pair') return { stepParts: 2, partLanes: 1 };
+  return deviceClass === 'software' ? { stepParts: 1, partLanes: 1 } : { stepParts: 4, partLanes: 16 };
+}
+
+/**
+ * Lanes among which the parts of a row are dealt out: where there are enough parts, the loads of all lanes are in flight
+ * at once; where there are fewer, a workgroup takes more rows.
+ */
+export function partLanesFor(nParts: number, { stepParts, partLanes }: MergeTile): number {
+  let lanes = 1;
+  while (lanes < partLanes && lanes * stepParts < nParts) lanes *= 2;
+  return lanes;
+}
+
+/** Whether rows of parts can be read 16 bytes at a time. */
+function isWideRows(rows: TokenRows | ScratchRows, headDim: number): boolean {
+  return isTensorRows(rows) ? isWide(rows, headDim) : headDim % 4 === 0;
 }
 
 function isTensorRows(rows: TokenRows | ScratchRows): rows is TokenRows {
@@ -226,13 +272,22 @@ export const MERGE_KINDS = ['chunks', 'stack', 'pair'] as const;
 
 export interface MergeFeatures {
   readonly kind: MergeKind;
+  /** Whether parts can be read 16 bytes at a time, as chunks always can. */
+  readonly wide: boolean;
   readonly outDType: FloatDType;
   /** Whether out can be written four elements at a time. */
   readonly outWide: boolean;
 }
 
-export function mergeSpec({ kind, outDType, outWide }: MergeFeatures) {
+export function mergeSpec(
+  { stepParts, partLanes }: MergeTile,
+  { kind, wide, outDType, outWide }: MergeFeatures,
+) {
   return {
+    STEP_PARTS: stepParts,
+    PART_LANES: partLanes,
+    LANES: partLanes > 1,
+    WIDE: wide,
     CHUNKS: kind === 'chunks',
     PAIR: kind === 'pair',
     OUT_F16: outDType === 'f16',

@@ -109,8 +109,9 @@ export function planWith<Problem extends AttentionProblem>(
     });
   });
   const splitTokens = packSplitTokens(merges, memory);
-  const merge = memory.keep('merge', [shared, splitTokens, parts], () =>
-    nParts > 0 ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts })] : [],
+  const maxParts = merges.reduce((most, token) => Math.max(most, token.nParts), 0);
+  const merge = memory.keep('merge', [shared, splitTokens, parts, maxParts], () =>
+    nParts > 0 ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts, maxParts, traits })] : [],
   );
   return memory.keep('dispatches', [gathers, append.dispatches, merge, ...attention], () => {
     const work = [...append.dispatches, ...attention.flat(), ...merge];

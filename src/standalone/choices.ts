@@ -16,7 +16,7 @@ import {
   prefillWorkgroupBytes,
 } from '../kernels/attnPrefill.js';
 import { copyPagesSpec } from '../kernels/copyPages.js';
-import { MERGE_KINDS, mergeSpec } from '../kernels/mergeStates.js';
+import { MERGE_KINDS, mergeSpec, mergeTile } from '../kernels/mergeStates.js';
 import { hasMultiplesOf, wideElements } from '../kernels/shared/elements.js';
 import { isDecode } from '../plan/attentionWork.js';
 import { decodeTile } from '../plan/decodeTile.js';
@@ -41,7 +41,7 @@ export interface Tile {
 
 /** How a tensor is stored. */
 export interface Stored {
-  /** Undefined where pages of any type are copied. */
+  /** Undefined where any type is copied or merged. */
   readonly dtype?: FloatDType | undefined;
   /** Bytes; every row or page begins at a multiple of them. */
   readonly alignment: number;
@@ -104,14 +104,17 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     return { spec, stored, ...NO_TILE };
   },
 
-  merge_states(caller, options) {
+  merge_states(caller, options, traits) {
     const { headDim, dtype, parts = 'chunks', unaligned = false } = options;
     const { out } = problemOf(caller, options);
     checkFlags(caller, { unaligned });
     checkChoice(caller, 'parts', parts, MERGE_KINDS);
     const outWide = !unaligned && hasMultiplesOf(4, out, headDim);
-    const spec = mergeSpec({ kind: parts, outDType: dtype, outWide });
-    return { spec, stored: { out: rows(dtype, spec.OUT_WIDE ? 4 : 1), lse: rows('f32') }, ...NO_TILE };
+    const wide = parts === 'chunks' || (!unaligned && hasMultiplesOf(8, out, headDim));
+    const spec = mergeSpec(mergeTile(traits, parts), { kind: parts, wide, outDType: dtype, outWide });
+    const read = parts === 'chunks' ? rows('f32', 4) : { alignment: wide ? 16 : 2 };
+    const written = { out: rows(dtype, outWide ? 4 : 1), lse: rows('f32') };
+    return { spec, stored: { a_out: read, b_out: read, ...written }, ...NO_TILE };
   },
 
   copy_pages(caller, { unaligned = false }) {

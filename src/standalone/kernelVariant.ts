@@ -103,7 +103,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
   checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
   checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });
   const traits = traitsOf(CALLER, options.device ?? {});
-  const { kernel, notes, factors, jobsPer } = SOURCES[name];
+  const { kernel, notes, factors, jobInvocations } = SOURCES[name];
   const choose = CHOICES[name] as (...args: [string, KernelVariantOptions, typeof traits]) => Choice;
   const { spec, tile, workgroupBytes, stored } = choose(CALLER, options, traits);
   const code = link(kernel, spec);
@@ -139,7 +139,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
     constants,
     grid: gridRule({
       factors,
-      jobsPerWorkgroup: jobsPer === 'workgroup' ? 1 : workgroupSize,
+      jobsPerWorkgroup: jobInvocations === 'workgroup' ? 1 : workgroupSize / jobInvocations,
       maxPerDimension: traits.maxWorkgroupsPerDimension,
     }),
   };

@@ -15,6 +15,7 @@ import mergeStates from '../kernels/merge_states.wgsl';
 import mergeStatesNotes from '../kernels/merge_states.wgsl?notes';
 import batchInfo from '../kernels/shared/batch_info.wgsl?module';
 import batchInfoNotes from '../kernels/shared/batch_info.wgsl?notes';
+import { constantOf } from '../wgsl/reflection.js';
 import type { FactorInShort } from './gridRule.js';
 import type { KernelName } from './options.js';
 
@@ -24,8 +25,8 @@ export interface Source {
   readonly notes: WgslNotes;
   /** The product is the number of jobs of a dispatch. */
   readonly factors: readonly FactorInShort[];
-  /** What takes one job. */
-  readonly jobsPer: 'workgroup' | 'invocation';
+  /** How many invocations take one job. */
+  readonly jobInvocations: number | 'workgroup';
 }
 
 export const SOURCES: Readonly<Record<KernelName, Source>> = {
@@ -33,43 +34,43 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
     kernel: attnPrefill,
     notes: attnPrefillNotes,
     factors: [{ plus: ['end_item'], minus: ['first_item'] }, 'n_kv_heads'],
-    jobsPer: 'workgroup',
+    jobInvocations: 'workgroup',
   },
   attn_decode: {
     kernel: attnDecode,
     notes: attnDecodeNotes,
     factors: [{ plus: ['end_item'], minus: ['first_item'] }, 'n_kv_heads'],
-    jobsPer: 'workgroup',
+    jobInvocations: 'workgroup',
   },
   append_kv: {
     kernel: appendKv,
     notes: appendKvNotes,
     factors: ['n_items', 'n_heads', { plus: ['head_dim'], dividedBy: 2 }],
-    jobsPer: 'invocation',
+    jobInvocations: 1,
   },
   merge_states: {
     kernel: mergeStates,
     notes: mergeStatesNotes,
-    factors: ['n_items', 'n_heads', 'head_quads'],
-    jobsPer: 'invocation',
+    factors: ['n_items', 'n_heads', 'row_blocks', 'part_lanes'],
+    jobInvocations: constantOf(mergeStates, 'QUAD_LANES'),
   },
   copy_pages: {
     kernel: copyPages,
     notes: copyPagesNotes,
     factors: ['n_pools', 'page_units'],
-    jobsPer: 'invocation',
+    jobInvocations: 1,
   },
   gather_lengths: {
     kernel: gatherLengths,
     notes: gatherLengthsNotes,
     factors: ['batch'],
-    jobsPer: 'invocation',
+    jobInvocations: 1,
   },
   gather_heads: {
     kernel: gatherHeads,
     notes: gatherHeadsNotes,
     factors: [{ plus: ['slopes_at', 'n_slopes', 'n_sinks'] }],
-    jobsPer: 'invocation',
+    jobInvocations: 1,
   },
 };
 

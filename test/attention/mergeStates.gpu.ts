@@ -52,11 +52,37 @@ const table: readonly MergeCase[] = [
     isEmpty: isThird,
     lseOf: () => -3e38,
   },
+  {
+    why: '65 views of one buffer, an lse at either end of f32',
+    nParts: 65,
+    shape: [3, 2, 64],
+    isEmpty: some,
+    lseOf: (part, row) => ((part + row) % 2 === 0 ? 3.4e38 : -3.4e38),
+    stacked: true,
+  },
+  { why: 'all of 64 empty', nParts: 64, shape: [3, 4, 64], isEmpty: () => true, stacked: true },
   { why: 'all empty', nParts: 3, shape: [3, 4, 64], isEmpty: () => true },
   ...[17, 32, 55, 97, 133].map((nParts) => ({
     why: `${nParts} views of one buffer`,
     nParts,
     shape: [3, 2, 40],
+    isEmpty: some,
+    stacked: true,
+  })),
+  ...(
+    [
+      [8, 1, 'f32'],
+      [33, 5, 'bf16'],
+      [64, 128, 'f16'],
+      [65, 80, 'f32'],
+      [300, 128, 'bf16'],
+      [1000, 256, 'f32'],
+    ] as const
+  ).map(([nParts, headDim, dtype]) => ({
+    why: `${nParts} views of one buffer, heads of ${headDim}, ${dtype}`,
+    nParts,
+    shape: [2, 2, headDim],
+    dtype,
     isEmpty: some,
     stacked: true,
   })),

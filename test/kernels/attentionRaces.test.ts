@@ -14,6 +14,7 @@ import { link } from '../../src/wgsl/link.js';
 import { mergeChunksDispatch, packSplitTokens } from '../../src/kernels/mergeStates.js';
 import { attnVarlenReference } from '../../src/reference/attention.js';
 import { batchOf, type Batch } from '../plan/batch.js';
+import { traitsOf } from '../plan/traits.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { filled, GRID, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
@@ -226,7 +227,8 @@ describe('attn_decode', { timeout: SLOW }, () => {
       batchInfo: work.batchInfo,
       items,
       parts: work.parts!,
-      ...GRID,
+      maxParts: 4,
+      traits: traitsOf({}),
     });
     expect(interpret(merge, buffers)).toEqual([]);
     expectAttention(batch, buffers);

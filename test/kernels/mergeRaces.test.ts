@@ -6,7 +6,7 @@ import { mergeStatesReference } from '../../src/reference/attention.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { Random } from '../../tools/random.js';
 import { checkMerged, checkRotated } from '../reference/tolerance.js';
-import { GRID } from './batchesOnHost.js';
+import { traitsOf } from '../plan/traits.js';
 import { HostBuffers, interpret } from './interpreter.js';
 
 describe('merge_states', () => {
@@ -29,7 +29,7 @@ describe('merge_states', () => {
       buffers.write(out.tensor, random.normals(elementCount(out.tensor.shape)));
       buffers.write(lse.tensor, random.normals(elementCount(lse.tensor.shape)).fill(-Infinity, 0, 2));
     }
-    const sizes = { batch: 1, nTokens: N_TOKENS, nHeads: N_HEADS, headDim, ...GRID };
+    const sizes = { batch: 1, nTokens: N_TOKENS, nHeads: N_HEADS, headDim, traits: traitsOf({}) };
     const dispatch = mergeStatesDispatch({ ...sizes, parts: { pair: [a, b] }, ...into });
     return { a, b, into, dispatch };
   }
@@ -51,6 +51,73 @@ describe('merge_states', () => {
     expect(interpret(dispatch, buffers)).toEqual([]);
     checkRotated('out', { actual: buffers.read(into.out.tensor), reference: want.out.data }, dtype);
     checkMerged('lse', { actual: buffers.read(into.lse.tensor), reference: want.lse.data });
+  });
+
+  /** Parts of rows of one token, in a stack. */
+  function stackOf(nParts: number, headDim: number, buffers: HostBuffers) {
+    const random = new Random(nParts);
+    const out = fakeTensor('f32', [nParts, 1, N_HEADS, headDim]);
+    const lse = fakeTensor('f32', [nParts, N_HEADS, 1]);
+    const data = random.normals(elementCount(out.shape));
+    // A row of which every part is empty, but the second.
+    const lses = random
+      .normals(elementCount(lse.shape))
+      .map((x, i) => (i % 2 === 1 && i !== 3 ? -Infinity : x));
+    buffers.write(out, data);
+    buffers.write(lse, lses);
+    const rows = { sequenceStride: 0, tokenStride: 0 };
+    const stack = {
+      out: { ...rows, tensor: out, headStride: headDim },
+      lse: { ...rows, tensor: lse, headStride: 1 },
+      hasTotals: false,
+      n: nParts,
+      outPart: N_HEADS * headDim,
+      lsePart: N_HEADS,
+    };
+    const parts = Array.from({ length: nParts }, (_, i) => ({
+      out: {
+        shape: out.shape.slice(1),
+        data: data.slice(i * N_HEADS * headDim, (i + 1) * N_HEADS * headDim),
+      },
+      lse: { shape: lse.shape.slice(1), data: lses.slice(i * N_HEADS, (i + 1) * N_HEADS) },
+    }));
+    const [mergedOut, mergedLse] = [
+      fakeTensor('f32', out.shape.slice(1)),
+      fakeTensor('f32', lse.shape.slice(1)),
+    ];
+    const dispatch = mergeStatesDispatch({
+      batch: 1,
+      nTokens: 1,
+      nHeads: N_HEADS,
+      headDim,
+      traits: traitsOf({}),
+      parts: { stack },
+      out: { ...rows, tensor: mergedOut, headStride: headDim },
+      lse: { ...rows, tensor: mergedLse, headStride: 1 },
+      hasTotals: false,
+    });
+    return { dispatch, want: mergeStatesReference(parts), mergedOut, mergedLse };
+  }
+
+  test.each([
+    { nParts: 4, headDim: 8, why: 'one lane has all' },
+    { nParts: 7, headDim: 40, why: 'two lanes, and more quads than a row has' },
+    { nParts: 13, headDim: 6, why: 'lanes with fewer parts than others' },
+    { nParts: 64, headDim: 36, why: 'as many lanes as there can be' },
+    { nParts: 150, headDim: 8, why: 'more parts than lanes have loads in flight' },
+  ])('deals parts out to lanes: $why', ({ nParts, headDim }) => {
+    const buffers = new HostBuffers();
+    const { dispatch, want, mergedOut, mergedLse } = stackOf(nParts, headDim, buffers);
+    expect(interpret(dispatch, buffers)).toEqual([]);
+    checkMerged('out', { actual: buffers.read(mergedOut), reference: want.out.data });
+    checkMerged('lse', { actual: buffers.read(mergedLse), reference: want.lse.data });
+  });
+
+  test('its barrier is needed', () => {
+    const buffers = new HostBuffers();
+    const { dispatch } = stackOf(13, 8, buffers);
+    const without = (code: string) => code.replace('workgroupBarrier();', '');
+    expect(interpret(dispatch, buffers, without)).not.toEqual([]);
   });
 
   test('would race for the words that rows share, if it wrote whole ones', () => {

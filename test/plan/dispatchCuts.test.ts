@@ -110,7 +110,9 @@ test('one item of much work among small ones is a part of its own', () => {
 
 test('the pace changes nothing but which items a dispatch takes', () => {
   const { problem, lengths } = batchOf(PROMPT, CAUSAL);
-  const [slow, fast] = [0, 1e14].map((rate) => planCachedAttention(problem, lengths, GPU, paceOf(rate)));
+  const [slow, fast] = [0, 1e14].map((rate) =>
+    planCachedAttention(problem, lengths, GPU, { pace: paceOf(rate) }),
+  );
   expect(fast!.length).toBeLessThan(slow!.length);
   const [all] = fast!;
   for (const dispatch of slow!) {

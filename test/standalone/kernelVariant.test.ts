@@ -3,7 +3,7 @@ import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
-import { MERGE_KINDS, mergeSpec, mergeStatesKernel } from '../../src/kernels/mergeStates.js';
+import { MERGE_KINDS, mergeSpec, mergeStatesKernel, mergeTile } from '../../src/kernels/mergeStates.js';
 import { variantName } from '../../src/wgsl/link.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
 import {
@@ -173,7 +173,10 @@ const WHOLE = { headDim: 64, dtype: 'f16' } as const;
 test.each(MERGE_KINDS)('merges of parts: %s', (parts) => {
   const { name, bindings } = kernelVariant({ kernel: 'merge_states', ...WHOLE, parts });
   expect(name).toBe(
-    variantName(mergeStatesKernel, mergeSpec({ kind: parts, outDType: 'f16', outWide: true })),
+    variantName(
+      mergeStatesKernel,
+      mergeSpec(mergeTile(traitsOf({}), parts), { kind: parts, wide: true, outDType: 'f16', outWide: true }),
+    ),
   );
   const named = new Set(bindings.map((binding) => binding.name));
   expect(named.has('items')).toBe(parts === 'chunks');

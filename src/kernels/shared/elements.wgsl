@@ -37,6 +37,19 @@ fn number_from(word: u32, at: u32, number_type: u32) -> f32 {
   return bitcast<f32>(word);
 }
 
+// The index of the 16 bytes that hold elements at .. at + 3 of such a type; `at` is a multiple of four.
+fn wide_of(at: u32, number_type: u32) -> u32 {
+  return word_of(at, number_type) / 4u;
+}
+
+// Elements at .. at + 3 of such a type, given their 16 bytes.
+fn quad_of(words: vec4u, at: u32, number_type: u32) -> vec4f {
+  let halves = select(words.xy, words.zw, at % 8u == 4u);
+  if (number_type == F16) { return quad_from_f16(halves); }
+  if (number_type == BF16) { return quad_from_bf16(halves); }
+  return bitcast<vec4f>(words);
+}
+
 // The 16 bits of x, rounded to nearest even. pack2x16float leaves rounding and overflow to the driver.
 fn f16_bits(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
