@@ -1,6 +1,8 @@
 import type { FloatDType } from '../src/core/dtype.js';
+import { threeDigits } from '../tools/format.js';
 import type { Summary } from '../tools/statistics.js';
 import type { BenchCase } from './cases/cases.js';
+import type { OnnxCase } from './onnx/onnxCases.js';
 import type { DecodeTraffic } from './cases/traffic.js';
 
 /** The results of a run, as they are written to JSON. */
@@ -20,6 +22,78 @@ export interface BenchResults {
   readonly rows: readonly Row[];
   /** What recording a planned layer costs the host; missing if it was not asked for. */
   readonly recording?: RecordingRow;
+  /** What the device can do at most; on software adapters only with `--scale`. */
+  readonly ceilings?: Ceilings;
+  /** Prompts and decode steps of one model at many lengths, pageflash alone; with `--scale`. */
+  readonly scale?: readonly Row[];
+  /** Beside onnxruntime-web; with `--peers`. */
+  readonly onnx?: readonly OnnxRow[];
+}
+
+/** A step of one sequence, done by pageflash and by onnxruntime-web on the same adapter. */
+export type OnnxRow = MeasuredOnnxRow | SkippedOnnxRow;
+
+export interface MeasuredOnnxRow {
+  readonly case: OnnxCase;
+  readonly status: 'measured';
+  /** pageflash against the reference. */
+  readonly check: Check;
+  /** Milliseconds per whole call: a plan updated, recorded and submitted. */
+  readonly pageflashMs: Summary;
+  readonly modes: readonly OnnxModeResult[];
+}
+
+export interface SkippedOnnxRow {
+  readonly case: OnnxCase;
+  /** `failed` where pageflash is at fault. */
+  readonly status: 'skipped' | 'failed';
+  readonly message: string;
+}
+
+/** On a device with subgroups onnxruntime takes other kernels than on one without. */
+export const ONNX_MODES = ['subgroups', 'no subgroups'] as const;
+export type OnnxMode = (typeof ONNX_MODES)[number];
+
+export type OnnxModeResult = MeasuredOnnxMode | SkippedOnnxMode;
+
+export interface MeasuredOnnxMode {
+  readonly mode: OnnxMode;
+  /** Milliseconds per `session.run`. */
+  readonly ms: Summary;
+  /** pageflash's time over this one, round by round. */
+  readonly ratio: Summary;
+  /** From pageflash's output; null stands for a NaN. */
+  readonly maxDifference: number | null;
+  readonly allowed: number;
+  readonly right: boolean;
+}
+
+export interface SkippedOnnxMode {
+  readonly mode: OnnxMode;
+  /** The reason. */
+  readonly skipped: string;
+}
+
+export function hasRun(mode: OnnxModeResult): mode is MeasuredOnnxMode {
+  return 'ms' in mode;
+}
+
+/** The fastest mode whose output is right. */
+export function bestRightMode({ modes }: MeasuredOnnxRow): MeasuredOnnxMode | undefined {
+  return modes
+    .filter(hasRun)
+    .filter(({ right }) => right)
+    .toSorted((a, b) => a.ms.median - b.ms.median)[0];
+}
+
+/** The rates of a device, by kernels that do nothing else. */
+export interface Ceilings {
+  /** 10⁹ bytes per second read, by kernels that only read. */
+  readonly readGbps: number;
+  /** 10⁹ bytes per second read and written, by kernels that copy. */
+  readonly copyGbps: number;
+  /** 10⁹ f32 operations per second, a multiply-add counted as two. */
+  readonly fmaGflops: number;
 }
 
 export interface AdapterFacts {
@@ -172,4 +246,9 @@ export function callCountsText({ createBuffer, createBindGroup, writeBuffer }: C
 
 function countText(n: number, what: string): string {
   return n === 0 ? '' : `${n} ${what}${n === 1 ? '' : 's'}`;
+}
+
+/** The rates of a device in words. */
+export function ceilingsText({ readGbps, copyGbps, fmaGflops }: Ceilings): string {
+  return `The device reads ${threeDigits(readGbps)} GB/s, copies ${threeDigits(copyGbps)} GB/s (read and written), multiplies and adds ${threeDigits(fmaGflops)} GFLOP/s in f32.`;
 }

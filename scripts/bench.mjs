@@ -7,12 +7,18 @@ const args = process.argv.slice(2);
 const { values } = parseArgs({
   args,
   strict: false,
-  options: { adapter: { type: 'string', default: 'chrome' }, help: { type: 'boolean', short: 'h' } },
+  options: {
+    adapter: { type: 'string', default: 'chrome' },
+    peers: { type: 'boolean' },
+    all: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  },
 });
 /** @type {Readonly<Record<string, readonly string[]>>} */
-const needs = { chrome: ['chrome'], node: ['vulkan'] };
+const hosts = { chrome: ['chrome'], node: ['vulkan'] };
+const libraries = values.peers || values.all ? ['onnxruntime'] : [];
 await runProgram({
   entry: 'bench/cli/main.ts',
   args,
-  needs: (!values.help && needs[String(values.adapter)]) || [],
+  needs: values.help ? [] : [...(hosts[String(values.adapter)] ?? []), ...libraries],
 });

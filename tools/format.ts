@@ -1,4 +1,4 @@
-import type { Summary } from './statistics.js';
+import { spreadOf, WIDE_SPREAD, type Summary } from './statistics.js';
 
 /** Bytes with a binary unit: 1536 is `1.5 KiB`. */
 export function formatBytes(bytes: number): string {
@@ -44,4 +44,15 @@ export function formatDuration(ms: number): string {
 /** The median, then the quartiles in brackets. */
 export function formatSpread({ median, q1, q3 }: Summary, format: (value: number) => string): string {
   return `${format(median)} [${format(q1)}, ${format(q3)}]`;
+}
+
+/** Such as `spread 31 %`: the distance of the quartiles over the median, where it is wide; else empty. */
+export function formatWideSpread(summary: Summary): string {
+  const spread = spreadOf(summary);
+  return spread > WIDE_SPREAD ? `spread ${formatPercent(spread)}` : '';
+}
+
+/** A share, such as `69 %` or `0.4 %`. */
+export function formatPercent(share: number): string {
+  return `${share < 0.01 ? threeDigits(100 * share) : (100 * share).toFixed(0)} %`;
 }

@@ -37,6 +37,13 @@ function quantile(sorted: readonly number[], fraction: number): number {
   return below + (above - below) * (at - Math.floor(at));
 }
 
+/** The distance of the quartiles over the median: what is above a tenth is to be told. */
+export function spreadOf({ median, q1, q3 }: Summary): number {
+  return (q3 - q1) / median;
+}
+
+export const WIDE_SPREAD = 0.1;
+
 /**
  * The ratio of the two samples of each round. What slows down a whole round slows down both, so it cancels out.
  *

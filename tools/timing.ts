@@ -10,13 +10,33 @@ export async function idle(device: GPUDevice): Promise<void> {
   await Promise.race([device.queue.onSubmittedWorkDone(), lost]);
 }
 
+/** Submits work, at once or when its promise resolves. */
+export type TimedCall = () => void | Promise<unknown>;
+
 /** Mean milliseconds per call of `repetitions` calls in a row, from the first submission until the queue is empty. */
-export async function timeCalls(device: GPUDevice, call: () => void, repetitions: number): Promise<number> {
+export async function timeCalls(device: GPUDevice, call: TimedCall, repetitions: number): Promise<number> {
   const start = performance.now();
-  for (let i = 0; i < repetitions; i++) call();
+  for (let i = 0; i < repetitions; i++) {
+    const submitted = call();
+    if (submitted) await submitted;
+  }
   await idle(device);
   return (performance.now() - start) / repetitions;
 }
+
+/** A GPU lowers its clocks within milliseconds of idling; this much work brings them up again. */
+export const WARM_MS = 60;
+
+/** Keeps a device busy with calls for at least `ms`, so that what is measured next finds its clocks up. */
+export async function warmUpClocks(device: GPUDevice, call: TimedCall, ms: number): Promise<void> {
+  const start = performance.now();
+  for (let n = 1; performance.now() - start < ms; n = Math.min(2 * n, MOST_WARMING)) {
+    await timeCalls(device, call, n);
+  }
+}
+
+/** Calls between two looks at the clock. */
+const MOST_WARMING = 64;
 
 /**
  * The number of calls that take at least `minSampleMs` together. Waiting for the queue costs up to a millisecond, which
@@ -24,7 +44,7 @@ export async function timeCalls(device: GPUDevice, call: () => void, repetitions
  */
 export async function chooseRepetitions(
   device: GPUDevice,
-  call: () => void,
+  call: TimedCall,
   minSampleMs: number,
 ): Promise<number> {
   let repetitions = 1;

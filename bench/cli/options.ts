@@ -17,6 +17,12 @@ export interface BenchOptions {
   readonly full: boolean;
   /** Whether to measure every candidate of every kernel, instead of pageflash against its peers. */
   readonly sweep: boolean;
+  /** Whether shapes and the cost of recording are measured, besides what the next two add. */
+  readonly rows: boolean;
+  /** Beside onnxruntime-web. */
+  readonly peers: boolean;
+  /** One model at many lengths. */
+  readonly scale: boolean;
   /** Path of the results, without `.json` and `.html`. */
   readonly out: string;
 }
@@ -24,6 +30,9 @@ export interface BenchOptions {
 /** The name that `--shape` takes for the cost of recording. */
 export const RECORDING = 'recording';
 const NAMES = [...SHAPES.map(({ name }) => name), RECORDING];
+
+/** Options that say what else is measured than a sweep. */
+const NOT_FOR_SWEEPS = ['shape', 'dtype', 'full', 'peers', 'scale', 'all'] as const;
 
 /** An option that is unknown or has a wrong value; the message says what is allowed. */
 export class UsageError extends Error {}
@@ -40,12 +49,21 @@ export function parseOptions(
 ): BenchOptions | undefined {
   const values = parse(args);
   if (values.help) return undefined;
+  const ignored = values.sweep ? NOT_FOR_SWEEPS.find((name) => values[name] !== undefined) : undefined;
+  if (ignored)
+    throw new UsageError(`--sweep measures all shapes and types, and no peers: leave out --${ignored}`);
+  const { shape = [], all = false } = values;
+  const peers = values.peers ?? all;
+  const scale = values.scale ?? all;
   return {
     adapter: oneOf('--adapter', values.adapter ?? adapters[0]!, adapters),
     dtype: oneOf('--dtype', values.dtype ?? 'f32', DTYPES),
-    shapes: (values.shape ?? []).map((name) => oneOf('--shape', name, NAMES)),
+    shapes: shape.map((name) => oneOf('--shape', name, NAMES)),
     quick: values.quick ?? false,
     full: values.full ?? false,
+    rows: all || shape.length > 0 || !(peers || scale),
+    peers,
+    scale,
     sweep: values.sweep ?? false,
     out: outPath(values.out ?? (values.sweep ? 'sweep' : 'latest')),
   };
@@ -62,6 +80,9 @@ function parse(args: readonly string[]) {
         quick: { type: 'boolean' },
         full: { type: 'boolean' },
         sweep: { type: 'boolean' },
+        peers: { type: 'boolean' },
+        scale: { type: 'boolean' },
+        all: { type: 'boolean' },
         out: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -105,6 +126,11 @@ ${adapterLines}  --quick                 few shapes, lengths and rounds: half a 
                           have heads divided by ${DECODE_SOFTWARE_DIVISOR}
   --sweep                 measure instead every candidate of every kernel, and print the best tiles and chunks for
                           the device: under four minutes, with --quick one; writes bench/results/sweep.json
+  --peers                 beside onnxruntime-web, which is installed first and compiles for minutes on software
+                          adapters: whole calls of its GroupQueryAttention and PagedAttention
+  --scale                 one model at many lengths, and what the device reads and multiplies at most; about a
+                          minute on a software adapter
+  --all                   all shapes, --peers and --scale; without it, these two leave out shapes not named
   --out NAME              write bench/results/NAME.json and .html (latest); with a slash, NAME is a path
   --help                  this text
 

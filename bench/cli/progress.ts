@@ -1,5 +1,5 @@
 import { formatDuration, formatMs, formatRatio, formatUs } from '../../tools/format.js';
-import { wasSkipped, type RecordingRow, type Row } from '../results.js';
+import { hasRun, wasSkipped, type OnnxRow, type RecordingRow, type Row } from '../results.js';
 
 const BAR_WIDTH = 24;
 
@@ -61,4 +61,15 @@ export function recordingOutcomeOf(recording: RecordingRow): string {
   if (recording.status === 'failed') return `FAILED: ${recording.message}`;
   const { layerUs, dispatchesPerLayer, dispatchUs } = recording.costs[0]!;
   return `a planned layer of ${dispatchesPerLayer} dispatches ${formatUs(layerUs.median)}, a bare dispatch ${formatUs(dispatchUs.median)}`;
+}
+
+/** A row beside onnxruntime-web in one line. */
+export function onnxOutcomeOf(row: OnnxRow): string {
+  if (row.status !== 'measured') return `${row.status === 'failed' ? 'FAILED' : 'not run'}: ${row.message}`;
+  const modes = row.modes.map((mode) =>
+    hasRun(mode)
+      ? `${mode.mode} ${formatMs(mode.ms.median)}${mode.right ? '' : ' WRONG'} (${mode.ratio.median.toFixed(2)})`
+      : `${mode.mode} not run: ${mode.skipped}`,
+  );
+  return [`pageflash ${formatMs(row.pageflashMs.median)}`, ...modes].join(', ');
 }

@@ -1,7 +1,10 @@
 import { createRuntime, requestDevice } from '../../src/index.js';
 import type { BenchCase } from '../cases/cases.js';
 import { measureRecording } from '../cases/recording.js';
-import type { AdapterFacts, RecordingRow, Row } from '../results.js';
+import { measureCeilings } from '../ceilings/ceilings.js';
+import { OnnxBench } from '../onnx/onnxBench.js';
+import type { OnnxCase } from '../onnx/onnxCases.js';
+import type { AdapterFacts, Ceilings, OnnxRow, RecordingRow, Row } from '../results.js';
 import { measureSweep, type SweepArgs } from '../sweep/measureSweep.js';
 import type { SweepOutcome } from '../sweep/sweepResults.js';
 import { measureCase, type OnProgress } from './measureCase.js';
@@ -12,20 +15,31 @@ export interface BenchHost {
   /** The browser or the runtime, with its version. */
   readonly environment: string;
   readonly adapter: AdapterFacts;
-  measure(benchCase: BenchCase, quick: boolean, onProgress: OnProgress): Promise<Row>;
+  measure(benchCase: BenchCase, how: HowToMeasure, onProgress: OnProgress): Promise<Row>;
   measureRecording(quick: boolean): Promise<RecordingRow>;
   measureSweep(args: SweepArgs, onProgress: OnProgress): Promise<SweepOutcome>;
+  measureCeilings(): Promise<Ceilings>;
+  measureOnnx(onnxCase: OnnxCase, quick: boolean, onProgress: OnProgress): Promise<OnnxRow>;
   close(): Promise<void>;
+}
+
+export interface HowToMeasure {
+  readonly quick: boolean;
+  /** Without peers. */
+  readonly alone?: boolean;
 }
 
 /** Measures rows on one device, and on a new one if a row has caused the loss of the device. */
 export class DeviceBench {
   readonly #gpu: GPU;
   #device: Promise<GPUDevice> | undefined;
+  readonly #onnx: OnnxBench | undefined;
   readonly #errors: string[] = [];
 
-  constructor(gpu: GPU) {
+  /** @param onnxFolder URL of the folder `dist` of onnxruntime-web; undefined if it is not installed */
+  constructor(gpu: GPU, onnxFolder: string | undefined) {
     this.#gpu = gpu;
+    this.#onnx = onnxFolder === undefined ? undefined : new OnnxBench(gpu, onnxFolder);
   }
 
   async adapter(): Promise<AdapterFacts> {
@@ -43,11 +57,15 @@ export class DeviceBench {
   }
 
   /** Measures a case. If anything goes wrong, the row says what. */
-  async measure(benchCase: BenchCase, quick: boolean, onProgress: OnProgress): Promise<Row> {
+  async measure(
+    benchCase: BenchCase,
+    { quick, alone = false }: HowToMeasure,
+    onProgress: OnProgress,
+  ): Promise<Row> {
     try {
       const device = await this.#getDevice();
       const effort = effortFor({ software: isSoftware(device), quick, kind: benchCase.kind });
-      const row = await measureCase({ device, benchCase, effort, onProgress });
+      const row = await measureCase({ device, benchCase, effort, alone, onProgress });
       this.#throwErrors();
       return row;
     } catch (error) {
@@ -71,6 +89,29 @@ export class DeviceBench {
   /** Measures every candidate of a cell. If anything goes wrong, the row says what. */
   async measureSweep(args: SweepArgs, onProgress: OnProgress): Promise<SweepOutcome> {
     return measureSweep(await this.#getDevice(), args, onProgress);
+  }
+
+  async measureCeilings(): Promise<Ceilings> {
+    return measureCeilings(await this.#getDevice());
+  }
+
+  /** Measures a case beside onnxruntime-web. If pageflash goes wrong, or the device cannot run it, the row says why. */
+  async measureOnnx(onnxCase: OnnxCase, quick: boolean, onProgress: OnProgress): Promise<OnnxRow> {
+    const skipped = (message: string): OnnxRow => ({ case: onnxCase, status: 'skipped', message });
+    if (!this.#onnx) return skipped('onnxruntime-web is not installed');
+    try {
+      const device = await this.#getDevice();
+      if (onnxCase.dtype === 'f16' && !device.features.has('shader-f16')) {
+        return skipped('the device has no shader-f16');
+      }
+      const effort = effortFor({ software: isSoftware(device), quick, kind: onnxCase.kind });
+      return await this.#onnx.measure(device, onnxCase, effort, onProgress);
+    } catch (error) {
+      return { case: onnxCase, status: 'failed', message: (error as Error).message };
+    } finally {
+      // What onnxruntime does to a device is its own affair.
+      this.#errors.length = 0;
+    }
   }
 
   async destroy(): Promise<void> {

@@ -15,6 +15,8 @@ export interface MeasureArgs {
   readonly device: GPUDevice;
   readonly benchCase: BenchCase;
   readonly effort: Effort;
+  /** Without peers. */
+  readonly alone: boolean;
   readonly onProgress: OnProgress;
 }
 
@@ -27,7 +29,7 @@ export async function measureCase(args: MeasureArgs): Promise<MeasuredRow> {
   const workload = createWorkload(args.device, args.benchCase);
   const runnerArgs = { ...args, workload, dtype: args.benchCase.dtype };
   const pageflash = new Runner(workload.pageflash, runnerArgs);
-  const peers = workload.peers.map((peer) => new Runner(peer, runnerArgs));
+  const peers = args.alone ? [] : workload.peers.map((peer) => new Runner(peer, runnerArgs));
   try {
     return await measureRunners(args, workload, pageflash, peers);
   } finally {

@@ -3,7 +3,14 @@ import type { Tensor } from '../../src/core/tensor.js';
 import { createRuntime, type Runtime } from '../../src/index.js';
 import { download } from '../../tools/deviceTensor.js';
 import { summarize, type Summary } from '../../tools/statistics.js';
-import { captureErrors, chooseRepetitions, idle, timeCalls } from '../../tools/timing.js';
+import {
+  captureErrors,
+  chooseRepetitions,
+  idle,
+  timeCalls,
+  WARM_MS,
+  warmUpClocks,
+} from '../../tools/timing.js';
 import type { Implementation, Workload } from '../cases/workload.js';
 import type { Measurement } from '../results.js';
 
@@ -74,13 +81,13 @@ export class Runner<I extends Implementation = Implementation> {
   }
 
   async takeSample(): Promise<void> {
+    await this.#warmUpClocks();
     this.samples.push(await timeCalls(this.#device, this.#call, this.#repetitions));
   }
 
   /** Time calls by GPU timestamps, if the device is a GPU that has them. */
   async timeOnGpu(): Promise<void> {
-    const { deviceClass } = this.runtime.traits;
-    if (deviceClass !== 'gpu' || !this.#device.features.has('timestamp-query')) return;
+    if (!this.#isGpu || !this.#device.features.has('timestamp-query')) return;
     // In a runtime of its own, since timestamps split what would be a single pass.
     const runtime = createRuntime(this.#device, { profile: true });
     try {
@@ -89,6 +96,9 @@ export class Runner<I extends Implementation = Implementation> {
       await runtime.takeProfile();
       const samples: number[] = [];
       for (let round = 0; round < this.#effort.maxRounds; round++) {
+        await this.#warmUpClocks();
+        // The GPU comes to the call that is timed from another one, not from waiting.
+        this.#call();
         call();
         const times = await runtime.takeProfile();
         samples.push(times.reduce((sum, { microseconds }) => sum + microseconds / 1000, 0));
@@ -97,6 +107,15 @@ export class Runner<I extends Implementation = Implementation> {
     } finally {
       runtime.destroy();
     }
+  }
+
+  get #isGpu(): boolean {
+    return this.runtime.traits.deviceClass === 'gpu';
+  }
+
+  /** Software has no clocks that a benchmark could warm. */
+  async #warmUpClocks(): Promise<void> {
+    if (this.#isGpu) await warmUpClocks(this.#device, this.#call, WARM_MS);
   }
 
   result(): Measurement {

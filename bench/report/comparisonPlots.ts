@@ -1,7 +1,15 @@
 import { formatBytes, formatMs, formatRatio, threeDigits } from '../../tools/format.js';
 import { lengthOf } from '../cases/cases.js';
 import { wasSkipped, type MeasuredRow, type Measurement, type Peer } from '../results.js';
-import { linearScale, logScale, plot, type LogTicks, type Mark, type PlotRow } from './plot.js';
+import {
+  linearScale,
+  logScale,
+  plot,
+  type LogTicks,
+  type Mark,
+  type PlotArgs,
+  type PlotRow,
+} from './plot.js';
 
 /** Time per call of pageflash and its peers. */
 export function timePlot(rows: readonly MeasuredRow[]): string {
@@ -12,9 +20,7 @@ export function timePlot(rows: readonly MeasuredRow[]): string {
     rows: rows.map((row) =>
       comparison(row, ({ ms }) => ({ value: ms.median, spread: [ms.q1, ms.q3] as const })),
     ),
-    scale: (args) => logScale(args, DECIMAL),
-    format: formatMs,
-    formatTick: threeDigits,
+    ...timeScale,
   });
 }
 
@@ -57,13 +63,20 @@ function speedupRow(row: MeasuredRow, peer: Peer): PlotRow {
   return { ...start, marks: [{ series: 'pageflash', value: median, spread: [q1, q3] }] };
 }
 
-const DECIMAL: readonly LogTicks[] = [
+/** Milliseconds on a logarithmic axis. */
+export const timeScale: Pick<PlotArgs, 'scale' | 'format' | 'formatTick'> = {
+  scale: (args) => logScale(args, DECIMAL),
+  format: formatMs,
+  formatTick: threeDigits,
+};
+
+export const DECIMAL: readonly LogTicks[] = [
   { base: 10, digits: [1, 2, 5] },
   { base: 10, digits: [1] },
   { base: 1000, digits: [1] },
 ];
 
-const BINARY: readonly LogTicks[] = [2, 4, 32, 1024].map((base) => ({ base, digits: [1] }));
+export const BINARY: readonly LogTicks[] = [2, 4, 32, 1024].map((base) => ({ base, digits: [1] }));
 
 function notRun({ name }: Peer): string {
   return `${name} was not run`;

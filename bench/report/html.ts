@@ -1,3 +1,4 @@
+import { formatWideSpread } from '../../tools/format.js';
 import type { Summary } from '../../tools/statistics.js';
 
 /** Text escaped for HTML, attribute values included. */
@@ -7,9 +8,12 @@ export function escape(text: string): string {
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 
-/** The median, with the quartiles in small print below it. */
-export function spread({ median, q1, q3 }: Summary, format: (value: number) => string): string {
-  return `${format(median)}<small>${format(q1)} – ${format(q3)}</small>`;
+/** The median, with the quartiles in small print below it, and a warning if they are far apart. */
+export function spread(summary: Summary, format: (value: number) => string): string {
+  const { median, q1, q3 } = summary;
+  const wide = formatWideSpread(summary);
+  const warning = wide && `<small class="wide">${wide}</small>`;
+  return `${format(median)}<small>${format(q1)} – ${format(q3)}</small>${warning}`;
 }
 
 /** `<td>` elements; the contents are HTML. */
@@ -27,12 +31,14 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --page: #fbfbfa; --card: #fff; --text: #1d1f23; --soft: #5c6370; --line: #e3e4e8; --join: #c4c7ce;
-  --pageflash: #2468c4; --naive: #d0601c; --prefill: #7a4fb5; --bad: #b3261e;
+  --pageflash: #2468c4; --naive: #d0601c; --prefill: #7a4fb5; --bad: #b3261e; --warn: #8a5a00;
+  --onnx: #16846f; --onnx-other: #8aa39d;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #131518; --card: #1b1e23; --text: #e6e7ea; --soft: #9aa1ad; --line: #2d3138; --join: #4a505b;
-    --pageflash: #6ba6f5; --naive: #f0935a; --prefill: #b99af0; --bad: #ff8a80;
+    --pageflash: #6ba6f5; --naive: #f0935a; --prefill: #b99af0; --bad: #ff8a80; --warn: #e0b25c;
+    --onnx: #4cc3a8; --onnx-other: #5f7d76;
   }
 }
 * { box-sizing: border-box; }
@@ -56,11 +62,23 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .legend .pageflash { background: var(--pageflash); }
 .legend .naive { background: var(--naive); }
 .legend .attn_prefill { background: var(--prefill); }
+.legend .onnx { background: var(--onnx); }
+.legend .onnx_other { background: var(--onnx-other); }
+.legend .wrong { background: none; border: 2px solid var(--bad); }
+.legend .line { width: 22px; height: 0; border-radius: 0; border-top: 2px dashed var(--soft); vertical-align: middle; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 8px 28px; }
+.pair h3 { font-size: 14px; font-weight: 600; margin: 8px 0 0; }
+.pair svg { min-width: 0; }
 .scroll { overflow-x: auto; }
 svg { display: block; width: 100%; min-width: 780px; max-width: 980px; height: auto; font: 12.5px system-ui, sans-serif; fill: var(--text); }
 svg .pageflash { fill: var(--pageflash); }
 svg .naive { fill: var(--naive); }
 svg .attn_prefill { fill: var(--prefill); }
+svg .onnx { fill: var(--onnx); }
+svg .onnx_other { fill: var(--onnx-other); }
+svg .wrong { fill: var(--card); stroke: var(--bad); stroke-width: 2; }
+svg .path { fill: none; stroke: var(--pageflash); stroke-width: 2; }
+svg .ideal { fill: none; stroke: var(--soft); stroke-width: 1.6; stroke-dasharray: 6 4; }
 svg .grid { stroke: var(--line); }
 svg .reference { stroke: var(--soft); stroke-dasharray: 4 3; }
 svg .join { stroke: var(--join); stroke-width: 2; }
@@ -74,6 +92,8 @@ th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 td:first-child, th.shape { text-align: left; padding-left: 0; }
 th.implementation { text-align: center; }
 td small { color: var(--soft); display: block; font-size: 12px; }
+td small.wide { color: var(--warn); }
+.bad { color: var(--bad); }
 .failed { color: var(--bad); text-align: left; white-space: normal; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 8px 0 0; }
 .facts dd { margin: 0; overflow-wrap: anywhere; }

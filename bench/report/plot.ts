@@ -135,7 +135,7 @@ function tooltipOf({ value, spread }: Mark, format: PlotArgs['format']): string 
 }
 
 /** A coordinate, rounded to a tenth of a pixel. */
-function px(x: number): string {
+export function px(x: number): string {
   return String(Math.round(x * 10) / 10);
 }
 

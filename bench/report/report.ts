@@ -10,19 +10,24 @@ import {
 import { PAGE_SIZE, SHAPES } from '../cases/shapes.js';
 import {
   adapterName,
+  bestRightMode,
+  ceilingsText,
   isMeasured,
   measuredPeer,
   type BenchResults,
   type MeasuredRow,
+  type OnnxRow,
   type PeerName,
   type RecordingRow,
 } from '../results.js';
 import { escape, STYLE } from './html.js';
+import { onnxSection } from './onnxSection.js';
+import { scaleSection } from './scaleSection.js';
 import { kindSections, recordingSection } from './sections.js';
 
 /** The results as a self-contained HTML page. */
 export function report(results: BenchResults): string {
-  const { adapter, environment, date, rows, options, recording } = results;
+  const { adapter, environment, date, rows, options, recording, ceilings, onnx } = results;
   const subtitle = `${adapterName(adapter)} · ${environment} · ${options.dtype} · ${date.slice(0, 10)}`;
   return `<!doctype html>
 <html lang="en">
@@ -37,9 +42,11 @@ export function report(results: BenchResults): string {
 <h1>pageflash against naive attention</h1>
 <p class="subtitle soft">${escape(subtitle)}</p>
 ${failures(results)}
-<div class="tiles">${tiles(rows.filter(isMeasured), recording)}</div>
-${kindSections('prefill', rows)}
-${kindSections('decode', rows)}
+<div class="tiles">${tiles(rows.filter(isMeasured), results)}</div>
+${kindSections('prefill', rows, ceilings)}
+${kindSections('decode', rows, ceilings)}
+${onnxSection(onnx)}
+${scaleSection(results)}
 ${recordingSection(recording)}
 ${about(results)}
 </main>
@@ -48,14 +55,15 @@ ${about(results)}
 `;
 }
 
-function failures({ rows }: BenchResults): string {
-  const failed = rows.filter((row) => !isMeasured(row)).length;
+function failures({ rows, scale = [], onnx = [] }: BenchResults): string {
+  const all = [...rows, ...scale, ...onnx];
+  const failed = all.filter(({ status }) => status === 'failed').length;
   if (failed === 0) return '';
-  return `<p class="failed">${failed} of ${rows.length} rows failed; the table says why.</p>`;
+  return `<p class="failed">${failed} of ${all.length} rows failed; the table says why.</p>`;
 }
 
 /** The results in a few numbers, each in a tile. */
-function tiles(rows: readonly MeasuredRow[], recording: RecordingRow | undefined): string {
+function tiles(rows: readonly MeasuredRow[], { recording, onnx }: BenchResults): string {
   const prompts = (causal: boolean) =>
     rows.filter(({ case: benchCase }) => benchCase.kind === 'prefill' && benchCase.causal === causal);
   const steps = rows.filter((row) => row.case.kind === 'decode');
@@ -66,6 +74,7 @@ function tiles(rows: readonly MeasuredRow[], recording: RecordingRow | undefined
     speedupTile('decoding, against the prefill kernel', steps, 'attn_prefill'),
     memoryTile(rows),
     recordingTile(recording),
+    ...onnxTiles(onnx),
   ].join('');
 }
 
@@ -100,12 +109,30 @@ function recordingTile(recording: RecordingRow | undefined): string {
   );
 }
 
+function onnxTiles(rows: readonly OnnxRow[] = []): string[] {
+  const measured = rows.filter((row) => row.status === 'measured');
+  return (['prefill', 'decode'] as const).map((kind) => {
+    const speedups = measured
+      .filter((row) => row.case.kind === kind)
+      .flatMap((row) => bestRightMode(row)?.ratio.median ?? [])
+      .map((ratio) => 1 / ratio);
+    if (speedups.length === 0) return '';
+    const range = `${formatRatio(Math.min(...speedups))} to ${formatRatio(Math.max(...speedups))}`;
+    const what = kind === 'prefill' ? 'prompts' : 'decoding';
+    return tile(
+      formatRatio(geometricMean(speedups)),
+      `${what}, against onnxruntime-web: geometric mean, ${range}`,
+    );
+  });
+}
+
 function tile(number: string, what: string): string {
   return `<div class="tile"><b>${escape(number)}</b><span>${escape(what)}</span></div>`;
 }
 
 /** What was measured, and on what. */
-function about({ adapter, environment, platform, commit, date, options, rows }: BenchResults): string {
+function about(results: BenchResults): string {
+  const { adapter, environment, platform, commit, date, options, rows, ceilings } = results;
   const facts: readonly (readonly [string, string])[] = [
     ['Adapter', adapterName(adapter)],
     [
@@ -114,6 +141,7 @@ function about({ adapter, environment, platform, commit, date, options, rows }: 
     ],
     ['Features', adapter.features.join(', ') || 'none'],
     ['Largest binding', formatBytes(adapter.maxBindingBytes)],
+    ...(ceilings ? [['Rates', ceilingsText(ceilings)] as const] : []),
     ['Ran in', environment],
     ['Machine', platform],
     ['Commit', commit],

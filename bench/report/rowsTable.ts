@@ -1,9 +1,17 @@
-import { formatBytes, formatExcess, formatMs, formatRatio, threeDigits } from '../../tools/format.js';
+import {
+  formatBytes,
+  formatExcess,
+  formatMs,
+  formatPercent,
+  formatRatio,
+  threeDigits,
+} from '../../tools/format.js';
 import { headsOf, lengthOf, type BenchCase } from '../cases/cases.js';
 import { excessOf, type DecodeTraffic } from '../cases/traffic.js';
 import {
   isMeasured,
   wasSkipped,
+  type Ceilings,
   type Check,
   type Measurement,
   type MeasuredRow,
@@ -17,8 +25,8 @@ type Kind = BenchCase['kind'];
 /** A column that pageflash and every peer have. */
 interface ImplementationColumn {
   readonly title: string;
-  /** HTML */
-  readonly cell: (measured: Measurement) => string;
+  /** HTML; the rates of the device are known where they were measured. */
+  readonly cell: (measured: Measurement, ceilings?: Ceilings) => string;
 }
 
 /** The peers of each kind of case, in the order of their columns. */
@@ -30,9 +38,16 @@ export const PEERS: Readonly<Record<Kind, readonly PeerName[]>> = {
 const TIME: ImplementationColumn = { title: 'time', cell: timeCell };
 const TIME_AND_RATE: ImplementationColumn = {
   title: 'time',
-  cell: (measured) => `${timeCell(measured)}<small>${threeDigits(measured.gbps)} GB/s</small>`,
+  cell: (measured, ceilings) => {
+    const share = ceilings ? `, ${formatPercent(measured.gbps / ceilings.readGbps)}` : '';
+    return `${timeCell(measured)}<small>${threeDigits(measured.gbps)} GB/s${share}</small>`;
+  },
 };
-const GFLOPS: ImplementationColumn = { title: 'GFLOP/s', cell: ({ gflops }) => threeDigits(gflops) };
+const GFLOPS: ImplementationColumn = {
+  title: 'GFLOP/s',
+  cell: ({ gflops }, ceilings) =>
+    threeDigits(gflops) + (ceilings ? `<small>${formatPercent(gflops / ceilings.fmaGflops)}</small>` : ''),
+};
 const GBPS: ImplementationColumn = { title: 'GB/s', cell: ({ gbps }) => threeDigits(gbps) };
 const MEMORY: ImplementationColumn = { title: 'memory', cell: ({ memoryBytes }) => formatBytes(memoryBytes) };
 
@@ -46,7 +61,7 @@ function timeCell({ ms, gpuMs }: Measurement): string {
 }
 
 /** All numbers of the rows of one kind, as an HTML table. */
-export function rowsTable(kind: Kind, rows: readonly Row[]): string {
+export function rowsTable(kind: Kind, rows: readonly Row[], ceilings?: Ceilings): string {
   const own = IMPLEMENTATION_COLUMNS[kind].map(({ title }) => title);
   const heads = [
     { name: 'pageflash', titles: own },
@@ -61,28 +76,28 @@ ${kind === 'decode' ? single('moved ÷<br />needed') : ''}${single('largest<br /
 <tr>${headCells(heads.flatMap(({ titles }) => titles))}</tr>
 </thead>
 <tbody>
-${rows.map((row) => tableRow(kind, row)).join('\n')}
+${rows.map((row) => tableRow(kind, row, ceilings)).join('\n')}
 </tbody>
 </table>`;
 }
 
-function tableRow(kind: Kind, row: Row): string {
+function tableRow(kind: Kind, row: Row, ceilings?: Ceilings): string {
   const start = `<td>${escape(row.case.shape)}<small>${headsOf(row.case)}, ${lengthOf(row.case)}</small></td>`;
   if (!isMeasured(row)) return `<tr>${start}<td class="failed" colspan="20">${escape(row.message)}</td></tr>`;
   const { pageflash, traffic, checks } = row;
-  const own = cells(IMPLEMENTATION_COLUMNS[kind].map(({ cell }) => cell(pageflash)));
-  const peers = PEERS[kind].map((name) => peerCells(kind, row, name)).join('');
+  const own = cells(IMPLEMENTATION_COLUMNS[kind].map(({ cell }) => cell(pageflash, ceilings)));
+  const peers = PEERS[kind].map((name) => peerCells(kind, row, name, ceilings)).join('');
   return `<tr>${start}${own}${peers}${traffic ? cells([excess(traffic)]) : ''}${cells([worst(checks)])}</tr>`;
 }
 
-function peerCells(kind: Kind, { peers }: MeasuredRow, name: PeerName): string {
+function peerCells(kind: Kind, { peers }: MeasuredRow, name: PeerName, ceilings?: Ceilings): string {
   const columns = IMPLEMENTATION_COLUMNS[kind];
   const peer = peers.find((candidate) => candidate.name === name);
   if (!peer || wasSkipped(peer)) {
     const why = peer ? `not run: ${escape(peer.skipped)}` : 'not run';
     return `<td class="soft" colspan="${columns.length + 1}" style="white-space: normal">${why}</td>`;
   }
-  return cells([...columns.map(({ cell }) => cell(peer)), spread(peer.speedup, formatRatio)]);
+  return cells([...columns.map(({ cell }) => cell(peer, ceilings)), spread(peer.speedup, formatRatio)]);
 }
 
 function excess(traffic: DecodeTraffic): string {

@@ -3,6 +3,7 @@ import type { BenchCase } from '../cases/cases.js';
 import {
   callCountsText,
   isMeasured,
+  type Ceilings,
   type MeasuredRow,
   type PeerName,
   type RecordingCost,
@@ -43,8 +44,13 @@ workgroup reads each byte that it uses once, and chunks write and read partial r
   },
 };
 
+const SHARES: Readonly<Record<Kind, string>> = {
+  prefill: 'Percentages are of the rate at which the device multiplies and adds in f32.',
+  decode: 'Percentages are of the rate at which the device reads.',
+};
+
 /** The sections on the rows of one kind; empty if there are none. */
-export function kindSections(kind: Kind, all: readonly Row[]): string {
+export function kindSections(kind: Kind, all: readonly Row[], ceilings?: Ceilings): string {
   const rows = all.filter((row) => row.case.kind === kind);
   if (rows.length === 0) return '';
   const measured = rows.filter(isMeasured);
@@ -53,8 +59,9 @@ export function kindSections(kind: Kind, all: readonly Row[]): string {
 <section>
 <h2>${title}: all numbers</h2>
 <p class="soft">${numbers}
+${ceilings ? SHARES[kind] : ''}
 The largest difference is that from the peers and from the reference on the CPU; below it is what is allowed.</p>
-<div class="scroll">${rowsTable(kind, rows)}</div>
+<div class="scroll">${rowsTable(kind, rows, ceilings)}</div>
 </section>`;
 }
 

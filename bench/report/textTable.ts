@@ -2,26 +2,39 @@ import {
   formatBytes,
   formatExcess,
   formatMs,
+  formatPercent,
   formatRatio,
   formatSpread,
   formatUs,
+  formatWideSpread,
   threeDigits,
 } from '../../tools/format.js';
+import type { Summary } from '../../tools/statistics.js';
 import { caseName, headsOf, lengthOf } from '../cases/cases.js';
 import { excessOf } from '../cases/traffic.js';
+import { onnxCaseName } from '../onnx/onnxCases.js';
 import {
+  bestRightMode,
   callCountsText,
+  ceilingsText,
+  hasRun,
   isMeasured,
   measuredPeer,
+  ONNX_MODES,
   wasSkipped,
   type BenchResults,
+  type Ceilings,
+  type MeasuredOnnxRow,
   type MeasuredPeer,
   type MeasuredRow,
+  type OnnxMode,
+  type OnnxRow,
   type PeerName,
   type RecordingCost,
   type RecordingRow,
   type Row,
 } from '../results.js';
+import { scaleOf, shareOf } from './scaleSection.js';
 
 /** A column of a table for the terminal. */
 export interface Column<R> {
@@ -47,20 +60,47 @@ export function textTable<R>(columns: readonly Column<R>[], rows: readonly R[]):
   );
 }
 
+type Tabled = Pick<BenchResults, 'rows' | 'recording' | 'ceilings' | 'scale' | 'onnx'>;
+
 /** The results as tables for the terminal: medians, with the quartiles of speed-ups. */
-export function resultTables({ rows, recording }: Pick<BenchResults, 'rows' | 'recording'>): string {
+export function resultTables({ rows, recording, ceilings, scale = [], onnx = [] }: Tabled): string {
   const measured = rows.filter(isMeasured);
   const ofKind = (kind: string) => measured.filter((row) => row.case.kind === kind);
   const blocks = [
-    textTable(PREFILL_COLUMNS, ofKind('prefill')),
-    textTable(DECODE_COLUMNS, ofKind('decode')),
+    textTable(withShare(PREFILL_COLUMNS, 'GFLOP/s', ceilings), ofKind('prefill')),
+    textTable(withShare(DECODE_COLUMNS, 'GB/s', ceilings), ofKind('decode')),
     recordingLines(recording),
-    [...measured.flatMap(notes), ...rows.flatMap(failures)],
+    textTable(
+      ONNX_COLUMNS,
+      onnx.filter((row) => row.status === 'measured'),
+    ),
+    textTable(withShare(SCALE_COLUMNS, 'GB/s', ceilings), scale.filter(isMeasured)),
+    ceilings ? [ceilingsText(ceilings)] : [],
+    [...measured.flatMap(notes), ...[...rows, ...scale].flatMap(failures), ...onnx.flatMap(onnxNotes)],
   ];
   return blocks
     .filter((lines) => lines.length > 0)
     .map((lines) => lines.join('\n'))
     .join('\n\n');
+}
+
+/** The median, and the spread if it is wide. */
+function timeText(ms: Summary): string {
+  const wide = formatWideSpread(ms);
+  return formatMs(ms.median) + (wide && ` (${wide})`);
+}
+
+/** The columns with one more, behind that of the rate that the device limits. */
+function withShare(
+  columns: readonly Column<MeasuredRow>[],
+  rate: string,
+  ceilings: Ceilings | undefined,
+): readonly Column<MeasuredRow>[] {
+  if (!ceilings) return columns;
+  const share = (row: MeasuredRow): string => formatPercent(shareOf(row, ceilings));
+  return columns.flatMap((column) =>
+    column.title === rate ? [column, { title: 'of the device', cell: share }] : [column],
+  );
 }
 
 const START: readonly Column<MeasuredRow>[] = [
@@ -71,8 +111,8 @@ const START: readonly Column<MeasuredRow>[] = [
 const PREFILL_COLUMNS: readonly Column<MeasuredRow>[] = [
   ...START,
   { title: 'S', cell: (row) => lengthOf(row.case) },
-  { title: 'pageflash', cell: ({ pageflash }) => formatMs(pageflash.ms.median) },
-  { title: 'naive', cell: ofPeer('naive', ({ ms }) => formatMs(ms.median)) },
+  { title: 'pageflash', cell: ({ pageflash }) => timeText(pageflash.ms) },
+  { title: 'naive', cell: ofPeer('naive', ({ ms }) => timeText(ms)) },
   { title: 'speed-up', cell: ofPeer('naive', ({ speedup }) => formatSpread(speedup, formatRatio)) },
   { title: 'GFLOP/s', cell: ({ pageflash }) => threeDigits(pageflash.gflops) },
   { title: 'naive', cell: ofPeer('naive', ({ gflops }) => threeDigits(gflops)) },
@@ -83,10 +123,10 @@ const PREFILL_COLUMNS: readonly Column<MeasuredRow>[] = [
 const DECODE_COLUMNS: readonly Column<MeasuredRow>[] = [
   ...START,
   { title: 'keys', cell: (row) => lengthOf(row.case) },
-  { title: 'pageflash', cell: ({ pageflash }) => formatMs(pageflash.ms.median) },
-  { title: 'naive', cell: ofPeer('naive', ({ ms }) => formatMs(ms.median)) },
+  { title: 'pageflash', cell: ({ pageflash }) => timeText(pageflash.ms) },
+  { title: 'naive', cell: ofPeer('naive', ({ ms }) => timeText(ms)) },
   { title: 'speed-up', cell: ofPeer('naive', ({ speedup }) => formatSpread(speedup, formatRatio)) },
-  { title: 'attn_prefill', cell: ofPeer('attn_prefill', ({ ms }) => formatMs(ms.median)) },
+  { title: 'attn_prefill', cell: ofPeer('attn_prefill', ({ ms }) => timeText(ms)) },
   { title: 'speed-up', cell: ofPeer('attn_prefill', ({ speedup }) => formatRatio(speedup.median)) },
   { title: 'GB/s', cell: ({ pageflash }) => threeDigits(pageflash.gbps) },
   { title: 'moved ÷ needed', cell: ({ traffic }) => (traffic ? formatExcess(excessOf(traffic).moved) : '—') },
@@ -103,6 +143,51 @@ function ofPeer(name: PeerName, format: (peer: MeasuredPeer) => string): Column<
     const peer = measuredPeer(row, name);
     return peer ? format(peer) : '—';
   };
+}
+
+const SCALE_COLUMNS: readonly Column<MeasuredRow>[] = [
+  { title: 'scale', align: 'left', cell: ({ case: { kind } }) => kind },
+  { title: 'heads', cell: (row) => headsOf(row.case) },
+  { title: 'length', cell: (row) => String(scaleOf(row)) },
+  { title: 'pageflash', cell: ({ pageflash }) => timeText(pageflash.ms) },
+  { title: 'GFLOP/s', cell: ({ pageflash }) => threeDigits(pageflash.gflops) },
+  { title: 'GB/s', cell: ({ pageflash }) => threeDigits(pageflash.gbps) },
+  { title: 'extra memory', cell: ({ pageflash }) => formatBytes(pageflash.memoryBytes) },
+];
+
+const ONNX_COLUMNS: readonly Column<MeasuredOnnxRow>[] = [
+  { title: 'beside onnxruntime-web', align: 'left', cell: (row) => onnxCaseName(row.case) },
+  { title: 'pageflash', cell: ({ pageflashMs }) => timeText(pageflashMs) },
+  ...ONNX_MODES.map((mode): Column<MeasuredOnnxRow> => {
+    return { title: mode, cell: (row) => onnxModeText(row, mode) };
+  }),
+  {
+    title: 'ratio',
+    cell: (row) => {
+      const best = bestRightMode(row);
+      return best ? formatSpread(best.ratio, (ratio) => ratio.toFixed(2)) : '—';
+    },
+  },
+];
+
+function onnxModeText({ modes }: MeasuredOnnxRow, mode: OnnxMode): string {
+  const result = modes.find((candidate) => candidate.mode === mode);
+  if (!result || !hasRun(result)) return '—';
+  const difference = result.maxDifference?.toExponential(1) ?? 'not a number';
+  return `${timeText(result.ms)}, ${result.right ? 'right' : 'WRONG'} by ${difference}`;
+}
+
+/** What did not run beside onnxruntime-web, and why. */
+function onnxNotes(row: OnnxRow): string[] {
+  const name = onnxCaseName(row.case);
+  if (row.status !== 'measured') {
+    return [
+      row.status === 'failed' ? `FAILED ${name}: ${row.message}` : `${name}: not run, as ${row.message}.`,
+    ];
+  }
+  return row.modes.flatMap((mode) =>
+    hasRun(mode) ? [] : `${name}, ${mode.mode}: not run: ${mode.skipped}.`,
+  );
 }
 
 const RECORDING_COLUMNS: readonly Column<RecordingCost>[] = [

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseOptions } from '../../bench/cli/options.js';
+import { help, parseOptions } from '../../bench/cli/options.js';
 
 describe('options', () => {
   test('defaults', () => {
@@ -9,6 +9,9 @@ describe('options', () => {
       shapes: [],
       quick: false,
       full: false,
+      rows: true,
+      peers: false,
+      scale: false,
       sweep: false,
       out: 'bench/results/latest',
     });
@@ -16,6 +19,45 @@ describe('options', () => {
 
   test('--sweep has a file of its own', () => {
     expect(parseOptions(['--sweep'], ['node'])).toMatchObject({ sweep: true, out: 'bench/results/sweep' });
+  });
+
+  test.each([
+    { args: ['--peers'], rows: false, peers: true, scale: false, why: 'only beside onnxruntime-web' },
+    { args: ['--scale', '--peers'], rows: false, peers: true, scale: true, why: 'both, and no shape' },
+    {
+      args: ['--scale', '--shape', 'decode-mha'],
+      rows: true,
+      peers: false,
+      scale: true,
+      why: 'what is named, too',
+    },
+    { args: ['--all'], rows: true, peers: true, scale: true, why: 'everything' },
+  ])('$args measures $why', ({ args, rows, peers, scale }) => {
+    expect(parseOptions(args, ['node'])).toMatchObject({ rows, peers, scale });
+  });
+
+  test('--sweep refuses what it would ignore', () => {
+    expect(() => parseOptions(['--sweep', '--dtype', 'f16'], ['node'])).toThrow(
+      '--sweep measures all shapes and types, and no peers: leave out --dtype',
+    );
+  });
+
+  test('the help names every option', () => {
+    const text = help('npm run bench --', ['chrome', 'node']);
+    for (const name of [
+      'adapter',
+      'quick',
+      'shape',
+      'dtype',
+      'full',
+      'peers',
+      'scale',
+      'all',
+      'sweep',
+      'out',
+      'help',
+    ])
+      expect(text).toContain(`  --${name} `);
   });
 
   test.each([
@@ -36,6 +78,7 @@ describe('options', () => {
       ['--dtype', 'i8'],
       ['--adapter', 'firefox'],
       ['--fast'],
+      ['--peers=onnx'],
       ['--out', ''],
     ];
     const messages = wrong.map((args) => {
@@ -51,6 +94,7 @@ describe('options', () => {
         "Error: --dtype must be one of f32, f16, bf16, not "i8"",
         "Error: --adapter must be one of chrome, node, not "firefox"",
         "Error: Unknown option '--fast'",
+        "Error: Option '--peers' does not take an argument",
         "Error: --out needs a name",
       ]
     `);

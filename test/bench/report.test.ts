@@ -2,12 +2,26 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { benchCases, type CaseOptions } from '../../bench/cases/cases.js';
+import { scaleCases } from '../../bench/cases/scaleCases.js';
 import { countTraffic } from '../../bench/cases/countTraffic.js';
 import { DECODE_SHAPES, PREFILL_SHAPES, SHAPES } from '../../bench/cases/shapes.js';
 import { linearScale, logScale } from '../../bench/report/plot.js';
 import { report } from '../../bench/report/report.js';
 import { resultTables } from '../../bench/report/textTable.js';
-import type { BenchResults, MeasuredRow, Measurement, Peer, RecordingRow, Row } from '../../bench/results.js';
+import type { OnnxCase } from '../../bench/onnx/onnxCases.js';
+import {
+  bestRightMode,
+  type BenchResults,
+  type Ceilings,
+  type MeasuredOnnxMode,
+  type MeasuredOnnxRow,
+  type MeasuredRow,
+  type Measurement,
+  type OnnxRow,
+  type Peer,
+  type RecordingRow,
+  type Row,
+} from '../../bench/results.js';
 import { summarize } from '../../tools/statistics.js';
 import { traitsOf } from '../plan/traits.js';
 import { problemOf } from './benchProblem.js';
@@ -49,6 +63,51 @@ const RECORDING: RecordingRow = {
     },
   ],
 };
+
+const ONNX_CASE: OnnxCase = {
+  operator: 'GroupQueryAttention',
+  kind: 'prefill',
+  dtype: 'f32',
+  nHeads: 8,
+  nKvHeads: 2,
+  headDim: 64,
+  nTokens: 512,
+  nKeys: 512,
+};
+const ONNX_MODE: MeasuredOnnxMode = {
+  mode: 'no subgroups',
+  ms: summarize([40, 44, 48]),
+  ratio: summarize([0.25, 0.25, 0.25]),
+  maxDifference: 1e-6,
+  allowed: 1e-4,
+  right: true,
+};
+const ONNX_ROW: MeasuredOnnxRow = {
+  case: ONNX_CASE,
+  status: 'measured',
+  check: { against: 'reference', maxDifference: 1e-7, allowed: 2e-5 },
+  pageflashMs: summarize([9, 11, 13]),
+  modes: [
+    { ...ONNX_MODE, mode: 'subgroups', ms: summarize([20, 22, 24]), maxDifference: 0.35, right: false },
+    ONNX_MODE,
+  ],
+};
+const ONNX_SKIPPED: OnnxRow = {
+  case: { ...ONNX_CASE, operator: 'PagedAttention', dtype: 'f16' },
+  status: 'skipped',
+  message: 'the device has no <shader-f16>',
+};
+const CEILINGS: Ceilings = { readGbps: 20, copyGbps: 18, fmaGflops: 50 };
+
+/** What `--scale` and `--peers` add. */
+function moreResults(): Pick<BenchResults, 'ceilings' | 'scale' | 'onnx'> {
+  const cases = scaleCases({ ...OPTIONS, software: true });
+  const scale = cases.map((benchCase): Row => {
+    const row = { case: benchCase, status: 'measured', flops: 5e7, checks: [], peers: [] } as const;
+    return { ...row, pageflash: MEASUREMENT };
+  });
+  return { ceilings: CEILINGS, scale, onnx: [ONNX_ROW, ONNX_SKIPPED] };
+}
 
 /** Every shape once: one failed, one whose naive peer was skipped, all others measured. */
 function results(): BenchResults {
@@ -183,6 +242,42 @@ describe('the report', () => {
   });
 });
 
+describe('what --scale and --peers add to the report', () => {
+  const html = report({ ...results(), ...moreResults() });
+
+  test('curves of time and memory, with the line of the rate that was measured', () => {
+    const plots = html.match(/<svg[^]*?<\/svg>/g)!;
+    const curves = plots.filter((plot) => plot.includes('class="path"'));
+    expect(curves).toHaveLength(4);
+    expect(curves.filter((plot) => plot.includes('class="ideal"'))).toHaveLength(2);
+    expect(plots.join()).not.toMatch(/NaN|Infinity|undefined/);
+    expect(curves[1]).toContain('<title>131072: 11 ms, at best 1.1 ms</title>');
+  });
+
+  test('no line without a rate', () => {
+    const { scale } = moreResults();
+    expect(report({ ...results(), scale: scale! })).not.toContain('class="ideal"');
+  });
+
+  test('shares of the rates in the tables', () => {
+    expect(html).toContain('5<small>10 %</small>');
+    expect(html).toContain('2 GB/s, 10 %');
+    expect(html).toContain('reads 20 GB/s, copies 18 GB/s');
+  });
+
+  test('each mode of onnxruntime-web, and the ratio to the fastest that is right', () => {
+    expect(bestRightMode(ONNX_ROW)?.mode).toBe('no subgroups');
+    expect(html).toContain('ratio 0.25');
+    expect(html).toContain('<circle class="wrong"');
+    expect(html).toContain('3.5e-1<small><span class="bad">wrong</span></small>');
+    expect(html).toContain('not run: the device has no &lt;shader-f16&gt;');
+  });
+
+  test('a wide spread is told', () => {
+    expect(html).toContain('<small class="wide">spread 18 %</small>');
+  });
+});
+
 describe('committed results', () => {
   const folder = fileURLToPath(new URL('../../bench/results/', import.meta.url));
   const names = readdirSync(folder).filter((name) => /(?<!^latest)\.json$/.test(name));
@@ -218,6 +313,33 @@ test('the tables for the terminal', () => {
 
     llama-3-8b 512: naive was not run, as its scores take 4 GiB.
     FAILED llama-7b 512: off by <1>"
+  `);
+});
+
+test('the tables of --scale and --peers', () => {
+  expect(resultTables({ rows: [], ...moreResults() })).toMatchInlineSnapshot(`
+    "beside onnxruntime-web                                   pageflash               subgroups            no subgroups              ratio
+    GroupQueryAttention 8/2×64 f32, prompt of 512  11 ms (spread 18 %)  22 ms, WRONG by 3.5e-1  44 ms, right by 1.0e-6  0.25 [0.25, 0.25]
+
+    scale      heads  length  pageflash  GFLOP/s  GB/s  of the device  extra memory
+    prefill  4/1×128     128      11 ms        5     2           10 %       2.5 KiB
+    prefill  4/1×128     256      11 ms        5     2           10 %       2.5 KiB
+    prefill  4/1×128     512      11 ms        5     2           10 %       2.5 KiB
+    prefill  4/1×128    1024      11 ms        5     2           10 %       2.5 KiB
+    prefill  4/1×128    2048      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128     512      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128    1024      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128    2048      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128    4096      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128    8192      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128   16384      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128   32768      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128   65536      11 ms        5     2           10 %       2.5 KiB
+    decode   8/2×128  131072      11 ms        5     2           10 %       2.5 KiB
+
+    The device reads 20 GB/s, copies 18 GB/s (read and written), multiplies and adds 50 GFLOP/s in f32.
+
+    PagedAttention 8/2×64 f16, prompt of 512: not run, as the device has no <shader-f16>."
   `);
 });
 

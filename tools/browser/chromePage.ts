@@ -1,6 +1,6 @@
 import { launch, type Browser, type Page } from 'puppeteer';
 import { bundleScript } from './bundleScript.js';
-import { servePage } from './servePage.js';
+import { servePage, type PageOptions } from './servePage.js';
 
 export interface ChromePage {
   readonly page: Page;
@@ -10,9 +10,12 @@ export interface ChromePage {
 }
 
 /** Bundles a TypeScript entry into one script and opens a page with it in headless Chrome. */
-export async function openChromePage(entry: string): Promise<ChromePage> {
+export async function openChromePage(
+  entry: string,
+  options: Pick<PageOptions, 'folders'> = {},
+): Promise<ChromePage> {
   const { code, sourceStack } = await bundleScript(entry);
-  const server = await servePage(code);
+  const server = await servePage(code, options);
   const browser = await launchChrome();
   const page = await newPage(browser);
   await page.goto(server.url);

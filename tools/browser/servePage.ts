@@ -1,5 +1,7 @@
-import { createServer } from 'node:http';
+import { createReadStream } from 'node:fs';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { extname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 
 /** A page that runs a script, in which the modules have their names. */
@@ -20,12 +22,14 @@ export interface PageOptions {
   readonly receive?: (posted: string) => void;
   /** Modules by the names that the script imports them by. */
   readonly modules?: Readonly<Record<string, string>>;
+  /** Folders whose files are served under these names. */
+  readonly folders?: Readonly<Record<string, string>>;
 }
 
 /** Serves a page that runs a script. */
 export function servePage(
   script: string,
-  { receive = () => {}, modules = {} }: PageOptions = {},
+  { receive = () => {}, modules = {}, folders = {} }: PageOptions = {},
 ): Promise<PageServer> {
   const html = htmlFor(Object.keys(modules));
   const scripts = new Map(Object.entries(modules).map(([name, code]) => [`/modules/${name}.js`, code]));
@@ -34,6 +38,12 @@ export function servePage(
     if (request.method === 'POST') {
       receive(await text(request));
       response.end();
+      return;
+    }
+    const [, folder = '', name = ''] = /^\/(\w+)\/([\w.-]+)$/.exec(request.url ?? '') ?? [];
+    const root = folders[folder];
+    if (root !== undefined) {
+      sendFile(join(root, name), response);
       return;
     }
     const code = scripts.get(request.url ?? '');
@@ -52,3 +62,13 @@ export function servePage(
     );
   });
 }
+
+function sendFile(path: string, response: ServerResponse): void {
+  const type = TYPES[extname(path)] ?? 'application/octet-stream';
+  createReadStream(path)
+    .on('open', () => response.setHeader('content-type', type))
+    .on('error', () => response.writeHead(404).end())
+    .pipe(response);
+}
+
+const TYPES: Readonly<Record<string, string>> = { '.mjs': 'text/javascript', '.wasm': 'application/wasm' };

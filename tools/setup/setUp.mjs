@@ -1,9 +1,10 @@
 import { ensureChrome } from './browsers.mjs';
+import { ensureOnnxRuntime } from './onnxRuntime.mjs';
 import { ensureVulkan } from './vulkan.mjs';
 
-const parts = { chrome: ensureChrome, vulkan: ensureVulkan };
+const parts = { chrome: ensureChrome, vulkan: ensureVulkan, onnxruntime: ensureOnnxRuntime };
 
-/** @param {readonly string[]} names what is needed: `chrome`, `vulkan` */
+/** @param {readonly string[]} names what is needed: `chrome`, `vulkan`, `onnxruntime` */
 export async function setUp(names) {
   for (const [name, ensure] of Object.entries(parts)) {
     if (names.includes(name)) await ensure();

@@ -1,0 +1,120 @@
+import { formatBytes, formatMs, formatPercent, threeDigits } from '../../tools/format.js';
+import { headsOf, type BenchCase } from '../cases/cases.js';
+import { isMeasured, type BenchResults, type Ceilings, type MeasuredRow } from '../results.js';
+import { BINARY, DECIMAL } from './comparisonPlots.js';
+import { cells, escape, headCells, spread } from './html.js';
+import { linePlot } from './linePlot.js';
+
+type Kind = BenchCase['kind'];
+
+/** How time and memory grow with the length of prompts and caches; empty if that was not measured. */
+export function scaleSection({ scale, ceilings }: Pick<BenchResults, 'scale' | 'ceilings'>): string {
+  if (!scale) return '';
+  const rows = scale.filter(isMeasured);
+  const failed = scale.filter((row) => !isMeasured(row));
+  const ofKind = (kind: Kind) => rows.filter((row) => row.case.kind === kind);
+  const kinds = KINDS.filter((kind) => ofKind(kind).length > 0);
+  return `<section>
+<h2>Scale</h2>
+<p class="soft">pageflash alone, at many lengths: ${kinds.map((kind) => modelOf(kind, ofKind(kind)[0]!)).join('; ')}. Both axes are logarithmic.
+${ceilings ? LINES : ''}</p>
+${ceilings ? LEGEND : ''}
+<div class="pair">${kinds.map((kind) => figure(TEXTS[kind].time, timePlot(kind, ofKind(kind), ceilings))).join('')}
+${kinds.map((kind) => figure(TEXTS[kind].memory, memoryPlot(kind, ofKind(kind)))).join('')}</div>
+${failed.map(({ message }) => `<p class="failed">${escape(message)}</p>`).join('')}
+<div class="scroll">${kinds.map((kind) => table(kind, ofKind(kind), ceilings)).join('')}</div>
+</section>`;
+}
+
+const KINDS: readonly Kind[] = ['prefill', 'decode'];
+
+const TEXTS = {
+  prefill: {
+    what: 'prompts',
+    time: 'Time of a prompt',
+    memory: 'Extra memory of a prompt',
+    axis: 'tokens of the prompt',
+    share: '% of multiply-adds',
+  },
+  decode: {
+    what: 'decode steps of one sequence',
+    time: 'Time of a decode step',
+    memory: 'Extra memory of a decode step',
+    axis: 'keys in the cache',
+    share: '% of reading',
+  },
+};
+
+const LINES = `The dashed line is what a call would take if the device did nothing but what it must, at the rate measured in the same
+run: multiply and add for prompts, read keys and values once for decode steps.`;
+const LEGEND = `<p class="legend"><span><i class="pageflash"></i>pageflash</span><span><i class="line"></i>at the measured rate of the device</span></p>`;
+
+function modelOf(kind: Kind, { case: benchCase }: MeasuredRow): string {
+  const scaled = benchCase.scaled ? ', scaled down' : '';
+  return `${TEXTS[kind].what}, ${escape(benchCase.model)} with ${headsOf(benchCase)} heads${scaled}`;
+}
+
+function figure(title: string, plot: string): string {
+  return `<div><h3>${title}</h3>${plot}</div>`;
+}
+
+/** Tokens of the prompt, or keys of the sequence. */
+export function scaleOf({ case: benchCase }: MeasuredRow): number {
+  return benchCase.kind === 'prefill' ? benchCase.length : benchCase.keys[0]!;
+}
+
+/** How much of the device a row makes use of: of its multiply-adds for a prompt, of its reads for a decode step. */
+export function shareOf({ case: { kind }, pageflash }: MeasuredRow, ceilings: Ceilings): number {
+  return kind === 'prefill' ? pageflash.gflops / ceilings.fmaGflops : pageflash.gbps / ceilings.readGbps;
+}
+
+function timePlot(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings | undefined): string {
+  return linePlot({
+    ...axesOf(kind),
+    title: TEXTS[kind].time,
+    yAxis: 'per call',
+    points: rows.map((row) => {
+      const y = row.pageflash.ms.median;
+      return { x: scaleOf(row), y, ideal: ceilings && y * shareOf(row, ceilings) };
+    }),
+    yTicks: DECIMAL,
+    formatY: formatMs,
+  });
+}
+
+function memoryPlot(kind: Kind, rows: readonly MeasuredRow[]): string {
+  return linePlot({
+    ...axesOf(kind),
+    title: TEXTS[kind].memory,
+    yAxis: 'besides inputs and output',
+    points: rows.map((row) => ({ x: scaleOf(row), y: row.pageflash.memoryBytes })),
+    yTicks: BINARY,
+    formatY: formatBytes,
+  });
+}
+
+function axesOf(kind: Kind) {
+  return { xAxis: TEXTS[kind].axis, xTicks: BINARY, formatX: String };
+}
+
+function table(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings | undefined): string {
+  const titles = ['time', 'GFLOP/s', 'GB/s', ...(ceilings ? [TEXTS[kind].share] : []), 'extra memory'];
+  return `<table>
+<thead><tr><th class="shape">${TEXTS[kind].axis}</th>${headCells(titles)}</tr></thead>
+<tbody>
+${rows.map((row) => `<tr>${cells(cellsOf(row, ceilings))}</tr>`).join('\n')}
+</tbody>
+</table>`;
+}
+
+function cellsOf(row: MeasuredRow, ceilings: Ceilings | undefined): string[] {
+  const { ms, gpuMs, gflops, gbps, memoryBytes } = row.pageflash;
+  return [
+    String(scaleOf(row)),
+    spread(ms, formatMs) + (gpuMs ? `<small>on the GPU ${formatMs(gpuMs.median)}</small>` : ''),
+    threeDigits(gflops),
+    threeDigits(gbps),
+    ...(ceilings ? [formatPercent(shareOf(row, ceilings))] : []),
+    formatBytes(memoryBytes),
+  ];
+}
