@@ -1,6 +1,7 @@
 import type { Tuning } from '../../src/core/tuning.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
 import { createRuntime, type Runtime } from '../../src/index.js';
+import { timeRuns } from '../../src/runtime/stopwatch.js';
 import { Contest, type Contestant } from '../../src/tuning/contest.js';
 import { measureTrials, Trial, type Effort } from '../../src/tuning/trials.js';
 import {
@@ -180,7 +181,8 @@ class Sweeper {
       return new Trial(this.#runtime, CALLER, { dispatches, load: plan.load }, exercise.name);
     });
     try {
-      for (const { dispatches } of trials) await this.#runtime.time(CALLER, [{ dispatches, repetitions: 1 }]);
+      for (const { dispatches } of trials)
+        await timeRuns(this.#runtime, CALLER, [{ dispatches, repetitions: 1 }]);
       this.#onProgress(0.5, 'measuring');
       const groups = trials.map((trial) => [trial]);
       await measureTrials(this.#runtime, CALLER, groups, this.#effort, () => {});

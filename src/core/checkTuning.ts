@@ -2,7 +2,15 @@ import { checkAmounts, checkChoice, checkCounts, checkNames, namesOf } from './c
 import type { DeviceTraits } from './deviceTraits.js';
 import { FLOATS } from './dtype.js';
 import { describe, fail } from './errors.js';
-import type { TunedChunks, TunedDecode, TunedDevice, TunedPrefill, TunedRates, Tuning } from './tuning.js';
+import type {
+  TileShape,
+  TunedChunks,
+  TunedDecode,
+  TunedDevice,
+  TunedPrefill,
+  TunedRates,
+  Tuning,
+} from './tuning.js';
 
 export const TUNING_FORMAT = 1;
 
@@ -150,7 +158,13 @@ function entries<Entry extends TunedPrefill | TunedDecode>(
     const { rows, dtype } = entry as Partial<TunedDecode & TunedPrefill>;
     if (names.includes('rows')) checkCounts(caller, { [`${of}.rows`]: rows });
     if (names.includes('dtype')) checkChoice(caller, `${of}.dtype`, dtype, FLOATS);
-    checkNames(caller, tile, undefined, { of: `${of}.tile` });
+    checkTile(caller, `${of}.tile`, tile);
     return { ...entry, tile: { ...tile } };
   });
+}
+
+function checkTile(caller: string, name: string, tile: TileShape): void {
+  checkNames(caller, tile, undefined, { of: name });
+  for (const [field, value] of Object.entries(tile))
+    if (typeof value !== 'boolean') checkCounts(caller, { [`${name}.${field}`]: value }, 0);
 }

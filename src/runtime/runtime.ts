@@ -25,7 +25,6 @@ import {
   type PrepareOptions,
   type RuntimeOptions,
 } from './runtimeOptions.js';
-import { timeRuns, type TimedRun } from './stopwatch.js';
 import { readBytes, type Transfer } from './transfers.js';
 import { packParams, Uploads, wordsOf } from './uploads.js';
 
@@ -229,16 +228,6 @@ export class Runtime {
   async read(caller: string, transfers: readonly Transfer[]): Promise<void> {
     this.assertAlive(caller);
     await this.#faults.settle(caller, readBytes(caller, this.device, transfers));
-  }
-
-  /** @internal For tune: returns the milliseconds of each run, submitted one behind the other without a pause. */
-  async time(caller: string, runs: readonly TimedRun[]): Promise<number[]> {
-    this.assertAlive(caller);
-    const { features } = this.device;
-    // The timestamps of a driver that runs on the CPU need not be those of the work.
-    const useTimestamps = this.traits.deviceClass === 'gpu' && features.has('timestamp-query');
-    const times = this.inNameOf(caller, () => timeRuns(this.device, runs, useTimestamps));
-    return this.untilEnded(caller, times);
   }
 
   /** Returns the GPU times of the dispatches submitted since the last call. It needs the option `profile`. */

@@ -1,5 +1,6 @@
 import { encode, type BoundDispatch } from './boundDispatch.js';
 import { Profiler } from './profiler.js';
+import type { Runtime } from './runtime.js';
 
 /** Dispatches to be timed, so many times in a row. */
 export interface TimedRun {
@@ -11,12 +12,17 @@ export interface TimedRun {
  * Returns the milliseconds of each run, all repetitions together. By timestamps, all runs are submitted at once, since the
  * clocks of a GPU fall within milliseconds of idling; else each is submitted when the queue has done the one before.
  */
-export function timeRuns(
-  device: GPUDevice,
+export async function timeRuns(
+  runtime: Runtime,
+  caller: string,
   runs: readonly TimedRun[],
-  useTimestamps: boolean,
 ): Promise<number[]> {
-  return useTimestamps ? timeOnDevice(device, runs) : timeOnHost(device, runs);
+  runtime.assertAlive(caller);
+  const { device, traits } = runtime;
+  // The timestamps of a driver that runs on the CPU need not be those of the work.
+  const useTimestamps = traits.deviceClass === 'gpu' && device.features.has('timestamp-query');
+  const times = runtime.inNameOf(caller, () => (useTimestamps ? timeOnDevice : timeOnHost)(device, runs));
+  return runtime.untilEnded(caller, times);
 }
 
 async function timeOnDevice(device: GPUDevice, runs: readonly TimedRun[]): Promise<number[]> {

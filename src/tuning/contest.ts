@@ -3,6 +3,7 @@ import type { FloatDType } from '../core/dtype.js';
 import type { Load } from '../core/pace.js';
 import type { Tuning } from '../core/tuning.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { timeRuns } from '../runtime/stopwatch.js';
 import { compilePlans, measureTrials, Trial, type Effort } from './trials.js';
 import type { Variation } from './variations.js';
 import { planOf, type Exercise, type Workbench } from './workbench.js';
@@ -134,7 +135,7 @@ export class Contest {
   }
 
   async #runOnce({ dispatches }: Trial): Promise<void> {
-    await this.#runtime.time(this.#caller, [{ dispatches, repetitions: 1 }]);
+    await timeRuns(this.#runtime, this.#caller, [{ dispatches, repetitions: 1 }]);
   }
 
   /** Drops a trial whose output is not that of the first, or could not be compared with it in time. */

@@ -4,6 +4,7 @@ import type { Load } from '../core/pace.js';
 import type { BoundDispatch } from '../runtime/boundDispatch.js';
 import type { Recording } from '../runtime/recording.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { timeRuns } from '../runtime/stopwatch.js';
 
 /** Milliseconds of work before each measurement: a GPU that was idle is slow at first. */
 const WARM_UP_MS = 60;
@@ -92,7 +93,7 @@ export async function measureTrials(
   const [first] = all;
   if (!first) return;
   const start = performance.now();
-  const [firstMs] = await runtime.time(caller, [{ dispatches: first.dispatches, repetitions: 1 }]);
+  const [firstMs] = await timeRuns(runtime, caller, [{ dispatches: first.dispatches, repetitions: 1 }]);
   const warmUp = { dispatches: first.dispatches, repetitions: repetitionsFor(WARM_UP_MS, firstMs!) };
   const takeRound = async (
     trials: readonly Trial[],
@@ -103,7 +104,7 @@ export async function measureTrials(
       dispatches: trial.dispatches,
       repetitions: repetitionsOf(trial),
     }));
-    const [, ...times] = await runtime.time(caller, [warmUp, ...runs]);
+    const [, ...times] = await timeRuns(runtime, caller, [warmUp, ...runs]);
     trials.forEach(({ samples }, i) => samples.push(times[i]! / runs[i]!.repetitions));
   };
   // Single runs tell how often to repeat each trial, and which need not be repeated: those keep what they have.

@@ -1,5 +1,5 @@
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
-import { checkAmounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
+import { checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
 import type { FloatDType } from '../core/dtype.js';
 import { checkPrepareOptions } from '../runtime/runtimeOptions.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
@@ -14,8 +14,8 @@ export interface TuneOptions extends AttentionShape {
   /** Whether keys are in pages: calls pass `blockTable`. Default true. */
   readonly paged?: boolean | undefined;
   /**
-   * Milliseconds after which what was not measured yet keeps its defaults, compiling included. Measuring alone takes under
-   * two seconds on a GPU. Default 30 000.
+   * Milliseconds after which what was not measured yet keeps its defaults, compiling included, a whole number; 0 measures
+   * nothing. Measuring alone takes under two seconds on a GPU. Default 30 000.
    */
   readonly budgetMs?: number | undefined;
   /** Called as the work goes on. */
@@ -61,7 +61,7 @@ export function checkTuneOptions(caller: string, options: TuneOptions): CheckedT
   checkHeads(caller, { nHeads });
   checkTypes(caller, { dtype, kvDType });
   checkFlags(caller, { paged });
-  checkAmounts(caller, { budgetMs }, { above: true });
+  checkCounts(caller, { budgetMs }, 0);
   checkPrepareOptions(caller, { onProgress: onProgress as never, signal });
   return { model: { ...shape, dtype, kvDType, paged }, budgetMs, onProgress, signal };
 }

@@ -25,6 +25,14 @@ export interface FakeRuntime {
   readonly live: Set<GPUBuffer>;
 }
 
+interface FakeRun {
+  readonly dispatches: readonly Dispatch[];
+  readonly repetitions: number;
+}
+
+/** Times runs on a fake runtime, instead of `timeRuns`. */
+export type FakeTime = (runs: readonly FakeRun[]) => Promise<number[]>;
+
 /** As much of a runtime as `tune` uses, on a device that takes the times it is told to take. */
 export function fakeRuntime(traits: DeviceTraits, behaviour: Behaviour): FakeRuntime {
   const { msOf, isRight = () => true, compiles = () => true, compileMs = 0 } = behaviour;
@@ -61,7 +69,7 @@ export function fakeRuntime(traits: DeviceTraits, behaviour: Behaviour): FakeRun
       signal?.throwIfAborted();
       if (!variants.every(compiles)) throw new PageflashError('compile', 'The compiler refused it.');
     },
-    time(_: string, runs: readonly { dispatches: readonly Dispatch[]; repetitions: number }[]) {
+    time(runs: readonly FakeRun[]) {
       const times = runs.map(
         ({ dispatches, repetitions }) =>
           repetitions * dispatches.reduce((sum, dispatch) => sum + msOf(dispatch), 0),

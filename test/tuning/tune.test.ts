@@ -1,11 +1,16 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import { checkedTuning } from '../../src/core/checkTuning.js';
 import { tune, type Runtime, type TuneOptions, type TuneProgress, type Tuning } from '../../src/index.js';
 import { defaultTuning } from '../../src/tuning/variations.js';
 import { rejection } from '../check/refusal.js';
 import { traitsOf } from '../plan/traits.js';
-import { fakeRuntime, type Behaviour } from './fakeRuntime.js';
+import { fakeRuntime, type Behaviour, type FakeTime } from './fakeRuntime.js';
+
+// Times are those that the fake device is told to take.
+vi.mock('../../src/runtime/stopwatch.js', () => ({
+  timeRuns: (runtime: { time: FakeTime }, _: string, runs: Parameters<FakeTime>[0]) => runtime.time(runs),
+}));
 
 const LARGE = traitsOf({
   vendor: 'nvidia',
@@ -176,7 +181,7 @@ describe('tune', () => {
       await refused({ headDim: 257 }),
       await refused({ dtype: 'i8' }),
       await refused({ paged: 1 }),
-      await refused({ budgetMs: 0 }),
+      await refused({ budgetMs: -1 }),
       await refused({ onProgress: 5 }),
       await refused({ signal: {} }),
       await refused({ headSize: 64 }),
@@ -188,7 +193,7 @@ describe('tune', () => {
         "shape: tune: headDim is 257; it must be 1 to 256.",
         "argument: tune: dtype must be 'f32', 'f16' or 'bf16', not "i8".",
         "argument: tune: paged must be true or false, not 1.",
-        "argument: tune: budgetMs must be a finite number > 0, not 0.",
+        "argument: tune: budgetMs must be a whole number ≥ 0, not -1.",
         "argument: tune: onProgress must be a function, not 5.",
         "argument: tune: signal must be an AbortSignal, not a plain object.",
         "argument: tune: there is no argument headSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged, budgetMs, onProgress, signal.",
