@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import type { Tuning } from '../../src/core/tuning.js';
 import { currentCommit, currentPlatform } from '../../tools/provenance.js';
 import type { BenchHost } from '../device/deviceBench.js';
-import { sweepCellName, sweepCells } from '../sweep/sweepCells.js';
+import { sweepCellName, sweepCells, type SweepCell } from '../sweep/sweepCells.js';
 import type { SweepOutcome, SweepResults, SweepRow } from '../sweep/sweepResults.js';
 import { sweepOutcome, sweepTables } from '../sweep/sweepTables.js';
 import type { BenchOptions } from './options.js';
@@ -24,18 +24,24 @@ export async function runSweep(host: BenchHost, { quick, out }: BenchOptions): P
   const start = performance.now();
   const end = start + (quick ? QUICK_MS : SWEEP_MS);
   const rows: SweepRow[] = [];
+  const left: SweepCell[] = [];
   let tuning: Tuning | null = null;
   try {
     for (const [i, cell] of cells.entries()) {
-      const left = end - performance.now();
-      if (left <= 0) break;
+      const leftMs = end - performance.now();
       const name = sweepCellName(cell);
-      const args = { cell, tuning, budgetMs: Math.min(left, (SHARE * left) / (cells.length - i)) };
+      if (leftMs <= 0) {
+        left.push(cell);
+        continue;
+      }
+      const budgetMs = Math.min(leftMs, (SHARE * leftMs) / (cells.length - i));
+      const args = { cell, tuning, budgetMs };
       const outcome: SweepOutcome = await host
         .measureSweep(args, (...step) => progress.update(name, ...step))
         .catch((error: Error) => ({ row: { status: 'failed', cell, message: error.message }, tuning }));
       progress.finishRow(name, sweepOutcome(outcome.row));
-      rows.push(outcome.row);
+      if (outcome.row) rows.push(outcome.row);
+      else left.push(cell);
       ({ tuning } = outcome);
     }
   } finally {
@@ -50,7 +56,7 @@ export async function runSweep(host: BenchHost, { quick, out }: BenchOptions): P
     adapter,
     seconds: Math.round((performance.now() - start) / 1000),
     rows,
-    left: cells.slice(rows.length),
+    left,
     tuning,
   };
   console.log(`\n${sweepTables(results)}\n`);

@@ -104,7 +104,7 @@ class Sweeper {
     switch (this.#cell.kind) {
       case 'prefill': {
         const prompt = await this.#contest.promptTaking(PROMPT_MS, this.#bench, tuning);
-        if (!prompt) throw new Error('there was no time to compile it');
+        if (!prompt) return { row: null, tuning };
         return this.#compare([prompt], prefillVariations(tuning, model, traits));
       }
       case 'decode':
@@ -137,7 +137,7 @@ class Sweeper {
       onReady: (share) => this.#onProgress(0.7 * share, 'compiling'),
       onMeasure: () => this.#onProgress(0.7, `measuring ${variations.length} candidates`),
     });
-    if (contestants.length === 0) throw new Error('there was no time to compile what is in use');
+    if (contestants.length === 0) return { row: null, tuning: this.#tuning };
     const row: MeasuredSweep = {
       status: 'measured',
       cell: this.#cell,

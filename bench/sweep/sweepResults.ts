@@ -63,7 +63,8 @@ export interface SweepCandidate {
 
 /** What a cell gave, and the tuning with what was best in it. */
 export interface SweepOutcome {
-  readonly row: SweepRow;
+  /** Null where there was no time to compile what is in use. */
+  readonly row: SweepRow | null;
   readonly tuning: Tuning | null;
 }
 

@@ -11,6 +11,7 @@ import {
   type SweepCandidate,
   type SweepExercise,
   type SweepResults,
+  type SweepRow,
 } from './sweepResults.js';
 
 /** All candidates of each cell, the best first; then the tuning. */
@@ -91,7 +92,8 @@ function literal(value: unknown): string {
 }
 
 /** A cell's result in one line. */
-export function sweepOutcome(row: MeasuredSweep | FailedSweep): string {
+export function sweepOutcome(row: SweepRow | null): string {
+  if (!row) return 'no time was left to compile it';
   if (row.status === 'failed') return `FAILED: ${row.message}`;
   const best = bestOf(row);
   return `${best.name} ${best.ms.map(formatMs).join(', ')} (${formatRatio(best.score)} of ${row.candidates.length})`;
