@@ -13,6 +13,8 @@ export interface BenchResults {
   readonly date: string;
   /** As `currentCommit` gives it. */
   readonly commit: string;
+  /** What a reader should know besides. */
+  readonly note?: string;
   /** The browser or the runtime, with its version. */
   readonly environment: string;
   /** Operating system and processor. */
@@ -180,6 +182,21 @@ export function isMeasured(row: Row): row is MeasuredRow {
 
 export function wasSkipped(peer: Peer): peer is SkippedPeer {
   return 'skipped' in peer;
+}
+
+/** How much of the device's reads a measurement makes use of, by the time on the GPU where it is known. */
+export function readShare(measured: Measurement, { readGbps }: Ceilings): number {
+  return (measured.gbps / readGbps) * waiting(measured);
+}
+
+/** How much of the device's multiply-adds in f32 a measurement makes use of. */
+export function fmaShare(measured: Measurement, { fmaGflops }: Ceilings): number {
+  return (measured.gflops / fmaGflops) * waiting(measured);
+}
+
+/** The time of a call over that on the GPU; the rates of a measurement are by the former. */
+function waiting({ ms, gpuMs = ms }: Measurement): number {
+  return ms.median / gpuMs.median;
 }
 
 /** The peer of that name, if it was measured. */

@@ -23,6 +23,11 @@ export function formatRatio(ratio: number): string {
   return `${ratio >= 100 ? ratio.toFixed(0) : ratio.toFixed(ratio >= 10 ? 1 : 2)}×`;
 }
 
+/** A ratio below 1, with two significant digits: `0.25`, `0.0083`. */
+export function formatFraction(ratio: number): string {
+  return ratio >= 1 ? ratio.toFixed(2) : ratio.toPrecision(2);
+}
+
 /** A ratio close to 1, where the third decimal matters: `1.048`. */
 export function formatExcess(ratio: number): string {
   return ratio.toFixed(3);
@@ -52,7 +57,8 @@ export function formatWideSpread(summary: Summary): string {
   return spread > WIDE_SPREAD ? `spread ${formatPercent(spread)}` : '';
 }
 
-/** A share, such as `69 %` or `0.4 %`. */
+/** A share in percent: `69 %`, or `0.4 %` where it is small. */
 export function formatPercent(share: number): string {
-  return `${share < 0.01 ? threeDigits(100 * share) : (100 * share).toFixed(0)} %`;
+  const percent = 100 * share;
+  return `${percent < 1 ? Number(percent.toPrecision(1)) : percent.toFixed(0)} %`;
 }

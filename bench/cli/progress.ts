@@ -1,4 +1,4 @@
-import { formatDuration, formatMs, formatRatio, formatUs } from '../../tools/format.js';
+import { formatDuration, formatFraction, formatMs, formatRatio, formatUs } from '../../tools/format.js';
 import { hasRun, wasSkipped, type OnnxRow, type RecordingRow, type Row } from '../results.js';
 
 const BAR_WIDTH = 24;
@@ -68,7 +68,7 @@ export function onnxOutcomeOf(row: OnnxRow): string {
   if (row.status !== 'measured') return `${row.status === 'failed' ? 'FAILED' : 'not run'}: ${row.message}`;
   const modes = row.modes.map((mode) =>
     hasRun(mode)
-      ? `${mode.mode} ${formatMs(mode.ms.median)}${mode.right ? '' : ' WRONG'} (${mode.ratio.median.toFixed(2)})`
+      ? `${mode.mode} ${formatMs(mode.ms.median)}${mode.right ? '' : ' WRONG'} (${formatFraction(mode.ratio.median)})`
       : `${mode.mode} not run: ${mode.skipped}`,
   );
   return [`pageflash ${formatMs(row.pageflashMs.median)}`, ...modes].join(', ');

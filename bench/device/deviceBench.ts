@@ -104,7 +104,11 @@ export class DeviceBench {
       if (onnxCase.dtype === 'f16' && !device.features.has('shader-f16')) {
         return skipped('the device has no shader-f16');
       }
-      const effort = effortFor({ software: isSoftware(device), quick, kind: onnxCase.kind });
+      const software = isSoftware(device);
+      if (software && onnxCase.operator === 'PagedAttention' && onnxCase.kind === 'prefill') {
+        return skipped('its kernel for prompts takes software adapters many minutes to compile');
+      }
+      const effort = effortFor({ software, quick, kind: onnxCase.kind });
       return await this.#onnx.measure(device, onnxCase, effort, onProgress);
     } catch (error) {
       return { case: onnxCase, status: 'failed', message: (error as Error).message };

@@ -78,7 +78,7 @@ svg .onnx { fill: var(--onnx); }
 svg .onnx_other { fill: var(--onnx-other); }
 svg .wrong { fill: var(--card); stroke: var(--bad); stroke-width: 2; }
 svg .path { fill: none; stroke: var(--pageflash); stroke-width: 2; }
-svg .ideal { fill: none; stroke: var(--soft); stroke-width: 1.6; stroke-dasharray: 6 4; }
+svg .dashed { fill: none; stroke: var(--soft); stroke-width: 1.6; stroke-dasharray: 6 4; }
 svg .grid { stroke: var(--line); }
 svg .reference { stroke: var(--soft); stroke-dasharray: 4 3; }
 svg .join { stroke: var(--join); stroke-width: 2; }
@@ -87,11 +87,13 @@ svg .group { font-weight: 600; }
 svg .tick, svg .axis, svg .label, svg .note { fill: var(--soft); }
 svg .value { font-variant-numeric: tabular-nums; font-size: 12px; stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
+table.even { table-layout: fixed; margin-top: 18px; }
 th, td { padding: 5px 5px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 td:first-child, th.shape { text-align: left; padding-left: 0; }
 th.implementation { text-align: center; }
 td small { color: var(--soft); display: block; font-size: 12px; }
+td.left { text-align: left; white-space: normal; }
 td small.wide { color: var(--warn); }
 .bad { color: var(--bad); }
 .failed { color: var(--bad); text-align: left; white-space: normal; }

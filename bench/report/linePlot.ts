@@ -1,11 +1,11 @@
 import { escape } from './html.js';
 import { logScale, px, type LogTicks, type Scale } from './plot.js';
 
-/** A point of the curve, and where it would be at the rate that was measured. */
+/** A point of the curve, and the one of the dashed line that it is compared with. */
 export interface CurvePoint {
   readonly x: number;
   readonly y: number;
-  readonly ideal?: number | undefined;
+  readonly dashed?: number | undefined;
 }
 
 export interface LinePlotArgs {
@@ -21,18 +21,21 @@ export interface LinePlotArgs {
   readonly formatY: (y: number) => string;
 }
 
-const WIDTH = 520;
+const WIDTH = 528;
 const HEIGHT = 330;
 const X_RANGE = [78, 500] as const;
 /** From the bottom up. */
 const Y_RANGE = [272, 26] as const;
 
-/** A curve over a logarithmic grid as SVG, with the straight line that it could reach at best dashed. */
+/** A curve over a logarithmic grid as SVG, and a dashed line to compare it with. */
 export function linePlot(args: LinePlotArgs): string {
   const { title, xAxis, yAxis, points, formatX, formatY } = args;
-  const ideals = points.flatMap(({ x, ideal }) => (ideal === undefined ? [] : [{ x, y: ideal }]));
-  const ys = [...points, ...ideals].map(({ y }) => y);
-  const x = logScale({ values: points.map((point) => point.x), range: X_RANGE }, args.xTicks);
+  const dashed = points.flatMap(({ x, dashed: y }) => (y === undefined ? [] : [{ x, y }]));
+  const ys = [...points, ...dashed].map(({ y }) => y);
+  const xs = points.map((point) => point.x);
+  // The axis ends at the last length, not at a tick beyond it.
+  const last = xs.pop()! * (1 - 1e-9);
+  const x = logScale({ values: [...xs, last], range: X_RANGE }, args.xTicks);
   const y = logScale({ values: ys, range: Y_RANGE }, args.yTicks);
   const [left, right] = X_RANGE;
   const [bottom, top] = Y_RANGE;
@@ -50,7 +53,7 @@ export function linePlot(args: LinePlotArgs): string {
         `<line class="grid" x1="${left}" x2="${right}" y1="${px(y.at(tick))}" y2="${px(y.at(tick))}" />` +
         `<text class="tick" x="${left - 8}" y="${px(y.at(tick) + 4)}" text-anchor="end">${escape(formatY(tick))}</text>`,
     ),
-    ideals.length > 0 ? `<path class="ideal" d="M${ideals.map(at).join('L')}" />` : '',
+    dashed.length > 0 ? `<path class="dashed" d="M${dashed.map(at).join('L')}" />` : '',
     `<path class="path" d="M${points.map(at).join('L')}" />`,
     ...points.map((point) => dot(point, { x, y }, args)),
     `<text class="axis" x="${(left + right) / 2}" y="${bottom + 42}" text-anchor="middle">${escape(xAxis)}</text>`,
@@ -65,7 +68,7 @@ interface Scales {
 }
 
 function dot(point: CurvePoint, { x, y }: Scales, { formatX, formatY }: LinePlotArgs): string {
-  const ideal = point.ideal === undefined ? '' : `, at best ${formatY(point.ideal)}`;
-  const tooltip = `${formatX(point.x)}: ${formatY(point.y)}${ideal}`;
+  const dashed = point.dashed === undefined ? '' : `, dashed ${formatY(point.dashed)}`;
+  const tooltip = `${formatX(point.x)}: ${formatY(point.y)}${dashed}`;
   return `<circle class="pageflash" cx="${px(x.at(point.x))}" cy="${px(y.at(point.y))}" r="4"><title>${escape(tooltip)}</title></circle>`;
 }

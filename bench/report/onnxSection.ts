@@ -1,4 +1,4 @@
-import { formatMs } from '../../tools/format.js';
+import { formatFraction, formatMs } from '../../tools/format.js';
 import { onnxLengthOf } from '../onnx/onnxCases.js';
 import {
   bestRightMode,
@@ -52,7 +52,7 @@ function plotRow(row: MeasuredOnnxRow): PlotRow {
     const right = mode === best ? 'onnx' : 'onnx_other';
     marks.push({ series: mode.right ? right : 'wrong', value: mode.ms.median });
   }
-  const note = best ? `ratio ${best.ratio.median.toFixed(2)}` : 'no right mode';
+  const note = best ? `ratio ${formatFraction(best.ratio.median)}` : 'no right mode';
   return { group: groupOf(row), label: onnxLengthOf(row.case), marks, note };
 }
 
@@ -81,10 +81,10 @@ function tableRow(row: OnnxRow): string {
   if (row.status !== 'measured') {
     const failed = row.status === 'failed';
     const what = failed ? 'failed' : 'not run';
-    return `<tr>${start}<td class="${failed ? 'failed' : 'soft'}" colspan="6">${what}: ${escape(row.message)}</td></tr>`;
+    return `<tr>${start}<td class="${failed ? 'failed' : 'soft left'}" colspan="6">${what}: ${escape(row.message)}</td></tr>`;
   }
   const best = bestRightMode(row);
-  const ratio = best ? spread(best.ratio, (value) => value.toFixed(2)) : '—';
+  const ratio = best ? spread(best.ratio, formatFraction) : '—';
   const modes = ONNX_MODES.map((mode) => modeCells(row, mode)).join('');
   return `<tr>${start}${cells([spread(row.pageflashMs, formatMs)])}${modes}${cells([ratio])}</tr>`;
 }

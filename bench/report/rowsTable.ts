@@ -9,7 +9,9 @@ import {
 import { headsOf, lengthOf, type BenchCase } from '../cases/cases.js';
 import { excessOf, type DecodeTraffic } from '../cases/traffic.js';
 import {
+  fmaShare,
   isMeasured,
+  readShare,
   wasSkipped,
   type Ceilings,
   type Check,
@@ -39,14 +41,16 @@ const TIME: ImplementationColumn = { title: 'time', cell: timeCell };
 const TIME_AND_RATE: ImplementationColumn = {
   title: 'time',
   cell: (measured, ceilings) => {
-    const share = ceilings ? `, ${formatPercent(measured.gbps / ceilings.readGbps)}` : '';
-    return `${timeCell(measured)}<small>${threeDigits(measured.gbps)} GB/s${share}</small>`;
+    const share = ceilings ? `<small>${formatPercent(readShare(measured, ceilings))} of reading</small>` : '';
+    return `${timeCell(measured)}<small>${threeDigits(measured.gbps)} GB/s</small>${share}`;
   },
 };
 const GFLOPS: ImplementationColumn = {
   title: 'GFLOP/s',
-  cell: ({ gflops }, ceilings) =>
-    threeDigits(gflops) + (ceilings ? `<small>${formatPercent(gflops / ceilings.fmaGflops)}</small>` : ''),
+  cell: (measured, ceilings) => {
+    const share = ceilings ? `<small>${formatPercent(fmaShare(measured, ceilings))}</small>` : '';
+    return threeDigits(measured.gflops) + share;
+  },
 };
 const GBPS: ImplementationColumn = { title: 'GB/s', cell: ({ gbps }) => threeDigits(gbps) };
 const MEMORY: ImplementationColumn = { title: 'memory', cell: ({ memoryBytes }) => formatBytes(memoryBytes) };
@@ -57,7 +61,7 @@ const IMPLEMENTATION_COLUMNS: Readonly<Record<Kind, readonly ImplementationColum
 };
 
 function timeCell({ ms, gpuMs }: Measurement): string {
-  return spread(ms, formatMs) + (gpuMs ? `<small>on the GPU ${formatMs(gpuMs.median)}</small>` : '');
+  return spread(ms, formatMs) + (gpuMs ? `<small>GPU ${formatMs(gpuMs.median)}</small>` : '');
 }
 
 /** All numbers of the rows of one kind, as an HTML table. */

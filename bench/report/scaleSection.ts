@@ -1,6 +1,13 @@
 import { formatBytes, formatMs, formatPercent, threeDigits } from '../../tools/format.js';
 import { headsOf, type BenchCase } from '../cases/cases.js';
-import { isMeasured, type BenchResults, type Ceilings, type MeasuredRow } from '../results.js';
+import {
+  fmaShare,
+  isMeasured,
+  readShare,
+  type BenchResults,
+  type Ceilings,
+  type MeasuredRow,
+} from '../results.js';
 import { BINARY, DECIMAL } from './comparisonPlots.js';
 import { cells, escape, headCells, spread } from './html.js';
 import { linePlot } from './linePlot.js';
@@ -34,6 +41,7 @@ const TEXTS = {
     time: 'Time of a prompt',
     memory: 'Extra memory of a prompt',
     axis: 'tokens of the prompt',
+    rate: 'GFLOP/s',
     share: '% of multiply-adds',
   },
   decode: {
@@ -41,6 +49,7 @@ const TEXTS = {
     time: 'Time of a decode step',
     memory: 'Extra memory of a decode step',
     axis: 'keys in the cache',
+    rate: 'GB/s',
     share: '% of reading',
   },
 };
@@ -65,7 +74,7 @@ export function scaleOf({ case: benchCase }: MeasuredRow): number {
 
 /** How much of the device a row makes use of: of its multiply-adds for a prompt, of its reads for a decode step. */
 export function shareOf({ case: { kind }, pageflash }: MeasuredRow, ceilings: Ceilings): number {
-  return kind === 'prefill' ? pageflash.gflops / ceilings.fmaGflops : pageflash.gbps / ceilings.readGbps;
+  return kind === 'prefill' ? fmaShare(pageflash, ceilings) : readShare(pageflash, ceilings);
 }
 
 function timePlot(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings | undefined): string {
@@ -74,8 +83,9 @@ function timePlot(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings |
     title: TEXTS[kind].time,
     yAxis: 'per call',
     points: rows.map((row) => {
-      const y = row.pageflash.ms.median;
-      return { x: scaleOf(row), y, ideal: ceilings && y * shareOf(row, ceilings) };
+      const { ms, gpuMs = ms } = row.pageflash;
+      const y = gpuMs.median;
+      return { x: scaleOf(row), y, dashed: ceilings && y * shareOf(row, ceilings) };
     }),
     yTicks: DECIMAL,
     formatY: formatMs,
@@ -86,8 +96,12 @@ function memoryPlot(kind: Kind, rows: readonly MeasuredRow[]): string {
   return linePlot({
     ...axesOf(kind),
     title: TEXTS[kind].memory,
-    yAxis: 'besides inputs and output',
-    points: rows.map((row) => ({ x: scaleOf(row), y: row.pageflash.memoryBytes })),
+    yAxis: 'besides inputs and output; dashed: their own size',
+    points: rows.map((row) => {
+      const { memoryBytes, gbps, ms } = row.pageflash;
+      // What must be moved is what inputs and output take.
+      return { x: scaleOf(row), y: memoryBytes, dashed: gbps * ms.median * 1e6 };
+    }),
     yTicks: BINARY,
     formatY: formatBytes,
   });
@@ -98,8 +112,9 @@ function axesOf(kind: Kind) {
 }
 
 function table(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings | undefined): string {
-  const titles = ['time', 'GFLOP/s', 'GB/s', ...(ceilings ? [TEXTS[kind].share] : []), 'extra memory'];
-  return `<table>
+  const { rate, share } = TEXTS[kind];
+  const titles = ['time', rate, ...(ceilings ? [share] : []), 'extra memory'];
+  return `<table class="even">
 <thead><tr><th class="shape">${TEXTS[kind].axis}</th>${headCells(titles)}</tr></thead>
 <tbody>
 ${rows.map((row) => `<tr>${cells(cellsOf(row, ceilings))}</tr>`).join('\n')}
@@ -111,9 +126,8 @@ function cellsOf(row: MeasuredRow, ceilings: Ceilings | undefined): string[] {
   const { ms, gpuMs, gflops, gbps, memoryBytes } = row.pageflash;
   return [
     String(scaleOf(row)),
-    spread(ms, formatMs) + (gpuMs ? `<small>on the GPU ${formatMs(gpuMs.median)}</small>` : ''),
-    threeDigits(gflops),
-    threeDigits(gbps),
+    spread(ms, formatMs) + (gpuMs ? `<small>GPU ${formatMs(gpuMs.median)}</small>` : ''),
+    threeDigits(row.case.kind === 'prefill' ? gflops : gbps),
     ...(ceilings ? [formatPercent(shareOf(row, ceilings))] : []),
     formatBytes(memoryBytes),
   ];

@@ -28,7 +28,7 @@ const TEXTS: Readonly<Record<Kind, Texts>> = {
     title: 'Prompts',
     time: 'One call of attention over one sequence of S tokens, until the queue is empty. Left is faster.',
     memory: 'GPU memory allocated besides inputs and output. Naive attention keeps the scores of all heads.',
-    numbers: `Medians, with quartiles below. Operations and bytes are computed, not measured: only unmasked pairs of query and
+    numbers: `Medians, with quartiles below; a spread is given where the quartiles are more than a tenth of the median apart. Operations and bytes are computed, not measured: only unmasked pairs of query and
 key, and only the bytes that must be moved, which for naive attention include its scores.`,
   },
   decode: {
@@ -37,7 +37,7 @@ key, and only the bytes that must be moved, which for naive attention include it
 sequences × keys per sequence. Left is faster.`,
     memory:
       'GPU memory allocated besides inputs and output. Naive attention gathers the whole cache, page by page.',
-    numbers: `Medians, with quartiles below. GB/s count the bytes that any decode step must move: keys and values once per kv
+    numbers: `Medians, with quartiles below; a spread is given where the quartiles are more than a tenth of the median apart. GB/s count the bytes that any decode step must move: keys and values once per kv
 head, queries and outputs. “Moved ÷ needed” is what pageflash moves, as planned for this adapter, over these bytes: each
 workgroup reads each byte that it uses once, and chunks write and read partial results. “Read” leaves out writes.
 “Issued” adds up the loads and stores of all invocations, repeated ones included.`,
@@ -45,8 +45,9 @@ workgroup reads each byte that it uses once, and chunks write and read partial r
 };
 
 const SHARES: Readonly<Record<Kind, string>> = {
-  prefill: 'Percentages are of the rate at which the device multiplies and adds in f32.',
-  decode: 'Percentages are of the rate at which the device reads.',
+  prefill:
+    'Percentages are of the rate at which the device multiplies and adds in f32, by the time on the GPU where it is known.',
+  decode: 'Percentages are of the rate at which the device reads, by the time on the GPU where it is known.',
 };
 
 /** The sections on the rows of one kind; empty if there are none. */

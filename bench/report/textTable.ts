@@ -1,6 +1,7 @@
 import {
   formatBytes,
   formatExcess,
+  formatFraction,
   formatMs,
   formatPercent,
   formatRatio,
@@ -165,7 +166,7 @@ const ONNX_COLUMNS: readonly Column<MeasuredOnnxRow>[] = [
     title: 'ratio',
     cell: (row) => {
       const best = bestRightMode(row);
-      return best ? formatSpread(best.ratio, (ratio) => ratio.toFixed(2)) : '—';
+      return best ? formatSpread(best.ratio, formatFraction) : '—';
     },
   },
 ];

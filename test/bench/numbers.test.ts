@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { formatBytes, formatDuration, formatMs, formatRatio } from '../../tools/format.js';
+import {
+  formatBytes,
+  formatDuration,
+  formatFraction,
+  formatMs,
+  formatPercent,
+  formatRatio,
+  formatWideSpread,
+} from '../../tools/format.js';
 import { geometricMean, ratios, summarize } from '../../tools/statistics.js';
 
 describe('statistics', () => {
@@ -39,6 +47,13 @@ describe('formats', () => {
     [formatMs(1500), '1.5 s'],
     [formatRatio(4.456), '4.46×'],
     [formatRatio(12.345), '12.3×'],
+    [formatFraction(0.2512), '0.25'],
+    [formatFraction(0.00831), '0.0083'],
+    [formatFraction(1.523), '1.52'],
+    [formatPercent(0.694), '69 %'],
+    [formatPercent(0.00537), '0.5 %'],
+    [formatWideSpread(summarize([9, 11, 13])), 'spread 18 %'],
+    [formatWideSpread(summarize([10, 11, 12])), ''],
     [formatDuration(65_400), '1m05s'],
   ])('%s', (actual, expected) => {
     expect(actual).toBe(expected);

@@ -223,6 +223,12 @@ describe('the report', () => {
     expect(html).not.toContain('<GPU>');
   });
 
+  test('has a note, if there is one', () => {
+    expect(report({ ...results(), note: 'from <before>' })).toContain(
+      '<p class="soft">from &lt;before&gt;</p>',
+    );
+  });
+
   test('is self-contained', () => {
     expect(html).not.toMatch(/<script|<link|src=|url\(|@import|https?:/);
   });
@@ -249,19 +255,21 @@ describe('what --scale and --peers add to the report', () => {
     const plots = html.match(/<svg[^]*?<\/svg>/g)!;
     const curves = plots.filter((plot) => plot.includes('class="path"'));
     expect(curves).toHaveLength(4);
-    expect(curves.filter((plot) => plot.includes('class="ideal"'))).toHaveLength(2);
+    for (const curve of curves) expect(curve).toContain('class="dashed"');
     expect(plots.join()).not.toMatch(/NaN|Infinity|undefined/);
-    expect(curves[1]).toContain('<title>131072: 11 ms, at best 1.1 ms</title>');
+    expect(curves[1]).toContain('<title>131072: 11 ms, dashed 1.1 ms</title>');
   });
 
   test('no line without a rate', () => {
     const { scale } = moreResults();
-    expect(report({ ...results(), scale: scale! })).not.toContain('class="ideal"');
+    const plots = report({ ...results(), scale: scale! }).match(/<svg[^]*?<\/svg>/g)!;
+    // Those of memory keep theirs, the size of inputs and output.
+    expect(plots.filter((plot) => plot.includes('class="dashed"'))).toHaveLength(2);
   });
 
   test('shares of the rates in the tables', () => {
     expect(html).toContain('5<small>10 %</small>');
-    expect(html).toContain('2 GB/s, 10 %');
+    expect(html).toContain('<small>10 % of reading</small>');
     expect(html).toContain('reads 20 GB/s, copies 18 GB/s');
   });
 
