@@ -55,7 +55,7 @@ async function measureAll(host: BenchHost, options: BenchOptions): Promise<void>
   const caseOptions = { ...settings, software: adapter.software };
   const cases = options.rows ? benchCases(caseOptions) : [];
   const withRecording = options.rows && (shapes.length === 0 || shapes.includes(RECORDING));
-  const lengths = scale ? scaleCases(caseOptions) : [];
+  const lengths = scale ? scaleCases({ ...caseOptions, maxBindingBytes: adapter.maxBindingBytes }) : [];
   const besides = peers ? onnxCases(caseOptions) : [];
   const progress = new Progress(cases.length + (withRecording ? 1 : 0) + lengths.length + besides.length);
   const measureRow = async (benchCase: BenchCase, alone: boolean): Promise<Row> => {

@@ -81,7 +81,7 @@ function timePlot(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings |
   return linePlot({
     ...axesOf(kind),
     title: TEXTS[kind].time,
-    yAxis: 'per call',
+    yAxis: rows.some(({ pageflash }) => pageflash.gpuMs) ? 'per call, on the GPU' : 'per call',
     points: rows.map((row) => {
       const { ms, gpuMs = ms } = row.pageflash;
       const y = gpuMs.median;

@@ -10,6 +10,7 @@ import {
 import { shuffledPages } from '../../bench/cases/decodeProblem.js';
 import { flopsOf, naiveScoresBytes, visiblePairs } from '../../bench/cases/prefillWorkload.js';
 import { bareCommands } from '../../bench/cases/recording.js';
+import { scaleCases, type ScaleOptions } from '../../bench/cases/scaleCases.js';
 import { DECODE_SHAPES, PREFILL_SHAPES, SHAPES } from '../../bench/cases/shapes.js';
 import { checkAgainstPeer, checkAgainstReference, firstMiddleLast } from '../../bench/cases/workload.js';
 import { decodeByPrefill } from '../../bench/peers/decodeByPrefill.js';
@@ -59,6 +60,25 @@ describe('cases', () => {
   test('the lengths of a decode step are shown as sequences × longest', () => {
     const cases = decodeCases(OPTIONS);
     expect(cases.map(lengthOf)).toEqual(['1 × 2048', '2 × 2048', '8 × ≤ 4000', '1 × 16384', '1 × 2048']);
+  });
+});
+
+describe('one model at many lengths', () => {
+  const longest = (options: Partial<ScaleOptions>, kind: 'prefill' | 'decode') =>
+    scaleCases({ ...OPTIONS, maxBindingBytes: 2 ** 31, ...options })
+      .filter((one) => one.kind === kind)
+      .map(lengthOf)
+      .at(-1);
+
+  test.each([
+    { options: {}, prefill: '32768', decode: '1 × 131072', why: 'a GPU' },
+    { options: { software: true }, prefill: '2048', decode: '1 × 131072', why: 'a software adapter' },
+    { options: { quick: true }, prefill: '32768', decode: '1 × 131072', why: 'every other length' },
+    // 8 kv heads × 128 × 4 bytes: 4 KiB a key.
+    { options: { maxBindingBytes: 2 ** 27 }, prefill: '32768', decode: '1 × 32768', why: 'small bindings' },
+  ])('$why: prompts to $prefill, decode steps to $decode', ({ options, prefill, decode }) => {
+    expect(longest(options, 'prefill')).toBe(prefill);
+    expect(longest(options, 'decode')).toBe(decode);
   });
 });
 
