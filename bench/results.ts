@@ -33,11 +33,13 @@ export interface BenchResults {
 }
 
 /** A step of one sequence, done by pageflash and by onnxruntime-web on the same adapter. */
-export type OnnxRow = MeasuredOnnxRow | SkippedOnnxRow;
+export type OnnxRow = MeasuredOnnxRow | SkippedOnnxRow | FailedOnnxRow;
 
 export interface MeasuredOnnxRow {
   readonly case: OnnxCase;
   readonly status: 'measured';
+  /** Of onnxruntime-web; missing if it could not be loaded. */
+  readonly version?: string;
   /** pageflash against the reference. */
   readonly check: Check;
   /** Milliseconds per whole call: a plan updated, recorded and submitted. */
@@ -45,10 +47,17 @@ export interface MeasuredOnnxRow {
   readonly modes: readonly OnnxModeResult[];
 }
 
+/** One that the device or onnxruntime-web cannot run. */
 export interface SkippedOnnxRow {
   readonly case: OnnxCase;
-  /** `failed` where pageflash is at fault. */
-  readonly status: 'skipped' | 'failed';
+  readonly status: 'skipped';
+  readonly message: string;
+}
+
+/** One in which pageflash went wrong. */
+export interface FailedOnnxRow {
+  readonly case: OnnxCase;
+  readonly status: 'failed';
   readonly message: string;
 }
 
@@ -86,6 +95,14 @@ export function bestRightMode({ modes }: MeasuredOnnxRow): MeasuredOnnxMode | un
     .filter(hasRun)
     .filter(({ right }) => right)
     .toSorted((a, b) => a.ms.median - b.ms.median)[0];
+}
+
+/** Rows that did not run for one reason, as the first of them. */
+export function skippedOnce(rows: readonly OnnxRow[]): readonly SkippedOnnxRow[] {
+  const skipped = rows.filter((row) => row.status === 'skipped');
+  const reasonOf = ({ case: { operator, dtype }, message }: SkippedOnnxRow) =>
+    [operator, dtype, message].join();
+  return [...new Map(skipped.toReversed().map((row) => [reasonOf(row), row])).values()].toReversed();
 }
 
 /** The rates of a device, by kernels that do nothing else. */

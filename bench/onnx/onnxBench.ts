@@ -17,7 +17,14 @@ import { ONNX_MODES, type MeasuredOnnxRow, type OnnxMode, type OnnxModeResult } 
 import { attentionModel } from './attentionModels.js';
 import type { OnnxCase } from './onnxCases.js';
 import { loadOnnxRuntime, openSession, type OnnxRuntime, type OnnxSession } from './onnxRuntime.js';
-import { onnxExpectedRows, onnxNumbers, onnxStep, pageflashStep, type OnnxStep } from './onnxWorkload.js';
+import {
+  onnxExpectedRows,
+  onnxNumbers,
+  onnxStep,
+  pageflashStep,
+  type OnnxPlace,
+  type OnnxStep,
+} from './onnxWorkload.js';
 
 /**
  * Runs pageflash beside onnxruntime-web, which has its own kernels for devices with and without subgroups: both are timed
@@ -27,8 +34,8 @@ export class OnnxBench {
   readonly #gpu: GPU;
   readonly #folder: string;
   #onnx: Promise<OnnxRuntime> | undefined;
-  readonly #devices = new Map<OnnxMode, Promise<GPUDevice>>();
-  readonly #sessions = new Map<string, Promise<OnnxSession>>();
+  #withoutSubgroups: Promise<GPUDevice> | undefined;
+  readonly #sessions = new WeakMap<GPUDevice, Map<string, Promise<OnnxSession>>>();
 
   /** @param folder URL of the folder `dist` of onnxruntime-web */
   constructor(gpu: GPU, folder: string) {
@@ -48,7 +55,6 @@ export class OnnxBench {
     effort: Effort,
     onProgress: OnProgress,
   ): Promise<MeasuredOnnxRow> {
-    this.#devices.set('subgroups', Promise.resolve(device));
     const numbers = onnxNumbers(onnxCase);
     const runtime = createRuntime(device);
     const isSoftware = runtime.traits.deviceClass === 'software';
@@ -63,7 +69,7 @@ export class OnnxBench {
       for (const [i, mode] of ONNX_MODES.entries()) {
         onProgress(0.1 + 0.3 * i, `onnxruntime-web compiles, ${mode}`);
         try {
-          const place = await this.#open(mode, onnxCase);
+          const place = await this.#open(await this.#deviceFor(mode, device), onnxCase);
           const theirs = new Competitor(place.device, onnxStep(place, onnxCase, numbers), effort, isSoftware);
           competitors.push(theirs);
           const theirOut = await theirs.firstRun();
@@ -75,9 +81,11 @@ export class OnnxBench {
       }
       const running = [own, ...modes.flatMap((run) => ('theirs' in run ? run.theirs : []))];
       await takeRounds(running, effort, onProgress);
+      const version = (await this.#onnx?.catch(() => undefined))?.env.versions.common;
       return {
         case: onnxCase,
         status: 'measured',
+        ...(version !== undefined && { version }),
         check,
         pageflashMs: summarize(own.samples),
         modes: modes.map((run) => modeResult(run, own)),
@@ -88,27 +96,32 @@ export class OnnxBench {
     }
   }
 
-  async #open(mode: OnnxMode, onnxCase: OnnxCase) {
+  async #open(device: GPUDevice, onnxCase: OnnxCase): Promise<OnnxPlace> {
     const onnx = await (this.#onnx ??= loadOnnxRuntime(this.#folder, this.#gpu));
-    const device = await this.#deviceFor(mode);
     const { operator, dtype, nHeads, nKvHeads, headDim } = onnxCase;
-    const key = [mode, operator, dtype, nHeads, nKvHeads, headDim].join();
-    let session = this.#sessions.get(key);
-    if (!session) {
-      session = openSession(onnx, device, attentionModel({ operator, dtype, nHeads, nKvHeads, headDim }));
-      this.#sessions.set(key, session);
-    }
-    const { run } = await session.then((opened) => ({ run: opened.run.bind(opened) }));
-    return { onnx, device, run };
+    const shape = { operator, dtype, nHeads, nKvHeads, headDim };
+    let sessions = this.#sessions.get(device);
+    if (!sessions) this.#sessions.set(device, (sessions = new Map()));
+    const key = Object.values(shape).join();
+    let session = sessions.get(key);
+    if (!session) sessions.set(key, (session = openSession(onnx, device, attentionModel(shape))));
+    const opened = await session;
+    return { onnx, device, run: (feeds, fetches) => opened.run(feeds, fetches) };
   }
 
-  #deviceFor(mode: OnnxMode): Promise<GPUDevice> {
-    let device = this.#devices.get(mode);
-    if (!device) {
-      device = requestWithoutSubgroups(this.#gpu);
-      this.#devices.set(mode, device);
+  /** The given device if it has subgroups, or one that has none: a new one if the last was lost. */
+  async #deviceFor(mode: OnnxMode, device: GPUDevice): Promise<GPUDevice> {
+    if (mode === 'subgroups') {
+      if (!device.features.has('subgroups')) throw new Error('the device has no subgroups');
+      return device;
     }
-    return device;
+    this.#withoutSubgroups ??= requestWithoutSubgroups(this.#gpu).then((other) => {
+      void other.lost.then(() => {
+        this.#withoutSubgroups = undefined;
+      });
+      return other;
+    });
+    return this.#withoutSubgroups;
   }
 }
 

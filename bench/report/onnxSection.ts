@@ -4,9 +4,11 @@ import {
   bestRightMode,
   hasRun,
   ONNX_MODES,
+  skippedOnce,
   type MeasuredOnnxRow,
   type OnnxMode,
   type OnnxRow,
+  type SkippedOnnxRow,
 } from '../results.js';
 import { timeScale } from './comparisonPlots.js';
 import { cells, escape, spread } from './html.js';
@@ -16,10 +18,11 @@ import { plot, type Mark, type PlotRow } from './plot.js';
 export function onnxSection(rows: readonly OnnxRow[] | undefined): string {
   if (!rows) return '';
   const measured = rows.filter((row) => row.status === 'measured');
+  const version = measured.find((row) => row.version !== undefined)?.version ?? '';
   return `<section>
 <h2>Beside onnxruntime-web</h2>
 <p class="soft">Whole calls, as an engine makes them for a layer of one sequence: new tokens are appended to the cache, then attend to
-it. pageflash updates a plan, records it into a pass and submits it; onnxruntime-web 1.30 runs a model of one node, all
+it. pageflash updates a plan, records it into a pass and submits it; onnxruntime-web ${escape(version)} runs a model of one node, all
 tensors on the GPU, the cache written in place. It has other kernels for devices with subgroups than for those without;
 both are timed, and compared with pageflash, whose own output is checked against the reference on the CPU. The ratio is
 pageflash's time over that of its fastest mode that is right.</p>
@@ -70,7 +73,11 @@ ${ONNX_MODES.map((mode) => `<th class="implementation" colspan="2">onnxruntime-w
 <tr>${ONNX_MODES.map(() => '<th>time</th><th>difference</th>').join('')}</tr>
 </thead>
 <tbody>
-${rows.map(tableRow).join('\n')}
+${rows
+  .filter(({ status }) => status !== 'skipped')
+  .map(tableRow)
+  .join('\n')}
+${skippedOnce(rows).map(skippedRow).join('\n')}
 </tbody>
 </table>`;
 }
@@ -79,14 +86,17 @@ function tableRow(row: OnnxRow): string {
   const { operator, nHeads, nKvHeads, headDim, dtype } = row.case;
   const start = `<td>${operator}<small>${nHeads}/${nKvHeads}×${headDim}, ${dtype}, ${onnxLengthOf(row.case)}</small></td>`;
   if (row.status !== 'measured') {
-    const failed = row.status === 'failed';
-    const what = failed ? 'failed' : 'not run';
-    return `<tr>${start}<td class="${failed ? 'failed' : 'soft left'}" colspan="6">${what}: ${escape(row.message)}</td></tr>`;
+    return `<tr>${start}<td class="failed" colspan="6">${escape(row.message)}</td></tr>`;
   }
   const best = bestRightMode(row);
   const ratio = best ? spread(best.ratio, formatFraction) : '—';
   const modes = ONNX_MODES.map((mode) => modeCells(row, mode)).join('');
   return `<tr>${start}${cells([spread(row.pageflashMs, formatMs)])}${modes}${cells([ratio])}</tr>`;
+}
+
+function skippedRow({ case: { operator, dtype }, message }: SkippedOnnxRow): string {
+  const why = `not run: ${escape(message)}`;
+  return `<tr><td>${operator}<small>${dtype}</small></td><td class="soft left" colspan="6">${why}</td></tr>`;
 }
 
 function modeCells({ modes }: MeasuredOnnxRow, mode: OnnxMode): string {

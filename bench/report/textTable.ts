@@ -22,6 +22,7 @@ import {
   isMeasured,
   measuredPeer,
   ONNX_MODES,
+  skippedOnce,
   wasSkipped,
   type BenchResults,
   type Ceilings,
@@ -77,7 +78,7 @@ export function resultTables({ rows, recording, ceilings, scale = [], onnx = [] 
     ),
     textTable(withShare(SCALE_COLUMNS, 'GB/s', ceilings), scale.filter(isMeasured)),
     ceilings ? [ceilingsText(ceilings)] : [],
-    [...measured.flatMap(notes), ...[...rows, ...scale].flatMap(failures), ...onnx.flatMap(onnxNotes)],
+    [...measured.flatMap(notes), ...[...rows, ...scale].flatMap(failures), ...onnxNotes(onnx)],
   ];
   return blocks
     .filter((lines) => lines.length > 0)
@@ -179,16 +180,19 @@ function onnxModeText({ modes }: MeasuredOnnxRow, mode: OnnxMode): string {
 }
 
 /** What did not run beside onnxruntime-web, and why. */
-function onnxNotes(row: OnnxRow): string[] {
-  const name = onnxCaseName(row.case);
-  if (row.status !== 'measured') {
-    return [
-      row.status === 'failed' ? `FAILED ${name}: ${row.message}` : `${name}: not run, as ${row.message}.`,
-    ];
-  }
-  return row.modes.flatMap((mode) =>
-    hasRun(mode) ? [] : `${name}, ${mode.mode}: not run: ${mode.skipped}.`,
+function onnxNotes(rows: readonly OnnxRow[]): string[] {
+  const skipped = skippedOnce(rows).map(
+    ({ case: { operator, dtype }, message }) => `${operator} ${dtype}: not run, as ${message}.`,
   );
+  const others = rows.flatMap((row): string[] => {
+    const name = onnxCaseName(row.case);
+    if (row.status === 'failed') return [`FAILED ${name}: ${row.message}`];
+    if (row.status === 'skipped') return [];
+    return row.modes.flatMap((mode) =>
+      hasRun(mode) ? [] : `${name}, ${mode.mode}: not run: ${mode.skipped}.`,
+    );
+  });
+  return [...skipped, ...others];
 }
 
 const RECORDING_COLUMNS: readonly Column<RecordingCost>[] = [

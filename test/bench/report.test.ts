@@ -11,6 +11,7 @@ import { resultTables } from '../../bench/report/textTable.js';
 import type { OnnxCase } from '../../bench/onnx/onnxCases.js';
 import {
   bestRightMode,
+  skippedOnce,
   type BenchResults,
   type Ceilings,
   type MeasuredOnnxMode,
@@ -85,6 +86,7 @@ const ONNX_MODE: MeasuredOnnxMode = {
 const ONNX_ROW: MeasuredOnnxRow = {
   case: ONNX_CASE,
   status: 'measured',
+  version: '1.30.0',
   check: { against: 'reference', maxDifference: 1e-7, allowed: 2e-5 },
   pageflashMs: summarize([9, 11, 13]),
   modes: [
@@ -275,10 +277,16 @@ describe('what --scale and --peers add to the report', () => {
 
   test('each mode of onnxruntime-web, and the ratio to the fastest that is right', () => {
     expect(bestRightMode(ONNX_ROW)?.mode).toBe('no subgroups');
+    expect(html).toContain('onnxruntime-web 1.30.0 runs');
     expect(html).toContain('ratio 0.25');
     expect(html).toContain('<circle class="wrong"');
     expect(html).toContain('3.5e-1<small><span class="bad">wrong</span></small>');
     expect(html).toContain('not run: the device has no &lt;shader-f16&gt;');
+  });
+
+  test('one reason is told once', () => {
+    const longer: OnnxRow = { ...ONNX_SKIPPED, case: { ...ONNX_SKIPPED.case, nKeys: 1024 } };
+    expect(skippedOnce([ONNX_ROW, ONNX_SKIPPED, longer])).toEqual([ONNX_SKIPPED]);
   });
 
   test('a wide spread is told', () => {
@@ -347,7 +355,7 @@ test('the tables of --scale and --peers', () => {
 
     The device reads 20 GB/s, copies 18 GB/s (read and written), multiplies and adds 50 GFLOP/s in f32.
 
-    PagedAttention 8/2×64 f16, prompt of 512: not run, as the device has no <shader-f16>."
+    PagedAttention f16: not run, as the device has no <shader-f16>."
   `);
 });
 
