@@ -70,8 +70,8 @@ function freshTensors(device: GPUDevice, nTokens: number, seed: number) {
   return { q: tokens(HEADS.q), k: tokens(HEADS.kv), v: tokens(HEADS.kv), out: tokens(HEADS.q) };
 }
 
-function caches(device: GPUDevice): Pick<AttnWithKvCacheArgs, 'kCache' | 'vCache'> {
-  const random = new Random(1);
+function caches(device: GPUDevice, seed = 1): Pick<AttnWithKvCacheArgs, 'kCache' | 'vCache'> {
+  const random = new Random(seed);
   const shape = [N_PAGES, PAGE_SIZE, HEADS.kv, HEADS.dim];
   const pages = (): Tensor =>
     upload(device, 'f32', shape, random.normals(N_PAGES * PAGE_SIZE * HEADS.kv * HEADS.dim));
@@ -202,6 +202,102 @@ export const cases: GpuCase[] = [
         pass.end();
         device.queue.submit([encoder.finish()]);
         assertEqual(await download(device, out), want, 'out');
+      }),
+  },
+  {
+    name: 'lengths, slopes and sinks on the GPU are read as they are when a step, or a pass, begins',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const { device } = runtime;
+        const { queue } = device;
+        const { buffer, dtype } = freshTensors(device, 2, 9).q;
+        const layers = [1, 2, 3].map((seed) => caches(device, seed));
+        const { blockTable } = batchOf([
+          [0, 1],
+          [0, 1],
+        ]);
+        /** Keys of two sequences, and a slope and a sink for each head: of one step, and of the next. */
+        const states = [
+          { lengths: [9, 30], slopes: [0.5, 0.25], sinks: [1, -1] },
+          { lengths: [38, 2], slopes: [0.125, 0], sinks: [-2, 0.5] },
+        ] as const;
+        const onGpu = {
+          lengths: upload(device, 'i32', [2], states[0].lengths),
+          slopes: upload(device, 'f32', [2], states[0].slopes),
+          sinks: upload(device, 'f32', [2], states[0].sinks),
+        };
+        const next = {
+          lengths: upload(device, 'i32', [2], states[1].lengths),
+          slopes: upload(device, 'f32', [2], states[1].slopes),
+          sinks: upload(device, 'f32', [2], states[1].sinks),
+        };
+        const write = ({ lengths, slopes, sinks }: (typeof states)[number]): void => {
+          queue.writeBuffer(onGpu.lengths.buffer, 0, Int32Array.from(lengths));
+          queue.writeBuffer(onGpu.slopes.buffer, 0, Float32Array.from(slopes));
+          queue.writeBuffer(onGpu.sinks.buffer, 0, Float32Array.from(sinks));
+        };
+        const always = {
+          q: { buffer, dtype, shape: [2, 1, 2, 32] },
+          ...layers[0]!,
+          blockTable,
+          causal: true,
+        };
+        const want = states.map(({ lengths, slopes, sinks }) =>
+          layers.map((layer) =>
+            attnWithKvCache(runtime, {
+              ...always,
+              ...layer,
+              cacheSeqlens: lengths,
+              alibiSlopes: slopes,
+              sinks,
+            }),
+          ),
+        );
+        const plan = planAttnWithKvCache(runtime, {
+          ...always,
+          cacheSeqlens: onGpu.lengths,
+          alibiSlopes: onGpu.slopes,
+          sinks: onGpu.sinks,
+        });
+        const outs = () => layers.map(() => upload(device, 'f32', [2, 1, 2, 32], new Float32Array(128)));
+        const record = (pass: GPUComputePassEncoder, into: readonly Tensor[]): void =>
+          layers.forEach((layer, i) => plan.record({ ...layer, out: into[i], pass }));
+        const check = async (got: readonly Tensor[], state: 0 | 1, what: string): Promise<void> => {
+          for (const [i, out] of got.entries())
+            assertEqual(
+              await download(device, out),
+              await download(device, want[state]![i]!.out),
+              `layer ${i} ${what}`,
+            );
+        };
+        /** Two passes of one encoder, with something in between. */
+        const inTwoPasses = (between: (encoder: GPUCommandEncoder) => void) => {
+          const encoder = device.createCommandEncoder();
+          const results = [outs(), outs()] as const;
+          for (const [i, result] of results.entries()) {
+            if (i > 0) between(encoder);
+            const pass = encoder.beginComputePass();
+            record(pass, result);
+            pass.end();
+          }
+          queue.submit([encoder.finish()]);
+          return results;
+        };
+        const [before, after] = inTwoPasses((encoder) => {
+          for (const name of ['lengths', 'slopes', 'sinks'] as const)
+            encoder.copyBufferToBuffer(next[name].buffer, 0, onGpu[name].buffer, 0, 8);
+        });
+        await check(before, 0, 'of the first pass');
+        await check(after, 1, 'of a pass after the GPU has changed them');
+        write(states[0]);
+        plan.update({ cacheSeqlens: onGpu.lengths });
+        const [again] = inTwoPasses(() => {});
+        await check(again, 0, 'of a step that begins with the same tensor');
+        write(states[1]);
+        const alone = outs();
+        layers.forEach((layer, i) => plan.record({ ...layer, out: alone[i] }));
+        await check(alone, 1, 'that has a pass of its own');
+        plan.destroy();
       }),
   },
   {
