@@ -243,6 +243,8 @@ export interface FailedRecording {
 export interface RecordingCost {
   /** What a layer does besides attention. */
   readonly name: string;
+  /** Sequences of the step, each with a new token. It and the other optional fields are missing in older results. */
+  readonly sequences?: number;
   readonly layers: number;
   readonly dispatchesPerLayer: number;
   /** Microseconds to record a planned layer into an open pass. */
@@ -253,6 +255,13 @@ export interface RecordingCost {
   readonly overBare: Summary;
   /** Microseconds to plan the next step, once for all layers. */
   readonly updateUs: Summary;
+  /** That time over that of a bare dispatch, round by round. */
+  readonly updateOverBare?: Summary;
+  /** Bytes of garbage that planning a step leaves, where the platform tells. */
+  readonly updateBytes?: number;
+  /** Microseconds until a call without a plan has returned, its work submitted. */
+  readonly callUs?: Summary;
+  readonly callOverBare?: Summary;
   /** Steps over which calls were counted, the first step left out. */
   readonly steps: number;
   /** Calls made by recording all layers of those steps. They must be zero, or the measurement fails. */

@@ -1,5 +1,6 @@
 import type { Tensor } from '../../src/core/tensor.js';
 import {
+  attnWithKvCache,
   createRuntime,
   planAttnWithKvCache,
   type AttentionPlan,
@@ -13,53 +14,58 @@ import { idle } from '../../tools/timing.js';
 import { callCountsText, type CallCounts, type RecordingCost } from '../results.js';
 import { PAGE_SIZE } from './shapes.js';
 
-interface Effort {
-  readonly rounds: number;
-  /** How often all layers are recorded for one sample. Browsers have coarse clocks, so a sample must be long. */
-  readonly repetitions: number;
-}
-
 type Plan = AttentionPlan<AttnWithKvCacheArgs>;
 
+/** What is measured: steps of so many sequences, each with one new token that is appended. */
+interface Variant {
+  readonly name: string;
+  readonly sequences: number;
+  readonly rotary?: boolean;
+}
+
+const VARIANTS: readonly Variant[] = [
+  { name: 'append', sequences: 1 },
+  { name: 'append, rotary', sequences: 1, rotary: true },
+  { name: 'append', sequences: 4 },
+  { name: 'append', sequences: 32 },
+  { name: 'append', sequences: 128 },
+];
+
 /**
- * Time recording the layers of a small model, new tokens appended, from a plan and as bare dispatches. Nothing is
- * submitted.
+ * Time what the host does for a step of a small model: planning it, recording its layers from the plan, and calls without a
+ * plan. The unit is a bare dispatch of the same run. What is recorded is not submitted, but for the calls.
  *
  * @throws Error if recording a planned layer creates or writes anything after the first step
  */
 export async function measureRecording(device: GPUDevice, quick: boolean): Promise<RecordingCost[]> {
-  const effort = quick ? { rounds: 5, repetitions: 40 } : { rounds: 15, repetitions: 100 };
+  const rounds = quick ? 5 : 15;
   const runtime = createRuntime(device);
-  const model = createModel(runtime);
+  const costs: RecordingCost[] = [];
   try {
-    const append = await measurePlan(runtime, model, { name: 'append', rotary: {} }, effort);
-    const rotary = await measurePlan(
-      runtime,
-      model,
-      { name: 'append, rotary', rotary: model.rotary },
-      effort,
-    );
-    return [append, rotary];
+    for (const variant of VARIANTS) {
+      const model = createModel(runtime, variant);
+      try {
+        costs.push(await measureModel(runtime, model, variant, rounds));
+      } finally {
+        await idle(device);
+        model.destroy();
+      }
+    }
+    return costs;
   } finally {
     runtime.destroy();
-    model.destroy();
   }
 }
 
-interface Variant {
-  readonly name: string;
-  readonly rotary: Partial<Model['rotary']>;
-}
-
-async function measurePlan(
+async function measureModel(
   runtime: Runtime,
   model: Model,
-  { name, rotary }: Variant,
-  { rounds, repetitions }: Effort,
+  { name, sequences }: Variant,
+  rounds: number,
 ): Promise<RecordingCost> {
   const { device } = runtime;
   const { layers } = model;
-  const plan = planAttnWithKvCache(runtime, { ...model.args, ...rotary });
+  const plan = planAttnWithKvCache(runtime, { ...model.args, ...model.stepAt(0) });
   const recordLayers = (pass: GPUComputePassEncoder): void => {
     for (const layer of layers) plan.record({ ...layer, pass });
   };
@@ -71,20 +77,39 @@ async function measurePlan(
     );
   }
 
+  const times = {
+    layer: [] as number[],
+    dispatch: [] as number[],
+    update: [] as number[],
+    call: [] as number[],
+  };
+  const bytes: number[] = [];
   const commands = bareCommands(recordLayers);
-  const times = { layer: [] as number[], dispatch: [] as number[], update: [] as number[] };
-  for (let round = 0; round < rounds; round++) {
-    const planned = await timeRecording(device, repetitions, recordLayers);
-    const bare = await timeRecording(device, repetitions, (pass) => recordBare(commands, pass));
-    times.layer.push(planned / layers.length);
+  const dispatchesPerLayer = commands.length / layers.length;
+  let step = STEPS;
+  const nextStep = () => model.stepAt((step = (step + 1) % MOST_STEPS));
+  // Before the first sample, code is compiled.
+  for (let round = -WARM_UP; round < rounds; round++) {
+    const bare = await fastestInPass(device, (pass) => recordBare(commands, pass));
+    const planned = await fastestInPass(device, recordLayers);
+    const heap = heapBytes();
+    const [updateUs, nUpdates] = fastest(() => plan.update(nextStep()));
+    const garbage = (heapBytes() - heap) / nUpdates;
+    const callUs = await fastestCall(device, () =>
+      attnWithKvCache(runtime, { ...model.args, ...nextStep() }),
+    );
+    if (round < 0) continue;
     times.dispatch.push(bare / commands.length);
-    times.update.push(timeUpdates(plan, model));
-    await idle(device);
+    times.layer.push(planned / layers.length);
+    times.update.push(updateUs);
+    times.call.push(callUs);
+    // A garbage collection in between makes it negative.
+    if (garbage >= 0) bytes.push(garbage);
   }
   plan.destroy();
-  const dispatchesPerLayer = commands.length / layers.length;
   return {
     name,
+    sequences,
     layers: layers.length,
     dispatchesPerLayer,
     layerUs: summarize(times.layer),
@@ -96,11 +121,17 @@ async function measurePlan(
       ),
     ),
     updateUs: summarize(times.update),
+    updateOverBare: summarize(ratios(times.update, times.dispatch)),
+    callUs: summarize(times.call),
+    callOverBare: summarize(ratios(times.call, times.dispatch)),
+    ...(bytes.length > 0 && { updateBytes: summarize(bytes).median }),
     steps: STEPS,
     madeByLayers: calls.layers,
     madeByUpdates: calls.updates,
   };
 }
+
+const WARM_UP = 3;
 
 const STEPS = 16;
 
@@ -115,7 +146,7 @@ function countSteps(
   let updates = NO_CALLS;
   recordInto(device, recordLayers);
   for (let step = 1; step <= STEPS; step++) {
-    const update = countCalls(device, () => plan.update({ cacheSeqlens: model.lengthAt(step) }));
+    const update = countCalls(device, () => plan.update(model.stepAt(step)));
     const record = countCalls(device, () => recordInto(device, recordLayers));
     updates = add(updates, update);
     layers = add(layers, record);
@@ -133,31 +164,65 @@ function add(a: CallCounts, b: CallCounts): CallCounts {
   };
 }
 
-/** Mean microseconds to record something `repetitions` times into one pass. */
-async function timeRecording(
+/**
+ * Microseconds of the fastest of several short samples of calls in a row, and how many calls there were: other programs
+ * interrupt a long sample, but hardly every short one.
+ */
+function fastest(call: () => void): [us: number, nCalls: number] {
+  let best = Infinity;
+  let nCalls = 0;
+  let repetitions = 1;
+  for (let sample = 0; sample < SAMPLES; sample++) {
+    const start = performance.now();
+    for (let i = 0; i < repetitions; i++) call();
+    const ms = performance.now() - start;
+    nCalls += repetitions;
+    if (ms < SAMPLE_MS) {
+      // Too short for the clock: this one does not count.
+      repetitions *= 2;
+      sample--;
+    } else best = Math.min(best, (1000 * ms) / repetitions);
+  }
+  return [best, nCalls];
+}
+
+const SAMPLES = 8;
+/** Clocks of browsers tick every 0.1 ms. */
+const SAMPLE_MS = 2;
+
+/** Likewise for something that is recorded into a pass. */
+async function fastestInPass(
   device: GPUDevice,
-  repetitions: number,
   record: (pass: GPUComputePassEncoder) => void,
 ): Promise<number> {
   let us = 0;
   recordInto(device, (pass) => {
-    const start = performance.now();
-    for (let i = 0; i < repetitions; i++) record(pass);
-    us = (1000 * (performance.now() - start)) / repetitions;
+    [us] = fastest(() => record(pass));
   });
   // A browser hands commands to another process, which must have finished with them before the next sample.
   await idle(device);
   return us;
 }
 
-/** Mean microseconds to plan a step. */
-function timeUpdates(plan: Plan, model: Model): number {
-  const start = performance.now();
-  for (let step = 1; step <= UPDATES; step++) plan.update({ cacheSeqlens: model.lengthAt(step) });
-  return (1000 * (performance.now() - start)) / UPDATES;
+/** Microseconds until a call returns that submits work, the fastest of several; the queue is empty before each. */
+async function fastestCall(device: GPUDevice, call: () => void): Promise<number> {
+  let best = Infinity;
+  for (let sample = 0; sample < SAMPLES; sample++) {
+    const start = performance.now();
+    for (let i = 0; i < CALLS; i++) call();
+    best = Math.min(best, (1000 * (performance.now() - start)) / CALLS);
+    await idle(device);
+  }
+  return best;
 }
 
-const UPDATES = 50;
+/** One in Node, so that the work of another does not run on the same cores; browsers have coarser clocks. */
+const CALLS = typeof process === 'undefined' ? 8 : 1;
+
+/** Bytes of JavaScript's heap in Node; NaN in browsers, which tell it too coarsely. */
+function heapBytes(): number {
+  return typeof process === 'undefined' ? NaN : process.memoryUsage().heapUsed;
+}
 
 /** Records into a pass of its own, which is finished, and so validated, but not submitted. */
 function recordInto(device: GPUDevice, record: (pass: GPUComputePassEncoder) => void): void {
@@ -209,21 +274,21 @@ const N_LAYERS = 16;
 const N_HEADS = 8;
 const N_KV_HEADS = 2;
 const HEAD_DIM = 64;
-/** Enough for all steps that are recorded. */
-const N_PAGES = 128;
-const FIRST_LENGTH = 1900;
+const WIDTH = 128;
+const FIRST_LENGTH = 1500;
+/** The steps after which lengths begin anew: the table has no more room. */
+const MOST_STEPS = 400;
 
-/** What a small model that decodes one sequence passes to plans. The values in the tensors do not matter here. */
+/** What a small model that decodes passes to plans. The values in the tensors do not matter here. */
 interface Model {
-  readonly args: Omit<AttnWithKvCacheArgs, 'out'> & { readonly out: Tensor };
-  readonly rotary: Pick<AttnWithKvCacheArgs, 'rotaryCos' | 'rotarySin'>;
+  readonly args: Omit<AttnWithKvCacheArgs, 'out' | 'cacheSeqlens' | 'blockTable'> & { readonly out: Tensor };
   readonly layers: readonly LayerTensors[];
-  /** Tokens in the cache before a step. */
-  lengthAt(step: number): number;
+  /** The arguments of a step, in arrays that are filled again: lengths, a page more for some sequences, the same tensors. */
+  stepAt(step: number): Pick<AttnWithKvCacheArgs, 'q' | 'k' | 'v' | 'cacheSeqlens' | 'blockTable'>;
   destroy(): void;
 }
 
-function createModel(runtime: Runtime): Model {
+function createModel(runtime: Runtime, { sequences, rotary = false }: Variant): Model {
   const tensors: Tensor[] = [];
   const create = (...shape: number[]): Tensor => {
     const tensor = runtime.createTensor(shape, 'f32');
@@ -231,28 +296,47 @@ function createModel(runtime: Runtime): Model {
     return tensor;
   };
   // As in an engine, all layers share the activations.
-  const shared = {
-    q: create(1, 1, N_HEADS, HEAD_DIM),
-    k: create(1, 1, N_KV_HEADS, HEAD_DIM),
-    v: create(1, 1, N_KV_HEADS, HEAD_DIM),
-    out: create(1, 1, N_HEADS, HEAD_DIM),
-  };
+  const q = create(sequences, 1, N_HEADS, HEAD_DIM);
+  const k = create(sequences, 1, N_KV_HEADS, HEAD_DIM);
+  const v = create(sequences, 1, N_KV_HEADS, HEAD_DIM);
+  const out = create(sequences, 1, N_HEADS, HEAD_DIM);
+  // All sequences read the same pages, and each writes to two of its own by turns.
+  const nPages = WIDTH + 2 * sequences;
   const layers = Array.from({ length: N_LAYERS }, () => ({
-    ...shared,
-    kCache: create(N_PAGES, PAGE_SIZE, N_KV_HEADS, HEAD_DIM),
-    vCache: create(N_PAGES, PAGE_SIZE, N_KV_HEADS, HEAD_DIM),
+    q,
+    k,
+    v,
+    out,
+    kCache: create(nPages, PAGE_SIZE, N_KV_HEADS, HEAD_DIM),
+    vCache: create(nPages, PAGE_SIZE, N_KV_HEADS, HEAD_DIM),
   }));
-  const angles = create(N_PAGES * PAGE_SIZE, HEAD_DIM / 2);
+  const angles = create(WIDTH * PAGE_SIZE, HEAD_DIM / 2);
+  const cacheSeqlens = new Int32Array(sequences);
+  const blockTable = new Int32Array(sequences * WIDTH);
+  const step = { q, k, v, cacheSeqlens, blockTable };
+  /** Sequences are of many lengths, so in each step some need a new page. */
+  const lengthOf = (sequence: number, index: number): number =>
+    FIRST_LENGTH - ((29 * sequence) % 1000) + index;
+  const pageOf = (sequence: number, column: number): number => {
+    const isShared = (column + 1) * PAGE_SIZE <= lengthOf(sequence, 0);
+    return isShared ? column : WIDTH + 2 * sequence + (column % 2);
+  };
   return {
-    args: {
-      ...layers[0]!,
-      cacheSeqlens: FIRST_LENGTH,
-      blockTable: Int32Array.from({ length: N_PAGES }, (_, page) => page),
-      causal: true,
-    },
-    rotary: { rotaryCos: angles, rotarySin: angles },
+    args: { ...layers[0]!, causal: true, ...(rotary && { rotaryCos: angles, rotarySin: angles }) },
     layers,
-    lengthAt: (step) => FIRST_LENGTH + step,
+    stepAt(index) {
+      for (let b = 0; b < sequences; b++) {
+        const length = lengthOf(b, index);
+        // Where lengths begin anew, entries behind them are left, which nothing reads.
+        if (cacheSeqlens[b] === 0)
+          for (let column = 0; column * PAGE_SIZE <= length; column++)
+            blockTable[b * WIDTH + column] = pageOf(b, column);
+        const column = Math.floor(length / PAGE_SIZE);
+        blockTable[b * WIDTH + column] = pageOf(b, column);
+        cacheSeqlens[b] = length;
+      }
+      return step;
+    },
     destroy() {
       for (const { buffer } of tensors) buffer.destroy();
     },

@@ -1,4 +1,5 @@
-import { formatRatio, formatUs } from '../../tools/format.js';
+import { formatBytes, formatRatio, formatUs } from '../../tools/format.js';
+import type { Summary } from '../../tools/statistics.js';
 import type { BenchCase } from '../cases/cases.js';
 import {
   callCountsText,
@@ -93,12 +94,17 @@ function legend(peers: readonly PeerName[]): string {
 }
 
 const TITLES = [
+  'sequences',
   'dispatches',
   'planned layer',
   'bare dispatch',
   'planned ÷ bare',
   'calls by layers',
   'planning a step',
+  '÷ bare',
+  'garbage',
+  'a call',
+  '÷ bare',
   'calls by planning',
 ];
 
@@ -115,7 +121,8 @@ function costsTable(costs: readonly RecordingCost[]): string {
   const { steps, layers } = costs[0]!;
   return `<p class="soft">The time that the host takes to record a planned layer of attention over a cache, new tokens appended,
 into an open pass; and to record the same dispatches bare: <code>setPipeline</code>, <code>setBindGroup</code>,
-<code>dispatchWorkgroups</code>. The plan is updated once per step, for all layers. Calls that create buffers or bind groups, or
+<code>dispatchWorkgroups</code>. The plan is updated once per step, for all layers, with new lengths and pages; garbage is what
+that leaves on the heap. A call is one of <code>attnWithKvCache</code> without a plan, until it returns. Calls that create buffers or bind groups, or
 write buffers, are counted over ${steps} steps of ${layers} layers, the first step left out.</p>
 <div class="scroll"><table>
 <thead><tr><th class="shape">a layer does</th>${headCells(TITLES)}</tr></thead>
@@ -128,12 +135,21 @@ ${costs.map(costRow).join('\n')}
 function costRow(cost: RecordingCost): string {
   return `<tr>${cells([
     escape(cost.name),
+    String(cost.sequences ?? 1),
     String(cost.dispatchesPerLayer),
     spread(cost.layerUs, formatUs),
     spread(cost.dispatchUs, formatUs),
     spread(cost.overBare, formatRatio),
     callCountsText(cost.madeByLayers),
     spread(cost.updateUs, formatUs),
+    spreadOrDash(cost.updateOverBare, formatRatio),
+    cost.updateBytes === undefined ? '—' : formatBytes(cost.updateBytes),
+    spreadOrDash(cost.callUs, formatUs),
+    spreadOrDash(cost.callOverBare, formatRatio),
     callCountsText(cost.madeByUpdates),
   ])}</tr>`;
+}
+
+function spreadOrDash(summary: Summary | undefined, format: (value: number) => string): string {
+  return summary ? spread(summary, format) : '—';
 }

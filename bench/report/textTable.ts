@@ -197,13 +197,25 @@ function onnxNotes(rows: readonly OnnxRow[]): string[] {
 
 const RECORDING_COLUMNS: readonly Column<RecordingCost>[] = [
   { title: 'a layer does', align: 'left', cell: ({ name }) => name },
+  { title: 'sequences', cell: ({ sequences = 1 }) => String(sequences) },
   { title: 'dispatches', cell: ({ dispatchesPerLayer }) => String(dispatchesPerLayer) },
   { title: 'planned layer', cell: ({ layerUs }) => formatSpread(layerUs, formatUs) },
   { title: 'bare dispatch', cell: ({ dispatchUs }) => formatSpread(dispatchUs, formatUs) },
   { title: 'planned ÷ bare', cell: ({ overBare }) => formatRatio(overBare.median) },
   { title: 'calls by layers', cell: ({ madeByLayers }) => callCountsText(madeByLayers) },
   { title: 'planning a step', cell: ({ updateUs }) => formatUs(updateUs.median) },
+  { title: '÷ bare', cell: ({ updateOverBare }) => orDash(updateOverBare?.median, formatRatio) },
+  {
+    title: 'garbage',
+    cell: ({ updateBytes }) => (updateBytes === undefined ? '—' : formatBytes(updateBytes)),
+  },
+  { title: 'a call', cell: ({ callUs }) => orDash(callUs?.median, formatUs) },
+  { title: '÷ bare', cell: ({ callOverBare }) => orDash(callOverBare?.median, formatRatio) },
 ];
+
+function orDash(value: number | undefined, format: (value: number) => string): string {
+  return value === undefined ? '—' : format(value);
+}
 
 function recordingLines(recording: RecordingRow | undefined): string[] {
   if (!recording) return [];

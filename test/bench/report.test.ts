@@ -52,12 +52,17 @@ const RECORDING: RecordingRow = {
   costs: [
     {
       name: 'append',
+      sequences: 4,
       layers: 16,
       dispatchesPerLayer: 4,
       layerUs: summarize([6, 7, 8]),
       dispatchUs: summarize([1, 1.1, 1.2]),
       overBare: summarize([1.5, 1.6, 1.7]),
       updateUs: summarize([50, 60, 70]),
+      updateOverBare: summarize([50, 55, 60]),
+      updateBytes: 2000,
+      callUs: summarize([100, 110, 120]),
+      callOverBare: summarize([90, 100, 110]),
       steps: 16,
       madeByLayers: { createBuffer: 0, createBindGroup: 0, writeBuffer: 0 },
       madeByUpdates: { createBuffer: 0, createBindGroup: 0, writeBuffer: 96 },
@@ -324,8 +329,8 @@ test('the tables for the terminal', () => {
     decode-long    8/1×128   1 × 16384      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.048            1.067       2.5 KiB  4 MiB
     decode-small    8/2×64    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.043       2.5 KiB  4 MiB
 
-    a layer does  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers  planning a step
-    append                 4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing            60 µs
+    a layer does  sequences  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers  planning a step  ÷ bare   garbage  a call  ÷ bare
+    append                4           4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing            60 µs   55.0×  1.95 KiB  110 µs    100×
 
     llama-3-8b 512: naive was not run, as its scores take 4 GiB.
     FAILED llama-7b 512: off by <1>"
