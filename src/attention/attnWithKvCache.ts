@@ -100,7 +100,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   });
   const checkOverlaps: CheckOverlaps = (current, layer) => {
     const placed = { ...args, ...layer };
-    if (append?.newK) checkAppendApart(current, placed);
+    if (append?.newK) checkAppendApart(current, placed, append.apart);
     // New tokens are read before anything else is written.
     const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, out, lse, ...read } = placed;
     checkOutputsApart(current, { out, lse }, read);

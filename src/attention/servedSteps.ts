@@ -89,7 +89,12 @@ export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>
     numSplits: served.numSplits,
     append:
       newDType || rotary
-        ? { newK: fresh(headDim), newV: fresh(headDimV), rotary: rotary ? anyRotary(headDim) : null }
+        ? {
+            newK: fresh(headDim),
+            newV: fresh(headDimV),
+            rotary: rotary ? anyRotary(headDim) : null,
+            apart: false,
+          }
         : null,
   };
 }

@@ -1,6 +1,6 @@
 import { describe } from '../core/errors.js';
 import { FLOATS, type DType } from '../core/dtype.js';
-import { isTensor, type Floats } from '../core/tensor.js';
+import { isTensor, windowOf, type Floats } from '../core/tensor.js';
 import type { AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import {
   isHostLengths,
@@ -66,13 +66,15 @@ interface Context {
  */
 export function checkAppend(
   call: Call,
-  args: NewTokens & RotaryArgs & Pick<AttnWithKvCacheArgs, 'q' | 'kCache' | 'vCache'>,
+  args: NewTokens & RotaryArgs & Placed,
   context: Context,
 ): AppendProblem | null {
   const { memory } = call;
   const { lengths, pages } = context;
   const { k, v, q, kCache, vCache, cuSeqlensKNew } = args;
   const rotary = checkRotary(call, args, context);
+  const tensors = [q, k, v, kCache, vCache, args.blockTable, args.rotaryCos, args.rotarySin];
+  const apart = memory.keep('append apart', tensors, () => mustBeApart(args));
   memory.keep('checked elements', [q, k, kCache, vCache, rotary], () => {
     // Rotated queries are stored with the strides of q, so no two may share an element.
     if (rotary) checkNoOverlapWithin(call, 'q', q);
@@ -83,23 +85,51 @@ export function checkAppend(
   if (k && isHostLengths(lengths))
     memory.keep('checked writes', [lengths, pages], () => checkWrittenOnce(call, lengths, pages));
   const isDense = cuSeqlensKNew === undefined;
-  return memory.keep('append problem', [k, v, rotary, isDense], () => {
-    if (!k || !v) return rotary && { newK: null, newV: null, rotary };
+  return memory.keep('append problem', [k, v, rotary, isDense, apart], () => {
+    if (!k || !v) return rotary && { newK: null, newV: null, rotary, apart: false };
     const rows = isDense ? denseRows : raggedRows;
-    return { newK: rows(k), newV: rows(v), rotary };
+    return { newK: rows(k), newV: rows(v), rotary, apart };
   });
 }
 
-/** Checks that the caches do not overlap, and that what is read while a cache is written is not in its buffer. */
-export function checkAppendApart(
-  call: Call,
-  args: Pick<AttnWithKvCacheArgs, 'k' | 'v' | 'kCache' | 'vCache' | 'blockTable' | 'rotaryCos' | 'rotarySin'>,
-): void {
+type Placed = Pick<
+  AttnWithKvCacheArgs,
+  'q' | 'k' | 'v' | 'kCache' | 'vCache' | 'blockTable' | 'rotaryCos' | 'rotarySin'
+>;
+
+/**
+ * Whether one dispatch cannot write both caches and rotate queries: WebGPU lets none read what it writes, or bind ranges
+ * that it writes where they meet, as those of caches whose pages have keys beside values.
+ */
+function mustBeApart({ q, k, v, kCache, vCache, blockTable, rotaryCos, rotarySin }: Placed): boolean {
+  const read = [rotaryCos && q, k, v, blockTable, rotaryCos, rotarySin];
+  const isWritten = (value: unknown): boolean =>
+    isTensor(value) && (value.buffer === kCache.buffer || value.buffer === vCache.buffer);
+  if (read.some(isWritten)) return true;
+  const [ofK, ofV] = [windowOf(kCache), windowOf(vCache)];
+  return (
+    kCache.buffer === vCache.buffer &&
+    ofK.offset < ofV.offset + ofV.size &&
+    ofV.offset < ofK.offset + ofK.size
+  );
+}
+
+/**
+ * Checks that the caches do not overlap, and that what is read while a cache is written is not in its buffer.
+ *
+ * @param apart whether keys, values and queries have a dispatch each
+ */
+export function checkAppendApart(call: Call, args: Placed, apart: boolean): void {
   const { k, v, kCache, vCache, blockTable, rotaryCos, rotarySin } = args;
   if (mayOverlap(kCache, vCache))
     call.refuse('buffer', 'kCache and vCache overlap, so new keys and values would overwrite each other.');
   checkOwnBuffer(call, 'kCache', kCache, { k, blockTable, rotaryCos, rotarySin }, 'read');
   checkOwnBuffer(call, 'vCache', vCache, { v, blockTable }, 'read');
+  if (!apart && mustBeApart(args))
+    call.refuse(
+      'buffer',
+      'k, v or q shares its buffer with a cache, or the caches interleave, unlike the tensors that the plan was made with. Make another plan for such layers.',
+    );
 }
 
 /** Checks that no row of the cache and no page is written by two sequences, or twice by one. */

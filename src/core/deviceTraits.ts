@@ -19,6 +19,8 @@ export interface DeviceTraits {
   readonly maxBindingBytes: number;
   /** What was measured on the device; null where defaults decide. */
   readonly tuning: Tuning | null;
+  /** That a dispatch may bind. */
+  readonly maxStorageBuffers: number;
 }
 
 export type DeviceClass = 'software' | 'gpu';

@@ -1,3 +1,4 @@
+import type { DeviceTraits } from '../core/deviceTraits.js';
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { StepMemory } from '../core/stepMemory.js';
@@ -9,64 +10,101 @@ import type {
   SmallFloats,
   TokenRows,
 } from '../problem/attentionProblem.js';
-import { placesOf, recordCount } from '../wgsl/records.js';
-import { constantOf, structOf } from '../wgsl/reflection.js';
+import type { Kernel } from '../wgsl/kernel.js';
+import { placesOf } from '../wgsl/records.js';
+import { constantOf, structOf, withBindings } from '../wgsl/reflection.js';
 import appendKvKernel from './append_kv.wgsl';
-import { dtypeCode, firstElementOf, hasMultiplesOf } from './shared/elements.js';
+import { dtypeCode, firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
 
-/**
- * Packs `NewToken` of append_kv.wgsl, into words of `memory`: `counts[b]` tokens of sequence b, from its first new one, or
- * query, on.
- */
-export function packNewTokens(
-  counts: ArrayLike<number>,
-  memory = new StepMemory(),
-  name = 'new tokens',
-): Uint32Array {
-  const places = placesOf(structOf(appendKvKernel, 'NewToken'), NEW_TOKEN_FIELDS);
-  let total = 0;
-  for (let sequence = 0; sequence < counts.length; sequence++) total += counts[sequence]!;
-  const words = memory.words(name, total * places.words);
-  let at = 0;
-  for (let sequence = 0; sequence < counts.length; sequence++) {
-    for (let token = 0; token < counts[sequence]!; token++, at += places.words) {
-      words[at + places.sequence] = sequence;
-      words[at + places.token] = token;
-    }
-  }
-  return words;
+/** What a dispatch of append_kv writes, at least one of them. */
+export interface Appended {
+  readonly newK: TokenRows | null;
+  readonly newV: TokenRows | null;
+  /** Where queries are rotated to. */
+  readonly rotatedQ: Scratch | null;
 }
 
-const NEW_TOKEN_FIELDS = { sequence: true, token: true } as const;
-
-interface AppendArgs {
+export interface AppendArgs {
   readonly problem: AttentionProblem;
-  readonly batchInfo: Uint32Array | Scratch;
-  /** What `packNewTokens` returns. */
-  readonly items: Uint32Array;
+  readonly tokens: NewTokens;
+  readonly writes: Appended;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Writes new keys, rotated if the problem says so, to their slots. */
-export function appendKDispatch(args: AppendArgs, newK: TokenRows): Dispatch {
-  const { problem } = args;
-  const cache = { rows: problem.k, headDim: problem.headDim, nHeads: problem.nKvHeads };
-  const rotary = problem.append?.rotary ?? null;
-  return append(args, { fresh: newK, cache, rotary, advances: true, isValue: false });
+/** The tokens of a dispatch, as items in the array that has the sequences. */
+export interface NewTokens {
+  readonly batchInfo: Uint32Array | Scratch;
+  /** The first item, counted in items; 0: item b is sequence b. */
+  readonly itemsAt: number;
+  readonly nItems: number;
+  /** Tokens of an item, at most. */
+  readonly itemTokens: number;
 }
 
-/** Writes new values to their slots. */
-export function appendVDispatch(args: AppendArgs, newV: TokenRows): Dispatch {
-  const { problem } = args;
-  const cache = { rows: problem.v, headDim: problem.headDimV, nHeads: problem.nKvHeads };
-  return append(args, { fresh: newV, cache, rotary: null, advances: true, isValue: true });
+/** Tokens up to which a batch is listed one by one. */
+const MAX_SINGLE_TOKENS = 4096;
+
+/** Tokens of an item of a longer list, so that it stays short: a prompt has thousands. */
+const ITEM_TOKENS = 16;
+
+/**
+ * Lists `counts[b]` tokens of sequence b. Where all have about as many, as when all decode, each sequence is an item and
+ * nothing needs to be listed.
+ *
+ * @param sequences returns the `Sequence` records of the batch, which a list follows; null where lengths are on the GPU, so
+ * that counts are all the same
+ * @param memory has the words of the list, by `name`
+ */
+export function listNewTokens(
+  counts: Uint32Array,
+  batchInfo: Uint32Array | Scratch,
+  sequences: (() => Uint32Array) | null,
+  memory = new StepMemory(),
+  name = 'new tokens',
+): NewTokens {
+  let most = 0;
+  let total = 0;
+  for (const count of counts) {
+    most = Math.max(most, count);
+    total += count;
+  }
+  if (!sequences || counts.length * most <= 2 * total)
+    return { batchInfo, itemsAt: 0, nItems: counts.length, itemTokens: most };
+  const itemTokens = total <= MAX_SINGLE_TOKENS ? 1 : ITEM_TOKENS;
+  let nItems = 0;
+  for (const count of counts) nItems += Math.ceil(count / itemTokens);
+  const places = placesOf(structOf(appendKvKernel, 'NewTokens'), NEW_TOKENS_FIELDS);
+  const records = sequences();
+  const itemsAt = Math.ceil(records.length / places.words);
+  const words = memory.words(`list of ${name}`, (itemsAt + nItems) * places.words);
+  words.set(records);
+  let at = itemsAt * places.words;
+  counts.forEach((count, sequence) => {
+    for (let token = 0; token < count; token += itemTokens, at += places.words) {
+      words[at + places.sequence] = sequence;
+      words[at + places.first_token] = token;
+    }
+  });
+  return { batchInfo: words, itemsAt, nItems, itemTokens };
 }
 
-/** Rotates queries into memory that is laid out like q. */
-export function rotateQDispatch(args: AppendArgs, rotary: Rotary, into: Scratch): Dispatch {
-  const { q, headDim, nHeads } = args.problem;
-  const cache = { rows: { ...q, pageStride: 0 }, headDim, nHeads, into };
-  return append(args, { fresh: q, cache, rotary, advances: rotary.queriesAdvance, isValue: false });
+const NEW_TOKENS_FIELDS = { sequence: true, first_token: true } as const;
+
+// Layouts of their own, since that of all variants has more buffers than some devices can bind.
+const appendKernel = withBindings(appendKvKernel, (name) => name !== 'q' && name !== 'rotated_q');
+const rotateKernel = withBindings(appendKvKernel, (name) =>
+  ['params', 'q', 'batch_info', 'cosines', 'sines', 'rotated_q'].includes(name),
+);
+
+function kernelFor(appends: boolean, queries: boolean): Kernel {
+  if (appends && queries) return appendKvKernel;
+  return appends ? appendKernel : rotateKernel;
+}
+
+/** Whether a device can bind what a dispatch needs that both appends and rotates queries. */
+export function canAppendAndRotate({ maxStorageBuffers }: DeviceTraits): boolean {
+  const { bindings }: Kernel = appendKvKernel;
+  return bindings.filter(({ access }) => access !== 'uniform').length <= maxStorageBuffers;
 }
 
 /** Room for queries laid out like q. */
@@ -74,66 +112,80 @@ export function rotatedQScratch({ q }: AttentionProblem): Scratch {
   return { scratch: 'rotated q', bytes: windowOf(q.tensor).size };
 }
 
-interface What {
-  readonly fresh: TokenRows;
-  readonly cache: {
-    readonly rows: PagedRows;
-    readonly headDim: number;
-    readonly nHeads: number;
-    /** For queries: where to write instead. */
-    readonly into?: Scratch;
-  };
-  readonly rotary: Rotary | null;
-  readonly advances: boolean;
-  readonly isValue: boolean;
-}
-
-function append({ problem, batchInfo, items, maxWorkgroupsPerDimension }: AppendArgs, what: What): Dispatch {
-  const { fresh, cache, rotary, advances, isValue } = what;
-  const pages = cache.into ? null : problem.pages;
-  const nItems = recordCount(structOf(appendKvKernel, 'NewToken'), items);
-  const nPairs = nItems * cache.nHeads * Math.ceil(cache.headDim / 2);
+/** Writes new keys, rotated if the problem says so, and new values to their slots, and rotates queries. */
+export function appendDispatch({ problem, tokens, writes, ...rest }: AppendArgs): Dispatch {
+  const { q, k, v, nHeads, nKvHeads, headDim, headDimV, append } = problem;
+  const { newK, newV, rotatedQ } = writes;
+  const rotary = append?.rotary ?? null;
+  // Values alone are not rotated.
+  const angles = newK || rotatedQ ? rotary : null;
+  const [appends, queries] = [newK !== null || newV !== null, rotatedQ !== null];
+  const pages = appends ? problem.pages : null;
+  const kOctets = newK ? nKvHeads * octetsOf(headDim) : 0;
+  const kvOctets = kOctets + (newV ? nKvHeads * octetsOf(headDimV) : 0);
+  const tokenOctets = kvOctets + (queries ? nHeads * octetsOf(headDim) : 0);
+  const nOctets = tokens.nItems * tokens.itemTokens * tokenOctets;
   return {
-    kernel: appendKvKernel,
+    kernel: kernelFor(appends, queries),
     spec: appendSpec({
-      from: fresh.tensor.dtype as FloatDType,
-      to: cache.rows.tensor.dtype as FloatDType,
-      wholeWords: hasMultiplesOf(2, cache.rows, cache.headDim),
-      paged: pages !== null,
+      appends,
+      queries,
       rotary: rotary !== null,
-      queries: cache.into !== undefined,
+      paged: pages !== null,
+      ...accessesOf(problem, writes),
     }),
     params: {
-      n_items: nItems,
-      n_heads: cache.nHeads,
-      head_dim: cache.headDim,
-      is_value: isValue ? 1 : 0,
-      fresh_token: fresh.tokenStride,
-      fresh_head: fresh.headStride,
-      cache_page: cache.rows.pageStride,
-      cache_token: cache.rows.tokenStride,
-      cache_head: cache.rows.headStride,
+      n_items: tokens.nItems,
+      item_tokens: tokens.itemTokens,
+      items_at: tokens.itemsAt,
+      token_octets: tokenOctets,
+      k_octets: kOctets,
+      kv_octets: kvOctets,
+      head_dim: headDim,
+      head_dim_v: headDimV,
+      new_type: dtypeCode((newK ?? newV)?.tensor),
+      cache_type: dtypeCode(k.tensor),
+      q_type: dtypeCode(q.tensor),
+      new_k_token: newK?.tokenStride ?? 0,
+      new_k_head: newK?.headStride ?? 0,
+      new_v_token: newV?.tokenStride ?? 0,
+      new_v_head: newV?.headStride ?? 0,
+      k_page: k.pageStride,
+      k_token: k.tokenStride,
+      k_head: k.headStride,
+      v_page: v.pageStride,
+      v_token: v.tokenStride,
+      v_head: v.headStride,
+      q_token: q.tokenStride,
+      q_head: q.headStride,
       page_size: pages?.pageSize ?? 1,
       n_pages: pages?.nPages ?? 0,
-      rotary_pairs: rotary?.pairs ?? 0,
-      is_interleaved: rotary?.interleaved ? 1 : 0,
-      advances: advances ? 1 : 0,
-      n_positions: rotary?.nPositions ?? 1,
-      ...anglesParams('cos', rotary),
-      ...anglesParams('sin', rotary),
-      angle_type: dtypeCode(rotary?.cos),
+      rotary_pairs: angles?.pairs ?? 0,
+      is_interleaved: angles?.interleaved ? 1 : 0,
+      queries_advance: angles?.queriesAdvance ? 1 : 0,
+      n_positions: angles?.nPositions ?? 1,
+      ...anglesParams('cos', angles),
+      ...anglesParams('sin', angles),
+      angle_type: dtypeCode(angles?.cos),
     },
     bindings: {
-      fresh: fresh.tensor,
-      batch_info: batchInfo,
-      items,
+      batch_info: tokens.batchInfo,
+      q: queries ? q.tensor : null,
+      new_k: newK?.tensor ?? null,
+      new_v: newV?.tensor ?? null,
+      cosines: angles?.cos ?? null,
+      sines: angles?.sin ?? null,
       block_table: pages?.table ?? null,
-      cosines: rotary?.cos ?? null,
-      sines: rotary?.sin ?? null,
-      cache: cache.into ?? cache.rows.tensor,
+      k_cache: newK ? k.tensor : null,
+      v_cache: newV ? v.tensor : null,
+      rotated_q: rotatedQ,
     },
-    grid: grid2d(Math.ceil(nPairs / constantOf(appendKvKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
+    grid: grid2d(Math.ceil(nOctets / constantOf(appendKvKernel, 'WG_SIZE')), rest.maxWorkgroupsPerDimension),
   };
+}
+
+function octetsOf(headDim: number): number {
+  return Math.ceil(headDim / 8);
 }
 
 function anglesParams(name: 'cos' | 'sin', rotary: Rotary | null): Record<string, number> {
@@ -142,29 +194,48 @@ function anglesParams(name: 'cos' | 'sin', rotary: Rotary | null): Record<string
   return { [`${name}_base`]: firstElementOf(angles), [`${name}_position`]: position };
 }
 
-export interface AppendFeatures {
-  readonly from: FloatDType;
-  readonly to: FloatDType;
-  /** Whether every row of the cache begins and ends with a whole word, if halves come in pairs. */
+/** How a dispatch may access its tensors. */
+export interface AppendAccesses {
+  /** Whether rows of all of them can be read and written 16 bytes at a time. */
+  readonly wide: boolean;
+  /** Whether every row that is written begins and ends with a whole word, if halves come in pairs. */
   readonly wholeWords: boolean;
-  readonly paged: boolean;
-  readonly rotary: boolean;
-  readonly queries: boolean;
 }
 
-export function appendSpec({ from, to, wholeWords, paged, rotary, queries }: AppendFeatures) {
-  const toHalves = bytesPerElement(to) === 2;
+/** The accesses that the tensors of a problem allow, as far as they are read or written. */
+export function accessesOf(
+  { q, k, v, headDim, headDimV }: AttentionProblem,
+  { newK, newV, rotatedQ }: Appended,
+): AppendAccesses {
+  const written: (readonly [TokenRows | PagedRows, number])[] = [];
+  if (newK) written.push([k, headDim]);
+  if (newV) written.push([v, headDimV]);
+  if (rotatedQ) written.push([q, headDim]);
+  const read: (readonly [TokenRows, number])[] = [];
+  if (newK) read.push([newK, headDim]);
+  if (newV) read.push([newV, headDimV]);
   return {
-    FROM_F16: from === 'f16',
-    FROM_BF16: from === 'bf16',
-    FROM_HALVES: bytesPerElement(from) === 2,
-    TO_F16: to === 'f16',
-    TO_BF16: to === 'bf16',
-    TO_HALVES: toHalves,
-    TO_WORDS: toHalves && wholeWords,
-    SAME: from === to,
-    PAGED: paged,
-    ROTARY: rotary,
+    wide: [...written, ...read].every(([rows, dim]) => isWide(rows, dim)),
+    wholeWords: written.every(
+      ([rows, dim]) => bytesPerElement(rows.tensor.dtype as FloatDType) === 4 || hasMultiplesOf(2, rows, dim),
+    ),
+  };
+}
+
+export interface AppendFeatures extends AppendAccesses {
+  readonly appends: boolean;
+  readonly queries: boolean;
+  readonly rotary: boolean;
+  readonly paged: boolean;
+}
+
+export function appendSpec({ appends, queries, rotary, paged, wide, wholeWords }: AppendFeatures) {
+  return {
+    APPENDS: appends,
     QUERIES: queries,
+    ROTARY: rotary,
+    PAGED: paged,
+    WIDE: wide,
+    WORDS: wholeWords,
   };
 }

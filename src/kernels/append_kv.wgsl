@@ -1,70 +1,133 @@
-// append_kv: writes new keys or values to their slots in the cache, and rotates keys by their positions; or rotates
-// queries into memory where attention reads them.
+// append_kv: writes new keys and values to their slots in the cache, and rotates keys by their positions; rotates queries
+// into memory where attention reads them.
 //
-//   in   fresh        [new tokens, n_heads, head_dim]                                 any strides
-//   in   batch_info   Sequence [B], ...
-//   in   items        [n_items]  NewToken
-//   in   block_table  [B, table_width]    page of every page_size slots; only with PAGED
-//   in   cosines      [positions, rotary_dim / 2]  f32, or packed halves; only with ROTARY
+//   in   q            [queries, n_heads, head_dim]               any strides; only with QUERIES
+//   in   new_k        [new tokens, n_kv_heads, head_dim]         any strides; these two only with APPENDS
+//   in   new_v        [new tokens, n_kv_heads, head_dim_v]
+//   in   batch_info   Sequence [B], NewTokens [n_items]          see items_at
+//   in   cosines      [positions, rotary_dim / 2]                f32, or packed halves; only with ROTARY
 //   in   sines        [positions, rotary_dim / 2]
-//   out  cache        [tokens or pages × page_size, n_heads, head_dim]                any strides
+//   in   block_table  [B, table_width]                           page of every page_size slots; only with PAGED
+//   out  k_cache      [tokens or pages × page_size, n_kv_heads, head_dim]     any strides
+//   out  v_cache      [tokens or pages × page_size, n_kv_heads, head_dim_v]
+//   out  rotated_q    like q
 //
-// One invocation owns two neighbouring elements of a head: where rows of halves begin at whole words, one word.
-// With pairs (x, y) at (2t, 2t + 1), or (t, t + rotary_dim / 2), and the angle of the token's position:
+// An octet is eight neighbouring elements of a head. One invocation owns one of a token: those of its keys come first, then
+// values, then queries. With pairs (x, y) at (2t, 2t + 1), or (t, t + rotary_dim / 2), and the angle of the position:
 //   x' = x cos - y sin      y' = x sin + y cos
+// What is neither rotated nor converted keeps its bits.
 //
 // Indices that come from the GPU are checked: a token whose page the pool does not have is not written.
 //
 // Variants:
-//   FROM_F16, FROM_BF16   how fresh is stored; with FROM_HALVES; none: f32
-//   TO_F16, TO_BF16       how the cache is stored; with TO_HALVES; none: f32
-//   TO_WORDS              halves of which every row begins and ends with a whole word
-//   SAME                  both are stored alike: what is not rotated keeps its bits
-//   PAGED                 the cache is in pages
-//   ROTARY                elements below rotary_dim are rotated
-//   QUERIES               fresh is q, and the "cache" is laid out like it
+//   APPENDS   keys and values are written to the cache
+//   QUERIES   queries are rotated; with ROTARY
+//   ROTARY    elements below rotary_dim are rotated, but for those of values
+//   PAGED     the cache is in pages
+//   WIDE      rows of all tensors allow accesses of 16 bytes
+//   WORDS     no row of halves shares a word with another one that is written
 
-import package::shared::batch_info::{Sequence, sequence_at};
-import package::shared::elements::{half_from_f16, half_from_bf16, f16_bits, bf16_bits, word_of, number_from};
+import package::shared::batch_info::{Sequence, sequence_at, batch_info};
+import package::shared::elements::{
+  F32, F16, quad_from_f16, quad_from_bf16, f16_bits, bf16_bits, word_of, number_from,
+};
 
 const WG_SIZE = 64u;
 
 struct Params {
   n_items: u32,
-  n_heads: u32,
+  item_tokens: u32,       // tokens of an item, at most
+  items_at: u32,          // the first item in batch_info, in items; 0: item b is sequence b from its first token on
+  token_octets: u32,      // of a token: all
+  k_octets: u32,          // its keys, which are 0 where none are appended
+  kv_octets: u32,         // its keys and values
   head_dim: u32,
-  is_value: u32,          // fresh is v, not k
-  fresh_token: u32,       // strides, in elements
-  fresh_head: u32,
-  cache_page: u32,
-  cache_token: u32,
-  cache_head: u32,
+  head_dim_v: u32,
+  new_type: u32,          // F32, F16 or BF16
+  cache_type: u32,
+  q_type: u32,
+  new_k_token: u32,       // strides, in elements
+  new_k_head: u32,
+  new_v_token: u32,
+  new_v_head: u32,
+  k_page: u32,
+  k_token: u32,
+  k_head: u32,
+  v_page: u32,
+  v_token: u32,
+  v_head: u32,
+  q_token: u32,
+  q_head: u32,
   page_size: u32,
   n_pages: u32,
   rotary_pairs: u32,      // rotary_dim / 2
   is_interleaved: u32,
-  advances: u32,          // positions go up by one from token to token; else all are n_cached
+  queries_advance: u32,   // positions of queries go up by one from token to token; else all are n_cached
   n_positions: u32,       // rows of cosines and sines
   cos_base: u32,
   cos_position: u32,
   sin_base: u32,
   sin_position: u32,
-  angle_type: u32,        // F32, F16 or BF16
+  angle_type: u32,
 }
 
-struct NewToken {
+// Up to item_tokens of a sequence.
+struct NewTokens {
   sequence: u32,
-  token: u32,             // of the new ones of the sequence; or of its queries
+  first_token: u32,       // of the new ones of the sequence, and of its queries
 }
+
+@record(batch_info) fn new_tokens_at(index: u32) -> NewTokens;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> fresh: array<u32>;
-@group(0) @binding(2) var<storage, read> cosines: array<u32>;
-@group(0) @binding(3) var<storage, read> sines: array<u32>;
-@group(0) @binding(5) var<storage, read> items: array<NewToken>;
-@group(0) @binding(6) var<storage, read> block_table: array<u32>;
-@if(TO_HALVES && !TO_WORDS) @group(0) @binding(7) var<storage, read_write> cache: array<atomic<u32>>;
-@else                       @group(0) @binding(7) var<storage, read_write> cache: array<u32>;
+@if(WIDE) @group(0) @binding(1) var<storage, read> q: array<vec4u>;
+@else     @group(0) @binding(1) var<storage, read> q: array<u32>;
+@if(WIDE) @group(0) @binding(2) var<storage, read> new_k: array<vec4u>;
+@else     @group(0) @binding(2) var<storage, read> new_k: array<u32>;
+@if(WIDE) @group(0) @binding(3) var<storage, read> new_v: array<vec4u>;
+@else     @group(0) @binding(3) var<storage, read> new_v: array<u32>;
+@group(0) @binding(5) var<storage, read> cosines: array<u32>;
+@group(0) @binding(6) var<storage, read> sines: array<u32>;
+@group(0) @binding(7) var<storage, read> block_table: array<u32>;
+@if(WIDE)            @group(0) @binding(8) var<storage, read_write> k_cache: array<vec4u>;
+@if(!WIDE && WORDS)  @group(0) @binding(8) var<storage, read_write> k_cache: array<u32>;
+@if(!WIDE && !WORDS) @group(0) @binding(8) var<storage, read_write> k_cache: array<atomic<u32>>;
+@if(WIDE)            @group(0) @binding(9) var<storage, read_write> v_cache: array<vec4u>;
+@if(!WIDE && WORDS)  @group(0) @binding(9) var<storage, read_write> v_cache: array<u32>;
+@if(!WIDE && !WORDS) @group(0) @binding(9) var<storage, read_write> v_cache: array<atomic<u32>>;
+@if(WIDE)            @group(0) @binding(10) var<storage, read_write> rotated_q: array<vec4u>;
+@if(!WIDE && WORDS)  @group(0) @binding(10) var<storage, read_write> rotated_q: array<u32>;
+@if(!WIDE && !WORDS) @group(0) @binding(10) var<storage, read_write> rotated_q: array<atomic<u32>>;
+
+// What an invocation accesses at once.
+@if(WIDE) alias Access = vec4u;
+@else     alias Access = u32;
+
+const KEY = 0u;
+const VALUE = 1u;
+const QUERY = 2u;
+
+// A head of a token.
+struct Row {
+  kind: u32,              // KEY, VALUE or QUERY
+  read_at: u32,           // its first element where it is read and where it is written
+  write_at: u32,
+  head_dim: u32,
+  read_type: u32,
+  write_type: u32,
+  position: u32,
+}
+
+// Eight elements as they are stored; those of halves are in low.
+struct Stored {
+  low: vec4u,
+  high: vec4u,
+}
+
+struct Numbers {
+  low: vec4f,
+  high: vec4f,
+}
 
 @compute @workgroup_size(WG_SIZE)
 fn append_kv(
@@ -73,110 +136,289 @@ fn append_kv(
   @builtin(local_invocation_index) local: u32,
 ) {
   let invocation = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
-  let pairs = (params.head_dim + 1u) / 2u;
-  let dim = invocation % pairs * 2u;
-  let head = invocation / pairs % params.n_heads;
-  let index = invocation / pairs / params.n_heads;
-  if (index >= params.n_items) { return; }
-  let sequence = sequence_at(items[index].sequence);
-  let token = items[index].token;
-  // Lengths on the GPU may be shorter than those that were planned for, and there may be fewer slots than tokens.
-  @if(QUERIES)  if (token >= sequence.q_len) { return; }
-  @if(!QUERIES) if (sequence.n_cached + token >= sequence.k_len) { return; }
-  let page = page_of(sequence, token);
+  let octet = invocation % params.token_octets;
+  let index = invocation / params.token_octets;
+  let item = index / params.item_tokens;
+  if (item >= params.n_items) { return; }
+  let tokens = item_at(item);
+  let token = tokens.first_token + index % params.item_tokens;
+  let sequence = sequence_at(tokens.sequence);
+  @if(QUERIES && APPENDS) if (octet >= params.kv_octets) {
+    rotate_query(sequence, token, octet - params.kv_octets);
+    return;
+  }
+  @if(APPENDS)             append(sequence, token, octet);
+  @if(QUERIES && !APPENDS) rotate_query(sequence, token, octet);
+}
+
+fn item_at(item: u32) -> NewTokens {
+  if (params.items_at == 0u) { return NewTokens(item, 0u); }
+  return new_tokens_at(params.items_at + item);
+}
+
+// Writes an octet of a new token, of its keys or of its values. An item may have more tokens than the sequence, lengths on
+// the GPU may be shorter than those that were planned for, and there may be fewer slots than tokens.
+@if(APPENDS) fn append(sequence: Sequence, token: u32, octet: u32) {
+  let slot = sequence.n_cached + token;
+  if (slot >= sequence.k_len) { return; }
+  @if(PAGED)  let page = block_table[sequence.table_base + slot / params.page_size];
+  @if(!PAGED) let page = 0u;
   @if(PAGED) if (page >= params.n_pages) { return; }
-  let position = sequence.n_cached + token * params.advances;
-  // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
-  @if(ROTARY) if (position >= params.n_positions) { return; }
-
-  let row = fresh_base(sequence) + token * params.fresh_token + head * params.fresh_head;
-  let to = cache_row(sequence, token, page) + head * params.cache_head + dim;
-  let low = stored(row, dim, position);
-  @if(TO_WORDS) cache[to / 2u] = low | (stored(row, dim + 1u, position) << 16u);
-  @if(!TO_WORDS) {
-    write_element(to, low);
-    if (dim + 1u < params.head_dim) { write_element(to + 1u, stored(row, dim + 1u, position)); }
+  @if(PAGED)  let page_slot = slot % params.page_size;
+  @if(!PAGED) let page_slot = slot;
+  if (octet < params.k_octets) {
+    // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
+    @if(ROTARY) if (slot >= params.n_positions) { return; }
+    let row_octets = (params.head_dim + 7u) / 8u;
+    let head = octet / row_octets;
+    write_octet(Row(
+      KEY, sequence.new_k_base + token * params.new_k_token + head * params.new_k_head,
+      sequence.k_base + page * params.k_page + page_slot * params.k_token + head * params.k_head,
+      params.head_dim, params.new_type, params.cache_type, slot,
+    ), octet % row_octets * 8u);
+  } else {
+    let row_octets = (params.head_dim_v + 7u) / 8u;
+    let head = (octet - params.k_octets) / row_octets;
+    write_octet(Row(
+      VALUE, sequence.new_v_base + token * params.new_v_token + head * params.new_v_head,
+      sequence.v_base + page * params.v_page + page_slot * params.v_token + head * params.v_head,
+      params.head_dim_v, params.new_type, params.cache_type, slot,
+    ), (octet - params.k_octets) % row_octets * 8u);
   }
 }
 
-fn fresh_base(sequence: Sequence) -> u32 {
-  @if(QUERIES)  return sequence.q_base;
-  @if(!QUERIES) return select(sequence.new_k_base, sequence.new_v_base, params.is_value != 0u);
+@if(QUERIES) fn rotate_query(sequence: Sequence, token: u32, octet: u32) {
+  if (token >= sequence.q_len) { return; }
+  let position = sequence.n_cached + token * params.queries_advance;
+  if (position >= params.n_positions) { return; }
+  let row_octets = (params.head_dim + 7u) / 8u;
+  let row = sequence.q_base + token * params.q_token + octet / row_octets * params.q_head;
+  write_octet(
+    Row(QUERY, row, row, params.head_dim, params.q_type, params.q_type, position),
+    octet % row_octets * 8u,
+  );
 }
 
-// The page of a token's slot; the pool may not have it.
-fn page_of(sequence: Sequence, token: u32) -> u32 {
-  @if(PAGED)  return block_table[sequence.table_base + (sequence.n_cached + token) / params.page_size];
-  @if(!PAGED) return 0u;
-}
-
-// The first element of a token's row.
-fn cache_row(sequence: Sequence, token: u32, page: u32) -> u32 {
-  @if(QUERIES) return sequence.q_base + token * params.cache_token;
-  @if(!QUERIES) {
-    let base = select(sequence.k_base, sequence.v_base, params.is_value != 0u);
-    let slot = sequence.n_cached + token;
-    @if(!PAGED) return base + slot * params.cache_token;
-    @if(PAGED)  return base + page * params.cache_page + slot % params.page_size * params.cache_token;
+// Reads dims dim .. dim + 7 of a row, or those of them that it has, and writes them as they belong to where they belong.
+fn write_octet(row: Row, dim: u32) {
+  let fresh = load_octet(row, row.read_at + dim, row.head_dim - dim);
+  var low = fresh.low;
+  var high = fresh.high;
+  if (row.read_type != row.write_type) {
+    let converted = stored_as(numbers_of(fresh, row.read_type), row.write_type);
+    low = converted.low;
+    high = converted.high;
   }
-}
-
-// The bits of an element as the cache stores it.
-fn stored(row: u32, dim: u32, position: u32) -> u32 {
   @if(ROTARY) {
-    if (dim < 2u * params.rotary_pairs) { return cache_bits(rotated(row, dim, position)); }
+    let rotary_dim = 2u * params.rotary_pairs;
+    if (row.kind != VALUE && dim < rotary_dim) {
+      let rotated = stored_as(rotated_of(row, numbers_of(fresh, row.read_type), dim), row.write_type);
+      if (dim + 8u <= rotary_dim) {
+        low = rotated.low;
+        high = rotated.high;
+      } else {
+        // Pairs are whole words of halves.
+        let word_dims = select(2u, 1u, row.write_type == F32);
+        for (var i = 0u; i < 4u; i++) {
+          if (dim + i * word_dims < rotary_dim) { low[i] = rotated.low[i]; }
+          if (dim + 4u + i < rotary_dim) { high[i] = rotated.high[i]; }
+        }
+      }
+    }
   }
-  @if(SAME)  return fresh_bits(row + dim);
-  @if(!SAME) return cache_bits(fresh_element(row + dim));
+  store_octet(row, row.write_at + dim, row.head_dim - dim, Stored(low, high));
 }
 
-@if(ROTARY) fn rotated(row: u32, dim: u32, position: u32) -> f32 {
-  var pair = dim / 2u;
-  var is_y = dim % 2u == 1u;
-  var other_dim = select(dim + 1u, dim - 1u, is_y);
-  if (params.is_interleaved == 0u) {
-    pair = dim % params.rotary_pairs;
-    is_y = dim >= params.rotary_pairs;
-    other_dim = select(dim + params.rotary_pairs, pair, is_y);
+@if(ROTARY) fn rotated_of(row: Row, own: Numbers, dim: u32) -> Numbers {
+  let pairs = params.rotary_pairs;
+  if (params.is_interleaved != 0u) {
+    let pair = vec4u(dim / 2u) + vec4u(0u, 1u, 2u, 3u);
+    let cos = cos_of(row.position, pair);
+    let sin = sin_of(row.position, pair);
+    return Numbers(
+      own.low * cos.xxyy + vec4f(-own.low.y, own.low.x, -own.low.w, own.low.z) * sin.xxyy,
+      own.high * cos.zzww + vec4f(-own.high.y, own.high.x, -own.high.w, own.high.z) * sin.zzww,
+    );
   }
-  let other = fresh_element(row + other_dim);
-  return fresh_element(row + dim) * cos_of(position, pair) + select(-other, other, is_y) * sin_of(position, pair);
+  let low_dim = vec4u(dim) + vec4u(0u, 1u, 2u, 3u);
+  let high_dim = low_dim + vec4u(4u);
+  let low_is_y = low_dim >= vec4u(pairs);
+  let high_is_y = high_dim >= vec4u(pairs);
+  let other = other_halves_of(row, dim);
+  let low_pair = select(low_dim, low_dim - vec4u(pairs), low_is_y);
+  let high_pair = select(high_dim, high_dim - vec4u(pairs), high_is_y);
+  return Numbers(
+    own.low * cos_of(row.position, low_pair) + select(-other.low, other.low, low_is_y) * sin_of(row.position, low_pair),
+    own.high * cos_of(row.position, high_pair)
+      + select(-other.high, other.high, high_is_y) * sin_of(row.position, high_pair),
+  );
 }
 
-fn fresh_bits(at: u32) -> u32 {
-  @if(FROM_HALVES)  return (fresh[at / 2u] >> (at % 2u * 16u)) & 0xffffu;
-  @if(!FROM_HALVES) return fresh[at];
+// What dims dim .. dim + 7 are paired with, where x and y are rotary_dim / 2 apart.
+@if(ROTARY) fn other_halves_of(row: Row, dim: u32) -> Numbers {
+  let pairs = params.rotary_pairs;
+  if (pairs % 8u == 0u) {
+    let other = select(dim + pairs, dim - pairs, dim >= pairs);
+    return numbers_of(load_octet(row, row.read_at + other, row.head_dim - other), row.read_type);
+  }
+  var low = vec4f();
+  var high = vec4f();
+  for (var i = 0u; i < 4u; i++) {
+    low[i] = other_number(row, dim + i);
+    high[i] = other_number(row, dim + 4u + i);
+  }
+  return Numbers(low, high);
 }
 
-fn fresh_element(at: u32) -> f32 {
-  @if(FROM_F16)     return half_from_f16(fresh[at / 2u], at % 2u == 1u);
-  @if(FROM_BF16)    return half_from_bf16(fresh[at / 2u], at % 2u == 1u);
-  @if(!FROM_HALVES) return bitcast<f32>(fresh[at]);
+// Beyond rotary_dim, any number of the row.
+@if(ROTARY) fn other_number(row: Row, dim: u32) -> f32 {
+  let pairs = params.rotary_pairs;
+  let other = min(select(dim + pairs, dim - pairs, dim >= pairs), row.head_dim - 1u);
+  let at = row.read_at + other;
+  return number_from(source_word(row.kind, word_of(at, row.read_type)), at, row.read_type);
 }
 
-fn cache_bits(x: f32) -> u32 {
-  @if(TO_F16)     return f16_bits(x);
-  @if(TO_BF16)    return bf16_bits(x);
-  @if(!TO_HALVES) return bitcast<u32>(x);
+@if(ROTARY) fn cos_of(position: u32, pair: vec4u) -> vec4f {
+  let at = vec4u(params.cos_base + position * params.cos_position) + min(pair, vec4u(params.rotary_pairs - 1u));
+  return vec4f(cosine(at.x), cosine(at.y), cosine(at.z), cosine(at.w));
 }
 
-@if(ROTARY) fn cos_of(position: u32, pair: u32) -> f32 {
-  let at = params.cos_base + position * params.cos_position + pair;
+@if(ROTARY) fn sin_of(position: u32, pair: vec4u) -> vec4f {
+  let at = vec4u(params.sin_base + position * params.sin_position) + min(pair, vec4u(params.rotary_pairs - 1u));
+  return vec4f(sine(at.x), sine(at.y), sine(at.z), sine(at.w));
+}
+
+@if(ROTARY) fn cosine(at: u32) -> f32 {
   return number_from(cosines[word_of(at, params.angle_type)], at, params.angle_type);
 }
 
-@if(ROTARY) fn sin_of(position: u32, pair: u32) -> f32 {
-  let at = params.sin_base + position * params.sin_position + pair;
+@if(ROTARY) fn sine(at: u32) -> f32 {
   return number_from(sines[word_of(at, params.angle_type)], at, params.angle_type);
+}
+
+fn numbers_of(stored: Stored, number_type: u32) -> Numbers {
+  if (number_type == F32) { return Numbers(bitcast<vec4f>(stored.low), bitcast<vec4f>(stored.high)); }
+  let words = stored.low;
+  let low_half = vec2u(words.x, words.y);
+  let high_half = vec2u(words.z, words.w);
+  if (number_type == F16) { return Numbers(quad_from_f16(low_half), quad_from_f16(high_half)); }
+  return Numbers(quad_from_bf16(low_half), quad_from_bf16(high_half));
+}
+
+fn stored_as(numbers: Numbers, number_type: u32) -> Stored {
+  if (number_type == F32) { return Stored(bitcast<vec4u>(numbers.low), bitcast<vec4u>(numbers.high)); }
+  let low = numbers.low;
+  let high = numbers.high;
+  return Stored(
+    vec4u(
+      halves(low.x, low.y, number_type), halves(low.z, low.w, number_type),
+      halves(high.x, high.y, number_type), halves(high.z, high.w, number_type),
+    ),
+    vec4u(),
+  );
+}
+
+fn halves(x: f32, y: f32, number_type: u32) -> u32 {
+  if (number_type == F16) { return f16_bits(x) | (f16_bits(y) << 16u); }
+  return bf16_bits(x) | (bf16_bits(y) << 16u);
+}
+
+// Elements at .. at + 7 of what a row is read from, or those of them that are among the `left` ones.
+fn load_octet(row: Row, at: u32, left: u32) -> Stored {
+  @if(WIDE) {
+    if (row.read_type != F32) { return Stored(source(row.kind, at / 8u), vec4u()); }
+    return Stored(source(row.kind, at / 4u), source(row.kind, at / 4u + select(0u, 1u, left > 4u)));
+  }
+  @if(!WIDE) {
+    var low = vec4u();
+    var high = vec4u();
+    for (var i = 0u; i < 8u; i++) {
+      if (i >= left) { break; }
+      let word = source_word(row.kind, word_of(at + i, row.read_type));
+      if (row.read_type != F32) {
+        low[i / 2u] |= ((word >> ((at + i) % 2u * 16u)) & 0xffffu) << (i % 2u * 16u);
+      } else if (i < 4u) {
+        low[i] = word;
+      } else {
+        high[i - 4u] = word;
+      }
+    }
+    return Stored(low, high);
+  }
+}
+
+fn source_word(kind: u32, word: u32) -> u32 {
+  @if(!WIDE) return source(kind, word);
+  @if(WIDE) {
+    let four = source(kind, word / 4u);
+    return four[word % 4u];
+  }
+}
+
+fn source(kind: u32, index: u32) -> Access {
+  @if(QUERIES && APPENDS) if (kind == QUERY) { return q[index]; }
+  @if(APPENDS) if (kind == VALUE) { return new_v[index]; }
+  @if(APPENDS) return new_k[index];
+  @else        return q[index];
+}
+
+// Writes elements at .. at + 7, or those of them that are among the `left` ones.
+fn store_octet(row: Row, at: u32, left: u32, stored: Stored) {
+  @if(WIDE) {
+    if (row.write_type != F32) { store(row.kind, at / 8u, stored.low); return; }
+    store(row.kind, at / 4u, stored.low);
+    if (left > 4u) { store(row.kind, at / 4u + 1u, stored.high); }
+  }
+  @if(!WIDE) {
+    let low = stored.low;
+    let high = stored.high;
+    for (var i = 0u; i < 8u; i++) {
+      if (i >= left) { break; }
+      if (row.write_type == F32) {
+        store(row.kind, at + i, select(high[i % 4u], low[i % 4u], i < 4u));
+      } else {
+        @if(WORDS) if (i % 2u == 0u) { store(row.kind, (at + i) / 2u, low[i / 2u]); }
+        @if(!WORDS) store_half(row.kind, at + i, (low[i / 2u] >> (i % 2u * 16u)) & 0xffffu);
+      }
+    }
+  }
+}
+
+fn store(kind: u32, index: u32, value: Access) {
+  @if(WIDE || WORDS) {
+    @if(QUERIES && APPENDS) if (kind == QUERY) { rotated_q[index] = value; return; }
+    @if(APPENDS) { if (kind == VALUE) { v_cache[index] = value; } else { k_cache[index] = value; } }
+    @else rotated_q[index] = value;
+  }
+  @if(!WIDE && !WORDS) {
+    @if(QUERIES && APPENDS) if (kind == QUERY) { atomicStore(&rotated_q[index], value); return; }
+    @if(APPENDS) { if (kind == VALUE) { atomicStore(&v_cache[index], value); } else { atomicStore(&k_cache[index], value); } }
+    @else atomicStore(&rotated_q[index], value);
+  }
 }
 
 // The other half of the word may belong to another row or lie outside the tensor: each half is set by atomics, which
 // leave it as it is.
-@if(!TO_WORDS) fn write_element(at: u32, bits: u32) {
-  @if(!TO_HALVES) cache[at] = bits;
-  @if(TO_HALVES) {
-    let shift = at % 2u * 16u;
-    atomicAnd(&cache[at / 2u], 0xffff0000u >> shift);
-    atomicOr(&cache[at / 2u], bits << shift);
+@if(!WIDE && !WORDS) fn store_half(kind: u32, at: u32, bits: u32) {
+  let shift = at % 2u * 16u;
+  let kept = 0xffff0000u >> shift;
+  let word = at / 2u;
+  @if(QUERIES && APPENDS) if (kind == QUERY) {
+    atomicAnd(&rotated_q[word], kept);
+    atomicOr(&rotated_q[word], bits << shift);
+    return;
+  }
+  @if(APPENDS) {
+    if (kind == VALUE) {
+      atomicAnd(&v_cache[word], kept);
+      atomicOr(&v_cache[word], bits << shift);
+    } else {
+      atomicAnd(&k_cache[word], kept);
+      atomicOr(&k_cache[word], bits << shift);
+    }
+  }
+  @else {
+    atomicAnd(&rotated_q[word], kept);
+    atomicOr(&rotated_q[word], bits << shift);
   }
 }

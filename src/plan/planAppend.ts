@@ -1,13 +1,14 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import {
-  appendKDispatch,
-  appendVDispatch,
-  packNewTokens,
+  appendDispatch,
+  canAppendAndRotate,
+  listNewTokens,
   rotatedQScratch,
-  rotateQDispatch,
+  type Appended,
 } from '../kernels/appendKv.js';
-import { isHostLengths, type AttentionProblem } from '../problem/attentionProblem.js';
+import { hostSequences } from '../kernels/shared/batchInfo.js';
+import { isHostLengths, type AttentionProblem, type DeviceLengths } from '../problem/attentionProblem.js';
 import { checkWorkItems } from './limits.js';
 import {
   NO_APPEND,
@@ -32,39 +33,60 @@ export function planCachedAttention(
   return planWith(planAppend, problem, lengths, traits, context);
 }
 
-/** Plans what happens before attention: new tokens are written to the cache, and queries rotated. */
-function planAppend(shared: Shared, lengths: Lengths): AppendPlan {
-  const { append } = shared.problem;
+/**
+ * Plans what happens before attention: new tokens are written to the cache, and queries rotated. It is one dispatch where
+ * the device can bind as many buffers, else one for the cache and one for queries.
+ */
+function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTraits): AppendPlan {
+  const { problem, memory } = shared;
+  const { append } = problem;
   if (!append) return NO_APPEND;
-  const { newK, newV, rotary } = append;
+  const { newK, newV, rotary, apart } = append;
+  const known = isHostLengths(lengths) ? lengths : null;
+  const { maxNew, maxSeqlenQ } = lengths as DeviceLengths;
   // Where lengths are on the GPU, every new token that there may be.
-  const newTokens = tokensOf(shared, 'new tokens', (b) =>
-    isHostLengths(lengths) ? lengths.kLen[b]! - lengths.nCached[b]! : lengths.maxNew,
+  const newTokens = countsOf(shared, 'new tokens', (b) =>
+    known ? known.kLen[b]! - known.nCached[b]! : maxNew,
   );
-  const queries = tokensOf(shared, 'queries to rotate', (b) => {
+  const queries = countsOf(shared, 'queries to rotate', (b) => {
     if (!rotary) return 0;
-    return isHostLengths(lengths) ? lengths.qLen[b]! : lengths.maxSeqlenQ;
+    return known ? known.qLen[b]! : maxSeqlenQ;
   });
-  return shared.memory.keep('append', [shared, newTokens, queries], () => {
-    const rotatedQ = rotary && queries.length > 0 ? rotatedQScratch(shared.problem) : null;
-    const dispatches: Dispatch[] = [];
-    if (newTokens.length > 0) {
-      if (newK) dispatches.push(appendKDispatch({ ...shared, items: newTokens }, newK));
-      if (newV) dispatches.push(appendVDispatch({ ...shared, items: newTokens }, newV));
+  const rotates = queries.some((count) => count > 0);
+  const rotatedQ = rotates ? memory.keep('rotated q', [problem], () => rotatedQScratch(problem)) : null;
+  const appends = (newK || newV) !== null && newTokens.some((count) => count > 0);
+  const nothing: Appended = { newK: null, newV: null, rotatedQ: null };
+
+  const plan = (name: string, counts: Uint32Array, writes: Appended): Dispatch => {
+    const sequences = known && (() => hostSequences(problem, known, memory));
+    const tokens = listNewTokens(counts, shared.batchInfo, sequences, memory, name);
+    const of = [shared, ...Object.values(tokens), ...Object.values(writes)];
+    return memory.keep(name, of, () => appendDispatch({ ...shared, tokens, writes }));
+  };
+  const dispatches: Dispatch[] = [];
+  if (appends && rotates && !apart && canAppendAndRotate(traits)) {
+    const either = countsOf(shared, 'new tokens or queries', (b) => Math.max(newTokens[b]!, queries[b]!));
+    dispatches.push(plan('append and rotate', either, { newK, newV, rotatedQ }));
+  } else {
+    if (appends && apart) {
+      if (newK) dispatches.push(plan('append k', newTokens, { ...nothing, newK }));
+      if (newV) dispatches.push(plan('append v', newTokens, { ...nothing, newV }));
+    } else if (appends) {
+      dispatches.push(plan('append', newTokens, { ...nothing, newK, newV }));
     }
-    if (rotary && rotatedQ) dispatches.push(rotateQDispatch({ ...shared, items: queries }, rotary, rotatedQ));
-    return { dispatches, rotatedQ };
-  });
+    if (rotates) dispatches.push(plan('rotate', queries, { ...nothing, rotatedQ }));
+  }
+  return memory.keep('append plan', [rotatedQ, ...dispatches], () => ({ dispatches, rotatedQ }));
 }
 
-function tokensOf(
+function countsOf(
   { problem: { caller, batch }, memory }: Shared,
   what: string,
   countOf: (sequence: number) => number,
 ): Uint32Array {
-  const counts = memory.ints(what, batch);
+  const counts = memory.words(what, batch);
   let total = 0;
   for (let b = 0; b < batch; b++) total += counts[b] = countOf(b);
   checkWorkItems(caller, total, what);
-  return packNewTokens(counts, memory, what);
+  return counts;
 }

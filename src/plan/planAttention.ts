@@ -65,7 +65,7 @@ export const NO_APPEND: AppendPlan = { dispatches: [], rotatedQ: null };
 
 /** Plans batch info, then what `planAppend` does, each kernel's share of the sequences, and what to merge. */
 export function planWith<Problem extends AttentionProblem>(
-  planAppend: (shared: Shared<Problem>, lengths: Lengths) => AppendPlan,
+  planAppend: (shared: Shared<Problem>, lengths: Lengths, traits: DeviceTraits) => AppendPlan,
   problem: Problem,
   lengths: Lengths,
   traits: DeviceTraits,
@@ -82,7 +82,7 @@ export function planWith<Problem extends AttentionProblem>(
     maxWorkgroupsPerDimension,
     memory,
   }));
-  const append = planAppend(shared, lengths);
+  const append = planAppend(shared, lengths, traits);
   const parts = memory.keep('parts', [problem, nParts], () => splitParts(problem, nParts));
 
   const attention = lists.map((list, i) => {

@@ -42,6 +42,8 @@ export interface AppendProblem {
   readonly newK: TokenRows | null;
   readonly newV: TokenRows | null;
   readonly rotary: Rotary | null;
+  /** Whether keys, values and queries need a dispatch each, since one is read from a buffer that another is written to. */
+  readonly apart: boolean;
 }
 
 export interface Rotary {

@@ -19,12 +19,13 @@ const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingTyp
 };
 
 /**
- * Compiles each variant of a kernel once, and keeps the pipelines. All variants of a kernel share one bind group layout.
+ * Compiles each variant of a kernel once, and keeps the pipelines. All variants of a kernel share one bind group layout; a
+ * kernel whose variants need several is as many objects of one name.
  */
 export class Pipelines {
   readonly #device: GPUDevice;
   readonly #faults: Faults;
-  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #layouts = new Map<Kernel, GPUBindGroupLayout>();
   readonly #names = new Map<string, string>();
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
@@ -89,7 +90,7 @@ export class Pipelines {
   }
 
   bindGroupLayout(kernel: Kernel): GPUBindGroupLayout {
-    let layout = this.#layouts.get(kernel.name);
+    let layout = this.#layouts.get(kernel);
     if (!layout) {
       layout = this.#device.createBindGroupLayout({
         label: kernel.name,
@@ -99,7 +100,7 @@ export class Pipelines {
           buffer: { type: BUFFER_TYPES[access] },
         })),
       });
-      this.#layouts.set(kernel.name, layout);
+      this.#layouts.set(kernel, layout);
     }
     return layout;
   }

@@ -28,7 +28,7 @@ const HELPFUL_FEATURES = [
   'timestamp-query',
 ] as const satisfies readonly GPUFeatureName[];
 
-/** Limits that allow bigger tiles and bigger caches than the defaults. */
+/** Limits that allow bigger tiles, bigger caches and fewer dispatches than the defaults. */
 const HELPFUL_LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
@@ -117,5 +117,6 @@ export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
     maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
     maxBindingBytes: limits.maxStorageBufferBindingSize,
     tuning: null,
+    maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
   };
 }

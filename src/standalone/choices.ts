@@ -5,7 +5,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import { appendSpec } from '../kernels/appendKv.js';
+import { accessesOf, appendSpec, rotatedQScratch } from '../kernels/appendKv.js';
 import { featuresOf, type AttentionFeatures } from '../kernels/shared/attention.js';
 import type { AttentionProblem } from '../problem/attentionProblem.js';
 import { decodeSpec, decodeTileKeys, decodeWorkgroupBytes } from '../kernels/attnDecode.js';
@@ -88,20 +88,42 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
   },
 
   append_kv(caller, options) {
-    const { headDim, dtype, kvDType = dtype, unaligned = false } = options;
-    const { paged = false, rotary = false, queries = false } = options;
-    const { k } = problemOf(caller, options);
-    checkFlags(caller, { rotary, queries, unaligned });
-    if (queries && (!rotary || paged || kvDType !== dtype))
+    const { dtype, kvDType = dtype, qDType = dtype, unaligned = false } = options;
+    const { paged = false, rotary = false, queries = false, appends = !queries } = options;
+    checkTypes(caller, { dtype, qDType });
+    const problem = problemOf(caller, { ...options, dtype: qDType, kvDType }, dtype);
+    checkFlags(caller, { rotary, queries, appends, unaligned });
+    const alone = queries && !appends;
+    if (queries && (!rotary || (alone && (paged || kvDType !== dtype))))
       fail(
         'argument',
         caller,
         'queries are rotated to memory that is laid out like q: pass rotary: true, and neither paged nor another kvDType.',
       );
-    const wholeWords = !unaligned && hasMultiplesOf(2, k, headDim);
-    const spec = appendSpec({ from: dtype, to: kvDType, wholeWords, paged, rotary, queries });
-    const stored = { fresh: rows(dtype), cache: rows(kvDType, spec.TO_WORDS ? 2 : 1) };
-    return { spec, stored, ...NO_TILE };
+    if (!queries && !appends)
+      fail('argument', caller, 'there is nothing to do: pass appends: true, queries: true or both.');
+    const { newK, newV } = problem.append!;
+    const writes = {
+      newK: appends ? newK : null,
+      newV: appends ? newV : null,
+      rotatedQ: queries ? rotatedQScratch(problem) : null,
+    };
+    const accesses = unaligned ? { wide: false, wholeWords: false } : accessesOf(problem, writes);
+    const { wide, wholeWords } = accesses;
+    const aligned = (type: FloatDType, words = false): Stored =>
+      rows(type, wide ? wideElements(type) : words && bytesPerElement(type) === 2 ? 2 : 1);
+    return {
+      spec: appendSpec({ appends, queries, rotary, paged, ...accesses }),
+      stored: {
+        q: aligned(qDType, wholeWords),
+        new_k: aligned(dtype),
+        new_v: aligned(dtype),
+        k_cache: aligned(kvDType, wholeWords),
+        v_cache: aligned(kvDType, wholeWords),
+        rotated_q: aligned(qDType, wholeWords),
+      },
+      ...NO_TILE,
+    };
   },
 
   merge_states(caller, options, traits) {
@@ -138,7 +160,7 @@ type Shape = Pick<
   'headDim' | 'headDimV' | 'dtype' | 'kvDType' | 'paged' | 'softcap' | 'alibi'
 >;
 
-function problemOf(caller: string, shape: Shape): AttentionProblem {
+function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = null): AttentionProblem {
   const { headDim, headDimV = headDim, dtype, kvDType = dtype } = shape;
   const { paged = false, softcap = false, alibi = false } = shape;
   checkCounts(caller, { headDim, headDimV });
@@ -153,7 +175,7 @@ function problemOf(caller: string, shape: Shape): AttentionProblem {
     headDimV,
     dtype,
     kvDType,
-    newDType: null,
+    newDType,
     paged,
     rotary: false,
     softcap,

@@ -121,6 +121,13 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
       `${name} needs workgroups of ${workgroupSize}; this device allows ${traits.maxWorkgroupInvocations} invocations.`,
     );
   const bindings = bindingsOf(code, { kernel, notes, stored });
+  const nBuffers = bindings.filter(({ access }) => access !== 'uniform').length;
+  if (nBuffers > traits.maxStorageBuffers)
+    fail(
+      'limit',
+      CALLER,
+      `${name} needs ${nBuffers} storage buffers; this device binds at most ${traits.maxStorageBuffers}. If yours binds more, pass its maxStorageBuffers.`,
+    );
   return {
     name: variantName(kernel, spec),
     kernel: name,

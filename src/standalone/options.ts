@@ -52,16 +52,22 @@ export interface AttnDecodeOptions extends AnyAttention {
 export interface AppendKvOptions extends AnyKernel, AnyRows {
   readonly kernel: 'append_kv';
   readonly headDim: number;
-  /** Element type of the new keys or values, or of q. */
+  /** Of values. Default `headDim`. */
+  readonly headDimV?: number | undefined;
+  /** Element type of the new keys and values. */
   readonly dtype: FloatDType;
   /** Element type of the cache. Default `dtype`. */
   readonly kvDType?: FloatDType | undefined;
+  /** Element type of q. Default `dtype`. */
+  readonly qDType?: FloatDType | undefined;
   /** Whether the cache is in pages. Default false. */
   readonly paged?: boolean | undefined;
   /** Whether to apply rotary embeddings. Default false. */
   readonly rotary?: boolean | undefined;
-  /** Whether to rotate queries into memory that is laid out like q, instead of appending keys. Default false. */
+  /** Whether to rotate queries into memory that is laid out like q. Default false. */
   readonly queries?: boolean | undefined;
+  /** Whether to append keys and values. Default: not with `queries`. Both take ten storage buffers. */
+  readonly appends?: boolean | undefined;
 }
 
 export interface MergeStatesOptions extends AnyKernel, AnyRows {
@@ -125,11 +131,14 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
   append_kv: namesOf<AppendKvOptions>({
     ...ANY,
     headDim: true,
+    headDimV: true,
     dtype: true,
     kvDType: true,
+    qDType: true,
     paged: true,
     rotary: true,
     queries: true,
+    appends: true,
     unaligned: true,
   }),
   merge_states: namesOf<MergeStatesOptions>({
@@ -164,6 +173,8 @@ export interface StandaloneDevice {
   readonly maxWorkgroupInvocations?: number | undefined;
   /** `maxComputeWorkgroupsPerDimension`. Default 65535. */
   readonly maxWorkgroupsPerDimension?: number | undefined;
+  /** `maxStorageBuffersPerShaderStage`. Default 8. */
+  readonly maxStorageBuffers?: number | undefined;
 }
 
 export const DEVICE_NAMES = namesOf<StandaloneDevice>({
@@ -175,6 +186,7 @@ export const DEVICE_NAMES = namesOf<StandaloneDevice>({
   maxWorkgroupBytes: true,
   maxWorkgroupInvocations: true,
   maxWorkgroupsPerDimension: true,
+  maxStorageBuffers: true,
 });
 
 const SUBGROUP_SIZES = [0, 4, 8, 16, 32, 64, 128] as const;
@@ -189,13 +201,19 @@ export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits
     maxWorkgroupBytes = 16384,
     maxWorkgroupInvocations = 256,
     maxWorkgroupsPerDimension = 65535,
+    maxStorageBuffers = 8,
   } = device;
   checkChoice(caller, 'deviceClass', deviceClass, ['software', 'gpu']);
   checkChoice(caller, 'tier', tier, ['T0', 'T1']);
   checkFlags(caller, { shaderF16 });
   checkChoice(caller, 'subgroupMinSize', subgroupMinSize, SUBGROUP_SIZES);
   checkChoice(caller, 'subgroupMaxSize', subgroupMaxSize, SUBGROUP_SIZES);
-  checkCounts(caller, { maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension });
+  checkCounts(caller, {
+    maxWorkgroupBytes,
+    maxWorkgroupInvocations,
+    maxWorkgroupsPerDimension,
+    maxStorageBuffers,
+  });
   if (subgroupMaxSize < subgroupMinSize || (subgroupMinSize === 0 && subgroupMaxSize > 0))
     fail(
       'argument',
@@ -218,5 +236,6 @@ export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits
     // It decides how work is split into dispatches, not the text of kernels.
     maxBindingBytes: Infinity,
     tuning: null,
+    maxStorageBuffers,
   };
 }

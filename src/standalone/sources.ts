@@ -45,7 +45,7 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
   append_kv: {
     kernel: appendKv,
     notes: appendKvNotes,
-    factors: ['n_items', 'n_heads', { plus: ['head_dim'], dividedBy: 2 }],
+    factors: ['n_items', 'item_tokens', 'token_octets'],
     jobInvocations: 1,
   },
   merge_states: {

@@ -20,6 +20,22 @@ export function kernelOf(name: string, modules: readonly WgslModule[]): Kernel {
   };
 }
 
+/** The same kernel with a layout of its own, for variants that bind no more than some of its buffers. */
+export function withBindings(kernel: Kernel, isBound: (name: string) => boolean): Kernel {
+  const { name, modules } = kernel;
+  let bindings: readonly KernelBinding[] | undefined;
+  return {
+    name,
+    modules,
+    get bindings() {
+      return (bindings ??= kernel.bindings.filter((binding) => isBound(binding.name)));
+    },
+    get params() {
+      return kernel.params;
+    },
+  };
+}
+
 /** Where WGSL may be declared: in a kernel, or in files. */
 type Text = Pick<Kernel, 'modules'>;
 

@@ -6,7 +6,7 @@ import {
   Var,
   VectorData,
   WgslDebug,
-  type WgslExec,
+  WgslExec,
 } from 'wgsl_reflect/wgsl_reflect.module.js';
 import type { Dispatch, Scratch } from '../../src/core/dispatch.js';
 import { decode, encode, type FloatDType } from '../../src/core/dtype.js';
@@ -17,6 +17,34 @@ import { packParams } from '../../src/runtime/uploads.js';
 
 // wgsl_reflect has a detector of races of its own, but it lets invocations take turns after each statement while there is
 // one place for what a function returned to all of them, and it only looks at the first workgroup.
+
+interface VectorNode {
+  readonly type: { getTypeName(): string };
+  readonly args: readonly unknown[] | null;
+  readonly postfix: unknown;
+}
+
+/** What wgsl_reflect keeps to itself. */
+interface Constructors {
+  _callConstructorVec(node: VectorNode, context: unknown): unknown;
+  evalExpression(node: unknown, context: unknown): unknown;
+  getTypeInfo(type: unknown): NonNullable<ReturnType<WgslExec['getTypeInfo']>>;
+}
+
+// It keeps the numbers of every vector that is constructed as f32, of which u32 has too many.
+const constructors = WgslExec.prototype as unknown as Constructors;
+const constructVector = constructors._callConstructorVec;
+constructors._callConstructorVec = function (this: Constructors, node, context) {
+  const [, size] = /^vec(\d)u$/.exec(node.type.getTypeName()) ?? [];
+  if (!size) return constructVector.call(this, node, context);
+  const parts = (node.args ?? []).flatMap((arg) => {
+    const value = this.evalExpression(arg, context);
+    return value instanceof VectorData ? [...value.data] : [(value as ScalarData).value];
+  });
+  const words = Uint32Array.from({ length: Number(size) }, (_, i) => parts[parts.length > 1 ? i : 0] ?? 0);
+  const vector = new VectorData(words, this.getTypeInfo(node.type));
+  return vector.getSubData(this as never, node.postfix as never, context as never);
+};
 
 /**
  * Runs a dispatch on the CPU, one workgroup after another and of each every invocation to its next barrier. Barriers

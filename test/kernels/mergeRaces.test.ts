@@ -34,10 +34,10 @@ describe('merge_states', () => {
     return { a, b, into, dispatch };
   }
 
-  // Not halves by quads: the interpreter keeps vec2u as floats.
   test.each([
     { dtype: 'f32', headDim: 8, why: 'whole quads' },
     { dtype: 'f32', headDim: 6, why: 'element by element' },
+    { dtype: 'f16', headDim: 8, why: 'halves by quads' },
     { dtype: 'f16', headDim: 6, why: 'halves' },
     { dtype: 'bf16', headDim: 5, why: 'halves whose rows share words' },
   ] as const)('writes each element once: $why', ({ dtype, headDim }) => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import appendKv from '../../src/kernels/append_kv.wgsl';
-import { packNewTokens } from '../../src/kernels/appendKv.js';
+import { listNewTokens } from '../../src/kernels/appendKv.js';
 import attnDecode from '../../src/kernels/attn_decode.wgsl';
 import attnPrefill from '../../src/kernels/attn_prefill.wgsl';
 import copyPages from '../../src/kernels/copy_pages.wgsl';
@@ -36,13 +36,17 @@ const WRITTEN: Readonly<
     words: () => packItems([{ sequence: 1, rowTile: 2, chunk: 3, nChunks: 4, firstPart: 5 }]),
     read: [{ sequence: 1, row_tile: 2, chunks: 3 + 4 * 65_536, first_part: 5 }],
   },
-  NewToken: {
+  NewTokens: {
     kernel: appendKv,
-    words: () => packNewTokens([2, 0, 1]),
+    words: () => {
+      const sequences = new Uint32Array(12 * 5);
+      const { batchInfo, itemsAt } = listNewTokens(Uint32Array.of(2, 0, 1, 0, 0), sequences, () => sequences);
+      return (batchInfo as Uint32Array).subarray(2 * itemsAt);
+    },
     read: [
-      { sequence: 0, token: 0 },
-      { sequence: 0, token: 1 },
-      { sequence: 2, token: 0 },
+      { sequence: 0, first_token: 0 },
+      { sequence: 0, first_token: 1 },
+      { sequence: 2, first_token: 0 },
     ],
   },
   SplitToken: {
@@ -89,11 +93,15 @@ const WRITTEN: Readonly<
   },
 };
 
-/** Structs that kernels find in storage. */
+/** A function that the build writes for `@record`. */
+const RECORD = /fn \$?\w+\(index: u32\) -> \$(\w+)/g;
+
+/** Structs that kernels find in storage: as elements of an array, or word by word. */
 function structsInStorage(): Set<string> {
-  const structs = KERNELS.flatMap(({ modules, bindings }) =>
-    bindings.flatMap(({ name }) => /array<\$(\w+)>;/.exec(declarationOf(modules, name))?.[1] ?? []),
-  );
+  const structs = KERNELS.flatMap(({ modules, bindings }) => [
+    ...bindings.flatMap(({ name }) => /array<\$(\w+)>;/.exec(declarationOf(modules, name))?.[1] ?? []),
+    ...modules.flatMap((text) => Array.from(text.matchAll(RECORD), ([, struct]) => struct!)),
+  ]);
   return new Set(structs);
 }
 
@@ -115,9 +123,9 @@ test.each(Object.entries(WRITTEN))('%s is written field by field', (name, { kern
 });
 
 test('a record without one of its fields is refused', () => {
-  const records = new Records(structOf(appendKv, 'NewToken'), 1);
+  const records = new Records(structOf(appendKv, 'NewTokens'), 1);
   expect(() => records.set(0, { sequence: 0 })).toThrowErrorMatchingInlineSnapshot(
-    `[RangeError: token of a record is not given.]`,
+    `[RangeError: first_token of a record is not given.]`,
   );
 });
 

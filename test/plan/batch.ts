@@ -63,6 +63,7 @@ export function batchOf(
     newK: newTokens ? rowsOf(dtype, fresh.total, nKvHeads) : null,
     newV: newTokens ? rowsOf(dtype, fresh.total, nKvHeads) : null,
     rotary: options.rotary ?? null,
+    apart: false,
   };
   const problem: AttentionProblem = {
     caller: 'test',

@@ -67,7 +67,7 @@ describe('lengths on the GPU', () => {
     );
     const append = planCachedAttention(batch.problem, bounds(batch, [1, 40], 2), GPU)[1]!;
     expect(append.kernel.name).toBe('append_kv');
-    expect([...(append.bindings['items'] as Uint32Array)]).toEqual([0, 0, 0, 1, 1, 0, 1, 1]);
+    expect(append.params).toMatchObject({ n_items: 2, item_tokens: 2, items_at: 0 });
   });
 });
 
@@ -104,13 +104,13 @@ describe('planAttention', () => {
     {
       sequences: [[1, 40]],
       options: { newTokens: [1] },
-      kernels: ['append_kv', 'append_kv', 'attn_decode'],
+      kernels: ['append_kv', 'attn_decode'],
       why: 'new keys and values first',
     },
     {
       sequences: [[1, 40]],
       options: { newTokens: [1], rotary },
-      kernels: ['append_kv', 'append_kv', 'append_kv', 'attn_decode'],
+      kernels: ['append_kv', 'append_kv', 'attn_decode'],
       why: 'queries rotated as well',
     },
     {
@@ -128,7 +128,7 @@ describe('planAttention', () => {
     {
       sequences: [[0, 40]],
       options: { newTokens: [3], rotary },
-      kernels: ['append_kv', 'append_kv'],
+      kernels: ['append_kv'],
       why: 'new tokens, no queries',
     },
   ])('$why: $kernels', ({ sequences, options, kernels }) => {
@@ -144,25 +144,61 @@ describe('planAttention', () => {
     expect(namesOf(planCachedAttention({ ...problem, sinks }, lengths, GPU))).toEqual(kernels);
   });
 
-  test('new tokens are listed sequence by sequence, once for keys and values', () => {
+  test('new tokens are listed sequence by sequence, if they are of few of them', () => {
     const sequences: Sequences = [
       [1, 4],
       [2, 2],
       [1, 7],
     ];
-    const [k, v, q] = planOf(sequences, { newTokens: [2, 0, 3], rotary });
-    expect([...(k!.bindings['items'] as Uint32Array)]).toEqual([0, 0, 0, 1, 2, 0, 2, 1, 2, 2]);
-    expect(v!.bindings['items']).toBe(k!.bindings['items']);
-    expect([...(q!.bindings['items'] as Uint32Array)]).toEqual([0, 0, 1, 0, 1, 1, 2, 0]);
+    const options = { newTokens: [5, 0, 0], rotary };
+    const [kv, q] = planOf(sequences, options);
+    const listOf = ({ bindings, params }: Dispatch) => {
+      const words = bindings['batch_info'] as Uint32Array;
+      return [...words.subarray(2 * params['items_at']!)];
+    };
+    expect(listOf(kv!)).toEqual([0, 0, 0, 1, 0, 2, 0, 3, 0, 4]);
+    expect(q!.params).toMatchObject({ n_items: 3, item_tokens: 2, items_at: 0 });
+  });
+
+  test('a device that can bind ten buffers appends and rotates at once', () => {
+    const traits = traitsOf({ maxStorageBuffers: 10 });
+    const sequences: Sequences = [
+      [1, 4],
+      [2, 9],
+    ];
+    const [first, ...rest] = planOf(sequences, { newTokens: [2, 0], rotary }, traits);
+    expect(first!.spec).toMatchObject({ APPENDS: true, QUERIES: true, ROTARY: true });
+    expect(first!.params).toMatchObject({ n_items: 2, item_tokens: 2 });
+    expect(new Set(namesOf(rest))).toEqual(new Set(['attn_decode']));
+    const buffers = (plan: Dispatch) =>
+      plan.kernel.bindings.filter(({ access }) => access !== 'uniform').length;
+    expect(buffers(first!)).toBe(10);
+    expect(
+      planOf(sequences, { newTokens: [2, 0], rotary })
+        .map(buffers)
+        .slice(0, 2),
+    ).toEqual([8, 5]);
+  });
+
+  test('keys, values and queries that must be apart are', () => {
+    const { problem, lengths } = batchOf([[1, 40]], { newTokens: [1], rotary });
+    const apart = { ...problem, append: { ...problem.append!, apart: true } };
+    const plan = planCachedAttention(apart, lengths, traitsOf({ maxStorageBuffers: 10 }));
+    expect(namesOf(plan)).toEqual(['append_kv', 'append_kv', 'append_kv', 'attn_decode']);
+    const written = plan.map(({ bindings }) =>
+      ['k_cache', 'v_cache', 'rotated_q'].filter((name) => bindings[name]),
+    );
+    expect(written).toEqual([['k_cache'], ['v_cache'], ['rotated_q'], []]);
+    expect(plan[1]!.bindings['cosines']).toBeNull();
   });
 
   test('rotary alone rotates queries, to where attention reads them', () => {
     const batch = batchOf([[2, 40]], { rotary });
     const [rotate, attend] = planCachedAttention(batch.problem, batch.lengths, GPU);
     const { tensor } = batch.problem.q;
-    expect(rotate!.bindings['fresh']).toBe(tensor);
-    expect(rotate!.bindings['cache']).toEqual({ scratch: 'rotated q', bytes: tensor.buffer.size });
-    expect(attend!.bindings['q']).toBe(rotate!.bindings['cache']);
+    expect(rotate!.bindings['q']).toBe(tensor);
+    expect(rotate!.bindings['rotated_q']).toEqual({ scratch: 'rotated q', bytes: tensor.buffer.size });
+    expect(attend!.bindings['q']).toBe(rotate!.bindings['rotated_q']);
   });
 
   test('a recording keeps every list of a plan', () => {

@@ -15,6 +15,7 @@ export function traitsOf(traits: Partial<DeviceTraits>): DeviceTraits {
     maxWorkgroupsPerDimension: 65535,
     maxBindingBytes: 2 ** 27,
     tuning: null,
+    maxStorageBuffers: 8,
     ...traits,
   };
 }

@@ -11,6 +11,7 @@ export function fakeDevice(limits: Partial<GPUSupportedLimits> = {}): GPUDevice 
       maxComputeWorkgroupSizeX: 256,
       maxComputeWorkgroupsPerDimension: 65535,
       maxStorageBufferBindingSize: 2 ** 27,
+      maxStorageBuffersPerShaderStage: 8,
       ...limits,
     },
     features: new Set<string>(),

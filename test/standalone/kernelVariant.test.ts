@@ -104,9 +104,30 @@ const PLANNED: readonly Planned[] = [
     },
     options: [
       { kernel: 'append_kv', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true, rotary: true },
-      { kernel: 'append_kv', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true },
       { kernel: 'append_kv', headDim: 64, dtype: 'f32', rotary: true, queries: true },
       { kernel: 'attn_decode', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true, group: 2, tokens: 2 },
+    ],
+  },
+  {
+    why: 'the same at once, where a device binds as many buffers',
+    sequences: [
+      [0, 30],
+      [7, 40],
+    ],
+    batch: { heads: [2, 1], headDim: 6, kvDType: 'f16', newTokens: [0, 7], rotary: { ...ROTARY, pairs: 3 } },
+    device: { maxStorageBuffers: 10 },
+    options: [
+      {
+        kernel: 'append_kv',
+        headDim: 6,
+        dtype: 'f32',
+        kvDType: 'f16',
+        rotary: true,
+        queries: true,
+        appends: true,
+        device: { maxStorageBuffers: 10 },
+      },
+      { kernel: 'attn_decode', headDim: 6, dtype: 'f32', kvDType: 'f16', group: 2, tokens: 7 },
     ],
   },
 ];
@@ -256,7 +277,7 @@ test('workgroups are folded into two dimensions', () => {
   expect(dispatchSize(variant, { first_item: 5, end_item: 10, n_kv_heads: 8 })).toEqual([40, 1, 1]);
   expect(dispatchSize(variant, { first_item: 0, end_item: 20000, n_kv_heads: 8 })).toEqual([53334, 3, 1]);
   const append = kernelVariant({ kernel: 'append_kv', ...WHOLE });
-  expect(append.grid.formula).toBe('ceil(n_items * n_heads * ceil(head_dim / 2) / 64)');
+  expect(append.grid.formula).toBe('ceil(n_items * item_tokens * token_octets / 64)');
   expect(refusal(() => dispatchSize(variant, { end_item: 3, n_kv_heads: 1 }))).toMatchInlineSnapshot(
     `"argument: dispatchSize: first_item must be a whole number ≥ 0, not undefined."`,
   );

@@ -45,6 +45,13 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
   expect(refused({ kernel: 'append_kv', ...WHOLE, queries: true })).toMatchInlineSnapshot(
     `"argument: kernelVariant: queries are rotated to memory that is laid out like q: pass rotary: true, and neither paged nor another kvDType."`,
   );
+  expect(refused({ kernel: 'append_kv', ...WHOLE, appends: false })).toMatchInlineSnapshot(
+    `"argument: kernelVariant: there is nothing to do: pass appends: true, queries: true or both."`,
+  );
+  const both = { kernel: 'append_kv', ...WHOLE, rotary: true, paged: true, queries: true, appends: true };
+  expect(refused(both)).toMatchInlineSnapshot(
+    `"limit: kernelVariant: append_kv needs 10 storage buffers; this device binds at most 8. If yours binds more, pass its maxStorageBuffers."`,
+  );
   expect(refused({ kernel: 'gather_heads', headDim: 64 })).toMatchInlineSnapshot(
     `"argument: kernelVariant: there is no argument headDim. There are kernel, device. They are those of gather_heads."`,
   );
@@ -54,7 +61,7 @@ test('impossible devices are refused', () => {
   const on = (device: unknown) => refused({ ...DECODE, device });
   expect(on('gpu')).toMatchInlineSnapshot(`"argument: kernelVariant: device must be an object, not "gpu"."`);
   expect(on({ f16: true })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: there is no argument device.f16. There are deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize, maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension."`,
+    `"argument: kernelVariant: there is no argument device.f16. There are deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize, maxWorkgroupBytes, maxWorkgroupInvocations, maxWorkgroupsPerDimension, maxStorageBuffers."`,
   );
   expect(on({ tier: 'T0', shaderF16: true })).toMatchInlineSnapshot(
     `"argument: kernelVariant: tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier."`,
