@@ -106,11 +106,13 @@ struct NewTokens {
 const KEY = 0u;
 const VALUE = 1u;
 const QUERY = 2u;
+const NONE = 3u;
 
-// A head of a token.
+// A head of a token, and an octet of it.
 struct Row {
-  kind: u32,              // KEY, VALUE or QUERY
-  read_at: u32,           // its first element where it is read and where it is written
+  kind: u32,              // KEY, VALUE, QUERY or NONE
+  dim: u32,               // of the octet's first element
+  read_at: u32,           // the head's first element where it is read, and where it is written
   write_at: u32,
   head_dim: u32,
   read_type: u32,
@@ -143,12 +145,16 @@ fn append_kv(
   let tokens = item_at(item);
   let token = tokens.first_token + index % params.item_tokens;
   let sequence = sequence_at(tokens.sequence);
-  @if(QUERIES && APPENDS) if (octet >= params.kv_octets) {
-    rotate_query(sequence, token, octet - params.kv_octets);
-    return;
-  }
-  @if(APPENDS)             append(sequence, token, octet);
-  @if(QUERIES && !APPENDS) rotate_query(sequence, token, octet);
+  // One call, since compilers write out what is called.
+  let row = row_of(sequence, token, octet);
+  if (row.kind != NONE) { write_octet(row); }
+}
+
+fn row_of(sequence: Sequence, token: u32, octet: u32) -> Row {
+  @if(QUERIES && APPENDS) if (octet >= params.kv_octets) { return query_row(sequence, token, octet - params.kv_octets); }
+  @if(QUERIES && !APPENDS) return query_row(sequence, token, octet);
+  @if(APPENDS)             return new_row(sequence, token, octet);
+  @if(!QUERIES && !APPENDS) return Row(NONE, 0u, 0u, 0u, 0u, 0u, 0u, 0u);
 }
 
 fn item_at(item: u32) -> NewTokens {
@@ -156,126 +162,122 @@ fn item_at(item: u32) -> NewTokens {
   return new_tokens_at(params.items_at + item);
 }
 
-// Writes an octet of a new token, of its keys or of its values. An item may have more tokens than the sequence, lengths on
-// the GPU may be shorter than those that were planned for, and there may be fewer slots than tokens.
-@if(APPENDS) fn append(sequence: Sequence, token: u32, octet: u32) {
+// Of a new token: its keys, then its values. An item may have more tokens than the sequence, lengths on the GPU may be
+// shorter than those that were planned for, and there may be fewer slots than tokens.
+@if(APPENDS) fn new_row(sequence: Sequence, token: u32, octet: u32) -> Row {
   let slot = sequence.n_cached + token;
-  if (slot >= sequence.k_len) { return; }
-  @if(PAGED)  let page = block_table[sequence.table_base + slot / params.page_size];
-  @if(!PAGED) let page = 0u;
-  @if(PAGED) if (page >= params.n_pages) { return; }
-  @if(PAGED)  let page_slot = slot % params.page_size;
-  @if(!PAGED) let page_slot = slot;
-  if (octet < params.k_octets) {
-    // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
-    @if(ROTARY) if (slot >= params.n_positions) { return; }
-    let row_octets = (params.head_dim + 7u) / 8u;
-    let head = octet / row_octets;
-    write_octet(Row(
-      KEY, sequence.new_k_base + token * params.new_k_token + head * params.new_k_head,
-      sequence.k_base + page * params.k_page + page_slot * params.k_token + head * params.k_head,
-      params.head_dim, params.new_type, params.cache_type, slot,
-    ), octet % row_octets * 8u);
-  } else {
-    let row_octets = (params.head_dim_v + 7u) / 8u;
-    let head = (octet - params.k_octets) / row_octets;
-    write_octet(Row(
-      VALUE, sequence.new_v_base + token * params.new_v_token + head * params.new_v_head,
-      sequence.v_base + page * params.v_page + page_slot * params.v_token + head * params.v_head,
-      params.head_dim_v, params.new_type, params.cache_type, slot,
-    ), (octet - params.k_octets) % row_octets * 8u);
+  let is_value = octet >= params.k_octets;
+  let head_dim = select(params.head_dim, params.head_dim_v, is_value);
+  let row_octets = (head_dim + 7u) / 8u;
+  let index = octet - select(0u, params.k_octets, is_value);
+  let head = index / row_octets;
+  var row = Row(
+    KEY, index % row_octets * 8u, sequence.new_k_base + token * params.new_k_token + head * params.new_k_head,
+    sequence.k_base + head * params.k_head, head_dim, params.new_type, params.cache_type, slot,
+  );
+  if (is_value) {
+    row.kind = VALUE;
+    row.read_at = sequence.new_v_base + token * params.new_v_token + head * params.new_v_head;
+    row.write_at = sequence.v_base + head * params.v_head;
   }
+  if (slot >= sequence.k_len) { row.kind = NONE; return row; }
+  // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
+  @if(ROTARY) if (!is_value && slot >= params.n_positions) { row.kind = NONE; return row; }
+  @if(!PAGED) row.write_at += slot * select(params.k_token, params.v_token, is_value);
+  @if(PAGED) {
+    let page = block_table[sequence.table_base + slot / params.page_size];
+    if (page >= params.n_pages) { row.kind = NONE; return row; }
+    row.write_at += page * select(params.k_page, params.v_page, is_value)
+      + slot % params.page_size * select(params.k_token, params.v_token, is_value);
+  }
+  return row;
 }
 
-@if(QUERIES) fn rotate_query(sequence: Sequence, token: u32, octet: u32) {
-  if (token >= sequence.q_len) { return; }
+@if(QUERIES) fn query_row(sequence: Sequence, token: u32, octet: u32) -> Row {
   let position = sequence.n_cached + token * params.queries_advance;
-  if (position >= params.n_positions) { return; }
   let row_octets = (params.head_dim + 7u) / 8u;
-  let row = sequence.q_base + token * params.q_token + octet / row_octets * params.q_head;
-  write_octet(
-    Row(QUERY, row, row, params.head_dim, params.q_type, params.q_type, position),
-    octet % row_octets * 8u,
+  let at = sequence.q_base + token * params.q_token + octet / row_octets * params.q_head;
+  let is_there = token < sequence.q_len && position < params.n_positions;
+  return Row(
+    select(NONE, QUERY, is_there), octet % row_octets * 8u, at, at, params.head_dim, params.q_type, params.q_type, position,
   );
 }
 
-// Reads dims dim .. dim + 7 of a row, or those of them that it has, and writes them as they belong to where they belong.
-fn write_octet(row: Row, dim: u32) {
+// Reads an octet, or those of its elements that the row has, and writes it as the type that it becomes, rotated if it is.
+fn write_octet(row: Row) {
+  let dim = row.dim;
   let fresh = load_octet(row, row.read_at + dim, row.head_dim - dim);
   var low = fresh.low;
   var high = fresh.high;
-  if (row.read_type != row.write_type) {
-    let converted = stored_as(numbers_of(fresh, row.read_type), row.write_type);
-    low = converted.low;
-    high = converted.high;
-  }
-  @if(ROTARY) {
-    let rotary_dim = 2u * params.rotary_pairs;
-    if (row.kind != VALUE && dim < rotary_dim) {
-      let rotated = stored_as(rotated_of(row, numbers_of(fresh, row.read_type), dim), row.write_type);
-      if (dim + 8u <= rotary_dim) {
-        low = rotated.low;
-        high = rotated.high;
-      } else {
-        // Pairs are whole words of halves.
-        let word_dims = select(2u, 1u, row.write_type == F32);
-        for (var i = 0u; i < 4u; i++) {
-          if (dim + i * word_dims < rotary_dim) { low[i] = rotated.low[i]; }
-          if (dim + 4u + i < rotary_dim) { high[i] = rotated.high[i]; }
-        }
+  @if(ROTARY)  let rotary_dim = select(2u * params.rotary_pairs, 0u, row.kind == VALUE);
+  @if(!ROTARY) let rotary_dim = 0u;
+  if (dim < rotary_dim || row.read_type != row.write_type) {
+    var numbers = numbers_of(fresh, row.read_type);
+    @if(ROTARY) if (dim < rotary_dim) { numbers = rotated_of(row, numbers); }
+    let changed = stored_as(numbers, row.write_type);
+    if (dim + 8u <= rotary_dim || row.read_type != row.write_type) {
+      low = changed.low;
+      high = changed.high;
+    } else {
+      // Pairs are whole words of halves.
+      let word_dims = select(2u, 1u, row.write_type == F32);
+      for (var i = 0u; i < 4u; i++) {
+        if (dim + i * word_dims < rotary_dim) { low[i] = changed.low[i]; }
+        if (dim + 4u + i < rotary_dim) { high[i] = changed.high[i]; }
       }
     }
   }
   store_octet(row, row.write_at + dim, row.head_dim - dim, Stored(low, high));
 }
 
-@if(ROTARY) fn rotated_of(row: Row, own: Numbers, dim: u32) -> Numbers {
+// An octet with its elements below rotary_dim rotated.
+@if(ROTARY) fn rotated_of(row: Row, own: Numbers) -> Numbers {
   let pairs = params.rotary_pairs;
-  if (params.is_interleaved != 0u) {
-    let pair = vec4u(dim / 2u) + vec4u(0u, 1u, 2u, 3u);
-    let cos = cos_of(row.position, pair);
-    let sin = sin_of(row.position, pair);
-    return Numbers(
-      own.low * cos.xxyy + vec4f(-own.low.y, own.low.x, -own.low.w, own.low.z) * sin.xxyy,
-      own.high * cos.zzww + vec4f(-own.high.y, own.high.x, -own.high.w, own.high.z) * sin.zzww,
-    );
-  }
-  let low_dim = vec4u(dim) + vec4u(0u, 1u, 2u, 3u);
+  let low_dim = vec4u(row.dim) + vec4u(0u, 1u, 2u, 3u);
   let high_dim = low_dim + vec4u(4u);
-  let low_is_y = low_dim >= vec4u(pairs);
-  let high_is_y = high_dim >= vec4u(pairs);
-  let other = other_halves_of(row, dim);
-  let low_pair = select(low_dim, low_dim - vec4u(pairs), low_is_y);
-  let high_pair = select(high_dim, high_dim - vec4u(pairs), high_is_y);
+  var other = Numbers(
+    vec4f(-own.low.y, own.low.x, -own.low.w, own.low.z), vec4f(-own.high.y, own.high.x, -own.high.w, own.high.z),
+  );
+  var low_pair = vec4u(row.dim / 2u) + vec4u(0u, 0u, 1u, 1u);
+  var high_pair = low_pair + vec4u(2u);
+  if (params.is_interleaved == 0u) {
+    other = other_halves_of(row);
+    low_pair = select(low_dim, low_dim - vec4u(pairs), low_dim >= vec4u(pairs));
+    high_pair = select(high_dim, high_dim - vec4u(pairs), high_dim >= vec4u(pairs));
+  }
+  let low = own.low * cos_of(row.position, low_pair) + other.low * sin_of(row.position, low_pair);
+  let high = own.high * cos_of(row.position, high_pair) + other.high * sin_of(row.position, high_pair);
   return Numbers(
-    own.low * cos_of(row.position, low_pair) + select(-other.low, other.low, low_is_y) * sin_of(row.position, low_pair),
-    own.high * cos_of(row.position, high_pair)
-      + select(-other.high, other.high, high_is_y) * sin_of(row.position, high_pair),
+    select(own.low, low, low_dim < vec4u(2u * pairs)),
+    select(own.high, high, high_dim < vec4u(2u * pairs)),
   );
 }
 
-// What dims dim .. dim + 7 are paired with, where x and y are rotary_dim / 2 apart.
-@if(ROTARY) fn other_halves_of(row: Row, dim: u32) -> Numbers {
+// What the elements of an octet are paired with, with the sign of the sine: where x and y are rotary_dim / 2 apart.
+@if(ROTARY) fn other_halves_of(row: Row) -> Numbers {
   let pairs = params.rotary_pairs;
   if (pairs % 8u == 0u) {
-    let other = select(dim + pairs, dim - pairs, dim >= pairs);
-    return numbers_of(load_octet(row, row.read_at + other, row.head_dim - other), row.read_type);
+    let is_y = row.dim >= pairs;
+    let dim = select(row.dim + pairs, row.dim - pairs, is_y);
+    let other = numbers_of(load_octet(row, row.read_at + dim, row.head_dim - dim), row.read_type);
+    let sign = select(-1.0, 1.0, is_y);
+    return Numbers(sign * other.low, sign * other.high);
   }
   var low = vec4f();
   var high = vec4f();
   for (var i = 0u; i < 4u; i++) {
-    low[i] = other_number(row, dim + i);
-    high[i] = other_number(row, dim + 4u + i);
+    low[i] = other_half(row, row.dim + i);
+    high[i] = other_half(row, row.dim + 4u + i);
   }
   return Numbers(low, high);
 }
 
 // Beyond rotary_dim, any number of the row.
-@if(ROTARY) fn other_number(row: Row, dim: u32) -> f32 {
+@if(ROTARY) fn other_half(row: Row, dim: u32) -> f32 {
   let pairs = params.rotary_pairs;
-  let other = min(select(dim + pairs, dim - pairs, dim >= pairs), row.head_dim - 1u);
-  let at = row.read_at + other;
-  return number_from(source_word(row.kind, word_of(at, row.read_type)), at, row.read_type);
+  let is_y = dim >= pairs;
+  let at = row.read_at + min(select(dim + pairs, dim - pairs, is_y), row.head_dim - 1u);
+  return select(-1.0, 1.0, is_y) * number_from(source_word(row.kind, word_of(at, row.read_type)), at, row.read_type);
 }
 
 @if(ROTARY) fn cos_of(position: u32, pair: vec4u) -> vec4f {

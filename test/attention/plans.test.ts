@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { planAttnVarlen, planAttnWithKvCache, type Tensor } from '../../src/index.js';
+import {
+  attnWithKvCache,
+  createRuntime,
+  planAttnVarlen,
+  planAttnWithKvCache,
+  type Tensor,
+} from '../../src/index.js';
 import { fakeBuffer, fakeTensor } from '../runtime/fakeDevice.js';
+import { strictDevice } from '../runtime/strictDevice.js';
 import { refusal } from '../check/refusal.js';
 import { BATCH, cacheArgs, notedRuntime, pages, varlenArgs } from './planInputs.js';
 
@@ -155,5 +162,78 @@ describe('a plan keeps what it is given by value', () => {
     expect(record({ out: { ...fakeTensor('f32', [3, 2, 32]), buffer: roomy } })).toMatchInlineSnapshot(
       `"buffer: planAttnWithKvCache.record: out is in the same buffer as blockTable. WebGPU cannot read and write a buffer in one dispatch: give out a buffer of its own."`,
     );
+  });
+});
+
+describe('one dispatch appends and rotates where WebGPU lets it', () => {
+  const SHAPE = [1, 8, 1, 32];
+
+  /** A cache of one sequence, and its new token. */
+  function argsWith(tensors: Partial<Record<'q' | 'k' | 'v' | 'kCache' | 'vCache', Tensor>> = {}) {
+    return {
+      q: fakeTensor('f32', [1, 1, 2, 32]),
+      k: fakeTensor('f32', [1, 1, 1, 32]),
+      v: fakeTensor('f32', [1, 1, 1, 32]),
+      kCache: fakeTensor('f32', SHAPE),
+      vCache: fakeTensor('f32', SHAPE),
+      ...tensors,
+      cacheSeqlens: [3],
+      rotaryCos: fakeTensor('f32', [8, 16]),
+      rotarySin: fakeTensor('f32', [8, 16]),
+      out: fakeTensor('f32', [1, 1, 2, 32]),
+    };
+  }
+
+  const at = (buffer: GPUBuffer, shape: readonly number[], offset: number): Tensor => ({
+    buffer,
+    dtype: 'f32',
+    shape,
+    offset,
+  });
+
+  const shared = fakeBuffer(8192);
+  const pools = { kCache: at(shared, SHAPE, 0), vCache: at(shared, SHAPE, 512) };
+  const beside = (shape: readonly number[]) => at(shared, shape, 1024);
+  const interleaved = {
+    kCache: { ...at(shared, SHAPE, 0), strides: [512, 64, 64, 1] },
+    vCache: { ...at(shared, SHAPE, 32), strides: [512, 64, 64, 1] },
+  };
+
+  test.each([
+    { why: 'buffers of their own', tensors: {}, nDispatches: [2, 3] },
+    { why: 'both caches in one buffer', tensors: pools, nDispatches: [2, 3] },
+    {
+      why: 'values from the buffer of the keys',
+      tensors: { kCache: pools.kCache, v: beside([1, 1, 1, 32]) },
+      nDispatches: [4, 4],
+    },
+    {
+      why: 'queries from the buffer of a cache',
+      tensors: { vCache: pools.vCache, q: beside([1, 1, 2, 32]) },
+      nDispatches: [4, 4],
+    },
+    { why: 'caches that interleave', tensors: interleaved, nDispatches: [4, 4] },
+  ])('$why', ({ tensors, nDispatches }) => {
+    const counts = [10, 8].map((maxStorageBuffersPerShaderStage) => {
+      const { device, touched, violations } = strictDevice({ maxStorageBuffersPerShaderStage });
+      attnWithKvCache(createRuntime(device), argsWith(tensors));
+      expect(violations).toEqual([]);
+      return touched.dispatches;
+    });
+    expect(counts).toEqual(nDispatches);
+  });
+
+  test('a layer that needs more dispatches than its plan has is refused', () => {
+    const { device, violations } = strictDevice();
+    const runtime = createRuntime(device);
+    const plan = planAttnWithKvCache(runtime, argsWith());
+    const layer = argsWith({ kCache: pools.kCache, v: beside([1, 1, 1, 32]) });
+    const { q, k, v, kCache, vCache } = layer;
+    plan.record({ q, k, kCache, vCache });
+    expect(refusal(() => plan.record({ q, k, v, kCache, vCache }))).toMatchInlineSnapshot(`"buffer: planAttnWithKvCache.record: k, v or q shares its buffer with a cache, or the caches interleave, unlike the tensors that the plan was made with. Make another plan for such layers."`);
+    plan.update({ v, kCache });
+    plan.record({ q, k, v, kCache, vCache });
+    plan.record({ q, k, v: argsWith().v, kCache, vCache });
+    expect(violations).toEqual([]);
   });
 });

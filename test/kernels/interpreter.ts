@@ -24,17 +24,19 @@ interface VectorNode {
   readonly postfix: unknown;
 }
 
-/** What wgsl_reflect keeps to itself. */
+// What wgsl_reflect keeps to itself.
+const CONSTRUCT = '_callConstructorVec';
+
 interface Constructors {
-  _callConstructorVec(node: VectorNode, context: unknown): unknown;
+  [CONSTRUCT](node: VectorNode, context: unknown): unknown;
   evalExpression(node: unknown, context: unknown): unknown;
   getTypeInfo(type: unknown): NonNullable<ReturnType<WgslExec['getTypeInfo']>>;
 }
 
 // It keeps the numbers of every vector that is constructed as f32, of which u32 has too many.
 const constructors = WgslExec.prototype as unknown as Constructors;
-const constructVector = constructors._callConstructorVec;
-constructors._callConstructorVec = function (this: Constructors, node, context) {
+const constructVector = constructors[CONSTRUCT];
+constructors[CONSTRUCT] = function (this: Constructors, node, context) {
   const [, size] = /^vec(\d)u$/.exec(node.type.getTypeName()) ?? [];
   if (!size) return constructVector.call(this, node, context);
   const parts = (node.args ?? []).flatMap((arg) => {

@@ -136,9 +136,12 @@ export function strictDevice(limits: Partial<GPUSupportedLimits> = {}): StrictDe
     popErrorScope: () => Promise.resolve(null),
     createBuffer,
     createBindGroup,
-    createBindGroupLayout: ({ entries }: GPUBindGroupLayoutDescriptor): Layout => ({
-      types: new Map(Array.from(entries, ({ binding, buffer }) => [binding, String(buffer?.type)])),
-    }),
+    createBindGroupLayout: ({ entries }: GPUBindGroupLayoutDescriptor): Layout => {
+      const types = new Map(Array.from(entries, ({ binding, buffer }) => [binding, String(buffer?.type)]));
+      const nStorage = [...types.values()].filter((type) => type !== 'uniform').length;
+      must(nStorage <= all.maxStorageBuffersPerShaderStage, `a layout has ${nStorage} storage buffers`);
+      return { types };
+    },
     createPipelineLayout: () => ({}),
     createShaderModule: ({ code }: GPUShaderModuleDescriptor) => ({
       needs: leastBytes(code),
