@@ -91,8 +91,11 @@ export function listNewTokens(
 const NEW_TOKENS_FIELDS = { sequence: true, first_token: true } as const;
 
 // Layouts of their own, since that of all variants has more buffers than some devices can bind.
-const appendKernel = withBindings(appendKvKernel, (name) => name !== 'q' && name !== 'rotated_q');
-const rotateKernel = withBindings(appendKvKernel, (name) =>
+const appendKernel = /* @__PURE__ */ withBindings(
+  appendKvKernel,
+  (name) => name !== 'q' && name !== 'rotated_q',
+);
+const rotateKernel = /* @__PURE__ */ withBindings(appendKvKernel, (name) =>
   ['params', 'q', 'batch_info', 'cosines', 'sines', 'rotated_q'].includes(name),
 );
 
