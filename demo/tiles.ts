@@ -60,7 +60,7 @@ function tileSize(
 ): { readonly rows: number; readonly width: number } {
   const sizes = { headDim, headDimV: headDim, paged: pageSize > 0 };
   if (isDecode(nQueries, nRows)) {
-    const tile = decodeTile(traits, { ...sizes, nRows });
+    const tile = decodeTile(traits, { ...sizes, kvDType: dtype, nRows });
     return { rows: tile.rows, width: decodeTileKeys(tile) };
   }
   const tile = prefillTile(traits, { ...sizes, qDType: dtype, kvDType: dtype });

@@ -81,24 +81,56 @@ function countItem(
 
   const walked = keysIn(seen, tileKeys, tiles);
   const keys = nKeys(walked);
-  // The invocations load a step of values whole if its first key is at or before the last visible one.
-  const stepKeys = 4 * (tile.invocations / tile.valueLanes);
-  const steppedKeys = nTiles > 0 ? roundUp(walked.last + 1 - tiles.first * tileKeys, stepKeys) : 0;
-  // The block table is read one tile ahead.
-  const lookedUp = { first: tiles.first, end: tiles.first + nTiles + 1 };
   const moved = traffic({
     ...rest,
     k: keys * headDim * bytes.kv,
     v: keys * headDimV * bytes.kv,
-    blockTable: pages ? 4 * entriesOf(seen, tileKeys, lookedUp, pages.pageSize) : 0,
+    blockTable: pages ? 4 * entriesOf(walked, pages.pageSize) : 0,
   });
+  const loaded = tile.prefetch ? loadedAhead(tile, nTiles) : loadedInSteps(tile, problem, { walked, tiles });
   const issued = traffic({
     ...rest,
-    k: nTiles * tileKeys * roundUp(headDim, 8 * tile.keyLanes) * bytes.kv,
-    v: steppedKeys * headDimV * bytes.kv,
-    blockTable: pages ? 4 * (nTiles + 1) * tileKeys : 0,
+    k: loaded.keyElements * bytes.kv,
+    v: loaded.valueElements * bytes.kv,
+    blockTable: pages ? 4 * loaded.entries : 0,
   });
   return { moved: times(nKvHeads, moved), issued: times(nKvHeads, issued) };
+}
+
+/** What the invocations of a workgroup load, repeated loads included. */
+interface Loaded {
+  readonly keyElements: number;
+  readonly valueElements: number;
+  /** Of the block table. */
+  readonly entries: number;
+}
+
+/** Each tile whole, and as the keys of the tile after the last one a key once more for every place. */
+function loadedAhead(tile: DecodeTile, nTiles: number): Loaded {
+  const tileKeys = decodeTileKeys(tile);
+  return {
+    keyElements: nTiles > 0 ? (nTiles + 1) * tileKeys * tile.headOctets * 8 : 0,
+    valueElements: nTiles * tileKeys * tile.valueLanes * tile.cols * 8,
+    // Two tiles ahead, where each invocation looks up one.
+    entries: 2 * tileKeys + nTiles * tile.invocations,
+  };
+}
+
+/** A step of values is loaded whole if its first key is at or before the last visible one. */
+function loadedInSteps(
+  tile: DecodeTile,
+  { headDim, headDimV }: AttentionProblem,
+  { walked, tiles }: { readonly walked: KeyRange; readonly tiles: TileRange },
+): Loaded {
+  const tileKeys = decodeTileKeys(tile);
+  const nTiles = Math.max(0, tiles.end - tiles.first);
+  const stepKeys = 4 * (tile.invocations / tile.valueLanes);
+  const steppedKeys = nTiles > 0 ? roundUp(walked.last + 1 - tiles.first * tileKeys, stepKeys) : 0;
+  return {
+    keyElements: nTiles * tileKeys * roundUp(headDim, 8 * tile.keyLanes),
+    valueElements: steppedKeys * headDimV,
+    entries: (nTiles + 1) * tileKeys,
+  };
 }
 
 /** The traffic of merge_states: lanes of invocations for every four dims of every head of a token. */
@@ -205,9 +237,7 @@ function keysIn(seen: KeyRange, tileKeys: number, { first, end }: TileRange): Ke
   return { first: Math.max(seen.first, first * tileKeys), last: Math.min(seen.last, end * tileKeys - 1) };
 }
 
-/** The number of block table entries that the tiles read. For a key that is not visible they read the nearest one's. */
-function entriesOf(seen: KeyRange, tileKeys: number, { first, end }: TileRange, pageSize: number): number {
-  const entryAt = (key: number): number =>
-    Math.floor(Math.min(Math.max(key, seen.first), Math.max(seen.first, seen.last)) / pageSize);
-  return entryAt(end * tileKeys - 1) - entryAt(first * tileKeys) + 1;
+/** The number of block table entries that keys need; where there is no key, one entry is read for nothing. */
+function entriesOf({ first, last }: KeyRange, pageSize: number): number {
+  return Math.floor(Math.max(first, last) / pageSize) - Math.floor(first / pageSize) + 1;
 }

@@ -15,16 +15,20 @@ export interface DecodeTile {
   readonly invocations: number;
   /** Rows of a workgroup. */
   readonly rows: number;
-  /** Invocations that share the four keys of a score. */
+  /** Invocations that share the four keys of a score: one, or at least as many as rows. */
   readonly keyLanes: number;
   /** Octets (eight elements) of a head of q and k, a multiple of `keyLanes`; no power of two. */
   readonly headOctets: number;
-  /** Invocations that share a row of weights. */
-  readonly rowLanes: number;
+  /** Neighbours of one row that find a maximum by subgroup operations, each for its four keys. */
+  readonly quadLanes: number;
   /** Invocations that share the octets of a value. */
   readonly valueLanes: number;
   /** Octets of a value that each of them takes; no power of two. */
   readonly cols: number;
+  /** Rows whose sums are in workgroup memory at a time, to be written. */
+  readonly turnRows: number;
+  /** Whether keys and values are loaded ahead, where 16 bytes can be loaded at once. */
+  readonly prefetch: boolean;
   /** Whether invocations exchange by subgroup operations. */
   readonly subgroups: boolean;
   /** The size of all subgroups, if their lanes share queries and weights by broadcasts (`keyLanes` is 1); else 0. */
@@ -40,17 +44,31 @@ export function decodeTileKeys({
   return (invocations / keyLanes) * 4;
 }
 
-/** Bytes of workgroup memory that a tile takes. */
+/** Turns in which the groups of invocations take a tile's keys, four each. */
+export function decodeValueSteps(tile: Pick<DecodeTile, 'invocations' | 'keyLanes' | 'valueLanes'>): number {
+  return (decodeTileKeys(tile) * tile.valueLanes) / (4 * tile.invocations);
+}
+
+/** Rows for which the weights of four keys have a place: every invocation has one of its own, even if it repeats a row. */
+function lineRows({ keyLanes, rows }: DecodeTile): number {
+  return keyLanes > 1 ? keyLanes : rows;
+}
+
+/** Bytes of workgroup memory that a tile takes, at most: less where keys cannot be loaded ahead. */
 export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
-  const { invocations, rows, keyLanes, headOctets, rowLanes, cols, subgroups } = tile;
+  const { invocations, rows, keyLanes, headOctets, cols, turnRows, subgroups } = tile;
   const keys = decodeTileKeys(tile);
+  const weights = (lineRows(tile) * keys) / 4;
+  const offsets = tile.prefetch ? Math.max(keys, invocations) : keys;
   return variableBytes([
-    Math.max(headOctets * rows * 2, invocations * cols * 2) * 16,
-    (subgroups ? 1 : keyLanes) * rows * keys * 4,
-    subgroups ? 4 : rows * rowLanes * 4,
-    rows * 4,
-    rows * 8,
-    ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
+    Math.max(headOctets * rows * 2, turnRows * cols * invocations * 2) * 16,
+    weights * 16,
+    subgroups || keyLanes === 1 ? 0 : rows * invocations * 16,
+    weights * 4,
+    keyLanes === 1 ? 0 : weights * 4,
+    lineRows(tile) * 4,
+    ...(subgroups ? [4] : []),
+    ...(paged ? [2 * offsets * 4, 2 * offsets * 4] : []),
   ]);
 }
 
@@ -61,24 +79,33 @@ export function attnDecodeDispatch(work: AttentionWork, tile: DecodeTile): Dispa
 }
 
 export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split: boolean): Spec {
-  const { invocations, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups } = tile;
-  const keys = decodeTileKeys(tile);
+  const { rows, keyLanes, headOctets, quadLanes, broadcastLanes, subgroups } = tile;
+  const isShared = keyLanes > 1;
   return {
-    WG_SIZE: invocations,
-    TILE_KEYS: keys,
+    WG_SIZE: tile.invocations,
+    TILE_KEYS: decodeTileKeys(tile),
     ROWS: rows,
+    ROW_PAIRS: Math.ceil(rows / 2),
+    ROW_QUADS: Math.ceil(rows / 4),
+    LANE_ROWS: isShared ? 1 : rows,
+    LINE_ROWS: lineRows(tile),
+    LANE_PARTS: decodeTileKeys(tile) / 4 / quadLanes,
     KEY_LANES: keyLanes,
     KEY_LANE_BITS: Math.log2(keyLanes),
+    QUAD_LANES: quadLanes,
+    QUAD_LANE_BITS: Math.log2(quadLanes),
     HEAD_OCTETS: headOctets,
-    ROW_LANES: rowLanes,
-    ROW_LANE_BITS: Math.log2(rowLanes),
-    LANE_QUADS: keys / 4 / rowLanes,
-    VALUE_LANES: valueLanes,
-    COLS: cols,
+    OCTETS: headOctets / keyLanes,
+    VALUE_LANES: tile.valueLanes,
+    VALUE_STEPS: decodeValueSteps(tile),
+    COLS: tile.cols,
+    TURN_ROWS: tile.turnRows,
+    PREFETCH: tile.prefetch && features.kvWide,
+    KEY_SHARED: isShared,
     SUBGROUPS: subgroups,
-    BROADCAST: tile.broadcastLanes > 0,
-    LANES: tile.broadcastLanes,
-    OWN_ROWS: tile.broadcastLanes > 0 ? Math.ceil(rows / tile.broadcastLanes) : 0,
+    BROADCAST: broadcastLanes > 0,
+    LANES: broadcastLanes,
+    OWN_ROWS: broadcastLanes > 0 ? Math.ceil(rows / broadcastLanes) : 0,
     ROLLED: tile.rolled,
     ...attentionConditions(features, split),
   };

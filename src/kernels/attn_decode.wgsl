@@ -12,53 +12,59 @@
 // A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of all
 // heads that share the kv head, against a chunk of the keys (see attention), so each key is read once for all of them.
 //
-// Invocations are arranged anew for each stage. For scores, KEY_LANES neighbours share four keys, and each takes every
-// KEY_LANES-th octet (eight dims) of them. For weights, ROW_LANES neighbours share a row. For values, VALUE_LANES
-// neighbours share a key, and each takes every VALUE_LANES-th octet; VALUE_GROUPS such groups take keys in turn, and
-// their sums are added at the end.
+// Invocations are arranged twice. For scores, KEY_LANES neighbours share four keys (a quad), and each takes every
+// KEY_LANES-th octet (eight dims) of them, for all rows; then each of them has a row of its own, of which it makes the
+// four weights. For values, VALUE_LANES neighbours share a key, and each takes every VALUE_LANES-th octet, for all rows;
+// VALUE_GROUPS such groups take quads in turn, and their sums are added at the end.
 //   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
 //
 // Stages for each tile of keys:
-//   1 scores   2 mask, row maximum, weights p   3 values
+//   1 scores   2 mask, row maximum   3 weights p   4 values
 // and at the end
-//   4 sum over groups, write
+//   5 sum over groups, write
+//
+// What memory is slow to give is asked for long before it is used, with PREFETCH: the values of a tile before its scores
+// are computed, the keys of the next tile before the first barrier, the pages of the tile after that before both.
 //
 // Variants:
-//   those of octets, key_offsets, out_rows, attention and lanes
-//   BROADCAST   subgroups have LANES invocations, which share queries and weights (KEY_LANES is 1)
+//   those of octets, kv_words, key_offsets, out_rows, attention and lanes
+//   PREFETCH    keys and values are loaded ahead, into registers: all that an invocation takes of a tile
+//   BROADCAST   subgroups have LANES invocations, which share queries and weights
+//   KEY_SHARED  KEY_LANES is not 1, but at least ROWS; else an invocation has all rows of its quad (LANE_ROWS)
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
+  params, Job, RowMask, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
-import package::shared::key_offsets::{find_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages};
-import package::shared::lanes::{
-  MANY, ROLLED_LOOP, invocation_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
+import package::shared::key_offsets::{
+  find_offsets, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
 };
+import package::shared::kv_words::{QuadWords, k_quad, v_quad, octet_of};
+import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, ROWS, KEY_LANES, KEY_LANE_BITS, HEAD_OCTETS, ROW_LANES, LANE_QUADS, VALUE_LANES, COLS,
-  LANES, OWN_ROWS,
+  WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES, QUAD_LANE_BITS, HEAD_OCTETS, OCTETS,
+  VALUE_LANES, VALUE_STEPS, COLS, TURN_ROWS, LANES, OWN_ROWS,
 };
 
 @if(SUBGROUPS) enable subgroups;
 
 const TILE_QUADS = TILE_KEYS / 4;
 const VALUE_GROUPS = WG_SIZE / VALUE_LANES;
-const VALUE_STEPS = TILE_QUADS / VALUE_GROUPS;
+const TURNS = ROWS / TURN_ROWS;
+const TURN_OCTETS = TURN_ROWS * COLS * VALUE_LANES;
 const Q_SIZE = HEAD_OCTETS * ROWS * 2;
-const SUM_SIZE = WG_SIZE * COLS * 2;
-@if(SUBGROUPS)  const SCORE_COPIES = 1u;
-@if(!SUBGROUPS) const SCORE_COPIES = KEY_LANES;
+const SUM_SIZE = TURN_ROWS * COLS * WG_SIZE * 2;
 
-var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                   // queries [octet][low, high][row]; at the end values
-var<workgroup> scores: array<vec4f, SCORE_COPIES * ROWS * TILE_QUADS>;      // [copy][row][four keys]; copy 0 becomes p
-@if(!SUBGROUPS) var<workgroup> lane_value: array<f32, ROWS * ROW_LANES>;    // a lane's maximum or total of its row
-var<workgroup> row_rescale: array<f32, ROWS>;
-var<workgroup> row_sums: array<Sums, ROWS>;
+var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                // queries [row][low, high][octet]; at the end values
+var<workgroup> weights: array<vec4f, LINE_ROWS * TILE_QUADS>;            // p [quad][row]
+@if(KEY_SHARED && !SUBGROUPS) var<workgroup> lane_scores: array<vec4f, ROWS * WG_SIZE>;  // a lane's part of s [row][quad][lane]
+var<workgroup> lane_value: array<f32, LINE_ROWS * TILE_QUADS>;           // maximum or total [quad][row]
+@if(KEY_SHARED) var<workgroup> lane_rescale: array<f32, WG_SIZE>;         // the row's 2^(m - m') [quad][row]
+var<workgroup> row_maximum: array<f32, LINE_ROWS>;
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_decode(
@@ -74,256 +80,392 @@ fn attn_decode(
   if (job.first_row >= job.n_rows) { return; }
   let sequence = job.sequence;
 
-  @if(SUBGROUPS)  number_subgroups(local);
-  @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
-  @if(!SUBGROUPS) let invocation = local;
-
   // Bands move forward with the token, so the first and the last token bound what any row sees.
   let first_band = band_of(sequence, token_of(job.first_row));
   let last_band = band_of(sequence, token_of(min(job.first_row + ROWS, job.n_rows) - 1u));
   let seen = Band(first_band.first, last_band.last);
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
+  // What is loaded beyond the last tile is its last key once more.
+  let walked = Band(seen.first, min(seen.last, i32(tiles.end * TILE_KEYS) - 1));
 
-  stage_queries(job, invocation);
-  @if(PAGED) find_offsets(sequence, seen, tiles.first, invocation);
+  @if(PAGED) find_offsets(sequence, walked, tiles.first, local);
+  @if(PAGED && PREFETCH) find_offsets(sequence, walked, tiles.first + 1u, local);
+  stage_queries(job, local);
+  @if(SUBGROUPS) start_numbering(local);
   workgroupBarrier();
+  @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
+  @if(!SUBGROUPS) let invocation = local;
 
-  // For scores
+  // For scores and weights
   let key_lane = invocation % KEY_LANES;
   let key_quad = invocation / KEY_LANES;
   let last_octet = (params.head_dim - 1u) / 8u;
-
-  // For weights
-  let row_lane = invocation % ROW_LANES;
-  let weight_row = invocation / ROW_LANES;
-  let has_row = weight_row < ROWS;
-  let mask = mask_of(job, job.first_row + weight_row);
-  var maximum = NO_MAXIMUM;
-  var total = 0.0;
+  let own_row = key_lane % ROWS;   // with LANE_ROWS the first of several
+  @registers var mask: array<RowMask, LANE_ROWS>;
+  @registers var maximum: array<f32, LANE_ROWS>;
+  @registers var total: array<f32, LANE_ROWS>;
+  @unroll for (var i = 0u; i < LANE_ROWS; i++) {
+    mask[i] = mask_of(job, job.first_row + own_row + i);
+    maximum[i] = NO_MAXIMUM;
+  }
 
   // For values
   let value_lane = invocation % VALUE_LANES;
   let value_group = invocation / VALUE_LANES;
+  let last_value_octet = (params.head_dim_v - 1u) / 8u;
   @registers var low: array<array<vec4f, COLS>, ROWS>;
   @registers var high: array<array<vec4f, COLS>, ROWS>;
 
+  @if(PREFETCH) @registers var keys: array<QuadWords, OCTETS>;
+  @if(PREFETCH) {
+    if (tiles.first < tiles.end) {
+      let k_at = k_offsets_of(sequence, walked, tiles.first, key_quad) + job.kv_head * params.k_head;
+      @unroll for (var step = 0u; step < OCTETS; step++) {
+        let dim = min(step * KEY_LANES + key_lane, last_octet) * 8u;
+        keys[step] = k_quad(k_at + dim, params.head_dim - dim);
+      }
+    }
+  }
+
   for (var tile_index = tiles.first; tile_index < MANY; tile_index++) {
     if (tile_index >= tiles.end) { break; }
-
-    // 1 scores: s[r] are those of this invocation's four keys. Of max(N, ROLLED_LOOP) and MANY see lanes.
-    @registers var s: array<vec4f, ROWS>;
-    let k_at = k_offsets_of(sequence, seen, tile_index, key_quad) + job.kv_head * params.k_head;
-    for (var step = 0u; step < max(HEAD_OCTETS / KEY_LANES, ROLLED_LOOP); step++) {
-      if (step * KEY_LANES * 8u >= params.head_dim) { break; }
-      let octet = step * KEY_LANES + key_lane;
-      // Octets beyond the head have queries of zero, and read an octet that is there.
-      let dim = min(octet, last_octet) * 8u;
-      let left = params.head_dim - dim;
-      let k0 = k_octet(k_at.x + dim, left);
-      let k1 = k_octet(k_at.y + dim, left);
-      let k2 = k_octet(k_at.z + dim, left);
-      let k3 = k_octet(k_at.w + dim, left);
-      let line = octet * 2u * ROWS;
-      @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
-      @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
-      @if(BROADCAST) {
-        @unroll for (var i = 0u; i < OWN_ROWS; i++) {
-          let own = min(i * LANES + invocation % LANES, ROWS - 1u);
-          own_low[i] = tile[line + own];
-          own_high[i] = tile[line + ROWS + own];
+    @if(PREFETCH && PAGED) let slot = slot_of(sequence, walked, tile_index + 2u, invocation);
+    @if(PREFETCH) @registers var values: array<array<QuadWords, COLS>, VALUE_STEPS>;
+    @if(PREFETCH) @registers var values_at: array<u32, VALUE_STEPS>;
+    @if(PREFETCH) {
+      @unroll for (var step = 0u; step < VALUE_STEPS; step++) {
+        let places = value_places(job, walked, tile_index, step * VALUE_GROUPS + value_group);
+        values_at[step] = places.any_at;
+        @unroll for (var c = 0u; c < COLS; c++) {
+          let dim = min(value_lane + c * VALUE_LANES, last_value_octet) * 8u;
+          values[step][c] = v_quad(places.at + dim, params.head_dim_v - dim);
         }
       }
-      @unroll for (var r = 0u; r < ROWS; r++) {
-        @if(BROADCAST)  let q_low = subgroupBroadcast(own_low[r / LANES], r % LANES);
-        @if(BROADCAST)  let q_high = subgroupBroadcast(own_high[r / LANES], r % LANES);
-        @if(!BROADCAST) let q_low = tile[line + r];
-        @if(!BROADCAST) let q_high = tile[line + ROWS + r];
-        s[r] += vec4f(
-          dot(q_low, k0.low) + dot(q_high, k0.high), dot(q_low, k1.low) + dot(q_high, k1.high),
-          dot(q_low, k2.low) + dot(q_high, k2.high), dot(q_low, k3.low) + dot(q_high, k3.high),
-        );
-      }
     }
-    @unroll for (var r = 0u; r < ROWS; r++) {
-      @if(SUBGROUPS) {
-        s[r] = sum_over_octets(s[r]);
-        if (key_lane == 0u) { scores[r * TILE_QUADS + key_quad] = s[r]; }
-      }
-      @if(!SUBGROUPS) scores[(key_lane * ROWS + r) * TILE_QUADS + key_quad] = s[r];
-    }
-    workgroupBarrier();
-    @if(PAGED) find_offsets(sequence, seen, tile_index + 1u, invocation);
 
-    // 2 mask, row maximum, weights p: those of four keys in LANE_QUADS
-    let previous = maximum;
-    @registers var p: array<vec4f, LANE_QUADS>;
-    if (has_row) {
-      @unroll for (var i = 0u; i < LANE_QUADS; i++) {
-        let quad = i * ROW_LANES + row_lane;
-        let key = vec4i(i32(tile_index * TILE_KEYS + quad * 4u)) + vec4i(0, 1, 2, 3);
-        var is_seen = sees(mask, key);
-        @if(PAGED) is_seen &= have_pages(tile_index, quad);
-        var products = scores[weight_row * TILE_QUADS + quad];
-        @if(!SUBGROUPS) {
-          for (var lane = 1u; lane < KEY_LANES; lane++) { products += scores[(lane * ROWS + weight_row) * TILE_QUADS + quad]; }
-        }
-        p[i] = select(vec4f(MASKED), scores_of(products, key, mask), is_seen);
-        maximum = max(maximum, largest_of(p[i]));
-      }
-      @if(!SUBGROUPS) lane_value[weight_row * ROW_LANES + row_lane] = maximum;
-    }
-    @if(!SUBGROUPS) workgroupBarrier();
-    maximum = max_of_row(weight_row, maximum);
-    if (has_row) {
-      let rescale = exp2(previous - maximum);
-      total *= rescale;
-      @unroll for (var i = 0u; i < LANE_QUADS; i++) {
-        p[i] = exp2(p[i] - maximum);
-        total += dot(p[i], vec4f(1));
-        scores[weight_row * TILE_QUADS + i * ROW_LANES + row_lane] = p[i];
-      }
-      if (row_lane == 0u) { row_rescale[weight_row] = rescale; }
-    }
-    workgroupBarrier();
-
-    // 3 values
-    @unroll for (var r = 0u; r < ROWS; r++) {
-      let rescale = row_rescale[r];
-      @unroll for (var c = 0u; c < COLS; c++) {
-        low[r][c] *= rescale;
-        high[r][c] *= rescale;
-      }
-    }
-    for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
-      if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
-      let quad = step * VALUE_GROUPS + value_group;
-      @registers var v_at: array<u32, 4>;
-      @unroll for (var i = 0u; i < 4; i++) { v_at[i] = v_offset(sequence, seen, tile_index, quad * 4u + i); }
-      // If a key has no page its weight is 0: read the value of a neighbour instead.
-      let any_at = min(min(v_at[0u], v_at[1u]), min(v_at[2u], v_at[3u]));
-      @unroll for (var i = 0u; i < 4; i++) { v_at[i] = offset_or(v_at[i], any_at) + job.kv_head * params.v_head; }
-      @registers var p4: array<vec4f, ROWS>;
-      @if(BROADCAST) {
-        @registers var own_p: array<vec4f, OWN_ROWS>;
-        @unroll for (var i = 0u; i < OWN_ROWS; i++) {
-          own_p[i] = scores[min(i * LANES + invocation % LANES, ROWS - 1u) * TILE_QUADS + quad];
-        }
-        @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = subgroupBroadcast(own_p[r / LANES], r % LANES); }
-      }
-      @if(!BROADCAST) {
-        @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = scores[r * TILE_QUADS + quad]; }
-      }
-      @unroll for (var c = 0u; c < COLS; c++) {
-        let dim = (value_lane + c * VALUE_LANES) * 8u;
-        if (dim < params.head_dim_v && has_page(any_at)) {
-          let left = params.head_dim_v - dim;
-          let v0 = v_octet(v_at[0u] + dim, left);
-          let v1 = v_octet(v_at[1u] + dim, left);
-          let v2 = v_octet(v_at[2u] + dim, left);
-          let v3 = v_octet(v_at[3u] + dim, left);
+    // 1 scores: s of this invocation's four keys, for each row. Octets beyond the head have queries of zero, and read an
+    // octet that is there. Of max(N, ROLLED_LOOP) and MANY see lanes.
+    @registers var s: array<array<vec4f, 2>, ROW_PAIRS>;
+    @if(PREFETCH) {
+      if (i32(tile_index * TILE_KEYS + key_quad * 4u) <= seen.last) {
+        @unroll for (var step = 0u; step < OCTETS; step++) {
+          let octet = step * KEY_LANES + key_lane;
+          let left = params.head_dim - min(octet, last_octet) * 8u;
+          let k0 = octet_of(keys[step].x, left);
+          let k1 = octet_of(keys[step].y, left);
+          let k2 = octet_of(keys[step].z, left);
+          let k3 = octet_of(keys[step].w, left);
           @unroll for (var r = 0u; r < ROWS; r++) {
-            low[r][c] += p4[r].x * v0.low + p4[r].y * v1.low + p4[r].z * v2.low + p4[r].w * v3.low;
-            high[r][c] += p4[r].x * v0.high + p4[r].y * v1.high + p4[r].z * v2.high + p4[r].w * v3.high;
+            let q_low = tile[r * 2u * HEAD_OCTETS + octet];
+            let q_high = tile[(r * 2u + 1u) * HEAD_OCTETS + octet];
+            s[r / 2][r % 2] = with_products(s[r / 2][r % 2], Octet(q_low, q_high), k0, k1, k2, k3);
+          }
+        }
+      }
+      let next_at = k_offsets_of(sequence, walked, tile_index + 1u, key_quad) + job.kv_head * params.k_head;
+      @unroll for (var step = 0u; step < OCTETS; step++) {
+        let dim = min(step * KEY_LANES + key_lane, last_octet) * 8u;
+        keys[step] = k_quad(next_at + dim, params.head_dim - dim);
+      }
+    }
+    @if(!PREFETCH) {
+      let k_at = k_offsets_of(sequence, walked, tile_index, key_quad) + job.kv_head * params.k_head;
+      for (var step = 0u; step < max(OCTETS, ROLLED_LOOP); step++) {
+        if (step * KEY_LANES * 8u >= params.head_dim) { break; }
+        let octet = step * KEY_LANES + key_lane;
+        let dim = min(octet, last_octet) * 8u;
+        let left = params.head_dim - dim;
+        let k0 = k_octet(k_at.x + dim, left);
+        let k1 = k_octet(k_at.y + dim, left);
+        let k2 = k_octet(k_at.z + dim, left);
+        let k3 = k_octet(k_at.w + dim, left);
+        @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
+        @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
+        @if(BROADCAST) {
+          @unroll for (var i = 0u; i < OWN_ROWS; i++) {
+            let own = min(i * LANES + invocation % LANES, ROWS - 1u);
+            own_low[i] = tile[own * 2u * HEAD_OCTETS + octet];
+            own_high[i] = tile[(own * 2u + 1u) * HEAD_OCTETS + octet];
+          }
+        }
+        @unroll for (var r = 0u; r < ROWS; r++) {
+          @if(BROADCAST)  let q_low = subgroupBroadcast(own_low[r / LANES], r % LANES);
+          @if(BROADCAST)  let q_high = subgroupBroadcast(own_high[r / LANES], r % LANES);
+          @if(!BROADCAST) let q_low = tile[r * 2u * HEAD_OCTETS + octet];
+          @if(!BROADCAST) let q_high = tile[(r * 2u + 1u) * HEAD_OCTETS + octet];
+          s[r / 2][r % 2] = with_products(s[r / 2][r % 2], Octet(q_low, q_high), k0, k1, k2, k3);
+        }
+      }
+    }
+    // Of the sums over the lanes that share the keys, each lane takes that of its own row.
+    @registers var own: array<vec4f, LANE_ROWS>;
+    @if(!KEY_SHARED) {
+      @unroll for (var i = 0u; i < LANE_ROWS; i++) { own[i] = s[i / 2][i % 2]; }
+    }
+    @if(KEY_SHARED && SUBGROUPS) {
+      @registers var of_two: array<array<vec4f, 2>, ROW_QUADS>;
+      @unroll for (var i = 0u; i < ROW_PAIRS; i++) { of_two[i / 2][i % 2] = fold(s[i][0u], s[i][1u], 0u, key_lane); }
+      @registers var of_four: array<vec4f, 2>;
+      @unroll for (var i = 0u; i < ROW_QUADS; i++) { of_four[i] = fold(of_two[i][0u], of_two[i][1u], 1u, key_lane); }
+      own[0u] = sum_of_more_lanes(fold(of_four[0u], of_four[1u], 2u, key_lane));
+    }
+    @if(KEY_SHARED && !SUBGROUPS) {
+      @unroll for (var r = 0u; r < ROWS; r++) { lane_scores[r * WG_SIZE + invocation] = s[r / 2][r % 2]; }
+      workgroupBarrier();
+      let first = own_row * WG_SIZE + invocation - key_lane;
+      // Each lane begins with another one, so that together they read neighbours.
+      for (var i = 0u; i < KEY_LANES; i++) { own[0u] += lane_scores[first + (key_lane + i) % KEY_LANES]; }
+    }
+
+    // 2 mask, row maximum
+    let key = vec4i(i32(tile_index * TILE_KEYS + key_quad * 4u)) + vec4i(0, 1, 2, 3);
+    @if(PAGED) let are_there = have_pages(tile_index, key_quad);
+    @unroll for (var i = 0u; i < LANE_ROWS; i++) {
+      var is_seen = sees(mask[i], key);
+      @if(PAGED) is_seen &= are_there;
+      own[i] = select(vec4f(MASKED), scores_of(own[i], key, mask[i]), is_seen);
+      let largest = max_of_quads(largest_of(own[i]));
+      lane_value[key_quad * LINE_ROWS + key_lane + i] = largest;
+    }
+    workgroupBarrier();
+    @if(PAGED && PREFETCH) {
+      // The offsets of this tile, which stood there, have been read.
+      keep_offsets(sequence, tile_index + 2u, invocation, slot);
+    }
+    @if(PAGED && !PREFETCH) find_offsets(sequence, walked, tile_index + 1u, invocation);
+
+    // 3 weights p
+    @registers var rescale: array<f32, LANE_ROWS>;
+    @unroll for (var i = 0u; i < LANE_ROWS; i++) {
+      let largest = max(maximum[i], max_of_row(own_row + i));
+      rescale[i] = exp2(maximum[i] - largest);
+      maximum[i] = largest;
+      let p = exp2(own[i] - largest);
+      total[i] = total[i] * rescale[i] + dot(p, vec4f(1));
+      weights[key_quad * LINE_ROWS + key_lane + i] = p;
+    }
+    @if(KEY_SHARED) lane_rescale[invocation] = rescale[0u];
+    workgroupBarrier();
+
+    // 4 values
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      @if(KEY_SHARED)  let row_rescale = lane_rescale[r];
+      @if(!KEY_SHARED) let row_rescale = rescale[r];
+      @unroll for (var c = 0u; c < COLS; c++) {
+        low[r][c] *= row_rescale;
+        high[r][c] *= row_rescale;
+      }
+    }
+    @if(PREFETCH) {
+      @unroll for (var step = 0u; step < VALUE_STEPS; step++) {
+        @if(PAGED) {
+          if (!has_page(values_at[step])) {
+            @unroll for (var c = 0u; c < COLS; c++) { values[step][c] = QuadWords(); }
+          }
+        }
+        @registers var p4: array<vec4f, ROWS>;
+        @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = weights[(step * VALUE_GROUPS + value_group) * LINE_ROWS + r]; }
+        @unroll for (var c = 0u; c < COLS; c++) {
+          let left = params.head_dim_v - min(value_lane + c * VALUE_LANES, last_value_octet) * 8u;
+          let v0 = octet_of(values[step][c].x, left);
+          let v1 = octet_of(values[step][c].y, left);
+          let v2 = octet_of(values[step][c].z, left);
+          let v3 = octet_of(values[step][c].w, left);
+          @unroll for (var r = 0u; r < ROWS; r++) {
+            low[r][c] = with_values(low[r][c], p4[r], v0.low, v1.low, v2.low, v3.low);
+            high[r][c] = with_values(high[r][c], p4[r], v0.high, v1.high, v2.high, v3.high);
           }
         }
       }
     }
-    workgroupBarrier();  // the next tile's scores take the place of these weights
+    @if(!PREFETCH) {
+      for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
+        if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
+        let quad = step * VALUE_GROUPS + value_group;
+        let places = value_places(job, walked, tile_index, quad);
+        @registers var p4: array<vec4f, ROWS>;
+        @if(BROADCAST) {
+          @registers var own_p: array<vec4f, OWN_ROWS>;
+          @unroll for (var i = 0u; i < OWN_ROWS; i++) {
+            own_p[i] = weights[quad * LINE_ROWS + min(i * LANES + invocation % LANES, ROWS - 1u)];
+          }
+          @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = subgroupBroadcast(own_p[r / LANES], r % LANES); }
+        }
+        @if(!BROADCAST) {
+          @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = weights[quad * LINE_ROWS + r]; }
+        }
+        @unroll for (var c = 0u; c < COLS; c++) {
+          let dim = (value_lane + c * VALUE_LANES) * 8u;
+          if (dim < params.head_dim_v && has_page(places.any_at)) {
+            let left = params.head_dim_v - dim;
+            let v0 = v_octet(places.at.x + dim, left);
+            let v1 = v_octet(places.at.y + dim, left);
+            let v2 = v_octet(places.at.z + dim, left);
+            let v3 = v_octet(places.at.w + dim, left);
+            @unroll for (var r = 0u; r < ROWS; r++) {
+              low[r][c] = with_values(low[r][c], p4[r], v0.low, v1.low, v2.low, v3.low);
+              high[r][c] = with_values(high[r][c], p4[r], v0.high, v1.high, v2.high, v3.high);
+            }
+          }
+        }
+      }
+    }
   }
 
-  // 4 sum over groups, write. Each lane has summed the weights of its own keys.
-  @if(!SUBGROUPS) {
-    if (has_row) { lane_value[weight_row * ROW_LANES + row_lane] = total; }
-    workgroupBarrier();
+  // 5 sum over groups, write: TURN_ROWS rows at a time. Each lane has summed the weights of its own keys.
+  @unroll for (var i = 0u; i < LANE_ROWS; i++) {
+    let sum = sum_of_quads(total[i]);
+    lane_value[key_quad * LINE_ROWS + key_lane + i] = sum;
+    if (key_quad == 0u) { row_maximum[key_lane + i] = maximum[i]; }
   }
-  total = total_of_row(weight_row, total);
-  if (has_row && row_lane == 0u) { row_sums[weight_row] = Sums(maximum, total); }
-  for (var turn = 0u; turn < max(ROWS, ROLLED_LOOP); turn++) {
-    if (turn >= min(ROWS, job.n_rows - job.first_row)) { break; }
+  for (var turn = 0u; turn < max(TURNS, ROLLED_LOOP); turn++) {
+    if (turn * TURN_ROWS >= min(ROWS, job.n_rows - job.first_row)) { break; }
+    if (turn > 0u) { workgroupBarrier(); }
     @unroll for (var r = 0u; r < ROWS; r++) {
-      if (r == turn) {
+      if (r / TURN_ROWS == turn) {
         @unroll for (var c = 0u; c < COLS; c++) {
-          tile[(c * WG_SIZE + invocation) * 2u] = low[r][c];
-          tile[(c * WG_SIZE + invocation) * 2u + 1u] = high[r][c];
+          let at = ((r % TURN_ROWS * COLS + c) * WG_SIZE + invocation) * 2u;
+          tile[at] = low[r][c];
+          tile[at + 1u] = high[r][c];
         }
       }
     }
     workgroupBarrier();
-    if (value_group == 0u) { write_row(job, turn, value_lane); }
-    workgroupBarrier();
+    for (var step = 0u; step < (TURN_OCTETS + WG_SIZE - 1) / WG_SIZE; step++) {
+      let index = step * WG_SIZE + invocation;
+      if (index >= TURN_OCTETS) { break; }
+      write_octet(job, turn * TURN_ROWS, index);
+    }
   }
 }
 
 // Loads the queries of the rows into `tile`. Query rows past the end are staged as zeros; their results are never
 // stored.
 fn stage_queries(job: Job, invocation: u32) {
-  for (var index = invocation; index < MANY; index += WG_SIZE) {
+  for (var step = 0u; step < max((HEAD_OCTETS * ROWS + WG_SIZE - 1) / WG_SIZE, ROLLED_LOOP); step++) {
+    let index = step * WG_SIZE + invocation;
     if (index >= HEAD_OCTETS * ROWS) { break; }
-    let row = job.first_row + index % ROWS;
-    let dim = index / ROWS * 8u;
+    let row = job.first_row + index / HEAD_OCTETS;
+    let octet = index % HEAD_OCTETS;
     var elements = Octet(vec4f(), vec4f());
-    if (row < job.n_rows && dim < params.head_dim) {
+    if (row < job.n_rows && octet * 8u < params.head_dim) {
       let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
-      elements = q_octet(q_at + dim, params.head_dim - dim);
+      elements = q_octet(q_at + octet * 8u, params.head_dim - octet * 8u);
     }
-    let at = index / ROWS * 2u * ROWS + index % ROWS;
+    let at = index / HEAD_OCTETS * 2u * HEAD_OCTETS + octet;
     tile[at] = elements.low;
-    tile[at + ROWS] = elements.high;
+    tile[at + HEAD_OCTETS] = elements.high;
   }
 }
 
-// Sums over the lanes that share four keys.
-@if(SUBGROUPS) fn sum_over_octets(own: vec4f) -> vec4f {
+// Where the values of a quad of keys lie.
+struct ValuePlaces {
+  at: vec4u,
+  any_at: u32,   // of one that has a page, if any has
+}
+
+// If a key has no page its weight is 0: the value of a neighbour is read instead, or of the first of the pool, which is
+// for no use.
+fn value_places(job: Job, walked: Band, tile_index: u32, quad: u32) -> ValuePlaces {
+  let at0 = v_offset(job.sequence, walked, tile_index, quad * 4u);
+  let at1 = v_offset(job.sequence, walked, tile_index, quad * 4u + 1u);
+  let at2 = v_offset(job.sequence, walked, tile_index, quad * 4u + 2u);
+  let at3 = v_offset(job.sequence, walked, tile_index, quad * 4u + 3u);
+  let any_at = min(min(at0, at1), min(at2, at3));
+  let other = offset_or(any_at, job.sequence.v_base);
+  let at = vec4u(offset_or(at0, other), offset_or(at1, other), offset_or(at2, other), offset_or(at3, other));
+  return ValuePlaces(at + job.kv_head * params.v_head, any_at);
+}
+
+// Adds the products of a row's octet with those of four keys.
+fn with_products(sum: vec4f, q: Octet, k0: Octet, k1: Octet, k2: Octet, k3: Octet) -> vec4f {
+  return vec4f(
+    with_product(sum.x, q, k0), with_product(sum.y, q, k1), with_product(sum.z, q, k2), with_product(sum.w, q, k3),
+  );
+}
+
+// As one chain, so that compilers make eight fused multiply-adds of it; a single row has too few chains to hide how long
+// each takes, and has two.
+fn with_product(sum: f32, a: Octet, b: Octet) -> f32 {
+  if (ROWS == 1u) { return sum + (dot(a.low, b.low) + dot(a.high, b.high)); }
+  let of_low = sum + a.low.x * b.low.x + a.low.y * b.low.y + a.low.z * b.low.z + a.low.w * b.low.w;
+  return of_low + a.high.x * b.high.x + a.high.y * b.high.y + a.high.z * b.high.z + a.high.w * b.high.w;
+}
+
+fn with_values(sum: vec4f, p: vec4f, v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f) -> vec4f {
+  if (ROWS == 1u) { return sum + (p.x * v0 + p.y * v1 + p.z * v2 + p.w * v3); }
+  return sum + p.x * v0 + p.y * v1 + p.z * v2 + p.w * v3;
+}
+
+// One step of summing over the lanes that share keys. Lanes that differ in one bit of their number exchange: the one
+// without it gets the sum of the even row, the other that of the odd row. With fewer rows than lanes both get the sum.
+@if(SUBGROUPS) fn fold(even: vec4f, odd: vec4f, bit: u32, key_lane: u32) -> vec4f {
+  if (bit >= KEY_LANE_BITS) { return even; }
+  if (ROWS <= 1u << bit) { return even + subgroupShuffleXor(even, 1u << bit); }
+  let takes_odd = (key_lane >> bit) % 2u == 1u;
+  return select(even, odd, takes_odd) + subgroupShuffleXor(select(odd, even, takes_odd), 1u << bit);
+}
+
+// The sum over what the lanes beyond the first eight have of the row.
+@if(SUBGROUPS) fn sum_of_more_lanes(own: vec4f) -> vec4f {
   var sum = own;
-  @unroll for (var bit = 0u; bit < KEY_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, 1u << bit); }
+  for (var bit = 3u; bit < KEY_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, 1u << bit); }
   return sum;
 }
 
-// The maximum over the lanes that share a row. Without subgroups they have stored theirs in lane_value. `row % ROWS`
-// shows compilers that indices are within bounds.
-fn max_of_row(row: u32, own: f32) -> f32 {
-  @if(SUBGROUPS) return max_of_lanes(own);
-  @if(!SUBGROUPS) {
-    var largest = own;
-    if (row < ROWS) {
-      for (var lane = 0u; lane < ROW_LANES; lane++) { largest = max(largest, lane_value[row % ROWS * ROW_LANES + lane]); }
-    }
-    return largest;
+// The maximum, or the sum, over the QUAD_LANES neighbouring quads that exchange by subgroup operations.
+fn max_of_quads(own: f32) -> f32 {
+  var largest = own;
+  @if(BROADCAST) largest = subgroupMax(own);
+  @if(SUBGROUPS && !BROADCAST) {
+    @unroll for (var bit = 0u; bit < QUAD_LANE_BITS; bit++) { largest = max(largest, subgroupShuffleXor(largest, KEY_LANES << bit)); }
   }
+  return largest;
 }
 
-// The sum over the lanes that share a row, likewise.
-fn total_of_row(row: u32, own: f32) -> f32 {
-  @if(SUBGROUPS) return sum_of_lanes(own);
-  @if(!SUBGROUPS) {
-    var sum = 0.0;
-    if (row < ROWS) {
-      for (var lane = 0u; lane < ROW_LANES; lane++) { sum += lane_value[row % ROWS * ROW_LANES + lane]; }
-    }
-    return sum;
+fn sum_of_quads(own: f32) -> f32 {
+  var sum = own;
+  @if(BROADCAST) sum = subgroupAdd(own);
+  @if(SUBGROUPS && !BROADCAST) {
+    @unroll for (var bit = 0u; bit < QUAD_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, KEY_LANES << bit); }
   }
+  return sum;
 }
 
-// Writes row r of the tile: its output, and its lse.
-fn write_row(job: Job, r: u32, value_lane: u32) {
+// The maximum, or the sum, over all quads of a row.
+fn max_of_row(row: u32) -> f32 {
+  var largest = NO_MAXIMUM;
+  @unroll for (var i = 0u; i < LANE_PARTS; i++) { largest = max(largest, lane_value[i * QUAD_LANES * LINE_ROWS + row]); }
+  return largest;
+}
+
+fn sum_of_row(row: u32) -> f32 {
+  var sum = 0.0;
+  @unroll for (var i = 0u; i < LANE_PARTS; i++) { sum += lane_value[i * QUAD_LANES * LINE_ROWS + row]; }
+  return sum;
+}
+
+// Writes an octet of one of the rows in `tile`, and with its first octet the row's lse.
+fn write_octet(job: Job, first_row: u32, index: u32) {
+  let turn_row = index / (COLS * VALUE_LANES);
+  let r = first_row + turn_row;
   let row = job.first_row + r;
+  let octet = index % (COLS * VALUE_LANES);
+  if (row >= job.n_rows || octet * 8u >= params.head_dim_v) { return; }
   let head = head_of(job, row);
-  let sums_with_sink = with_sink(row_sums[r], head);
-  let out_scale = out_scale_of(row_sums[r], sums_with_sink);
-  let row_at = out_row(job, token_of(row), head);
-  for (var c = 0u; c < max(COLS, ROLLED_LOOP); c++) {
-    let dim = (value_lane + c * VALUE_LANES) * 8u;
-    if (dim >= params.head_dim_v) { break; }
-    var low = vec4f();
-    var high = vec4f();
-    for (var group = 0u; group < max(VALUE_GROUPS, ROLLED_LOOP); group++) {
-      if (group >= VALUE_GROUPS) { break; }
-      let at = (c * WG_SIZE + group * VALUE_LANES + value_lane) * 2u;
-      low += tile[at];
-      high += tile[at + 1u];
-    }
-    write_quad(row_at, dim, params.head_dim_v, low * out_scale);
-    write_quad(row_at, dim + 4u, params.head_dim_v, high * out_scale);
+  let sums = Sums(row_maximum[r], sum_of_row(r));
+  let sums_with_sink = with_sink(sums, head);
+  var low = vec4f();
+  var high = vec4f();
+  let first = (turn_row * COLS + octet / VALUE_LANES) * WG_SIZE + octet % VALUE_LANES;
+  for (var group = 0u; group < max(VALUE_GROUPS, ROLLED_LOOP); group++) {
+    if (group >= VALUE_GROUPS) { break; }
+    low += tile[(first + group * VALUE_LANES) * 2u];
+    high += tile[(first + group * VALUE_LANES) * 2u + 1u];
   }
-  if (value_lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
+  let out_scale = out_scale_of(sums, sums_with_sink);
+  let row_at = out_row(job, token_of(row), head);
+  write_quad(row_at, octet * 8u, params.head_dim_v, low * out_scale);
+  write_quad(row_at, octet * 8u + 4u, params.head_dim_v, high * out_scale);
+  if (octet == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
 }

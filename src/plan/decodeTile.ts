@@ -1,5 +1,11 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import { decodeTileKeys, decodeWorkgroupBytes, type DecodeTile } from '../kernels/attnDecode.js';
+import type { FloatDType } from '../core/dtype.js';
+import {
+  decodeTileKeys,
+  decodeValueSteps,
+  decodeWorkgroupBytes,
+  type DecodeTile,
+} from '../kernels/attnDecode.js';
 import { fits, fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** The most rows that a workgroup of attn_decode takes: each needs registers for its whole output. */
@@ -8,10 +14,14 @@ const MAX_TILE_ROWS = 8;
 export interface DecodeTileArgs {
   readonly headDim: number;
   readonly headDimV: number;
+  readonly kvDType: FloatDType;
   /** Rows that a sequence has for a kv head. */
   readonly nRows: number;
   readonly paged: boolean;
 }
+
+/** What decides about a tile, given a device and a head size. */
+type DecodeShape = Pick<DecodeTile, 'invocations' | 'rows' | 'keyLanes' | 'prefetch'>;
 
 /**
  * The tile for a device, a head size and a number of rows.
@@ -19,105 +29,165 @@ export interface DecodeTileArgs {
  * @throws PageflashError `limit` if none fits
  */
 export function decodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller = 'pageflash'): DecodeTile {
-  return fittingTile(traits, candidates(traits, args), needsOf(args), { caller, headDim: args.headDim });
+  const shapes = traits.deviceClass === 'software' ? softwareShapes(traits, args) : gpuShapes(args);
+  const tiles = shapes.map((shape) => arrange(traits, shape, args));
+  return fittingTile(traits, tiles, (tile) => needsOf(tile, args), { caller, headDim: args.headDim });
 }
 
-/** The tiles that are worth measuring for a device, a head size and a number of rows, all of which it can run. */
+/** The tiles that are worth measuring and that a device can run, that of `decodeTile` first. */
 export function decodeCandidates(traits: DeviceTraits, args: DecodeTileArgs): DecodeTile[] {
-  const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : MEASURED_GPU_SHAPES;
-  const tiles = halvings(args.nRows).flatMap((rows) =>
-    shapes.map((shape) => arrange(traits, shape, { ...args, rows })),
+  const chosen = decodeTile(traits, args);
+  const isSoftware = traits.deviceClass === 'software';
+  const tiles = (isSoftware ? softwareShapes(traits, args) : measuredShapes(args))
+    .map((shape) => arrange(traits, shape, args))
+    .filter((tile) => fits(traits, needsOf(tile, args)));
+  return [chosen, ...tiles.filter((tile) => !sameShape(tile, chosen))];
+}
+
+function needsOf(tile: DecodeTile, { paged }: DecodeTileArgs): TileNeeds {
+  return { invocations: tile.invocations, bytes: decodeWorkgroupBytes(tile, paged) };
+}
+
+function sameShape(a: DecodeShape, b: DecodeShape): boolean {
+  return (
+    a.invocations === b.invocations &&
+    a.rows === b.rows &&
+    a.keyLanes === b.keyLanes &&
+    a.prefetch === b.prefetch
   );
-  return tiles.filter((tile) => fits(traits, needsOf(args)(tile)));
 }
 
-function needsOf({ paged }: DecodeTileArgs): (tile: DecodeTile) => TileNeeds {
-  return (tile) => ({ invocations: tile.invocations, bytes: decodeWorkgroupBytes(tile, paged) });
+/** Shapes for a GPU: more or less of a key, of keys and of rows at a time; for the usual size also without loading ahead. */
+function measuredShapes(args: DecodeTileArgs): DecodeShape[] {
+  return [128, 64, 256].flatMap((invocations) =>
+    rowCounts(args)
+      .slice(0, 2)
+      .flatMap((rows) =>
+        [4, 8, 16]
+          .filter((keyLanes) => keyLanes >= rows)
+          .flatMap((keyLanes) => {
+            const shape = { invocations, rows, keyLanes };
+            const ahead = { ...shape, prefetch: true };
+            const plain = { ...shape, prefetch: false };
+            if (!canPrefetch(ahead, args, MOST_REGISTERS_AHEAD)) return [plain];
+            return invocations === 128 ? [ahead, plain] : [ahead];
+          }),
+      ),
+  );
 }
 
-/** Rows of a tile, most first. */
-function halvings(nRows: number): number[] {
+/** Four neighbours read 64 contiguous bytes of a key, the least that memory delivers. */
+const KEY_LANES = [4, 8, 16, 32];
+
+/** Numbers of rows for a tile, most first: fewer where workgroup memory is small. */
+function rowCounts({ nRows }: DecodeTileArgs): number[] {
   const rows = Math.min(powerOfTwo(nRows), MAX_TILE_ROWS);
   return Array.from({ length: Math.log2(rows) + 1 }, (_, i) => rows / 2 ** i);
 }
 
-/** Returns the tiles to try, best first: more rows, then more invocations. */
-function candidates(traits: DeviceTraits, { headDim, headDimV, nRows }: DecodeTileArgs): DecodeTile[] {
-  const shapes = traits.deviceClass === 'software' ? softwareShapes(traits) : GPU_SHAPES;
-  return halvings(nRows).flatMap((tileRows) =>
-    shapes.map((shape) => arrange(traits, shape, { rows: tileRows, headDim, headDimV })),
+/** Returns the shapes to try on a GPU, best first: more rows, then more invocations. */
+function gpuShapes(args: DecodeTileArgs): DecodeShape[] {
+  return rowCounts(args).flatMap((rows) =>
+    [128, 64].map((invocations) => {
+      const shapes = KEY_LANES.filter((keyLanes) => keyLanes >= rows).map((keyLanes) => ({
+        invocations,
+        rows,
+        keyLanes,
+        prefetch: true,
+      }));
+      // The fewest lanes have the most keys in flight for each barrier.
+      return (
+        shapes.find((shape) => canPrefetch(shape, args, REGISTERS_AHEAD)) ?? {
+          ...shapes.at(-1)!,
+          prefetch: false,
+        }
+      );
+    }),
   );
 }
 
-interface Shape {
-  readonly invocations: number;
-  readonly keyLanes: number;
+/**
+ * Registers for the keys loaded ahead, and as many for values: eight loads of 16 bytes each hide what memory takes, with
+ * some waves beside; a tile chosen by measurement may have more.
+ */
+const REGISTERS_AHEAD = 32;
+const MOST_REGISTERS_AHEAD = 64;
+
+/** Whether each invocation has registers enough for its share of a tile's keys and values. */
+function canPrefetch(shape: DecodeShape, args: DecodeTileArgs, registers: number): boolean {
+  const { invocations, keyLanes } = shape;
+  const { valueLanes, cols, headOctets } = lanesOf(shape, args, 0);
+  const octetRegisters = args.kvDType === 'f32' ? 8 : 4;
+  const quads = Math.max(
+    headOctets / keyLanes,
+    decodeValueSteps({ invocations, keyLanes, valueLanes }) * cols,
+  );
+  return decodeTileKeys(shape) <= invocations && 4 * quads * octetRegisters <= registers;
 }
-
-/** Four neighbours read 64 contiguous bytes of a key, the least that memory delivers. */
-const GPU_SHAPES: readonly Shape[] = [
-  { invocations: 128, keyLanes: 4 },
-  { invocations: 64, keyLanes: 4 },
-];
-
-/** More of a key or more keys at a time. */
-const MEASURED_GPU_SHAPES: readonly Shape[] = [
-  ...GPU_SHAPES,
-  { invocations: 256, keyLanes: 4 },
-  { invocations: 128, keyLanes: 2 },
-  { invocations: 128, keyLanes: 8 },
-];
 
 /**
- * Returns the shapes for a CPU. There it is of no use that neighbours read neighbouring bytes: each lane has its own
- * keys.
+ * Returns the shapes for a CPU, best first. There it is of no use that neighbours read neighbouring bytes, or that
+ * anything is loaded ahead: each lane has its own keys.
  */
-function softwareShapes(traits: DeviceTraits): readonly Shape[] {
+function softwareShapes(traits: DeviceTraits, args: DecodeTileArgs): DecodeShape[] {
   const lanes = fixedSubgroupSize(traits) || 4;
-  return [4, 2, 1].map((subgroups) => ({ invocations: subgroups * lanes, keyLanes: 1 }));
+  return rowCounts(args).flatMap((rows) =>
+    [4, 2, 1].map((subgroups) => ({ invocations: subgroups * lanes, rows, keyLanes: 1, prefetch: false })),
+  );
 }
 
-interface Sizes {
-  readonly rows: number;
-  readonly headDim: number;
-  readonly headDimV: number;
-}
-
-function arrange(
-  traits: DeviceTraits,
-  { invocations, keyLanes }: Shape,
-  { rows, headDim, headDimV }: Sizes,
-): DecodeTile {
-  const keyQuads = decodeTileKeys({ invocations, keyLanes }) / 4;
-  const valueOctets = Math.ceil(headDimV / 8);
+function arrange(traits: DeviceTraits, shape: DecodeShape, args: DecodeTileArgs): DecodeTile {
+  const { invocations, rows, keyLanes, prefetch } = shape;
   const isSoftware = traits.deviceClass === 'software';
+  const { subgroupMinSize } = traits;
+  const subgroups = subgroupMinSize >= Math.max(keyLanes, MIN_SUBGROUP);
   const broadcastLanes = isSoftware ? fixedSubgroupSize(traits) : 0;
+  const keyQuads = decodeTileKeys(shape) / 4;
+  const tile: DecodeTile = {
+    invocations,
+    rows,
+    keyLanes,
+    quadLanes: subgroups ? Math.min(subgroupMinSize / keyLanes, keyQuads) : 1,
+    ...lanesOf(shape, args, broadcastLanes),
+    turnRows: rows,
+    prefetch,
+    subgroups,
+    broadcastLanes,
+    rolled: isSoftware,
+  };
+  return withTurns(tile, args, Math.min(MAX_BYTES, traits.maxWorkgroupBytes));
+}
+
+/** How invocations share heads. */
+function lanesOf(
+  shape: DecodeShape,
+  { headDim, headDimV }: DecodeTileArgs,
+  broadcastLanes: number,
+): Pick<DecodeTile, 'headOctets' | 'valueLanes' | 'cols'> {
+  const { invocations, keyLanes } = shape;
+  const keyQuads = decodeTileKeys(shape) / 4;
+  const valueOctets = Math.ceil(headDimV / 8);
   // Groups of invocations take keys in turn, four at a time, so there are at most as many groups as quads of keys.
   const valueLanes = Math.min(
     invocations,
     Math.max(powerOfTwo(valueOctets), invocations / keyQuads, broadcastLanes),
   );
-  const rowLanes = Math.min(MAX_ROW_LANES, keyQuads, invocations / rows);
-  const { subgroupMinSize } = traits;
-  const subgroups = subgroupMinSize >= Math.max(keyLanes, MIN_ROW_LANES);
-  return {
-    invocations,
-    rows,
-    keyLanes,
-    // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
-    headOctets: Math.ceil(headDim / 32) * 4,
-    rowLanes: subgroups ? Math.min(rowLanes, subgroupMinSize) : rowLanes,
-    valueLanes,
-    cols: Math.ceil(valueOctets / valueLanes),
-    subgroups,
-    broadcastLanes,
-    rolled: isSoftware,
-  };
+  // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
+  const headOctets = Math.ceil((Math.ceil(headDim / 32) * 4) / keyLanes) * keyLanes;
+  return { headOctets, valueLanes, cols: Math.ceil(valueOctets / valueLanes) };
 }
 
-/** Lanes that find the maximum of a row: more lanes have less work each, but exchange more. */
-const MAX_ROW_LANES = 16;
-const MIN_ROW_LANES = 4;
+/** Below this size subgroups save less than their operations cost. */
+const MIN_SUBGROUP = 4;
+
+/** Bytes of workgroup memory beyond which writing more rows at a time would cost waves. */
+const MAX_BYTES = 14336;
+
+/** A tile with as many rows written at a time as its workgroup memory has room for. */
+function withTurns(tile: DecodeTile, args: DecodeTileArgs, maxBytes: number): DecodeTile {
+  if (tile.turnRows === 1 || decodeWorkgroupBytes(tile, args.paged) <= maxBytes) return tile;
+  return withTurns({ ...tile, turnRows: tile.turnRows / 2 }, args, maxBytes);
+}
 
 /** The smallest power of two ≥ n. */
 function powerOfTwo(n: number): number {

@@ -21,6 +21,7 @@ export const DECODE_SHAPE = [
   'invocations',
   'rows',
   'keyLanes',
+  'prefetch',
 ] as const satisfies readonly (keyof DecodeTile)[];
 
 /** What a tuning says of a tile. */

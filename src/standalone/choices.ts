@@ -78,7 +78,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
         caller,
         `attn_decode takes few rows, not ${tokens} tokens of ${group} heads. Ask for attn_prefill.`,
       );
-    const tile = decodeTile(traits, { ...problem, nRows, paged: features.paged }, caller);
+    const tile = decodeTile(traits, { ...problem, ...features, nRows }, caller);
     return {
       spec: decodeSpec(tile, features, split),
       tile: { rows: tile.rows, keys: decodeTileKeys(tile) },

@@ -61,7 +61,7 @@ export function decodeVariations(tuning: Tuning, model: TunedModel, traits: Devi
   );
   return [
     { name: 'as it is', tuning },
-    ...decodeCandidates(traits, { headDim, headDimV, nRows, paged }).map((candidate): Variation => {
+    ...decodeCandidates(traits, { headDim, headDimV, kvDType, nRows, paged }).map((candidate): Variation => {
       const tile = shapeOf(candidate, DECODE_SHAPE);
       const entry: TunedDecode = { headDim, headDimV, kvDType, rows, tile };
       return { name: nameOf(tile), tuning: { ...tuning, decode: [...others, entry] } };

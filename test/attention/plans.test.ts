@@ -230,7 +230,9 @@ describe('one dispatch appends and rotates where WebGPU lets it', () => {
     const layer = argsWith({ kCache: pools.kCache, v: beside([1, 1, 1, 32]) });
     const { q, k, v, kCache, vCache } = layer;
     plan.record({ q, k, kCache, vCache });
-    expect(refusal(() => plan.record({ q, k, v, kCache, vCache }))).toMatchInlineSnapshot(`"buffer: planAttnWithKvCache.record: k, v or q shares its buffer with a cache, or the caches interleave, unlike the tensors that the plan was made with. Make another plan for such layers."`);
+    expect(refusal(() => plan.record({ q, k, v, kCache, vCache }))).toMatchInlineSnapshot(
+      `"buffer: planAttnWithKvCache.record: k, v or q shares its buffer with a cache, or the caches interleave, unlike the tensors that the plan was made with. Make another plan for such layers."`,
+    );
     plan.update({ v, kCache });
     plan.record({ q, k, v, kCache, vCache });
     plan.record({ q, k, v: argsWith().v, kCache, vCache });

@@ -48,26 +48,26 @@ describe('bytes that a decode step moves, over those that it needs', () => {
     expect(['      GPU             shape          reads  moved  issued', ...lines].join('\n'))
       .toMatchInlineSnapshot(`
         "      GPU             shape          reads  moved  issued
-        f32  default limits  decode-mha     1.005  1.007  1.014
-        f32  default limits  decode-gqa     1.031  1.047  1.065
-        f32  default limits  decode-ragged  1.017  1.025  1.068
-        f32  default limits  decode-long    1.033  1.048  1.067
-        f32  default limits  decode-small   1.017  1.025  1.043
-        f32  all features    decode-mha     1.005  1.007  1.014
-        f32  all features    decode-gqa     1.031  1.047  1.066
-        f32  all features    decode-ragged  1.017  1.025  1.068
-        f32  all features    decode-long    1.033  1.049  1.068
-        f32  all features    decode-small   1.017  1.025  1.043
-        f16  default limits  decode-mha     1.008  1.012  1.026
-        f16  default limits  decode-gqa     1.048  1.080  1.117
-        f16  default limits  decode-ragged  1.027  1.043  1.114
-        f16  default limits  decode-long    1.050  1.082  1.119
-        f16  default limits  decode-small   1.028  1.044  1.080
-        f16  all features    decode-mha     1.008  1.012  1.026
-        f16  all features    decode-gqa     1.048  1.080  1.119
-        f16  all features    decode-ragged  1.027  1.043  1.114
-        f16  all features    decode-long    1.050  1.082  1.121
-        f16  all features    decode-small   1.028  1.044  1.080"
+        f32  default limits  decode-mha     1.005  1.007  1.088
+        f32  default limits  decode-gqa     1.031  1.047  1.117
+        f32  default limits  decode-ragged  1.017  1.025  1.089
+        f32  default limits  decode-long    1.032  1.048  1.112
+        f32  default limits  decode-small   1.017  1.025  1.116
+        f32  all features    decode-mha     1.005  1.007  1.088
+        f32  all features    decode-gqa     1.031  1.047  1.148
+        f32  all features    decode-ragged  1.017  1.025  1.125
+        f32  all features    decode-long    1.032  1.048  1.143
+        f32  all features    decode-small   1.017  1.025  1.180
+        f16  default limits  decode-mha     1.008  1.012  1.161
+        f16  default limits  decode-gqa     1.048  1.080  1.205
+        f16  default limits  decode-ragged  1.026  1.043  1.156
+        f16  default limits  decode-long    1.049  1.081  1.193
+        f16  default limits  decode-small   1.027  1.043  1.213
+        f16  all features    decode-mha     1.008  1.012  1.161
+        f16  all features    decode-gqa     1.048  1.080  1.269
+        f16  all features    decode-ragged  1.026  1.043  1.232
+        f16  all features    decode-long    1.049  1.081  1.257
+        f16  all features    decode-small   1.027  1.043  1.346"
       `);
   });
 

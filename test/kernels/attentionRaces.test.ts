@@ -45,13 +45,18 @@ const DECODE_TILE: DecodeTile = {
   rows: 2,
   keyLanes: 2,
   headOctets: 4,
-  rowLanes: 4,
-  valueLanes: 2,
-  cols: 2,
+  quadLanes: 1,
+  valueLanes: 4,
+  cols: 1,
+  turnRows: 1,
+  prefetch: false,
   subgroups: false,
   broadcastLanes: 0,
   rolled: false,
 };
+
+/** 8 keys. */
+const PREFETCH_TILE: DecodeTile = { ...DECODE_TILE, keyLanes: 4, prefetch: true };
 
 /** ms, for a busy machine. */
 const SLOW = 30_000;
@@ -151,9 +156,10 @@ interface TileCase<Tile> {
   readonly pageSize?: number;
 }
 
-/** Tests a kernel with each of these tiles, and with the first of them where pages are not there. */
+/** Tests a kernel with each of these tiles, and with one of them where pages are not there. */
 function testTiles<Tile>(
   tiles: readonly TileCase<Tile>[],
+  missing: Tile,
   dispatchOf: (batch: Batch, tile: Tile) => Dispatch,
 ): void {
   test.each(tiles)('has no race: $why', ({ tile, pageSize }) => {
@@ -168,7 +174,7 @@ function testTiles<Tile>(
     (pageSize) => {
       const batch = withoutPages(causalBatch(pageSize));
       const buffers = filledWhereSeen(batch);
-      expect(interpret(dispatchOf(batch, tiles[0]!.tile), buffers)).toEqual([]);
+      expect(interpret(dispatchOf(batch, missing), buffers)).toEqual([]);
       expectAttention(batch, buffers);
     },
   );
@@ -184,7 +190,7 @@ describe('attn_prefill', { timeout: SLOW }, () => {
     { why: 'pages of three', tile: PREFILL_TILE, pageSize: 3 },
   ];
 
-  testTiles(tiles, prefill);
+  testTiles(tiles, PREFILL_TILE, prefill);
 
   test('every barrier is needed', () => {
     const batch = smallBatch();
@@ -195,21 +201,47 @@ describe('attn_prefill', { timeout: SLOW }, () => {
 describe('attn_decode', { timeout: SLOW }, () => {
   const tiles: readonly TileCase<DecodeTile>[] = [
     { why: 'two invocations share a key', tile: DECODE_TILE },
-    {
-      why: 'four invocations share a key',
-      tile: { ...DECODE_TILE, keyLanes: 4, rowLanes: 2, valueLanes: 4, cols: 1 },
-    },
+    { why: 'keys and values loaded ahead', tile: PREFETCH_TILE },
+    { why: 'both rows written at once', tile: { ...PREFETCH_TILE, turnRows: 2 } },
+    { why: 'values in two columns', tile: { ...DECODE_TILE, valueLanes: 2, cols: 2 } },
     { why: 'keys and values in several steps', tile: { ...DECODE_TILE, keyLanes: 1 } },
-    { why: 'fewer rows than heads', tile: { ...DECODE_TILE, rows: 1, rowLanes: 2 } },
+    { why: 'fewer rows than heads', tile: { ...PREFETCH_TILE, rows: 1 } },
     { why: 'rolled loops', tile: { ...DECODE_TILE, rolled: true } },
+    { why: 'ahead in pages of three', tile: PREFETCH_TILE, pageSize: 3 },
+    { why: 'ahead in pages of one', tile: PREFETCH_TILE, pageSize: 1 },
     { why: 'pages of three', tile: DECODE_TILE, pageSize: 3 },
   ];
 
-  testTiles(tiles, decodeRows);
+  testTiles(tiles, PREFETCH_TILE, decodeRows);
 
-  test('every barrier is needed', () => {
+  test('pages that are not there, with nothing loaded ahead', () => {
+    const batch = withoutPages(causalBatch(3));
+    const buffers = filledWhereSeen(batch);
+    expect(interpret(decodeRows(batch, DECODE_TILE), buffers)).toEqual([]);
+    expectAttention(batch, buffers);
+  });
+
+  test.each([
+    { why: 'four heads, one octet for each lane', heads: [4, 1], headDim: 32, rows: 4 },
+    { why: 'eight heads', heads: [8, 1], headDim: 16, rows: 8 },
+    { why: 'three heads, of which a lane has none', heads: [3, 1], headDim: 32, rows: 4 },
+    { why: 'a head that ends within an octet', heads: [2, 1], headDim: 20, rows: 2 },
+    { why: 'a head of which lanes have nothing', heads: [1, 1], headDim: 12, rows: 1 },
+  ] as const)('loaded ahead: $why', ({ heads, headDim, rows }) => {
+    const batch = batchOf([[1, 27]], { heads, headDim, masks: { right: 0 }, pageSize: 3 });
+    const keyLanes = Math.max(4, rows);
+    const tile = { ...PREFETCH_TILE, rows, keyLanes, headOctets: keyLanes, valueLanes: keyLanes };
+    const buffers = filled(batch);
+    expect(interpret(decodeRows(batch, tile), buffers)).toEqual([]);
+    expectAttention(batch, buffers);
+  });
+
+  test.each([
+    { why: 'step by step', tile: DECODE_TILE },
+    { why: 'loaded ahead', tile: PREFETCH_TILE },
+  ])('every barrier is needed: $why', ({ tile }) => {
     const batch = smallBatch();
-    expectEveryBarrierNeeded(batch, decodeRows(batch, DECODE_TILE));
+    expectEveryBarrierNeeded(batch, decodeRows(batch, tile));
   });
 
   test('each chunk writes parts of its own, which merge to the whole', () => {

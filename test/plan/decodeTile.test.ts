@@ -1,13 +1,15 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import { bytesPerElement } from '../../src/core/dtype.js';
 import {
   attnDecodeKernel,
   decodeSpec,
   decodeTileKeys,
+  decodeValueSteps,
   decodeWorkgroupBytes,
   type DecodeTile,
 } from '../../src/kernels/attnDecode.js';
-import { decodeTile, type DecodeTileArgs } from '../../src/plan/decodeTile.js';
+import { decodeCandidates, decodeTile, type DecodeTileArgs } from '../../src/plan/decodeTile.js';
 import { declaredWorkgroupBytes } from '../kernels/interpreter.js';
 import { traitsOf } from './traits.js';
 
@@ -31,12 +33,12 @@ const DEVICES = (['gpu', 'software'] as const).flatMap((deviceClass) =>
 
 /** What attn_decode relies on; the names of the rules that a tile breaks. */
 function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArgs): string[] {
-  const { invocations, rows, keyLanes, headOctets, rowLanes, valueLanes, cols, subgroups, broadcastLanes } =
-    tile;
+  const { invocations, rows, keyLanes, headOctets, quadLanes, valueLanes, cols, turnRows } = tile;
+  const { subgroups, broadcastLanes } = tile;
   const keyQuads = decodeTileKeys(tile) / 4;
   const valueGroups = invocations / valueLanes;
   const rules = {
-    'powers of two': [invocations, rows, keyLanes, rowLanes, valueLanes].every((n) =>
+    'powers of two': [invocations, rows, keyLanes, quadLanes, valueLanes, turnRows].every((n) =>
       Number.isInteger(Math.log2(n)),
     ),
     'fits the memory': decodeWorkgroupBytes(tile, args.paged) <= traits.maxWorkgroupBytes,
@@ -44,12 +46,17 @@ function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArg
     'no more rows than there are, rounded up': rows < 2 * args.nRows,
     'lanes of a key share the octets of a head': headOctets % keyLanes === 0,
     'the octets hold a head': headOctets * 8 >= args.headDim,
-    'lanes for every row': rowLanes * rows <= invocations,
-    'lanes share the keys': keyQuads % rowLanes === 0,
+    'a lane for every row': keyLanes === 1 || keyLanes >= rows,
+    'lanes share the quads': keyQuads % quadLanes === 0,
+    'rows are written in whole turns': rows % turnRows === 0,
+    'an invocation for every key that is looked up ahead':
+      !tile.prefetch || decodeTileKeys(tile) <= invocations,
+    'registers for what is loaded ahead': !tile.prefetch || aheadBytes(tile, args) <= 256,
     'groups take the keys by turns': keyQuads % valueGroups === 0,
     'value lanes hold a head of v': valueLanes * cols * 8 >= args.headDimV,
-    'lanes of a key lie in a subgroup': !subgroups || keyLanes <= traits.subgroupMinSize,
-    'lanes lie in a subgroup': !subgroups || rowLanes <= traits.subgroupMinSize,
+    'lanes that exchange lie in a subgroup': subgroups
+      ? keyLanes * quadLanes <= traits.subgroupMinSize
+      : quadLanes === 1,
     'broadcasts have subgroups of one size':
       broadcastLanes === 0 ||
       (subgroups &&
@@ -64,6 +71,12 @@ function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArg
     .map(([rule]) => rule);
 }
 
+/** Bytes of keys, or of values if these are more, that an invocation loads ahead. */
+function aheadBytes(tile: DecodeTile, { kvDType }: DecodeTileArgs): number {
+  const octets = 4 * Math.max(tile.headOctets / tile.keyLanes, decodeValueSteps(tile) * tile.cols);
+  return octets * 8 * bytesPerElement(kvDType);
+}
+
 const ROWS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 64];
 
 test.each(DEVICES)(
@@ -73,8 +86,8 @@ test.each(DEVICES)(
     for (let headDim = 1; headDim <= 256; headDim++) {
       for (const headDimV of headDim % 32 === 0 ? [1, headDim, 256] : [headDim]) {
         for (const nRows of ROWS) {
-          for (const paged of [true, false]) {
-            const args = { headDim, headDimV, nRows, paged };
+          for (const kvDType of ['f16', 'f32'] as const) {
+            const args = { headDim, headDimV, kvDType, nRows, paged: true };
             for (const rule of brokenRules(decodeTile(traits, args), traits, args)) broken.add(rule);
           }
         }
@@ -84,7 +97,7 @@ test.each(DEVICES)(
   },
 );
 
-const D128 = { headDim: 128, headDimV: 128, nRows: 1, paged: false };
+const D128 = { headDim: 128, headDimV: 128, kvDType: 'f16', nRows: 1, paged: false } as const;
 
 test.each([
   { why: 'no subgroups', traits: traitsOf({}), nRows: 1, paged: false },
@@ -114,17 +127,85 @@ test('rows are rounded up to a power of two, at most eight', () => {
 test('invocations exchange by subgroup operations only if every subgroup holds all that exchange', () => {
   const subgroups = (subgroupMinSize: number) =>
     decodeTile(traitsOf({ subgroupMinSize, subgroupMaxSize: 128 }), D128).subgroups;
-  expect([0, 2, 4, 8, 32].map(subgroups)).toEqual([false, false, true, true, true]);
+  expect([0, 2, 4, 8, 32].map(subgroups)).toEqual([false, false, false, true, true]);
 });
 
 test('the head size of q chooses pipelines by multiples of 32', () => {
-  const octetsOf = (headDim: number) => decodeTile(traitsOf({}), { ...D128, headDim }).headOctets;
+  const octetsOf = (headDim: number) =>
+    decodeTile(traitsOf({ deviceClass: 'software' }), { ...D128, headDim }).headOctets;
   expect([1, 32, 33, 80, 256].map(octetsOf)).toEqual([4, 4, 8, 12, 32]);
+});
+
+test('on a GPU a tile is loaded ahead: 128 bytes of keys and as many of values', () => {
+  const gpu = traitsOf({ subgroupMinSize: 32, subgroupMaxSize: 32, maxWorkgroupBytes: 32768 });
+  const tileOf = (args: Partial<DecodeTileArgs>) => {
+    const { invocations, rows, keyLanes, prefetch, ...tile } = decodeTile(gpu, {
+      ...D128,
+      paged: true,
+      ...args,
+    });
+    const { valueLanes, turnRows } = tile;
+    return [prefetch ? 'ahead' : '', invocations, rows, keyLanes, valueLanes, turnRows].join(' ').trim();
+  };
+  expect(
+    [
+      { headDim: 64, headDimV: 64, nRows: 4 },
+      { headDim: 64, headDimV: 64, nRows: 8 },
+      { nRows: 1 },
+      { nRows: 4 },
+      { nRows: 8 },
+      { nRows: 16 },
+      { nRows: 4, kvDType: 'f32' as const },
+      { headDim: 256, headDimV: 256, nRows: 4 },
+      { headDim: 80, headDimV: 80, nRows: 4 },
+      { headDim: 64, headDimV: 256, nRows: 2 },
+    ].map(tileOf),
+  ).toMatchInlineSnapshot(`
+    [
+      "ahead 128 4 4 8 2",
+      "ahead 128 8 8 8 2",
+      "ahead 128 1 8 16 1",
+      "ahead 128 4 8 16 2",
+      "ahead 128 8 8 16 2",
+      "ahead 128 8 8 16 2",
+      "ahead 128 4 16 16 2",
+      "ahead 128 4 16 32 2",
+      "ahead 128 4 8 16 2",
+      "ahead 128 2 16 32 2",
+    ]
+  `);
+});
+
+describe('candidates', () => {
+  const gpu = traitsOf({ subgroupMinSize: 32, subgroupMaxSize: 32, maxWorkgroupBytes: 32768 });
+
+  test('begin with the chosen tile, are different, and can all be run', () => {
+    for (const headDim of [40, 64, 96, 128, 256]) {
+      for (const nRows of [1, 3, 8, 16]) {
+        for (const kvDType of ['f16', 'f32'] as const) {
+          const args = { headDim, headDimV: headDim, kvDType, nRows, paged: true };
+          const tiles = decodeCandidates(gpu, args);
+          expect(tiles[0]).toEqual(decodeTile(gpu, args));
+          expect(new Set(tiles.map((tile) => JSON.stringify(tile))).size).toBe(tiles.length);
+          expect(tiles.flatMap((tile) => brokenRules(tile, gpu, args))).toEqual([]);
+        }
+      }
+    }
+  });
+
+  test('vary in invocations, rows, lanes of a key and what is loaded ahead', () => {
+    const tiles = decodeCandidates(gpu, { ...D128, nRows: 8, paged: true });
+    const values = (of: (tile: DecodeTile) => number | boolean) => [...new Set(tiles.map(of))].toSorted();
+    expect(values((tile) => tile.invocations)).toEqual([128, 256, 64]);
+    expect(values((tile) => tile.rows)).toEqual([4, 8]);
+    expect(values((tile) => tile.keyLanes)).toEqual([16, 4, 8]);
+    expect(values((tile) => tile.prefetch)).toEqual([false, true]);
+  });
 });
 
 test('a device too small for any tile is told what to ask for', () => {
   const traits = traitsOf({ maxWorkgroupBytes: 2048 });
   expect(() => decodeTile(traits, D128)).toThrowErrorMatchingInlineSnapshot(
-    `[PageflashError: pageflash: the smallest tile for headDim 128 needs 3168 bytes of workgroup memory; this device allows 2048. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().]`,
+    `[PageflashError: pageflash: the smallest tile for headDim 128 needs 4640 bytes of workgroup memory; this device allows 2048. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().]`,
   );
 });

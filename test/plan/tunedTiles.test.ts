@@ -43,7 +43,9 @@ describe.each(Object.entries(DEVICES))('on %s', (_, traits) => {
   test.each([64, 80, 128, 256])('the shapes of candidates for head size %d tell them apart', (headDim) => {
     const sizes = { headDim, headDimV: headDim, paged: true };
     const decode = [1, 4, 8].map((nRows) =>
-      decodeCandidates(traits, { ...sizes, nRows }).map((tile) => shapeOf(tile, DECODE_SHAPE)),
+      decodeCandidates(traits, { ...sizes, kvDType: 'f16', nRows }).map((tile) =>
+        shapeOf(tile, DECODE_SHAPE),
+      ),
     );
     const prefill = (['f16', 'f32'] as const).map((dtype) =>
       prefillCandidates(traits, { ...sizes, qDType: dtype, kvDType: dtype }).map((tile) =>
@@ -59,7 +61,7 @@ describe.each(Object.entries(DEVICES))('on %s', (_, traits) => {
   test('every candidate is found again by its shape, after a turn as JSON', () => {
     const sizes = { headDim: 128, headDimV: 128, paged: true };
     const nRows = 4;
-    for (const tile of decodeCandidates(traits, { ...sizes, nRows })) {
+    for (const tile of decodeCandidates(traits, { ...sizes, kvDType: 'f16', nRows })) {
       const entry = { ...sizes, kvDType: 'f16' as const, rows: 4, tile: shapeOf(tile, DECODE_SHAPE) };
       const decode = JSON.parse(JSON.stringify([entry])) as Tuning['decode'];
       const args = { ...sizes, nRows, kvDType: 'f16' as const };

@@ -93,7 +93,7 @@ export const cases: GpuCase[] = [
         const { traits } = runtime;
         const sizes = { headDim: 32, headDimV: 32, paged: false };
         const prefill = prefillCandidates(traits, { ...sizes, qDType: 'f32', kvDType: 'f32' }).at(-1)!;
-        const decode = decodeCandidates(traits, { ...sizes, nRows: 2 }).at(-1)!;
+        const decode = decodeCandidates(traits, { ...sizes, kvDType: 'f32', nRows: 2 }).at(-1)!;
         const tuning: Tuning = {
           ...defaultTuning(traits, undefined),
           chunks: { ...chunkRule(traits), minKeys: 128 },

@@ -7,7 +7,8 @@
 // whatever it holds: a score depends on its key alone, and this one is masked.
 //
 // Variants:
-//   PAGED   keys and values lie in pages
+//   PAGED      keys and values lie in pages
+//   PREFETCH   every invocation looks up a key, some beyond the tile
 
 import package::shared::attention::params;
 import package::shared::band::Band;
@@ -16,8 +17,11 @@ import constants::{WG_SIZE, TILE_KEYS};
 
 @group(0) @binding(6) var<storage, read> block_table: array<u32>;
 
-@if(PAGED) var<workgroup> k_offsets: array<u32, 2 * TILE_KEYS>;  // of this tile and the next
-@if(PAGED) var<workgroup> v_offsets: array<u32, 2 * TILE_KEYS>;
+@if(PREFETCH)  const OFFSETS = max(TILE_KEYS, WG_SIZE);
+@if(!PREFETCH) const OFFSETS = TILE_KEYS;
+
+@if(PAGED) var<workgroup> k_offsets: array<u32, 2 * OFFSETS>;  // of this tile and the next
+@if(PAGED) var<workgroup> v_offsets: array<u32, 2 * OFFSETS>;
 
 // In v_offsets, of a key whose page is not in the pool: no binding is large enough for such an offset.
 const NO_PAGE = 0xffffffffu;
@@ -26,25 +30,35 @@ const NO_PAGE = 0xffffffffu;
 @if(PAGED) fn find_offsets(sequence: Sequence, seen: Band, tile: u32, invocation: u32) {
   for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
     let tile_key = step * WG_SIZE + invocation;
-    if (tile_key < TILE_KEYS) {
-      let key = key_at(seen, tile, tile_key);
-      let page = block_table[sequence.table_base + key / params.page_size];
-      let slot = key % params.page_size;
-      let at = tile % 2u * TILE_KEYS + tile_key;
-      let is_there = page < params.n_pages;
-      k_offsets[at] = sequence.k_base + select(0u, page * params.k_page + slot * params.k_token, is_there);
-      v_offsets[at] = select(NO_PAGE, sequence.v_base + page * params.v_page + slot * params.v_token, is_there);
-    }
+    if (tile_key < TILE_KEYS) { keep_offsets(sequence, tile, tile_key, slot_of(sequence, seen, tile, tile_key)); }
   }
 }
 
+// Where a key lies.
+@if(PAGED) struct Slot {
+  page: u32,
+  offset: u32,   // in the page, in tokens
+}
+
+@if(PAGED) fn slot_of(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> Slot {
+  let key = key_at(seen, tile, tile_key);
+  return Slot(block_table[sequence.table_base + key / params.page_size], key % params.page_size);
+}
+
+@if(PAGED) fn keep_offsets(sequence: Sequence, tile: u32, tile_key: u32, slot: Slot) {
+  let at = tile % 2u * OFFSETS + tile_key;
+  let is_there = slot.page < params.n_pages;
+  k_offsets[at] = sequence.k_base + select(0u, slot.page * params.k_page + slot.offset * params.k_token, is_there);
+  v_offsets[at] = select(NO_PAGE, sequence.v_base + slot.page * params.v_page + slot.offset * params.v_token, is_there);
+}
+
 fn k_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
-  @if(PAGED)  return k_offsets[tile % 2u * TILE_KEYS + tile_key];
+  @if(PAGED)  return k_offsets[tile % 2u * OFFSETS + tile_key];
   @if(!PAGED) return sequence.k_base + key_at(seen, tile, tile_key) * params.k_token;
 }
 
 fn v_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
-  @if(PAGED)  return v_offsets[tile % 2u * TILE_KEYS + tile_key];
+  @if(PAGED)  return v_offsets[tile % 2u * OFFSETS + tile_key];
   @if(!PAGED) return sequence.v_base + key_at(seen, tile, tile_key) * params.v_token;
 }
 
@@ -69,7 +83,7 @@ fn offset_or(offset: u32, other: u32) -> u32 {
 
 // Which of four neighbouring keys have a page.
 @if(PAGED) fn have_pages(tile: u32, quad: u32) -> vec4<bool> {
-  let at = tile % 2u * TILE_KEYS + quad * 4u;
+  let at = tile % 2u * OFFSETS + quad * 4u;
   return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]) != vec4u(NO_PAGE);
 }
 

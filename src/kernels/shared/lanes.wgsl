@@ -20,8 +20,13 @@ const MANY = 0x7fffffffu;
 
 // Prepares the numbering. It must come before the first call of invocation_by_subgroup.
 @if(SUBGROUPS) fn number_subgroups(local: u32) {
-  if (local == 0u) { atomicStore(&next_invocation[0], 0u); }
+  start_numbering(local);
   workgroupBarrier();
+}
+
+// The same, where a barrier follows anyway.
+@if(SUBGROUPS) fn start_numbering(local: u32) {
+  if (local == 0u) { atomicStore(&next_invocation[0], 0u); }
 }
 
 // The number of an invocation, counted subgroup by subgroup. Drivers choose which invocations form a subgroup: numbered
