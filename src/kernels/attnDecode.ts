@@ -93,7 +93,7 @@ export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split:
     KEY_LANES: keyLanes,
     KEY_LANE_BITS: Math.log2(keyLanes),
     QUAD_LANES: quadLanes,
-    QUAD_LANE_BITS: Math.log2(quadLanes),
+    ROW_LANE_BITS: Math.log2(quadLanes),
     HEAD_OCTETS: headOctets,
     OCTETS: headOctets / keyLanes,
     VALUE_LANES: tile.valueLanes,

@@ -77,6 +77,7 @@ export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, spli
   return {
     WG_SIZE: tile.teams * tile.lanes,
     TILE_KEYS: prefillTileKeys(tile),
+    PREFETCH: false,
     TEAMS: tile.teams,
     LANES: tile.lanes,
     ROW_LANE_BITS: Math.log2(tile.lanes),

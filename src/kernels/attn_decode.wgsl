@@ -46,7 +46,7 @@ import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES, QUAD_LANE_BITS, HEAD_OCTETS, OCTETS,
+  WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES, ROW_LANE_BITS, HEAD_OCTETS, OCTETS,
   VALUE_LANES, VALUE_STEPS, COLS, TURN_ROWS, LANES, OWN_ROWS,
 };
 
@@ -418,7 +418,7 @@ fn max_of_quads(own: f32) -> f32 {
   var largest = own;
   @if(BROADCAST) largest = subgroupMax(own);
   @if(SUBGROUPS && !BROADCAST) {
-    @unroll for (var bit = 0u; bit < QUAD_LANE_BITS; bit++) { largest = max(largest, subgroupShuffleXor(largest, KEY_LANES << bit)); }
+    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { largest = max(largest, subgroupShuffleXor(largest, KEY_LANES << bit)); }
   }
   return largest;
 }
@@ -427,7 +427,7 @@ fn sum_of_quads(own: f32) -> f32 {
   var sum = own;
   @if(BROADCAST) sum = subgroupAdd(own);
   @if(SUBGROUPS && !BROADCAST) {
-    @unroll for (var bit = 0u; bit < QUAD_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, KEY_LANES << bit); }
+    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { sum += subgroupShuffleXor(sum, KEY_LANES << bit); }
   }
   return sum;
 }

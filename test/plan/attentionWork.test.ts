@@ -18,7 +18,7 @@ describe('which kernel takes a sequence', () => {
 
   test('a batch has one work list for each tile, and for each whether its keys are split', () => {
     const sequences: Sequences = [
-      [1, 100],
+      [1, 60],
       [40, 200],
       [2, 7],
       [1, 30],

@@ -73,7 +73,7 @@ test('impossible devices are refused', () => {
     `"argument: kernelVariant: subgroups have 0 to 32 invocations. Pass the device's subgroupMinSize and subgroupMaxSize, or neither."`,
   );
   expect(on({ maxWorkgroupBytes: 512 })).toMatchInlineSnapshot(
-    `"limit: kernelVariant: the smallest tile for headDim 64 needs 3168 bytes of workgroup memory; this device allows 512. Ask for maxComputeWorkgroupStorageSize, or use requestDevice()."`,
+    `"limit: kernelVariant: the smallest tile for headDim 64 needs 4624 bytes of workgroup memory; this device allows 512. Ask for maxComputeWorkgroupStorageSize, or use requestDevice()."`,
   );
   expect(refused({ kernel: 'copy_pages', device: { maxWorkgroupInvocations: 32 } })).toMatchInlineSnapshot(
     `"limit: kernelVariant: copy_pages needs workgroups of 64; this device allows 32 invocations."`,
