@@ -102,6 +102,8 @@ export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split:
     TURN_ROWS: tile.turnRows,
     PREFETCH: tile.prefetch && features.kvWide,
     KEY_SHARED: isShared,
+    // A CPU whose registers hold four numbers has too few for long chains.
+    SHORT_CHAINS: rows === 1 || (tile.rolled && broadcastLanes <= 4),
     SUBGROUPS: subgroups,
     BROADCAST: broadcastLanes > 0,
     LANES: broadcastLanes,

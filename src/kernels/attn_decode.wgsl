@@ -13,24 +13,30 @@
 // heads that share the kv head, against a chunk of the keys (see attention), so each key is read once for all of them.
 //
 // Invocations are arranged twice. For scores, KEY_LANES neighbours share four keys (a quad), and each takes every
-// KEY_LANES-th octet (eight dims) of them, for all rows; then each of them has a row of its own, of which it makes the
-// four weights. For values, VALUE_LANES neighbours share a key, and each takes every VALUE_LANES-th octet, for all rows;
-// VALUE_GROUPS such groups take quads in turn, and their sums are added at the end.
+// KEY_LANES-th octet (eight dims) of them, for all rows. As they add up their parts, each gets the four scores of a row of
+// its own, of which it makes weights; with more lanes than rows, some repeat what another does. For values, VALUE_LANES
+// neighbours share a key, and each takes every VALUE_LANES-th octet, for all rows; VALUE_GROUPS such groups take quads in
+// turn, and their sums are added at the end.
 //   m' = max(m, max s)   p = 2^(s - m')   l' = l 2^(m - m') + sum p   o' = o 2^(m - m') + p v      out = o / l
 //
-// Stages for each tile of keys:
+// Stages for each tile of keys, with a barrier after 2 and after 3:
 //   1 scores   2 mask, row maximum   3 weights p   4 values
 // and at the end
 //   5 sum over groups, write
 //
-// What memory is slow to give is asked for long before it is used, with PREFETCH: the values of a tile before its scores
-// are computed, the keys of the next tile before the first barrier, the pages of the tile after that before both.
+// With PREFETCH memory is asked long before its answer is used: for the values of a tile before its scores are computed,
+// for the keys of the next tile before the first barrier, for the pages of the tile after that at the start. From these
+// loads to their use there is no branch but that around the scores, since compilers move loads into the block of their
+// use. Hence every invocation has a place of its own for all that it writes, and what lies beyond the last tile is not
+// left out, but replaced by the last key.
 //
 // Variants:
 //   those of octets, kv_words, key_offsets, out_rows, attention and lanes
-//   PREFETCH    keys and values are loaded ahead, into registers: all that an invocation takes of a tile
-//   BROADCAST   subgroups have LANES invocations, which share queries and weights
-//   KEY_SHARED  KEY_LANES is not 1, but at least ROWS; else an invocation has all rows of its quad (LANE_ROWS)
+//   PREFETCH      keys and values wait in registers: all that an invocation takes of a tile
+//   KEY_SHARED    KEY_LANES is at least ROWS, and not 1; else an invocation has all rows of its quad (LANE_ROWS)
+//   SHORT_CHAINS  sums grow by four or eight products at once, since too few of them are in the making at a time to hide
+//                 how long each multiply-add takes
+//   BROADCAST     subgroups have LANES invocations, which share queries and weights; not with KEY_SHARED
 
 import package::shared::attention::{
   params, Job, RowMask, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
@@ -46,8 +52,8 @@ import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
-  WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES, ROW_LANE_BITS, HEAD_OCTETS, OCTETS,
-  VALUE_LANES, VALUE_STEPS, COLS, TURN_ROWS, LANES, OWN_ROWS,
+  WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES,
+  ROW_LANE_BITS, HEAD_OCTETS, OCTETS, VALUE_LANES, VALUE_STEPS, COLS, TURN_ROWS, LANES, OWN_ROWS,
 };
 
 @if(SUBGROUPS) enable subgroups;
@@ -59,12 +65,14 @@ const TURN_OCTETS = TURN_ROWS * COLS * VALUE_LANES;
 const Q_SIZE = HEAD_OCTETS * ROWS * 2;
 const SUM_SIZE = TURN_ROWS * COLS * WG_SIZE * 2;
 
-var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;                // queries [row][low, high][octet]; at the end values
-var<workgroup> weights: array<vec4f, LINE_ROWS * TILE_QUADS>;            // p [quad][row]
-@if(KEY_SHARED && !SUBGROUPS) var<workgroup> lane_scores: array<vec4f, ROWS * WG_SIZE>;  // a lane's part of s [row][quad][lane]
-var<workgroup> lane_value: array<f32, LINE_ROWS * TILE_QUADS>;           // maximum or total [quad][row]
-@if(KEY_SHARED) var<workgroup> lane_rescale: array<f32, WG_SIZE>;         // the row's 2^(m - m') [quad][row]
+// By quad, then by row, of which KEY_SHARED has LINE_ROWS = KEY_LANES: one for each invocation.
+var<workgroup> weights: array<vec4f, LINE_ROWS * TILE_QUADS>;      // p
+var<workgroup> lane_value: array<f32, LINE_ROWS * TILE_QUADS>;     // maximum of a quad and its neighbours; at the end total
+@if(KEY_SHARED) var<workgroup> lane_rescale: array<f32, WG_SIZE>;  // 2^(m - m')
 var<workgroup> row_maximum: array<f32, LINE_ROWS>;
+// Parts of s: by row, then by quad, then by lane.
+@if(KEY_SHARED && !SUBGROUPS) var<workgroup> lane_scores: array<vec4f, ROWS * WG_SIZE>;
+var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;  // queries [row][low, high][octet]; at the end sums of values
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_decode(
@@ -116,7 +124,7 @@ fn attn_decode(
   @registers var low: array<array<vec4f, COLS>, ROWS>;
   @registers var high: array<array<vec4f, COLS>, ROWS>;
 
-  @if(PREFETCH) @registers var keys: array<QuadWords, OCTETS>;
+  @if(PREFETCH) @registers var keys: array<QuadWords, OCTETS>;  // of the tile to be scored next
   @if(PREFETCH) {
     if (tiles.first < tiles.end) {
       let k_at = k_offsets_of(sequence, walked, tiles.first, key_quad) + job.kv_head * params.k_head;
@@ -258,6 +266,7 @@ fn attn_decode(
     }
     @if(PREFETCH) {
       @unroll for (var step = 0u; step < VALUE_STEPS; step++) {
+        // Its weights are 0, but what was read for it may be NaN.
         @if(PAGED) {
           if (!has_page(values_at[step])) {
             @unroll for (var c = 0u; c < COLS; c++) { values[step][c] = QuadWords(); }
@@ -364,8 +373,8 @@ struct ValuePlaces {
   any_at: u32,   // of one that has a page, if any has
 }
 
-// If a key has no page its weight is 0: the value of a neighbour is read instead, or of the first of the pool, which is
-// for no use.
+// If a key has no page its weight is 0: the value of a neighbour is read instead, or if there is none the first one of the
+// pool, which must not be used.
 fn value_places(job: Job, walked: Band, tile_index: u32, quad: u32) -> ValuePlaces {
   let at0 = v_offset(job.sequence, walked, tile_index, quad * 4u);
   let at1 = v_offset(job.sequence, walked, tile_index, quad * 4u + 1u);
@@ -384,17 +393,18 @@ fn with_products(sum: vec4f, q: Octet, k0: Octet, k1: Octet, k2: Octet, k3: Octe
   );
 }
 
-// As one chain, so that compilers make eight fused multiply-adds of it; a single row has too few chains to hide how long
-// each takes, and has two.
+// As one chain, so that compilers make eight fused multiply-adds of it.
 fn with_product(sum: f32, a: Octet, b: Octet) -> f32 {
-  if (ROWS == 1u) { return sum + (dot(a.low, b.low) + dot(a.high, b.high)); }
-  let of_low = sum + a.low.x * b.low.x + a.low.y * b.low.y + a.low.z * b.low.z + a.low.w * b.low.w;
-  return of_low + a.high.x * b.high.x + a.high.y * b.high.y + a.high.z * b.high.z + a.high.w * b.high.w;
+  @if(SHORT_CHAINS) return sum + (dot(a.low, b.low) + dot(a.high, b.high));
+  @if(!SHORT_CHAINS) {
+    let of_low = sum + a.low.x * b.low.x + a.low.y * b.low.y + a.low.z * b.low.z + a.low.w * b.low.w;
+    return of_low + a.high.x * b.high.x + a.high.y * b.high.y + a.high.z * b.high.z + a.high.w * b.high.w;
+  }
 }
 
 fn with_values(sum: vec4f, p: vec4f, v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f) -> vec4f {
-  if (ROWS == 1u) { return sum + (p.x * v0 + p.y * v1 + p.z * v2 + p.w * v3); }
-  return sum + p.x * v0 + p.y * v1 + p.z * v2 + p.w * v3;
+  @if(SHORT_CHAINS)  return sum + (p.x * v0 + p.y * v1 + p.z * v2 + p.w * v3);
+  @if(!SHORT_CHAINS) return sum + p.x * v0 + p.y * v1 + p.z * v2 + p.w * v3;
 }
 
 // One step of summing over the lanes that share keys. Lanes that differ in one bit of their number exchange: the one
@@ -418,7 +428,9 @@ fn max_of_quads(own: f32) -> f32 {
   var largest = own;
   @if(BROADCAST) largest = subgroupMax(own);
   @if(SUBGROUPS && !BROADCAST) {
-    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { largest = max(largest, subgroupShuffleXor(largest, KEY_LANES << bit)); }
+    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) {
+      largest = max(largest, subgroupShuffleXor(largest, KEY_LANES << bit));
+    }
   }
   return largest;
 }
