@@ -62,6 +62,7 @@ export function prefillWorkgroupBytes(tile: PrefillTile, paged: boolean): number
     (qResident ? queryQuads + weightQuads : Math.max(queryQuads, weightQuads)) * (tileRows + 1) * quadBytes,
     Math.max(sliceQuads * (keys + 1), valueKeys * cols * lanes, numbers) * quadBytes,
     tileRows * 4,
+    tileRows * 8,
     ...(subgroups ? [4] : []),
     ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
   ]);

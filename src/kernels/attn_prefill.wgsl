@@ -83,6 +83,7 @@ const NO_ROW = 0xffffffffu;
 var<workgroup> row_tile: array<Quad, ROWS_SIZE>;       // queries [quad][row], weights of four keys [quad][row]
 var<workgroup> kv_tile: array<Quad, KV_SIZE>;          // keys [quad][KEYS lane + x at x LANES + lane], values [key][quad]
 var<workgroup> row_offsets: array<u32, TILE_ROWS>;     // where the queries begin in q
+var<workgroup> row_bands: array<vec2i, TILE_ROWS>;     // the first and last key that rows see
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_prefill(
@@ -173,9 +174,9 @@ fn attn_prefill(
     @registers var previous: array<vec4f, ROW_QUADS>;
     @unroll for (var i = 0u; i < ROW_QUADS; i++) { previous[i] = maximum[i]; }
     @unroll for (var r = 0u; r < ROWS; r++) {
-      var mask = RowMask();
-      @if(ALIBI)  mask = mask_of(job, job.first_row + team + r * TEAMS);
-      @if(!ALIBI) if (has_hidden) { mask = mask_of(job, job.first_row + team + r * TEAMS); }
+      @if(ALIBI)  let mask = mask_of(job, job.first_row + team + r * TEAMS);
+      @if(!ALIBI) let band = row_bands[team + r * TEAMS];
+      @if(!ALIBI) let mask = RowMask(Band(band.x, band.y));
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
         let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
         s[r][h] = scores_of(s[r][h], key, mask);
@@ -252,18 +253,48 @@ fn attn_prefill(
     workgroupBarrier();
     @unroll for (var i = 0u; i < ROW_QUADS; i++) { total[i] = sum_of_numbers(team, i); }
   }
-  @unroll for (var r = 0u; r < ROWS; r++) {
-    let sums = Sums(maximum[r / 4][r % 4], total[r / 4][r % 4]);
-    let row = job.first_row + team + r * TEAMS;
-    if (row < job.n_rows) {
-      let head = head_of(job, row);
-      let sums_with_sink = with_sink(sums, head);
-      let out_scale = out_scale_of(sums, sums_with_sink);
-      let row_at = out_row(job, token_of(row), head);
-      @unroll for (var c = 0u; c < COLS; c++) { write_quad(row_at, (lane + c * LANES) * 4u, params.head_dim_v, acc[r][c] * out_scale); }
-      if (lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
+  @if(!ROLLED) {
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      let row = job.first_row + team + r * TEAMS;
+      if (row < job.n_rows) {
+        let to = finish_row(job, row, lane, Sums(maximum[r / 4][r % 4], total[r / 4][r % 4]));
+        @unroll for (var c = 0u; c < COLS; c++) { write_quad(to.at, (lane + c * LANES) * 4u, params.head_dim_v, acc[r][c] * to.scale); }
+      }
     }
   }
+  // CPUs have these arrays in memory anyway, and their compilers take longer than all the rest for a copy of the writes
+  // for each row.
+  @if(ROLLED) {
+    var sums = array<Sums, ROWS>();
+    var outputs = array<vec4f, ROWS * COLS>();
+    @unroll for (var r = 0u; r < ROWS; r++) {
+      sums[r] = Sums(maximum[r / 4][r % 4], total[r / 4][r % 4]);
+      @unroll for (var c = 0u; c < COLS; c++) { outputs[r * COLS + c] = acc[r][c]; }
+    }
+    for (var r = 0u; r < max(ROWS, ROLLED_LOOP); r++) {
+      let row = job.first_row + team + r * TEAMS;
+      if (r >= ROWS || row >= job.n_rows) { break; }
+      let to = finish_row(job, row, lane, sums[r]);
+      for (var c = 0u; c < max(COLS, ROLLED_LOOP); c++) {
+        if (c >= COLS) { break; }
+        write_quad(to.at, (lane + c * LANES) * 4u, params.head_dim_v, outputs[r * COLS + c] * to.scale);
+      }
+    }
+  }
+}
+
+// Where a row of the output begins, and the factor that turns its sums into outputs.
+struct RowEnd {
+  at: u32,
+  scale: f32,
+}
+
+// Writes the lse of a row.
+fn finish_row(job: Job, row: u32, lane: u32, sums: Sums) -> RowEnd {
+  let head = head_of(job, row);
+  let sums_with_sink = with_sink(sums, head);
+  if (lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
+  return RowEnd(out_row(job, token_of(row), head), out_scale_of(sums, sums_with_sink));
 }
 
 // Four quads of kv_tile: of neighbouring keys the same dims, or of neighbouring values.
@@ -315,7 +346,7 @@ fn add_products(sum: vec4f, factors: vec4f, x: Four) -> vec4f {
   return sum;
 }
 
-// Looks up where the queries of each row begin.
+// Looks up where the queries of each row begin, and which keys they see.
 fn find_rows(job: Job, local: u32) {
   for (var step = 0u; step < (TILE_ROWS + WG_SIZE - 1) / WG_SIZE; step++) {
     let tile_row = step * WG_SIZE + local;
@@ -323,6 +354,8 @@ fn find_rows(job: Job, local: u32) {
     let row = job.first_row + tile_row;
     let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
     row_offsets[tile_row] = select(NO_ROW, q_at, row < job.n_rows);
+    let band = mask_of(job, row).band;
+    row_bands[tile_row] = vec2i(band.first, band.last);
   }
 }
 

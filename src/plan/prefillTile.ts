@@ -68,8 +68,10 @@ function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
     ];
     return [{ headDim: 256, shapes }];
   }
-  const wide = { teams: 4, lanes, rows: 16, keyQuads: 1 };
-  const narrow = { teams: 2, lanes, rows: 16, keyQuads: 1 };
+  // Four lanes at a time have a fourth of a row's keys each.
+  const keyQuads = lanes === 4 ? 2 : 1;
+  const wide = { teams: 4, lanes, rows: 16, keyQuads };
+  const narrow = { teams: 2, lanes, rows: 16, keyQuads };
   return [
     { headDim: 64, shapes: [wide, narrow] },
     { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8, keyQuads: 1 }] },
@@ -148,7 +150,7 @@ function arrangements(traits: DeviceTraits, args: PrefillTileArgs, shape: Shape)
  * of dims, or else both in slices as large as memory allows. GPUs: both in small slices, which leave room for rows.
  */
 function stagings(headQuads: number, isSoftware: boolean): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
-  if (!isSoftware) return [{ qResident: false, sliceQuads: MIN_SLICE_QUADS }];
+  if (!isSoftware) return [8, 4].map((sliceQuads) => ({ qResident: false, sliceQuads }));
   const slices: number[] = [];
   for (let sliceQuads = headQuads; sliceQuads >= MIN_SLICE_QUADS; sliceQuads -= 2)
     if (headQuads % sliceQuads === 0) slices.push(sliceQuads);
