@@ -259,7 +259,7 @@ export interface RecordingCost {
   readonly updateOverBare?: Summary;
   /** Bytes of garbage that planning a step leaves, where the platform tells. */
   readonly updateBytes?: number;
-  /** Microseconds until a call without a plan has returned, its work submitted. */
+  /** Microseconds until a call without a plan has submitted its work. */
   readonly callUs?: Summary;
   readonly callOverBare?: Summary;
   /** Steps over which calls were counted, the first step left out. */

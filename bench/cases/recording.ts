@@ -33,7 +33,7 @@ const VARIANTS: readonly Variant[] = [
 
 /**
  * Time what the host does for a step of a small model: planning it, recording its layers from the plan, and calls without a
- * plan. The unit is a bare dispatch of the same run. What is recorded is not submitted, but for the calls.
+ * plan. The unit is a bare dispatch of the same run. Only the calls are submitted.
  *
  * @throws Error if recording a planned layer creates or writes anything after the first step
  */
@@ -88,6 +88,7 @@ async function measureModel(
   const dispatchesPerLayer = commands.length / layers.length;
   let step = STEPS;
   const nextStep = () => model.stepAt((step = (step + 1) % MOST_STEPS));
+  let nCalls = 0;
   // Before the first sample, code is compiled.
   for (let round = -WARM_UP; round < rounds; round++) {
     const bare = await fastestInPass(device, (pass) => recordBare(commands, pass));
@@ -95,9 +96,8 @@ async function measureModel(
     const heap = heapBytes();
     const [updateUs, nUpdates] = fastest(() => plan.update(nextStep()));
     const garbage = (heapBytes() - heap) / nUpdates;
-    const callUs = await fastestCall(device, () =>
-      attnWithKvCache(runtime, { ...model.args, ...nextStep() }),
-    );
+    const [callUs] = fastest(() => attnWithKvCache(runtime, model.callAt(nCalls++)));
+    await idle(device);
     if (round < 0) continue;
     times.dispatch.push(bare / commands.length);
     times.layer.push(planned / layers.length);
@@ -204,21 +204,6 @@ async function fastestInPass(
   return us;
 }
 
-/** Microseconds until a call returns that submits work, the fastest of several; the queue is empty before each. */
-async function fastestCall(device: GPUDevice, call: () => void): Promise<number> {
-  let best = Infinity;
-  for (let sample = 0; sample < SAMPLES; sample++) {
-    const start = performance.now();
-    for (let i = 0; i < CALLS; i++) call();
-    best = Math.min(best, (1000 * (performance.now() - start)) / CALLS);
-    await idle(device);
-  }
-  return best;
-}
-
-/** One in Node, so that the work of another does not run on the same cores; browsers have coarser clocks. */
-const CALLS = typeof process === 'undefined' ? 8 : 1;
-
 /** Bytes of JavaScript's heap in Node; NaN in browsers, which tell it too coarsely. */
 function heapBytes(): number {
   return typeof process === 'undefined' ? NaN : process.memoryUsage().heapUsed;
@@ -276,6 +261,7 @@ const N_KV_HEADS = 2;
 const HEAD_DIM = 64;
 const WIDTH = 128;
 const FIRST_LENGTH = 1500;
+const SHORT_LENGTH = 20;
 /** The steps after which lengths begin anew: the table has no more room. */
 const MOST_STEPS = 400;
 
@@ -285,6 +271,8 @@ interface Model {
   readonly layers: readonly LayerTensors[];
   /** The arguments of a step, in arrays that are filled again: lengths, a page more for some sequences, the same tensors. */
   stepAt(step: number): Pick<AttnWithKvCacheArgs, 'q' | 'k' | 'v' | 'cacheSeqlens' | 'blockTable'>;
+  /** The arguments of a call. Its sequences are short, since it is run. */
+  callAt(index: number): AttnWithKvCacheArgs;
   destroy(): void;
 }
 
@@ -317,13 +305,19 @@ function createModel(runtime: Runtime, { sequences, rotary = false }: Variant): 
   /** Sequences are of many lengths, so in each step some need a new page. */
   const lengthOf = (sequence: number, index: number): number =>
     FIRST_LENGTH - ((29 * sequence) % 1000) + index;
-  const pageOf = (sequence: number, column: number): number => {
-    const isShared = (column + 1) * PAGE_SIZE <= lengthOf(sequence, 0);
-    return isShared ? column : WIDTH + 2 * sequence + (column % 2);
-  };
+  /** Of a sequence that begins with so many tokens. */
+  const pageOf = (sequence: number, column: number, first = lengthOf(sequence, 0)): number =>
+    (column + 1) * PAGE_SIZE <= first ? column : WIDTH + 2 * sequence + (column % 2);
+  const shortLengths = new Int32Array(sequences);
+  const shortTable = blockTable.map((_, i) => pageOf(Math.floor(i / WIDTH), i % WIDTH, SHORT_LENGTH));
+  const args = { ...layers[0]!, causal: true, ...(rotary && { rotaryCos: angles, rotarySin: angles }) };
   return {
-    args: { ...layers[0]!, causal: true, ...(rotary && { rotaryCos: angles, rotarySin: angles }) },
+    args,
     layers,
+    callAt(index) {
+      shortLengths.fill(SHORT_LENGTH + (index % PAGE_SIZE));
+      return { ...args, cacheSeqlens: shortLengths, blockTable: shortTable };
+    },
     stepAt(index) {
       for (let b = 0; b < sequences; b++) {
         const length = lengthOf(b, index);

@@ -122,7 +122,7 @@ function costsTable(costs: readonly RecordingCost[]): string {
   return `<p class="soft">The time that the host takes to record a planned layer of attention over a cache, new tokens appended,
 into an open pass; and to record the same dispatches bare: <code>setPipeline</code>, <code>setBindGroup</code>,
 <code>dispatchWorkgroups</code>. The plan is updated once per step, for all layers, with new lengths and pages; garbage is what
-that leaves on the heap. A call is one of <code>attnWithKvCache</code> without a plan, until it returns. Calls that create buffers or bind groups, or
+that leaves on the heap. A call is one of <code>attnWithKvCache</code> without a plan, until it has submitted its work. Calls that create buffers or bind groups, or
 write buffers, are counted over ${steps} steps of ${layers} layers, the first step left out.</p>
 <div class="scroll"><table>
 <thead><tr><th class="shape">a layer does</th>${headCells(TITLES)}</tr></thead>
