@@ -35,6 +35,7 @@ export type {
   TunedChunks,
   TunedDecode,
   TunedDevice,
+  TunedMerge,
   TunedPrefill,
   TunedRates,
   Tuning,

@@ -1,17 +1,18 @@
 import type { Tuning } from '../../src/core/tuning.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
 import { createRuntime, type Runtime } from '../../src/index.js';
-import { timeRuns } from '../../src/runtime/stopwatch.js';
+import { deviceDefaults } from '../../src/plan/deviceDefaults.js';
 import { Contest, type Contestant } from '../../src/tuning/contest.js';
-import { measureTrials, Trial, type Effort } from '../../src/tuning/trials.js';
+import type { Effort, Trial } from '../../src/tuning/trials.js';
 import {
   chunkVariations,
   decodeVariations,
   defaultTuning,
+  mergeVariations,
   prefillVariations,
   type Variation,
 } from '../../src/tuning/variations.js';
-import { planOf, Workbench, type Exercise } from '../../src/tuning/workbench.js';
+import { Workbench, type Exercise } from '../../src/tuning/workbench.js';
 import type { OnProgress } from '../device/measureCase.js';
 import type { SweepCell } from './sweepCells.js';
 import { bestOf, type MeasuredSweep, type SweepExercise, type SweepOutcome } from './sweepResults.js';
@@ -72,7 +73,6 @@ class Sweeper {
   readonly #cell: SweepCell;
   readonly #tuning: Tuning;
   readonly #contest: Contest;
-  readonly #effort: Effort;
   readonly #onProgress: OnProgress;
 
   constructor(
@@ -86,13 +86,13 @@ class Sweeper {
     this.#bench = bench;
     this.#cell = cell;
     this.#tuning = tuning ?? defaultTuning(runtime.traits, runtime.device.adapterInfo);
-    this.#effort = isSoftware
+    const effort: Effort = isSoftware
       ? { minRounds: 3, maxRounds: 3, budgetMs: 0.3 * budgetMs, sampleMs: 1, hopeless: 1.5 }
       : { minRounds: 5, maxRounds: 9, budgetMs: 0.3 * budgetMs, sampleMs: 5, hopeless: 1.5 };
     this.#contest = new Contest(runtime, CALLER, {
       signal: undefined,
       deadline: performance.now() + 0.7 * budgetMs,
-      effort: this.#effort,
+      effort,
     });
     this.#onProgress = onProgress;
   }
@@ -115,7 +115,7 @@ class Sweeper {
         return this.#compare(exercises, chunkVariations(tuning, factors));
       }
       case 'merge':
-        return this.#merges();
+        return this.#compare(this.#merges(), mergeVariations(tuning));
     }
   }
 
@@ -155,60 +155,37 @@ class Sweeper {
     return { row, tuning: this.#withRates(best) };
   }
 
-  /** The tuning of the best, with the rate that it showed. */
+  /** The tuning of the best. The first cell of a kernel gives its rate. */
   #withRates({ variation, trials }: Contestant): Tuning {
     const [{ load, ms }] = trials as [Trial];
     const { rates } = this.#tuning;
-    const measured = {
-      prefill: { macsPerSecond: Math.max(rates.macsPerSecond, (load.macs / ms) * 1000) },
-      decode: { bytesPerSecond: Math.max(rates.bytesPerSecond, (load.bytes / ms) * 1000) },
-      chunks: {},
-      merge: {},
+    const { macsPerSecond, bytesPerSecond } = deviceDefaults(this.#runtime.traits);
+    const isFirst = {
+      prefill: rates.macsPerSecond === macsPerSecond,
+      decode: rates.bytesPerSecond === bytesPerSecond,
+      chunks: false,
+      merge: false,
     }[this.#cell.kind];
+    if (!isFirst) return variation.tuning;
+    const isPrefill = this.#cell.kind === 'prefill';
+    const measured = isPrefill
+      ? { macsPerSecond: (load.macs / ms) * 1000 }
+      : { bytesPerSecond: (load.bytes / ms) * 1000 };
     return { ...variation.tuning, rates: { ...rates, ...measured } };
   }
 
-  /** Times merge_states alone, by the number of parts. */
-  async #merges(): Promise<SweepOutcome> {
+  /** Steps of one sequence in so many chunks, of which only merge_states is run. */
+  #merges(): Exercise[] {
     const most = this.#bench.room.keys;
-    const exercises = PARTS.map((numSplits): Exercise => {
-      const { problem, lengths } = this.#bench.step(1, Math.min(most, 256 * numSplits));
-      return { name: `${numSplits} parts`, problem: { ...problem, numSplits }, lengths };
+    return PARTS.map((numSplits) => {
+      const step = this.#bench.step(1, Math.min(most, 256 * numSplits));
+      const problem = { ...step.problem, numSplits };
+      return { ...step, problem, name: `${numSplits} parts`, only: 'merge_states' };
     });
-    const trials = exercises.map((exercise) => {
-      const plan = planOf(exercise, this.#runtime.traits);
-      const dispatches = plan.dispatches.filter(({ kernel }) => kernel.name === 'merge_states');
-      return new Trial(this.#runtime, CALLER, { dispatches, load: plan.load }, exercise.name);
-    });
-    try {
-      for (const { dispatches } of trials)
-        await timeRuns(this.#runtime, CALLER, [{ dispatches, repetitions: 1 }]);
-      this.#onProgress(0.5, 'measuring');
-      const groups = trials.map((trial) => [trial]);
-      await measureTrials(this.#runtime, CALLER, groups, this.#effort, () => {});
-      const [first] = trials;
-      const candidate = {
-        name: 'as it is',
-        ms: trials.map(({ ms }) => ms),
-        spread: Math.max(...trials.map(({ spread }) => spread)),
-        samples: first!.samples.length,
-        score: 1,
-      };
-      const facts = exercises.map((exercise) => ({ ...this.#facts(exercise), flops: 0, bytes: 0 }));
-      const row: MeasuredSweep = {
-        status: 'measured',
-        cell: this.#cell,
-        exercises: facts,
-        candidates: [candidate],
-        nDropped: 0,
-      };
-      return { row, tuning: this.#tuning };
-    } finally {
-      for (const trial of trials) trial.destroy();
-    }
   }
 
-  #facts({ name, lengths: { qLen, kLen } }: Exercise): SweepExercise {
+  #facts({ name, lengths: { qLen, kLen }, only }: Exercise): SweepExercise {
+    if (only) return { name, flops: 0, bytes: 0 };
     const { nHeads, nKvHeads, headDim, kvDType } = this.#bench.model;
     // Causal: the last query sees all keys, each one before it one fewer.
     const pairs = qLen.reduce((sum, n, b) => sum + n * (kLen[b]! - (n - 1) / 2), 0);

@@ -57,7 +57,7 @@ function noteOf({ spread, samples }: SweepCandidate): string {
 }
 
 /** A tuning in TypeScript, a line for each tile. */
-function tileTable({ device, rates, chunks, prefill, decode }: Tuning): string {
+function tileTable({ device, rates, chunks, merge, prefill, decode }: Tuning): string {
   const line = (entry: object): string =>
     `    { ${Object.entries(entry)
       .map(
@@ -70,6 +70,7 @@ function tileTable({ device, rates, chunks, prefill, decode }: Tuning): string {
     '{',
     `  rates: ${inBraces(rates)},`,
     `  chunks: ${inBraces(chunks)},`,
+    `  merge: ${inBraces(merge)},`,
     '  prefill: [',
     ...prefill.map(line),
     '  ],',

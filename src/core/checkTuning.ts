@@ -7,6 +7,7 @@ import type {
   TunedChunks,
   TunedDecode,
   TunedDevice,
+  TunedMerge,
   TunedPrefill,
   TunedRates,
   Tuning,
@@ -19,6 +20,7 @@ const NAMES = namesOf<Tuning>({
   device: true,
   rates: true,
   chunks: true,
+  merge: true,
   prefill: true,
   decode: true,
 });
@@ -36,6 +38,7 @@ const DEVICE_NAMES = namesOf<TunedDevice>({
 });
 const RATE_NAMES = namesOf<TunedRates>({ macsPerSecond: true, bytesPerSecond: true });
 const CHUNK_NAMES = namesOf<TunedChunks>({ workgroups: true, minKeys: true });
+const MERGE_NAMES = namesOf<TunedMerge>({ stepParts: true, partLanes: true });
 const PREFILL_NAMES = namesOf<TunedPrefill>({
   headDim: true,
   headDimV: true,
@@ -111,11 +114,17 @@ export function checkedTuning(caller: string, given: Tuning, traits: DeviceTrait
   checkNames(caller, chunks, CHUNK_NAMES, { of: 'tuning.chunks' });
   const { workgroups, minKeys } = chunks;
   checkCounts(caller, { 'tuning.chunks.workgroups': workgroups, 'tuning.chunks.minKeys': minKeys });
+  const { merge } = given;
+  checkNames(caller, merge, MERGE_NAMES, { of: 'tuning.merge' });
+  const { stepParts, partLanes } = merge;
+  checkChoice(caller, 'tuning.merge.stepParts', stepParts, [1, 2, 4, 8]);
+  checkChoice(caller, 'tuning.merge.partLanes', partLanes, [1, 16]);
   return {
     format: TUNING_FORMAT,
     device: { ...given.device },
     rates: { macsPerSecond, bytesPerSecond },
     chunks: { workgroups, minKeys },
+    merge: { stepParts, partLanes },
     prefill: entries(caller, 'tuning.prefill', prefill, PREFILL_NAMES),
     decode: entries(caller, 'tuning.decode', decode, DECODE_NAMES),
   };

@@ -11,6 +11,7 @@ export interface Tuning {
   readonly device: TunedDevice;
   readonly rates: TunedRates;
   readonly chunks: TunedChunks;
+  readonly merge: TunedMerge;
   /** At most one for each pair of head sizes and of types. */
   readonly prefill: readonly TunedPrefill[];
   /** At most one for each pair of head sizes, type and number of rows. */
@@ -46,6 +47,14 @@ export interface TunedChunks {
   readonly workgroups: number;
   /** The fewest keys of a chunk. */
   readonly minKeys: number;
+}
+
+/** How merge_states reads the parts of chunks. */
+export interface TunedMerge {
+  /** Parts whose loads an invocation has in flight: 1, 2, 4 or 8. */
+  readonly stepParts: number;
+  /** The most lanes for the parts of a row: 16 or 1. */
+  readonly partLanes: number;
 }
 
 /** Numbers that tell a tile from all others for the same problem. */

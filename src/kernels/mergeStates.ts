@@ -222,15 +222,32 @@ function merge(args: Merge): Dispatch {
 export interface MergeTile {
   /** Parts whose loads an invocation has in flight. */
   readonly stepParts: number;
-  /** The most lanes of eight quads for the parts of a row. */
+  /** The most lanes of eight quads for the parts of a row: all 16 of a workgroup, or one. */
   readonly partLanes: number;
 }
 
-/** One after another where shaders run on a CPU, which has its caches, and for which a barrier is work. */
-export function mergeTile({ deviceClass }: Pick<DeviceTraits, 'deviceClass'>, kind: MergeKind): MergeTile {
+/**
+ * As the device was tuned; or else one after another where shaders run on a CPU, which has its caches, and for which a
+ * barrier is work.
+ */
+export function mergeTile(
+  { deviceClass, tuning }: Pick<DeviceTraits, 'deviceClass' | 'tuning'>,
+  kind: MergeKind,
+): MergeTile {
   if (kind === 'pair') return { stepParts: 2, partLanes: 1 };
+  if (tuning) return tuning.merge;
   return deviceClass === 'software' ? { stepParts: 1, partLanes: 1 } : { stepParts: 4, partLanes: 16 };
 }
+
+/** The arrangements that are worth measuring. */
+export const MERGE_CANDIDATES: readonly MergeTile[] = [
+  { stepParts: 1, partLanes: 1 },
+  { stepParts: 4, partLanes: 1 },
+  { stepParts: 1, partLanes: 16 },
+  { stepParts: 2, partLanes: 16 },
+  { stepParts: 4, partLanes: 16 },
+  { stepParts: 8, partLanes: 16 },
+];
 
 /**
  * Lanes among which the parts of a row are dealt out: where there are enough parts, the loads of all lanes are in flight

@@ -109,7 +109,7 @@ export class Contest {
     try {
       // Some drivers compile at the first run.
       await this.#runOnce(trial);
-      await this.#measure([[trial]]);
+      await this.#measure([[trial]], { ...this.#rules.effort, minRounds: 1, maxRounds: 1 });
       // The work grows with the square of the length.
       const wanted = 2 ** Math.floor(Math.log2(nTokens * Math.sqrt(ms / Math.max(trial.ms, 0.001))));
       return bench.prompt(Math.max(Math.min(16, most), Math.min(wanted, most)));
@@ -129,8 +129,8 @@ export class Contest {
     return compilePlans(this.#runtime, this.#caller, plans, { signal, deadline, onReady });
   }
 
-  async #measure(groups: readonly (readonly Trial[])[]): Promise<void> {
-    const { effort, signal } = this.#rules;
+  async #measure(groups: readonly (readonly Trial[])[], effort = this.#rules.effort): Promise<void> {
+    const { signal } = this.#rules;
     await measureTrials(this.#runtime, this.#caller, groups, effort, () => signal?.throwIfAborted());
   }
 

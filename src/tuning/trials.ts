@@ -108,7 +108,8 @@ export async function measureTrials(
     trials.forEach(({ samples }, i) => samples.push(times[i]! / runs[i]!.repetitions));
   };
   // Single runs tell how often to repeat each trial, and which need not be repeated: those keep what they have.
-  for (let i = 0; i < FIRST_LOOKS; i++) await takeRound(all, () => 1);
+  const looks = Array.from({ length: FIRST_LOOKS }, () => all);
+  await takeRound(looks.flat(), () => 1);
   const leastOf = new Map(all.map((trial) => [trial, Math.min(...trial.samples)]));
   const repetitions = new Map(
     Array.from(leastOf, ([trial, ms]) => [trial, repetitionsFor(effort.sampleMs, ms)]),

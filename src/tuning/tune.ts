@@ -11,6 +11,7 @@ import {
   chunkVariations,
   decodeVariations,
   defaultTuning,
+  mergeVariations,
   prefillVariations,
   type Variation,
 } from './variations.js';
@@ -44,7 +45,7 @@ export async function tune(runtime: Runtime, options: TuneOptions): Promise<Tuni
 /** A candidate wins if it takes at most this share of the default's time: measurements differ by some per cent. */
 const WORTH_IT = 0.97;
 
-const GPU_EFFORT: Effort = { minRounds: 3, maxRounds: 5, budgetMs: 500, sampleMs: 3, hopeless: 1.3 };
+const GPU_EFFORT: Effort = { minRounds: 3, maxRounds: 4, budgetMs: 400, sampleMs: 2, hopeless: 1.3 };
 const SOFTWARE_EFFORT: Effort = { ...GPU_EFFORT, maxRounds: 3, sampleMs: 1 };
 
 /** How long a prompt may take, once. */
@@ -82,6 +83,7 @@ class Tuner {
       await this.#tunePrefill(bench);
       const steps = stepsOn(bench);
       await this.#tuneDecode(bench, steps);
+      await this.#tuneMerging(bench, steps);
       await this.#tuneChunks(bench, steps);
     } finally {
       bench.destroy();
@@ -110,6 +112,14 @@ class Tuner {
     });
     const [trial] = best?.trials ?? [];
     if (trial) this.#noteRates({ bytesPerSecond: trial.load.bytes / (trial.ms / 1000) });
+  }
+
+  async #tuneMerging(bench: Workbench, { short, long }: Steps): Promise<void> {
+    await this.#decide('merge_states', 0.9, {
+      bench,
+      exercises: [long, short],
+      variations: mergeVariations(this.#tuning),
+    });
   }
 
   async #tuneChunks(bench: Workbench, { batch, short, long }: Steps): Promise<void> {

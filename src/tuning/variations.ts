@@ -1,6 +1,7 @@
 import { TUNING_FORMAT, tunedDevice } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
+import { MERGE_CANDIDATES, mergeTile } from '../kernels/mergeStates.js';
 import { chunkRule } from '../plan/chunkRule.js';
 import { decodeCandidates } from '../plan/decodeTile.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
@@ -23,6 +24,7 @@ export function defaultTuning(traits: DeviceTraits, info: Partial<GPUAdapterInfo
     device: tunedDevice(traits, info?.description || info?.device || ''),
     rates: { macsPerSecond, bytesPerSecond },
     chunks: chunkRule(traits),
+    merge: mergeTile(traits, 'chunks'),
     prefill: [],
     decode: [],
   };
@@ -81,6 +83,14 @@ export function chunkVariations(tuning: Tuning, factors: readonly number[] = [1,
       return { name: nameOf(chunks), tuning: { ...tuning, chunks } };
     }),
   );
+}
+
+/** A tuning as it is, then with each way to merge. */
+export function mergeVariations(tuning: Tuning): Variation[] {
+  return [
+    { name: 'as it is', tuning },
+    ...MERGE_CANDIDATES.map((merge): Variation => ({ name: nameOf(merge), tuning: { ...tuning, merge } })),
+  ];
 }
 
 function nameOf(numbers: object): string {

@@ -26,6 +26,8 @@ export interface Exercise {
   readonly name: string;
   readonly problem: AttentionProblem<null>;
   readonly lengths: HostLengths;
+  /** The kernel to run alone. Default: all that are planned. */
+  readonly only?: string;
 }
 
 /** How many tokens the tensors hold. */
@@ -166,10 +168,11 @@ export class Workbench {
 
 /** The dispatches of an exercise on a device with such traits, and all that they have to do. */
 export function planOf(
-  { problem, lengths }: Exercise,
+  { problem, lengths, only }: Exercise,
   traits: DeviceTraits,
 ): { readonly dispatches: readonly Dispatch[]; readonly load: Load } {
-  const dispatches = planAttention(problem, lengths, traits);
+  const planned = planAttention(problem, lengths, traits);
+  const dispatches = only ? planned.filter(({ kernel }) => kernel.name === only) : planned;
   const load = { macs: 0, bytes: 0 };
   for (const dispatch of dispatches) {
     load.macs += dispatch.load?.macs ?? 0;

@@ -92,6 +92,7 @@ test('tables have the best candidate first, say what is doubtful, and end with w
     {
       rates: { macsPerSecond: 4.00e11, bytesPerSecond: 2.00e10 },
       chunks: { workgroups: 512, minKeys: 256 },
+      merge: { stepParts: 4, partLanes: 16 },
       prefill: [
       ],
       decode: [

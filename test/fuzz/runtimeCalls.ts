@@ -130,6 +130,7 @@ export function tuningCall({ random }: Maker): PublicCall {
   const args = {
     rates: { macsPerSecond: 1e12, bytesPerSecond: 1e11 },
     chunks: { workgroups: random.int(1, 600), minKeys: random.int(1, 600) },
+    merge: { stepParts: random.pick([1, 8]), partLanes: random.pick([1, 16]) },
     prefill: [{ ...sizes, dtype: 'f16', tile: { teams: 8, lanes: 8, rows: 4 } }],
     decode: [{ ...sizes, rows: 4, tile: { invocations: 64, rows: 4, keyLanes: 4 } }],
   };

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { FloatDType } from '../../src/core/dtype.js';
 import { elementCount } from '../../src/core/tensor.js';
-import { mergeStatesDispatch } from '../../src/kernels/mergeStates.js';
+import { MERGE_CANDIDATES, mergeStatesDispatch } from '../../src/kernels/mergeStates.js';
 import { mergeStatesReference } from '../../src/reference/attention.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
+import { defaultTuning } from '../../src/tuning/variations.js';
 import { Random } from '../../tools/random.js';
 import { checkMerged, checkRotated } from '../reference/tolerance.js';
 import { traitsOf } from '../plan/traits.js';
@@ -54,7 +55,7 @@ describe('merge_states', () => {
   });
 
   /** Parts of rows of one token, in a stack. */
-  function stackOf(nParts: number, headDim: number, buffers: HostBuffers) {
+  function stackOf(nParts: number, headDim: number, buffers: HostBuffers, traits = traitsOf({})) {
     const random = new Random(nParts);
     const out = fakeTensor('f32', [nParts, 1, N_HEADS, headDim]);
     const lse = fakeTensor('f32', [nParts, N_HEADS, 1]);
@@ -90,7 +91,7 @@ describe('merge_states', () => {
       nTokens: 1,
       nHeads: N_HEADS,
       headDim,
-      traits: traitsOf({}),
+      traits,
       parts: { stack },
       out: { ...rows, tensor: mergedOut, headStride: headDim },
       lse: { ...rows, tensor: mergedLse, headStride: 1 },
@@ -108,6 +109,15 @@ describe('merge_states', () => {
   ])('deals parts out to lanes: $why', ({ nParts, headDim }) => {
     const buffers = new HostBuffers();
     const { dispatch, want, mergedOut, mergedLse } = stackOf(nParts, headDim, buffers);
+    expect(interpret(dispatch, buffers)).toEqual([]);
+    checkMerged('out', { actual: buffers.read(mergedOut), reference: want.out.data });
+    checkMerged('lse', { actual: buffers.read(mergedLse), reference: want.lse.data });
+  });
+
+  test.each(MERGE_CANDIDATES)('as a device may be tuned: %o', (merge) => {
+    const buffers = new HostBuffers();
+    const tuning = { ...defaultTuning(traitsOf({}), undefined), merge };
+    const { dispatch, want, mergedOut, mergedLse } = stackOf(37, 12, buffers, traitsOf({ tuning }));
     expect(interpret(dispatch, buffers)).toEqual([]);
     checkMerged('out', { actual: buffers.read(mergedOut), reference: want.out.data });
     checkMerged('lse', { actual: buffers.read(mergedLse), reference: want.lse.data });
