@@ -2,7 +2,7 @@ import type { Tuning } from '../../src/core/tuning.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
 import { createRuntime, type Runtime } from '../../src/index.js';
 import { deviceDefaults } from '../../src/plan/deviceDefaults.js';
-import { Contest, type Contestant } from '../../src/tuning/contest.js';
+import { Contest, fastest, type Contestant } from '../../src/tuning/contest.js';
 import type { Effort, Trial } from '../../src/tuning/trials.js';
 import {
   chunkVariations,
@@ -15,7 +15,7 @@ import {
 import { Workbench, type Exercise } from '../../src/tuning/workbench.js';
 import type { OnProgress } from '../device/measureCase.js';
 import type { SweepCell } from './sweepCells.js';
-import { bestOf, type MeasuredSweep, type SweepExercise, type SweepOutcome } from './sweepResults.js';
+import { type MeasuredSweep, type SweepExercise, type SweepOutcome } from './sweepResults.js';
 
 // Runs in Node and in a browser, so it may use the modules of neither.
 
@@ -137,21 +137,21 @@ class Sweeper {
       onReady: (share) => this.#onProgress(0.7 * share, 'compiling'),
       onMeasure: () => this.#onProgress(0.7, `measuring ${variations.length} candidates`),
     });
-    if (contestants.length === 0) return { row: null, tuning: this.#tuning };
+    const best = fastest(contestants);
+    if (!best) return { row: null, tuning: this.#tuning };
     const row: MeasuredSweep = {
       status: 'measured',
       cell: this.#cell,
       exercises: exercises.map((exercise) => this.#facts(exercise)),
-      candidates: contestants.map(({ variation, trials, score }) => ({
+      candidates: contestants.map(({ variation, trials, score, isFarOff }) => ({
         name: variation.name,
         ms: trials.map(({ ms }) => ms),
         spread: Math.max(...trials.map(({ spread }) => spread)),
-        samples: Math.min(...trials.map(({ samples }) => samples.length)),
         score,
+        isFarOff,
       })),
       nDropped,
     };
-    const best = contestants.find(({ variation }) => variation.name === bestOf(row).name)!;
     return { row, tuning: this.#withRates(best) };
   }
 

@@ -55,10 +55,10 @@ export interface SweepCandidate {
   readonly ms: readonly number[];
   /** The distance of the quartiles over the median, the largest of the exercises. */
   readonly spread: number;
-  /** Fewest samples of an exercise: `FIRST_LOOKS` for a candidate that was far from the best. */
-  readonly samples: number;
   /** Time over that of what is in use, the geometric mean of the exercises. */
   readonly score: number;
+  /** Whether it was so slow in an exercise that it was measured there no more than twice; it cannot be the best. */
+  readonly isFarOff: boolean;
 }
 
 /** What a cell gave, and the tuning with what was best in it. */
@@ -72,5 +72,6 @@ export interface SweepOutcome {
 export const WIDE_SPREAD = 0.1;
 
 export function bestOf({ candidates }: MeasuredSweep): SweepCandidate {
-  return candidates.reduce((best, each) => (each.score < best.score ? each : best));
+  const measured = candidates.filter(({ isFarOff }) => !isFarOff);
+  return measured.reduce((best, each) => (each.score < best.score ? each : best));
 }

@@ -1,6 +1,5 @@
 import { formatMs, formatRatio, threeDigits } from '../../tools/format.js';
 import type { Tuning } from '../../src/core/tuning.js';
-import { FIRST_LOOKS } from '../../src/tuning/trials.js';
 import { textTable, type Column } from '../report/textTable.js';
 import { sweepCellName } from './sweepCells.js';
 import {
@@ -36,7 +35,9 @@ function candidatesTable(row: MeasuredSweep): string[] {
     { title: 'over what is in use', cell: ({ score }) => formatRatio(score) },
     { title: '', align: 'left', cell: noteOf },
   ];
-  const sorted = row.candidates.toSorted((a, b) => a.score - b.score);
+  const sorted = row.candidates.toSorted(
+    (a, b) => Number(a.isFarOff) - Number(b.isFarOff) || a.score - b.score,
+  );
   const dropped = row.nDropped > 0 ? [`  ${row.nDropped} candidates have no result`] : [];
   return [...textTable(columns, sorted), ...dropped];
 }
@@ -51,8 +52,8 @@ function rateColumn(
   return { title: 'GB/s', cell: ({ ms }) => threeDigits(bytes / ms[i]! / 1e6) };
 }
 
-function noteOf({ spread, samples }: SweepCandidate): string {
-  if (samples <= FIRST_LOOKS) return 'far off, not measured on';
+function noteOf({ spread, isFarOff }: SweepCandidate): string {
+  if (isFarOff) return 'far off, not measured on';
   return spread > WIDE_SPREAD ? `spread ${(100 * spread).toFixed(0)} %` : '';
 }
 

@@ -15,6 +15,18 @@ export interface Contestant {
   readonly trials: readonly Trial[];
   /** Its time over that of the first variation, the geometric mean over the exercises. */
   readonly score: number;
+  /** Whether it was far off in an exercise, and therefore measured there no more than twice. */
+  readonly isFarOff: boolean;
+}
+
+/** The contestant that took the least time. */
+export function fastest(contestants: readonly Contestant[]): Contestant | undefined {
+  return contestants
+    .filter(({ isFarOff }) => !isFarOff)
+    .reduce<Contestant | undefined>(
+      (best, each) => (best && best.score <= each.score ? best : each),
+      undefined,
+    );
 }
 
 export interface ContestResult {
@@ -208,7 +220,8 @@ function resultOf(variations: readonly Variation[], entriesOf: readonly (readonl
       return;
     }
     const logs = trials.reduce((sum, { ms }, j) => sum + Math.log(ms / first[j]!.ms), 0);
-    contestants.push({ variation, trials, score: Math.exp(logs / trials.length) });
+    const isFarOff = trials.some(({ isMeasured }) => !isMeasured);
+    contestants.push({ variation, trials, score: Math.exp(logs / trials.length), isFarOff });
   });
   return { contestants, nDropped };
 }

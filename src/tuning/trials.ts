@@ -10,7 +10,7 @@ import { timeRuns } from '../runtime/stopwatch.js';
 const WARM_UP_MS = 60;
 
 /** Single runs of each trial before it is decided which are measured. */
-export const FIRST_LOOKS = 2;
+const FIRST_LOOKS = 2;
 
 /** Repetitions of a run, at most: timestamps may be rounded to 0. */
 const MAX_REPETITIONS = 500;
@@ -23,6 +23,8 @@ export class Trial {
   readonly #recording: Recording;
   /** Milliseconds of one repetition, one for each round. */
   readonly samples: number[] = [];
+  /** Whether it was measured on after the first looks, so that its time can be relied upon. */
+  isMeasured = false;
 
   /** Its kernels must be compiled, or it waits for the compiler. */
   constructor(
@@ -118,7 +120,10 @@ export async function measureTrials(
     const fastest = Math.min(...group.map((trial) => leastOf.get(trial)!));
     return group.filter((trial, i) => i === 0 || leastOf.get(trial)! <= effort.hopeless * fastest);
   });
-  for (const { samples } of hopeful) samples.length = 0;
+  for (const trial of hopeful) {
+    trial.samples.length = 0;
+    trial.isMeasured = true;
+  }
   for (let round = 0; round < effort.maxRounds; round++) {
     if (round >= effort.minRounds && performance.now() - start > effort.budgetMs) break;
     const at = round % hopeful.length;

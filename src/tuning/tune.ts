@@ -4,7 +4,7 @@ import { bytesPerElement } from '../core/dtype.js';
 import type { Tuning } from '../core/tuning.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { Contest, type Contestant } from './contest.js';
+import { Contest, fastest, type Contestant } from './contest.js';
 import { type Effort } from './trials.js';
 import { checkTuneOptions, type CheckedTuneOptions, type TuneOptions } from './tuneOptions.js';
 import {
@@ -144,10 +144,9 @@ class Tuner {
       onMeasure: () => this.#report(from + 0.75 * (until - from), `measuring ${what}`),
     });
     this.#report(until, `measured ${what}`);
-    const [first, ...others] = contestants;
-    if (!first) return undefined;
-    const best = others.reduce((least, each) => (each.score < least.score ? each : least), first);
-    const winner = best.score <= WORTH_IT ? best : first;
+    const best = fastest(contestants);
+    if (!best) return undefined;
+    const winner = best.score <= WORTH_IT ? best : contestants[0]!;
     this.#tuning = { ...winner.variation.tuning, rates: this.#tuning.rates };
     return winner;
   }

@@ -111,6 +111,18 @@ describe('tune', () => {
     expect(tuning.merge.stepParts).toBe(8);
   });
 
+  test('a tile that is far off in one exercise does not win by another', async () => {
+    const uneven: Behaviour = {
+      msOf(dispatch) {
+        if (!isDecode(dispatch) || dispatch.spec['WG_SIZE'] !== 64) return alike.msOf(dispatch);
+        const isBatch = (dispatch.bindings['batch_info'] as Uint32Array).length > 60;
+        return isBatch ? 0.1 : 2;
+      },
+    };
+    const { tuning } = await tuned(uneven);
+    expect(tuning.decode).toEqual([]);
+  });
+
   test('a tile with wrong results never wins, however fast it is', async () => {
     const { tuning } = await tuned({ ...favoured, isRight: (dispatch) => !isFavoured(dispatch) });
     expect([...tuning.prefill, ...tuning.decode]).toEqual([]);
