@@ -22,8 +22,8 @@ export interface Dispatch {
   readonly perStep?: boolean;
   /** Workgroups in x, y and z. */
   readonly grid: readonly [number, number, number];
-  /** What attention has to do, from which the runtime learns the pace of the device. */
-  readonly load?: Load;
+  /** What attention has to do in this step, from which the runtime learns the pace of the device. */
+  load?: Load;
 }
 
 /**

@@ -47,7 +47,8 @@ export function cutsOf(
   if (rates.areKnown) {
     // Items are sorted, so the first range has the fewest. It may end half an item before its share of the work.
     const items = Math.ceil(chunkRule(traits).workgroups / problem.nKvHeads) + 1;
-    const fewest = keyTiles.subarray(0, items).reduce((sum, n) => sum + n, 0);
+    let fewest = 0;
+    for (let i = 0; i < Math.min(items, keyTiles.length); i++) fewest += keyTiles[i]!;
     const fullCuts = Math.floor(total / Math.max(1, fewest));
     nCuts = Math.min(nCuts, Math.max(fullCuts, Math.ceil(seconds / LONGEST_DISPATCH_SECONDS)));
   }

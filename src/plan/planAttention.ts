@@ -89,7 +89,6 @@ export function planWith<Problem extends AttentionProblem>(
     const items = packItems(list.items, memory, `items ${i}`);
     const cuts = cutsOf(list, problem, traits, pace);
     const { rotatedQ } = append;
-    // Loads are not among them: only single calls, which keep nothing, are measured by theirs.
     const of = [
       shared,
       items,
@@ -98,15 +97,16 @@ export function planWith<Problem extends AttentionProblem>(
       rotatedQ,
       ...cuts.flatMap(({ range }) => range),
     ];
-    return memory.keep(`attention ${i}`, of, () => {
+    const dispatches = memory.keep(`attention ${i}`, of, () => {
       const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
-      return cuts.map(({ range, load }) => ({
-        ...('decode' in list.tile
+      return cuts.map(({ range }) =>
+        'decode' in list.tile
           ? attnDecodeDispatch({ ...work, range }, list.tile.decode)
-          : attnPrefillDispatch({ ...work, range }, list.tile.prefill)),
-        load,
-      }));
+          : attnPrefillDispatch({ ...work, range }, list.tile.prefill),
+      );
     });
+    cuts.forEach(({ load }, cut) => (dispatches[cut]!.load = load));
+    return dispatches;
   });
   const splitTokens = packSplitTokens(merges, memory);
   const maxParts = merges.reduce((most, token) => Math.max(most, token.nParts), 0);

@@ -174,10 +174,10 @@ describe('attention, as the fuzzer and reading have found', () => {
         cuSeqlensK: new Int32Array(n + 1).fill(1).fill(0, 0, 1),
       }),
       plan({
-        q: repeated('f32', [2 ** 28, 1, 1]),
+        q: repeated('f32', [2 ** 29, 1, 1]),
         k: repeated('f32', [1, 1, 1]),
         v: repeated('f32', [1, 1, 1]),
-        cuSeqlensQ: [0, 2 ** 28],
+        cuSeqlensQ: [0, 2 ** 29],
         cuSeqlensK: [0, 1],
       }),
       refusal(() =>

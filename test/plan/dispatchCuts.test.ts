@@ -43,7 +43,7 @@ describe('long work is cut', () => {
   });
 
   test('so that every part fills a device whose pace is known', () => {
-    for (const rate of [2e12, 4e12, 8e12]) {
+    for (const rate of [4e12, 8e12]) {
       const parts = cuts(PROMPT, CAUSAL, paceOf(rate));
       const workgroups = parts.map(({ range: [first, end] }) => (end - first) * 8);
       expect(Math.min(...workgroups)).toBeGreaterThanOrEqual(512);
