@@ -100,12 +100,14 @@ export class Recording {
 
   /** Records the dispatches on the tensors of a layer. */
   encode(layer: BoundLayer, pass: GPUComputePassEncoder): void {
+    const dispatches = this.#dispatches;
+    const compiled = this.#compiled;
     let pipeline: GPUComputePipeline | undefined;
     for (let i = this.#firstFor(pass); i < layer.length; i++) {
-      if (this.#compiled[i] !== pipeline) pass.setPipeline((pipeline = this.#compiled[i]!));
+      const { grid } = dispatches[i]!;
+      if (compiled[i] !== pipeline) pass.setPipeline((pipeline = compiled[i]!));
       pass.setBindGroup(0, layer[i]!);
-      const [x, y, z] = this.#dispatches[i]!.grid;
-      pass.dispatchWorkgroups(x, y, z);
+      pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     }
     this.#stepPass = pass;
   }

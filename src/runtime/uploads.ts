@@ -131,7 +131,7 @@ export class PersistentUploads {
       return { offset, size };
     });
     // First, since a device that allows no such buffer throws.
-    const buffer = old && old.size >= end ? old : this.#memory.allocate('uploads', end, usage());
+    const buffer = old && old.size >= end ? old : this.#memory.allocate('uploads of a plan', end, usage());
     if (old && old !== buffer) this.#memory.abandon(old);
     this.#buffer = buffer;
     this.#parts = places.map((place) => ({ buffer, ...place }));
@@ -143,7 +143,7 @@ export class PersistentUploads {
   /** Writes all parts again if the device had no memory for their buffer. They may move. */
   restore(): void {
     if (this.#memory.has(this.#buffer)) return;
-    const buffer = this.#memory.allocate('uploads', this.#words.byteLength, usage());
+    const buffer = this.#memory.allocate('uploads of a plan', this.#words.byteLength, usage());
     this.#buffer = buffer;
     this.#parts = this.#parts.map((part) => ({ ...part, buffer }));
     this.#changed.length = 0;

@@ -123,7 +123,7 @@ export const cases: GpuCase[] = [
   {
     name: 'a plan whose buffers there was no memory for finds others',
     run: (t) =>
-      withoutMemory(t, 'pageflash params 0', async (runtime, full) => {
+      withoutMemory(t, 'pageflash uploads of a plan', async (runtime, full) => {
         const { args } = place(runtime.device, SMALL, draw(SMALL));
         const out = runtime.createTensor(args.q.shape, 'f32');
         const plan = planAttnVarlen(runtime, args);
@@ -132,7 +132,7 @@ export const cases: GpuCase[] = [
           'limit',
           'planAttnVarlen',
           'no memory for',
-          'params 0',
+          'uploads of a plan',
         );
         full.isFull = false;
         plan.record({ out });
