@@ -268,7 +268,7 @@ describe('prepareModel', () => {
         "argument: prepareModel: attentionChunk must be a whole number ≥ 0, not -1.",
         "argument: prepareModel: numSplits must be a whole number ≥ 0, not 0.5.",
         "argument: prepareModel: warmUp must be true or false, not "yes".",
-        "limit: prepareModel: numSplits = 65535 needs 268439040 bytes for the parts of the output; this device binds at most 134217728. Pass fewer, or 0 to let it be chosen.",
+        "limit: prepareModel: numSplits = 65535 needs 201328128 bytes for the parts of the output; this device binds at most 134217728. Pass fewer, or 0 to let it be chosen.",
       ]
     `);
     expect(modules).toEqual([]);
