@@ -67,7 +67,8 @@ async function measureModel(
   const { layers } = model;
   const plan = planAttnWithKvCache(runtime, { ...model.args, ...model.stepAt(0) });
   const recordLayers = (pass: GPUComputePassEncoder): void => {
-    for (const layer of layers) plan.record({ ...layer, pass });
+    for (const { q, k, v, out, kCache, vCache } of layers)
+      plan.record({ q, k, v, kCache, vCache, out, pass });
   };
 
   const calls = countSteps(device, plan, model, recordLayers);

@@ -11,8 +11,8 @@ import {
 
 /** A layer whose bind groups are made. */
 interface Bound {
-  /** Copies, in the order of the planned tensors. */
-  readonly tensors: readonly Tensor[];
+  /** Copies, by `TENSOR_NAMES`. */
+  readonly tensors: readonly (Tensor | undefined)[];
   readonly groups: BoundLayer;
 }
 
@@ -22,10 +22,11 @@ interface Bound {
  */
 export class BoundLayers {
   #planned: readonly PlannedTensor[] = [];
-  /** Names of tensors that the plan does not have. */
-  #others: readonly (keyof TensorsByName)[] = [];
-  /** The tensors of the plan itself, for those that are not given. */
-  #defaults: TensorsByName = {};
+  /** By `TENSOR_NAMES`: the planned tensor of a name, and the plan's own, for one that is not given. */
+  #plannedOf: readonly (PlannedTensor | undefined)[] = [];
+  #defaults: readonly (Tensor | undefined)[] = [];
+  /** Likewise the tensors of the layer that is looked for. */
+  readonly #given: (Tensor | undefined)[] = [];
   #layers: Bound[] = [];
   readonly #byPlace = new Map<string, number>();
   #next = 0;
@@ -38,8 +39,8 @@ export class BoundLayers {
   /** Begins with no layers, for other dispatches, or after buffers were lost. */
   reset(planned: readonly PlannedTensor[], defaults: TensorsByName): void {
     this.#planned = planned;
-    this.#others = TENSOR_NAMES.filter((name) => planned.every((tensor) => tensor.name !== name));
-    this.#defaults = defaults;
+    this.#plannedOf = TENSOR_NAMES.map((name) => planned.find((tensor) => tensor.name === name));
+    this.#defaults = TENSOR_NAMES.map((name) => defaults[name]);
     this.clear();
   }
 
@@ -51,10 +52,10 @@ export class BoundLayers {
 
   /** Returns the bind groups of a layer; undefined if it was not bound, or if it must be checked again. */
   find(given: LayerTensors): BoundLayer | undefined {
-    for (const name of this.#others) if (given[name] !== undefined) return undefined;
+    if (!this.#read(given)) return undefined;
     const expected = this.#layers[this.#next];
-    if (expected && this.#isBound(expected, given)) return this.#found(this.#next).groups;
-    const place = this.#placeOf(given);
+    if (expected && this.#isBound(expected)) return this.#found(this.#next).groups;
+    const place = this.#placeOf();
     const index = place === undefined ? undefined : this.#byPlace.get(place);
     return index === undefined ? undefined : this.#found(index).groups;
   }
@@ -62,10 +63,10 @@ export class BoundLayers {
   /** Remembers a layer. One with a buffer that can be mapped is not, since it is to be checked each time. */
   add(tensors: TensorsByName, groups: BoundLayer): void {
     if (this.#layers.length >= CAPACITY) this.clear();
-    const copies = this.#planned.map(({ name }) => tensors[name]!);
-    if (copies.some(({ buffer }) => isMappable(buffer))) return;
-    this.#byPlace.set(this.#placeOf(tensors)!, this.#layers.length);
-    this.#next = this.#layers.push({ tensors: copies, groups });
+    if (Object.values(tensors).some(({ buffer }) => isMappable(buffer))) return;
+    this.#read(tensors);
+    this.#byPlace.set(this.#placeOf()!, this.#layers.length);
+    this.#next = this.#layers.push({ tensors: this.#given.slice(), groups });
   }
 
   #found(index: number): Bound {
@@ -73,16 +74,36 @@ export class BoundLayers {
     return this.#layers[index]!;
   }
 
-  #isBound({ tensors }: Bound, given: LayerTensors): boolean {
-    const planned = this.#planned;
-    for (let i = 0; i < planned.length; i++) {
-      const { name } = planned[i]!;
-      const tensor = given[name] === undefined ? this.#defaults[name] : given[name];
+  /**
+   * Reads the tensors of a layer, by names that are written out, which is several times as fast as by names in variables.
+   * Returns whether the plan has all of them.
+   */
+  #read({ q, k, v, kCache, vCache, out, lse }: LayerTensors): boolean {
+    const given = this.#given;
+    given[0] = q;
+    given[1] = k;
+    given[2] = v;
+    given[3] = kCache;
+    given[4] = vCache;
+    given[5] = out;
+    given[6] = lse;
+    for (let i = 0; i < given.length; i++) {
+      if (given[i] === undefined) given[i] = this.#defaults[i];
+      else if (!this.#plannedOf[i]) return false;
+    }
+    return true;
+  }
+
+  #isBound({ tensors }: Bound): boolean {
+    for (let i = 0; i < tensors.length; i++) {
+      const planned = this.#plannedOf[i];
+      if (!planned) continue;
+      const tensor = this.#given[i];
       const bound = tensors[i]!;
       if (
         tensor?.buffer !== bound.buffer ||
         (tensor.offset ?? 0) !== (bound.offset ?? 0) ||
-        !isAlike(tensor, planned[i]!)
+        !isAlike(tensor, planned)
       )
         return false;
     }
@@ -90,11 +111,11 @@ export class BoundLayers {
   }
 
   /** A key that is equal for layers with the same buffers and offsets; undefined if the plan was not made for such tensors. */
-  #placeOf(given: LayerTensors): string | undefined {
+  #placeOf(): string | undefined {
     let place = '';
-    for (const planned of this.#planned) {
-      const { name } = planned;
-      const tensor = given[name] === undefined ? this.#defaults[name] : given[name];
+    for (const [i, planned] of this.#plannedOf.entries()) {
+      if (!planned) continue;
+      const tensor = this.#given[i];
       if (!tensor || !isAlike(tensor, planned)) return undefined;
       place += ` ${bufferId(tensor.buffer)}:${tensor.offset ?? 0}`;
     }

@@ -37,6 +37,7 @@ const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
   lse: true,
 };
 
+/** In this order. */
 export const TENSOR_NAMES = namesOf<TensorsByName>(NAMES);
 export const RECORD_NAMES = namesOf<LayerTensors>({ ...NAMES, pass: true });
 
