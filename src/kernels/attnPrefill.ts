@@ -34,7 +34,7 @@ export interface PrefillTile {
   readonly subgroups: boolean;
   /** Whether a team is a whole subgroup, which then shares queries and weights by broadcasts. */
   readonly broadcast: boolean;
-  /** Whether tiles are kept as f16; sums are f32 in any case. */
+  /** Whether tiles are kept as f16, only with `subgroups`; sums are f32 in any case. */
   readonly f16Tiles: boolean;
   /** Whether to keep the compiler from unrolling the loops that are not unrolled in the text. */
   readonly rolled: boolean;

@@ -28,7 +28,7 @@
 // Variants:
 //   those of octets, key_offsets, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
 //   Q_RESIDENT   queries stay in workgroup memory; else each slice (SLICE_QUADS quads of dims) is staged with its keys
-//   F16_TILES    workgroup memory holds f16
+//   F16_TILES    workgroup memory holds f16; only with SUBGROUPS
 //   BROADCAST    a team is a whole subgroup, whose lanes share queries and weights
 
 import package::shared::attention::{

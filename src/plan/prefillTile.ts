@@ -68,7 +68,7 @@ function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
     ];
     return [{ headDim: 256, shapes }];
   }
-  // Four lanes at a time have a fourth of a row's keys each.
+  // Eight keys for each of few lanes, so that a tile is as wide as with more of them.
   const keyQuads = lanes === 4 ? 2 : 1;
   const wide = { teams: 4, lanes, rows: 16, keyQuads };
   const narrow = { teams: 2, lanes, rows: 16, keyQuads };
@@ -98,12 +98,21 @@ export function prefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller 
 
 /** The tiles that are worth measuring for a device, head sizes and types, all of which it can run. */
 export function prefillCandidates(traits: DeviceTraits, args: PrefillTileArgs): PrefillTile[] {
-  const isSoftware = traits.deviceClass === 'software';
-  const shapes = isSoftware ? shapesFor(traits, args) : MEASURED_GPU_SHAPES;
-  return shapes.flatMap((shape) => {
-    const tile = arrangements(traits, args, shape).find((each) => fits(traits, needsOf(args)(each)));
-    return tile && (isSoftware || registersOf(tile) <= MAX_REGISTERS) ? [tile] : [];
-  });
+  if (traits.deviceClass === 'software')
+    return shapesFor(traits, args).flatMap((shape) => fittingArrangement(traits, args, shape));
+  // More lanes than quads of a value would have none to add up.
+  const maxLanes = Math.max(16, args.headDimV / 4);
+  return MEASURED_GPU_SHAPES.filter(({ lanes }) => lanes <= maxLanes)
+    .flatMap((shape) => fittingArrangement(traits, args, shape))
+    .filter((tile) => registersOf(tile) <= MAX_REGISTERS);
+}
+
+/** The best tile of a shape that the device can run, if there is one. */
+function fittingArrangement(traits: DeviceTraits, args: PrefillTileArgs, shape: Shape): PrefillTile[] {
+  const needs = needsOf(args);
+  return arrangements(traits, args, shape)
+    .filter((tile) => fits(traits, needs(tile)))
+    .slice(0, 1);
 }
 
 /** The scores and sums that an invocation keeps in registers. */
