@@ -54,8 +54,9 @@ const PHONE: DeviceDefaults = {
 /** The first that fits. Names are those that Dawn gives adapters; others leave most of them empty. */
 const FAMILIES: readonly Family[] = [
   {
-    // 14 to 170 cores of up to 2048 invocations and 255 registers. One tile of keys is enough for a chunk: measured on an
-    // H100, the attention of 2048 keys in chunks of 128 takes two thirds of the time of chunks of 256.
+    // 14 to 170 cores of up to 2048 invocations and 255 registers. Chunks may be short: on an H100 the
+    // attention of 2048 keys in chunks of 128 took two thirds of the time of chunks of 256, by calls with either from
+    // which the time of merging was taken off.
     vendor: 'nvidia',
     architecture: '',
     defaults: { ...UNKNOWN, minChunkKeys: 128, bytesPerSecond: 4e10 },

@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
+import type { TunedChunks } from '../core/tuning.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { maxChunks, splitParts } from '../kernels/shared/attention.js';
 import {
@@ -110,9 +111,10 @@ export function chooseSplits(
       work += own * tiles[i]! * tileKeys;
       longest = Math.max(longest, tiles[i]! * tileKeys);
     });
+    const target = kind === 'prefill' ? prefillWorkgroups(rule, traits) : rule.workgroups;
     // Where prefill alone fills the device, nothing is split: the longest items run first, which balances the load.
-    if (kind === 'prefill' && workgroups >= rule.workgroups) continue;
-    const share = work / rule.workgroups;
+    if (kind === 'prefill' && workgroups >= target) continue;
+    const share = work / target;
     if (longest <= NEARLY_FULL * share) continue;
     keysPerChunk[kind] = Math.max(rule.minKeys, share);
   }
@@ -125,6 +127,11 @@ export function chooseSplits(
     chunkCounts.forEach((n, i) => (chunkCounts[i] = Math.ceil(n / 2)));
   }
   return chunkCounts;
+}
+
+/** On GPUs a workgroup of attn_prefill has twice the invocations of one of attn_decode, and so fills twice as much. */
+function prefillWorkgroups({ workgroups }: TunedChunks, { deviceClass }: DeviceTraits): number {
+  return deviceClass === 'gpu' ? workgroups / 2 : workgroups;
 }
 
 function forcedSplits(
