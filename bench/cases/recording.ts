@@ -132,7 +132,7 @@ async function measureModel(
   };
 }
 
-const WARM_UP = 3;
+const WARM_UP = 8;
 
 const STEPS = 16;
 
