@@ -18,3 +18,9 @@ test('the figures of each variant are of its WGSL', () => {
 test('no variant spills registers or keeps arrays in memory', () => {
   expect(rows.filter(({ figures }) => figures.spills > 0 || figures.scratch > 0)).toEqual([]);
 });
+
+test('attn_decode of halves leaves room for eight subgroups, which hide the time of loads', () => {
+  const decode = rows.filter(({ label }) => /^T1 attn_decode D(64|128) b?f16 /.test(label));
+  expect(decode.length).toBe(16);
+  expect(decode.filter(({ figures }) => figures.waves < 8)).toEqual([]);
+});
