@@ -115,14 +115,24 @@ const MOST_REGISTERS_AHEAD = 64;
 
 /** Whether each invocation has registers enough for its share of a tile's keys and values. */
 function canPrefetch(shape: DecodeShape, args: DecodeTileArgs, registers: number): boolean {
-  const { invocations, keyLanes } = shape;
-  const { valueLanes, cols, headOctets } = lanesOf(shape, args, 0);
-  const octetRegisters = args.kvDType === 'f32' ? 8 : 4;
-  const quads = Math.max(
-    headOctets / keyLanes,
-    decodeValueSteps({ invocations, keyLanes, valueLanes }) * cols,
+  return (
+    decodeTileKeys(shape) <= shape.invocations &&
+    registersAhead({ ...shape, ...lanesOf(shape, args, 0) }, args) <= registers
   );
-  return decodeTileKeys(shape) <= invocations && 4 * quads * octetRegisters <= registers;
+}
+
+/** Registers for the keys that an invocation loads ahead, or for the values, if these are more. */
+function registersAhead(
+  tile: Pick<DecodeTile, 'invocations' | 'keyLanes' | 'headOctets' | 'valueLanes' | 'cols'>,
+  { kvDType }: Pick<DecodeTileArgs, 'kvDType'>,
+): number {
+  const quads = Math.max(tile.headOctets / tile.keyLanes, decodeValueSteps(tile) * tile.cols);
+  return 4 * quads * (kvDType === 'f32' ? 8 : 4);
+}
+
+/** The sums that an invocation keeps in registers, and what it loads ahead. */
+export function decodeRegisters(tile: DecodeTile, args: DecodeTileArgs): number {
+  return 8 * tile.rows * tile.cols + (tile.prefetch ? 2 * registersAhead(tile, args) : 0);
 }
 
 /**

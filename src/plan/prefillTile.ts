@@ -104,7 +104,7 @@ export function prefillCandidates(traits: DeviceTraits, args: PrefillTileArgs): 
   const maxLanes = Math.max(16, args.headDimV / 4);
   return MEASURED_GPU_SHAPES.filter(({ lanes }) => lanes <= maxLanes)
     .flatMap((shape) => fittingArrangement(traits, args, shape))
-    .filter((tile) => registersOf(tile) <= MAX_REGISTERS);
+    .filter((tile) => prefillRegisters(tile) <= MAX_REGISTERS);
 }
 
 /** The best tile of a shape that the device can run, if there is one. */
@@ -116,7 +116,7 @@ function fittingArrangement(traits: DeviceTraits, args: PrefillTileArgs, shape: 
 }
 
 /** The scores and sums that an invocation keeps in registers. */
-export function registersOf({ rows, keyQuads, cols }: PrefillTile): number {
+export function prefillRegisters({ rows, keyQuads, cols }: PrefillTile): number {
   return rows * 4 * (keyQuads + cols);
 }
 

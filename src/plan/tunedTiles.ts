@@ -1,12 +1,11 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
-import type { FloatDType } from '../core/dtype.js';
 import type { TileShape, TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
 import type { DecodeTile } from '../kernels/attnDecode.js';
 import type { PrefillTile } from '../kernels/attnPrefill.js';
-import { decodeCandidates, decodeTile, type DecodeTileArgs } from './decodeTile.js';
+import { decodeCandidates, decodeRegisters, decodeTile, type DecodeTileArgs } from './decodeTile.js';
 import { deviceDefaults } from './deviceDefaults.js';
-import { prefillCandidates, prefillTile, registersOf, type PrefillTileArgs } from './prefillTile.js';
+import { prefillCandidates, prefillRegisters, prefillTile, type PrefillTileArgs } from './prefillTile.js';
 
 // A tuning names a tile by the numbers that tell it from the other candidates, so that it stays the tile that the planner
 // arranges, whatever else belongs to it.
@@ -35,22 +34,19 @@ export function tunedRows(nRows: number): number {
 }
 
 /**
- * The tile of attn_decode for a problem: as it was tuned, or else as the tables say.
+ * The tile of attn_decode for a problem: as it was tuned, or else as the tables say, with less in registers where a device
+ * has few.
  *
  * @throws PageflashError `limit` if none fits; `argument` if the tuning has one that there is not
  */
-export function chooseDecodeTile(
-  traits: DeviceTraits,
-  args: DecodeTileArgs & { readonly kvDType: FloatDType },
-  caller: string,
-): DecodeTile {
-  if (!traits.tuning) return decodeTile(traits, args, caller);
+export function chooseDecodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller: string): DecodeTile {
+  const { tuning } = traits;
   const rows = tunedRows(args.nRows);
-  const entry = traits.tuning.decode.find(
+  const entry = tuning?.decode.find(
     (each) => haveSameSizes(each, args) && each.kvDType === args.kvDType && each.rows === rows,
   );
-  if (!entry) return decodeTile(traits, args, caller);
-  return remembered(traits.tuning, `decode ${keyOf(args)} ${args.kvDType} ${rows}`, () =>
+  if (!tuning || !entry) return decodeWithinRegisters(traits, args, caller);
+  return remembered(tuning, `decode ${keyOf(args)} ${args.kvDType} ${rows}`, () =>
     candidateOf(entry, decodeCandidates(traits, args), caller),
   );
 }
@@ -66,7 +62,7 @@ export function choosePrefillTile(traits: DeviceTraits, args: PrefillTileArgs, c
   const entry = tuning?.prefill.find(
     (each) => haveSameSizes(each, args) && each.dtype === args.qDType && each.kvDType === args.kvDType,
   );
-  if (!tuning || !entry) return withinRegisters(traits, args, caller);
+  if (!tuning || !entry) return prefillWithinRegisters(traits, args, caller);
   return remembered(tuning, `prefill ${keyOf(args)} ${args.qDType} ${args.kvDType}`, () =>
     candidateOf(entry, prefillCandidates(traits, args), caller),
   );
@@ -117,13 +113,26 @@ function remembered<Tile>(tuning: Tuning, key: string, find: () => Tile): Tile {
   return tile;
 }
 
-/** The table's tile, unless it needs more registers than the device has: then the candidate that needs the most it has. */
-function withinRegisters(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
+/**
+ * The table's tile of attn_decode, unless it needs more registers than the device has: then one of as many rows as will
+ * do, since fewer mean that keys are read again, and that loads ahead as much as will do.
+ */
+function decodeWithinRegisters(traits: DeviceTraits, args: DecodeTileArgs, caller: string): DecodeTile {
+  const tile = decodeTile(traits, args, caller);
+  const { registers } = deviceDefaults(traits);
+  const needs = (each: DecodeTile): number => decodeRegisters(each, args);
+  if (needs(tile) <= registers) return tile;
+  const others = decodeCandidates(traits, args).toSorted((a, b) => b.rows - a.rows || needs(b) - needs(a));
+  return others.find((each) => needs(each) <= registers) ?? others.at(-1)!;
+}
+
+/** The table's tile of attn_prefill, unless it needs more registers than the device has: then the candidate that needs the most it has. */
+function prefillWithinRegisters(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
   const tile = prefillTile(traits, args, caller);
   const { registers } = deviceDefaults(traits);
-  if (registersOf(tile) <= registers) return tile;
+  if (prefillRegisters(tile) <= registers) return tile;
   const smaller = [tile, ...prefillCandidates(traits, args)].toSorted(
-    (a, b) => registersOf(a) - registersOf(b),
+    (a, b) => prefillRegisters(a) - prefillRegisters(b),
   );
-  return smaller.findLast((candidate) => registersOf(candidate) <= registers) ?? smaller[0]!;
+  return smaller.findLast((candidate) => prefillRegisters(candidate) <= registers) ?? smaller[0]!;
 }

@@ -3,7 +3,7 @@ import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Tuning } from '../../src/core/tuning.js';
 import { chunkRule } from '../../src/plan/chunkRule.js';
 import { decodeCandidates, decodeTile } from '../../src/plan/decodeTile.js';
-import { prefillCandidates, prefillTile } from '../../src/plan/prefillTile.js';
+import { prefillCandidates, prefillRegisters, prefillTile } from '../../src/plan/prefillTile.js';
 import {
   chooseDecodeTile,
   choosePrefillTile,
@@ -150,12 +150,21 @@ describe('defaults by vendor and architecture', () => {
 
   test('devices with few registers get tiles with few sums', () => {
     const args = { headDim: 128, headDimV: 128, qDType: 'f32', kvDType: 'f32', paged: true } as const;
-    const sumsOf = ({ rows, cols }: { rows: number; cols: number }) => rows * (4 * cols + 4);
     const table = prefillTile(LARGE, args);
     const adreno = choosePrefillTile({ ...LARGE, vendor: 'qualcomm' }, args, 'test');
-    expect(sumsOf(table)).toBeGreaterThan(64);
-    expect(sumsOf(adreno)).toBeLessThanOrEqual(64);
+    expect(prefillRegisters(table)).toBeGreaterThan(64);
+    expect(prefillRegisters(adreno)).toBeLessThanOrEqual(64);
     expect(choosePrefillTile({ ...LARGE, vendor: 'nvidia' }, args, 'test')).toEqual(table);
+  });
+
+  test.each([
+    { vendor: 'nvidia', nRows: 8, rows: 8, keyLanes: 8, prefetch: true, why: 'registers for all' },
+    { vendor: 'apple', nRows: 8, rows: 8, keyLanes: 16, prefetch: true, why: 'fewer loads of a lane ahead' },
+    { vendor: 'qualcomm', nRows: 4, rows: 4, keyLanes: 16, prefetch: true, why: 'the same' },
+    { vendor: 'qualcomm', nRows: 8, rows: 8, prefetch: false, why: 'sums alone, but keys read once' },
+  ])('attn_decode takes $rows rows on $vendor: $why', ({ vendor, nRows, why: _why, ...tile }) => {
+    const args = { headDim: 128, headDimV: 128, kvDType: 'f16', nRows, paged: true } as const;
+    expect(chooseDecodeTile({ ...LARGE, vendor }, args, 'test')).toMatchObject(tile);
   });
 });
 
