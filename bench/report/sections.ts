@@ -93,19 +93,22 @@ function legend(peers: readonly PeerName[]): string {
   return `<p class="legend">${entries.join('')}</p>`;
 }
 
-const TITLES = [
+const LAYER_TITLES = [
   'sequences',
   'dispatches',
   'planned layer',
   'bare dispatch',
   'planned ÷ bare',
   'calls by layers',
+];
+const STEP_TITLES = [
+  'sequences',
   'planning a step',
   '÷ bare',
   'garbage',
+  'calls by planning',
   'a call',
   '÷ bare',
-  'calls by planning',
 ];
 
 /** The section on what recording costs the host; empty if that was not measured. */
@@ -121,19 +124,26 @@ function costsTable(costs: readonly RecordingCost[]): string {
   const { steps, layers } = costs[0]!;
   return `<p class="soft">The time that the host takes to record a planned layer of attention over a cache, new tokens appended,
 into an open pass; and to record the same dispatches bare: <code>setPipeline</code>, <code>setBindGroup</code>,
-<code>dispatchWorkgroups</code>. The plan is updated once per step, for all layers, with new lengths and pages; garbage is what
-that leaves on the heap. A call is one of <code>attnWithKvCache</code> without a plan, until it has submitted its work. Calls that create buffers or bind groups, or
-write buffers, are counted over ${steps} steps of ${layers} layers, the first step left out.</p>
-<div class="scroll"><table>
-<thead><tr><th class="shape">a layer does</th>${headCells(TITLES)}</tr></thead>
+<code>dispatchWorkgroups</code>. Calls that create buffers or bind groups, or write buffers, are counted over ${steps} steps of
+${layers} layers, the first step left out.</p>
+${costTable('a layer does', LAYER_TITLES, costs.map(layerCells))}
+<p class="soft">The plan is updated once per step, for all layers, with new lengths and pages; garbage is what that leaves on the
+heap. A call is one of <code>attnWithKvCache</code> without a plan, until it has submitted its work. The unit is the bare
+dispatch of the same run.</p>
+${costTable('a step does', STEP_TITLES, costs.map(stepCells))}`;
+}
+
+function costTable(first: string, titles: readonly string[], rows: readonly (readonly string[])[]): string {
+  return `<div class="scroll"><table>
+<thead><tr><th class="shape">${first}</th>${headCells(titles)}</tr></thead>
 <tbody>
-${costs.map(costRow).join('\n')}
+${rows.map((row) => `<tr>${cells(row)}</tr>`).join('\n')}
 </tbody>
 </table></div>`;
 }
 
-function costRow(cost: RecordingCost): string {
-  return `<tr>${cells([
+function layerCells(cost: RecordingCost): string[] {
+  return [
     escape(cost.name),
     String(cost.sequences ?? 1),
     String(cost.dispatchesPerLayer),
@@ -141,13 +151,20 @@ function costRow(cost: RecordingCost): string {
     spread(cost.dispatchUs, formatUs),
     spread(cost.overBare, formatRatio),
     callCountsText(cost.madeByLayers),
+  ];
+}
+
+function stepCells(cost: RecordingCost): string[] {
+  return [
+    escape(cost.name),
+    String(cost.sequences ?? 1),
     spread(cost.updateUs, formatUs),
     spreadOrDash(cost.updateOverBare, formatRatio),
     cost.updateBytes === undefined ? '—' : formatBytes(cost.updateBytes),
+    callCountsText(cost.madeByUpdates),
     spreadOrDash(cost.callUs, formatUs),
     spreadOrDash(cost.callOverBare, formatRatio),
-    callCountsText(cost.madeByUpdates),
-  ])}</tr>`;
+  ];
 }
 
 function spreadOrDash(summary: Summary | undefined, format: (value: number) => string): string {

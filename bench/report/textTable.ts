@@ -195,7 +195,7 @@ function onnxNotes(rows: readonly OnnxRow[]): string[] {
   return [...skipped, ...others];
 }
 
-const RECORDING_COLUMNS: readonly Column<RecordingCost>[] = [
+const LAYER_COLUMNS: readonly Column<RecordingCost>[] = [
   { title: 'a layer does', align: 'left', cell: ({ name }) => name },
   { title: 'sequences', cell: ({ sequences = 1 }) => String(sequences) },
   { title: 'dispatches', cell: ({ dispatchesPerLayer }) => String(dispatchesPerLayer) },
@@ -203,6 +203,11 @@ const RECORDING_COLUMNS: readonly Column<RecordingCost>[] = [
   { title: 'bare dispatch', cell: ({ dispatchUs }) => formatSpread(dispatchUs, formatUs) },
   { title: 'planned ÷ bare', cell: ({ overBare }) => formatRatio(overBare.median) },
   { title: 'calls by layers', cell: ({ madeByLayers }) => callCountsText(madeByLayers) },
+];
+
+const STEP_COLUMNS: readonly Column<RecordingCost>[] = [
+  { title: 'a step does', align: 'left', cell: ({ name }) => name },
+  { title: 'sequences', cell: ({ sequences = 1 }) => String(sequences) },
   { title: 'planning a step', cell: ({ updateUs }) => formatUs(updateUs.median) },
   { title: '÷ bare', cell: ({ updateOverBare }) => orDash(updateOverBare?.median, formatRatio) },
   {
@@ -220,7 +225,7 @@ function orDash(value: number | undefined, format: (value: number) => string): s
 function recordingLines(recording: RecordingRow | undefined): string[] {
   if (!recording) return [];
   if (recording.status === 'failed') return [`FAILED recording: ${recording.message}`];
-  return textTable(RECORDING_COLUMNS, recording.costs);
+  return [...textTable(LAYER_COLUMNS, recording.costs), '', ...textTable(STEP_COLUMNS, recording.costs)];
 }
 
 function notes(row: MeasuredRow): string[] {

@@ -329,8 +329,11 @@ test('the tables for the terminal', () => {
     decode-long    8/1×128   1 × 16384      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.048            1.110       2.5 KiB  4 MiB
     decode-small    8/2×64    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.111       2.5 KiB  4 MiB
 
-    a layer does  sequences  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers  planning a step  ÷ bare   garbage  a call  ÷ bare
-    append                4           4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing            60 µs   55.0×  1.95 KiB  110 µs    100×
+    a layer does  sequences  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers
+    append                4           4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing
+
+    a step does  sequences  planning a step  ÷ bare   garbage  a call  ÷ bare
+    append               4            60 µs   55.0×  1.95 KiB  110 µs    100×
 
     llama-3-8b 512: naive was not run, as its scores take 4 GiB.
     FAILED llama-7b 512: off by <1>"
