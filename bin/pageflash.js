@@ -22,7 +22,10 @@ What decides the variant; each kernel takes the options that it depends on:
   --group N                  attn_decode: query heads that share a kv head; default 1
   --tokens N                 attn_decode: query tokens of a sequence; default 1
   --rotary                   append_kv: apply rotary embeddings
-  --queries                  append_kv: rotate queries instead of appending keys
+  --queries                  append_kv: rotate queries
+  --appends                  append_kv: append keys and values, as without --queries; both need ten
+                             storage buffers
+  --q-dtype TYPE             append_kv: of the queries; default that of --dtype
   --parts KIND               merge_states only: chunks (default), stack or pair
   --unaligned                rows may begin at any element
 
@@ -35,6 +38,7 @@ The device that it is to run on; defaults are what every WebGPU device has:
   --max-workgroup-bytes N    default 16384
   --max-workgroup-invocations N     default 256
   --max-workgroups-per-dimension N  default 65535
+  --max-storage-buffers N    default 8
 
   --help                     print this
 `;
@@ -53,6 +57,8 @@ const KERNEL_OPTIONS = {
   tokens: 'number',
   rotary: 'boolean',
   queries: 'boolean',
+  appends: 'boolean',
+  'q-dtype': 'string',
   parts: 'string',
   unaligned: 'boolean',
 };
@@ -66,10 +72,14 @@ const DEVICE_OPTIONS = {
   'max-workgroup-bytes': 'number',
   'max-workgroup-invocations': 'number',
   'max-workgroups-per-dimension': 'number',
+  'max-storage-buffers': 'number',
 };
 
 /** Options whose names are not the camel case of the flags. */
-const NAMES = new Map([['kv-dtype', 'kvDType']]);
+const NAMES = new Map([
+  ['kv-dtype', 'kvDType'],
+  ['q-dtype', 'qDType'],
+]);
 
 /** A wrong command line. */
 class UsageError extends Error {}
