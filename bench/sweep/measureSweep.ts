@@ -130,7 +130,7 @@ class Sweeper {
   }
 
   async #compare(exercises: readonly Exercise[], variations: readonly Variation[]): Promise<SweepOutcome> {
-    const { contestants, nDropped } = await this.#contest.run({
+    const { contestants, wrong, nLate } = await this.#contest.run({
       bench: this.#bench,
       exercises,
       variations,
@@ -150,7 +150,8 @@ class Sweeper {
         score,
         isFarOff,
       })),
-      nDropped,
+      wrong,
+      nLate,
     };
     return { row, tuning: this.#withRates(best) };
   }

@@ -30,8 +30,10 @@ export interface MeasuredSweep {
   readonly exercises: readonly SweepExercise[];
   /** What is in use first. */
   readonly candidates: readonly SweepCandidate[];
-  /** Candidates without a result: their kernels were not compiled in time, or their results were wrong. */
-  readonly nDropped: number;
+  /** Candidates whose results were not those of what is in use. */
+  readonly wrong: readonly string[];
+  /** Candidates whose kernels were not compiled in time. */
+  readonly nLate: number;
 }
 
 export interface FailedSweep {

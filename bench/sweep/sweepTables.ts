@@ -38,8 +38,8 @@ function candidatesTable(row: MeasuredSweep): string[] {
   const sorted = row.candidates.toSorted(
     (a, b) => Number(a.isFarOff) - Number(b.isFarOff) || a.score - b.score,
   );
-  const dropped = row.nDropped > 0 ? [`  ${row.nDropped} candidates have no result`] : [];
-  return [...textTable(columns, sorted), ...dropped];
+  const late = row.nLate > 0 ? [`  not compiled in time: ${row.nLate} candidates`] : [];
+  return [...textTable(columns, sorted), ...row.wrong.map((name) => `  WRONG: ${name}`), ...late];
 }
 
 function rateColumn(

@@ -31,8 +31,10 @@ export function fastest(contestants: readonly Contestant[]): Contestant | undefi
 
 export interface ContestResult {
   readonly contestants: readonly Contestant[];
-  /** Variations without a result. */
-  readonly nDropped: number;
+  /** Names of variations whose results are not those of the first. */
+  readonly wrong: readonly string[];
+  /** Variations that were not compiled, or not compared, in time. */
+  readonly nLate: number;
 }
 
 export interface ContestRules {
@@ -101,7 +103,8 @@ export class Contest {
       for (const entriesOfOne of entriesOf)
         for (const [i, heat] of heats.entries()) await this.#check(bench, heat, entriesOfOne[i]!);
       // Without what there is, nothing can be compared.
-      if (entriesOf[0]!.some(({ trial }) => !trial)) return { contestants: [], nDropped: variations.length };
+      if (entriesOf[0]!.some(({ trial }) => !trial))
+        return { contestants: [], wrong: [], nLate: variations.length };
       await this.#measure(heats.map((heat) => heat.trials));
       return resultOf(variations, entriesOf);
     } finally {
@@ -162,6 +165,7 @@ export class Contest {
       const out = await bench.readOutput(heat.exercise);
       heat.expected ??= out;
       entry.isChecked = agree(out, heat.expected, TOLERANCE[dtype]);
+      entry.isWrong = !entry.isChecked;
     }
     if (entry.isChecked) return;
     entry.trial.destroy();
@@ -173,8 +177,9 @@ export class Contest {
 interface Entry {
   readonly plan: Plan;
   trial: Trial | undefined;
-  /** Whether its output is right. */
+  /** Whether its output was compared, and is right or wrong. */
   isChecked: boolean;
+  isWrong: boolean;
 }
 
 /** An exercise, and the different ways in which it is planned. */
@@ -192,7 +197,8 @@ class Heat {
   enter(plan: Plan): Entry {
     const key = JSON.stringify(plan.dispatches.map(({ kernel, spec, grid }) => [kernel.name, spec, grid]));
     let entry = this.#entries.get(key);
-    if (!entry) this.#entries.set(key, (entry = { plan, trial: undefined, isChecked: false }));
+    if (!entry)
+      this.#entries.set(key, (entry = { plan, trial: undefined, isChecked: false, isWrong: false }));
     return entry;
   }
 
@@ -209,21 +215,26 @@ class Heat {
 function resultOf(variations: readonly Variation[], entriesOf: readonly (readonly Entry[])[]): ContestResult {
   const first = entriesOf[0]!.map(({ trial }) => trial!);
   const contestants: Contestant[] = [];
-  let nDropped = 0;
+  const wrong: string[] = [];
+  let nLate = 0;
   variations.forEach((variation, i) => {
     const entries = entriesOf[i]!;
     const isSame = (others: readonly Entry[]): boolean => others.every((entry, j) => entry === entries[j]);
     if (entriesOf.findIndex(isSame) < i) return;
     const trials = entries.flatMap(({ trial }) => trial ?? []);
+    if (entries.some(({ isWrong }) => isWrong)) {
+      wrong.push(variation.name);
+      return;
+    }
     if (trials.length < entries.length) {
-      nDropped++;
+      nLate++;
       return;
     }
     const logs = trials.reduce((sum, { ms }, j) => sum + Math.log(ms / first[j]!.ms), 0);
     const isFarOff = trials.some(({ isMeasured }) => !isMeasured);
     contestants.push({ variation, trials, score: Math.exp(logs / trials.length), isFarOff });
   });
-  return { contestants, nDropped };
+  return { contestants, wrong, nLate };
 }
 
 /** Whether numbers are there, and differ by no more than a share of the largest. */

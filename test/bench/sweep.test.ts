@@ -65,7 +65,8 @@ const ROW: MeasuredSweep = {
     { name: 'rows 2', ms: [0.15, 0.018], spread: 0.12, score: 0.82, isFarOff: false },
     { name: 'rows 1', ms: [0.9, 0.09], spread: 0, score: 4.5, isFarOff: true },
   ],
-  nDropped: 1,
+  wrong: ['teams 4, lanes 4'],
+  nLate: 1,
 };
 
 test('tables have the best candidate first, say what is doubtful, and end with what to paste', () => {
@@ -82,7 +83,8 @@ test('tables have the best candidate first, say what is doubtful, and end with w
       rows 2             150 µs  1790          18 µs   466                0.82×  spread 12 %
       as it is           200 µs  1342          20 µs   419                1.00×
       rows 1             900 µs   298          90 µs  93.2                4.50×  far off, not measured on
-      1 candidates have no result
+      WRONG: teams 4, lanes 4
+      not compiled in time: 1 candidates
 
     prefill 32/8×128 f16: FAILED: there was no time
 
@@ -116,7 +118,7 @@ test('a cell is swept on a device that does nothing, and destroys what it has ma
     room: { queries: 16, keys: 64 },
   };
   const { row, tuning } = await measureSweep(device, { cell, tuning: null, budgetMs: 2000 }, () => {});
-  expect(row).toMatchObject({ status: 'measured', nDropped: 0 });
+  expect(row).toMatchObject({ status: 'measured', wrong: [], nLate: 0 });
   expect(tuning).toMatchObject({ format: 1 });
   expect(violations).toEqual([]);
   expect(live.size).toBe(0);
