@@ -41,12 +41,9 @@ export function tunedRows(nRows: number): number {
  */
 export function chooseDecodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller: string): DecodeTile {
   const { tuning } = traits;
-  const rows = tunedRows(args.nRows);
-  const entry = tuning?.decode.find(
-    (each) => haveSameSizes(each, args) && each.kvDType === args.kvDType && each.rows === rows,
-  );
+  const entry = tuning?.decode.find((each) => isDecodeEntryFor(args, each));
   if (!tuning || !entry) return decodeWithinRegisters(traits, args, caller);
-  return remembered(tuning, `decode ${keyOf(args)} ${args.kvDType} ${rows}`, () =>
+  return remembered(tuning, `decode ${keyOf(args)} ${args.kvDType} ${tunedRows(args.nRows)}`, () =>
     candidateOf(entry, decodeCandidates(traits, args), caller),
   );
 }
@@ -59,13 +56,21 @@ export function chooseDecodeTile(traits: DeviceTraits, args: DecodeTileArgs, cal
  */
 export function choosePrefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
   const { tuning } = traits;
-  const entry = tuning?.prefill.find(
-    (each) => haveSameSizes(each, args) && each.dtype === args.qDType && each.kvDType === args.kvDType,
-  );
+  const entry = tuning?.prefill.find((each) => isPrefillEntryFor(args, each));
   if (!tuning || !entry) return prefillWithinRegisters(traits, args, caller);
   return remembered(tuning, `prefill ${keyOf(args)} ${args.qDType} ${args.kvDType}`, () =>
     candidateOf(entry, prefillCandidates(traits, args), caller),
   );
+}
+
+/** Whether a tuned tile of attn_decode is that of a problem. */
+export function isDecodeEntryFor(args: DecodeTileArgs, entry: TunedDecode): boolean {
+  return haveSameSizes(entry, args) && entry.kvDType === args.kvDType && entry.rows === tunedRows(args.nRows);
+}
+
+/** Whether a tuned tile of attn_prefill is that of a problem. */
+export function isPrefillEntryFor(args: PrefillTileArgs, entry: TunedPrefill): boolean {
+  return haveSameSizes(entry, args) && entry.dtype === args.qDType && entry.kvDType === args.kvDType;
 }
 
 interface Sizes {
@@ -126,7 +131,10 @@ function decodeWithinRegisters(traits: DeviceTraits, args: DecodeTileArgs, calle
   return others.find((each) => needs(each) <= registers) ?? others.at(-1)!;
 }
 
-/** The table's tile of attn_prefill, unless it needs more registers than the device has: then the candidate that needs the most it has. */
+/**
+ * The table's tile of attn_prefill, unless it needs more registers than the device has: then the candidate that needs the
+ * most it has.
+ */
 function prefillWithinRegisters(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
   const tile = prefillTile(traits, args, caller);
   const { registers } = deviceDefaults(traits);

@@ -6,7 +6,14 @@ import { chunkRule } from '../plan/chunkRule.js';
 import { decodeCandidates } from '../plan/decodeTile.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
 import { prefillCandidates } from '../plan/prefillTile.js';
-import { DECODE_SHAPE, PREFILL_SHAPE, shapeOf, tunedRows } from '../plan/tunedTiles.js';
+import {
+  DECODE_SHAPE,
+  isDecodeEntryFor,
+  isPrefillEntryFor,
+  PREFILL_SHAPE,
+  shapeOf,
+  tunedRows,
+} from '../plan/tunedTiles.js';
 import type { TunedModel } from './workbench.js';
 
 /** A tuning to be tried. */
@@ -34,12 +41,7 @@ export function defaultTuning(traits: DeviceTraits, info: Partial<GPUAdapterInfo
 export function prefillVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
   const { headDim, headDimV, dtype, kvDType, paged } = model;
   const args = { headDim, headDimV, qDType: dtype, kvDType, paged };
-  const others = tuning.prefill.filter(
-    (entry) =>
-      !(entry.headDim === headDim && entry.headDimV === headDimV) ||
-      entry.dtype !== dtype ||
-      entry.kvDType !== kvDType,
-  );
+  const others = tuning.prefill.filter((entry) => !isPrefillEntryFor(args, entry));
   return [
     { name: 'as it is', tuning },
     ...prefillCandidates(traits, args).map((candidate): Variation => {
@@ -53,17 +55,12 @@ export function prefillVariations(tuning: Tuning, model: TunedModel, traits: Dev
 /** Likewise with each tile of attn_decode for one new token. */
 export function decodeVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
   const { nHeads, nKvHeads, headDim, headDimV, kvDType, paged } = model;
-  const nRows = nHeads / nKvHeads;
-  const rows = tunedRows(nRows);
-  const others = tuning.decode.filter(
-    (entry) =>
-      !(entry.headDim === headDim && entry.headDimV === headDimV) ||
-      entry.kvDType !== kvDType ||
-      entry.rows !== rows,
-  );
+  const args = { headDim, headDimV, kvDType, nRows: nHeads / nKvHeads, paged };
+  const rows = tunedRows(args.nRows);
+  const others = tuning.decode.filter((entry) => !isDecodeEntryFor(args, entry));
   return [
     { name: 'as it is', tuning },
-    ...decodeCandidates(traits, { headDim, headDimV, kvDType, nRows, paged }).map((candidate): Variation => {
+    ...decodeCandidates(traits, args).map((candidate): Variation => {
       const tile = shapeOf(candidate, DECODE_SHAPE);
       const entry: TunedDecode = { headDim, headDimV, kvDType, rows, tile };
       return { name: nameOf(tile), tuning: { ...tuning, decode: [...others, entry] } };

@@ -12,7 +12,7 @@ import {
   shapeOf,
   tunedRows,
 } from '../../src/plan/tunedTiles.js';
-import { defaultTuning } from '../../src/tuning/variations.js';
+import { decodeVariations, defaultTuning, prefillVariations } from '../../src/tuning/variations.js';
 import { refusal } from '../check/refusal.js';
 import { traitsOf } from './traits.js';
 import { chunksOf, workOf } from './work.js';
@@ -109,6 +109,24 @@ test('a tile that is no candidate is refused in the name of the call', () => {
   ).toMatchInlineSnapshot(
     `"argument: attn: the tuning that createRuntime was given has a tile for headDim 128 which this version of pageflash does not have, or does not fit the device with pages. Tune again, or leave tuning out."`,
   );
+});
+
+test('a candidate for a head size that shares tiles with one tuned before is the tile that it names', () => {
+  const model = { nHeads: 32, nKvHeads: 8, dtype: 'f16', kvDType: 'f16', paged: true } as const;
+  const before = defaultTuning(LARGE, undefined);
+  const first = { ...model, headDim: 80, headDimV: 80 };
+  const second = { ...model, headDim: 96, headDimV: 96 };
+  const args = { ...second, qDType: 'f16' as const, nRows: 4 };
+  const decode = decodeVariations(decodeVariations(before, first, LARGE).at(-1)!.tuning, second, LARGE);
+  const prefill = prefillVariations(prefillVariations(before, first, LARGE).at(-1)!.tuning, second, LARGE);
+  for (const { tuning } of decode.slice(1)) {
+    const tile = chooseDecodeTile({ ...LARGE, tuning }, args, 'test');
+    expect(tile).toMatchObject(tuning.decode.at(-1)!.tile);
+  }
+  for (const { tuning } of prefill.slice(1)) {
+    const tile = choosePrefillTile({ ...LARGE, tuning }, args, 'test');
+    expect(tile).toMatchObject(tuning.prefill.at(-1)!.tile);
+  }
 });
 
 test('rows are tuned by powers of two', () => {
