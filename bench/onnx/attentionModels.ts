@@ -2,8 +2,7 @@ import type { FloatDType } from '../../src/core/dtype.js';
 import { bytesField, concat, floatField, intField } from './protobuf.js';
 
 /** Operators of onnxruntime's own that a language model is exported with. */
-export const OPERATORS = ['GroupQueryAttention', 'PagedAttention'] as const;
-export type Operator = (typeof OPERATORS)[number];
+export type Operator = 'GroupQueryAttention' | 'PagedAttention';
 
 /** It has no bf16. */
 export type OnnxDType = Exclude<FloatDType, 'bf16'>;

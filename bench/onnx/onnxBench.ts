@@ -1,4 +1,5 @@
 import { createRuntime } from '../../src/index.js';
+import { HELPFUL_LIMITS } from '../../src/runtime/requestDevice.js';
 import { download } from '../../tools/deviceTensor.js';
 import { ratios, summarize } from '../../tools/statistics.js';
 import {
@@ -130,18 +131,9 @@ async function requestWithoutSubgroups(gpu: GPU): Promise<GPUDevice> {
   if (!adapter) throw new Error('there is no second adapter');
   return adapter.requestDevice({
     requiredFeatures: (['shader-f16'] as const).filter((feature) => adapter.features.has(feature)),
-    requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+    requiredLimits: Object.fromEntries(HELPFUL_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
   });
 }
-
-const LIMITS = [
-  'maxBufferSize',
-  'maxStorageBufferBindingSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupSizeX',
-] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
 /** A step that takes part in the rounds. */
 class Competitor {

@@ -29,7 +29,7 @@ const HELPFUL_FEATURES = [
 ] as const satisfies readonly GPUFeatureName[];
 
 /** Limits that allow bigger tiles, bigger caches and fewer dispatches than the defaults. */
-const HELPFUL_LIMITS = [
+export const HELPFUL_LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
   'maxStorageBuffersPerShaderStage',

@@ -106,14 +106,9 @@ export function runtimeCall({ random }: Maker): PublicCall {
 
 export function tuneCall(maker: Maker): PublicCall {
   const { random } = maker;
-  const { headDim, headDimV, dtype, kvDType } = drawSizes(maker);
-  const nKvHeads = random.int(1, 4);
+  const { batch: _batch, kvDType, ...model } = drawSizes(maker);
   const args = {
-    nHeads: nKvHeads * random.int(1, 4),
-    nKvHeads,
-    headDim,
-    headDimV,
-    dtype,
+    ...model,
     ...(random.boolean() && { kvDType, paged: random.boolean() }),
     // Measuring takes a while, on a device that does nothing too.
     budgetMs: 0,

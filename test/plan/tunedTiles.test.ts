@@ -117,13 +117,13 @@ test('a candidate for a head size that shares tiles with one tuned before is the
   const first = { ...model, headDim: 80, headDimV: 80 };
   const second = { ...model, headDim: 96, headDimV: 96 };
   const args = { ...second, qDType: 'f16' as const, nRows: 4 };
-  const decode = decodeVariations(decodeVariations(before, first, LARGE).at(-1)!.tuning, second, LARGE);
-  const prefill = prefillVariations(prefillVariations(before, first, LARGE).at(-1)!.tuning, second, LARGE);
-  for (const { tuning } of decode.slice(1)) {
+  const decodes = decodeVariations(decodeVariations(before, first, LARGE).at(-1)!.tuning, second, LARGE);
+  const prefills = prefillVariations(prefillVariations(before, first, LARGE).at(-1)!.tuning, second, LARGE);
+  for (const { tuning } of decodes.slice(1)) {
     const tile = chooseDecodeTile({ ...LARGE, tuning }, args, 'test');
     expect(tile).toMatchObject(tuning.decode.at(-1)!.tile);
   }
-  for (const { tuning } of prefill.slice(1)) {
+  for (const { tuning } of prefills.slice(1)) {
     const tile = choosePrefillTile({ ...LARGE, tuning }, args, 'test');
     expect(tile).toMatchObject(tuning.prefill.at(-1)!.tile);
   }
