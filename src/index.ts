@@ -27,7 +27,7 @@ export { fromHalves, toHalves, type Float16Numbers, type TensorData } from './te
 export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
-export type { DeviceClass, DeviceTraits, Tier } from './core/deviceTraits.js';
+export type { DeviceClass, DeviceTraits, MatrixConfiguration, Tier } from './core/deviceTraits.js';
 export type { Pace } from './core/pace.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
 export type {

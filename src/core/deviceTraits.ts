@@ -1,6 +1,6 @@
 import type { Tuning } from './tuning.js';
 
-/** What planning needs to know about a device; read once when a runtime is made. Results have the same bits where it is equal. */
+/** What planning needs to know about a device; results have the same bits where it is equal. */
 export interface DeviceTraits {
   /** `software` runs shaders on the CPU, where few threads with much work each are best. */
   readonly deviceClass: DeviceClass;
@@ -8,11 +8,16 @@ export interface DeviceTraits {
   readonly vendor: string;
   /** The family that it belongs to, as its adapter says: `ampere`, `rdna-3`, `xe-lpg`, …; empty where it does not say. */
   readonly architecture: string;
+  /** `T2` exactly where `matrices` is not null. */
   readonly tier: Tier;
   readonly shaderF16: boolean;
   /** Fewest and most invocations that a subgroup may have; 0 where subgroups are not to be used. */
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** The subgroup matrices that kernels multiply by; null where they use none. */
+  readonly matrices: MatrixConfiguration | null;
+  /** One sentence for people: which matrices are used, or why none are. */
+  readonly matricesNote: string;
   readonly maxWorkgroupBytes: number;
   readonly maxWorkgroupInvocations: number;
   readonly maxWorkgroupsPerDimension: number;
@@ -32,5 +37,17 @@ export type DeviceClass = 'software' | 'gpu';
  * | --- | --- |
  * | `T0` | no optional feature |
  * | `T1` | `shader-f16` and `subgroups`, whichever of them the device has |
+ * | `T2` | what `T1` uses, and subgroup matrices |
  */
-export type Tier = 'T0' | 'T1';
+export type Tier = 'T0' | 'T1' | 'T2';
+
+/** Shape and types of one multiplication of a device's subgroup matrices: [M × K] · [K × N] → [M × N]. */
+export interface MatrixConfiguration {
+  /** Of what is multiplied. */
+  readonly componentType: 'f16' | 'f32';
+  /** Of the sums. */
+  readonly resultComponentType: 'f32';
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}

@@ -109,6 +109,8 @@ export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
     shaderF16: tier === 'T1' && features.has('shader-f16'),
     subgroupMinSize: hasSubgroups ? (info.subgroupMinSize ?? 4) : 0,
     subgroupMaxSize: hasSubgroups ? (info.subgroupMaxSize ?? 128) : 0,
+    matrices: null,
+    matricesNote: '',
     maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
     maxWorkgroupInvocations: Math.min(
       limits.maxComputeInvocationsPerWorkgroup,

@@ -160,7 +160,7 @@ export interface StandaloneDevice {
   /** `software` for a device that runs shaders on the CPU, where other tile shapes are faster. Default `gpu`. */
   readonly deviceClass?: DeviceClass | undefined;
   /** `T0` uses no optional feature. Default: `T1` if the device has any of the features below. */
-  readonly tier?: Tier | undefined;
+  readonly tier?: Exclude<Tier, 'T2'> | undefined;
   /** Whether the device has `shader-f16`. Default false. */
   readonly shaderF16?: boolean | undefined;
   /** The fewest invocations of a subgroup; 0 without the feature `subgroups`. Default 0. */
@@ -230,6 +230,8 @@ export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits
     shaderF16,
     subgroupMinSize,
     subgroupMaxSize,
+    matrices: null,
+    matricesNote: 'The texts of kernels for other engines use no subgroup matrices.',
     maxWorkgroupBytes,
     maxWorkgroupInvocations,
     maxWorkgroupsPerDimension,

@@ -10,6 +10,8 @@ export function traitsOf(traits: Partial<DeviceTraits>): DeviceTraits {
     shaderF16: false,
     subgroupMinSize: 0,
     subgroupMaxSize: 0,
+    matrices: null,
+    matricesNote: '',
     maxWorkgroupBytes: 16384,
     maxWorkgroupInvocations: 256,
     maxWorkgroupsPerDimension: 65535,
