@@ -14,6 +14,8 @@ export interface DeviceTraits {
   /** Fewest and most invocations that a subgroup may have; 0 where subgroups are not to be used. */
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** Whether entry points may demand a size within these. */
+  readonly subgroupSizeControl: boolean;
   /** The subgroup matrices that kernels multiply by; null where they use none. */
   readonly matrices: MatrixConfiguration | null;
   /** One sentence for people: which matrices are used, or why none are. */

@@ -2,6 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
+import { matrixTileRows, type MatrixTile } from '../kernels/attnMatrix.js';
 import { prefillTileKeys, prefillTileRows, type PrefillTile } from '../kernels/attnPrefill.js';
 import type { SplitToken } from '../kernels/mergeStates.js';
 import type { WorkItem } from '../kernels/shared/attention.js';
@@ -19,7 +20,9 @@ import { chooseDecodeTile, choosePrefillTile } from './tunedTiles.js';
 
 /** Work for one variant of one kernel, heaviest first. */
 export interface WorkList {
-  readonly tile: { readonly decode: DecodeTile } | { readonly prefill: PrefillTile };
+  readonly tile: KernelTile;
+  /** Whether it is that of steps, for which keys are read, rather than of prompts, for which they are multiplied. */
+  readonly isDecode: boolean;
   /** Whether the items are chunks of keys, whose parts are merged. */
   readonly split: boolean;
   readonly items: readonly WorkItem[];
@@ -28,6 +31,12 @@ export interface WorkList {
   /** Rows and keys of a tile. */
   readonly tileArea: number;
 }
+
+/** A tile of the kernel that takes the work. */
+export type KernelTile =
+  | { readonly decode: DecodeTile }
+  | { readonly prefill: PrefillTile }
+  | { readonly matrix: MatrixTile };
 
 /** All work of a call. */
 export interface Work {
@@ -39,8 +48,8 @@ export interface Work {
 }
 
 /**
- * Rows up to which attn_decode takes a sequence with several query tokens. A sequence with one query token always goes to
- * attn_decode.
+ * Rows up to which a sequence with several query tokens is taken as one that decodes. A sequence with one query token always
+ * is.
  */
 const MAX_DECODE_ROWS = 16;
 
@@ -142,20 +151,24 @@ export function chooseTile(
   { qLen, nRows }: Pick<SequenceToPlan, 'qLen' | 'nRows'>,
   traits: DeviceTraits,
 ): TileChoice {
-  const paged = pages !== null;
-  if (isDecode(qLen, nRows)) {
-    const kvDType = k.tensor.dtype as FloatDType;
-    const tile = chooseDecodeTile(traits, { headDim, headDimV, nRows, paged, kvDType }, caller);
-    return { isDecode: true, tile: { decode: tile }, tileRows: tile.rows, tileKeys: decodeTileKeys(tile) };
-  }
   const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as FloatDType };
-  const tile = choosePrefillTile(traits, { headDim, headDimV, ...dtypes, paged }, caller);
-  return {
-    isDecode: false,
-    tile: { prefill: tile },
-    tileRows: prefillTileRows(tile),
-    tileKeys: prefillTileKeys(tile),
-  };
+  const args = { headDim, headDimV, ...dtypes, paged: pages !== null };
+  const decodes = isDecode(qLen, nRows);
+  const tile = decodes
+    ? chooseDecodeTile(traits, { ...args, nRows }, caller)
+    : choosePrefillTile(traits, args, caller);
+  return { isDecode: decodes, tile, tileRows: tileRowsOf(tile), tileKeys: tileKeysOf(tile) };
+}
+
+function tileRowsOf(tile: KernelTile): number {
+  if ('matrix' in tile) return matrixTileRows(tile.matrix);
+  return 'decode' in tile ? tile.decode.rows : prefillTileRows(tile.prefill);
+}
+
+/** Keys that a kernel takes at a time. */
+export function tileKeysOf(tile: KernelTile): number {
+  if ('matrix' in tile) return tile.matrix.keys;
+  return 'decode' in tile ? decodeTileKeys(tile.decode) : prefillTileKeys(tile.prefill);
 }
 
 /** Whether attn_decode takes a sequence. */
@@ -206,8 +219,10 @@ class WorkListBuilder {
     this.#name = `of work list ${index}`;
   }
 
-  isFor({ isDecode: forDecode, tileRows }: TileChoice, split: boolean): boolean {
-    return this.#split === split && this.#tile.isDecode === forDecode && this.#tile.tileRows === tileRows;
+  isFor({ isDecode: forDecode, tile, tileRows }: TileChoice, split: boolean): boolean {
+    const own = this.#tile;
+    if (this.#split !== split || own.isDecode !== forDecode || own.tileRows !== tileRows) return false;
+    return 'matrix' in own.tile === 'matrix' in tile;
   }
 
   begin({ isDecode: forDecode, tile, tileRows, tileKeys }: TileChoice, split: boolean): void {
@@ -240,7 +255,7 @@ class WorkListBuilder {
       this.#sorted[at] = this.#items[i]!;
       keyTiles[at] = cost;
     }
-    const { tile, tileRows, tileKeys } = this.#tile;
-    return { tile, split: this.#split, items: this.#sorted, keyTiles, tileArea: tileRows * tileKeys };
+    const { tile, isDecode: forDecode, tileRows, tileKeys } = this.#tile;
+    return { tile, isDecode: forDecode, split: this.#split, items: this.#sorted, keyTiles, tileArea: tileRows * tileKeys };
   }
 }

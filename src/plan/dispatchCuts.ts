@@ -1,10 +1,8 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement } from '../core/dtype.js';
 import type { Load, Pace } from '../core/pace.js';
-import { decodeTileKeys } from '../kernels/attnDecode.js';
-import { prefillTileKeys } from '../kernels/attnPrefill.js';
 import type { AttentionProblem } from '../problem/attentionProblem.js';
-import type { WorkList } from './attentionWork.js';
+import { tileKeysOf, type WorkList } from './attentionWork.js';
 import { chunkRule } from './chunkRule.js';
 import { deviceDefaults } from './deviceDefaults.js';
 
@@ -29,14 +27,13 @@ export interface Cut {
  * a device's pace is known, each range has enough workgroups to fill it.
  */
 export function cutsOf(
-  list: Pick<WorkList, 'tile' | 'keyTiles' | 'tileArea'>,
+  list: Pick<WorkList, 'tile' | 'isDecode' | 'keyTiles' | 'tileArea'>,
   problem: Pick<AttentionProblem, 'k' | 'headDim' | 'headDimV' | 'nKvHeads'>,
   traits: DeviceTraits,
   pace: Pace,
 ): Cut[] {
-  const { keyTiles } = list;
+  const { keyTiles, isDecode } = list;
   const perTile = loadOfTile(list, problem);
-  const isDecode = 'decode' in list.tile;
   const rates = ratesOf(isDecode, traits, pace);
   // What attn_prefill reads again and again comes from caches.
   const secondsToRead = isDecode ? perTile.bytes / rates.bytes : 0;
@@ -63,9 +60,8 @@ function loadOfTile(
   { tile, tileArea }: Pick<WorkList, 'tile' | 'tileArea'>,
   { k, headDim, headDimV, nKvHeads }: Pick<AttentionProblem, 'k' | 'headDim' | 'headDimV' | 'nKvHeads'>,
 ): Load {
-  const keys = 'decode' in tile ? decodeTileKeys(tile.decode) : prefillTileKeys(tile.prefill);
   const perPair = (headDim + headDimV) * nKvHeads;
-  return { macs: tileArea * perPair, bytes: keys * perPair * bytesPerElement(k.tensor.dtype) };
+  return { macs: tileArea * perPair, bytes: tileKeysOf(tile) * perPair * bytesPerElement(k.tensor.dtype) };
 }
 
 interface Rates {

@@ -4,11 +4,12 @@ import { UNKNOWN_PACE, type Pace } from '../core/pace.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { isTensor } from '../core/tensor.js';
 import { attnDecodeDispatch } from '../kernels/attnDecode.js';
+import { attnMatrixDispatch } from '../kernels/attnMatrix.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
 import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
 import { mergeChunksDispatch, packSplitTokens } from '../kernels/mergeStates.js';
-import { packItems, splitParts } from '../kernels/shared/attention.js';
+import { packItems, splitParts, type AttentionWork } from '../kernels/shared/attention.js';
 import { batchInfoLayout, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
@@ -16,7 +17,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { attentionWork } from './attentionWork.js';
+import { attentionWork, type KernelTile } from './attentionWork.js';
 import { cutsOf } from './dispatchCuts.js';
 
 export type Lengths = HostLengths | DeviceLengths;
@@ -99,11 +100,7 @@ export function planWith<Problem extends AttentionProblem>(
     ];
     const dispatches = memory.keep(`attention ${i}`, of, () => {
       const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
-      return cuts.map(({ range }) =>
-        'decode' in list.tile
-          ? attnDecodeDispatch({ ...work, range }, list.tile.decode)
-          : attnPrefillDispatch({ ...work, range }, list.tile.prefill),
-      );
+      return cuts.map(({ range }) => attentionDispatchOf({ ...work, range }, list.tile));
     });
     cuts.forEach(({ load }, cut) => (dispatches[cut]!.load = load));
     return dispatches;
@@ -117,6 +114,12 @@ export function planWith<Problem extends AttentionProblem>(
     const work = [...append.dispatches, ...attention.flat(), ...merge];
     return work.length > 0 ? [...gathers, ...work] : [];
   });
+}
+
+/** The dispatch of the kernel that a tile belongs to. */
+function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
+  if ('matrix' in tile) return attnMatrixDispatch(work, tile.matrix);
+  return 'decode' in tile ? attnDecodeDispatch(work, tile.decode) : attnPrefillDispatch(work, tile.prefill);
 }
 
 const NO_GATHERS: readonly Dispatch[] = [];

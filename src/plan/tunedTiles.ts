@@ -2,9 +2,11 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import type { TileShape, TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
 import type { DecodeTile } from '../kernels/attnDecode.js';
+import type { MatrixTile } from '../kernels/attnMatrix.js';
 import type { PrefillTile } from '../kernels/attnPrefill.js';
 import { decodeCandidates, decodeRegisters, decodeTile, type DecodeTileArgs } from './decodeTile.js';
 import { deviceDefaults } from './deviceDefaults.js';
+import { matrixDecodeCandidates, matrixPrefillCandidates, type MatrixTileArgs } from './matrixTile.js';
 import { prefillCandidates, prefillRegisters, prefillTile, type PrefillTileArgs } from './prefillTile.js';
 
 // A tuning names a tile by the numbers that tell it from the other candidates, so that it stays the tile that the planner
@@ -22,6 +24,12 @@ export const DECODE_SHAPE = [
   'keyLanes',
   'prefetch',
 ] as const satisfies readonly (keyof DecodeTile)[];
+export const MATRIX_SHAPE = [
+  'strips',
+  'parts',
+  'rowBlocks',
+  'keys',
+] as const satisfies readonly (keyof MatrixTile)[];
 
 /** What a tuning says of a tile. */
 export function shapeOf<Tile>(tile: Tile, names: readonly (keyof Tile & string)[]): TileShape {
@@ -33,34 +41,60 @@ export function tunedRows(nRows: number): number {
   return 2 ** Math.ceil(Math.log2(nRows));
 }
 
+/** What decides about the tile of a step: of attn_decode, or of attn_matrix where that takes it. */
+export type DecodeArgs = DecodeTileArgs & MatrixTileArgs;
+
 /**
- * The tile of attn_decode for a problem: as it was tuned, or else as the tables say, with less in registers where a device
- * has few.
+ * The tile for sequences that decode: as it was tuned, or else one of attn_matrix where the device has matrices, or as the
+ * tables say, with less in registers where a device has few.
  *
  * @throws PageflashError `limit` if none fits; `argument` if the tuning has one that there is not
  */
-export function chooseDecodeTile(traits: DeviceTraits, args: DecodeTileArgs, caller: string): DecodeTile {
+export function chooseDecodeTile(
+  traits: DeviceTraits,
+  args: DecodeArgs,
+  caller: string,
+): { readonly decode: DecodeTile } | { readonly matrix: MatrixTile } {
   const { tuning } = traits;
   const entry = tuning?.decode.find((each) => isDecodeEntryFor(args, each));
-  if (!tuning || !entry) return decodeWithinRegisters(traits, args, caller);
-  return remembered(tuning, `decode ${keyOf(args)} ${args.kvDType} ${tunedRows(args.nRows)}`, () =>
-    candidateOf(entry, decodeCandidates(traits, args), caller),
+  if (!tuning || !entry) {
+    const [matrix] = matrixDecodeCandidates(traits, args);
+    return matrix ? { matrix } : { decode: decodeWithinRegisters(traits, args, caller) };
+  }
+  return remembered(tuning, `decode ${keyOf(args)} ${tunedRows(args.nRows)}`, () =>
+    isMatrixEntry(entry)
+      ? { matrix: candidateOf(entry, matrixDecodeCandidates(traits, args), caller) }
+      : { decode: candidateOf(entry, decodeCandidates(traits, args), caller) },
   );
 }
 
 /**
- * The tile of attn_prefill for a problem: as it was tuned, or else as the tables say, with few sums in registers where a
- * device has few.
+ * The tile for sequences with many rows: as it was tuned, or else one of attn_matrix where the device has matrices, or as
+ * the tables say, with few sums in registers where a device has few.
  *
  * @throws PageflashError `limit` if none fits; `argument` if the tuning has one that there is not
  */
-export function choosePrefillTile(traits: DeviceTraits, args: PrefillTileArgs, caller: string): PrefillTile {
+export function choosePrefillTile(
+  traits: DeviceTraits,
+  args: PrefillTileArgs,
+  caller: string,
+): { readonly prefill: PrefillTile } | { readonly matrix: MatrixTile } {
   const { tuning } = traits;
   const entry = tuning?.prefill.find((each) => isPrefillEntryFor(args, each));
-  if (!tuning || !entry) return prefillWithinRegisters(traits, args, caller);
-  return remembered(tuning, `prefill ${keyOf(args)} ${args.qDType} ${args.kvDType}`, () =>
-    candidateOf(entry, prefillCandidates(traits, args), caller),
+  if (!tuning || !entry) {
+    const [matrix] = matrixPrefillCandidates(traits, args);
+    return matrix ? { matrix } : { prefill: prefillWithinRegisters(traits, args, caller) };
+  }
+  return remembered(tuning, `prefill ${keyOf(args)}`, () =>
+    isMatrixEntry(entry)
+      ? { matrix: candidateOf(entry, matrixPrefillCandidates(traits, args), caller) }
+      : { prefill: candidateOf(entry, prefillCandidates(traits, args), caller) },
   );
+}
+
+/** Whether a tuned tile is one of attn_matrix. */
+function isMatrixEntry({ tile }: TunedDecode | TunedPrefill): boolean {
+  return MATRIX_SHAPE.every((name) => name in tile);
 }
 
 /** Whether a tuned tile of attn_decode is that of a problem. */
@@ -86,8 +120,8 @@ function haveSameSizes(a: Sizes, b: Sizes): boolean {
   );
 }
 
-function keyOf({ headDim, headDimV, paged }: DecodeTileArgs | PrefillTileArgs): string {
-  return `${headDim} ${headDimV} ${paged}`;
+function keyOf({ headDim, headDimV, qDType, kvDType, paged }: MatrixTileArgs): string {
+  return `${headDim} ${headDimV} ${qDType} ${kvDType} ${paged}`;
 }
 
 function candidateOf<Tile>(

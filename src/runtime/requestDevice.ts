@@ -109,6 +109,7 @@ export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
     shaderF16: tier === 'T1' && features.has('shader-f16'),
     subgroupMinSize: hasSubgroups ? (info.subgroupMinSize ?? 4) : 0,
     subgroupMaxSize: hasSubgroups ? (info.subgroupMaxSize ?? 128) : 0,
+    subgroupSizeControl: hasSubgroups && features.has('subgroup-size-control' as GPUFeatureName),
     matrices: null,
     matricesNote: '',
     maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,

@@ -230,6 +230,7 @@ export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits
     shaderF16,
     subgroupMinSize,
     subgroupMaxSize,
+    subgroupSizeControl: false,
     matrices: null,
     matricesNote: 'The texts of kernels for other engines use no subgroup matrices.',
     maxWorkgroupBytes,

@@ -94,7 +94,7 @@ export class CodeParser extends TokenReader {
     if (this.is('@', 'else')) this.fail('@else must follow what has an @if.');
     if (this.is('@', 'unroll')) return this.#loop();
     if (this.is('@', 'registers')) return this.#registers();
-    while (this.is('@')) this.#attribute();
+    while (this.is('@')) this.#attributeOf();
     if (kind !== 'statement') return this.#part(kind);
     const { text } = this.token;
     if (text === '{') return this.#block();
@@ -202,6 +202,18 @@ export class CodeParser extends TokenReader {
     if (operator !== '/' && operator !== '%')
       this.fail(`an index of ${register} can be divided by a size, but not more: there is ${operator}.`);
     return first + operator + this.#size();
+  }
+
+  /** An attribute, with a condition if it is not the first of a declaration. */
+  #attributeOf(): void {
+    if (!this.is('@', 'if')) return this.#attribute();
+    const condition = this.condition();
+    this.put(
+      ...conditional(
+        condition,
+        this.within(() => this.#attribute()),
+      ),
+    );
   }
 
   #attribute(): void {

@@ -1,0 +1,117 @@
+import type { MatrixConfiguration } from '../core/deviceTraits.js';
+import type { Dispatch } from '../core/dispatch.js';
+import type { Spec } from '../wgsl/kernel.js';
+import attnMatrixKernel from './attn_matrix.wgsl';
+import {
+  attentionConditions,
+  attentionDispatch,
+  featuresOf,
+  variableBytes,
+  type AttentionFeatures,
+  type AttentionWork,
+} from './shared/attention.js';
+
+export { attnMatrixKernel };
+
+/** How a workgroup of attn_matrix divides its work; the constants of the kernel say more. */
+export interface MatrixTile {
+  /** What a matrix multiplication takes. */
+  readonly matrices: MatrixConfiguration;
+  /** Invocations of a subgroup. */
+  readonly subgroup: number;
+  /** Whether the entry point demands subgroups of that size. */
+  readonly pinned: boolean;
+  /** Whether they may be smaller. */
+  readonly varying: boolean;
+  /** Strips of rows. */
+  readonly strips: number;
+  /** Subgroups that share the rows of a strip, each with some of the keys and of the output's dims. */
+  readonly parts: number;
+  /** Matrices of rows in a strip. */
+  readonly rowBlocks: number;
+  /** Keys of a tile. */
+  readonly keys: number;
+  /** Dims of q and k, padded with zeros. */
+  readonly dims: number;
+  /** Dims of v and out, likewise. */
+  readonly dimsV: number;
+}
+
+/** Rows of a tile. */
+export function matrixTileRows({ strips, rowBlocks, matrices }: MatrixTile): number {
+  return strips * rowBlocks * matrices.M;
+}
+
+export function matrixInvocations({ strips, parts, subgroup }: MatrixTile): number {
+  return strips * parts * subgroup;
+}
+
+/** Invocations that share a row where it is weighed. */
+export function matrixRowLanes(tile: MatrixTile): number {
+  return matrixInvocations(tile) / matrixTileRows(tile);
+}
+
+/** Bytes of workgroup memory that a tile takes: those of a variant that scales its operands. */
+export function matrixWorkgroupBytes(tile: MatrixTile, paged: boolean): number {
+  const { keys, dims, dimsV, matrices } = tile;
+  const elementBytes = matrices.componentType === 'f16' ? 2 : 4;
+  const rows = matrixTileRows(tile);
+  return variableBytes([
+    keys * (dims * elementBytes + 16),
+    keys * (dimsV * elementBytes + 16),
+    rows * (keys * 4 + 16),
+    rows * (keys * elementBytes + 16),
+    16,
+    16,
+    ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
+  ]);
+}
+
+/** Attention of several query rows by subgroup matrices: a tile of rows in each workgroup. */
+export function attnMatrixDispatch(work: AttentionWork, tile: MatrixTile): Dispatch {
+  const spec = matrixSpec(tile, featuresOf(work.problem), work.parts !== null);
+  return attentionDispatch(attnMatrixKernel, spec, work);
+}
+
+export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split: boolean): Spec {
+  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, dims, dimsV } = tile;
+  const { M, N, K, componentType } = matrices;
+  const { qDType, kvDType, kvWide } = features;
+  const invocations = matrixInvocations(tile);
+  const rowLanes = matrixRowLanes(tile);
+  const f16Tiles = componentType === 'f16';
+  const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16');
+  const raw = kvWide && kvDType !== 'f32';
+  return {
+    WG_SIZE: invocations,
+    TILE_KEYS: keys,
+    PREFETCH: false,
+    M,
+    N,
+    K,
+    SUBGROUP: subgroup,
+    STRIPS: strips,
+    PARTS: parts,
+    ROW_BLOCKS: rowBlocks,
+    KEY_BLOCKS: keys / N / parts,
+    OUT_BLOCKS: dimsV / N / parts,
+    HEAD_STEPS: dims / K,
+    KEY_STEPS: keys / K,
+    K_LOADS: Math.ceil((keys * dims) / 8 / invocations),
+    V_LOADS: Math.ceil((keys * dimsV) / 8 / invocations),
+    LANE_OCTETS: keys / 8 / rowLanes,
+    ROW_LANES: rowLanes,
+    ROW_LANE_BITS: Math.log2(rowLanes),
+    // Lanes of a row are far apart, so that neighbours read different rows, where subgroups are known to be large enough.
+    LANE_STEP: varying ? 1 : subgroup / rowLanes,
+    ROLLED: false,
+    F16_TILES: f16Tiles,
+    SCALED: scaled,
+    RAW: raw,
+    COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
+    PINNED: pinned,
+    VARYING: varying,
+    SUBGROUPS: true,
+    ...attentionConditions(features, split),
+  };
+}

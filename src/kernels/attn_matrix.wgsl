@@ -1,0 +1,500 @@
+// attn_matrix: attention of several query rows over contiguous or paged keys and values, in one pass (FlashAttention), its
+// products by subgroup matrices.
+//
+//   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
+//   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
+//   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
+//   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
+//   in   items        [items]  Item       heaviest first
+//   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
+//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
+//   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); with SPLIT (maximum, total) [parts, n_heads]
+//
+// A row is one query token of one query head; the `group` heads that share a kv head are packed as neighbouring rows. One
+// workgroup takes one item of one kv head: TILE_ROWS rows against every tile of TILE_KEYS keys that any of them can see,
+// or those of a chunk (see attention).
+//
+// Subgroups multiply, invocations do all the rest. Subgroup (strip, column part) multiplies the ROW_BLOCKS · M rows of
+// its strip by KEY_BLOCKS · N of the keys, and adds up OUT_BLOCKS · N dims of their output. A matrix cannot be looked
+// into, so scores go through workgroup memory: there ROW_LANES lanes have a row, each of them every ROW_LANES-th octet
+// of its keys. With s the scores in base 2,
+//   p = 2^(s - base)      l' = l 2^(base - base') + sum p      o' = o 2^(base - base') + p v      out = o / l
+// where base follows the row's maximum only when weights would leave f16: o has to go through workgroup memory for it.
+//
+// Stages for each tile of keys, with the two barriers between them:
+//   1 scores     queries · keys                                                       by matrices
+//     A
+//   2 weights    loads of the next keys and of these values begin; mask, maximum, p; loads are put into the tiles
+//     B
+//   3 rescale o, if a row's base has moved
+//   4 values     p · values, then the next tile's scores without a barrier            by matrices
+//
+// bf16 has the range of f32, tiles of f16 do not: with SCALED each operand is multiplied by a power of two, one for all
+// that the workgroup has seen of it, which follows its peak. What is below 2^-35 of the peak is lost.
+//
+// Variants:
+//   those of octets, key_offsets, out_rows and attention
+//   F16_TILES   operands are f16; else f32. Sums are f32 in any case
+//   SCALED      operands of f16 tiles are scaled, as q, k or v is bf16
+//   RAW         keys and values wait in registers as they are stored: KV_WIDE and KV_HALVES
+//   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16, not SCALED
+//   PINNED      subgroups have SUBGROUP lanes, as the entry point demands
+//   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
+
+import package::shared::attention::{
+  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, Tiles, tiles_of,
+  Sums, with_sink, out_scale_of, out_row, write_lse_of,
+};
+import package::shared::band::Band;
+import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
+import package::shared::lanes::MANY;
+import package::shared::octets::{Octet, q_octet, k_octet, v_octet, k, v};
+import package::shared::out_rows::write_quad;
+import package::shared::scores::{MASKED, NO_MAXIMUM};
+@if(KV_F16)  import package::shared::elements::quad_from_f16 as quad_from_kv;
+@if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
+import constants::{
+  WG_SIZE, TILE_KEYS, M, N, K, SUBGROUP, STRIPS, PARTS, ROW_BLOCKS, KEY_BLOCKS, OUT_BLOCKS, HEAD_STEPS, KEY_STEPS,
+  K_LOADS, V_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
+};
+
+@if(F16_TILES) enable f16;
+enable subgroups;
+@if(PINNED) enable subgroup_size_control;
+enable chromium_experimental_subgroup_matrix;
+// Subgroups of a workgroup multiply different blocks, each of them as a whole.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+
+@if(F16_TILES)  alias Operand = f16;
+@if(!F16_TILES) alias Operand = f32;
+alias Left = subgroup_matrix_left<Operand, K, M>;
+alias Right = subgroup_matrix_right<Operand, N, K>;
+alias Product = subgroup_matrix_result<f32, N, M>;
+
+const STRIP_ROWS = ROW_BLOCKS * M;
+const TILE_ROWS = STRIPS * STRIP_ROWS;
+const WAVES = STRIPS * PARTS;
+const K_OCTETS = HEAD_STEPS * K / 8;
+const V_OCTETS = OUT_BLOCKS * PARTS * N / 8;
+// Tiles consist of words of 16 bytes. A word more in each line puts those of a column of the tile on different banks.
+@if(F16_TILES)  const WORD = 8;
+@if(!F16_TILES) const WORD = 4;
+const K_LINE = K_OCTETS * 8 / WORD + 1;
+const V_LINE = V_OCTETS * 8 / WORD + 1;
+const P_LINE = TILE_KEYS / WORD + 1;
+const S_LINE = TILE_KEYS / 4 + 1;
+// Queries go through the tile of keys, as many rows at a time as that has.
+const Q_TURNS = (TILE_ROWS + TILE_KEYS - 1) / TILE_KEYS;
+// Quads of o that a row has in workgroup memory at a time.
+const O_QUADS = PARTS * N / 4;
+// A weight starts at most at 2^START and moves the base beyond 2^LIMIT; small ones still count down to 2^-24.
+const START = 6.0;
+const LIMIT = 15.0;
+
+@if(RAW)  alias Loaded = vec4u;
+@if(!RAW) alias Loaded = Octet;
+
+var<workgroup> key_tile: array<vec4u, TILE_KEYS * K_LINE>;     // [key][dim]
+var<workgroup> value_tile: array<vec4u, TILE_KEYS * V_LINE>;   // [key][dim]
+var<workgroup> scores: array<vec4f, TILE_ROWS * S_LINE>;       // [row][key]; then o [row][part][dim of a block]
+var<workgroup> weights: array<vec4u, TILE_ROWS * P_LINE>;      // [row][key]
+var<workgroup> has_moved: array<u32, 4>;                       // whether a base or a scale has, in even and odd tiles
+@if(SCALED) var<workgroup> peaks: array<atomic<u32>, 4>;       // bits of the largest magnitude of q, k and v so far
+
+@compute @workgroup_size(WG_SIZE) @if(PINNED) @subgroup_size(SUBGROUP)
+fn attn_matrix(
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_size) subgroup_size: u32,
+  @builtin(subgroup_invocation_id) subgroup_lane: u32,
+) {
+  let workgroup_index = workgroup_id.y * grid.x + workgroup_id.x;
+  if (item_index(workgroup_index) >= params.end_item) { return; }
+  let job = job_of(workgroup_index, TILE_ROWS);
+  if (job.first_row >= job.n_rows) { return; }
+  let sequence = job.sequence;
+
+  let strip = subgroup / PARTS % STRIPS;
+  let part = subgroup % PARTS;
+  let first_strip_row = strip * STRIP_ROWS;
+  @if(VARYING)  let multiplies = subgroup < WAVES;
+  @if(!VARYING) let multiplies = true;
+  // Remainders show compilers that indices are within bounds.
+  let invocation = (subgroup * subgroup_size + subgroup_lane) % WG_SIZE;
+  let row_lane = invocation / LANE_STEP % ROW_LANES;
+  let tile_row = (invocation / (LANE_STEP * ROW_LANES) * LANE_STEP + invocation % LANE_STEP) % TILE_ROWS;
+  let row = job.first_row + tile_row;
+  let mask = mask_of(job, row);
+
+  // Bands move forward with the token, so the tile's first and last token bound what any of its rows sees, and what all
+  // of them see.
+  let first_band = band_of(sequence, token_of(job.first_row));
+  let last_band = band_of(sequence, token_of(min(job.first_row + TILE_ROWS, job.n_rows) - 1u));
+  let seen = Band(first_band.first, last_band.last);
+  let seen_by_all = Band(last_band.first, first_band.last);
+  let tiles = tiles_of(job.item, seen, TILE_KEYS);
+
+  if (invocation < 4u) { has_moved[invocation] = 0u; }
+  @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
+  @if(PAGED) {
+    find_offsets(sequence, seen, tiles.first, invocation);
+    find_offsets(sequence, seen, tiles.first + 1u, invocation);
+  }
+  workgroupBarrier();
+  var scale = Scales(1.0, 1.0, 1.0);
+  @if(SCALED) {
+    find_peaks(job, seen, tiles, invocation);
+    workgroupBarrier();
+    scale = Scales(scale_for(peak_of(Q_PEAK)), scale_for(peak_of(K_PEAK)), scale_for(peak_of(V_PEAK)));
+  }
+
+  @registers var q: array<array<Left, HEAD_STEPS>, ROW_BLOCKS>;
+  for (var turn = 0u; turn < Q_TURNS; turn++) {
+    stage_queries(job, turn * TILE_KEYS, scale.q, invocation);
+    workgroupBarrier();
+    @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+      let block_row = first_strip_row + r * M;
+      if (block_row / TILE_KEYS == turn) {
+        let line = block_row % TILE_KEYS * K_LINE;
+        @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
+          q[r][step] = subgroupMatrixLoad<Left, row_major>(&key_tile, line + step * K / WORD, K_LINE);
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+
+  if (tiles.first < tiles.end) {
+    for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
+      put_key(index, load_key(job, seen, tiles.first, index), scale.k);
+    }
+  }
+  workgroupBarrier();
+
+  @registers var o: array<array<Product, OUT_BLOCKS>, ROW_BLOCKS>;
+  var base = NO_MAXIMUM;
+  var total = 0.0;
+  for (var tile = tiles.first; tile < MANY; tile++) {
+    if (tile >= tiles.end) { break; }
+    let first_key = tile * TILE_KEYS;
+
+    // 1 scores
+    if (multiplies) {
+      @registers var s: array<array<Product, KEY_BLOCKS>, ROW_BLOCKS>;
+      @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
+        @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
+          let keys = subgroupMatrixLoad<Right, col_major>(
+            &key_tile, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
+          );
+          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+            s[r][block] = subgroupMatrixMultiplyAccumulate(q[r][step], keys, s[r][block]);
+          }
+        }
+      }
+      @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+        @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
+          let at = (first_strip_row + r * M) * S_LINE + (part * KEY_BLOCKS + block) * N / 4;
+          subgroupMatrixStore<row_major>(&scores, at, s[r][block], S_LINE);
+        }
+      }
+    }
+    workgroupBarrier();  // A
+
+    // 2 weights
+    @registers var next_keys: array<Loaded, K_LOADS>;
+    @registers var values: array<Loaded, V_LOADS>;
+    if (tile + 1u < tiles.end) {
+      @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, tile + 1u, i * WG_SIZE + invocation); }
+    }
+    @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
+    if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
+
+    let has_hidden = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    @registers var low: array<vec4f, LANE_OCTETS>;    // the lane's octets: scores, then weights
+    @registers var high: array<vec4f, LANE_OCTETS>;
+    var largest = MASKED;
+    @unroll for (var i = 0u; i < LANE_OCTETS; i++) {
+      let octet = i * ROW_LANES + row_lane;
+      let at = tile_row * S_LINE + octet * 2u;
+      low[i] = scores[at];
+      high[i] = scores[at + 1u];
+      @if(SCALED) low[i] = low[i] / scale.q / scale.k;
+      @if(SCALED) high[i] = high[i] / scale.q / scale.k;
+      let key = vec4i(i32(first_key + octet * 8u)) + vec4i(0, 1, 2, 3);
+      low[i] = scores_of(low[i], key, mask);
+      high[i] = scores_of(high[i], key + 4, mask);
+      @if(PAGED)  let is_there = have_pages(tile, octet * 2u);
+      @if(PAGED)  let is_there_high = have_pages(tile, octet * 2u + 1u);
+      @if(PAGED)  let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
+      @if(!PAGED) let has_hidden_keys = has_hidden;
+      if (has_hidden_keys) {
+        var is_seen = sees(mask, key);
+        var is_seen_high = sees(mask, key + 4);
+        @if(PAGED) is_seen &= is_there;
+        @if(PAGED) is_seen_high &= is_there_high;
+        low[i] = select(vec4f(MASKED), low[i], is_seen);
+        high[i] = select(vec4f(MASKED), high[i], is_seen_high);
+      }
+      largest = max(largest, max(largest_of(low[i]), largest_of(high[i])));
+    }
+    @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) {
+      largest = max(largest, subgroupShuffleXor(largest, LANE_STEP << bit));
+    }
+    let previous = base;
+    if (largest > base + LIMIT) {
+      base = largest - START;
+      has_moved[tile % 2u] = 1u;
+    }
+    var sum = vec4f();
+    @unroll for (var i = 0u; i < LANE_OCTETS; i++) {
+      low[i] = exp2(low[i] - base);
+      high[i] = exp2(high[i] - base);
+      sum += low[i] + high[i];
+      put_weights(tile_row, i * ROW_LANES + row_lane, low[i], high[i]);
+    }
+    var rescale = exp2(previous - base);
+    total = total * rescale + dot(sum, vec4f(1));
+
+    @unroll for (var i = 0u; i < K_LOADS; i++) {
+      put_key(i * WG_SIZE + invocation, next_keys[i], scale.k);
+    }
+    @unroll for (var i = 0u; i < V_LOADS; i++) {
+      put_value(i * WG_SIZE + invocation, values[i], scale.v);
+    }
+    @if(SCALED) {
+      var k_largest = 0.0;
+      var v_largest = 0.0;
+      @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(next_keys[i]))); }
+      @unroll for (var i = 0u; i < V_LOADS; i++) { v_largest = max(v_largest, magnitude_of(octet_of(values[i]))); }
+      if (k_largest > ROOM / scale.k || v_largest > ROOM / scale.v) {
+        atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+        atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
+        has_moved[tile % 2u] = 1u;
+      }
+    }
+    let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
+
+    // 3 rescale o
+    if (must_rescale) {
+      @if(SCALED) {
+        let previous_scale = scale.v;
+        scale.k = scale_for(peak_of(K_PEAK));
+        scale.v = scale_for(peak_of(V_PEAK));
+        rescale *= scale.v / previous_scale;
+        @unroll for (var i = 0u; i < K_LOADS; i++) { put_key(i * WG_SIZE + invocation, next_keys[i], scale.k); }
+        @unroll for (var i = 0u; i < V_LOADS; i++) { put_value(i * WG_SIZE + invocation, values[i], scale.v); }
+        workgroupBarrier();
+      }
+      if (tile > tiles.first) {
+        @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
+          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+            if (multiplies) {
+              subgroupMatrixStore<row_major>(&scores, (first_strip_row + r * M) * S_LINE + part * N / 4, o[r][block], S_LINE);
+            }
+          }
+          workgroupBarrier();
+          for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) { scores[tile_row * S_LINE + quad] *= rescale; }
+          workgroupBarrier();
+          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+            if (multiplies) {
+              o[r][block] = subgroupMatrixLoad<Product, row_major>(
+                &scores, (first_strip_row + r * M) * S_LINE + part * N / 4, S_LINE,
+              );
+            }
+          }
+          workgroupBarrier();
+        }
+      }
+    }
+    @if(PAGED) find_offsets(sequence, seen, tile + 2u, invocation);
+
+    // 4 values
+    if (multiplies) {
+      @unroll for (var step = 0u; step < KEY_STEPS; step++) {
+        @registers var p: array<Left, ROW_BLOCKS>;
+        @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+          p[r] = subgroupMatrixLoad<Left, row_major>(&weights, (first_strip_row + r * M) * P_LINE + step * K / WORD, P_LINE);
+        }
+        @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
+          let dims = subgroupMatrixLoad<Right, row_major>(
+            &value_tile, step * K * V_LINE + (part * OUT_BLOCKS + block) * N / WORD, V_LINE,
+          );
+          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) { o[r][block] = subgroupMatrixMultiplyAccumulate(p[r], dims, o[r][block]); }
+        }
+      }
+    }
+  }
+
+  @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { total += subgroupShuffleXor(total, LANE_STEP << bit); }
+  let sums = Sums(base, total);
+  let head = head_of(job, row);
+  let sums_with_sink = with_sink(sums, head);
+  let is_row = row < job.n_rows;
+  if (is_row && row_lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
+  var out_scale = out_scale_of(sums, sums_with_sink);
+  @if(SCALED) out_scale /= scale.v;
+  let out_at = out_row(job, token_of(row), head);
+  @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
+    workgroupBarrier();
+    @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+      if (multiplies) {
+        subgroupMatrixStore<row_major>(&scores, (first_strip_row + r * M) * S_LINE + part * N / 4, o[r][block], S_LINE);
+      }
+    }
+    workgroupBarrier();
+    if (is_row) {
+      for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
+        let dim = (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
+        write_quad(out_at, dim, params.head_dim_v, scores[tile_row * S_LINE + quad] * out_scale);
+      }
+    }
+  }
+}
+
+// Loads and puts octets of the tiles: number `index` of the whole tile, key by key. Beyond its end there are none, and dims
+// beyond the head are zeros.
+
+fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+  let tile_key = index / K_OCTETS;
+  let dim = index % K_OCTETS * 8u;
+  if ((K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) || dim >= params.head_dim) { return Loaded(); }
+  // A key without a page is some other one, whose score is masked. It must not set a peak.
+  @if(PAGED && SCALED) { if (!has_page(v_offset(job.sequence, seen, tile, tile_key))) { return Loaded(); } }
+  let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
+  @if(RAW)  return k[at / 8u];
+  @if(!RAW) return k_octet(at, params.head_dim - dim);
+}
+
+// Values that no row of the tile sees are zeros, and so are those without a page: their memory may hold anything, and
+// 0 · NaN is NaN.
+fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+  let tile_key = index / V_OCTETS;
+  let dim = index % V_OCTETS * 8u;
+  if ((V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) || dim >= params.head_dim_v) { return Loaded(); }
+  let key = i32(tile * TILE_KEYS + tile_key);
+  let row = v_offset(job.sequence, seen, tile, tile_key);
+  if (key < seen.first || key > seen.last || !has_page(row)) { return Loaded(); }
+  let at = row + job.kv_head * params.v_head + dim;
+  @if(RAW)  return v[at / 8u];
+  @if(!RAW) return v_octet(at, params.head_dim_v - dim);
+}
+
+fn put_key(index: u32, loaded: Loaded, scale: f32) {
+  let tile_key = index / K_OCTETS;
+  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return; }
+  let at = tile_key * K_LINE + index % K_OCTETS * (8 / WORD);
+  @if(COPIED)  key_tile[at] = loaded;
+  @if(!COPIED) {
+    let words = words_of(octet_of(loaded), scale);
+    key_tile[at] = words.low;
+    @if(!F16_TILES) key_tile[at + 1u] = words.high;
+  }
+}
+
+fn put_value(index: u32, loaded: Loaded, scale: f32) {
+  let tile_key = index / V_OCTETS;
+  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return; }
+  let at = tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
+  @if(COPIED)  value_tile[at] = loaded;
+  @if(!COPIED) {
+    let words = words_of(octet_of(loaded), scale);
+    value_tile[at] = words.low;
+    @if(!F16_TILES) value_tile[at + 1u] = words.high;
+  }
+}
+
+fn octet_of(loaded: Loaded) -> Octet {
+  @if(RAW)  return Octet(quad_from_kv(loaded.xy), quad_from_kv(loaded.zw));
+  @if(!RAW) return loaded;
+}
+
+// Puts as many query rows as the tile of keys has lines there, from `first` on. Rows past the end are zeros.
+fn stage_queries(job: Job, first: u32, scale: f32, invocation: u32) {
+  for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
+    let line = index / K_OCTETS;
+    let octet = index % K_OCTETS;
+    let words = words_of(query_octet(job, job.first_row + first + line, octet * 8u), scale);
+    let at = line * K_LINE + octet * (8 / WORD);
+    key_tile[at] = words.low;
+    @if(!F16_TILES) key_tile[at + 1u] = words.high;
+  }
+}
+
+fn query_octet(job: Job, row: u32, dim: u32) -> Octet {
+  if (row >= job.n_rows || dim >= params.head_dim) { return Octet(vec4f(), vec4f()); }
+  let at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head + dim;
+  return q_octet(at, params.head_dim - dim);
+}
+
+// Eight elements of a tile: the first word of them, and in tiles of f32 the second.
+struct Words {
+  low: vec4u,
+  @if(!F16_TILES) high: vec4u,
+}
+
+fn words_of(octet: Octet, scale: f32) -> Words {
+  @if(SCALED)  let scaled = Octet(octet.low * scale, octet.high * scale);
+  @if(!SCALED) let scaled = octet;
+  @if(F16_TILES)  return Words(halves_of(scaled.low, scaled.high));
+  @if(!F16_TILES) return Words(bitcast<vec4u>(scaled.low), bitcast<vec4u>(scaled.high));
+}
+
+@if(F16_TILES) fn halves_of(low: vec4f, high: vec4f) -> vec4u {
+  return vec4u(bitcast<vec2u>(vec4<f16>(low)), bitcast<vec2u>(vec4<f16>(high)));
+}
+
+fn put_weights(tile_row: u32, octet: u32, low: vec4f, high: vec4f) {
+  let at = tile_row * P_LINE + octet * (8 / WORD);
+  @if(F16_TILES)  weights[at] = halves_of(low, high);
+  @if(!F16_TILES) weights[at] = bitcast<vec4u>(low);
+  @if(!F16_TILES) weights[at + 1u] = bitcast<vec4u>(high);
+}
+
+// By what queries, keys and values are multiplied on their way into tiles: powers of two, 1 without SCALED.
+struct Scales {
+  q: f32,
+  k: f32,
+  v: f32,
+}
+
+// The most that an element of a tile may be: a peak has 16 times its own size left.
+@if(SCALED) const ROOM = 32768.0;
+@if(SCALED) const Q_PEAK = 0u;
+@if(SCALED) const K_PEAK = 1u;
+@if(SCALED) const V_PEAK = 2u;
+
+@if(SCALED) fn peak_of(which: u32) -> f32 {
+  return bitcast<f32>(atomicLoad(&peaks[which]));
+}
+
+// The power of two that takes a peak to some 2^11, below which f16 has 35 binades. What is tiny throughout stays so.
+@if(SCALED) fn scale_for(peak: f32) -> f32 {
+  let exponent = max(bitcast<u32>(peak) >> 23u, 27u);
+  return bitcast<f32>((265u - exponent) << 23u);
+}
+
+@if(SCALED) fn magnitude_of(octet: Octet) -> f32 {
+  return largest_of(max(abs(octet.low), abs(octet.high)));
+}
+
+// Sets the peaks of the queries, and of the keys and values of the first tile.
+@if(SCALED) fn find_peaks(job: Job, seen: Band, tiles: Tiles, invocation: u32) {
+  var q_largest = 0.0;
+  var k_largest = 0.0;
+  var v_largest = 0.0;
+  for (var index = invocation; index < TILE_ROWS * K_OCTETS; index += WG_SIZE) {
+    q_largest = max(q_largest, magnitude_of(query_octet(job, job.first_row + index / K_OCTETS, index % K_OCTETS * 8u)));
+  }
+  if (tiles.first < tiles.end) {
+    for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
+      k_largest = max(k_largest, magnitude_of(octet_of(load_key(job, seen, tiles.first, index))));
+    }
+    for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
+      v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, tiles.first, index))));
+    }
+  }
+  atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
+  atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+  atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
+}

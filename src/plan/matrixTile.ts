@@ -1,0 +1,170 @@
+import type { DeviceTraits, MatrixConfiguration } from '../core/deviceTraits.js';
+import type { FloatDType } from '../core/dtype.js';
+import {
+  matrixInvocations,
+  matrixRowLanes,
+  matrixWorkgroupBytes,
+  type MatrixTile,
+} from '../kernels/attnMatrix.js';
+import { fits } from './fittingTile.js';
+
+export interface MatrixTileArgs {
+  readonly headDim: number;
+  readonly headDimV: number;
+  readonly qDType: FloatDType;
+  readonly kvDType: FloatDType;
+  readonly paged: boolean;
+}
+
+/** How subgroups share a tile: rows and keys of it, subgroups of a strip, matrices of rows that a strip has. */
+interface Shape {
+  readonly rows: number;
+  readonly keys: number;
+  readonly parts: number;
+  readonly rowBlocks: number;
+}
+
+/** Shapes for head sizes up to `headDim`, best first; the first that fits a device is taken. */
+interface ShapesRow {
+  readonly headDim: number;
+  readonly shapes: readonly Shape[];
+}
+
+/**
+ * Rows divide the bytes of keys and values that are read and staged, matrices of rows in a strip those that are loaded from
+ * workgroup memory for the products, and so do parts. On an H100 these were the fastest of some fifty; the bench notes
+ * have the others. Smaller ones are for devices of small limits, and for operands of f32.
+ */
+const PREFILL_SHAPES: readonly ShapesRow[] = [
+  {
+    headDim: 64,
+    shapes: [
+      { rows: 64, keys: 32, parts: 2, rowBlocks: 2 },
+      { rows: 64, keys: 32, parts: 1, rowBlocks: 1 },
+      { rows: 32, keys: 32, parts: 1, rowBlocks: 1 },
+    ],
+  },
+  {
+    headDim: 128,
+    shapes: [
+      { rows: 128, keys: 32, parts: 2, rowBlocks: 2 },
+      { rows: 128, keys: 32, parts: 1, rowBlocks: 1 },
+      { rows: 64, keys: 32, parts: 2, rowBlocks: 2 },
+      { rows: 64, keys: 32, parts: 1, rowBlocks: 1 },
+      { rows: 32, keys: 32, parts: 1, rowBlocks: 1 },
+    ],
+  },
+  {
+    headDim: 256,
+    shapes: [
+      { rows: 64, keys: 32, parts: 2, rowBlocks: 1 },
+      { rows: 32, keys: 16, parts: 1, rowBlocks: 1 },
+    ],
+  },
+];
+
+/** Whatever the head: the last resort of devices with little workgroup memory. */
+const SMALL_SHAPES: readonly Shape[] = [
+  { rows: 32, keys: 16, parts: 1, rowBlocks: 1 },
+  { rows: 16, keys: 16, parts: 1, rowBlocks: 1 },
+];
+
+/**
+ * For few rows: one or two strips, whose subgroups share keys and dims. What counts is how many bytes of keys and values
+ * are on their way at a time.
+ */
+const DECODE_SHAPES: readonly Omit<Shape, 'rows'>[] = [
+  { keys: 64, parts: 4, rowBlocks: 1 },
+  { keys: 64, parts: 2, rowBlocks: 1 },
+  { keys: 32, parts: 2, rowBlocks: 1 },
+  { keys: 32, parts: 1, rowBlocks: 1 },
+  { keys: 16, parts: 1, rowBlocks: 1 },
+];
+
+/** Fewer rows leave most of a matrix empty. */
+const MIN_DECODE_ROWS = 4;
+
+/** The tiles that are worth measuring for prompts, best first, all of which the device can run; none without matrices. */
+export function matrixPrefillCandidates(traits: DeviceTraits, args: MatrixTileArgs): MatrixTile[] {
+  const { headDim, headDimV } = args;
+  const { shapes } = PREFILL_SHAPES.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
+  return candidates(traits, args, [...shapes, ...SMALL_SHAPES]);
+}
+
+/** The same for steps of `nRows` rows. */
+export function matrixDecodeCandidates(
+  traits: DeviceTraits,
+  args: MatrixTileArgs & { readonly nRows: number },
+): MatrixTile[] {
+  if (args.nRows < MIN_DECODE_ROWS || !traits.matrices) return [];
+  const { M } = traits.matrices;
+  const rows = Math.ceil(args.nRows / M) * M;
+  return candidates(
+    traits,
+    args,
+    DECODE_SHAPES.map((shape) => ({ ...shape, rows })),
+  );
+}
+
+function candidates(traits: DeviceTraits, args: MatrixTileArgs, shapes: readonly Shape[]): MatrixTile[] {
+  const { matrices } = traits;
+  if (!matrices || !keepsPrecision(matrices, args)) return [];
+  return shapes.flatMap((shape) => {
+    const tile = tileOf(traits, matrices, args, shape);
+    return tile && isRunnable(traits, tile, args.paged) ? [tile] : [];
+  });
+}
+
+/** Tiles of f16 hold what is stored in f16, and bf16 once it is scaled, but not f32. */
+function keepsPrecision({ componentType }: MatrixConfiguration, { qDType, kvDType }: MatrixTileArgs): boolean {
+  return componentType === 'f32' || (qDType !== 'f32' && kvDType !== 'f32');
+}
+
+/** The tile of a shape, if matrices fill it. */
+function tileOf(
+  traits: DeviceTraits,
+  matrices: MatrixConfiguration,
+  { headDim, headDimV }: MatrixTileArgs,
+  { rows, keys, parts, rowBlocks }: Shape,
+): MatrixTile | null {
+  const { M, N, K } = matrices;
+  const strips = rows / (M * rowBlocks);
+  if (!Number.isInteger(strips) || keys % (N * parts) || keys % K || keys % M) return null;
+  return {
+    matrices,
+    ...subgroupsOf(traits),
+    strips,
+    parts,
+    rowBlocks,
+    keys,
+    // Head sizes share pipelines by multiples of 32.
+    dims: multipleOf(Math.max(32, K), headDim),
+    dimsV: multipleOf(Math.max(32, N * parts), headDimV),
+  };
+}
+
+/** The size that subgroups have, or that the entry point demands, or else the most that they may have. */
+function subgroupsOf(traits: DeviceTraits): Pick<MatrixTile, 'subgroup' | 'pinned' | 'varying'> {
+  const { subgroupMinSize, subgroupMaxSize, subgroupSizeControl } = traits;
+  if (subgroupMinSize === subgroupMaxSize)
+    return { subgroup: subgroupMaxSize, pinned: false, varying: false };
+  if (!subgroupSizeControl) return { subgroup: subgroupMaxSize, pinned: false, varying: true };
+  const subgroup = Math.min(Math.max(32, subgroupMinSize), subgroupMaxSize);
+  return { subgroup, pinned: true, varying: false };
+}
+
+/** Whether a device has room for a tile, and lanes that can share its rows. */
+function isRunnable(traits: DeviceTraits, tile: MatrixTile, paged: boolean): boolean {
+  const rowLanes = matrixRowLanes(tile);
+  const octets = tile.keys / 8;
+  return (
+    Number.isInteger(rowLanes) &&
+    Number.isInteger(octets / rowLanes) &&
+    rowLanes <= (tile.varying ? traits.subgroupMinSize : tile.subgroup) &&
+    fits(traits, { invocations: matrixInvocations(tile), bytes: matrixWorkgroupBytes(tile, paged) })
+  );
+}
+
+function multipleOf(unit: number, size: number): number {
+  return Math.ceil(size / unit) * unit;
+}
