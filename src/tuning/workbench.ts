@@ -160,7 +160,7 @@ export class Workbench {
         qLen: Int32Array.from(qLens),
         kLen: Int32Array.from(kLens),
         qStart: starts(qLens),
-        kStart: starts(kLens),
+        ...(!paged && { kStart: starts(kLens) }),
       }),
     };
   }
