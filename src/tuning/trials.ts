@@ -135,6 +135,9 @@ function repetitionsFor(wantedMs: number, ms: number): number {
   return Math.min(MAX_REPETITIONS, Math.max(1, Math.ceil(wantedMs / Math.max(ms, 0.001))));
 }
 
+/** Milliseconds, the most that a timer can wait for: it would not wait for more at all. */
+const LONGEST_WAIT = 2 ** 31 - 1;
+
 export interface CompileOptions {
   readonly signal: AbortSignal | undefined;
   /** When to give up, by `performance.now()`. */
@@ -174,7 +177,7 @@ export async function compilePlans(
   });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, deadline - performance.now()));
+    timer = setTimeout(resolve, Math.min(LONGEST_WAIT, Math.max(0, deadline - performance.now())));
   });
   try {
     await Promise.race([Promise.all(compiled), late]);
