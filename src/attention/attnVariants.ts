@@ -1,11 +1,12 @@
 import { Call } from '../check/call.js';
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
+import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { variantName } from '../wgsl/link.js';
+import { byName, eitherWay } from './matrixVariants.js';
 import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
@@ -49,7 +50,8 @@ export interface AttnVariantOptions {
 
 /**
  * Returns the kernels of calls with contiguous tensors, for `runtime.prepare`: for all lengths, on the host or on the GPU,
- * and any numbers of heads and sequences. `prepareModel` knows more about a model and compiles less.
+ * and any numbers of heads and sequences. Where the runtime may come to use subgroup matrices, they are those with and those
+ * without; `prepare` compiles what is needed. `prepareModel` knows more about a model and compiles less.
  *
  * @example
  * await runtime.prepare(attnVariants(runtime, { headDim: 128, dtype: 'f16', group: 4, paged: true }));
@@ -79,18 +81,25 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     maxTokens: UNLIMITED,
     maxContext: UNLIMITED,
   };
-  const variantsOf = (bounds: Partial<Served>) =>
-    [...servedSteps({ ...served, ...bounds }, runtime.traits)].flatMap((step) => step.variants);
-  const variants = variantsOf({});
-  if (group !== undefined && decodeTokens === undefined) return distinct(variants);
-  const many = variants.filter((variant) => !isDecode(variant));
-  const few = group === undefined ? [] : variantsOf({ maxTokens: decodeTokens! }).filter(isDecode);
-  return distinct([...many, ...few]);
+  const { candidate, fallback } = runtime;
+  const without = variantsOf(served, { group, decodeTokens }, fallback);
+  if (!candidate) return [...byName(without).values()];
+  return eitherWay(without, variantsOf(served, { group, decodeTokens }, candidate));
 }
 
-function distinct(variants: readonly Variant[]): Variant[] {
-  const byName = new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
-  return [...byName.values()];
+/** The kernels of any number of tokens; those for few tokens only as the options ask for them. */
+function variantsOf(
+  served: Served,
+  { group, decodeTokens }: Pick<AttnVariantOptions, 'group' | 'decodeTokens'>,
+  traits: DeviceTraits,
+): Variant[] {
+  const within = (bounds: Partial<Served>): Variant[] =>
+    [...servedSteps({ ...served, ...bounds }, traits)].flatMap((step) => step.variants);
+  const variants = within({});
+  if (group !== undefined && decodeTokens === undefined) return variants;
+  const many = variants.filter((variant) => !isDecode(variant));
+  const few = group === undefined ? [] : within({ maxTokens: decodeTokens! }).filter(isDecode);
+  return [...many, ...few];
 }
 
 function isDecode({ kernel }: Variant): boolean {

@@ -2,6 +2,7 @@ import { Call } from '../check/call.js';
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
+import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { cachePagesVariant } from '../kernels/copyPages.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
@@ -9,6 +10,7 @@ import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOpti
 import { nextTurn, type Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
+import { eitherWay } from './matrixVariants.js';
 import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
 
 /** The shape of a model, and everything else that decides which kernels its steps run. */
@@ -69,8 +71,8 @@ const NAMES = namesOf<PrepareModelOptions>({
 });
 
 /**
- * Compiles, in the background, exactly the kernels that serving a model with `attnWithKvCache` can need: the planner is
- * asked for all steps within `maxTokens` and `maxContext`. The number of sequences, and whether calls are causal, make no
+ * Tests the device's subgroup matrices, if it has any, and compiles, in the background, exactly the kernels that serving a
+ * model with `attnWithKvCache` can need: the planner is asked for all steps within `maxTokens` and `maxContext`. The number of sequences, and whether calls are causal, make no
  * difference. Tensors are assumed to be contiguous, or those of a `PagedKvCache`.
  *
  * A window or chunks of attention only reduce the set of kernels: leave out what some of the layers do not have. Prepare
@@ -87,17 +89,29 @@ export async function prepareModel(runtime: Runtime, options: PrepareModelOption
   const call = Call.on(runtime, 'prepareModel');
   const served = servedModel(call, options);
   const { onProgress, signal, warmUp } = options;
-  const variants: Variant[] = [];
   signal?.throwIfAborted();
   await nextTurn();
-  for (const step of servedSteps(served, runtime.traits)) {
+  const { candidate, fallback } = runtime;
+  const without = await variantsOf(served, fallback, signal);
+  const variants = candidate ? eitherWay(without, await variantsOf(served, candidate, signal)) : without;
+  // Copy-on-write of shared pages; the pages of a PagedKvCache need only this variant.
+  if (served.paged) variants.push(cachePagesVariant());
+  await runtime.compile(call.name, variants, { onProgress, signal, warmUp });
+}
+
+/** The kernels of all steps, planned in as many turns of the event loop. */
+async function variantsOf(
+  served: Served,
+  traits: DeviceTraits,
+  signal: AbortSignal | undefined,
+): Promise<Variant[]> {
+  const variants: Variant[] = [];
+  for (const step of servedSteps(served, traits)) {
     variants.push(...step.variants);
     await nextTurn();
     signal?.throwIfAborted();
   }
-  // Copy-on-write of shared pages; the pages of a PagedKvCache need only this variant.
-  if (served.paged) variants.push(cachePagesVariant());
-  await runtime.compile(call.name, variants, { onProgress, signal, warmUp });
+  return variants;
 }
 
 /** Checks the options and fills in their defaults. */

@@ -16,20 +16,21 @@ export interface CallRuntime {
 export class Call {
   /** The public function. */
   readonly name: string;
-  readonly traits: DeviceTraits;
   readonly pace: Pace;
+  readonly #runtime: Pick<CallRuntime, 'traits'>;
   /** What an earlier step of a plan has left; nothing for a single call. */
   readonly memory: StepMemory;
 
-  constructor(
-    name: string,
-    { traits, pace }: Pick<CallRuntime, 'traits' | 'pace'>,
-    memory = new StepMemory(),
-  ) {
+  constructor(name: string, runtime: Pick<CallRuntime, 'traits' | 'pace'>, memory = new StepMemory()) {
     this.name = name;
-    this.traits = traits;
-    this.pace = pace;
+    this.#runtime = runtime;
+    this.pace = runtime.pace;
     this.memory = memory;
+  }
+
+  /** Those of now: a plan asks in each step. */
+  get traits(): DeviceTraits {
+    return this.#runtime.traits;
   }
 
   /**

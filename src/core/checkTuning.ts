@@ -2,6 +2,7 @@ import { checkAmounts, checkChoice, checkCounts, checkNames, namesOf } from './c
 import type { DeviceTraits } from './deviceTraits.js';
 import { FLOATS } from './dtype.js';
 import { describe, fail } from './errors.js';
+import { isSameMatrix, type MatrixConfiguration } from './matrixConfigurations.js';
 import type {
   TileShape,
   TunedChunks,
@@ -13,11 +14,12 @@ import type {
   Tuning,
 } from './tuning.js';
 
-export const TUNING_FORMAT = 1;
+export const TUNING_FORMAT = 2;
 
 const NAMES = namesOf<Tuning>({
   format: true,
   device: true,
+  matrices: true,
   rates: true,
   chunks: true,
   merge: true,
@@ -35,6 +37,13 @@ const DEVICE_NAMES = namesOf<TunedDevice>({
   subgroupMaxSize: true,
   maxWorkgroupBytes: true,
   maxWorkgroupInvocations: true,
+});
+const MATRIX_NAMES = namesOf<MatrixConfiguration>({
+  componentType: true,
+  resultComponentType: true,
+  M: true,
+  N: true,
+  K: true,
 });
 const RATE_NAMES = namesOf<TunedRates>({ macsPerSecond: true, bytesPerSecond: true });
 const CHUNK_NAMES = namesOf<TunedChunks>({ workgroups: true, minKeys: true });
@@ -71,8 +80,9 @@ const AT_LEAST = [
 
 /** The part of a device's traits that a tuning is for. */
 export function tunedDevice(traits: DeviceTraits, description: string): TunedDevice {
-  const { vendor, architecture, deviceClass, tier, shaderF16, subgroupMinSize, subgroupMaxSize } = traits;
+  const { vendor, architecture, deviceClass, shaderF16, subgroupMinSize, subgroupMaxSize } = traits;
   const { maxWorkgroupBytes, maxWorkgroupInvocations } = traits;
+  const tier = traits.tier === 'T2' ? 'T1' : traits.tier;
   return {
     vendor,
     architecture,
@@ -103,7 +113,8 @@ export function checkedTuning(caller: string, given: Tuning, traits: DeviceTrait
     );
   checkNames(caller, given, NAMES, { of: 'tuning' });
   checkDevice(caller, given.device, traits);
-  const { rates, chunks, prefill, decode } = given;
+  const { matrices, rates, chunks, prefill, decode } = given;
+  if (matrices !== null) checkMatrices(caller, matrices);
   checkNames(caller, rates, RATE_NAMES, { of: 'tuning.rates' });
   const { macsPerSecond, bytesPerSecond } = rates;
   const amounts = {
@@ -122,12 +133,43 @@ export function checkedTuning(caller: string, given: Tuning, traits: DeviceTrait
   return {
     format: TUNING_FORMAT,
     device: { ...given.device },
+    matrices: matrices && { ...matrices },
     rates: { macsPerSecond, bytesPerSecond },
     chunks: { workgroups, minKeys },
     merge: { stepParts, partLanes },
     prefill: entries(caller, 'tuning.prefill', prefill, PREFILL_NAMES),
     decode: entries(caller, 'tuning.decode', decode, DECODE_NAMES),
   };
+}
+
+/**
+ * Whether a tuning says that subgroup matrices have passed their self-test on the adapter with this description. One
+ * without description may have any driver.
+ */
+export function isProvenBy(
+  { matrices, device }: Tuning,
+  configuration: MatrixConfiguration,
+  description: string | undefined,
+): boolean {
+  return (
+    matrices !== null &&
+    isSameMatrix(matrices, configuration) &&
+    !!description &&
+    device.description === description
+  );
+}
+
+function checkMatrices(caller: string, matrices: MatrixConfiguration): void {
+  checkNames(caller, matrices, MATRIX_NAMES, { of: 'tuning.matrices' });
+  const { componentType, resultComponentType, M, N, K } = matrices;
+  checkChoice(caller, 'tuning.matrices.componentType', componentType, ['f16', 'f32']);
+  if (resultComponentType !== 'f32')
+    fail(
+      'argument',
+      caller,
+      `tuning.matrices.resultComponentType must be 'f32', not ${describe(resultComponentType)}.`,
+    );
+  checkCounts(caller, { 'tuning.matrices.M': M, 'tuning.matrices.N': N, 'tuning.matrices.K': K });
 }
 
 function checkDevice(caller: string, device: TunedDevice, traits: DeviceTraits): void {

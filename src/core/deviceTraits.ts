@@ -1,4 +1,7 @@
+import type { MatrixConfiguration } from './matrixConfigurations.js';
 import type { Tuning } from './tuning.js';
+
+export type { MatrixConfiguration };
 
 /** What planning needs to know about a device; results have the same bits where it is equal. */
 export interface DeviceTraits {
@@ -42,14 +45,3 @@ export type DeviceClass = 'software' | 'gpu';
  * | `T2` | what `T1` uses, and subgroup matrices |
  */
 export type Tier = 'T0' | 'T1' | 'T2';
-
-/** Shape and types of one multiplication of a device's subgroup matrices: [M × K] · [K × N] → [M × N]. */
-export interface MatrixConfiguration {
-  /** Of what is multiplied. */
-  readonly componentType: 'f16' | 'f32';
-  /** Of the sums. */
-  readonly resultComponentType: 'f32';
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}

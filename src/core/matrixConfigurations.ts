@@ -1,4 +1,13 @@
-import type { DeviceTraits, MatrixConfiguration } from './deviceTraits.js';
+/** Shape and types of one multiplication of a device's subgroup matrices: [M × K] · [K × N] → [M × N]. */
+export interface MatrixConfiguration {
+  /** Of what is multiplied. */
+  readonly componentType: 'f16' | 'f32';
+  /** Of the sums. */
+  readonly resultComponentType: 'f32';
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
 
 /** A configuration as an adapter lists it: of any types and sizes. */
 export interface AdapterMatrix {
@@ -12,6 +21,14 @@ export interface AdapterMatrix {
 /** M, N and K, best first: the more a multiplication does, the fewer loads it takes. Others follow, larger ones first. */
 const PREFERRED = ['16×16×16', '16×8×16', '16×8×8', '8×16×16', '8×8×8'];
 
+/** What else decides whether a device can run kernels that use matrices. */
+export interface MatrixDevice {
+  readonly shaderF16: boolean;
+  /** 0 without subgroups. */
+  readonly subgroupMaxSize: number;
+  readonly maxWorkgroupInvocations: number;
+}
+
 /** The configuration that kernels are to use, or a sentence that says why they can use none. */
 export type MatrixChoice = { readonly matrices: MatrixConfiguration } | { readonly refusal: string };
 
@@ -19,10 +36,7 @@ export type MatrixChoice = { readonly matrices: MatrixConfiguration } | { readon
  * Chooses among the configurations that an adapter lists. Sums must be f32: those of f16 lose what attention needs. Of what
  * is multiplied f16 comes first, since matrices of f32 take twice the memory.
  */
-export function chooseMatrices(
-  listed: readonly AdapterMatrix[],
-  device: Pick<DeviceTraits, 'shaderF16' | 'subgroupMaxSize' | 'maxWorkgroupInvocations'>,
-): MatrixChoice {
+export function chooseMatrices(listed: readonly AdapterMatrix[], device: MatrixDevice): MatrixChoice {
   const usable = listed.filter(isUsable);
   if (usable.length === 0) {
     const names = listed.map(matrixName).join(', ') || 'none';

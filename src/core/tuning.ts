@@ -1,4 +1,5 @@
 import type { FloatDType } from './dtype.js';
+import type { MatrixConfiguration } from './matrixConfigurations.js';
 
 /**
  * What `tune` has measured on a device: plain data, which can be kept as JSON and given to `createRuntime`. On other
@@ -6,9 +7,14 @@ import type { FloatDType } from './dtype.js';
  */
 export interface Tuning {
   /** Version of this format, raised when a field changes its meaning, or tiles other fields. */
-  readonly format: 1;
+  readonly format: 2;
   /** Where it was measured. */
   readonly device: TunedDevice;
+  /**
+   * The subgroup matrices that have passed their self-test; null if none have. Where the driver is another one, as
+   * `device.description` tells, they are tested again.
+   */
+  readonly matrices: MatrixConfiguration | null;
   readonly rates: TunedRates;
   readonly chunks: TunedChunks;
   readonly merge: TunedMerge;
@@ -22,9 +28,10 @@ export interface Tuning {
 export interface TunedDevice {
   readonly vendor: string;
   readonly architecture: string;
-  /** The adapter's description, for people; it is not compared. */
+  /** The adapter's description, for people: most name the driver. Only a self-test of matrices depends on it. */
   readonly description: string;
   readonly deviceClass: string;
+  /** `T0` or `T1`: that of kernels without subgroup matrices. */
   readonly tier: string;
   readonly shaderF16: boolean;
   readonly subgroupMinSize: number;

@@ -1,5 +1,6 @@
 import type { Kernel, KernelBinding, Spec } from '../wgsl/kernel.js';
 import { PageflashError } from '../core/errors.js';
+import type { SelfTest } from '../core/knownAnswer.js';
 import { link, variantName } from '../wgsl/link.js';
 import { closeScope, type Faults } from './faults.js';
 
@@ -10,6 +11,14 @@ const COMPUTE_STAGE = 0x4;
 export interface Variant {
   readonly kernel: Kernel;
   readonly spec: Spec;
+  /** Whether it is needed depends on whether subgroup matrices are used. Default: it is needed in any case. */
+  readonly when?: MatrixCondition;
+}
+
+/** That subgroup matrices are used, or that they are not, as a self-test decides. */
+export interface MatrixCondition {
+  readonly matrices: boolean;
+  readonly test: SelfTest;
 }
 
 const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingType>> = {
@@ -30,10 +39,17 @@ export class Pipelines {
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
   readonly #refused = new Map<string, PageflashError>();
+  readonly #onRefusal: (refusal: PageflashError, code: string) => void;
 
-  constructor(device: GPUDevice, faults: Faults) {
+  /** @param onRefusal is called for a variant that was not prepared, when the compiler refuses it */
+  constructor(
+    device: GPUDevice,
+    faults: Faults,
+    onRefusal: (refusal: PageflashError, code: string) => void = () => {},
+  ) {
     this.#device = device;
     this.#faults = faults;
+    this.#onRefusal = onRefusal;
   }
 
   /**
@@ -56,6 +72,7 @@ export class Pipelines {
       if (!found) return;
       this.#ready.delete(name);
       this.#refused.set(name, found);
+      this.#onRefusal(found, code);
     });
     return pipeline;
   }
@@ -87,6 +104,11 @@ export class Pipelines {
     }
     await Promise.all(compiled);
     this.#throwIfRefused(byName.keys());
+  }
+
+  /** Whether the compiler has refused a variant. */
+  hasRefused({ kernel, spec }: Variant): boolean {
+    return this.#refused.has(this.#nameOf(kernel, spec));
   }
 
   bindGroupLayout(kernel: Kernel): GPUBindGroupLayout {

@@ -1,6 +1,6 @@
 import { checkNames, namesOf } from '../core/checkArguments.js';
-import type { DeviceTraits, Tier } from '../core/deviceTraits.js';
 import { describe, fail } from '../core/errors.js';
+import { MATRIX_FEATURE, noteAdapter, SUBGROUP_SIZE_FEATURE } from './adapterInfo.js';
 
 const CALLER = 'requestDevice';
 
@@ -22,11 +22,13 @@ const OPTIONS = namesOf<RequestDeviceOptions>({
 });
 
 /** Features that make a kernel faster or a measurement possible. */
-const HELPFUL_FEATURES = [
+const HELPFUL_FEATURES: readonly GPUFeatureName[] = [
   'shader-f16',
   'subgroups',
+  SUBGROUP_SIZE_FEATURE,
+  MATRIX_FEATURE,
   'timestamp-query',
-] as const satisfies readonly GPUFeatureName[];
+];
 
 /** Limits that allow bigger tiles, bigger caches and fewer dispatches than the defaults. */
 export const HELPFUL_LIMITS = [
@@ -37,9 +39,6 @@ export const HELPFUL_LIMITS = [
   'maxComputeInvocationsPerWorkgroup',
   'maxComputeWorkgroupSizeX',
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
-
-// Deno 2.9 panics when a device is asked for its adapterInfo after the adapter was collected.
-const adapters = new WeakMap<GPUDevice, GPUAdapter>();
 
 // Node crashes if the GPU that `create` of the package webgpu returned is collected before its devices. At the end of a
 // program they are collected in any order, so the GPU must never be.
@@ -75,7 +74,7 @@ export async function requestDevice(options: RequestDeviceOptions = {}): Promise
     requiredFeatures: HELPFUL_FEATURES.filter((feature) => adapter.features.has(feature)),
     requiredLimits: Object.fromEntries(HELPFUL_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
   });
-  adapters.set(device, adapter);
+  noteAdapter(device, adapter);
   return device;
 }
 
@@ -89,37 +88,4 @@ function checkOptions(options: RequestDeviceOptions): void {
     fail('argument', CALLER, `gpu must be what navigator.gpu is, not ${describe(gpu)}.`);
   if (label !== undefined && typeof label !== 'string')
     fail('argument', CALLER, `label must be a string, not ${describe(label)}.`);
-}
-
-// The names of software drivers: Mesa's lavapipe, Chrome's SwiftShader, Windows' WARP.
-const SOFTWARE = /llvmpipe|lavapipe|swiftshader|basic render|warp/i;
-
-/** Returns what a device can do, as far as `tier` lets kernels use it; no tuning yet. */
-export function readTraits(device: GPUDevice, tier: Tier): DeviceTraits {
-  const { limits, features } = device;
-  // Older browsers have no adapterInfo.
-  const info: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
-  const names = [info.vendor, info.architecture, info.device, info.description].join(' ');
-  const hasSubgroups = tier === 'T1' && features.has('subgroups');
-  return {
-    deviceClass: info.isFallbackAdapter || SOFTWARE.test(names) ? 'software' : 'gpu',
-    vendor: (info.vendor ?? '').toLowerCase(),
-    architecture: (info.architecture ?? '').toLowerCase(),
-    tier,
-    shaderF16: tier === 'T1' && features.has('shader-f16'),
-    subgroupMinSize: hasSubgroups ? (info.subgroupMinSize ?? 4) : 0,
-    subgroupMaxSize: hasSubgroups ? (info.subgroupMaxSize ?? 128) : 0,
-    subgroupSizeControl: hasSubgroups && features.has('subgroup-size-control' as GPUFeatureName),
-    matrices: null,
-    matricesNote: '',
-    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
-    maxWorkgroupInvocations: Math.min(
-      limits.maxComputeInvocationsPerWorkgroup,
-      limits.maxComputeWorkgroupSizeX,
-    ),
-    maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
-    maxBindingBytes: limits.maxStorageBufferBindingSize,
-    tuning: null,
-    maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
-  };
 }

@@ -1,20 +1,25 @@
 import { checkNames } from '../core/checkArguments.js';
-import { checkedTuning } from '../core/checkTuning.js';
+import { checkedTuning, isProvenBy } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
-import { fail } from '../core/errors.js';
+import { fail, PageflashError } from '../core/errors.js';
+import type { SelfTest } from '../core/knownAnswer.js';
+import { matrixName } from '../core/matrixConfigurations.js';
 import type { Pace } from '../core/pace.js';
 import { BUFFER_USAGE, noteDevice } from '../core/gpuBuffers.js';
 import { elementCount, wholeWords, type Tensor } from '../core/tensor.js';
+import { adapterInfoOf, MATRIX_EXTENSION } from './adapterInfo.js';
 import { BindGroups, encode, hostArrays, type BoundDispatch } from './boundDispatch.js';
 import { Faults } from './faults.js';
+import { firstWrongAnswer } from './knownAnswers.js';
+import { MatrixUse, unlessAborted } from './matrices.js';
 import { Memory, ScratchBuffers, type BufferRange } from './memory.js';
 import { Pacer } from './pacer.js';
 import { Pipelines, type Variant } from './pipelines.js';
 import { Profiler, type DispatchTime } from './profiler.js';
 import { Recording, type BoundLayer } from './recording.js';
-import { readTraits } from './requestDevice.js';
+import { readMatrices, readTraits } from './readTraits.js';
 import {
   checkDevice,
   checkPrepareOptions,
@@ -38,16 +43,25 @@ export function createRuntime(device: GPUDevice, options: RuntimeOptions = {}): 
   const caller = 'createRuntime';
   checkDevice(caller, device);
   const { tier, deviceClass, profile } = checkRuntimeOptions(caller, device, options);
-  const read = readTraits(device, tier);
-  const traits = deviceClass ? { ...read, deviceClass } : read;
-  const tuning = options.tuning === undefined ? null : checkedTuning(caller, options.tuning, traits);
-  return new Runtime(device, { ...traits, tuning }, profile);
+  const info = adapterInfoOf(device, options.adapterInfo);
+  const read = readTraits(device, { tier, deviceClass, info });
+  const tuning = options.tuning === undefined ? null : checkedTuning(caller, options.tuning, read);
+  const choice = readMatrices(device, { tier, info }, read);
+  if ('refusal' in choice) {
+    const matricesNote = `Subgroup matrices are not used: ${choice.refusal}`;
+    return new Runtime(device, new MatrixUse(device, { ...read, tuning, matricesNote }, null), profile);
+  }
+  const { matrices } = choice;
+  const matricesNote = `Subgroup matrices (${matrixName(matrices)}) are not used before prepare, prepareModel or tune has tested them.`;
+  const use = new MatrixUse(device, { ...read, tuning, matricesNote }, matrices);
+  if (tuning && isProvenBy(tuning, matrices, info.description)) use.accept('tuned');
+  return new Runtime(device, use, profile);
 }
 
 /** Turns dispatches into GPU work, and caches pipelines, bind groups and buffers from one call to the next. */
 export class Runtime {
   readonly device: GPUDevice;
-  readonly traits: DeviceTraits;
+  readonly #matrices: MatrixUse;
   readonly #faults: Faults;
   readonly #pipelines: Pipelines;
   readonly #bindGroups: BindGroups;
@@ -58,17 +72,36 @@ export class Runtime {
   readonly #pacer = new Pacer();
 
   /** @internal Use `createRuntime`. */
-  constructor(device: GPUDevice, traits: DeviceTraits, profile: boolean) {
+  constructor(device: GPUDevice, matrices: MatrixUse, profile: boolean) {
     this.device = device;
-    this.traits = traits;
-    noteDevice(traits, device);
+    this.#matrices = matrices;
     this.#faults = new Faults(device);
-    this.#pipelines = new Pipelines(device, this.#faults);
+    this.#pipelines = new Pipelines(device, this.#faults, (refusal, code) => {
+      if (code.includes(MATRIX_EXTENSION)) this.#giveUpMatrices(refusal);
+    });
     this.#bindGroups = new BindGroups(device, this.#pipelines);
     this.#memory = new Memory(device, this.#faults);
     this.#uploads = new Uploads(device, this.#memory);
     this.#scratch = new ScratchBuffers(this.#memory);
     this.#profiler = profile ? new Profiler(device) : undefined;
+  }
+
+  /**
+   * What planning knows of the device. Another object once subgroup matrices have passed their self-test, in `prepare`,
+   * `prepareModel` or `tune`: `tier`, `matrices` and `matricesNote` tell.
+   */
+  get traits(): DeviceTraits {
+    return this.#matrices.traits;
+  }
+
+  /** @internal What `traits` are once subgroup matrices have passed their self-test; null if there are none to be used. */
+  get candidate(): DeviceTraits | null {
+    return this.#matrices.candidate;
+  }
+
+  /** @internal What `traits` are where subgroup matrices are not used. */
+  get fallback(): DeviceTraits {
+    return this.#matrices.fallback;
   }
 
   /** How fast the device has proven to be with work that the runtime has submitted itself. */
@@ -164,13 +197,34 @@ export class Runtime {
     await this.compile(caller, variants, options);
   }
 
-  /** @internal Does what `prepare` does, in the name of another call, all arguments checked. */
-  async compile(
+  /**
+   * @internal Does what `prepare` does, in the name of another call, all arguments checked. Where a kernel that uses subgroup
+   * matrices is refused, none is used any more, and `onProgress` counts anew.
+   */
+  async compile(caller: string, variants: readonly Variant[], options: PrepareOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    const test = variants.find(({ when }) => when)?.when!.test;
+    if (test) await this.testMatrices(caller, test, options.signal);
+    let areUsed: boolean;
+    do {
+      areUsed = this.traits.matrices !== null;
+      const needed = variants.filter(({ when }) => !when || when.matrices === areUsed);
+      try {
+        await this.#compileAll(caller, needed, options);
+      } catch (error) {
+        const refused = needed.find((variant) => variant.when && this.#pipelines.hasRefused(variant));
+        if (!areUsed || !refused) throw error;
+        this.#giveUpMatrices(error as PageflashError);
+      }
+      // Another call may have given them up.
+    } while (areUsed !== (this.traits.matrices !== null));
+  }
+
+  async #compileAll(
     caller: string,
     variants: readonly Variant[],
-    { onProgress, signal, warmUp = false }: PrepareOptions = {},
+    { onProgress, signal, warmUp = false }: PrepareOptions,
   ): Promise<void> {
-    signal?.throwIfAborted();
     const proceed = (): void => {
       this.#faults.assertNotEnded(caller);
       signal?.throwIfAborted();
@@ -184,6 +238,42 @@ export class Runtime {
     const prepared = this.untilEnded(caller, this.#pipelines.prepare(variants, proceed, onReady));
     await (signal ? unlessAborted(prepared, signal) : prepared);
     if (warmUp) await this.#finish(caller);
+  }
+
+  /**
+   * @internal Decides whether kernels use subgroup matrices, unless it is decided: they must give the answers of a test.
+   *
+   * @throws PageflashError `device` once the device is lost or the runtime destroyed
+   * @throws the reason of `signal`, once it is aborted
+   */
+  async testMatrices(caller: string, test: SelfTest, signal: AbortSignal | undefined): Promise<void> {
+    const decided = this.#matrices.decide(
+      (candidate, stop) => this.#firstWrongAnswer(caller, test, candidate, stop),
+      signal,
+    );
+    await this.untilEnded(caller, decided);
+  }
+
+  async #firstWrongAnswer(
+    caller: string,
+    test: SelfTest,
+    candidate: DeviceTraits,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    // Another runtime, so that no error and no buffer of the test is this one's.
+    const runtime = new Runtime(this.device, new MatrixUse(this.device, candidate, null), false);
+    try {
+      return await firstWrongAnswer(runtime, caller, test(candidate), signal);
+    } catch (error) {
+      if (error instanceof PageflashError && error.code !== 'device') return brief(error);
+      throw error;
+    } finally {
+      runtime.destroy();
+    }
+  }
+
+  #giveUpMatrices(refusal: PageflashError): void {
+    if (this.traits.matrices) this.#matrices.reject(brief(refusal));
   }
 
   /**
@@ -246,6 +336,7 @@ export class Runtime {
   /** Frees all GPU memory of the runtime. Tensors are the caller's and stay. */
   destroy(): void {
     this.#faults.end('it was destroyed');
+    this.#matrices.end();
     this.#bindGroups.clear();
     this.#memory.freeAll();
   }
@@ -277,11 +368,8 @@ function idle({ kernel, spec }: Variant): Dispatch {
   return { kernel, spec, params, bindings: {}, grid: [1, 1, 1] };
 }
 
-/** Resolves as a promise does, or rejects with the signal's reason if that comes earlier. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', stop);
-    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
+/** The beginning of what an error says, in one line without a full stop. */
+function brief({ message }: PageflashError): string {
+  const [first, second = ''] = message.split('\n');
+  return `${first} ${second.trim()}`.trim().replace(/\.$/, '');
 }

@@ -3,12 +3,18 @@ import type { DeviceClass, Tier } from '../core/deviceTraits.js';
 import { isDType, type DType } from '../core/dtype.js';
 import { describe, fail } from '../core/errors.js';
 import type { Tuning } from '../core/tuning.js';
+import { checkAdapterInfo, type AdapterInfo } from './adapterInfo.js';
 import type { Variant } from './pipelines.js';
 
 /** What `createRuntime` takes besides a device. */
 export interface RuntimeOptions {
   /** The most that kernels may use of the device. Default: all that it has. */
   readonly tier?: Tier | undefined;
+  /**
+   * What the adapter of the device says of itself: `adapter.info`. Only from it are the device's subgroup matrices known.
+   * Default: as `requestDevice` has kept it.
+   */
+  readonly adapterInfo?: AdapterInfo | undefined;
   /** Which tile shapes to use. Default: the class that the adapter's names show. */
   readonly deviceClass?: DeviceClass | undefined;
   /** Whether to time every dispatch that the runtime submits itself: see `takeProfile`. Default false. */
@@ -37,6 +43,7 @@ export interface PrepareProgress {
 
 const RUNTIME_OPTIONS = namesOf<RuntimeOptions>({
   tier: true,
+  adapterInfo: true,
   deviceClass: true,
   profile: true,
   tuning: true,
@@ -66,15 +73,16 @@ function remedyFor(notYet: object): string | undefined {
 /** Checks the options of a runtime and returns them with their defaults, except for the class of the device. */
 export function checkRuntimeOptions(
   caller: string,
-  { features }: GPUDevice,
+  device: GPUDevice,
   options: RuntimeOptions,
 ): { readonly tier: Tier; readonly deviceClass: DeviceClass | undefined; readonly profile: boolean } {
   checkNames(caller, options, RUNTIME_OPTIONS);
-  const { tier = 'T1', deviceClass, profile = false } = options;
-  checkChoice(caller, 'tier', tier, ['T0', 'T1']);
+  const { tier = 'T2', adapterInfo, deviceClass, profile = false } = options;
+  checkChoice(caller, 'tier', tier, ['T0', 'T1', 'T2']);
+  if (adapterInfo !== undefined) checkAdapterInfo(caller, device, adapterInfo);
   if (deviceClass !== undefined) checkChoice(caller, 'deviceClass', deviceClass, ['software', 'gpu']);
   checkFlags(caller, { profile });
-  if (profile && !features.has('timestamp-query')) {
+  if (profile && !device.features.has('timestamp-query')) {
     fail(
       'limit',
       caller,

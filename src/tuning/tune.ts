@@ -3,6 +3,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import { bytesPerElement } from '../core/dtype.js';
 import type { Tuning } from '../core/tuning.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
+import { matrixTest } from '../plan/knownAttention.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { Contest, fastest, type Contestant } from './contest.js';
 import { type Effort } from './trials.js';
@@ -11,6 +12,7 @@ import {
   chunkVariations,
   decodeVariations,
   defaultTuning,
+  descriptionOf,
   mergeVariations,
   prefillVariations,
   type Variation,
@@ -21,6 +23,7 @@ import { Workbench, type Exercise, type Room, type TunedModel } from './workbenc
  * Measures on the user's device which tiles and chunks of keys are fastest for a model's attention, and how fast the device
  * is. Returns plain data, to be stored and given to `createRuntime`; a runtime uses it from its creation on. What the
  * runtime's own tuning has for other sizes and types is kept in it, so that several models can be tuned one after another.
+ * Subgroup matrices are tested first, where the device has any, and the tuning says whether they have passed.
  *
  * The candidates' results are compared with those of the defaults, and only what agrees can win. Compiling takes longest;
  * measuring keeps the GPU busy for up to two seconds, in pieces of some milliseconds.
@@ -76,6 +79,7 @@ class Tuner {
   async run(caller: string): Promise<Tuning> {
     this.#report(0, 'making tensors');
     if (this.#isLate) return this.#tuning;
+    await this.#testMatrices(caller);
     const { model } = this.#options;
     const room = roomFor(model, this.#runtime.traits);
     const bench = new Workbench(this.#runtime, caller, model, room);
@@ -149,6 +153,18 @@ class Tuner {
     const winner = best.score <= WORTH_IT ? best : contestants[0]!;
     this.#tuning = { ...winner.variation.tuning, rates: this.#tuning.rates };
     return winner;
+  }
+
+  /** Notes which matrices have passed their test, and on which driver. The test is not cut short when time is up. */
+  async #testMatrices(caller: string): Promise<void> {
+    await this.#runtime.testMatrices(caller, matrixTest, this.#options.signal);
+    const { traits, device } = this.#runtime;
+    const description = descriptionOf(device.adapterInfo);
+    this.#tuning = {
+      ...this.#tuning,
+      device: { ...this.#tuning.device, description },
+      matrices: traits.matrices,
+    };
   }
 
   #noteRates(rates: Partial<Tuning['rates']>): void {

@@ -28,13 +28,19 @@ export function defaultTuning(traits: DeviceTraits, info: Partial<GPUAdapterInfo
   const { macsPerSecond, bytesPerSecond } = deviceDefaults(traits);
   return {
     format: TUNING_FORMAT,
-    device: tunedDevice(traits, info?.description || info?.device || ''),
+    device: tunedDevice(traits, descriptionOf(info)),
+    matrices: traits.matrices,
     rates: { macsPerSecond, bytesPerSecond },
     chunks: chunkRule(traits),
     merge: mergeTile(traits, 'chunks'),
     prefill: [],
     decode: [],
   };
+}
+
+/** What an adapter is called: on most systems by its driver. */
+export function descriptionOf(info: Partial<GPUAdapterInfo> | undefined): string {
+  return info?.description || info?.device || '';
 }
 
 /** A tuning as it is, then with each tile of attn_prefill that there is for a model. */

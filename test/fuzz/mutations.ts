@@ -82,9 +82,13 @@ function alias(random: Random, slots: readonly Slot[]): Mutation {
 }
 
 function replacementsOf(slot: Slot): readonly Replacement[] {
-  // In a config.json null is nothing.
-  const isJson = slot.path.startsWith('config.');
-  return isJson ? malformedValues(slot).filter(({ value }) => value !== null) : malformedValues(slot);
+  const values = malformedValues(slot);
+  // What an adapter calls itself and its types may be any text.
+  if (/\badapterInfo\..*(vendor|architecture|device|description|omponentType)$/.test(slot.path))
+    return values.filter(({ value }) => typeof value !== 'string');
+  // In a config.json null is nothing, and a tuning without matrices has null.
+  if (/^config\.|^matrices$/.test(slot.path)) return values.filter(({ value }) => value !== null);
+  return values;
 }
 
 function malformedValues({ path, value }: Slot): readonly Replacement[] {

@@ -94,7 +94,19 @@ export function runtimeCall({ random }: Maker): PublicCall {
   const args = {
     device: undefined as unknown,
     options: {
-      tier: random.pick(['T0', 'T1']),
+      tier: random.pick(['T0', 'T1', 'T2']),
+      adapterInfo: {
+        vendor: 'nvidia',
+        architecture: 'ampere',
+        device: '',
+        description: 'a driver',
+        subgroupMinSize: 32,
+        subgroupMaxSize: 32,
+        isFallbackAdapter: false,
+        subgroupMatrixConfigs: [
+          { componentType: 'f16', resultComponentType: random.pick(['f16', 'f32']), M: 16, N: 8, K: 16 },
+        ],
+      },
       deviceClass: random.pick(['gpu', 'software', undefined]),
       profile: false,
     },
@@ -123,6 +135,10 @@ export function tuneCall(maker: Maker): PublicCall {
 export function tuningCall({ random }: Maker): PublicCall {
   const sizes = { headDim: random.pick([8, 64]), headDimV: 64, kvDType: random.pick(DTYPES) };
   const args = {
+    matrices: random.pick([
+      null,
+      { componentType: 'f16', resultComponentType: 'f32', M: 8, N: 8, K: 8 } as const,
+    ]),
     rates: { macsPerSecond: 1e12, bytesPerSecond: 1e11 },
     chunks: { workgroups: random.int(1, 600), minKeys: random.int(1, 600) },
     merge: { stepParts: random.pick([1, 8]), partLanes: random.pick([1, 16]) },

@@ -31,10 +31,10 @@ describe('devices', () => {
       make({ profiling: true }),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: createRuntime: tier must be 'T0' or 'T1', not "T9".",
+        "argument: createRuntime: tier must be 'T0', 'T1' or 'T2', not "T9".",
         "argument: createRuntime: deviceClass must be 'software' or 'gpu', not "toaster".",
         "limit: createRuntime: profile needs the feature timestamp-query, which this device was made without. Ask for it in requiredFeatures, or use requestDevice().",
-        "argument: createRuntime: there is no argument profiling. There are tier, deviceClass, profile, tuning.",
+        "argument: createRuntime: there is no argument profiling. There are tier, adapterInfo, deviceClass, profile, tuning.",
       ]
     `);
   });
@@ -50,7 +50,7 @@ describe('devices', () => {
     const [decode] = own.decode;
     expect([
       refusal(() => createRuntime(device, { tuning: JSON.stringify(own) as unknown as Tuning })),
-      make({ format: 2 }),
+      make({ format: 1 }),
       make({ format: undefined }),
       make({ tiles: [] }),
       made({ vendor: 'nvidia' }),
@@ -69,10 +69,10 @@ describe('devices', () => {
       make({ decode: [{ ...decode, tile: 4 }] }),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: createRuntime: tuning must be an object, not "{"format":1,"device":{"vendor":"","architecture":"","descrip…".",
-        "argument: createRuntime: tuning.format must be 1, not 2: it was made by another version of pageflash. Tune again.",
-        "argument: createRuntime: tuning.format must be 1, not undefined: it was made by another version of pageflash. Tune again.",
-        "argument: createRuntime: there is no argument tuning.tiles. There are format, device, rates, chunks, merge, prefill, decode.",
+        "argument: createRuntime: tuning must be an object, not "{"format":2,"device":{"vendor":"","architecture":"","descrip…".",
+        "argument: createRuntime: tuning.format must be 2, not 1: it was made by another version of pageflash. Tune again.",
+        "argument: createRuntime: tuning.format must be 2, not undefined: it was made by another version of pageflash. Tune again.",
+        "argument: createRuntime: there is no argument tuning.tiles. There are format, device, matrices, rates, chunks, merge, prefill, decode.",
         "argument: createRuntime: the tuning is for a device whose vendor is "nvidia"; that of this one is "". Tune this device, or leave tuning out.",
         "argument: createRuntime: the tuning is for a device whose architecture is "ampere"; that of this one is "". Tune this device, or leave tuning out.",
         "argument: createRuntime: the tuning is for a device whose deviceClass is "software"; that of this one is "gpu". Tune this device, or leave tuning out.",

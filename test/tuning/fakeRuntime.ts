@@ -14,6 +14,8 @@ export interface Behaviour {
   readonly compiles?: (dispatch: Pick<Dispatch, 'kernel' | 'spec'>) => boolean;
   /** Milliseconds that compiling takes. Default 0. */
   readonly compileMs?: number;
+  /** The traits once subgroup matrices were tested. Default: as before. */
+  readonly tested?: DeviceTraits;
 }
 
 /** What was asked of a fake runtime. */
@@ -35,7 +37,7 @@ export type FakeTime = (runs: readonly FakeRun[]) => Promise<number[]>;
 
 /** As much of a runtime as `tune` uses, on a device that takes the times it is told to take. */
 export function fakeRuntime(traits: DeviceTraits, behaviour: Behaviour): FakeRuntime {
-  const { msOf, isRight = () => true, compiles = () => true, compileMs = 0 } = behaviour;
+  const { msOf, isRight = () => true, compiles = () => true, compileMs = 0, tested = traits } = behaviour;
   const streams: number[][] = [];
   const live = new Set<GPUBuffer>();
   let lastWasRight = true;
@@ -48,6 +50,10 @@ export function fakeRuntime(traits: DeviceTraits, behaviour: Behaviour): FakeRun
     device,
     pace: { macsPerSecond: 0, bytesPerSecond: 0 },
     assertAlive: () => {},
+    testMatrices() {
+      runtime.traits = tested;
+      return Promise.resolve();
+    },
     inNameOf: (_: string, work: () => unknown) => work(),
     createTensor(shape: readonly number[], dtype: Tensor['dtype']): Tensor {
       const tensor = fakeTensor(dtype, [elementCount(shape)]);

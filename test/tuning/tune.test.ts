@@ -76,6 +76,21 @@ describe('tune', () => {
     });
   });
 
+  test('says which matrices have passed their test, and on which driver', async () => {
+    const matrices = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 } as const;
+    const tested = { ...LARGE, tier: 'T2', matrices } as const;
+    const { tuning } = await tuned({ ...alike, tested });
+    expect(tuning).toMatchObject({ matrices, device: { tier: 'T1', description: 'a fake' } });
+    expect(checkedTuning('createRuntime', tuning, LARGE)).toEqual(tuning);
+    // What another driver has passed counts no more.
+    const device = { ...tuning.device, description: 'another driver' };
+    const again = await tuned(alike, {}, { ...LARGE, tuning: { ...tuning, device } });
+    expect(again.tuning).toMatchObject({ matrices: null, device: { description: 'a fake' } });
+    // Without time, nothing is tested.
+    const late = await tuned({ ...alike, tested }, { budgetMs: 0 });
+    expect(late.tuning.matrices).toBe(null);
+  });
+
   test('changes nothing where nothing is faster by more than measurements differ', async () => {
     const almost: Behaviour = {
       msOf: (dispatch) => alike.msOf(dispatch) * (isFavoured(dispatch) ? 0.98 : 1),
