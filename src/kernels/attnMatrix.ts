@@ -31,6 +31,8 @@ export interface MatrixTile {
   readonly rowBlocks: number;
   /** Keys of a tile. */
   readonly keys: number;
+  /** Whether keys and values are loaded ahead, into registers. */
+  readonly ahead: boolean;
   /** Dims of q and k, padded with zeros. */
   readonly dims: number;
   /** Dims of v and out, likewise. */
@@ -74,7 +76,7 @@ export function attnMatrixDispatch(work: AttentionWork, tile: MatrixTile): Dispa
 }
 
 export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split: boolean): Spec {
-  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, dims, dimsV } = tile;
+  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV } = tile;
   const { M, N, K, componentType } = matrices;
   const { qDType, kvDType, kvWide } = features;
   const invocations = matrixInvocations(tile);
@@ -109,6 +111,8 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     SCALED: scaled,
     RAW: raw,
     COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
+    AHEAD: ahead,
+    LOOPS: !ahead,
     PINNED: pinned,
     VARYING: varying,
     SUBGROUPS: true,

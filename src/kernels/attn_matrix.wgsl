@@ -38,6 +38,7 @@
 //   SCALED      operands of f16 tiles are scaled, as q, k or v is bf16
 //   RAW         keys and values wait in registers as they are stored: KV_WIDE and KV_HALVES
 //   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16, not SCALED
+//   AHEAD       the next keys and these values are loaded while rows are weighed
 //   PINNED      subgroups have SUBGROUP lanes, as the entry point demands
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
 
@@ -165,11 +166,7 @@ fn attn_matrix(
     workgroupBarrier();
   }
 
-  if (tiles.first < tiles.end) {
-    for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
-      put_key(index, load_key(job, seen, tiles.first, index), scale.k);
-    }
-  }
+  if (tiles.first < tiles.end) { _ = stage_keys(job, seen, tiles.first, scale.k, invocation); }
   workgroupBarrier();
 
   @registers var o: array<array<Product, OUT_BLOCKS>, ROW_BLOCKS>;
@@ -202,12 +199,15 @@ fn attn_matrix(
     workgroupBarrier();  // A
 
     // 2 weights
-    @registers var next_keys: array<Loaded, K_LOADS>;
-    @registers var values: array<Loaded, V_LOADS>;
-    if (tile + 1u < tiles.end) {
-      @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, tile + 1u, i * WG_SIZE + invocation); }
+    let has_next = tile + 1u < tiles.end;
+    @if(AHEAD) @registers var next_keys: array<Loaded, K_LOADS>;
+    @if(AHEAD) @registers var values: array<Loaded, V_LOADS>;
+    @if(AHEAD) {
+      if (has_next) {
+        @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, tile + 1u, i * WG_SIZE + invocation); }
+      }
+      @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
     }
-    @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
 
     let has_hidden = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
@@ -256,17 +256,21 @@ fn attn_matrix(
     var rescale = exp2(previous - base);
     total = total * rescale + dot(sum, vec4f(1));
 
-    @unroll for (var i = 0u; i < K_LOADS; i++) {
-      put_key(i * WG_SIZE + invocation, next_keys[i], scale.k);
+    var k_largest = 0.0;
+    var v_largest = 0.0;
+    @if(AHEAD) {
+      @unroll for (var i = 0u; i < K_LOADS; i++) {
+        k_largest = max(k_largest, put_key(i * WG_SIZE + invocation, next_keys[i], scale.k));
+      }
+      @unroll for (var i = 0u; i < V_LOADS; i++) {
+        v_largest = max(v_largest, put_value(i * WG_SIZE + invocation, values[i], scale.v));
+      }
     }
-    @unroll for (var i = 0u; i < V_LOADS; i++) {
-      put_value(i * WG_SIZE + invocation, values[i], scale.v);
+    @if(!AHEAD) {
+      if (has_next) { k_largest = stage_keys(job, seen, tile + 1u, scale.k, invocation); }
+      v_largest = stage_values(job, seen, tile, scale.v, invocation);
     }
     @if(SCALED) {
-      var k_largest = 0.0;
-      var v_largest = 0.0;
-      @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(next_keys[i]))); }
-      @unroll for (var i = 0u; i < V_LOADS; i++) { v_largest = max(v_largest, magnitude_of(octet_of(values[i]))); }
       if (k_largest > ROOM / scale.k || v_largest > ROOM / scale.v) {
         atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
         atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
@@ -282,8 +286,8 @@ fn attn_matrix(
         scale.k = scale_for(peak_of(K_PEAK));
         scale.v = scale_for(peak_of(V_PEAK));
         rescale *= scale.v / previous_scale;
-        @unroll for (var i = 0u; i < K_LOADS; i++) { put_key(i * WG_SIZE + invocation, next_keys[i], scale.k); }
-        @unroll for (var i = 0u; i < V_LOADS; i++) { put_value(i * WG_SIZE + invocation, values[i], scale.v); }
+        if (has_next) { _ = stage_keys(job, seen, tile + 1u, scale.k, invocation); }
+        _ = stage_values(job, seen, tile, scale.v, invocation);
         workgroupBarrier();
       }
       if (tile > tiles.first) {
@@ -380,28 +384,56 @@ fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(!RAW) return v_octet(at, params.head_dim_v - dim);
 }
 
-fn put_key(index: u32, loaded: Loaded, scale: f32) {
+// Returns the largest magnitude of what was put, with SCALED.
+fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / K_OCTETS;
-  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return; }
+  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
   let at = tile_key * K_LINE + index % K_OCTETS * (8 / WORD);
-  @if(COPIED)  key_tile[at] = loaded;
+  @if(COPIED) {
+    key_tile[at] = loaded;
+    return 0.0;
+  }
   @if(!COPIED) {
-    let words = words_of(octet_of(loaded), scale);
+    let octet = octet_of(loaded);
+    let words = words_of(octet, scale);
     key_tile[at] = words.low;
     @if(!F16_TILES) key_tile[at + 1u] = words.high;
+    return magnitude_of(octet);
   }
 }
 
-fn put_value(index: u32, loaded: Loaded, scale: f32) {
+fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / V_OCTETS;
-  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return; }
+  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
   let at = tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
-  @if(COPIED)  value_tile[at] = loaded;
+  @if(COPIED) {
+    value_tile[at] = loaded;
+    return 0.0;
+  }
   @if(!COPIED) {
-    let words = words_of(octet_of(loaded), scale);
+    let octet = octet_of(loaded);
+    let words = words_of(octet, scale);
     value_tile[at] = words.low;
     @if(!F16_TILES) value_tile[at + 1u] = words.high;
+    return magnitude_of(octet);
   }
+}
+
+// Loads a whole tile and puts it at once.
+fn stage_keys(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f32 {
+  var largest = 0.0;
+  for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
+    largest = max(largest, put_key(index, load_key(job, seen, tile, index), scale));
+  }
+  return largest;
+}
+
+fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f32 {
+  var largest = 0.0;
+  for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
+    largest = max(largest, put_value(index, load_value(job, seen, tile, index), scale));
+  }
+  return largest;
 }
 
 fn octet_of(loaded: Loaded) -> Octet {
@@ -474,8 +506,9 @@ struct Scales {
   return bitcast<f32>((265u - exponent) << 23u);
 }
 
-@if(SCALED) fn magnitude_of(octet: Octet) -> f32 {
-  return largest_of(max(abs(octet.low), abs(octet.high)));
+fn magnitude_of(octet: Octet) -> f32 {
+  @if(SCALED)  return largest_of(max(abs(octet.low), abs(octet.high)));
+  @if(!SCALED) return 0.0;
 }
 
 // Sets the peaks of the queries, and of the keys and values of the first tile.
@@ -487,12 +520,8 @@ struct Scales {
     q_largest = max(q_largest, magnitude_of(query_octet(job, job.first_row + index / K_OCTETS, index % K_OCTETS * 8u)));
   }
   if (tiles.first < tiles.end) {
-    for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
-      k_largest = max(k_largest, magnitude_of(octet_of(load_key(job, seen, tiles.first, index))));
-    }
-    for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-      v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, tiles.first, index))));
-    }
+    k_largest = stage_keys(job, seen, tiles.first, 1.0, invocation);
+    v_largest = stage_values(job, seen, tiles.first, 1.0, invocation);
   }
   atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
   atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));

@@ -63,6 +63,12 @@ const PREFILL_SHAPES: readonly ShapesRow[] = [
   },
 ];
 
+/** A CPU gains nothing by rows and keys; the fewer matrices a subgroup has, the sooner its kernel is compiled. */
+const SOFTWARE_SHAPES: readonly Shape[] = [
+  { rows: 32, keys: 32, parts: 4, rowBlocks: 1 },
+  { rows: 32, keys: 32, parts: 2, rowBlocks: 1 },
+];
+
 /** Whatever the head: the last resort of devices with little workgroup memory. */
 const SMALL_SHAPES: readonly Shape[] = [
   { rows: 32, keys: 16, parts: 1, rowBlocks: 1 },
@@ -87,6 +93,7 @@ const MIN_DECODE_ROWS = 4;
 /** The tiles that are worth measuring for prompts, best first, all of which the device can run; none without matrices. */
 export function matrixPrefillCandidates(traits: DeviceTraits, args: MatrixTileArgs): MatrixTile[] {
   const { headDim, headDimV } = args;
+  if (traits.deviceClass === 'software') return candidates(traits, args, [...SOFTWARE_SHAPES, ...SMALL_SHAPES]);
   const { shapes } = PREFILL_SHAPES.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
   return candidates(traits, args, [...shapes, ...SMALL_SHAPES]);
 }
@@ -137,6 +144,8 @@ function tileOf(
     parts,
     rowBlocks,
     keys,
+    // CPUs have registers for few loads, and nothing to do meanwhile.
+    ahead: traits.deviceClass === 'gpu',
     // Head sizes share pipelines by multiples of 32.
     dims: multipleOf(Math.max(32, K), headDim),
     dimsV: multipleOf(Math.max(32, N * parts), headDimV),

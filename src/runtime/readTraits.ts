@@ -1,6 +1,6 @@
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
 import { chooseMatrices, type MatrixChoice } from '../core/matrixConfigurations.js';
-import { MATRIX_FEATURE, type AdapterInfo } from './adapterInfo.js';
+import { MATRIX_FEATURE, SUBGROUP_SIZE_FEATURE, type AdapterInfo } from './adapterInfo.js';
 
 /** What decides about the traits of a device besides itself. */
 export interface TraitOptions {
@@ -29,6 +29,7 @@ export function readTraits(
     shaderF16: tier !== 'T0' && features.has('shader-f16'),
     subgroupMinSize: hasSubgroups ? (info.subgroupMinSize ?? 4) : 0,
     subgroupMaxSize: hasSubgroups ? (info.subgroupMaxSize ?? 128) : 0,
+    subgroupSizeControl: hasSubgroups && features.has(SUBGROUP_SIZE_FEATURE),
     matrices: null,
     matricesNote: '',
     maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,

@@ -14,7 +14,7 @@ import { declarationOf, partsOf } from './module.js';
  *
  * becomes `var acc_0_0: vec4f = vec4f(); …` and `{ { acc_0_0 *= rescale_0; } … }`. Compilers keep a small array in
  * registers only when each index is a constant, and whether a loop is unrolled for that is their choice; written out,
- * there is no choice.
+ * there is no choice. For a CPU that takes long to compile: with LOOPS in the spec, loops and arrays stay what they are.
  *
  * @throws RangeError if the spec lacks a constant, or a declaration that the variant needs is not part of it
  */
@@ -80,6 +80,8 @@ class VariantWriter {
   readonly #spec: Spec;
   /** Counters of the loops that are being written out. */
   readonly #counters = new Map<string, number>();
+  /** Those of loops that stay loops. */
+  readonly #kept = new Set<string>();
   #marks: readonly RegExpExecArray[] = [];
   #at = 0;
 
@@ -108,28 +110,38 @@ class VariantWriter {
       written += text;
       if (name) written += this.#name(name, isWritten);
       else if (condition) written += this.#block(isWritten && this.#holds(condition));
-      else if (counter) written += this.#loop(counter, isWritten ? this.#valueOf(below!) : 0);
+      else if (counter) written += this.#loop(counter, below!, isWritten);
       else if (!array) return isWritten ? written : '';
+      else if (isWritten && this.#spec['LOOPS'] === true) written += this.#array(array, indices!, type);
       else if (isWritten) written += this.#registers(array, this.#sizesOf(indices!), type);
     }
   }
 
-  #loop(counter: string, below: number): string {
+  #loop(counter: string, below: string, isWritten: boolean): string {
+    if (isWritten && this.#spec['LOOPS'] === true) {
+      this.#kept.add(counter);
+      const body = this.#block(true);
+      this.#kept.delete(counter);
+      // Compilers unroll a loop whose length they see.
+      return `for (var ${counter} = 0u; ${counter} < 0x7fffffffu; ${counter}++) {\nif (${counter} >= ${this.#sizeOf(below)}) { break; }${body}}`;
+    }
+    const count = isWritten ? this.#valueOf(below) : 0;
     const first = this.#at;
     let written = '';
-    for (let i = 0; i < below; i++) {
+    for (let i = 0; i < count; i++) {
       this.#at = first;
       this.#counters.set(counter, i);
       written += this.#block(true);
     }
     this.#counters.delete(counter);
-    if (below === 0) this.#block(false);
+    if (count === 0) this.#block(false);
     return written;
   }
 
   #name(name: string, isWritten = true): string {
     const count = this.#counters.get(name);
     if (count !== undefined) return `${count}u`;
+    if (this.#kept.has(name)) return name;
     if (isWritten) this.named.add(name);
     return name;
   }
@@ -143,6 +155,20 @@ class VariantWriter {
       [array],
     );
     return names.map((name) => `\nvar ${name}: ${element} = ${element}();`).join('');
+  }
+
+  /** The same as an array: its declaration, or an element. */
+  #array(array: string, indices: string, type: string | undefined): string {
+    const sizes = indices.slice(1, -1).split('][').map((size) => size.replace(/\w+/g, (name) => this.#sizeOf(name)));
+    if (!type) return array + sizes.map((size) => `[${size}]`).join('');
+    const element = type.replace(/\$(\w+)/g, (_, name: string) => this.#name(name));
+    const whole = sizes.reduceRight((inner, size) => `array<${inner}, ${size}>`, element);
+    return `\nvar ${array}: ${whole} = ${whole}();`;
+  }
+
+  /** A number, a counter or a constant that is a number, as text. */
+  #sizeOf(size: string): string {
+    return typeof this.#spec[size] === 'number' ? `${this.#spec[size]}u` : size;
   }
 
   /** `A&!B|C` */

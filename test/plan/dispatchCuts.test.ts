@@ -98,7 +98,7 @@ test('cuts cover every item once, in order, at any pace and of any lists', () =>
 
 test('one item of much work among small ones is a part of its own', () => {
   const { problem, lists } = listsOf([[64, 64]], CAUSAL);
-  const list: Pick<WorkList, 'tile' | 'keyTiles' | 'tileArea'> = {
+  const list: Pick<WorkList, 'tile' | 'isDecode' | 'keyTiles' | 'tileArea'> = {
     ...lists[0]!,
     keyTiles: Uint32Array.of(100_000, 1, 1, 1, 1, 1, 1, 1),
   };

@@ -10,6 +10,7 @@ export function traitsOf(traits: Partial<DeviceTraits>): DeviceTraits {
     shaderF16: false,
     subgroupMinSize: 0,
     subgroupMaxSize: 0,
+    subgroupSizeControl: false,
     matrices: null,
     matricesNote: '',
     maxWorkgroupBytes: 16384,
