@@ -1,3 +1,4 @@
+import { noteAdapter } from '../../src/runtime/adapterInfo.js';
 import type { DeviceKind, FeatureSet, GpuCase, Platform } from './gpuCase.js';
 
 /** The devices that the cases of a platform share, and the errors on them that no error scope caught. */
@@ -48,6 +49,8 @@ export class GpuDevices {
         requiredLimits: limitsOf(adapter),
       }),
     });
+    // As requestDevice does it, so that runtimes know of the adapter's subgroup matrices.
+    noteAdapter(device, adapter);
     device.addEventListener('uncapturederror', ({ error }) => {
       this.#errors.push(`${error.constructor.name}: ${error.message}`);
     });
