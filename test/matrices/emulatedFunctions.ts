@@ -1,0 +1,161 @@
+// The WGSL in place of the functions of subgroup matrices.
+//
+// No lane needs what another one holds. The lanes of a subgroup share the rows of a result, and where there are more
+// lanes than rows, several share the columns of each row. A lane keeps its elements of a result, all of the rows of a
+// left operand that they need, and all of the columns of a right one: what several lanes need, each of them loads.
+//
+// A matrix is a slot: where a lane's elements begin in its array of operands or of results. One loop over all of them,
+// of a length that compilers do not see, costs the least to compile: those for a CPU unroll and copy for seconds else.
+
+/** A multiplication [M × K] · [K × N] → [M × N] in f32, and the subgroup that does it. */
+export interface EmulatedMatrices {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  /** Of both operands. Results are f32. */
+  readonly componentType: 'f16' | 'f32';
+  /** Lanes of a subgroup, whatever the device has. */
+  readonly subgroupSize: number;
+}
+
+export const KINDS = ['left', 'right', 'result'] as const;
+export type Kind = (typeof KINDS)[number];
+export type Major = 'row' | 'col';
+
+/** How the elements of a result are shared out. */
+interface Shares {
+  /** Lanes among which rows are shared out, and rows of each. */
+  readonly rowLanes: number;
+  readonly rows: number;
+  /** Columns of a lane. */
+  readonly columns: number;
+}
+
+/** @throws Error if the lanes would not have equal shares */
+function sharesOf({ M, N, K, subgroupSize }: EmulatedMatrices): Shares {
+  const rowLanes = Math.min(M, subgroupSize);
+  const columnLanes = subgroupSize / rowLanes;
+  const shares = { rowLanes, rows: M / rowLanes, columns: N / columnLanes };
+  if (![columnLanes, ...Object.values(shares)].every(Number.isInteger))
+    throw new Error(`${subgroupSize} lanes cannot share ${M} × ${N} × ${K} evenly.`);
+  return shares;
+}
+
+/** Elements of a matrix that a lane keeps. */
+export function slotSize(kind: Kind, matrices: EmulatedMatrices): number {
+  const { rows, columns } = sharesOf(matrices);
+  return { left: rows * matrices.K, right: columns * matrices.K, result: rows * columns }[kind];
+}
+
+/** A load or store of one kind of matrices in one array. */
+export interface Access {
+  readonly name: string;
+  readonly verb: 'load' | 'store';
+  readonly kind: Kind;
+  readonly major: Major;
+  readonly array: string;
+  /** WGSL of the number of the array's elements. */
+  readonly length: string;
+}
+
+/** A function that loads or stores. Arguments are those of the builtin, with slots for matrices and without the array. */
+export function accessFunction(access: Access, matrices: EmulatedMatrices): string {
+  const { name, verb, kind, major, array, length } = access;
+  const { M, N, K, componentType, subgroupSize } = matrices;
+  const { rowLanes, columns } = sharesOf(matrices);
+  const firstRow = `emulated_invocation % ${rowLanes}u`;
+  const firstColumn = `emulated_invocation % ${subgroupSize}u / ${rowLanes}u * ${columns}u`;
+  // Element `e` of a slot. `owner`: the lanes that store, of those which keep the same.
+  const { size, row, column, owner } = {
+    left: {
+      size: [M, K],
+      row: `${firstRow} + e / ${K}u * ${rowLanes}u`,
+      column: `e % ${K}u`,
+      owner: `${firstColumn} == 0u`,
+    },
+    right: {
+      size: [K, N],
+      row: `e % ${K}u`,
+      column: `${firstColumn} + e / ${K}u`,
+      owner: `${firstRow} == 0u`,
+    },
+    result: {
+      size: [M, N],
+      row: `${firstRow} + e / ${columns}u * ${rowLanes}u`,
+      column: `${firstColumn} + e % ${columns}u`,
+      owner: 'true',
+    },
+  }[kind];
+  const [lines, line] = major === 'row' ? [size[0]!, size[1]!] : [size[1]!, size[0]!];
+  const [outer, inner] = major === 'row' ? [row, column] : [column, row];
+  const element = `${arrayOfSlots(kind)}[slot + e]`;
+  const place = `${array}[offset + (${outer}) * line + ${inner}]`;
+  const ends = `
+  let line = max(stride, ${line}u);
+  let is_within = offset + ${lines - 1}u * line + ${line}u <= ${length};`;
+  const loop = loopOver(slotSize(kind, matrices));
+  if (verb === 'load') {
+    return `
+fn ${name}(slot: u32, offset: u32, stride: u32) -> u32 {${ends}
+  ${loop} ${element} = select(emulated_nan, f32(${place}), is_within); }
+  return slot;
+}`;
+  }
+  const type = kind === 'result' ? 'f32' : componentType;
+  return `
+fn ${name}(offset: u32, slot: u32, stride: u32) {${ends}
+  if (is_within && ${owner}) { ${loop} ${place} = ${type}(${element}); } }
+}`;
+}
+
+/** The functions on slots alone, and variables: elements of as many as there are, and what the entry point has to set. */
+export function slotFunctions(
+  matrices: EmulatedMatrices,
+  { operands, results }: { readonly operands: number; readonly results: number },
+): string {
+  const { K } = matrices;
+  const { columns } = sharesOf(matrices);
+  const ofKind = (kind: Kind): string => `
+alias emulated_${kind} = u32;
+fn emulated_zeros_${kind}(slot: u32) -> u32 {
+  ${loopOver(slotSize(kind, matrices))} ${arrayOfSlots(kind)}[slot + e] = 0.0; }
+  return slot;
+}
+fn emulated_copy_${kind}(slot: u32, other: u32) -> u32 {
+  ${loopOver(slotSize(kind, matrices))} ${arrayOfSlots(kind)}[slot + e] = ${arrayOfSlots(kind)}[other + e]; }
+  return slot;
+}`;
+  return `
+var<private> emulated_invocation: u32 = 0u;
+var<private> emulated_zero: u32 = 0u;
+var<private> emulated_nan: f32 = 0.0;
+var<private> emulated_operands: array<f32, ${Math.max(1, operands)}>;
+var<private> emulated_results: array<f32, ${Math.max(1, results)}>;
+${KINDS.map(ofKind).join('')}
+fn emulated_multiply_accumulate(slot: u32, left: u32, right: u32, before: u32) -> u32 {
+  ${loopOver(slotSize('result', matrices) * K)}
+    let k = e % ${K}u;
+    let to = e / ${K}u;
+    let product = emulated_operands[left + to / ${columns}u * ${K}u + k] * emulated_operands[right + to % ${columns}u * ${K}u + k];
+    emulated_results[slot + to] = emulated_results[select(slot, before, k == 0u) + to] + product;
+  }
+  return slot;
+}`;
+}
+
+/** Statements at the beginning of the entry point. */
+export function setUp(localInvocationIndex: string): string {
+  return `
+  emulated_invocation = ${localInvocationIndex};
+  emulated_zero = emulated_invocation >> 31u;
+  emulated_nan = bitcast<f32>(0x7fc00000u + emulated_zero);`;
+}
+
+function arrayOfSlots(kind: Kind): string {
+  return kind === 'result' ? 'emulated_results' : 'emulated_operands';
+}
+
+/** The head of a loop of so many steps. */
+function loopOver(steps: number): string {
+  return `for (var e = 0u; e < ${steps}u + emulated_zero; e++) {`;
+}
