@@ -58,7 +58,7 @@ export interface Access {
   readonly length: string;
 }
 
-/** A function that loads or stores. Arguments are those of the builtin, with slots for matrices and without the array. */
+/** The function of a load or store: `name(slot, offset, stride)`. */
 export function accessFunction(access: Access, matrices: EmulatedMatrices): string {
   const { name, verb, kind, major, array, length } = access;
   const { M, N, K, componentType, subgroupSize } = matrices;
@@ -88,59 +88,80 @@ export function accessFunction(access: Access, matrices: EmulatedMatrices): stri
   }[kind];
   const [lines, line] = major === 'row' ? [size[0]!, size[1]!] : [size[1]!, size[0]!];
   const [outer, inner] = major === 'row' ? [row, column] : [column, row];
-  const element = `${arrayOfSlots(kind)}[slot + e]`;
+  const element = elementOf(kind, 'slot');
   const place = `${array}[offset + (${outer}) * line + ${inner}]`;
-  const ends = `
-  let line = max(stride, ${line}u);
-  let is_within = offset + ${lines - 1}u * line + ${line}u <= ${length};`;
-  const loop = loopOver(slotSize(kind, matrices));
-  if (verb === 'load') {
-    return `
-fn ${name}(slot: u32, offset: u32, stride: u32) -> u32 {${ends}
-  ${loop} ${element} = select(emulated_nan, f32(${place}), is_within); }
-  return slot;
-}`;
-  }
   const type = kind === 'result' ? 'f32' : componentType;
+  const loop = loopOver(slotSize(kind, matrices));
   return `
-fn ${name}(offset: u32, slot: u32, stride: u32) {${ends}
-  if (is_within && ${owner}) { ${loop} ${place} = ${type}(${element}); } }
+fn ${name}(slot: u32, offset: u32, stride: u32) {
+  let line = max(stride, ${line}u);
+  let is_within = offset + ${lines - 1}u * line + ${line}u <= ${length};
+  ${
+    verb === 'load'
+      ? `${loop} ${element} = select(emulated_nan, f32(${place}), is_within); }`
+      : `if (is_within && ${owner}) { ${loop} ${place} = ${type}(${element}); } }`
+  }
 }`;
 }
 
-/** The functions on slots alone, and variables: elements of as many as there are, and what the entry point has to set. */
-export function slotFunctions(
-  matrices: EmulatedMatrices,
-  { operands, results }: { readonly operands: number; readonly results: number },
-): string {
+/** The functions `zeros` and `copy` of a kind. */
+export function slotFunction(verb: 'zeros' | 'copy', kind: Kind, matrices: EmulatedMatrices): string {
+  return `
+fn emulated_${verb}_${kind}(slot: u32, other: u32, unused: u32) {
+  ${loopOver(slotSize(kind, matrices))} ${elementOf(kind, 'slot')} = ${verb === 'copy' ? elementOf(kind, 'other') : '0.0'}; }
+}`;
+}
+
+/** `multiply_accumulate(slot, left + 65536 right, before)` */
+export function multiplyFunction(matrices: EmulatedMatrices): string {
   const { K } = matrices;
   const { columns } = sharesOf(matrices);
-  const ofKind = (kind: Kind): string => `
-alias emulated_${kind} = u32;
-fn emulated_zeros_${kind}(slot: u32) -> u32 {
-  ${loopOver(slotSize(kind, matrices))} ${arrayOfSlots(kind)}[slot + e] = 0.0; }
-  return slot;
-}
-fn emulated_copy_${kind}(slot: u32, other: u32) -> u32 {
-  ${loopOver(slotSize(kind, matrices))} ${arrayOfSlots(kind)}[slot + e] = ${arrayOfSlots(kind)}[other + e]; }
-  return slot;
-}`;
   return `
-var<private> emulated_invocation: u32 = 0u;
-var<private> emulated_zero: u32 = 0u;
-var<private> emulated_nan: f32 = 0.0;
-var<private> emulated_operands: array<f32, ${Math.max(1, operands)}>;
-var<private> emulated_results: array<f32, ${Math.max(1, results)}>;
-${KINDS.map(ofKind).join('')}
-fn emulated_multiply_accumulate(slot: u32, left: u32, right: u32, before: u32) -> u32 {
+fn emulated_multiply_accumulate(slot: u32, operands: u32, before: u32) {
+  let left = operands % 65536u;
+  let right = operands / 65536u;
   ${loopOver(slotSize('result', matrices) * K)}
     let k = e % ${K}u;
     let to = e / ${K}u;
     let product = emulated_operands[left + to / ${columns}u * ${K}u + k] * emulated_operands[right + to % ${columns}u * ${K}u + k];
     emulated_results[slot + to] = emulated_results[select(slot, before, k == 0u) + to] + product;
   }
-  return slot;
 }`;
+}
+
+/** Runs commands, each the index of a function among some, and its arguments. */
+export function runFunction(name: string, functions: readonly string[]): string {
+  const cases = functions.map(
+    (called, i) => `\n      case ${i}u: { ${called}(command.y, command.z, command.w); }`,
+  );
+  return `
+fn ${name}(commands: u32) {
+  for (var c = 0u; c < commands + emulated_zero; c++) {
+    let command = emulated_commands[c];
+    switch (command.x) {${cases.join('')}
+      default: {}
+    }
+  }
+}`;
+}
+
+/** Elements of the private arrays. */
+export interface ArraySizes {
+  readonly operands: number;
+  readonly results: number;
+  readonly commands: number;
+}
+
+/** Types of matrices, private arrays, and what the entry point has to set. */
+export function declarations({ operands, results, commands }: ArraySizes): string {
+  return `
+${KINDS.map((kind) => `alias emulated_${kind} = u32;`).join('\n')}
+var<private> emulated_invocation: u32 = 0u;
+var<private> emulated_zero: u32 = 0u;
+var<private> emulated_nan: f32 = 0.0;
+var<private> emulated_operands: array<f32, ${Math.max(1, operands)}>;
+var<private> emulated_results: array<f32, ${Math.max(1, results)}>;
+var<private> emulated_commands: array<vec4<u32>, ${Math.max(1, commands)}>;`;
 }
 
 /** Statements at the beginning of the entry point. */
@@ -151,8 +172,8 @@ export function setUp(localInvocationIndex: string): string {
   emulated_nan = bitcast<f32>(0x7fc00000u + emulated_zero);`;
 }
 
-function arrayOfSlots(kind: Kind): string {
-  return kind === 'result' ? 'emulated_results' : 'emulated_operands';
+function elementOf(kind: Kind, slot: string): string {
+  return `${kind === 'result' ? 'emulated_results' : 'emulated_operands'}[${slot} + e]`;
 }
 
 /** The head of a loop of so many steps. */

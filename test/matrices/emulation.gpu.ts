@@ -1,6 +1,8 @@
 import { decode, encode } from '../../src/core/dtype.js';
-import { downloadBuffer } from '../../tools/deviceTensor.js';
+import { attnVarlen, createRuntime } from '../../src/index.js';
+import { download, downloadBuffer } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
+import { compare, draw, place, SMALL_VARLEN } from '../attention/varlenCase.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { withEmulatedMatrices } from './emulatedDevice.js';
 import type { EmulatedMatrices, Major } from './emulatedFunctions.js';
@@ -83,6 +85,23 @@ export const cases: GpuCase[] = [
         if (hasMatrices(device))
           assertEqual(await multiply(device, product), emulated, `real ${majors.join()}`);
       }
+    },
+  },
+  {
+    name: 'a runtime works on an emulated device',
+    why: 'it asks the device for more than matrices, and runs kernels that use none',
+    async run(t) {
+      const matrices = { M: 16, N: 16, K: 16, componentType: 'f32', subgroupSize: 32 } as const;
+      const runtime = createRuntime(withEmulatedMatrices(await t.device('full'), matrices));
+      const inputs = draw(SMALL_VARLEN);
+      const { args } = place(runtime.device, SMALL_VARLEN, inputs);
+      const { out, lse } = attnVarlen(runtime, { ...args, returnLse: true });
+      compare(SMALL_VARLEN, inputs, {
+        out: await download(runtime.device, out),
+        lse: await download(runtime.device, lse!),
+      });
+      await runtime.done();
+      runtime.destroy();
     },
   },
   {
@@ -204,17 +223,21 @@ fn multiply(
   workgroupBarrier();
   let c_at = ${at.result.offset}u + subgroup * ${at.result.size}u;
   let before = subgroupMatrixLoad<subgroup_matrix_result<f32, ${N}, ROWS>, ${result}_major>(&c, c_at, ${at.result.stride}u);
-  var sum = before;
+  var sum = subgroup_matrix_result<f32, ${N}, ROWS>();
   var left = Left();
-  for (var step = 0u; step < ${STEPS}u; step++) {
-    left = subgroupMatrixLoad<Left, ${left}_major>(&a, ${at.left.offset}u + (subgroup * ${STEPS}u + step) * ${at.left.size}u, ${at.left.stride}u);
+  ${Array.from(
+    { length: STEPS },
+    (_, step) => `{
+    left = subgroupMatrixLoad<Left, ${left}_major>(&a, ${at.left.offset}u + (subgroup * ${STEPS}u + ${step}u) * ${at.left.size}u, ${at.left.stride}u);
     sum = subgroupMatrixMultiplyAccumulate(
       left,
-      subgroupMatrixLoad<Right, ${staged}_major>(&staged, ${at.staged.offset}u + step * STAGED_SIZE, ${at.staged.stride}u),
-      sum,
+      subgroupMatrixLoad<Right, ${staged}_major>(&staged, ${at.staged.offset}u + ${step}u * STAGED_SIZE, ${at.staged.stride}u),
+      ${step === 0 ? 'before' : 'sum'},
     );
-  }
-  subgroupMatrixStore<row_major>(&sums, subgroup * SUMS_SIZE, sum, ${N}u);
+  }`,
+  ).join('\n')}
+  let total = sum;
+  subgroupMatrixStore<row_major>(&sums, subgroup * SUMS_SIZE, total, ${N}u);
   workgroupBarrier();
   for (var i = lane; i < SUMS_SIZE; i += subgroup_size) { sums[subgroup * SUMS_SIZE + i] *= 2.0; }
   workgroupBarrier();
@@ -227,14 +250,14 @@ fn multiply(
 function numbersOf({ numbers, componentType, ...product }: Product) {
   const at = layoutOf({ numbers, componentType, ...product });
   const random = new Random(7);
-  const draw = (count: number, type: 'f16' | 'f32'): Float32Array<ArrayBuffer> => {
+  const some = (count: number, type: 'f16' | 'f32'): Float32Array<ArrayBuffer> => {
     const drawn = random.normals(count);
     return numbers === 'whole' ? drawn.map((x) => Math.round(4 * x)) : decode(type, encode(type, drawn));
   };
   return {
-    a: draw(at.left.offset + SUBGROUPS * STEPS * at.left.size, componentType),
-    b: draw(at.right.offset + STEPS * at.right.size, componentType),
-    c: draw(at.result.offset + SUBGROUPS * at.result.size, 'f32'),
+    a: some(at.left.offset + SUBGROUPS * STEPS * at.left.size, componentType),
+    b: some(at.right.offset + STEPS * at.right.size, componentType),
+    c: some(at.result.offset + SUBGROUPS * at.result.size, 'f32'),
   };
 }
 
@@ -247,13 +270,13 @@ function expected(product: Product): Float64Array {
   for (let subgroup = 0; subgroup < SUBGROUPS; subgroup++) {
     for (let row = 0; row < M; row++) {
       for (let column = 0; column < N; column++) {
-        const place = at.result.at(subgroup, row, column);
-        let sum = c[place]!;
+        const element = at.result.at(subgroup, row, column);
+        let sum = c[element]!;
         for (let step = 0; step < STEPS; step++) {
           const left = subgroup * STEPS + step;
           for (let k = 0; k < K; k++) sum += a[at.left.at(left, row, k)]! * b[at.right.at(step, k, column)]!;
         }
-        after[place] = 2 * sum;
+        after[element] = 2 * sum;
       }
     }
   }

@@ -52,19 +52,48 @@ test('variables become places in private arrays, which blocks give back', () => 
   sum = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<Right, row_major>(&k, min(lane, 0u), 8u), Result());
   subgroupMatrixStore<col_major>(&sums, 0u, before, M);`);
   expect(statementsOf(code)).toMatchInlineSnapshot(`
-    "let left = emulated_zeros_left(0u);
-      let sum = emulated_zeros_result(0u);
+    "let left = 0u; emulated_zeros_left(0u, 0u, 0u);
+    let sum = 0u; emulated_zeros_result(0u, 0u, 0u);
       for (var i = 0u; i < 4u; i++) {
-        let right = emulated_load_right_col_tile(16u, i * 128u, 24u);
-        emulated_multiply_accumulate(sum, left, right, sum);
+    let right = 16u; emulated_load_right_col_tile(16u, i * 128u, 24u);
+     emulated_multiply_accumulate(sum, left + 65536u * right, sum);
       }
-      { let right = emulated_load_right_row_k(16u, 8u * (local / size), 24u);
-        emulated_store_right_row_tile(0u, right, 24u); }
-      emulated_load_left_row_tile(left, 0u, 24u);
-      let before = emulated_copy_result(4u, sum);
-      emulated_multiply_accumulate(sum, left, emulated_load_right_row_k(16u, min(lane, 0u), 8u), emulated_zeros_result(8u));
-      emulated_store_result_col_sums(0u, before, M);"
+      {
+    let right = 16u; emulated_commands[0] = vec4<u32>(2u, 16u, 8u * (local / size), 24u);
+     emulated_commands[1] = vec4<u32>(5u, right, 0u, 24u); }
+     emulated_commands[2] = vec4<u32>(1u, left, 0u, 24u);
+    let before = 4u; emulated_commands[3] = vec4<u32>(0u, 4u, sum, 0u);
+     emulated_commands[4] = vec4<u32>(2u, 16u, min(lane, 0u), 8u); emulated_commands[5] = vec4<u32>(6u, 8u, 0u, 0u); emulated_commands[6] = vec4<u32>(3u, sum, left + 65536u * 16u, 8u);
+     emulated_commands[7] = vec4<u32>(4u, before, 0u, M);
+    emulated_run_0(8u);"
   `);
+});
+
+test('a run of matrices ends where memory may be read or written otherwise', () => {
+  const load = 'left = subgroupMatrixLoad<Left, row_major>(&tile, at, 24u);';
+  const store = 'subgroupMatrixStore<row_major>(&tile, at, left, 24u);';
+  const runsOf = (between: string): number => {
+    const code = emulated(`var left = Left(); let at = 0u; ${load.repeat(8)} ${between} ${load.repeat(8)}`);
+    return code.match(/emulated_run_\d+\(\d+u\);/g)!.length;
+  };
+  for (const between of [
+    '',
+    `{ let at = min(lane, 2u) * 8u; ${load} }`,
+    store,
+    `let x = sums[lane];`,
+    `${store} let x = lane;`,
+  ])
+    expect(runsOf(between), between.slice(0, 80)).toBe(1);
+  for (const between of [
+    'sums[lane] = 1.0;',
+    'workgroupBarrier();',
+    'let x = atomicAdd(&count, 1u);',
+    `if (lane == 0u) { ${load} }`,
+    `${store} let x = sums[lane];`,
+    `${store} left = subgroupMatrixLoad<Left, row_major>(&tile, u32(sums[0]), 24u);`,
+    load.repeat(60),
+  ])
+    expect(runsOf(between), between.slice(0, 80)).toBe(2);
 });
 
 test('extensions, types, builtins and the entry point', () => {
@@ -88,17 +117,20 @@ test('extensions, types, builtins and the entry point', () => {
       emulated_nan = bitcast<f32>(0x7fc00000u + emulated_zero);
       let size = 32u;
       let lane = emulated_invocation % 32u;
-      let sum = emulated_zeros_result(0u);
+    let sum = 0u; emulated_zeros_result(0u, 0u, 0u);
       sums[local] = subgroupShuffleXor(sums[lane], 4u);
     }
 
+    alias emulated_left = u32;
+    alias emulated_right = u32;
+    alias emulated_result = u32;
     var<private> emulated_invocation: u32 = 0u;
     var<private> emulated_zero: u32 = 0u;
     var<private> emulated_nan: f32 = 0.0;
     var<private> emulated_operands: array<f32, 1>;
     var<private> emulated_results: array<f32, 4>;
+    var<private> emulated_commands: array<vec4<u32>, 1>;
 
-    alias emulated_left = u32;
     "
   `);
 });
@@ -113,9 +145,9 @@ test('matrices of other functions keep their places', () => {
     'var mine = Result();\nadd(mine);',
     'fn add(other: Result) { var own = Result(); subgroupMatrixStore<row_major>(&sums, 0u, other, 8u); }',
   );
-  expect(code).toContain('let own = emulated_zeros_result(0u)');
-  expect(code).toContain('let mine = emulated_zeros_result(4u)');
-  expect(code).toContain('emulated_store_result_row_sums(0u, other, 8u)');
+  expect(code).toContain('let own = 0u; emulated_zeros_result(0u, 0u, 0u);');
+  expect(code).toContain('let mine = 4u; emulated_zeros_result(4u, 0u, 0u);');
+  expect(code).toContain('emulated_store_result_row_sums(other, 0u, 8u);');
 });
 
 test('what numbers invocations by subgroup numbers them as the emulation does', () => {

@@ -1,25 +1,20 @@
 import {
   accessFunction,
+  declarations,
   KINDS,
-  setUp,
-  slotFunctions,
+  multiplyFunction,
+  slotFunction,
   slotSize,
   type EmulatedMatrices,
   type Kind,
   type Major,
 } from './emulatedFunctions.js';
-import { argumentsFrom, closingOf, constantOf, statementsOf, typeBehind } from './wgslText.js';
+import { usesSubgroups, withSubgroupsOf } from './emulatedSubgroups.js';
+import { MatrixRuns, type Command } from './matrixRuns.js';
+import { argumentsFrom, constantOf, statementsOf, typeBehind, type Statement } from './wgslText.js';
 
 /** The extension, as WGSL enables it. */
 export const MATRIX_EXTENSION = 'chromium_experimental_subgroup_matrix';
-
-/** Subgroup functions that a kernel may use besides matrices: exchanges between neighbours, which real subgroups do. */
-const NEIGHBOURS: ReadonlySet<string> = new Set([
-  'subgroupShuffleXor',
-  'quadSwapX',
-  'quadSwapY',
-  'quadSwapDiagonal',
-]);
 
 /**
  * Returns a kernel that computes the same without the extension, on subgroups of the size given. `wgsl` is one entry point
@@ -61,10 +56,11 @@ class Emulation {
   readonly #matrices: EmulatedMatrices;
   /** The kind of matrix that a name of a type stands for. */
   readonly #kinds = new Map<string, Kind>();
-  /** Loads and stores by their names. */
-  readonly #accesses = new Map<string, string>();
+  /** The functions that are called, by their names. */
+  readonly #functions = new Map<string, string>();
+  readonly #runs = new MatrixRuns();
   /** Blocks around the statement, the innermost last. */
-  #blocks: Block[] = [];
+  readonly #blocks: Block[] = [];
   #used: Used = { operands: 0, results: 0 };
   #most: Used = { operands: 0, results: 0 };
   #code: string;
@@ -78,19 +74,17 @@ class Emulation {
     const extensions = this.#takeExtensions();
     this.#nameTypes();
     this.#nameLoads();
-    this.#code = statementsOf(this.#code)
-      .map(({ text, end }) => this.#statement(text, end) + end)
-      .join('');
-    const rest = /\bsubgroup_?[mM]atrix\w*/.exec(this.#code);
+    for (const statement of statementsOf(this.#code)) this.#rewriteStatement(statement);
+    const code = withSubgroupsOf(this.#matrices.subgroupSize, this.#runs.finish());
+    const rest = /\bsubgroup_?[mM]atrix\w*/.exec(code);
     if (rest) throw new Error(`Matrices cannot be emulated where a kernel has ${rest[0]}.`);
-    this.#rewriteNumbering();
-    this.#rewriteEntryPoint();
-    if (this.#usesSubgroups()) extensions.add('subgroups');
+    if (usesSubgroups(code)) extensions.add('subgroups');
     return [
       ...[...extensions].map((extension) => `enable ${extension};`),
-      this.#code.trim(),
-      slotFunctions(this.#matrices, this.#most),
-      ...this.#accesses.values(),
+      code.trim(),
+      declarations({ ...this.#most, commands: this.#runs.longest }),
+      ...this.#functions.values(),
+      ...this.#runs.functions(),
       '',
     ].join('\n');
   }
@@ -132,7 +126,7 @@ class Emulation {
     }
   }
 
-  /** Names the function of each load, which so far takes the place and no slot. */
+  /** Names the function of each load. */
   #nameLoads(): void {
     this.#code = this.#code.replace(
       /\bsubgroupMatrixLoad\s*<\s*(\w+)\s*,\s*(row|col)_major\s*>\s*\(\s*&\s*(\w+)\s*,\s*/g,
@@ -144,10 +138,8 @@ class Emulation {
     );
   }
 
-  /** Rewrites what stands before the `;`, `{` or `}` that ends it. */
-  #statement(text: string, end: string): string {
-    const before = this.#used;
-    let written = text;
+  #rewriteStatement(statement: Statement): void {
+    const { text, end } = statement;
     if (end === '{') {
       this.#blocks.push({ variables: this.#parametersOf(text), before: this.#used });
     } else if (end === '}') {
@@ -155,13 +147,10 @@ class Emulation {
       // Matrices of other functions may be in use when this one is called.
       this.#used = this.#blocks.length > 0 ? block!.before : this.#most;
     } else if (this.#blocks.length > 0) {
-      const declared = /^(\s*)(?:let|var|const)\s+(\w+)\s*(?::\s*(\w+)\s*)?(?:=([^]*))?$/.exec(text);
-      if (declared) return this.#declaration(text, declared);
-      written = this.#action(text);
-      // Slots of what has no name.
-      this.#used = before;
+      const declared = /^\s*(?:let|var|const)\s+(\w+)\s*(?::\s*(\w+)\s*)?(?:=([^]*))?$/.exec(text);
+      if (declared ? this.#declaration(declared) : this.#action(text)) return;
     }
-    return written;
+    this.#runs.addOther(statement);
   }
 
   #parametersOf(header: string): Block['variables'] {
@@ -171,52 +160,73 @@ class Emulation {
     return new Map(parameters.map(([, name, type]) => [name!, this.#kinds.get(type!) ?? null]));
   }
 
-  #declaration(text: string, [, indent, name, type, initial]: readonly (string | undefined)[]): string {
+  /** Whether a declaration was that of a matrix, and is rewritten. */
+  #declaration([, name, type, initial]: readonly (string | undefined)[]): boolean {
     const kind = initial === undefined ? this.#kinds.get(type ?? '') : this.#kindOf(initial);
-    let written = text;
     if (kind) {
       if (initial === undefined) throw new Error(`${name} has no initial value.`);
-      const slot = this.#take(kind);
+      const slot = `${this.#take(kind)}u`;
       const own = this.#used;
-      written = `${indent}let ${name} = ${this.#into(`${slot}u`, initial)}`;
+      this.#runs.addMatrix(`let ${name} = ${slot};`, this.#into(slot, initial));
+      // Others have slots of no name.
       this.#used = own;
     }
     this.#blocks.at(-1)!.variables.set(name!, kind ?? null);
-    return written;
+    return kind !== undefined;
   }
 
-  /** An assignment to a matrix, or a store. */
-  #action(text: string): string {
-    const [, indent, name, value] = /^(\s*)(\w+)\s*=([^=][^]*)$/.exec(text) ?? [];
-    if (name && this.#variable(name)) return `${indent}${this.#into(name, value!)}`;
-    const [call, before, major, array] =
-      /^(\s*)subgroupMatrixStore\s*<\s*(row|col)_major\s*>\s*\(\s*&\s*(\w+)\s*,/.exec(text) ?? [];
-    if (!call) return text;
-    const [offset, matrix, stride] = argumentsFrom(text, call.length);
-    const store = this.#access('store', this.#matrixKind(matrix!), major as Major, array!);
-    return `${before}${store}(${offset!.trim()}, ${this.#slotOf(matrix!)}, ${stride!.trim()})`;
+  /** Whether a statement was an assignment to a matrix or a store, and is rewritten. */
+  #action(text: string): boolean {
+    const before = this.#used;
+    const [, name, value] = /^\s*(\w+)\s*=([^=][^]*)$/.exec(text) ?? [];
+    const [call, major, array] =
+      /^\s*subgroupMatrixStore\s*<\s*(row|col)_major\s*>\s*\(\s*&\s*(\w+)\s*,/.exec(text) ?? [];
+    if (name && this.#variable(name)) {
+      this.#runs.addMatrix('', this.#into(name, value!));
+    } else if (call) {
+      const [offset, matrix, stride] = argumentsFrom(text, call.length);
+      const { slot, commands } = this.#slotOf(matrix!);
+      const store = this.#access('store', this.#matrixKind(matrix!), major as Major, array!);
+      this.#runs.addMatrix('', [
+        ...commands,
+        { called: store, slot, arguments: [offset!.trim(), stride!.trim()] },
+      ]);
+    } else {
+      return false;
+    }
+    this.#used = before;
+    return true;
   }
 
-  /** The slot of a matrix, where a variable has it or where it is put. */
-  #slotOf(expression: string): string {
+  /** The slot of a matrix: that of a variable, or one which commands fill. */
+  #slotOf(expression: string): { readonly slot: string; readonly commands: readonly Command[] } {
     const kind = this.#matrixKind(expression);
-    return this.#variable(expression.trim())
-      ? expression.trim()
-      : this.#into(`${this.#take(kind)}u`, expression);
+    const name = expression.trim();
+    if (this.#variable(name)) return { slot: name, commands: [] };
+    const slot = `${this.#take(kind)}u`;
+    return { slot, commands: this.#into(slot, expression) };
   }
 
-  /** A call that puts the value of an expression into a slot, and returns that. */
-  #into(slot: string, expression: string): string {
+  /** What puts the value of an expression into a slot. */
+  #into(slot: string, expression: string): readonly Command[] {
     const kind = this.#matrixKind(expression);
     const text = expression.trim();
-    if (this.#variable(text)) return `emulated_copy_${kind}(${slot}, ${text})`;
-    const [multiply] = /^subgroupMatrixMultiplyAccumulate\s*\(/.exec(text) ?? [];
-    if (multiply) {
-      const slots = argumentsFrom(text, multiply.length).map((argument) => this.#slotOf(argument));
-      return `emulated_multiply_accumulate(${[slot, ...slots].join(', ')})`;
+    const parameters = argumentsFrom(`${text})`, text.indexOf('(') + 1).map((argument) => argument.trim());
+    if (this.#variable(text)) {
+      return [{ called: this.#function('copy', kind), slot, arguments: [text, '0u'] }];
+    } else if (LOAD.test(text)) {
+      const [called] = text.split('(');
+      return [{ called: called!.trim(), slot, arguments: [parameters[0]!, parameters[1]!] }];
+    } else if (MULTIPLY.test(text)) {
+      const [left, right, before] = parameters.map((parameter) => this.#slotOf(parameter));
+      const called = 'emulated_multiply_accumulate';
+      this.#functions.set(called, multiplyFunction(this.#matrices));
+      return [
+        ...[left!, right!, before!].flatMap(({ commands }) => commands),
+        { called, slot, arguments: [`${left!.slot} + 65536u * ${right!.slot}`, before!.slot] },
+      ];
     }
-    if (LOAD.test(text)) return text.replace('(', `(${slot}, `);
-    return `emulated_zeros_${kind}(${slot})`;
+    return [{ called: this.#function('zeros', kind), slot, arguments: ['0u', '0u'] }];
   }
 
   #matrixKind(expression: string): Kind {
@@ -232,7 +242,7 @@ class Emulation {
     if (constructed) return this.#kinds.get(constructed);
     const [, loaded] = LOAD.exec(text) ?? [];
     if (loaded) return loaded as Kind;
-    return /^subgroupMatrixMultiplyAccumulate\b/.test(text) ? 'result' : this.#variable(text);
+    return MULTIPLY.test(text) ? 'result' : this.#variable(text);
   }
 
   #variable(name: string): Kind | undefined {
@@ -251,83 +261,33 @@ class Emulation {
     return slot;
   }
 
-  /** The name of a function that loads or stores, which is written if it is new. */
+  /** The name of a function on slots. */
+  #function(verb: 'zeros' | 'copy', kind: Kind): string {
+    const name = `emulated_${verb}_${kind}`;
+    this.#functions.set(name, slotFunction(verb, kind, this.#matrices));
+    return name;
+  }
+
+  /** The name of a function that loads or stores. */
   #access(verb: 'load' | 'store', kind: Kind, major: Major, array: string): string {
     const name = `emulated_${verb}_${kind}_${major}_${array}`;
-    if (!this.#accesses.has(name)) {
+    if (!this.#functions.has(name)) {
       const length = this.#lengthOf(array, kind === 'result' ? 'f32' : this.#matrices.componentType);
-      this.#accesses.set(name, accessFunction({ name, verb, kind, major, array, length }, this.#matrices));
+      this.#functions.set(name, accessFunction({ name, verb, kind, major, array, length }, this.#matrices));
     }
     return name;
   }
 
   /** WGSL of the number of elements of an array, which must be of a type. */
   #lengthOf(name: string, wanted: string): string {
-    const [, element, size] =
-      new RegExp(`\\bvar\\s*<[^>]*>\\s*${name}\\s*:\\s*array\\s*<\\s*(\\w+)\\s*(?:,([^>]+))?>`).exec(
-        this.#code,
-      ) ?? [];
+    const declaration = `\\bvar\\s*<[^>]*>\\s*${name}\\s*:\\s*array\\s*<\\s*(\\w+)\\s*(?:,([^>]+))?>`;
+    const [, element, size] = new RegExp(declaration).exec(this.#code) ?? [];
     if (!element) throw new Error(`${name} is no array in workgroup memory or storage.`);
     const type = typeBehind(this.#code, element);
     if (type !== wanted) throw new Error(`${name} is an array of ${type}, not of ${wanted}.`);
     return size ? `u32(${size.trim()})` : `arrayLength(&${name})`;
   }
-
-  #rewriteNumbering(): void {
-    const found = /\bfn\s+invocation_by_subgroup\b[^{]*\{/.exec(this.#code);
-    if (!found) return;
-    const start = found.index + found[0].length;
-    const end = closingOf(this.#code, start);
-    this.#code = `${this.#code.slice(0, start)} return emulated_invocation; ${this.#code.slice(end)}`;
-  }
-
-  #rewriteEntryPoint(): void {
-    const { subgroupSize } = this.#matrices;
-    const found = [...this.#code.matchAll(/@compute\b[^{};]*?\bfn\s+\w+\s*\(/g)];
-    if (found.length !== 1) throw new Error(`The kernel has ${found.length} entry points, not one.`);
-    const [, size] = /@workgroup_size\s*\(\s*(\w+)/.exec(this.#code)!;
-    const invocations = constantOf(this.#code, size!);
-    if (invocations % subgroupSize !== 0)
-      throw new Error(`${invocations} invocations are no whole subgroups of ${subgroupSize}.`);
-    const start = found[0]!.index + found[0]![0].length;
-    const end = closingOf(this.#code, start);
-    const body = this.#code.indexOf('{', end) + 1;
-    const emulated: Readonly<Record<string, string>> = {
-      subgroup_size: `${subgroupSize}u`,
-      subgroup_invocation_id: `emulated_invocation % ${subgroupSize}u`,
-      subgroup_id: `emulated_invocation / ${subgroupSize}u`,
-    };
-    let index = '';
-    const kept: string[] = [];
-    const lets: string[] = [];
-    for (const parameter of argumentsFrom(this.#code, start)) {
-      const [, builtin, name] = /@builtin\s*\(\s*(\w+)\s*\)\s*(\w+)\s*:/.exec(parameter) ?? [];
-      if (!builtin) throw new Error(`The entry point takes ${parameter.trim()}, which is no builtin.`);
-      if (builtin === 'local_invocation_index') index = name!;
-      if (builtin in emulated) lets.push(`\n  let ${name} = ${emulated[builtin]};`);
-      else kept.push(parameter.trim());
-    }
-    if (!index) {
-      index = 'emulated_index';
-      kept.push(`@builtin(local_invocation_index) ${index}: u32`);
-    }
-    this.#code = [
-      this.#code.slice(0, start),
-      kept.join(', '),
-      this.#code.slice(end, body),
-      setUp(index),
-      ...lets,
-      this.#code.slice(body),
-    ].join('');
-  }
-
-  /** Whether functions of real subgroups remain. */
-  #usesSubgroups(): boolean {
-    const functions = new Set(this.#code.match(/\b(?:subgroup|quad)[A-Z]\w*(?=\s*\()/g));
-    for (const name of functions)
-      if (!NEIGHBOURS.has(name)) throw new Error(`${name} would be that of the device's own subgroups.`);
-    return functions.size > 0;
-  }
 }
 
 const LOAD = /^emulated_load_(left|right|result)_/;
+const MULTIPLY = /^subgroupMatrixMultiplyAccumulate\b/;
