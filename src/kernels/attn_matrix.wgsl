@@ -21,13 +21,13 @@
 //   p = 2^(s - base)      l' = l 2^(base - base') + sum p      o' = o 2^(base - base') + p v      out = o / l
 // where base follows the row's maximum only when weights would leave f16: o has to go through workgroup memory for it.
 //
-// Stages for each tile of keys, with the two barriers between them:
-//   1 scores     queries · keys                                                       by matrices
+// Stages for each tile of keys, with the two barriers between them; before them, the scores of the first:
 //     A
 //   2 weights    loads of the next keys and of these values begin; mask, maximum, p; loads are put into the tiles
 //     B
 //   3 rescale o, if a row's base has moved
-//   4 values     p · values, then the next tile's scores without a barrier            by matrices
+//   4 values     p · values                                                           by matrices
+//   1 scores     queries · keys of the next tile                                      by matrices
 //
 // bf16 has the range of f32, tiles of f16 do not: with SCALED each operand is multiplied by a power of two, one for all
 // that the workgroup has seen of it, which follows its peak. What is below 2^-35 of the peak is lost.
@@ -172,40 +172,39 @@ fn attn_matrix(
   @registers var o: array<array<Product, OUT_BLOCKS>, ROW_BLOCKS>;
   var base = NO_MAXIMUM;
   var total = 0.0;
+  // 1 scores of the first tile
+  if (multiplies) {
+    @registers var s: array<array<Product, KEY_BLOCKS>, ROW_BLOCKS>;
+    @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
+      @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
+        let keys = subgroupMatrixLoad<Right, col_major>(
+          &key_tile, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
+        );
+        @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+          s[r][block] = subgroupMatrixMultiplyAccumulate(q[r][step], keys, s[r][block]);
+        }
+      }
+    }
+    @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+      @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
+        let at = (first_strip_row + r * M) * S_LINE + (part * KEY_BLOCKS + block) * N / 4;
+        subgroupMatrixStore<row_major>(&scores, at, s[r][block], S_LINE);
+      }
+    }
+  }
   for (var tile = tiles.first; tile < MANY; tile++) {
     if (tile >= tiles.end) { break; }
     let first_key = tile * TILE_KEYS;
 
-    // 1 scores
-    if (multiplies) {
-      @registers var s: array<array<Product, KEY_BLOCKS>, ROW_BLOCKS>;
-      @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
-        @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
-          let keys = subgroupMatrixLoad<Right, col_major>(
-            &key_tile, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
-          );
-          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
-            s[r][block] = subgroupMatrixMultiplyAccumulate(q[r][step], keys, s[r][block]);
-          }
-        }
-      }
-      @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
-        @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
-          let at = (first_strip_row + r * M) * S_LINE + (part * KEY_BLOCKS + block) * N / 4;
-          subgroupMatrixStore<row_major>(&scores, at, s[r][block], S_LINE);
-        }
-      }
-    }
     workgroupBarrier();  // A
 
     // 2 weights
-    let has_next = tile + 1u < tiles.end;
+    // After the last tile comes that tile again: a branch would cost more.
+    let next = min(tile + 1u, tiles.end - 1u);
     @if(AHEAD) @registers var next_keys: array<Loaded, K_LOADS>;
     @if(AHEAD) @registers var values: array<Loaded, V_LOADS>;
     @if(AHEAD) {
-      if (has_next) {
-        @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, tile + 1u, i * WG_SIZE + invocation); }
-      }
+      @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, next, i * WG_SIZE + invocation); }
       @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
     }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
@@ -267,7 +266,7 @@ fn attn_matrix(
       }
     }
     @if(!AHEAD) {
-      if (has_next) { k_largest = stage_keys(job, seen, tile + 1u, scale.k, invocation); }
+      k_largest = stage_keys(job, seen, next, scale.k, invocation);
       v_largest = stage_values(job, seen, tile, scale.v, invocation);
     }
     @if(SCALED) {
@@ -286,7 +285,7 @@ fn attn_matrix(
         scale.k = scale_for(peak_of(K_PEAK));
         scale.v = scale_for(peak_of(V_PEAK));
         rescale *= scale.v / previous_scale;
-        if (has_next) { _ = stage_keys(job, seen, tile + 1u, scale.k, invocation); }
+        _ = stage_keys(job, seen, next, scale.k, invocation);
         _ = stage_values(job, seen, tile, scale.v, invocation);
         workgroupBarrier();
       }
@@ -325,6 +324,28 @@ fn attn_matrix(
             &value_tile, step * K * V_LINE + (part * OUT_BLOCKS + block) * N / WORD, V_LINE,
           );
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) { o[r][block] = subgroupMatrixMultiplyAccumulate(p[r], dims, o[r][block]); }
+        }
+      }
+    }
+
+    // 1 scores of the next tile, here rather than at the head of the loop, so that their loads and products mix with those
+    // of the values
+    if (multiplies) {
+      @registers var s: array<array<Product, KEY_BLOCKS>, ROW_BLOCKS>;
+      @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
+        @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
+          let keys = subgroupMatrixLoad<Right, col_major>(
+            &key_tile, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
+          );
+          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+            s[r][block] = subgroupMatrixMultiplyAccumulate(q[r][step], keys, s[r][block]);
+          }
+        }
+      }
+      @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+        @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
+          let at = (first_strip_row + r * M) * S_LINE + (part * KEY_BLOCKS + block) * N / 4;
+          subgroupMatrixStore<row_major>(&scores, at, s[r][block], S_LINE);
         }
       }
     }

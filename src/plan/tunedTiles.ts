@@ -45,8 +45,8 @@ export function tunedRows(nRows: number): number {
 export type DecodeArgs = DecodeTileArgs & MatrixTileArgs;
 
 /**
- * The tile for sequences that decode: as it was tuned, or else one of attn_matrix where the device has matrices, or as the
- * tables say, with less in registers where a device has few.
+ * The tile for sequences that decode: as it was tuned, or else as the tables say, with less in registers where a device has
+ * few. attn_matrix takes them only where it has proven to be faster: on an H100 it took 1.3 times as long.
  *
  * @throws PageflashError `limit` if none fits; `argument` if the tuning has one that there is not
  */
@@ -57,10 +57,7 @@ export function chooseDecodeTile(
 ): { readonly decode: DecodeTile } | { readonly matrix: MatrixTile } {
   const { tuning } = traits;
   const entry = tuning?.decode.find((each) => isDecodeEntryFor(args, each));
-  if (!tuning || !entry) {
-    const [matrix] = matrixDecodeCandidates(traits, args);
-    return matrix ? { matrix } : { decode: decodeWithinRegisters(traits, args, caller) };
-  }
+  if (!tuning || !entry) return { decode: decodeWithinRegisters(traits, args, caller) };
   return remembered(tuning, `decode ${keyOf(args)} ${tunedRows(args.nRows)}`, () =>
     isMatrixEntry(entry)
       ? { matrix: candidateOf(entry, matrixDecodeCandidates(traits, args), caller) }
