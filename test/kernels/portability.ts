@@ -38,9 +38,8 @@ function beyondLimits(code: string): string[] {
   const evaluate = evaluator(code);
   const [, size = ''] = /@workgroup_size\((.*?)\)\s*fn/s.exec(code) ?? [];
   const invocations = size.split(',').reduce((product, factor) => product * evaluate(factor), 1);
-  const variables = [...code.matchAll(/\bvar\s*<\s*workgroup\s*>\s*\w+\s*:\s*([^;]+);/g)];
-  const bytes = variables.reduce(
-    (sum, [, type]) => sum + Math.ceil(bytesOf(type!, code, evaluate) / 16) * 16,
+  const bytes = workgroupVariables(code).reduce(
+    (sum, variable) => sum + Math.ceil(variable.bytes / 16) * 16,
     0,
   );
   return [
@@ -50,6 +49,13 @@ function beyondLimits(code: string): string[] {
   ];
 }
 
+/** The variables of a module in workgroup memory. */
+export function workgroupVariables(code: string): { readonly name: string; readonly bytes: number }[] {
+  const evaluate = evaluator(code);
+  const variables = code.matchAll(/\bvar\s*<\s*workgroup\s*>\s*(\w+)\s*:\s*([^;]+);/g);
+  return Array.from(variables, ([, name, type]) => ({ name: name!, bytes: bytesOf(type!, code, evaluate) }));
+}
+
 const SCALAR_BYTES = 4;
 
 function bytesOf(type: string, code: string, evaluate: (expression: string) => number): number {
@@ -57,8 +63,9 @@ function bytesOf(type: string, code: string, evaluate: (expression: string) => n
   if (array) return bytesOf(array[1]!, code, evaluate) * evaluate(array[2]!);
   const name = type.trim();
   if (/^(?:f32|u32|i32|atomic<[ui]32>)$/.test(name)) return SCALAR_BYTES;
-  const vector = /^vec([24])[fui]$/.exec(name);
-  if (vector) return Number(vector[1]) * SCALAR_BYTES;
+  if (name === 'f16') return 2;
+  const vector = /^vec([24])([fuih]|<f16>)$/.exec(name);
+  if (vector) return Number(vector[1]) * (/[fui]$/.test(name) ? SCALAR_BYTES : 2);
   const alias = new RegExp(`\\balias\\s+${name}\\s*=\\s*([^;]+);`).exec(code);
   if (alias) return bytesOf(alias[1]!, code, evaluate);
   const struct = new RegExp(`\\bstruct\\s+${name}\\s*\\{([^}]*)\\}`).exec(code);
