@@ -28,6 +28,7 @@ export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType } from './core/dtype.js';
 export type { DeviceClass, DeviceTraits, MatrixConfiguration, Tier } from './core/deviceTraits.js';
+export type { AdapterMatrix } from './core/matrixConfigurations.js';
 export type { Pace } from './core/pace.js';
 export type { Floats, Ints, Tensor } from './core/tensor.js';
 export type {
@@ -54,6 +55,7 @@ export type { Step } from './paging/planner/step.js';
 export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
 export { rotaryTables, type RotaryTables } from './rotary/rotaryTables.js';
 export type { RotaryConfigOptions, RotaryOptions } from './rotary/rotaryModel.js';
+export type { AdapterInfo } from './runtime/adapterInfo.js';
 export { requestDevice, type RequestDeviceOptions } from './runtime/requestDevice.js';
 export type { Variant } from './runtime/pipelines.js';
 export type { DispatchTime } from './runtime/profiler.js';

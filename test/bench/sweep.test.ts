@@ -119,7 +119,7 @@ test('a cell is swept on a device that does nothing, and destroys what it has ma
   };
   const { row, tuning } = await measureSweep(device, { cell, tuning: null, budgetMs: 2000 }, () => {});
   expect(row).toMatchObject({ status: 'measured', wrong: [], nLate: 0 });
-  expect(tuning).toMatchObject({ format: 1 });
+  expect(tuning).toMatchObject({ format: 2 });
   expect(violations).toEqual([]);
   expect(live.size).toBe(0);
 });
