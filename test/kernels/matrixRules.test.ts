@@ -37,44 +37,45 @@ function usesMatrices(code: string): boolean {
 /** ms, for a busy machine. */
 const SLOW = 120_000;
 
-describe.each(CONFIGURATIONS.map((each) => [matrixName(each), each] as const))(
-  'on a device with matrices %s',
-  (_, matrices) => {
-    const limits = { maxComputeWorkgroupStorageSize: 49152, maxComputeInvocationsPerWorkgroup: 1024 };
-    const info = { ...INFO, subgroupMatrixConfigs: [matrices] };
-    const { device } = matrixDevice({ info, limits: { ...limits, maxComputeWorkgroupSizeX: 1024 } });
-    const runtime = createRuntime(device, { adapterInfo: info });
-    const variants = OPTIONS.flatMap((options) => attnVariants(runtime, options));
-    const texts = new Map(
-      variants.map(({ kernel, spec, when }) => [
-        variantName(kernel, spec),
-        { code: link(kernel, spec), isForMatrices: when?.matrices === true },
-      ]),
-    );
-
-    test(
-      'kernels that use them keep to their rules',
-      () => {
-        const problems = [...texts]
-          .filter(([, { code }]) => usesMatrices(code))
-          .flatMap(([name, { code }]) => matrixProblems(code).map((problem) => `${name}: ${problem}`));
-        expect(problems).toEqual([]);
-      },
-      SLOW,
-    );
-
-    test(
-      'no kernel that is needed without them names them',
-      () => {
-        const wrong = [...texts].filter(
-          ([, { code, isForMatrices }]) => usesMatrices(code) && !isForMatrices,
-        );
-        expect(wrong.map(([name]) => name)).toEqual([]);
-      },
-      SLOW,
-    );
-  },
+const DEVICES = CONFIGURATIONS.flatMap((matrices) =>
+  (['gpu', 'software'] as const).map((deviceClass) => [deviceClass, matrixName(matrices), matrices] as const),
 );
+
+describe.each(DEVICES)('on a device of class %s with matrices %s', (deviceClass, _, matrices) => {
+  const limits = { maxComputeWorkgroupStorageSize: 49152, maxComputeInvocationsPerWorkgroup: 1024 };
+  const info = { ...INFO, subgroupMatrixConfigs: [matrices] };
+  const { device } = matrixDevice({ info, limits: { ...limits, maxComputeWorkgroupSizeX: 1024 } });
+  const runtime = createRuntime(device, { adapterInfo: info, deviceClass });
+  const variants = OPTIONS.flatMap((options) => attnVariants(runtime, options));
+  const texts = new Map(
+    variants.map(({ kernel, spec, when }) => [
+      variantName(kernel, spec),
+      { code: link(kernel, spec), isForMatrices: when?.matrices === true },
+    ]),
+  );
+
+  test(
+    'kernels that use them keep to their rules',
+    () => {
+      const using = [...texts].filter(([, { code }]) => usesMatrices(code));
+      expect(using).not.toEqual([]);
+      const problems = using.flatMap(([name, { code }]) =>
+        matrixProblems(code).map((problem) => `${name}: ${problem}`),
+      );
+      expect(problems).toEqual([]);
+    },
+    SLOW,
+  );
+
+  test(
+    'no kernel that is needed without them names them',
+    () => {
+      const wrong = [...texts].filter(([, { code, isForMatrices }]) => usesMatrices(code) && !isForMatrices);
+      expect(wrong.map(([name]) => name)).toEqual([]);
+    },
+    SLOW,
+  );
+});
 
 const HEAD = `enable ${MATRIX_EXTENSION};
 diagnostic(off, chromium.subgroup_matrix_uniformity);
@@ -89,6 +90,7 @@ test.each([
     'fn f() { var s: subgroup_matrix_left<f16, 16, 16>; }',
     'var s: subgroup_matrix_left<f16, 16, 16>; has no initialiser',
   ],
+  ['fn f() { var s: array<Result, 4>; }', 'var s: array<Result, 4>; has no initialiser'],
   ['fn f() { var s; }', 'var s; has no type'],
   [
     'fn f() { let s = subgroupMatrixLoad<Result>(&t, 0, false, 16); }',
@@ -114,6 +116,8 @@ test('finds no fault with what keeps to the rules', () => {
     var<workgroup> scores: array<vec4f, 7>;
     fn f() {
       var s: Result = Result();
+      var all = array<Result, 2>();
+      var both: array<Result, 2> = all;
       var q = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&keys, 0u, 24u);
       s = subgroupMatrixMultiplyAccumulate(q, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&keys, 0u, 24u), s);
       subgroupMatrixStore<row_major>(&scores, 0u, s, 16u);

@@ -2,7 +2,7 @@ import { workgroupVariables } from './portability.js';
 
 /** What a driver gets wrong, or a compiler refuses, in the WGSL of a module that uses subgroup matrices. */
 export function matrixProblems(code: string): string[] {
-  const matrices = ['subgroup_matrix_\\w+<', ...aliasesOfMatrices(code).map((alias) => `${alias}\\b`)];
+  const matrices = ['subgroup_matrix_\\w+', ...aliasesOfMatrices(code)].join('|');
   return [
     // NVIDIA's driver loads garbage where a variable lies off 16 bytes, as those behind a smaller one do.
     ...workgroupVariables(code)
@@ -10,7 +10,7 @@ export function matrixProblems(code: string): string[] {
       .map(({ name, bytes }) => `${name} takes ${bytes} bytes of workgroup memory, no multiple of 16`),
     // In a loop it would hold what it held the last time round.
     ...found(
-      new RegExp(`\\bvar\\s+\\w+\\s*:\\s*(?:${matrices.join('|')})[^;=]*;`, 'g'),
+      new RegExp(`\\bvar\\s+\\w+\\s*:[^;={}]*\\b(?:${matrices})\\b[^;={}]*;`, 'g'),
       code,
       'no initialiser',
     ),

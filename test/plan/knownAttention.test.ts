@@ -131,7 +131,7 @@ test('maxima that grow do so by far, again and again, and not in all rows of a t
         const before = maximum;
         for (let key = first; key < Math.min(first + tileKeys, nKeys); key++)
           maximum = Math.max(maximum, score(row, key));
-        if (before > -Infinity && maximum > before + 8) grown.push(first);
+        if (before > -Infinity && maximum > before + 10) grown.push(first);
       }
       return grown;
     });

@@ -26,7 +26,7 @@ const isPrefill = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'att
 const isDecode = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_decode';
 
 /** Attention takes a millisecond. */
-const alike: Behaviour = { msOf: (dispatch) => (isPrefill(dispatch) || isDecode(dispatch) ? 1 : 0) };
+const alike: Behaviour = { msOf: ({ kernel }) => (kernel.name.startsWith('attn_') ? 1 : 0) };
 
 /** A device on which small workgroups decode faster, and many teams prefill faster. */
 const isFavoured = (dispatch: Pick<Dispatch, 'kernel' | 'spec'>) =>
