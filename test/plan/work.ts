@@ -1,8 +1,8 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { type WorkItem } from '../../src/kernels/shared/attention.js';
-import { decodeTileKeys } from '../../src/kernels/attnDecode.js';
-import { prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
-import { attentionWork, type Work, type WorkList } from '../../src/plan/attentionWork.js';
+import { matrixTileRows } from '../../src/kernels/attnMatrix.js';
+import { prefillTileRows } from '../../src/kernels/attnPrefill.js';
+import { attentionWork, tileKeysOf, type Work, type WorkList } from '../../src/plan/attentionWork.js';
 import { batchOf, type BatchOptions } from './batch.js';
 import { Random } from '../../tools/random.js';
 import { traitsOf } from './traits.js';
@@ -31,15 +31,17 @@ export function itemsOf({ lists }: Pick<Work, 'lists'>): PlannedItem[] {
 }
 
 export function kernelOf({ tile }: WorkList): string {
+  if ('matrix' in tile) return 'attn_matrix';
   return 'decode' in tile ? 'attn_decode' : 'attn_prefill';
 }
 
 export function rowsOf({ tile }: WorkList): number {
+  if ('matrix' in tile) return matrixTileRows(tile.matrix);
   return 'decode' in tile ? tile.decode.rows : prefillTileRows(tile.prefill);
 }
 
 export function keysOf({ tile }: WorkList): number {
-  return 'decode' in tile ? decodeTileKeys(tile.decode) : prefillTileKeys(tile.prefill);
+  return tileKeysOf(tile);
 }
 
 /** The number of chunks of keys of each sequence that has queries. */
