@@ -100,6 +100,12 @@ const CALLER = 'kernelVariant';
 export function kernelVariant(options: KernelVariantOptions): KernelVariant {
   checkNames(CALLER, options, undefined);
   const name = options.kernel;
+  if ((name as string) === 'attn_matrix')
+    fail(
+      'argument',
+      CALLER,
+      'attn_matrix is not given as text: the shape of subgroup matrices is that of one adapter, the extension is an experiment, and drivers are only used once they have passed a self-test. Ask for attn_prefill or attn_decode.',
+    );
   checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
   checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });
   const traits = traitsOf(CALLER, options.device ?? {});

@@ -123,7 +123,7 @@ class VariantWriter {
       const body = this.#block(true);
       this.#kept.delete(counter);
       // Compilers unroll a loop whose length they see.
-      return `for (var ${counter} = 0u; ${counter} < 0x7fffffffu; ${counter}++) {\nif (${counter} >= ${this.#sizeOf(below)}) { break; }${body}}`;
+      return `\nfor (var ${counter} = 0u; ${counter} < 0x7fffffffu; ${counter}++) {\nif (${counter} >= ${this.#sizeOf(below)}) { break; }${body}\n}`;
     }
     const count = isWritten ? this.#valueOf(below) : 0;
     const first = this.#at;
@@ -159,7 +159,10 @@ class VariantWriter {
 
   /** The same as an array: its declaration, or an element. */
   #array(array: string, indices: string, type: string | undefined): string {
-    const sizes = indices.slice(1, -1).split('][').map((size) => size.replace(/\w+/g, (name) => this.#sizeOf(name)));
+    const sizes = indices
+      .slice(1, -1)
+      .split('][')
+      .map((size) => size.replace(/\w+/g, (name) => this.#sizeOf(name)));
     if (!type) return array + sizes.map((size) => `[${size}]`).join('');
     const element = type.replace(/\$(\w+)/g, (_, name: string) => this.#name(name));
     const whole = sizes.reduceRight((inner, size) => `array<${inner}, ${size}>`, element);

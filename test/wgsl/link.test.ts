@@ -60,6 +60,47 @@ describe('loops that are written out', () => {
   });
 });
 
+describe('loops that stay loops, with LOOPS', () => {
+  test('a loop ends by a break, so that compilers do not see its length', () => {
+    const body = '@unroll for (var i = 0u; i < N; i++) { total += f(i) * index; }';
+    expect(linkedBody(body, { N: 2, LOOPS: true })).toBe(
+      'for (var i = 0u; i < 0x7fffffffu; i++) { if (i >= 2u) { break; } { total += f(i) * index; } }',
+    );
+  });
+
+  test('loops within loops, and what follows', () => {
+    const body =
+      '@unroll for (var i = 0u; i < 2; i++) { @unroll for (var j = 0u; j < M; j++) { a(i, j); } } b(i);';
+    expect(linkedBody(`let i = 5u; ${body}`, { M: 3, LOOPS: true })).toBe(
+      'let i = 5u; for (var i = 0u; i < 0x7fffffffu; i++) { if (i >= 2) { break; } { for (var j = 0u; j < 0x7fffffffu; j++) { if (j >= 3u) { break; } { a(i, j); } } } } b(i);',
+    );
+  });
+
+  test('arrays stay arrays, of zeros at first, and so do their indices', () => {
+    const body =
+      '@registers var a: array<array<vec4f, INNER>, OUTER>; @unroll for (var r = 0u; r < 4; r++) { a[0u][r / INNER] += a[1u][r % 2]; }';
+    expect(linkedBody(body, { INNER: 2, OUTER: 3, LOOPS: true })).toBe(
+      'var a: array<array<vec4f, 2u>, 3u> = array<array<vec4f, 2u>, 3u>(); for (var r = 0u; r < 0x7fffffffu; r++) { if (r >= 4) { break; } { a[0][r/2u] += a[1][r%2]; } }',
+    );
+  });
+
+  test('the variant has what a loop and the elements of an array name', () => {
+    const root =
+      'import constants::{N}; struct Band { first: i32 } fn f(i: u32) -> i32 { return i32(i); } fn root() { @registers var b: array<Band, N>; @unroll for (var i = 0u; i < N; i++) { b[i].first = f(i); } }';
+    const code = linked({ root }, { N: 2, LOOPS: true });
+    expect(code).toContain('struct Band { first: i32 } fn f(i: u32) -> i32 { return i32(i); }');
+    expect(code).toContain('var b: array<Band, 2u> = array<Band, 2u>();');
+    expect(code).toContain('b[i].first = f(i);');
+  });
+
+  test('what a variant lacks has no loops', () => {
+    const body =
+      '@if(A) { @registers var a: array<f32, N>; @unroll for (var i = 0u; i < N; i++) { a[i] += 1.0; } } b();';
+    expect(linkedBody(body, { N: 2, LOOPS: true })).toBe('b();');
+    expect(linkedBody(body, { N: 2, LOOPS: true, A: true })).toContain('if (i >= 2u) { break; }');
+  });
+});
+
 describe('registers', () => {
   test('arrays become variables, the outer index first', () => {
     const body = '@registers var a: array<array<vec4f, INNER>, OUTER>; a[1u][0u] += a[0u][1u];';
@@ -88,6 +129,32 @@ describe('registers', () => {
     expect(linked({ root })).toBe(
       'struct Band { first: i32 } fn root() { var b_0: Band = Band(); b_0.first = 1; }',
     );
+  });
+});
+
+describe('attributes of an entry point', () => {
+  const root =
+    'import constants::{N, SIZE}; @compute @workgroup_size(N) @if(PINNED) @subgroup_size(SIZE) fn root() { a(); }';
+
+  test('one with a condition is in the variants where that holds, with the constants that it names', () => {
+    expect(linked({ root }, { N: 64, SIZE: 32, PINNED: true })).toBe(
+      'const N = 64u; const SIZE = 32u; @compute @workgroup_size(N) @subgroup_size(SIZE) fn root() { a(); }',
+    );
+    expect(linked({ root }, { N: 64 })).toBe('const N = 64u; @compute @workgroup_size(N) fn root() { a(); }');
+  });
+
+  test('several with conditions, among others and behind them', () => {
+    const two = '@compute @if(A) @first(1) @if(!A) @second @workgroup_size(64) fn root() { a(); }';
+    expect(linked({ root: two }, { A: true })).toBe(
+      '@compute @first(1) @workgroup_size(64) fn root() { a(); }',
+    );
+    expect(linked({ root: two })).toBe('@compute @second @workgroup_size(64) fn root() { a(); }');
+  });
+
+  test('a condition before the first is that of the whole declaration', () => {
+    const whole = '@if(A) @must_use fn f() -> u32 { return 1u; } fn root() { @if(A) a(f()); }';
+    expect(linked({ root: whole }, { A: true })).toContain('@must_use fn f() -> u32');
+    expect(linked({ root: whole })).toBe('fn root() { }');
   });
 });
 
