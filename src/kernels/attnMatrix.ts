@@ -37,6 +37,8 @@ export interface MatrixTile {
   readonly dims: number;
   /** Dims of v and out, likewise. */
   readonly dimsV: number;
+  /** Whether any are. */
+  readonly padded: boolean;
 }
 
 /** Rows of a tile. */
@@ -76,7 +78,7 @@ export function attnMatrixDispatch(work: AttentionWork, tile: MatrixTile): Dispa
 }
 
 export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split: boolean): Spec {
-  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV } = tile;
+  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV, padded } = tile;
   const { M, N, K, componentType } = matrices;
   const { qDType, kvDType, kvWide } = features;
   const invocations = matrixInvocations(tile);
@@ -111,6 +113,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     SCALED: scaled,
     RAW: raw,
     COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
+    PADDED: padded,
     AHEAD: ahead,
     LOOPS: !ahead,
     PINNED: pinned,

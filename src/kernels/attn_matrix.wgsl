@@ -38,6 +38,7 @@
 //   SCALED      operands of f16 tiles are scaled, as q, k or v is bf16
 //   RAW         keys and values wait in registers as they are stored: KV_WIDE and KV_HALVES
 //   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16, not SCALED
+//   PADDED      a head is smaller than its place in tiles, and zeros follow
 //   AHEAD       the next keys and these values are loaded while rows are weighed
 //   PINNED      subgroups have SUBGROUP lanes, as the entry point demands
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
@@ -383,26 +384,36 @@ fn attn_matrix(
 fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   let tile_key = index / K_OCTETS;
   let dim = index % K_OCTETS * 8u;
-  if ((K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) || dim >= params.head_dim) { return Loaded(); }
+  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
+  var is_there = true;
+  @if(PADDED) is_there = dim < params.head_dim;
   // A key without a page is some other one, whose score is masked. It must not set a peak.
-  @if(PAGED && SCALED) { if (!has_page(v_offset(job.sequence, seen, tile, tile_key))) { return Loaded(); } }
+  @if(PAGED && SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
   let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
-  @if(RAW)  return k[at / 8u];
-  @if(!RAW) return k_octet(at, params.head_dim - dim);
+  // Loading what is not used costs less than a branch.
+  @if(RAW) return select(vec4u(), k[at / 8u], is_there);
+  @if(!RAW) {
+    if (!is_there) { return Loaded(); }
+    return k_octet(at, params.head_dim - dim);
+  }
 }
 
-// Values that no row of the tile sees are zeros, and so are those without a page: their memory may hold anything, and
-// 0 · NaN is NaN.
+// In place of a value that no row of the tile sees there is the nearest one that is seen: others may be NaN, and 0 · NaN is
+// NaN. Those without a page are zeros.
 fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   let tile_key = index / V_OCTETS;
   let dim = index % V_OCTETS * 8u;
-  if ((V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) || dim >= params.head_dim_v) { return Loaded(); }
-  let key = i32(tile * TILE_KEYS + tile_key);
+  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
   let row = v_offset(job.sequence, seen, tile, tile_key);
-  if (key < seen.first || key > seen.last || !has_page(row)) { return Loaded(); }
+  var is_there = true;
+  @if(PADDED) is_there = dim < params.head_dim_v;
+  @if(PAGED)  is_there &= has_page(row);
   let at = row + job.kv_head * params.v_head + dim;
-  @if(RAW)  return v[at / 8u];
-  @if(!RAW) return v_octet(at, params.head_dim_v - dim);
+  @if(RAW) return select(vec4u(), v[at / 8u], is_there);
+  @if(!RAW) {
+    if (!is_there) { return Loaded(); }
+    return v_octet(at, params.head_dim_v - dim);
+  }
 }
 
 // Returns the largest magnitude of what was put, with SCALED.

@@ -137,6 +137,9 @@ function tileOf(
   const { M, N, K } = matrices;
   const strips = rows / (M * rowBlocks);
   if (!Number.isInteger(strips) || keys % (N * parts) || keys % K || keys % M) return null;
+  // Head sizes share pipelines by multiples of 32.
+  const dims = multipleOf(Math.max(32, K), headDim);
+  const dimsV = multipleOf(Math.max(32, N * parts), headDimV);
   return {
     matrices,
     ...subgroupsOf(traits),
@@ -146,9 +149,9 @@ function tileOf(
     keys,
     // CPUs have registers for few loads, and nothing to do meanwhile.
     ahead: traits.deviceClass === 'gpu',
-    // Head sizes share pipelines by multiples of 32.
-    dims: multipleOf(Math.max(32, K), headDim),
-    dimsV: multipleOf(Math.max(32, N * parts), headDimV),
+    dims,
+    dimsV,
+    padded: dims !== headDim || dimsV !== headDimV,
   };
 }
 

@@ -24,7 +24,6 @@ const MODEL = { nHeads: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' } as const;
 
 const isPrefill = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_prefill';
 const isDecode = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_decode';
-const isMatrix = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_matrix';
 
 /** Attention takes a millisecond. */
 const alike: Behaviour = { msOf: ({ kernel }) => (kernel.name.startsWith('attn_') ? 1 : 0) };
