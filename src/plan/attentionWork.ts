@@ -34,9 +34,7 @@ export interface WorkList {
 
 /** A tile of the kernel that takes the work. */
 export type KernelTile =
-  | { readonly decode: DecodeTile }
-  | { readonly prefill: PrefillTile }
-  | { readonly matrix: MatrixTile };
+  { readonly decode: DecodeTile } | { readonly prefill: PrefillTile } | { readonly matrix: MatrixTile };
 
 /** All work of a call. */
 export interface Work {
@@ -256,6 +254,13 @@ class WorkListBuilder {
       keyTiles[at] = cost;
     }
     const { tile, isDecode: forDecode, tileRows, tileKeys } = this.#tile;
-    return { tile, isDecode: forDecode, split: this.#split, items: this.#sorted, keyTiles, tileArea: tileRows * tileKeys };
+    return {
+      tile,
+      isDecode: forDecode,
+      split: this.#split,
+      items: this.#sorted,
+      keyTiles,
+      tileArea: tileRows * tileKeys,
+    };
   }
 }

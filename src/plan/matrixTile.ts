@@ -56,10 +56,7 @@ const PREFILL_SHAPES: readonly ShapesRow[] = [
   },
   {
     headDim: 256,
-    shapes: [
-      { rows: 64, keys: 32, parts: 2, rowBlocks: 1 },
-      { rows: 32, keys: 16, parts: 1, rowBlocks: 1 },
-    ],
+    shapes: [{ rows: 64, keys: 32, parts: 2, rowBlocks: 1 }],
   },
 ];
 
@@ -93,7 +90,8 @@ const MIN_DECODE_ROWS = 4;
 /** The tiles that are worth measuring for prompts, best first, all of which the device can run; none without matrices. */
 export function matrixPrefillCandidates(traits: DeviceTraits, args: MatrixTileArgs): MatrixTile[] {
   const { headDim, headDimV } = args;
-  if (traits.deviceClass === 'software') return candidates(traits, args, [...SOFTWARE_SHAPES, ...SMALL_SHAPES]);
+  if (traits.deviceClass === 'software')
+    return candidates(traits, args, [...SOFTWARE_SHAPES, ...SMALL_SHAPES]);
   const { shapes } = PREFILL_SHAPES.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
   return candidates(traits, args, [...shapes, ...SMALL_SHAPES]);
 }
@@ -123,7 +121,10 @@ function candidates(traits: DeviceTraits, args: MatrixTileArgs, shapes: readonly
 }
 
 /** Tiles of f16 hold what is stored in f16, and bf16 once it is scaled, but not f32. */
-function keepsPrecision({ componentType }: MatrixConfiguration, { qDType, kvDType }: MatrixTileArgs): boolean {
+function keepsPrecision(
+  { componentType }: MatrixConfiguration,
+  { qDType, kvDType }: MatrixTileArgs,
+): boolean {
   return componentType === 'f32' || (qDType !== 'f32' && kvDType !== 'f32');
 }
 

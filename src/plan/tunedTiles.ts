@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
+import { isSameMatrix } from '../core/matrixConfigurations.js';
 import type { TileShape, TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
 import type { DecodeTile } from '../kernels/attnDecode.js';
 import type { MatrixTile } from '../kernels/attnMatrix.js';
@@ -24,8 +25,14 @@ export const DECODE_SHAPE = [
   'keyLanes',
   'prefetch',
 ] as const satisfies readonly (keyof DecodeTile)[];
-export const MATRIX_SHAPE = [
+export const MATRIX_PREFILL_SHAPE = [
   'strips',
+  'parts',
+  'rowBlocks',
+  'keys',
+] as const satisfies readonly (keyof MatrixTile)[];
+/** A step has as many strips as its rows take. */
+export const MATRIX_DECODE_SHAPE = [
   'parts',
   'rowBlocks',
   'keys',
@@ -56,11 +63,13 @@ export function chooseDecodeTile(
   caller: string,
 ): { readonly decode: DecodeTile } | { readonly matrix: MatrixTile } {
   const { tuning } = traits;
+  const matrices = matrixDecodeCandidates(traits, args);
   const entry = tuning?.decode.find((each) => isDecodeEntryFor(args, each));
-  if (!tuning || !entry) return { decode: decodeWithinRegisters(traits, args, caller) };
-  return remembered(tuning, `decode ${keyOf(args)} ${tunedRows(args.nRows)}`, () =>
+  if (!tuning || !entry || isForOtherMatrices(entry, tuning, traits, matrices))
+    return { decode: decodeWithinRegisters(traits, args, caller) };
+  return remembered(tuning, `decode ${keyOf(args)} ${args.nRows}`, () =>
     isMatrixEntry(entry)
-      ? { matrix: candidateOf(entry, matrixDecodeCandidates(traits, args), caller) }
+      ? { matrix: candidateOf(entry, matrices, caller) }
       : { decode: candidateOf(entry, decodeCandidates(traits, args), caller) },
   );
 }
@@ -77,21 +86,37 @@ export function choosePrefillTile(
   caller: string,
 ): { readonly prefill: PrefillTile } | { readonly matrix: MatrixTile } {
   const { tuning } = traits;
+  const matrices = matrixPrefillCandidates(traits, args);
   const entry = tuning?.prefill.find((each) => isPrefillEntryFor(args, each));
-  if (!tuning || !entry) {
-    const [matrix] = matrixPrefillCandidates(traits, args);
+  if (!tuning || !entry || isForOtherMatrices(entry, tuning, traits, matrices)) {
+    const [matrix] = matrices;
     return matrix ? { matrix } : { prefill: prefillWithinRegisters(traits, args, caller) };
   }
   return remembered(tuning, `prefill ${keyOf(args)}`, () =>
     isMatrixEntry(entry)
-      ? { matrix: candidateOf(entry, matrixPrefillCandidates(traits, args), caller) }
+      ? { matrix: candidateOf(entry, matrices, caller) }
       : { prefill: candidateOf(entry, prefillCandidates(traits, args), caller) },
   );
 }
 
 /** Whether a tuned tile is one of attn_matrix. */
-function isMatrixEntry({ tile }: TunedDecode | TunedPrefill): boolean {
-  return MATRIX_SHAPE.every((name) => name in tile);
+export function isMatrixEntry({ tile }: TunedDecode | TunedPrefill): boolean {
+  return MATRIX_DECODE_SHAPE.every((name) => name in tile);
+}
+
+/**
+ * Whether a tuned tile is one of attn_matrix which does not count here: the runtime uses no matrices or others than those
+ * that were tuned, or the problem is none for them, as it has other types or fewer rows than the one that was tuned.
+ */
+function isForOtherMatrices(
+  entry: TunedDecode | TunedPrefill,
+  tuning: Tuning,
+  { matrices }: DeviceTraits,
+  candidates: readonly MatrixTile[],
+): boolean {
+  if (!isMatrixEntry(entry)) return false;
+  const areSame = matrices !== null && tuning.matrices !== null && isSameMatrix(matrices, tuning.matrices);
+  return !areSame || candidates.length === 0;
 }
 
 /** Whether a tuned tile of attn_decode is that of a problem. */

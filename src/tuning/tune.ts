@@ -15,6 +15,7 @@ import {
   descriptionOf,
   mergeVariations,
   prefillVariations,
+  withMatrices,
   type Variation,
 } from './variations.js';
 import { Workbench, type Exercise, type Room, type TunedModel } from './workbench.js';
@@ -161,9 +162,8 @@ class Tuner {
     const { traits, device } = this.#runtime;
     const description = descriptionOf(device.adapterInfo);
     this.#tuning = {
-      ...this.#tuning,
+      ...withMatrices(this.#tuning, traits.matrices),
       device: { ...this.#tuning.device, description },
-      matrices: traits.matrices,
     };
   }
 

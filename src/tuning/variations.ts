@@ -1,15 +1,20 @@
 import { TUNING_FORMAT, tunedDevice } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import { isSameMatrix, type MatrixConfiguration } from '../core/matrixConfigurations.js';
 import type { TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
 import { MERGE_CANDIDATES, mergeTile } from '../kernels/mergeStates.js';
 import { chunkRule } from '../plan/chunkRule.js';
 import { decodeCandidates } from '../plan/decodeTile.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
+import { matrixDecodeCandidates, matrixPrefillCandidates } from '../plan/matrixTile.js';
 import { prefillCandidates } from '../plan/prefillTile.js';
 import {
   DECODE_SHAPE,
   isDecodeEntryFor,
+  isMatrixEntry,
   isPrefillEntryFor,
+  MATRIX_DECODE_SHAPE,
+  MATRIX_PREFILL_SHAPE,
   PREFILL_SHAPE,
   shapeOf,
   tunedRows,
@@ -38,36 +43,54 @@ export function defaultTuning(traits: DeviceTraits, info: Partial<GPUAdapterInfo
   };
 }
 
+/** A tuning for these matrices: tiles that were tuned for others are no tiles for them. */
+export function withMatrices(tuning: Tuning, matrices: MatrixConfiguration | null): Tuning {
+  const { matrices: before, prefill, decode } = tuning;
+  if (before && matrices && isSameMatrix(before, matrices)) return tuning;
+  return {
+    ...tuning,
+    matrices,
+    prefill: prefill.filter((entry) => !isMatrixEntry(entry)),
+    decode: decode.filter((entry) => !isMatrixEntry(entry)),
+  };
+}
+
 /** What an adapter is called: on most systems by its driver. */
 export function descriptionOf(info: Partial<GPUAdapterInfo> | undefined): string {
   return info?.description || info?.device || '';
 }
 
-/** A tuning as it is, then with each tile of attn_prefill that there is for a model. */
+/** A tuning as it is, then with each tile of attn_prefill and of attn_matrix that there is for a model's prompts. */
 export function prefillVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
   const { headDim, headDimV, dtype, kvDType, paged } = model;
   const args = { headDim, headDimV, qDType: dtype, kvDType, paged };
   const others = tuning.prefill.filter((entry) => !isPrefillEntryFor(args, entry));
+  const tiles = [
+    ...prefillCandidates(traits, args).map((tile) => shapeOf(tile, PREFILL_SHAPE)),
+    ...matrixPrefillCandidates(traits, args).map((tile) => shapeOf(tile, MATRIX_PREFILL_SHAPE)),
+  ];
   return [
     { name: 'as it is', tuning },
-    ...prefillCandidates(traits, args).map((candidate): Variation => {
-      const tile = shapeOf(candidate, PREFILL_SHAPE);
+    ...tiles.map((tile): Variation => {
       const entry: TunedPrefill = { headDim, headDimV, dtype, kvDType, tile };
       return { name: nameOf(tile), tuning: { ...tuning, prefill: [...others, entry] } };
     }),
   ];
 }
 
-/** Likewise with each tile of attn_decode for one new token. */
+/** Likewise with each tile of attn_decode and of attn_matrix for one new token. */
 export function decodeVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
-  const { nHeads, nKvHeads, headDim, headDimV, kvDType, paged } = model;
-  const args = { headDim, headDimV, kvDType, nRows: nHeads / nKvHeads, paged };
+  const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged } = model;
+  const args = { headDim, headDimV, qDType: dtype, kvDType, nRows: nHeads / nKvHeads, paged };
   const rows = tunedRows(args.nRows);
   const others = tuning.decode.filter((entry) => !isDecodeEntryFor(args, entry));
+  const tiles = [
+    ...decodeCandidates(traits, args).map((tile) => shapeOf(tile, DECODE_SHAPE)),
+    ...matrixDecodeCandidates(traits, args).map((tile) => shapeOf(tile, MATRIX_DECODE_SHAPE)),
+  ];
   return [
     { name: 'as it is', tuning },
-    ...decodeCandidates(traits, args).map((candidate): Variation => {
-      const tile = shapeOf(candidate, DECODE_SHAPE);
+    ...tiles.map((tile): Variation => {
       const entry: TunedDecode = { headDim, headDimV, kvDType, rows, tile };
       return { name: nameOf(tile), tuning: { ...tuning, decode: [...others, entry] } };
     }),
