@@ -1,18 +1,26 @@
 import { describe, expect, test } from 'vitest';
+import { checkedTuning } from '../../src/core/checkTuning.js';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Tuning } from '../../src/core/tuning.js';
 import { chunkRule } from '../../src/plan/chunkRule.js';
 import { decodeCandidates, decodeTile } from '../../src/plan/decodeTile.js';
+import { matrixDecodeCandidates, matrixPrefillCandidates } from '../../src/plan/matrixTile.js';
 import { prefillCandidates, prefillRegisters, prefillTile } from '../../src/plan/prefillTile.js';
 import {
   chooseDecodeTile,
   choosePrefillTile,
   DECODE_SHAPE,
+  isMatrixEntry,
   PREFILL_SHAPE,
   shapeOf,
   tunedRows,
 } from '../../src/plan/tunedTiles.js';
-import { decodeVariations, defaultTuning, prefillVariations } from '../../src/tuning/variations.js';
+import {
+  decodeVariations,
+  defaultTuning,
+  prefillVariations,
+  withMatrices,
+} from '../../src/tuning/variations.js';
 import { refusal } from '../check/refusal.js';
 import { traitsOf } from './traits.js';
 import { chunksOf, workOf } from './work.js';
@@ -127,6 +135,102 @@ test('a candidate for a head size that shares tiles with one tuned before is the
     const tile = choosePrefillTile({ ...LARGE, tuning }, args, 'test');
     expect(tile).toMatchObject({ prefill: tuning.prefill.at(-1)!.tile });
   }
+});
+
+describe('tiles of attn_matrix', () => {
+  const matrices = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 } as const;
+  const T2: DeviceTraits = { ...LARGE, tier: 'T2', matrices };
+  const args = { ...D128, kvDType: 'f16', nRows: 4 } as const;
+  const model = { ...D128, nHeads: 32, nKvHeads: 8, dtype: 'f16', kvDType: 'f16' } as const;
+  const before = defaultTuning(T2, undefined);
+  const [decodes, prefills] = [
+    decodeVariations(before, model, T2).slice(1),
+    prefillVariations(before, model, T2).slice(1),
+  ];
+  const isOfMatrices = ({ tuning }: { tuning: Tuning }) =>
+    [...tuning.prefill, ...tuning.decode].every(isMatrixEntry);
+
+  test('are tried beside those of the other kernels, and no two are called the same', () => {
+    expect(decodes.filter(isOfMatrices)).toHaveLength(matrixDecodeCandidates(T2, args).length);
+    expect(prefills.filter(isOfMatrices)).toHaveLength(matrixPrefillCandidates(T2, args).length);
+    for (const variations of [decodes, prefills]) {
+      expect(variations.filter((each) => !isOfMatrices(each)).length).toBeGreaterThan(1);
+      expect(new Set(variations.map(({ name }) => name)).size).toBe(variations.length);
+    }
+  });
+
+  test('are found again after a turn as JSON, and so are those that switch back', () => {
+    const chosen = (variations: typeof decodes) =>
+      variations.map(({ tuning }) => {
+        const traits = {
+          ...T2,
+          tuning: checkedTuning('test', JSON.parse(JSON.stringify(tuning)) as Tuning, LARGE),
+        };
+        return variations === decodes
+          ? chooseDecodeTile(traits, args, 'test')
+          : choosePrefillTile(traits, args, 'test');
+      });
+    expect(chosen(decodes)).toEqual([
+      ...decodeCandidates(T2, args).map((tile) => ({ decode: tile })),
+      ...matrixDecodeCandidates(T2, args).map((matrix) => ({ matrix })),
+    ]);
+    expect(chosen(prefills)).toEqual([
+      ...prefillCandidates(T2, args).map((prefill) => ({ prefill })),
+      ...matrixPrefillCandidates(T2, args).map((matrix) => ({ matrix })),
+    ]);
+  });
+
+  const last = { decode: decodes.at(-1)!.tuning, prefill: prefills.at(-1)!.tuning };
+  const other = { ...matrices, M: 8, N: 8, K: 8 };
+
+  test.each<{ why: string; traits: DeviceTraits; change?: object }>([
+    { why: 'a runtime that uses no matrices', traits: LARGE },
+    { why: 'matrices other than those that were tuned', traits: { ...T2, matrices: other } },
+    { why: 'queries of f32, which f16 would lose', traits: T2, change: { qDType: 'f32' } },
+    { why: 'three rows, too few for a matrix', traits: T2, change: { nRows: 3 } },
+  ])('do not count for $why', ({ traits, change }) => {
+    const problem = { ...args, ...change };
+    const without = { ...traits, tuning: null };
+    expect(chooseDecodeTile({ ...traits, tuning: last.decode }, problem, 'test')).toEqual(
+      chooseDecodeTile(without, problem, 'test'),
+    );
+    if (change) return;
+    expect(choosePrefillTile({ ...traits, tuning: last.prefill }, problem, 'test')).toEqual(
+      choosePrefillTile(without, problem, 'test'),
+    );
+  });
+
+  test('a step has as many strips as its rows take', () => {
+    const wide = decodeVariations(before, { ...model, headDim: 64, headDimV: 64, nHeads: 256 }, T2).at(-1)!;
+    for (const [nRows, strips] of [
+      [17, 2],
+      [32, 2],
+    ] as const)
+      expect(
+        chooseDecodeTile(
+          { ...T2, tuning: wide.tuning },
+          { ...args, headDim: 64, headDimV: 64, nRows },
+          'test',
+        ),
+      ).toMatchObject({ matrix: { ...wide.tuning.decode[0]!.tile, strips } });
+  });
+
+  test('one that is no candidate is refused', () => {
+    const unknown = {
+      ...last.decode,
+      decode: [{ ...last.decode.decode[0]!, tile: { parts: 3, rowBlocks: 1, keys: 64 } }],
+    };
+    expect(refusal(() => chooseDecodeTile({ ...T2, tuning: unknown }, args, 'attn'))).toContain(
+      'argument: attn: the tuning that createRuntime was given has a tile for headDim 128 which this version of pageflash does not have',
+    );
+  });
+
+  test('a tuning loses them where the matrices are others now, and keeps the rest', () => {
+    const both = { ...last.prefill, decode: [...last.decode.decode, ...decode] };
+    expect(withMatrices(both, { ...matrices })).toBe(both);
+    for (const now of [null, other])
+      expect(withMatrices(both, now)).toEqual({ ...both, matrices: now, prefill: [], decode: [...decode] });
+  });
 });
 
 test('rows are tuned by powers of two', () => {

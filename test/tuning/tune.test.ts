@@ -91,6 +91,59 @@ describe('tune', () => {
     expect(late.tuning.matrices).toBe(null);
   });
 
+  describe('on a device with subgroup matrices', () => {
+    const matrices = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 } as const;
+    const tested = { ...LARGE, tier: 'T2', matrices } as const;
+    const tileOf = ({ prefill, decode }: Tuning) => [prefill[0]?.tile, decode[0]?.tile];
+    /** A device on which what `isFast` says takes half the time. */
+    const halved = (isFast: (dispatch: Pick<Dispatch, 'kernel' | 'spec'>) => boolean): Behaviour => ({
+      msOf: (dispatch) => alike.msOf(dispatch) * (isFast(dispatch) ? 0.5 : 1),
+      tested,
+    });
+
+    test('keeps the fastest tiles of attn_matrix', async () => {
+      const { tuning } = await tuned(
+        halved(
+          ({ kernel, spec }) =>
+            kernel.name === 'attn_matrix' && spec['ROW_BLOCKS'] === 1 && spec['PARTS'] === 1,
+        ),
+      );
+      expect(tileOf(tuning)).toEqual([
+        expect.objectContaining({ parts: 1, rowBlocks: 1 }),
+        expect.objectContaining({ parts: 1, rowBlocks: 1 }),
+      ]);
+    });
+
+    test('goes back to the other kernels where they are faster, each by itself', async () => {
+      const prefill = await tuned(halved(isPrefill));
+      expect(tileOf(prefill.tuning)).toEqual([
+        expect.objectContaining({ teams: expect.anything() as unknown }),
+        undefined,
+      ]);
+      const decode = await tuned(halved(isDecode));
+      expect(tileOf(decode.tuning)).toEqual([
+        undefined,
+        expect.objectContaining({ keyLanes: expect.anything() as unknown }),
+      ]);
+    });
+
+    test('a tile of attn_matrix with wrong results never wins', async () => {
+      const { tuning } = await tuned({
+        ...halved((dispatch) => isMatrix(dispatch) && dispatch.spec['PARTS'] === 1),
+        isRight: (dispatch) => !isMatrix(dispatch) || dispatch.spec['PARTS'] !== 1,
+      });
+      expect(tileOf(tuning)).toEqual([undefined, undefined]);
+    });
+
+    test('tiles that were tuned for other matrices are forgotten', async () => {
+      const tile = { parts: 4, rowBlocks: 1, keys: 32 };
+      const entry = { headDim: 64, headDimV: 64, kvDType: 'f16', rows: 4, tile } as const;
+      const stale = { ...defaultTuning(LARGE, undefined), matrices: { ...matrices, M: 8 }, decode: [entry] };
+      const { tuning } = await tuned({ ...alike, tested }, {}, { ...LARGE, tuning: stale });
+      expect(tuning).toMatchObject({ matrices, decode: [] });
+    });
+  });
+
   test('changes nothing where nothing is faster by more than measurements differ', async () => {
     const almost: Behaviour = {
       msOf: (dispatch) => alike.msOf(dispatch) * (isFavoured(dispatch) ? 0.98 : 1),
