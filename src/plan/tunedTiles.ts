@@ -67,7 +67,7 @@ export function chooseDecodeTile(
   const entry = tuning?.decode.find((each) => isDecodeEntryFor(args, each));
   if (!tuning || !entry || isForOtherMatrices(entry, tuning, traits, matrices))
     return { decode: decodeWithinRegisters(traits, args, caller) };
-  return remembered(tuning, `decode ${keyOf(args)} ${args.nRows}`, () =>
+  return remembered(tuning, `decode ${traits.tier} ${keyOf(args)} ${args.nRows}`, () =>
     isMatrixEntry(entry)
       ? { matrix: candidateOf(entry, matrices, caller) }
       : { decode: candidateOf(entry, decodeCandidates(traits, args), caller) },
@@ -92,7 +92,7 @@ export function choosePrefillTile(
     const [matrix] = matrices;
     return matrix ? { matrix } : { prefill: prefillWithinRegisters(traits, args, caller) };
   }
-  return remembered(tuning, `prefill ${keyOf(args)}`, () =>
+  return remembered(tuning, `prefill ${traits.tier} ${keyOf(args)}`, () =>
     isMatrixEntry(entry)
       ? { matrix: candidateOf(entry, matrices, caller) }
       : { prefill: candidateOf(entry, prefillCandidates(traits, args), caller) },
