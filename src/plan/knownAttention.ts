@@ -85,7 +85,8 @@ function scaleRows(
   for (const ofSequence of slots)
     ofSequence.forEach((slot, j) => (factors[slot] = factorOf(j / ofSequence.length)));
   const perSlot = numbers.length / nSlots;
-  for (let i = 0; i < numbers.length; i++) numbers[i]! *= factors[Math.floor(i / perSlot)]!;
+  for (let slot = 0, i = 0; slot < nSlots; slot++)
+    for (const end = i + perSlot; i < end; i++) numbers[i]! *= factors[slot]!;
 }
 
 /** Where the keys of each sequence lie, in tokens from the beginning of the tensor. */
@@ -143,9 +144,11 @@ function attend(
 
 /** Numbers from −1 to 1 that are the same in every run. */
 function randomNumbers({ shape }: Tensor, seed: number): Float32Array {
+  const numbers = new Float32Array(elementCount(shape));
   let state = seed;
-  return Float32Array.from({ length: elementCount(shape) }, () => {
+  for (let i = 0; i < numbers.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
+    numbers[i] = state / 2 ** 31 - 1;
+  }
+  return numbers;
 }

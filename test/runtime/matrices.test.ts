@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { Call } from '../../src/check/call.js';
 import type { KnownAnswer } from '../../src/core/knownAnswer.js';
-import { createRuntime, type PrepareProgress } from '../../src/index.js';
+import {
+  createRuntime,
+  planAttnVarlen,
+  type AttentionPlan,
+  type AttnVarlenArgs,
+  type PrepareProgress,
+} from '../../src/index.js';
 import { rejection } from '../check/refusal.js';
 import {
   conditionalVariants,
@@ -234,6 +240,30 @@ describe('where matrices fail', () => {
     expect(runtime.traits.matricesNote).toMatch(/not used: The compiler refused with_matrices/);
     await runtime.done();
   });
+});
+
+test('a plan that was made before uses matrices from its next step on, and none once they are refused', async () => {
+  const { runtime, modules, driver } = started();
+  const q = runtime.createTensor([80, 4, 64], 'f16');
+  const k = runtime.createTensor([80, 2, 64], 'f16');
+  const kernelsOf = (step: () => unknown): string[] => {
+    const before = modules.length;
+    step();
+    return modules.slice(before).map((label) => label.replace(/\{.*/, ''));
+  };
+  let plan: AttentionPlan<AttnVarlenArgs>;
+  const lengths = (n: number) => ({ cuSeqlensQ: [0, n], cuSeqlensK: [0, n] });
+  const args = { q, k, v: k, causal: true, ...lengths(60) };
+  expect(kernelsOf(() => (plan = planAttnVarlen(runtime, args)))).toEqual(['attn_prefill']);
+  await runtime.prepare(conditionalVariants().variants);
+  driver.refuses = (label) => label.startsWith('attn_matrix');
+  expect(kernelsOf(() => plan.update(lengths(70)))).toEqual(['attn_matrix']);
+  expect(await rejection(runtime.done())).toMatch(/^compile: The compiler refused attn_matrix/);
+  expect(runtime.traits.tier).toBe('T1');
+  // It was compiled for the first step.
+  expect(kernelsOf(() => plan.update(lengths(80)))).toEqual([]);
+  plan!.record({ out: runtime.createTensor([80, 4, 64], 'f16') });
+  await runtime.done();
 });
 
 /** As many turns of the event loop as a few steps of `prepare` take. */
