@@ -66,7 +66,7 @@ export class Pipelines {
     const pipeline = this.#device.createComputePipeline(descriptor);
     this.#ready.set(name, pipeline);
     // WebGPU reports a refusal later; from then on the variant throws.
-    const refusal = refusalOf(name, code, module);
+    const refusal = compilerReport(name, code, module);
     this.#faults.expect(refusal);
     void refusal.then((found) => {
       if (!found) return;
@@ -106,9 +106,9 @@ export class Pipelines {
     this.#throwIfRefused(byName.keys());
   }
 
-  /** Whether the compiler has refused a variant. */
-  hasRefused({ kernel, spec }: Variant): boolean {
-    return this.#refused.has(this.#nameOf(kernel, spec));
+  /** What the compiler has said of a variant that it has refused. */
+  refusalOf({ kernel, spec }: Variant): PageflashError | undefined {
+    return this.#refused.get(this.#nameOf(kernel, spec));
   }
 
   bindGroupLayout(kernel: Kernel): GPUBindGroupLayout {
@@ -154,7 +154,7 @@ export class Pipelines {
     try {
       this.#ready.set(name, await this.#device.createComputePipelineAsync(descriptor));
     } catch (error) {
-      const refusal = (await refusalOf(name, code, module)) ?? unexplained(name, error as Error);
+      const refusal = (await compilerReport(name, code, module)) ?? unexplained(name, error as Error);
       this.#refused.set(name, refusal);
     }
   }
@@ -182,7 +182,7 @@ export class Pipelines {
 }
 
 /** Returns the compiler's errors about a module, with the lines of code; undefined if it has none. */
-async function refusalOf(
+async function compilerReport(
   name: string,
   code: string,
   module: GPUShaderModule,

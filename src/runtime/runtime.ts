@@ -3,7 +3,7 @@ import { checkedTuning, isProvenBy } from '../core/checkTuning.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, type DType } from '../core/dtype.js';
-import { fail, PageflashError } from '../core/errors.js';
+import { fail, type PageflashError } from '../core/errors.js';
 import type { SelfTest } from '../core/knownAnswer.js';
 import { matrixName } from '../core/matrixConfigurations.js';
 import type { Pace } from '../core/pace.js';
@@ -212,9 +212,10 @@ export class Runtime {
       try {
         await this.#compileAll(caller, needed, options);
       } catch (error) {
-        const refused = needed.find((variant) => variant.when && this.#pipelines.hasRefused(variant));
-        if (!areUsed || !refused) throw error;
-        this.#giveUpMatrices(error as PageflashError);
+        const refusals = needed.map((variant) => variant.when && this.#pipelines.refusalOf(variant));
+        const refusal = refusals.find((each) => each !== undefined);
+        if (!areUsed || !refusal) throw error;
+        this.#giveUpMatrices(refusal);
       }
       // Another call may have given them up.
     } while (areUsed !== (this.traits.matrices !== null));
@@ -265,8 +266,10 @@ export class Runtime {
     try {
       return await firstWrongAnswer(runtime, caller, test(candidate), signal);
     } catch (error) {
-      if (error instanceof PageflashError && error.code !== 'device') return brief(error);
-      throw error;
+      this.#faults.assertNotEnded(caller);
+      signal.throwIfAborted();
+      // Whatever else a driver or a browser throws, calls go on without matrices.
+      return brief(error as Error);
     } finally {
       runtime.destroy();
     }
@@ -369,7 +372,7 @@ function idle({ kernel, spec }: Variant): Dispatch {
 }
 
 /** The beginning of what an error says, in one line without a full stop. */
-function brief({ message }: PageflashError): string {
+function brief({ message }: Error): string {
   const [first, second = ''] = message.split('\n');
   return `${first} ${second.trim()}`.trim().replace(/\.$/, '');
 }

@@ -90,7 +90,8 @@ describe('prepare', () => {
   test('rejects when the runtime is destroyed while they are tested, and compiles no more', async () => {
     const { runtime, driver, modules, live } = started();
     let release = (): void => {};
-    driver.held = new Promise((resolve) => (release = resolve));
+    const held = new Promise<void>((resolve) => (release = resolve));
+    driver.hold = () => held;
     const prepared = runtime.prepare(conditionalVariants().variants);
     await someTurns();
     runtime.destroy();
@@ -106,7 +107,8 @@ describe('prepare', () => {
   test('stops waiting for a test at a signal; another call goes on', async () => {
     const { runtime, driver } = started();
     let release = (): void => {};
-    driver.held = new Promise((resolve) => (release = resolve));
+    const held = new Promise<void>((resolve) => (release = resolve));
+    driver.hold = () => held;
     const { variants, nTests } = conditionalVariants();
     const stop = new AbortController();
     const first = runtime.prepare(variants, { signal: stop.signal });
@@ -168,6 +170,20 @@ describe('where matrices fail', () => {
       at: 'work that the device refuses',
       driver: { error: 'a barrier is missing' },
       says: 'prepare: the device refused to read: a barrier is missing',
+    },
+    {
+      at: 'a mapping that fails',
+      driver: { hold: () => Promise.reject(new Error('no pages')) },
+      says: 'prepare: what was read could not be mapped: no pages',
+    },
+    {
+      at: 'an error of the browser',
+      driver: {
+        onBind: () => {
+          throw new TypeError('not a GPUBuffer');
+        },
+      },
+      says: 'not a GPUBuffer',
     },
     { at: 'nothing to test', answers: [], says: 'no kernel would use them' },
   ];

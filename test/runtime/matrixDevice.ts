@@ -31,8 +31,10 @@ export interface Driver {
   byteAt: (at: number) => number;
   /** What goes wrong with work that is submitted. */
   error: string | undefined;
-  /** Mappings wait for it. */
-  held: Promise<void>;
+  /** What mappings wait for. */
+  hold: () => Promise<void>;
+  /** Called for each bind group, which it may refuse to make. */
+  onBind: () => void;
 }
 
 /** A device that claims to have matrices, computes nothing, and compiles and reads as it is told. */
@@ -45,7 +47,13 @@ export function matrixDevice({
   readonly info?: AdapterInfo;
   readonly limits?: Partial<GPUSupportedLimits>;
 } = {}) {
-  const driver: Driver = { refuses: () => false, byteAt: () => 0, error: undefined, held: Promise.resolve() };
+  const driver: Driver = {
+    refuses: () => false,
+    byteAt: () => 0,
+    error: undefined,
+    hold: () => Promise.resolve(),
+    onBind: () => {},
+  };
   const { device, live } = strictDevice(limits);
   const modules: string[] = [];
   const scopes: GPUErrorFilter[] = [];
@@ -67,10 +75,14 @@ export function matrixDevice({
       'isRefused' in descriptor.compute.module
         ? Promise.reject(new Error('refused'))
         : device.createComputePipelineAsync(descriptor),
+    createBindGroup(descriptor: GPUBindGroupDescriptor) {
+      driver.onBind();
+      return device.createBindGroup(descriptor);
+    },
     createBuffer(descriptor: GPUBufferDescriptor) {
       const buffer = device.createBuffer(descriptor);
       return Object.assign(buffer, {
-        mapAsync: () => driver.held,
+        mapAsync: () => driver.hold(),
         getMappedRange: () =>
           Uint8Array.from({ length: buffer.size }, (_byte, at) => driver.byteAt(at)).buffer,
       });
