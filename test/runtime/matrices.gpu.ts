@@ -187,7 +187,7 @@ const MATRIX_FAULTS: readonly Fault[] = [
   },
   {
     why: 'has the keys of the first tile in the place of others',
-    from: /\b(load_key|stage_keys)\(job, seen, tile \+ 1u/g,
+    from: /\b(load_key|stage_keys)\(job, seen, (?:tile \+ 1u|next)/g,
     to: '$1(job, seen, tiles.first',
     says: 'was',
   },
