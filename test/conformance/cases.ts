@@ -1,7 +1,6 @@
-import type { Tier } from '../../src/index.js';
 import type { GpuCase } from '../platforms/gpuCase.js';
-import { sharedRuntime } from '../platforms/withRuntime.js';
 import { kvCacheCells } from './kvCacheCells.js';
+import { kvCacheMatrixCells, varlenMatrixCells } from './matrixCells.js';
 import { mergeCells } from './mergeCells.js';
 import { draw, select, type ConformanceSuite, type KernelCells, type SelectionOptions } from './selection.js';
 import { varlenCells } from './varlenCells.js';
@@ -11,6 +10,8 @@ export const conformanceSuites = {
   varlen: varlenCells as unknown as ConformanceSuite,
   kvCache: kvCacheCells as unknown as ConformanceSuite,
   merge: mergeCells as unknown as ConformanceSuite,
+  varlenMatrix: varlenMatrixCells,
+  kvCacheMatrix: kvCacheMatrixCells,
 } as const;
 
 export type SuiteName = keyof typeof conformanceSuites;
@@ -64,9 +65,8 @@ export interface CellArgs {
 
 /** Runs one cell; what it throws says how to run it again. */
 export async function checkCell(name: SuiteName, { device, cell, seed }: CellArgs): Promise<void> {
-  const runtime = sharedRuntime(device, cell['tier'] as Tier | undefined);
   try {
-    await conformanceSuites[name].check(runtime, cell, seed);
+    await conformanceSuites[name].check(device, cell, seed);
   } catch (error) {
     (error as Error).message +=
       `\nAgain: npm run test:full -- --suite ${name} --seed ${seed} --cell '${JSON.stringify(cell)}'`;

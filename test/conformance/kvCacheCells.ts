@@ -1,6 +1,7 @@
 import type { FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
 import { checkKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
+import { sharedRuntime } from '../platforms/withRuntime.js';
 import { Random } from '../../tools/random.js';
 import { drawWindow, otherType, SPREADS } from './axes.js';
 import type { Row } from './coveringArray.js';
@@ -53,7 +54,7 @@ const AXES = {
   numbers: ['host', 'GPU'],
 } as const;
 
-type Cell = Row<typeof AXES>;
+export type KvCacheCell = Row<typeof AXES>;
 
 export const kvCacheCells: ConformanceSuite<typeof AXES> = {
   axes: AXES,
@@ -66,11 +67,11 @@ export const kvCacheCells: ConformanceSuite<typeof AXES> = {
     const batch = batchOf(lengths);
     return 2 * batch * sk * headDim * (sq * heads[0] + 20 * heads[1]);
   },
-  check: (runtime, cell, seed) => checkKvCache(runtime, caseOf(cell, seed)),
+  check: (device, cell, seed) => checkKvCache(sharedRuntime(device, cell.tier), kvCacheCase(cell, seed)),
 };
 
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
-const RULES: readonly ((cell: Partial<Cell>) => boolean)[] = [
+const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
   ({ softcapped, softcap }) =>
@@ -81,15 +82,15 @@ const RULES: readonly ((cell: Partial<Cell>) => boolean)[] = [
 ];
 
 /** A batch, or one sequence where it is long. */
-function batchOf(lengths: Cell['lengths']): number {
+function batchOf(lengths: KvCacheCell['lengths']): number {
   return sizesOf(lengths)[1] > 10_000 ? 1 : 3;
 }
 
-function sizesOf(lengths: Cell['lengths']): readonly [sq: number, sk: number] {
+function sizesOf(lengths: KvCacheCell['lengths']): readonly [sq: number, sk: number] {
   return lengths.split(', ').map(Number) as [number, number];
 }
 
-function caseOf(cell: Cell, seed: number): KvCacheCase {
+export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCacheCase {
   const random = new Random(seed);
   const { dtype, headDim, rotary } = cell;
   const [, sk] = sizesOf(cell.lengths);
@@ -124,7 +125,10 @@ function caseOf(cell: Cell, seed: number): KvCacheCase {
 }
 
 /** Cached, queries and new tokens of each sequence; the last two differ between sequences where they are ragged. */
-function drawLengths({ lengths, spread, fresh, ragged }: Cell, random: Random): KvCacheCase['lengths'] {
+function drawLengths(
+  { lengths, spread, fresh, ragged }: Omit<KvCacheCell, 'tier'>,
+  random: Random,
+): KvCacheCase['lengths'] {
   const [sq, sk] = sizesOf(lengths);
   const batch = batchOf(lengths);
   const nNew = {

@@ -1,4 +1,5 @@
 import type { FloatDType } from '../../src/core/dtype.js';
+import { sharedRuntime } from '../platforms/withRuntime.js';
 import { checkMerge } from '../attention/mergeCase.js';
 import { Random } from '../../tools/random.js';
 import type { Row } from './coveringArray.js';
@@ -25,7 +26,7 @@ export const mergeCells: ConformanceSuite<typeof AXES> = {
   kernelAxes: KERNEL_AXES,
   allows: () => true,
   cost: ({ nParts = 1, headDim = 40 }) => nParts * headDim * ROWS,
-  check: (runtime, cell, seed) => checkMerge(runtime, caseOf(cell, seed)),
+  check: (device, cell, seed) => checkMerge(sharedRuntime(device), caseOf(cell, seed)),
 };
 
 const ROWS = 24;

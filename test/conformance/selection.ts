@@ -1,4 +1,3 @@
-import type { Runtime } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { coveringArray, randomRow, type Axes, type Row } from './coveringArray.js';
 
@@ -12,7 +11,7 @@ export interface ConformanceSuite<A extends Axes = Axes> {
   /** Multiplications of the cheapest cell with these values. */
   cost(cell: Partial<Row<A>>): number;
   /** Runs the cell on inputs drawn from the seed, and throws unless all that it computes is right. */
-  check(runtime: Runtime, cell: Row<A>, seed: number): Promise<void>;
+  check(device: GPUDevice, cell: Row<A>, seed: number): Promise<void>;
 }
 
 /** Cells that need the same kernels, so that these are compiled once for all of them. */

@@ -1,5 +1,6 @@
 import type { FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
+import { sharedRuntime } from '../platforms/withRuntime.js';
 import { Random } from '../../tools/random.js';
 import { checkVarlen, type VarlenCase } from '../attention/varlenCase.js';
 import { BATCH_NAMES, BATCHES, drawWindow, otherType, spread, SPREADS, TAKERS, WINDOWS } from './axes.js';
@@ -44,7 +45,7 @@ const AXES = {
   scores: ['normal', 'equal', 'spike', 'huge'],
 } as const;
 
-type Cell = Row<typeof AXES>;
+export type VarlenCell = Row<typeof AXES>;
 
 export const varlenCells: ConformanceSuite<typeof AXES> = {
   axes: AXES,
@@ -56,13 +57,14 @@ export const varlenCells: ConformanceSuite<typeof AXES> = {
     const scores = BATCHES[batch].most.reduce((sum, [sq, sk]) => sum + sq * sk, 0);
     return 2 * scores * heads[0] * headDim;
   },
-  async check(runtime, cell, seed) {
-    for (const varlen of casesOf(cell, seed)) await checkVarlen(runtime, varlen);
+  async check(device, cell, seed) {
+    const runtime = sharedRuntime(device, cell.tier);
+    for (const varlen of varlenCases(cell, seed)) await checkVarlen(runtime, varlen);
   },
 };
 
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
-const RULES: readonly ((cell: Partial<Cell>) => boolean)[] = [
+const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
   ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
@@ -82,7 +84,7 @@ const RULES: readonly ((cell: Partial<Cell>) => boolean)[] = [
 ];
 
 /** The calls of a cell: one of attnVarlen, or one of attn for each pair of lengths. */
-function casesOf(cell: Cell, seed: number): VarlenCase[] {
+export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): VarlenCase[] {
   const random = new Random(seed);
   const { dtype, headDim } = cell;
   const { most } = BATCHES[cell.batch];

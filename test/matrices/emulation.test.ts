@@ -100,7 +100,6 @@ test('extensions, types, builtins and the entry point', () => {
   const code = emulated('  let sum = Result();\n  sums[local] = subgroupShuffleXor(sums[lane], 4u);');
   expect(code.slice(0, code.indexOf('fn emulated'))).toMatchInlineSnapshot(`
     "enable f16;
-    enable subgroups;
     const M = 16u;
     const WG_SIZE = 64u;
     alias Left = emulated_left;
@@ -118,8 +117,9 @@ test('extensions, types, builtins and the entry point', () => {
       let size = 32u;
       let lane = emulated_invocation % 32u;
     let sum = 0u; emulated_zeros_result(0u, 0u, 0u);
-      sums[local] = subgroupShuffleXor(sums[lane], 4u);
+      sums[local] = emulated_shuffle_xor(sums[lane], 4u);
     }
+    var<workgroup> emulated_lanes: array<f32, 64>;
 
     alias emulated_left = u32;
     alias emulated_right = u32;
@@ -135,9 +135,29 @@ test('extensions, types, builtins and the entry point', () => {
   `);
 });
 
-test('subgroups are enabled only where the kernel exchanges between neighbours', () => {
-  expect(emulated('')).not.toContain('enable subgroups');
-  expect(emulated('sums[local] = quadSwapX(sums[local]);')).toContain('enable subgroups;');
+test('a size of subgroups that the entry point demands must be the emulated one', () => {
+  const demanding = (size: number): string =>
+    kernel('let x = Result();', `const SUBGROUP = ${size}u;`)
+      .replace('enable f16, ', 'enable subgroup_size_control;\nenable f16, ')
+      .replace('@workgroup_size(WG_SIZE)', '@workgroup_size(WG_SIZE) @subgroup_size(SUBGROUP)');
+  const code = emulateMatrices(demanding(32), MATRICES);
+  expect(code).not.toMatch(/subgroup_size/);
+  expect(() => emulateMatrices(demanding(16), MATRICES)).toThrow(
+    'The kernel has @subgroup_size(SUBGROUP), but subgroups of 32 are emulated.',
+  );
+});
+
+test('elements of vectors are elements of the matrix', () => {
+  const functionOf = (type: string, call: string): string => {
+    const code = emulateMatrices(
+      kernel(call, `var<workgroup> words: array<${type}, 64>;`),
+      type === 'vec4f' || !call.includes('Left') ? MATRICES : MATRICES,
+    );
+    return code.slice(code.indexOf('fn emulated_'));
+  };
+  expect(functionOf('vec4u', 'let x = subgroupMatrixLoad<Left, row_major>(&words, 1u, 2u);')).toContain(
+    'select(emulated_nan, unpack2x16float(words[at / 8u][at / 2u % 4u])[at % 2u], is_within)',
+  );
 });
 
 test('matrices of other functions keep their places', () => {
@@ -174,7 +194,10 @@ test.each([
     'let x = subgroup_matrix_left<f16, 16, ROWS>();',
     'ROWS is no constant of the code with a number for a value.',
   ],
-  ['let x = subgroupMatrixLoad<Left, row_major>(&sums, 0u, 8u);', 'sums is an array of f32, not of f16.'],
+  [
+    'let x = subgroupMatrixLoad<Left, row_major>(&sums, 0u, 8u);',
+    'sums is an array of f32, which holds no f16.',
+  ],
   [
     'let x = subgroupMatrixLoad<Left, row_major>(&keys, 0u, 8u);',
     'keys is no array in workgroup memory or storage.',
@@ -183,6 +206,7 @@ test.each([
   ['{ let x = Left(); } subgroupMatrixStore<row_major>(&tile, 0u, x, 8u);', 'x is not seen to be a matrix.'],
   ['var x: Result;', 'x has no initial value.'],
   ['let x = subgroupMatrixScalarMultiply(Left(), 2h);', 'where a kernel has subgroupMatrixScalarMultiply.'],
+  ['let x = quadSwapX(lane);', "quadSwapX would be that of the device's own subgroups."],
   ['let x = subgroupMax(lane);', "subgroupMax would be that of the device's own subgroups."],
 ])('refuses %s', (statements, error) => {
   expect(() => emulated(statements)).toThrow(error);
@@ -216,7 +240,11 @@ function plainDevice() {
 test('an emulated device says that it has matrices, and compiles kernels that use them', () => {
   const { device, modules } = plainDevice();
   const emulating = withEmulatedMatrices(device, MATRICES);
-  expect([...emulating.features]).toEqual(['shader-f16', 'chromium-experimental-subgroup-matrix']);
+  expect([...emulating.features]).toEqual([
+    'subgroups',
+    'shader-f16',
+    'chromium-experimental-subgroup-matrix',
+  ]);
   expect(emulating.adapterInfo).toMatchObject({
     vendor: 'mesa',
     description: 'llvmpipe, emulated matrices f16 16×8×16 on 32 lanes',
