@@ -66,9 +66,14 @@ const SOFTWARE_SHAPES: readonly Shape[] = [
   { rows: 32, keys: 32, parts: 2, rowBlocks: 1 },
 ];
 
-/** Whatever the head: the last resort of devices with little workgroup memory. */
+/**
+ * Whatever the head: the last resort of devices with little workgroup memory. The fewer keys a tile has, the fewer lanes can
+ * share a row of it, so that subgroups must have more rows.
+ */
 const SMALL_SHAPES: readonly Shape[] = [
   { rows: 32, keys: 16, parts: 1, rowBlocks: 1 },
+  { rows: 32, keys: 16, parts: 1, rowBlocks: 2 },
+  { rows: 32, keys: 8, parts: 1, rowBlocks: 4 },
   { rows: 16, keys: 16, parts: 1, rowBlocks: 1 },
 ];
 

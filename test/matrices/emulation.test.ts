@@ -98,7 +98,7 @@ test('a run of matrices ends where memory may be read or written otherwise', () 
 
 test('extensions, types, builtins and the entry point', () => {
   const code = emulated('  let sum = Result();\n  sums[local] = subgroupShuffleXor(sums[lane], 4u);');
-  expect(code.slice(0, code.indexOf('fn emulated'))).toMatchInlineSnapshot(`
+  expect(code.slice(0, code.indexOf('fn emulated_zeros'))).toMatchInlineSnapshot(`
     "enable f16;
     const M = 16u;
     const WG_SIZE = 64u;
@@ -120,6 +120,12 @@ test('extensions, types, builtins and the entry point', () => {
       sums[local] = emulated_shuffle_xor(sums[lane], 4u);
     }
     var<workgroup> emulated_lanes: array<f32, 64>;
+    fn emulated_shuffle_xor(value: f32, mask: u32) -> f32 {
+      workgroupBarrier();
+      emulated_lanes[emulated_invocation] = value;
+      workgroupBarrier();
+      return emulated_lanes[emulated_invocation ^ mask];
+    }
 
     alias emulated_left = u32;
     alias emulated_right = u32;
@@ -147,17 +153,27 @@ test('a size of subgroups that the entry point demands must be the emulated one'
   );
 });
 
-test('elements of vectors are elements of the matrix', () => {
-  const functionOf = (type: string, call: string): string => {
-    const code = emulateMatrices(
-      kernel(call, `var<workgroup> words: array<${type}, 64>;`),
-      type === 'vec4f' || !call.includes('Left') ? MATRICES : MATRICES,
+test('an array may have vectors whose words hold elements', () => {
+  const functionOf = (elementType: string, componentType: 'f16' | 'f32', call: string): string => {
+    const code = kernel(call, `var<workgroup> words: array<${elementType}, 64>;`).replaceAll(
+      /(?<=left<|right<)f16/g,
+      componentType,
     );
-    return code.slice(code.indexOf('fn emulated_'));
+    return emulateMatrices(code, { ...MATRICES, componentType });
   };
-  expect(functionOf('vec4u', 'let x = subgroupMatrixLoad<Left, row_major>(&words, 1u, 2u);')).toContain(
+  const load = (type: string): string => `let x = subgroupMatrixLoad<${type}, row_major>(&words, 1u, 2u);`;
+  expect(functionOf('vec4u', 'f16', load('Left'))).toContain(
     'select(emulated_nan, unpack2x16float(words[at / 8u][at / 2u % 4u])[at % 2u], is_within)',
   );
+  expect(functionOf('vec4u', 'f32', load('Left'))).toContain(
+    'select(emulated_nan, bitcast<f32>(words[at / 4u][at % 4u]), is_within)',
+  );
+  expect(functionOf('vec4f', 'f16', load('Result'))).toContain(
+    'select(emulated_nan, words[at / 4u][at % 4u], is_within)',
+  );
+  const store = 'let x = Left(); subgroupMatrixStore<row_major>(&words, 1u, x, 2u);';
+  expect(functionOf('vec4u', 'f32', store)).toContain('words[at / 4u][at % 4u] = bitcast<u32>(value);');
+  expect(() => functionOf('vec4u', 'f16', store)).toThrow('words has words of two halves each');
 });
 
 test('matrices of other functions keep their places', () => {
@@ -255,13 +271,20 @@ test('an emulated device says that it has matrices, and compiles kernels that us
   emulating.createShaderModule({ code: '@compute @workgroup_size(64) fn f() {}' });
   emulating.createShaderModule({ code: kernel('let x = Result();') });
   expect(modules).toEqual(['@compute @workgroup_size(64) fn f() {}', emulated('let x = Result();')]);
-  expect(emulating.limits).toBe(device.limits);
+  // Lanes exchange through workgroup memory.
+  expect(emulating.limits.maxComputeWorkgroupStorageSize).toBe(16384 - 4 * 256);
+  expect(emulating.limits.maxStorageBufferBindingSize).toBe(2 ** 27);
 });
 
-test('an emulated device has subgroups for other kernels where those that it tells are its own', () => {
-  const { device } = plainDevice();
+test('an emulated device runs kernels on the own subgroups where those that it tells are its own', () => {
+  const { device, modules } = plainDevice();
   const emulating = withEmulatedMatrices(device, { ...MATRICES, subgroupSize: 8 });
-  expect(emulating.features.has('subgroups')).toBe(true);
+  const code = 'enable subgroups;@compute @workgroup_size(64) fn f() {}';
+  emulating.createShaderModule({ code });
+  expect(modules).toEqual([code]);
+  expect(() => withEmulatedMatrices(device, MATRICES).createShaderModule({ code, label: 'f' })).toThrow(
+    "f would run on the device's own subgroups.",
+  );
   expect(withEmulatedMatrices(device, { ...MATRICES, subgroupSize: 8 })).toBe(emulating);
   expect(withEmulatedMatrices(device, MATRICES)).not.toBe(emulating);
   const { subgroupMinSize, subgroupMaxSize } = withEmulatedMatrices(device, {
