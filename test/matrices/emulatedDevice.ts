@@ -1,3 +1,4 @@
+import { MATRIX_FEATURE, SUBGROUP_SIZE_FEATURE } from '../../src/runtime/adapterInfo.js';
 import type { EmulatedMatrices } from './emulatedFunctions.js';
 import { emulateMatrices, MATRIX_EXTENSION } from './emulation.js';
 
@@ -6,6 +7,8 @@ export interface EmulatedDevice extends EmulatedMatrices {
   /** The sizes of subgroups that its adapter tells. Default: both that of the matrices. */
   readonly subgroupMinSize?: number;
   readonly subgroupMaxSize?: number;
+  /** Whether kernels may demand a size. Default: false. */
+  readonly subgroupSizeControl?: boolean;
 }
 
 const emulated = new WeakMap<GPUDevice, Map<string, GPUDevice>>();
@@ -14,32 +17,34 @@ const emulated = new WeakMap<GPUDevice, Map<string, GPUDevice>>();
  * Returns the same device as one that has subgroup matrices of one shape: its features and adapterInfo tell so, and shader
  * modules that use them are emulated. The device is the same for equal `matrices`, as is what is kept by device.
  *
- * Other kernels run as they are, on the device's own subgroups. Where these have not the sizes that adapterInfo tells, the
- * feature `subgroups` is not among those that the device has, so that such kernels use none; whoever uses matrices finds
- * the size of their subgroups in adapterInfo all the same.
+ * Other kernels run as they are, on the device's own subgroups. Where these have not the sizes that adapterInfo tells, a
+ * kernel that uses them is refused.
  */
 export function withEmulatedMatrices(device: GPUDevice, matrices: EmulatedDevice): GPUDevice {
   const known = emulated.get(device) ?? new Map<string, GPUDevice>();
   emulated.set(device, known);
   const { M, N, K, componentType, subgroupSize } = matrices;
   const { subgroupMinSize = subgroupSize, subgroupMaxSize = subgroupSize } = matrices;
-  const key = [M, N, K, componentType, subgroupSize, subgroupMinSize, subgroupMaxSize].join(' ');
+  const { subgroupSizeControl = false } = matrices;
+  const sizes = { subgroupMinSize, subgroupMaxSize, subgroupSizeControl };
+  const key = [M, N, K, componentType, subgroupSize, ...Object.values(sizes)].join(' ');
   let made = known.get(key);
-  if (!made)
-    known.set(key, (made = emulatingDevice(device, { ...matrices, subgroupMinSize, subgroupMaxSize })));
+  if (!made) known.set(key, (made = emulatingDevice(device, { ...matrices, ...sizes })));
   return made;
 }
 
 function emulatingDevice(device: GPUDevice, matrices: Required<EmulatedDevice>): GPUDevice {
   const replaced: Partial<Record<PropertyKey, unknown>> = {
     features: featuresOf(device, matrices),
+    limits: limitsOf(device),
     adapterInfo: infoOf(device, matrices),
     createShaderModule: (descriptor: GPUShaderModuleDescriptor) => {
       const { code } = descriptor;
-      const isPlain = !code.includes(MATRIX_EXTENSION);
-      return device.createShaderModule(
-        isPlain ? descriptor : { ...descriptor, code: emulateMatrices(code, matrices) },
-      );
+      if (code.includes(MATRIX_EXTENSION))
+        return device.createShaderModule({ ...descriptor, code: emulateMatrices(code, matrices) });
+      if (/\benable\s+subgroups\b/.test(code) && !areWithin(device, matrices))
+        throw new Error(`${descriptor.label} would run on the device's own subgroups.`);
+      return device.createShaderModule(descriptor);
     },
   };
   return new Proxy(device, {
@@ -53,12 +58,32 @@ function emulatingDevice(device: GPUDevice, matrices: Required<EmulatedDevice>):
   });
 }
 
-function featuresOf(device: GPUDevice, { subgroupMinSize, subgroupMaxSize }: Required<EmulatedDevice>) {
-  const own = device.adapterInfo;
+/** Whether the device's own subgroups have sizes that adapterInfo tells. */
+function areWithin(
+  { features, adapterInfo: own }: GPUDevice,
+  { subgroupMinSize, subgroupMaxSize }: Required<EmulatedDevice>,
+): boolean {
+  const { subgroupMinSize: least = 0, subgroupMaxSize: most = Infinity } = own;
+  return features.has('subgroups') && subgroupMinSize <= least && most <= subgroupMaxSize;
+}
+
+function featuresOf(device: GPUDevice, { subgroupSizeControl }: Required<EmulatedDevice>): Set<string> {
   const features = new Set<string>(device.features);
-  if (own.subgroupMinSize !== subgroupMinSize || own.subgroupMaxSize !== subgroupMaxSize)
-    features.delete('subgroups');
-  return features.add('chromium-experimental-subgroup-matrix');
+  features.delete(SUBGROUP_SIZE_FEATURE);
+  if (subgroupSizeControl) features.add(SUBGROUP_SIZE_FEATURE);
+  return features.add('subgroups').add(MATRIX_FEATURE);
+}
+
+/** Invocations exchange through workgroup memory, of which the device has less then. */
+function limitsOf({ limits }: GPUDevice): GPUSupportedLimits {
+  const maxInvocations = Math.min(512, limits.maxComputeInvocationsPerWorkgroup);
+  const told: Partial<Record<PropertyKey, number>> = {
+    maxComputeInvocationsPerWorkgroup: maxInvocations,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize - 4 * maxInvocations,
+  };
+  return new Proxy(limits, {
+    get: (target, name) => told[name] ?? (Reflect.get(target, name, target) as unknown),
+  });
 }
 
 function infoOf({ adapterInfo }: GPUDevice, matrices: Required<EmulatedDevice>) {

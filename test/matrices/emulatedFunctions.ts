@@ -54,13 +54,36 @@ export interface Access {
   readonly kind: Kind;
   readonly major: Major;
   readonly array: string;
+  /** The type of the array's elements: that of a matrix element, or four words of 32 bits which are packed with them. */
+  readonly elementType: string;
   /** WGSL of the number of the array's elements. */
   readonly length: string;
 }
 
+/** How many elements of a matrix an element of an array holds, and WGSL that reads or writes number `at` of the array. */
+interface Packing {
+  readonly width: number;
+  readonly read: string;
+  /** The statement that stores `value`; undefined where two lanes would write halves of one word. */
+  readonly write?: string;
+}
+
+/** @throws Error for an array whose elements do not hold those of a matrix */
+function packingOf(array: string, elementType: string, type: 'f16' | 'f32'): Packing {
+  const word = `${array}[at / 4u][at % 4u]`;
+  if (elementType === type)
+    return { width: 1, read: `f32(${array}[at])`, write: `${array}[at] = ${type}(value);` };
+  if (elementType === 'vec4f' && type === 'f32') return { width: 4, read: word, write: `${word} = value;` };
+  if (elementType === 'vec4u' && type === 'f32')
+    return { width: 4, read: `bitcast<f32>(${word})`, write: `${word} = bitcast<u32>(value);` };
+  if (elementType === 'vec4u')
+    return { width: 8, read: `unpack2x16float(${array}[at / 8u][at / 2u % 4u])[at % 2u]` };
+  throw new Error(`${array} is an array of ${elementType}, which holds no ${type}.`);
+}
+
 /** The function of a load or store: `name(slot, offset, stride)`. */
 export function accessFunction(access: Access, matrices: EmulatedMatrices): string {
-  const { name, verb, kind, major, array, length } = access;
+  const { name, verb, kind, major, array, elementType, length } = access;
   const { M, N, K, componentType, subgroupSize } = matrices;
   const { rowLanes, columns } = sharesOf(matrices);
   const firstRow = `emulated_invocation % ${rowLanes}u`;
@@ -89,17 +112,21 @@ export function accessFunction(access: Access, matrices: EmulatedMatrices): stri
   const [lines, line] = major === 'row' ? [size[0]!, size[1]!] : [size[1]!, size[0]!];
   const [outer, inner] = major === 'row' ? [row, column] : [column, row];
   const element = elementOf(kind, 'slot');
-  const place = `${array}[offset + (${outer}) * line + ${inner}]`;
   const type = kind === 'result' ? 'f32' : componentType;
-  const loop = loopOver(slotSize(kind, matrices));
+  const { width, read, write } = packingOf(array, elementType, type);
+  if (verb === 'store' && !write)
+    throw new Error(`${array} has words of two halves each, which two lanes would write.`);
+  const loop = `${loopOver(slotSize(kind, matrices))}
+    let at = first + (${outer}) * line + ${inner};`;
   return `
 fn ${name}(slot: u32, offset: u32, stride: u32) {
-  let line = max(stride, ${line}u);
-  let is_within = offset + ${lines - 1}u * line + ${line}u <= ${length};
+  let first = offset * ${width}u;
+  let line = max(stride * ${width}u, ${line}u);
+  let is_within = first + ${lines - 1}u * line + ${line}u <= ${length} * ${width}u;
   ${
     verb === 'load'
-      ? `${loop} ${element} = select(emulated_nan, f32(${place}), is_within); }`
-      : `if (is_within && ${owner}) { ${loop} ${place} = ${type}(${element}); } }`
+      ? `${loop} ${element} = select(emulated_nan, ${read}, is_within); }`
+      : `if (is_within && ${owner}) { ${loop} let value = ${element}; ${write} } }`
   }
 }`;
 }
@@ -142,6 +169,18 @@ fn ${name}(commands: u32) {
       default: {}
     }
   }
+}`;
+}
+
+/** `emulated_shuffle_xor(value, mask)`: the value of the lane whose number differs by the bits of a mask. */
+export function shuffleFunction(invocations: number): string {
+  return `
+var<workgroup> emulated_lanes: array<f32, ${invocations}>;
+fn emulated_shuffle_xor(value: f32, mask: u32) -> f32 {
+  workgroupBarrier();
+  emulated_lanes[emulated_invocation] = value;
+  workgroupBarrier();
+  return emulated_lanes[emulated_invocation ^ mask];
 }`;
 }
 

@@ -1,25 +1,33 @@
-import { setUp } from './emulatedFunctions.js';
+import { setUp, shuffleFunction } from './emulatedFunctions.js';
 import { argumentsFrom, closingOf, constantOf } from './wgslText.js';
 
-/** Subgroup functions that a kernel may use besides matrices: exchanges between neighbours, which real subgroups do. */
-const NEIGHBOURS: ReadonlySet<string> = new Set([
-  'subgroupShuffleXor',
-  'quadSwapX',
-  'quadSwapY',
-  'quadSwapDiagonal',
-]);
-
-/** A kernel that sees subgroups of a size as consecutive invocations, in the builtins and in `invocation_by_subgroup`. */
+/**
+ * A kernel that sees subgroups of a size as consecutive invocations: in the builtins, in `invocation_by_subgroup`, and where
+ * it exchanges by `subgroupShuffleXor`, which goes through workgroup memory. The whole workgroup has to come there.
+ *
+ * @throws Error for other functions of subgroups, and for an entry point that demands another size
+ */
 export function withSubgroupsOf(subgroupSize: number, code: string): string {
-  return withBuiltins(subgroupSize, withNumbering(code));
+  const numbered = withBuiltins(subgroupSize, withNumbering(withoutDemand(subgroupSize, code)));
+  const exchanging = numbered.replace(/\bsubgroupShuffleXor\b/g, 'emulated_shuffle_xor');
+  const [other] = /\b(?:subgroup|quad)[A-Z]\w*(?=\s*\()/.exec(exchanging) ?? [];
+  if (other && !other.startsWith('subgroupMatrix'))
+    throw new Error(`${other} would be that of the device's own subgroups.`);
+  return exchanging === numbered ? numbered : exchanging + shuffleFunction(invocationsOf(code));
 }
 
-/** Whether functions of real subgroups remain. */
-export function usesSubgroups(code: string): boolean {
-  const functions = new Set(code.match(/\b(?:subgroup|quad)[A-Z]\w*(?=\s*\()/g));
-  for (const name of functions)
-    if (!NEIGHBOURS.has(name)) throw new Error(`${name} would be that of the device's own subgroups.`);
-  return functions.size > 0;
+/** A kernel whose entry point does not say what size it needs. */
+function withoutDemand(subgroupSize: number, code: string): string {
+  return code.replace(/@subgroup_size\s*\(\s*(\w+)\s*\)/, (demand, size: string) => {
+    if (constantOf(code, size) !== subgroupSize)
+      throw new Error(`The kernel has ${demand}, but subgroups of ${subgroupSize} are emulated.`);
+    return '';
+  });
+}
+
+function invocationsOf(code: string): number {
+  const [, size] = /@workgroup_size\s*\(\s*(\w+)/.exec(code)!;
+  return constantOf(code, size!);
 }
 
 function withNumbering(code: string): string {
@@ -32,8 +40,7 @@ function withNumbering(code: string): string {
 function withBuiltins(subgroupSize: number, code: string): string {
   const found = [...code.matchAll(/@compute\b[^{};]*?\bfn\s+\w+\s*\(/g)];
   if (found.length !== 1) throw new Error(`The kernel has ${found.length} entry points, not one.`);
-  const [, size] = /@workgroup_size\s*\(\s*(\w+)/.exec(code)!;
-  const invocations = constantOf(code, size!);
+  const invocations = invocationsOf(code);
   if (invocations % subgroupSize !== 0)
     throw new Error(`${invocations} invocations are no whole subgroups of ${subgroupSize}.`);
   const start = found[0]!.index + found[0]![0].length;

@@ -9,7 +9,7 @@ import {
   type Kind,
   type Major,
 } from './emulatedFunctions.js';
-import { usesSubgroups, withSubgroupsOf } from './emulatedSubgroups.js';
+import { withSubgroupsOf } from './emulatedSubgroups.js';
 import { MatrixRuns, type Command } from './matrixRuns.js';
 import { argumentsFrom, constantOf, statementsOf, typeBehind, type Statement } from './wgslText.js';
 
@@ -25,10 +25,12 @@ export const MATRIX_EXTENSION = 'chromium_experimental_subgroup_matrix';
  * | variables that are matrices, or parameters of functions | the places of their elements in private arrays |
  * | `subgroupMatrixLoad`, `-Store`, `-MultiplyAccumulate`, constructors | functions, of loads and stores one for each kind, order and array |
  * | the builtins `subgroup_size`, `subgroup_invocation_id`, `subgroup_id` of the entry point | those of the emulated subgroup |
+ * | `@subgroup_size` | nothing: it must be the size given |
  * | the body of a function `invocation_by_subgroup` | the number of the invocation in its workgroup |
+ * | `subgroupShuffleXor` of numbers in f32 | an exchange through workgroup memory |
  *
- * Subgroups are consecutive invocations, as `local_invocation_index` counts them. `subgroupShuffleXor` and quads stay what
- * the device does, so they must not leave the device's own subgroup; other functions of subgroups are refused.
+ * Subgroups are consecutive invocations, as `local_invocation_index` counts them. Other functions of subgroups are refused.
+ * Arrays have elements of the matrix, or vectors of four words, each of which holds an f32 or two halves.
  *
  * A block that ends beyond its array is NaN when it is loaded, and not stored at all: devices differ there. Of Dawn's
  * backends, some skip such a block, some leave it to the hardware.
@@ -78,7 +80,6 @@ class Emulation {
     const code = withSubgroupsOf(this.#matrices.subgroupSize, this.#runs.finish());
     const rest = /\bsubgroup_?[mM]atrix\w*/.exec(code);
     if (rest) throw new Error(`Matrices cannot be emulated where a kernel has ${rest[0]}.`);
-    if (usesSubgroups(code)) extensions.add('subgroups');
     return [
       ...[...extensions].map((extension) => `enable ${extension};`),
       code.trim(),
@@ -100,8 +101,8 @@ class Emulation {
       .replace(/\bdiagnostic\s*\(\s*\w+\s*,\s*chromium\.subgroup_matrix_uniformity\s*\)\s*;/g, '');
     if (!extensions.delete(MATRIX_EXTENSION))
       throw new Error(`The kernel does not enable ${MATRIX_EXTENSION}.`);
-    // Whether real subgroups are used is seen at the end.
     extensions.delete('subgroups');
+    extensions.delete('subgroup_size_control');
     return extensions;
   }
 
@@ -272,20 +273,19 @@ class Emulation {
   #access(verb: 'load' | 'store', kind: Kind, major: Major, array: string): string {
     const name = `emulated_${verb}_${kind}_${major}_${array}`;
     if (!this.#functions.has(name)) {
-      const length = this.#lengthOf(array, kind === 'result' ? 'f32' : this.#matrices.componentType);
-      this.#functions.set(name, accessFunction({ name, verb, kind, major, array, length }, this.#matrices));
+      const access = { name, verb, kind, major, array, ...this.#arrayOf(array) };
+      this.#functions.set(name, accessFunction(access, this.#matrices));
     }
     return name;
   }
 
-  /** WGSL of the number of elements of an array, which must be of a type. */
-  #lengthOf(name: string, wanted: string): string {
+  /** The type of an array's elements, and WGSL of their number. */
+  #arrayOf(name: string): { readonly elementType: string; readonly length: string } {
     const declaration = `\\bvar\\s*<[^>]*>\\s*${name}\\s*:\\s*array\\s*<\\s*(\\w+)\\s*(?:,([^>]+))?>`;
     const [, element, size] = new RegExp(declaration).exec(this.#code) ?? [];
     if (!element) throw new Error(`${name} is no array in workgroup memory or storage.`);
-    const type = typeBehind(this.#code, element);
-    if (type !== wanted) throw new Error(`${name} is an array of ${type}, not of ${wanted}.`);
-    return size ? `u32(${size.trim()})` : `arrayLength(&${name})`;
+    const elementType = typeBehind(this.#code, element);
+    return { elementType, length: size ? `u32(${size.trim()})` : `arrayLength(&${name})` };
   }
 }
 
