@@ -8,6 +8,7 @@ const NODE = [
   'test/conformance/varlenPairs.test.ts',
   'test/platforms/node.test.ts',
   'test/conformance/kvCachePairs.test.ts',
+  'test/conformance/matrixValues.test.ts',
   'test/package/example.test.ts',
   'test/runtime/exit.test.ts',
   'test/package/package.test.ts',
