@@ -78,7 +78,8 @@ export function attnMatrixDispatch(work: AttentionWork, tile: MatrixTile): Dispa
 }
 
 export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split: boolean): Spec {
-  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV, padded } = tile;
+  const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV, padded } =
+    tile;
   const { M, N, K, componentType } = matrices;
   const { qDType, kvDType, kvWide } = features;
   const invocations = matrixInvocations(tile);

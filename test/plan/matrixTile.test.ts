@@ -200,7 +200,9 @@ describe('the tile for steps', () => {
 
   test('attn_decode takes all steps that were not tuned', () => {
     for (const nRows of [1, 4, 16])
-      expect(Object.keys(chooseDecodeTile(DEVICES.NVIDIA, { ...argsOf(128), nRows }, 'test'))).toEqual(['decode']);
+      expect(Object.keys(chooseDecodeTile(DEVICES.NVIDIA, { ...argsOf(128), nRows }, 'test'))).toEqual([
+        'decode',
+      ]);
   });
 });
 
