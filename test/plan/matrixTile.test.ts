@@ -100,7 +100,12 @@ describe('the tile for prompts', () => {
       why: 'f32 takes twice the memory',
     },
     { device: 'Metal', headDim: 64, tile: '32 × 32, parts 1, blocks 1, of 32', why: 'f16 becomes f32' },
-    { device: 'Metal', headDim: 128, tile: 'none', why: 'f32 of 32 keys has no room' },
+    {
+      device: 'Metal',
+      headDim: 128,
+      tile: '32 × 16, parts 1, blocks 2, of 32',
+      why: 'f32 of 32 keys has no room',
+    },
     { device: 'Metal of halves', headDim: 128, tile: '64 × 32, parts 2, blocks 2, of 32', why: '32 KiB' },
     { device: 'NVIDIA', headDim: 128, dtype: 'f32', tile: 'none', why: 'f16 would lose what f32 holds' },
     {
@@ -118,7 +123,12 @@ describe('the tile for prompts', () => {
       tile: '64 × 32, parts 2, blocks 2, of 64 at most',
       why: 'enough invocations for either size',
     },
-    { device: 'RDNA3 without size control', headDim: 256, tile: 'none', why: '16 keys for 4 lanes of a row' },
+    {
+      device: 'RDNA3 without size control',
+      headDim: 256,
+      tile: '32 × 16, parts 1, blocks 2, of 64 at most',
+      why: 'few lanes can share 16 keys',
+    },
     { device: 'Xe2', headDim: 128, tile: '64 × 32, parts 2, blocks 2, of 32 demanded', why: '32 KiB' },
     {
       device: 'Xe2 without size control',

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { DeviceTraits, MatrixConfiguration } from '../../src/core/deviceTraits.js';
 import type { Tuning } from '../../src/core/tuning.js';
 import { matrixPrefillCandidates } from '../../src/plan/matrixTile.js';
-import { choosePrefillTile, MATRIX_SHAPE, shapeOf } from '../../src/plan/tunedTiles.js';
+import { choosePrefillTile, MATRIX_PREFILL_SHAPE, shapeOf } from '../../src/plan/tunedTiles.js';
 import { defaultTuning } from '../../src/tuning/variations.js';
 import { traitsOf } from './traits.js';
 
@@ -30,7 +30,9 @@ const LAST = matrixPrefillCandidates(T2, ARGS).at(-1)!;
 
 const TUNING: Tuning = {
   ...defaultTuning(T2, undefined),
-  prefill: [{ headDim: 128, headDimV: 128, dtype: 'f16', kvDType: 'f16', tile: shapeOf(LAST, MATRIX_SHAPE) }],
+  prefill: [
+    { headDim: 128, headDimV: 128, dtype: 'f16', kvDType: 'f16', tile: shapeOf(LAST, MATRIX_PREFILL_SHAPE) },
+  ],
 };
 
 const chosen = (traits: DeviceTraits) => choosePrefillTile(traits, ARGS, 'test');
