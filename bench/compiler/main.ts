@@ -4,11 +4,11 @@ import { createNodeGpu } from '../../tools/nodeDevice.js';
 import { FIGURES_FILE, formatFigures, readFigures, type Figures, type FiguresRow } from './figures.js';
 import { compiledVariants, type CompiledVariant } from './variants.js';
 
-// create: makes a pipeline of each variant, labelled by its name, for whatever looks on.
+// create [TIER]: makes a pipeline of each variant, or of those of a tier, labelled by its name, for whatever looks on.
 // take FILE: reads a table of what a compiler said of these pipelines, and writes the committed one. Columns are set off
 // by two spaces or more; the first is the label.
 
-const USAGE = 'usage: npm run figures -- create | take FILE';
+const USAGE = 'usage: npm run figures -- create [TIER] | take FILE';
 
 /** The headings that the given table has for figures. */
 const NAMES: Readonly<Record<keyof Figures, string>> = {
@@ -23,9 +23,21 @@ const NAMES: Readonly<Record<keyof Figures, string>> = {
   cost: 'inv.thr.',
 };
 
-const [command, file] = process.argv.slice(2);
-if (command === 'create') await createPipelines(compiledVariants());
-else if (command === 'take' && file) await takeTable(readFileSync(file, 'utf8'));
+/** Of a device with subgroup matrices: those of f16 in 16 × 16 × 16. */
+const FEATURES = [
+  'shader-f16',
+  'subgroups',
+  'subgroup-size-control',
+  'chromium-experimental-subgroup-matrix',
+];
+
+/** The adapter here may have subgroups of another size: whatever looks on is told to compile for those of 32. */
+const SIZE_DEMAND = /@subgroup_size\(\w+\)/;
+
+const [command, argument] = process.argv.slice(2);
+if (command === 'create')
+  await createPipelines(compiledVariants().filter(({ label }) => label.startsWith(argument ?? '')));
+else if (command === 'take' && argument) await takeTable(readFileSync(argument, 'utf8'));
 else throw new Error(USAGE);
 process.exit(0);
 
@@ -35,17 +47,13 @@ async function createPipelines(variants: readonly CompiledVariant[]): Promise<vo
   if (!adapter) throw new Error('There is no GPU adapter. npm run setup installs one.');
   const { maxComputeWorkgroupStorageSize, maxStorageBuffersPerShaderStage } = adapter.limits;
   const device = await adapter.requestDevice({
-    requiredFeatures: ['shader-f16', 'subgroups'],
+    requiredFeatures: FEATURES as GPUFeatureName[],
     requiredLimits: { maxComputeWorkgroupStorageSize, maxStorageBuffersPerShaderStage },
   });
-  for (const { label, variant } of variants) {
+  for (const { label, code } of variants) {
     device.pushErrorScope('validation');
-    const module = device.createShaderModule({ label, code: variant.code });
-    device.createComputePipeline({
-      label,
-      layout: 'auto',
-      compute: { module, entryPoint: variant.entryPoint },
-    });
+    const module = device.createShaderModule({ label, code: code.replace(SIZE_DEMAND, '') });
+    device.createComputePipeline({ label, layout: 'auto', compute: { module } });
     const error = await device.popErrorScope();
     if (error) throw new Error(`${label}: ${error.message}`);
   }
@@ -59,7 +67,8 @@ async function takeTable(text: string): Promise<void> {
     .map((line) => line.trim().split(/ {2,}/));
   const cellsOf = new Map(lines.map((line) => [line[0]!, line]));
   const before = new Map(readFigures().map((row) => [row.label, row]));
-  const rows = compiledVariants().map(({ label, variant, hash }): FiguresRow => {
+  const rows = compiledVariants().map((variant): FiguresRow => {
+    const { label, hash } = variant;
     const cells = cellsOf.get(label);
     if (!cells) throw new Error(`The table lacks ${label}. Make it of the pipelines that create makes.`);
     const figures = Object.fromEntries(
@@ -75,12 +84,9 @@ async function takeTable(text: string): Promise<void> {
   writeFileSync(FIGURES_FILE, await format(formatFigures(rows), { ...options, parser: 'markdown' }));
 }
 
-function perKeyOf(
-  { kernel, workgroupSize, tile }: CompiledVariant['variant'],
-  { vector }: Figures,
-): number | undefined {
+function perKeyOf({ kernel, workgroupSize, tile }: CompiledVariant, { vector }: Figures): number | undefined {
   if (!tile) return undefined;
-  return (vector * workgroupSize) / (tile.keys * (kernel === 'attn_prefill' ? tile.rows : 1));
+  return (vector * workgroupSize) / (tile.keys * (kernel === 'attn_decode' ? 1 : tile.rows));
 }
 
 function summary(row: FiguresRow | undefined): string {

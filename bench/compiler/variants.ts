@@ -1,16 +1,21 @@
 import { createHash } from 'node:crypto';
 import {
   kernelVariant,
-  type KernelVariant,
   type KernelVariantOptions,
   type StandaloneDevice,
 } from '../../src/standalone/kernelVariant.js';
+import { matrixVariants } from './matrixVariants.js';
 
 /** A kernel variant of which the compiler's figures are kept. */
 export interface CompiledVariant {
   /** Tier, kernel and what else decides the variant, such as `T1 attn_decode D128 f16 group 4`. */
   readonly label: string;
-  readonly variant: KernelVariant;
+  readonly kernel: string;
+  /** WGSL, whose entry point is called like the kernel. */
+  readonly code: string;
+  readonly workgroupSize: number;
+  /** Rows and keys that a workgroup takes at a time, in attention. */
+  readonly tile: { readonly rows: number; readonly keys: number } | null;
   /** Of the WGSL: figures of another text are not those of this variant. */
   readonly hash: string;
 }
@@ -25,18 +30,21 @@ const HEAD_DIMS = [64, 128, 256];
 const DTYPES = ['f32', 'f16', 'bf16'] as const;
 const GROUPS = [1, 4, 8, 16];
 
-/** Every kernel for both tiers, head sizes and types, as a paged cache uses it; decoding with several group sizes. */
+/**
+ * Every kernel for both tiers, head sizes and types, as a paged cache uses it; decoding with several group sizes; then
+ * attn_matrix, which is all that tier T2 has more.
+ */
 export function compiledVariants(): CompiledVariant[] {
-  return Object.entries(DEVICES).flatMap(([tier, device]) =>
-    Object.entries(kernels()).map(([name, options]) => {
-      const variant = kernelVariant({ ...options, device });
-      return {
-        label: `${tier} ${name}`,
-        variant,
-        hash: createHash('sha256').update(variant.code).digest('hex').slice(0, 12),
-      };
-    }),
+  const variants = Object.entries(DEVICES).flatMap(([tier, device]) =>
+    Object.entries(kernels()).map(([name, options]) => ({
+      label: `${tier} ${name}`,
+      ...kernelVariant({ ...options, device }),
+    })),
   );
+  return [...variants, ...matrixVariants()].map(({ label, kernel, code, workgroupSize, tile }) => {
+    const hash = createHash('sha256').update(code).digest('hex').slice(0, 12);
+    return { label, kernel, code, workgroupSize, tile, hash };
+  });
 }
 
 /** The options of each variant, by its label without the tier. */

@@ -1,0 +1,66 @@
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import {
+  attnMatrixKernel,
+  matrixInvocations,
+  matrixSpec,
+  matrixTileRows,
+  type MatrixTile,
+} from '../../src/kernels/attnMatrix.js';
+import type { AttentionFeatures } from '../../src/kernels/shared/attention.js';
+import { matrixDecodeCandidates, matrixPrefillCandidates } from '../../src/plan/matrixTile.js';
+import { link } from '../../src/wgsl/link.js';
+
+/** RDNA3 as a browser shows it that lets kernels demand a size of subgroups. */
+const RDNA3: DeviceTraits = {
+  deviceClass: 'gpu',
+  vendor: 'amd',
+  architecture: 'rdna-3',
+  tier: 'T2',
+  shaderF16: true,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 64,
+  subgroupSizeControl: true,
+  matrices: { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 },
+  matricesNote: '',
+  maxWorkgroupBytes: 32768,
+  maxWorkgroupInvocations: 1024,
+  maxWorkgroupsPerDimension: 65535,
+  maxBindingBytes: 2 ** 31,
+  tuning: null,
+  maxStorageBuffers: 16,
+};
+
+const HEAD_DIMS = [64, 128, 256];
+const DTYPES = ['f16', 'bf16'] as const;
+
+/**
+ * attn_matrix for prompts, and for chunks of the keys of steps of eight rows, where RDNA3 has tiles for them: heads of 256
+ * would leave too few registers.
+ */
+export function matrixVariants() {
+  return HEAD_DIMS.flatMap((headDim) =>
+    DTYPES.flatMap((dtype) =>
+      [true, false].flatMap((paged) => {
+        const args = { headDim, headDimV: headDim, qDType: dtype, kvDType: dtype, paged };
+        const features = { ...args, qWide: true, kvWide: true, outWide: true, softcap: false, alibi: false };
+        const name = `T2 attn_matrix D${headDim} ${dtype} ${paged ? 'paged' : 'contiguous'}`;
+        const [prompt] = matrixPrefillCandidates(RDNA3, args);
+        const [step] = matrixDecodeCandidates(RDNA3, { ...args, nRows: 8 });
+        return [
+          ...(prompt ? [variantOf(`${name} prompt`, prompt, features, false)] : []),
+          ...(step ? [variantOf(`${name} group 8`, step, features, true)] : []),
+        ];
+      }),
+    ),
+  );
+}
+
+function variantOf(label: string, tile: MatrixTile, features: AttentionFeatures, split: boolean) {
+  return {
+    label,
+    kernel: attnMatrixKernel.name,
+    code: link(attnMatrixKernel, matrixSpec(tile, features, split)),
+    workgroupSize: matrixInvocations(tile),
+    tile: { rows: matrixTileRows(tile), keys: tile.keys },
+  };
+}
