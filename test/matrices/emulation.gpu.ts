@@ -91,7 +91,15 @@ export const cases: GpuCase[] = [
     name: 'a runtime works on an emulated device',
     why: 'it asks the device for more than matrices, and runs kernels that use none',
     async run(t) {
-      const matrices = { M: 16, N: 16, K: 16, componentType: 'f32', subgroupSize: 32 } as const;
+      // Of subgroups that may have one lane only, kernels without matrices use none.
+      const matrices = {
+        M: 16,
+        N: 16,
+        K: 16,
+        componentType: 'f32',
+        subgroupSize: 32,
+        subgroupMinSize: 1,
+      } as const;
       const runtime = createRuntime(withEmulatedMatrices(await t.device('full'), matrices));
       const inputs = draw(SMALL_VARLEN);
       const { args } = place(runtime.device, SMALL_VARLEN, inputs);
