@@ -50,6 +50,7 @@ const PREFILL_SHAPES: readonly ShapesRow[] = [
       { rows: 128, keys: 32, parts: 2, rowBlocks: 2 },
       { rows: 128, keys: 32, parts: 1, rowBlocks: 1 },
       { rows: 64, keys: 32, parts: 2, rowBlocks: 2 },
+      { rows: 64, keys: 32, parts: 2, rowBlocks: 1 },
       { rows: 64, keys: 32, parts: 1, rowBlocks: 1 },
       { rows: 32, keys: 32, parts: 1, rowBlocks: 1 },
     ],
@@ -88,6 +89,12 @@ const DECODE_SHAPES: readonly Omit<Shape, 'rows'>[] = [
   { keys: 32, parts: 1, rowBlocks: 1 },
   { keys: 16, parts: 1, rowBlocks: 1 },
 ];
+
+/**
+ * Words of matrices and of loads ahead that an invocation of an AMD GPU may have in registers: of tiles of 168 and more, the
+ * compiler for RDNA3 spilled some to memory, and of none up to 136.
+ */
+const AMD_REGISTERS = 144;
 
 /** Fewer rows leave most of a matrix empty. */
 const MIN_DECODE_ROWS = 4;
@@ -179,8 +186,19 @@ function isRunnable(traits: DeviceTraits, tile: MatrixTile, paged: boolean): boo
     Number.isInteger(rowLanes) &&
     Number.isInteger(octets / rowLanes) &&
     rowLanes <= (tile.varying ? traits.subgroupMinSize : tile.subgroup) &&
+    (traits.vendor !== 'amd' || amdRegisters(traits, tile) <= AMD_REGISTERS) &&
     fits(traits, { invocations: matrixInvocations(tile), bytes: matrixWorkgroupBytes(tile, paged) })
   );
+}
+
+/** What an invocation has in registers while rows are weighed, in words. AMD GPUs hold what is multiplied twice. */
+function amdRegisters({ subgroupMinSize }: DeviceTraits, tile: MatrixTile): number {
+  const { matrices, subgroup, varying, parts, rowBlocks, keys, ahead, dims, dimsV } = tile;
+  const { M, componentType } = matrices;
+  const q = 2 * dims * (componentType === 'f16' ? 0.5 : 1);
+  const products = dimsV / parts + keys / parts;
+  const loads = ahead ? (keys * (dims + dimsV)) / 2 / matrixInvocations(tile) : 0;
+  return (rowBlocks * M * (q + products)) / (varying ? subgroupMinSize : subgroup) + loads;
 }
 
 function multipleOf(unit: number, size: number): number {

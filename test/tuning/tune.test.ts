@@ -23,7 +23,6 @@ const LARGE = traitsOf({
 const MODEL = { nHeads: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' } as const;
 
 const isPrefill = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_prefill';
-const isMatrix = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_matrix';
 const isDecode = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_decode';
 
 /** Attention takes a millisecond. */
@@ -115,14 +114,18 @@ describe('tune', () => {
       ]);
     });
 
-    test('goes back to attn_prefill where it is faster, and stays with attn_decode', async () => {
-      const prefill = await tuned(halved(isPrefill));
-      expect(tileOf(prefill.tuning)).toEqual([
-        expect.objectContaining({ teams: expect.anything() as unknown }),
+    test('goes back to the other kernels where they are faster', async () => {
+      const { tuning } = await tuned(halved(isMatrix));
+      expect(tileOf(tuning)).toEqual([
         undefined,
+        expect.objectContaining({ parts: expect.any(Number) as number }),
       ]);
-      const decode = await tuned(halved(isDecode));
-      expect(tileOf(decode.tuning)).toEqual([undefined, undefined]);
+      const behaviour = { ...halved((dispatch) => !isMatrix(dispatch)), tested: { ...tested, tuning } };
+      const again = await tuned(behaviour, {}, { ...LARGE, tuning });
+      expect(tileOf(again.tuning)).toEqual([
+        expect.objectContaining({ teams: expect.any(Number) as number }),
+        expect.objectContaining({ keyLanes: expect.any(Number) as number }),
+      ]);
     });
 
     test('a tile of attn_matrix with wrong results never wins', async () => {
