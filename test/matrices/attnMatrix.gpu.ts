@@ -3,6 +3,7 @@ import { elementCount } from '../../src/core/tensor.js';
 import { attnVarlen } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { download } from '../../tools/deviceTensor.js';
+import { checkKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
 import { compare, draw, place, type VarlenCase } from '../attention/varlenCase.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { matricesOf, type MatricesInUse, type MatrixName } from './matrixDevices.js';
@@ -29,6 +30,26 @@ const PROMPTS: VarlenCase = {
 const MIXED: VarlenCase = {
   ...PROMPTS,
   lengths: [...PROMPTS.lengths, [1, 200], [1, 33], [2, 90]],
+};
+
+/** Chunks, drafts and tokens after cached ones, in pages, with lengths on the GPU. */
+const CACHED: KvCacheCase = {
+  why: '',
+  lengths: [
+    [0, 70, 70],
+    [203, 1, 1],
+    [64, 3, 3],
+    [17, 0, 5],
+    [33, 2, 0],
+    [9, 1, 4],
+  ],
+  ragged: true,
+  heads: [8, 2],
+  headDim: 64,
+  dtype: 'f16',
+  causal: true,
+  pageSize: 3,
+  onGpu: true,
 };
 
 type Inputs = ReturnType<typeof draw>;
@@ -178,6 +199,14 @@ export const cases: GpuCase[] = [
     ],
   }),
   right({ why: 'scores of one key far above the rest move the maximum once', scores: 'spike' }),
+  ...(['pages', 'rows'] as const).map((missing) =>
+    onMatrices(`${missing} that are not there are never seen`, async ({ runtime, takeKernels }) => {
+      takeKernels();
+      for (const dtype of ['f16', 'bf16'] as const)
+        await checkKvCache(runtime, { ...CACHED, dtype, missing, batchIdx: missing === 'rows' });
+      assertEqual(takeKernels().includes('attn_matrix'), true, 'whether attn_matrix has run');
+    }),
+  ),
   ...EXTREMES.map(([why, change]): GpuCase =>
     onMatrices(`bf16 keeps its range: ${why}`, async (matrices) => {
       const varlen: VarlenCase = { ...PROMPTS, lengths: [[64, 260]], heads: [4, 2], dtype: 'bf16' };
