@@ -50,7 +50,8 @@ function onMatrices<Cell>(
     axes: { ...others, ...MATRIX_AXES },
     kernelAxes: { ...otherKernels, ...MATRIX_AXES },
     allows: (cell) => allows(cell) && holdsTypes(cell as Partial<OnMatrices<VarlenCell>>),
-    cost,
+    // Emulated, a multiplication takes some times as long.
+    cost: (cell) => 4 * cost(cell),
     async check(device, cell, seed) {
       const matrices = await matricesOf(device, cell['matrices'] as MatrixName);
       matrices.takeKernels();
