@@ -24,7 +24,7 @@ export async function matrixRuntime(
   const runtime = createRuntime(device, options);
   await runtime.testMatrices('matrixRuntime', part, undefined);
   assert(runtime.traits.tier === 'T2', runtime.traits.matricesNote);
-  let kernels: string[] = [];
+  const kernels: string[] = [];
   const { submit } = runtime;
   runtime.submit = (dispatches) => {
     kernels.push(...dispatches.map(({ kernel }) => kernel.name));
