@@ -23,6 +23,7 @@ const LARGE = traitsOf({
 const MODEL = { nHeads: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' } as const;
 
 const isPrefill = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_prefill';
+const isMatrix = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_matrix';
 const isDecode = ({ kernel }: Pick<Dispatch, 'kernel'>) => kernel.name === 'attn_decode';
 
 /** Attention takes a millisecond. */
