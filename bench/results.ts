@@ -177,8 +177,11 @@ export interface Measurement {
   readonly memoryBytes: number;
 }
 
-/** What pageflash is compared with. `attn_prefill` is its own kernel for prompts, made to run a decode step. */
-export type PeerName = 'naive' | 'attn_prefill';
+/**
+ * What pageflash is compared with. `attn_prefill` is its own kernel for prompts, made to run a decode step; `T1`
+ * are its kernels without subgroup matrices, where it uses such.
+ */
+export type PeerName = 'naive' | 'attn_prefill' | 'T1';
 export type Peer = MeasuredPeer | SkippedPeer;
 
 export interface MeasuredPeer extends Measurement {

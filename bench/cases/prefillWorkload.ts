@@ -3,6 +3,7 @@ import { attnVarlen } from '../../src/index.js';
 import { visibleBand } from '../../src/problem/band.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
+import { mayUseMatrices } from '../device/useMatrices.js';
 import { naive, scoresBytes } from '../peers/naive.js';
 import { windowOf, type PrefillCase } from './cases.js';
 import {
@@ -12,6 +13,7 @@ import {
   destroyInputs,
   firstMiddleLast,
   type ExpectedRows,
+  type Implementation,
   type Input,
   type Workload,
 } from './workload.js';
@@ -30,19 +32,20 @@ export function prefillWorkload(device: GPUDevice, benchCase: PrefillCase): Work
   const inputs = createInputs(device, benchCase);
   const tensors = { q: inputs.q.tensor, k: inputs.k.tensor, v: inputs.v.tensor };
   const windowSize = windowOf(benchCase);
+  const own: Implementation = {
+    name: 'pageflash',
+    bytes: bytesOf(benchCase),
+    prepare(runtime, out) {
+      const cuSeqlens = [0, length];
+      const lengths = { cuSeqlensQ: cuSeqlens, cuSeqlensK: cuSeqlens };
+      const args = { ...tensors, ...lengths, out, causal, windowSize, softcap };
+      return () => void attnVarlen(runtime, args);
+    },
+  };
   return {
     outShape: [length, nHeads, headDim],
     flops: flopsOf(benchCase),
-    pageflash: {
-      name: 'pageflash',
-      bytes: bytesOf(benchCase),
-      prepare(runtime, out) {
-        const cuSeqlens = [0, length];
-        const lengths = { cuSeqlensQ: cuSeqlens, cuSeqlensK: cuSeqlens };
-        const args = { ...tensors, ...lengths, out, causal, windowSize, softcap };
-        return () => void attnVarlen(runtime, args);
-      },
-    },
+    pageflash: own,
     peers: [
       {
         name: 'naive',
@@ -53,6 +56,7 @@ export function prefillWorkload(device: GPUDevice, benchCase: PrefillCase): Work
           return () => runtime.submit(dispatches);
         },
       },
+      ...(mayUseMatrices(device) ? [{ ...own, name: 'T1', tier: 'T1' } as const] : []),
     ],
     check: (out) => checkAgainstReference(out, expectedRows(inputs, benchCase), dtype),
     destroy: () => destroyInputs(Object.values(inputs) as Input[]),

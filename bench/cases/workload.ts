@@ -1,4 +1,5 @@
 import { decode, encode, type FloatDType } from '../../src/core/dtype.js';
+import type { Tier } from '../../src/core/deviceTraits.js';
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
 import type { Runtime } from '../../src/index.js';
 import type { HostTensor } from '../../src/reference/attention.js';
@@ -31,6 +32,8 @@ export interface Implementation {
   readonly bytes: number;
   /** Why it cannot run on this device, as the end of a sentence; undefined if it can. */
   readonly unsupported?: string | undefined;
+  /** The most that its kernels may use. Default: as createRuntime decides. */
+  readonly tier?: Tier | undefined;
   /** Does what can be done ahead of all calls, and returns a function that submits one whole computation. */
   prepare(runtime: Runtime, out: Tensor): () => void;
 }

@@ -13,6 +13,7 @@ import {
 } from '../../tools/timing.js';
 import type { Implementation, Workload } from '../cases/workload.js';
 import type { Measurement } from '../results.js';
+import { useMatrices } from './useMatrices.js';
 
 /** How much time a row may take. */
 export interface Effort {
@@ -47,7 +48,7 @@ export class Runner<I extends Implementation = Implementation> {
 
   constructor(implementation: I, { device, dtype, effort, workload }: RunnerArgs) {
     this.implementation = implementation;
-    this.runtime = createRuntime(device);
+    this.runtime = createRuntime(device, { tier: implementation.tier });
     this.#device = device;
     this.#effort = effort;
     this.#flops = workload.flops;
@@ -63,6 +64,7 @@ export class Runner<I extends Implementation = Implementation> {
   async firstRun(): Promise<Float32Array | Error> {
     const { name, unsupported } = this.implementation;
     if (unsupported) return new Error(unsupported);
+    await useMatrices(this.runtime);
     const error = await captureErrors(this.#device, async () => {
       this.#call();
       await idle(this.#device);
@@ -89,8 +91,9 @@ export class Runner<I extends Implementation = Implementation> {
   async timeOnGpu(): Promise<void> {
     if (!this.#isGpu || !this.#device.features.has('timestamp-query')) return;
     // In a runtime of its own, since timestamps split what would be a single pass.
-    const runtime = createRuntime(this.#device, { profile: true });
+    const runtime = createRuntime(this.#device, { profile: true, tier: this.implementation.tier });
     try {
+      await useMatrices(runtime);
       const call = this.implementation.prepare(runtime, this.#out);
       call();
       await runtime.takeProfile();

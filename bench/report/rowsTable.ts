@@ -32,10 +32,18 @@ interface ImplementationColumn {
 }
 
 /** The peers of each kind of case, in the order of their columns. */
-export const PEERS: Readonly<Record<Kind, readonly PeerName[]>> = {
-  prefill: ['naive'],
+const PEERS: Readonly<Record<Kind, readonly PeerName[]>> = {
+  prefill: ['naive', 'T1'],
   decode: ['naive', 'attn_prefill'],
 };
+
+/** Those that rows have. */
+export function peersOf(kind: Kind, rows: readonly Row[]): readonly PeerName[] {
+  return PEERS[kind].filter(
+    (name) =>
+      name !== 'T1' || rows.some((row) => isMeasured(row) && row.peers.some((peer) => peer.name === name)),
+  );
+}
 
 const TIME: ImplementationColumn = { title: 'time', cell: timeCell };
 const TIME_AND_RATE: ImplementationColumn = {
@@ -67,9 +75,10 @@ function timeCell({ ms, gpuMs }: Measurement): string {
 /** All numbers of the rows of one kind, as an HTML table. */
 export function rowsTable(kind: Kind, rows: readonly Row[], ceilings?: Ceilings): string {
   const own = IMPLEMENTATION_COLUMNS[kind].map(({ title }) => title);
+  const peers = peersOf(kind, rows);
   const heads = [
     { name: 'pageflash', titles: own },
-    ...PEERS[kind].map((name) => ({ name, titles: [...own, 'speed-up'] })),
+    ...peers.map((name) => ({ name, titles: [...own, 'speed-up'] })),
   ];
   const single = (title: string) => `<th rowspan="2">${title}</th>`;
   return `<table>
@@ -80,17 +89,17 @@ ${kind === 'decode' ? single('moved ÷<br />needed') : ''}${single('largest<br /
 <tr>${headCells(heads.flatMap(({ titles }) => titles))}</tr>
 </thead>
 <tbody>
-${rows.map((row) => tableRow(kind, row, ceilings)).join('\n')}
+${rows.map((row) => tableRow(kind, row, peers, ceilings)).join('\n')}
 </tbody>
 </table>`;
 }
 
-function tableRow(kind: Kind, row: Row, ceilings?: Ceilings): string {
+function tableRow(kind: Kind, row: Row, peerNames: readonly PeerName[], ceilings?: Ceilings): string {
   const start = `<td>${escape(row.case.shape)}<small>${headsOf(row.case)}, ${lengthOf(row.case)}</small></td>`;
   if (!isMeasured(row)) return `<tr>${start}<td class="failed" colspan="20">${escape(row.message)}</td></tr>`;
   const { pageflash, traffic, checks } = row;
   const own = cells(IMPLEMENTATION_COLUMNS[kind].map(({ cell }) => cell(pageflash, ceilings)));
-  const peers = PEERS[kind].map((name) => peerCells(kind, row, name, ceilings)).join('');
+  const peers = peerNames.map((name) => peerCells(kind, row, name, ceilings)).join('');
   return `<tr>${start}${own}${peers}${traffic ? cells([excess(traffic)]) : ''}${cells([worst(checks)])}</tr>`;
 }
 

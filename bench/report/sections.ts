@@ -13,7 +13,7 @@ import {
 } from '../results.js';
 import { memoryPlot, speedupPlot, timePlot } from './comparisonPlots.js';
 import { cells, escape, headCells, spread } from './html.js';
-import { PEERS, rowsTable } from './rowsTable.js';
+import { peersOf, rowsTable } from './rowsTable.js';
 
 type Kind = BenchCase['kind'];
 
@@ -72,7 +72,7 @@ function plots(kind: Kind, rows: readonly MeasuredRow[]): string {
   return `<section>
 <h2>${title}: time</h2>
 <p class="soft">${time}</p>
-${legend(PEERS[kind])}
+${legend(peersOf(kind, rows))}
 <div class="scroll">${timePlot(rows)}</div>
 </section>
 <section>

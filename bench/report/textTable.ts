@@ -69,7 +69,7 @@ export function resultTables({ rows, recording, ceilings, scale = [], onnx = [] 
   const measured = rows.filter(isMeasured);
   const ofKind = (kind: string) => measured.filter((row) => row.case.kind === kind);
   const blocks = [
-    textTable(withShare(PREFILL_COLUMNS, 'GFLOP/s', ceilings), ofKind('prefill')),
+    textTable(withShare(prefillColumns(measured), 'GFLOP/s', ceilings), ofKind('prefill')),
     textTable(withShare(DECODE_COLUMNS, 'GB/s', ceilings), ofKind('decode')),
     recordingLines(recording),
     textTable(
@@ -116,11 +116,19 @@ const PREFILL_COLUMNS: readonly Column<MeasuredRow>[] = [
   { title: 'pageflash', cell: ({ pageflash }) => timeText(pageflash.ms) },
   { title: 'naive', cell: ofPeer('naive', ({ ms }) => timeText(ms)) },
   { title: 'speed-up', cell: ofPeer('naive', ({ speedup }) => formatSpread(speedup, formatRatio)) },
+  { title: 'T1', cell: ofPeer('T1', ({ ms }) => timeText(ms)) },
+  { title: 'T1 ÷ own', cell: ofPeer('T1', ({ speedup }) => formatRatio(speedup.median)) },
   { title: 'GFLOP/s', cell: ({ pageflash }) => threeDigits(pageflash.gflops) },
   { title: 'naive', cell: ofPeer('naive', ({ gflops }) => threeDigits(gflops)) },
   { title: 'extra memory', cell: ({ pageflash }) => formatBytes(pageflash.memoryBytes) },
   { title: 'naive', cell: ofPeer('naive', ({ memoryBytes }) => formatBytes(memoryBytes)) },
 ];
+
+/** Those above, without T1 where no row has it. */
+function prefillColumns(rows: readonly MeasuredRow[]): readonly Column<MeasuredRow>[] {
+  if (rows.some((row) => measuredPeer(row, 'T1'))) return PREFILL_COLUMNS;
+  return PREFILL_COLUMNS.filter(({ title }) => title !== 'T1' && title !== 'T1 ÷ own');
+}
 
 const DECODE_COLUMNS: readonly Column<MeasuredRow>[] = [
   ...START,

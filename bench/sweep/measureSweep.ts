@@ -14,6 +14,7 @@ import {
 } from '../../src/tuning/variations.js';
 import { Workbench, type Exercise } from '../../src/tuning/workbench.js';
 import type { OnProgress } from '../device/measureCase.js';
+import { useMatrices } from '../device/useMatrices.js';
 import type { SweepCell } from './sweepCells.js';
 import { type MeasuredSweep, type SweepExercise, type SweepOutcome } from './sweepResults.js';
 
@@ -54,6 +55,8 @@ export async function measureSweep(
   };
   let bench: Workbench | undefined;
   try {
+    onProgress(0, 'testing matrices');
+    await useMatrices(runtime);
     onProgress(0, 'making tensors');
     const bytesPerKey = nKvHeads * headDim * bytesPerElement(dtype);
     const keys = Math.min(room.keys, Math.floor(runtime.traits.maxBindingBytes / bytesPerKey));

@@ -5,7 +5,7 @@ import { MATRIX_FEATURE, SUBGROUP_SIZE_FEATURE, type AdapterInfo } from './adapt
 /** What decides about the traits of a device besides itself. */
 export interface TraitOptions {
   /** The most that kernels may use. */
-  readonly tier: Tier;
+  readonly tier: Tier | undefined;
   /** Default: as the names of the adapter say. */
   readonly deviceClass: DeviceClass | undefined;
   readonly info: AdapterInfo;
@@ -50,7 +50,7 @@ export function readMatrices(
   { tier, info }: Pick<TraitOptions, 'tier' | 'info'>,
   traits: DeviceTraits,
 ): MatrixChoice {
-  if (tier !== 'T2') return { refusal: `tier ${tier} was asked for.` };
+  if (tier !== undefined && tier !== 'T2') return { refusal: `tier ${tier} was asked for.` };
   if (!features.has(MATRIX_FEATURE)) return { refusal: `the device was made without ${MATRIX_FEATURE}.` };
   const { subgroupMatrixConfigs: listed = [] } = info;
   if (listed.length === 0)
@@ -58,5 +58,7 @@ export function readMatrices(
       refusal:
         'what the device multiplies is known to its adapter only. Use requestDevice(), or pass adapterInfo: adapter.info to createRuntime.',
     };
+  if (tier === undefined && traits.deviceClass === 'software')
+    return { refusal: "software adapters are faster without. Pass tier: 'T2' to use them." };
   return chooseMatrices(listed, traits);
 }

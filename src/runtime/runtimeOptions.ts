@@ -8,7 +8,7 @@ import type { Variant } from './pipelines.js';
 
 /** What `createRuntime` takes besides a device. */
 export interface RuntimeOptions {
-  /** The most that kernels may use of the device. Default: all that it has. */
+  /** The most that kernels may use of the device. Default: all that it has, but no subgroup matrices of software adapters. */
   readonly tier?: Tier | undefined;
   /**
    * What the adapter of the device says of itself: `adapter.info`. Only from it are the device's subgroup matrices known.
@@ -75,10 +75,14 @@ export function checkRuntimeOptions(
   caller: string,
   device: GPUDevice,
   options: RuntimeOptions,
-): { readonly tier: Tier; readonly deviceClass: DeviceClass | undefined; readonly profile: boolean } {
+): {
+  readonly tier: Tier | undefined;
+  readonly deviceClass: DeviceClass | undefined;
+  readonly profile: boolean;
+} {
   checkNames(caller, options, RUNTIME_OPTIONS);
-  const { tier = 'T2', adapterInfo, deviceClass, profile = false } = options;
-  checkChoice(caller, 'tier', tier, ['T0', 'T1', 'T2']);
+  const { tier, adapterInfo, deviceClass, profile = false } = options;
+  if (tier !== undefined) checkChoice(caller, 'tier', tier, ['T0', 'T1', 'T2']);
   if (adapterInfo !== undefined) checkAdapterInfo(caller, device, adapterInfo);
   if (deviceClass !== undefined) checkChoice(caller, 'deviceClass', deviceClass, ['software', 'gpu']);
   checkFlags(caller, { profile });

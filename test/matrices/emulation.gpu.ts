@@ -100,7 +100,7 @@ export const cases: GpuCase[] = [
         subgroupSize: 32,
         subgroupMinSize: 1,
       } as const;
-      const runtime = createRuntime(withEmulatedMatrices(await t.device('full'), matrices));
+      const runtime = createRuntime(withEmulatedMatrices(await t.device('full'), matrices), { tier: 'T2' });
       const inputs = draw(SMALL_VARLEN);
       const { args } = place(runtime.device, SMALL_VARLEN, inputs);
       const { out, lse } = attnVarlen(runtime, { ...args, returnLse: true });

@@ -21,7 +21,7 @@ export async function matrixRuntime(
   device: GPUDevice,
   options: Omit<RuntimeOptions, 'tier'> = {},
 ): Promise<MatrixRuntime> {
-  const runtime = createRuntime(device, options);
+  const runtime = createRuntime(device, { ...options, tier: 'T2' });
   await runtime.testMatrices('matrixRuntime', part, undefined);
   assert(runtime.traits.tier === 'T2', runtime.traits.matricesNote);
   const kernels: string[] = [];

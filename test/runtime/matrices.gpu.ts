@@ -161,7 +161,7 @@ function runtimeWithClaim(device: GPUDevice): Runtime | undefined {
     subgroupMaxSize: subgroupMaxSize ?? 128,
     subgroupMatrixConfigs: [MATRICES],
   };
-  return createRuntime(device, { adapterInfo });
+  return createRuntime(device, { adapterInfo, tier: 'T2' });
 }
 
 /** A kernel of a call, and a stand-in for one with matrices, which the test is to let pass. */
@@ -270,7 +270,7 @@ export const cases: GpuCase[] = [
     name: 'a runtime uses matrices once kernels have passed the self-test',
     async run(t) {
       const device = await t.ownDevice();
-      const runtime = runtimeWithClaim(device) ?? createRuntime(device);
+      const runtime = runtimeWithClaim(device) ?? createRuntime(device, { tier: 'T2' });
       const expected = runtime.candidate ? 'T2' : 'T1';
       if (runtime.candidate) await runtime.prepare(variantsOf(runtime));
       assertEqual(runtime.traits.tier, expected, runtime.traits.matricesNote);
@@ -294,7 +294,7 @@ export const cases: GpuCase[] = [
         const { matricesNote } = runtime.traits;
         assert(/ are not used: their self-test failed \(.* was .*, not /.test(matricesNote), matricesNote);
       }
-      await checkVarlen(runtime ?? createRuntime(device), PROMPT);
+      await checkVarlen(runtime ?? createRuntime(device, { tier: 'T2' }), PROMPT);
       device.destroy();
     },
   },
@@ -302,7 +302,7 @@ export const cases: GpuCase[] = [
     name: 'prepareModel finds out whether a device has matrices that are right',
     why: 'only those of a driver that was tested may be used',
     async run(t) {
-      const runtime = createRuntime(await t.device('full'));
+      const runtime = createRuntime(await t.device('full'), { tier: 'T2' });
       const { candidate } = runtime;
       const expected = candidate && usesMatrices(candidate) ? 'T2' : 'T1';
       if (candidate) {
@@ -318,7 +318,7 @@ export const cases: GpuCase[] = [
     async run(t) {
       const device = await t.ownDevice();
       const nBroken = breakKernels(device, fault, (code) => code.includes(MATRIX_EXTENSION));
-      const runtime = createRuntime(device);
+      const runtime = createRuntime(device, { tier: 'T2' });
       const { candidate } = runtime;
       if (candidate && usesMatrices(candidate)) {
         await runtime.testMatrices('a test', (traits) => partOf(matrixTest(traits)), undefined);
