@@ -61,7 +61,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin-right: 6px; }
 .legend .pageflash { background: var(--pageflash); }
 .legend .naive { background: var(--naive); }
-.legend .attn_prefill, .legend .T1 { background: var(--prefill); }
+.legend .T1 { background: var(--prefill); }
+.legend .attn_prefill { background: var(--prefill); }
 .legend .onnx { background: var(--onnx); }
 .legend .onnx_other { background: var(--onnx-other); }
 .legend .wrong { background: none; border: 2px solid var(--bad); }
@@ -73,7 +74,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 svg { display: block; width: 100%; min-width: 780px; max-width: 980px; height: auto; font: 12.5px system-ui, sans-serif; fill: var(--text); }
 svg .pageflash { fill: var(--pageflash); }
 svg .naive { fill: var(--naive); }
-svg .attn_prefill, svg .T1 { fill: var(--prefill); }
+svg .T1 { fill: var(--prefill); }
+svg .attn_prefill { fill: var(--prefill); }
 svg .onnx { fill: var(--onnx); }
 svg .onnx_other { fill: var(--onnx-other); }
 svg .wrong { fill: var(--card); stroke: var(--bad); stroke-width: 2; }
