@@ -1,6 +1,12 @@
 import { createRuntime, type Runtime, type RuntimeOptions } from '../../src/index.js';
 import type { SelfTest } from '../../src/core/knownAnswer.js';
+import type { DeviceTraits } from '../../src/core/deviceTraits.js';
+import { FLOATS } from '../../src/core/dtype.js';
+import type { Tuning } from '../../src/core/tuning.js';
 import { matrixTest } from '../../src/plan/knownAttention.js';
+import { matrixDecodeCandidates } from '../../src/plan/matrixTile.js';
+import { MATRIX_DECODE_SHAPE, shapeOf } from '../../src/plan/tunedTiles.js';
+import { defaultTuning } from '../../src/tuning/variations.js';
 import { assert } from '../platforms/gpuCase.js';
 
 /** The part of the self-test that needs the fewest kernels. */
@@ -8,6 +14,24 @@ const part: SelfTest = (traits) => {
   for (const answer of matrixTest(traits)) if (answer.name === 'scores that grow') return [answer];
   return [];
 };
+
+/** A tuning by which attn_matrix takes all steps that it can. */
+function stepsByMatrices(traits: DeviceTraits): Tuning {
+  const sizes = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => 32 * n);
+  const decode = FLOATS.flatMap((kvDType) =>
+    [4, 8, 16, 32].flatMap((rows) =>
+      sizes.flatMap((headDim) =>
+        sizes.flatMap((headDimV) => {
+          const args = { headDim, headDimV, qDType: kvDType, kvDType, nRows: rows, paged: true };
+          return matrixDecodeCandidates(traits, args)
+            .slice(0, 1)
+            .map((tile) => ({ headDim, headDimV, kvDType, rows, tile: shapeOf(tile, MATRIX_DECODE_SHAPE) }));
+        }),
+      ),
+    ),
+  );
+  return { ...defaultTuning(traits, undefined), matrices: traits.matrices, decode };
+}
 
 /** A runtime that uses the matrices of its device, and what it has run. */
 export interface MatrixRuntime {
@@ -21,7 +45,10 @@ export async function matrixRuntime(
   device: GPUDevice,
   options: Omit<RuntimeOptions, 'tier'> = {},
 ): Promise<MatrixRuntime> {
-  const runtime = createRuntime(device, { ...options, tier: 'T2' });
+  const untuned = createRuntime(device, { ...options, tier: 'T2' });
+  const { candidate } = untuned;
+  assert(candidate !== null, untuned.traits.matricesNote);
+  const runtime = createRuntime(device, { ...options, tier: 'T2', tuning: stepsByMatrices(candidate) });
   await runtime.testMatrices('matrixRuntime', part, undefined);
   assert(runtime.traits.tier === 'T2', runtime.traits.matricesNote);
   const kernels: string[] = [];

@@ -199,7 +199,7 @@ const MATRIX_FAULTS: readonly Fault[] = [
   },
   {
     why: 'leaves out a store of a block',
-    from: /subgroupMatrixStore<[^;]+;/,
+    from: /subgroupMatrixStore<[^;]+;/g,
     to: ';',
     says: 'was',
   },
