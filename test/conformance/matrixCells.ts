@@ -49,7 +49,7 @@ function onMatrices<Cell>(
   return {
     axes: { ...others, ...MATRIX_AXES },
     kernelAxes: { ...otherKernels, ...MATRIX_AXES },
-    allows: (cell) => allows(cell) && holdsTypes(cell as Partial<OnMatrices<VarlenCell>>),
+    allows: (cell) => allows(cell) && isForMatrices(cell as Partial<OnMatrices<VarlenCell>>),
     // Emulated, a multiplication takes some times as long.
     cost: (cell) => 4 * cost(cell),
     async check(device, cell, seed) {
@@ -60,7 +60,13 @@ function onMatrices<Cell>(
   };
 }
 
-/** Whether matrices hold what is stored: those of f16 do not hold f32. */
+/** Whether matrices hold what is stored, and a cell of wide heads is not too much for an emulation. */
+function isForMatrices(cell: Partial<OnMatrices<VarlenCell>>): boolean {
+  const { taker, headDim = 0 } = cell;
+  return holdsTypes(cell) && !(taker === 'both' && headDim > 128);
+}
+
+/** Those of f16 do not hold f32. */
 function holdsTypes({ matrices, dtype, kvDType }: Partial<OnMatrices<VarlenCell>>): boolean {
   if (matrices === undefined || matrices.includes('f32')) return true;
   if (dtype === 'f32') return false;

@@ -45,7 +45,7 @@ describe.each(DEVICES)('on a device of class %s with matrices %s', (deviceClass,
   const limits = { maxComputeWorkgroupStorageSize: 49152, maxComputeInvocationsPerWorkgroup: 1024 };
   const info = { ...INFO, subgroupMatrixConfigs: [matrices] };
   const { device } = matrixDevice({ info, limits: { ...limits, maxComputeWorkgroupSizeX: 1024 } });
-  const runtime = createRuntime(device, { adapterInfo: info, deviceClass });
+  const runtime = createRuntime(device, { adapterInfo: info, deviceClass, tier: 'T2' });
   const variants = OPTIONS.flatMap((options) => attnVariants(runtime, options));
   const texts = new Map(
     variants.map(({ kernel, spec, when }) => [
