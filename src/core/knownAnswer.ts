@@ -5,7 +5,7 @@ import type { Tensor } from './tensor.js';
 /** Work of which it is known what comes out, as data. */
 export interface KnownAnswer {
   readonly name: string;
-  /** Their tensors are placeholders: whoever runs them makes tensors like these. */
+  /** Their tensors are placeholders, in whose stead a run makes tensors like these. */
   readonly dispatches: readonly Dispatch[];
   /** What the tensors that are read hold. */
   readonly inputs: ReadonlyMap<Tensor, ArrayBufferView>;

@@ -101,7 +101,7 @@ export class MatrixUse {
       if (wrong === undefined) this.accept('tested');
       else this.reject(`their self-test failed (${wrong})`);
     } catch (error) {
-      // Whoever began to wait meanwhile tests again.
+      // Calls that began to wait meanwhile test again.
       if (!signal.aborted) throw error;
     } finally {
       this.#testing = undefined;
