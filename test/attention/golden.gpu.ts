@@ -1,4 +1,12 @@
-import { attnVarlen, attnWithKvCache, createRuntime, type Tensor } from 'pageflash';
+import {
+  attnVarlen,
+  attnWithKvCache,
+  createRuntime,
+  type AttentionResult,
+  type AttnVarlenArgs,
+  type AttnWithKvCacheArgs,
+  type Tensor,
+} from 'pageflash';
 import {
   attnVarlenReference,
   attnWithKvCacheReference,
@@ -23,15 +31,33 @@ export const cases: GpuCase[] = kinds.flatMap((kind) =>
     name: `${name} on a ${kind} device`,
     run: async (t) => {
       const golden = await loadGolden(name);
-      const device = await t.device(kind);
-      if (golden.fn === 'attnVarlen') await checkVarlen(device, golden);
-      else await checkKvCache(device, golden);
+      const runtime = createRuntime(await t.device(kind));
+      await checkGolden(golden, {
+        device: runtime.device,
+        varlen: (args) => attnVarlen(runtime, args),
+        kvCache: (args) => attnWithKvCache(runtime, args),
+      });
+      runtime.destroy();
     },
   })),
 );
 
-async function checkVarlen(device: GPUDevice, { floats, ints, args, dtype }: GoldenVarlen): Promise<void> {
-  const runtime = createRuntime(device);
+/** What runs a golden call on a device. */
+export interface GoldenRun {
+  readonly device: GPUDevice;
+  readonly varlen: (args: AttnVarlenArgs) => AttentionResult;
+  readonly kvCache: (args: AttnWithKvCacheArgs) => AttentionResult;
+}
+
+export async function checkGolden(golden: GoldenVarlen | GoldenKvCache, run: GoldenRun): Promise<void> {
+  if (golden.fn === 'attnVarlen') await checkVarlen(run, golden);
+  else await checkKvCache(run, golden);
+}
+
+async function checkVarlen(
+  { device, varlen }: GoldenRun,
+  { floats, ints, args, dtype }: GoldenVarlen,
+): Promise<void> {
   const { placed, host, freeAll } = tensorsOf(device, floats, ['q', 'k', 'v']);
   const options = {
     ...args,
@@ -42,11 +68,10 @@ async function checkVarlen(device: GPUDevice, { floats, ints, args, dtype }: Gol
     alibiSlopes: floats['alibiSlopes']?.data,
     sinks: floats['sinks']?.data,
   };
-  const result = attnVarlen(runtime, { ...options, ...placed, returnLse: true });
+  const result = varlen({ ...options, ...placed, returnLse: true });
   const out = await download(device, result.out);
   const lse = await download(device, result.lse!);
   freeAll([result.out, result.lse!]);
-  runtime.destroy();
 
   const storage = dtype === 'f32' ? undefined : dtype;
   const emulated = storage && attnVarlenReference({ ...options, ...host, storage }).out.data;
@@ -54,8 +79,10 @@ async function checkVarlen(device: GPUDevice, { floats, ints, args, dtype }: Gol
   checkLse({ actual: lse, reference: floats.lse.data });
 }
 
-async function checkKvCache(device: GPUDevice, { floats, ints, args, dtype }: GoldenKvCache): Promise<void> {
-  const runtime = createRuntime(device);
+async function checkKvCache(
+  { device, kvCache: call }: GoldenRun,
+  { floats, ints, args, dtype }: GoldenKvCache,
+): Promise<void> {
   const caches = tensorsOf(device, floats, ['q', 'kCache', 'vCache']);
   const fresh = tensorsOf(device, floats, floats['k'] ? ['k', 'v', 'rotaryCos', 'rotarySin'] : []);
   const options = {
@@ -66,7 +93,7 @@ async function checkKvCache(device: GPUDevice, { floats, ints, args, dtype }: Go
     cacheLeftpad: ints['cacheLeftpad']?.data,
   };
   const { kCache, vCache } = caches.placed;
-  const result = attnWithKvCache(runtime, { ...options, ...caches.placed, ...fresh.placed, returnLse: true });
+  const result = call({ ...options, ...caches.placed, ...fresh.placed, returnLse: true });
   const got = {
     out: await download(device, result.out),
     lse: await download(device, result.lse!),
@@ -75,7 +102,6 @@ async function checkKvCache(device: GPUDevice, { floats, ints, args, dtype }: Go
   };
   caches.freeAll([result.out, result.lse!]);
   fresh.freeAll([]);
-  runtime.destroy();
 
   const hostArgs = { ...options, ...caches.host, ...fresh.host, dtype };
   const storage = dtype === 'f32' ? undefined : dtype;
