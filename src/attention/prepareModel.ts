@@ -72,8 +72,9 @@ const NAMES = namesOf<PrepareModelOptions>({
 
 /**
  * Tests the device's subgroup matrices, if it has any, and compiles, in the background, exactly the kernels that serving a
- * model with `attnWithKvCache` can need: the planner is asked for all steps within `maxTokens` and `maxContext`. The number of sequences, and whether calls are causal, make no
- * difference. Tensors are assumed to be contiguous, or those of a `PagedKvCache`.
+ * model with `attnWithKvCache` can need: the planner is asked for all steps within `maxTokens` and `maxContext`. The number
+ * of sequences, and whether calls are causal, make no difference. Tensors are assumed to be contiguous, or those of a
+ * `PagedKvCache`.
  *
  * A window or chunks of attention only reduce the set of kernels: leave out what some of the layers do not have. Prepare
  * a model whose layers differ otherwise once for each kind.
