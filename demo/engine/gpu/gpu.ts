@@ -1,0 +1,77 @@
+import type { KernelTimes } from './kernelTimes.js';
+import { Recorder } from './recorder.js';
+
+/** A kernel's text, and the numbers that its `override` constants get. */
+export interface KernelSource {
+  /** The entry point, the label, and the name in the times of `--stats`. */
+  readonly name: string;
+  readonly code: string;
+  readonly constants?: Readonly<Record<string, number>>;
+}
+
+/** A kernel bound to its buffers. Recorded as often as the model runs. */
+export interface Op {
+  readonly name: string;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindings: GPUBindGroup;
+}
+
+/** What the engine's own kernels need of a device: pipelines, each compiled once, and buffers, freed together. */
+export class Gpu {
+  readonly device: GPUDevice;
+  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  readonly #buffers = new Set<GPUBuffer>();
+
+  constructor(device: GPUDevice) {
+    this.device = device;
+  }
+
+  /** Makes a buffer that `destroy` frees. Sizes are in bytes, rounded up to whole 16-byte words. */
+  buffer(label: string, bytes: number, usage = STORAGE): GPUBuffer {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const buffer = this.device.createBuffer({ label, size, usage });
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+
+  /** Makes a buffer with numbers in it. */
+  bufferOf(label: string, data: ArrayBufferView<ArrayBuffer>, usage = STORAGE): GPUBuffer {
+    const buffer = this.buffer(label, data.byteLength, usage);
+    this.device.queue.writeBuffer(buffer, 0, data.buffer, data.byteOffset, data.byteLength);
+    return buffer;
+  }
+
+  /** Binds a kernel to buffers: the i-th is `@group(0) @binding(i)`. Rejects if the kernel does not compile. */
+  async op({ name, code, constants = {} }: KernelSource, buffers: readonly GPUBuffer[]): Promise<Op> {
+    const pipeline = await this.#pipeline({ name, code, constants });
+    const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
+    const layout = pipeline.getBindGroupLayout(0);
+    return { name, pipeline, bindings: this.device.createBindGroup({ label: name, layout, entries }) };
+  }
+
+  /** Starts the commands of a step. With `times`, each dispatch has a pass of its own, which is timed. */
+  record(times?: KernelTimes): Recorder {
+    return new Recorder(this.device, times);
+  }
+
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+    this.#buffers.clear();
+  }
+
+  #pipeline({ name, code, constants }: Required<KernelSource>): Promise<GPUComputePipeline> {
+    const key = `${name} ${JSON.stringify(constants)} ${code}`;
+    const found = this.#pipelines.get(key);
+    if (found) return found;
+    const module = this.device.createShaderModule({ label: name, code });
+    const compute = { module, entryPoint: name, constants: { ...constants } };
+    const made = this.device.createComputePipelineAsync({ label: name, layout: 'auto', compute });
+    this.#pipelines.set(key, made);
+    return made;
+  }
+}
+
+const STORAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST; GPUBufferUsage is no global in Node
+
+/** For a buffer of numbers that every invocation reads alike. */
+export const UNIFORM = 0x40 | 0x08; // UNIFORM | COPY_DST
