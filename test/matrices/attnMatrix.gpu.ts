@@ -131,15 +131,17 @@ export const cases: GpuCase[] = [
     }
   }),
   onMatrices('grouped heads have the bits of repeated heads', async (matrices) => {
-    const [nHeads, nKvHeads] = PROMPTS.heads;
-    const inputs = draw(PROMPTS);
+    // How often keys are split would depend on the number of kv heads.
+    const grouped: VarlenCase = { ...PROMPTS, numSplits: 1 };
+    const [nHeads, nKvHeads] = grouped.heads;
+    const inputs = draw(grouped);
     const repeated = {
       ...inputs,
       k: repeatHeads(inputs.k, nHeads / nKvHeads),
       v: repeatHeads(inputs.v, nHeads / nKvHeads),
     };
-    const alone: VarlenCase = { ...PROMPTS, heads: [nHeads, nHeads] };
-    expectSame(await answerTo(matrices, alone, repeated), await answerTo(matrices, PROMPTS, inputs));
+    const alone: VarlenCase = { ...grouped, heads: [nHeads, nHeads] };
+    expectSame(await answerTo(matrices, alone, repeated), await answerTo(matrices, grouped, inputs));
   }),
   onMatrices('a sequence has the bits that it has alone', async (matrices) => {
     const inputs = draw(MIXED);
