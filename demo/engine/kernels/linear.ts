@@ -1,0 +1,208 @@
+import { UNIFORM, type Gpu, type Op } from '../gpu/gpu.js';
+import type { Recorder } from '../gpu/recorder.js';
+import type { Matrix, MatrixPart } from '../model/matrix.js';
+import { GROUP, groupsOf, scaleRowBytes, weightRowBytes, type WeightFormat } from '../model/weightFormats.js';
+import { expect, expectBytes, expectRows, maxRowsOf, type ActivationType } from './checks.js';
+import f16Bits from './elements/f16_bits.wgsl?raw';
+import products from './elements/products.wgsl?raw';
+import writeTwo from './elements/write_two.wgsl?raw';
+import xF16 from './elements/x_f16.wgsl?raw';
+import xF16Narrow from './elements/x_f16_narrow.wgsl?raw';
+import xF32 from './elements/x_f32.wgsl?raw';
+import xF32Narrow from './elements/x_f32_narrow.wgsl?raw';
+import yF16 from './elements/y_f16.wgsl?raw';
+import yF32 from './elements/y_f32.wgsl?raw';
+import tiledCode from './linear_tiled.wgsl?raw';
+import vectorCode from './linear_vector.wgsl?raw';
+import { weightCode } from './weightCode.js';
+
+/** y = x · weightsᵀ + bias. */
+export interface LinearWork {
+  /** [nOut, nIn] */
+  readonly matrix: Matrix;
+  /** [rows, nIn] */
+  readonly x: GPUBuffer;
+  readonly xType?: ActivationType;
+  /** [rows, nOut]. Rows of f16 are whole words, so that nOut is even. */
+  readonly y: GPUBuffer;
+  readonly yType?: ActivationType;
+  /** f32 [nOut] */
+  readonly bias?: GPUBuffer | undefined;
+  /** y += instead of y =, for y of f32. */
+  readonly adds?: boolean;
+  /** A uniform u32: how many rows a step has. */
+  readonly rowCount: GPUBuffer;
+}
+
+/** Up to how many rows linear_vector is taken for. */
+export const MAX_VECTOR_ROWS = 16;
+
+/** How many rows an invocation of linear_vector may have. */
+const VECTOR_ROWS = [1, 2, 4, 8] as const;
+
+/** Outputs of an invocation of linear_vector. */
+const VECTOR_OUTS = 4;
+const VECTOR_INVOCATIONS = 64;
+
+/** Invocations that a big GPU needs before they read at its full rate, some 64 bytes in flight for each. */
+const BUSY = 32768;
+
+/** How linear_tiled's invocations are arranged, each with eight rows and eight outputs. */
+const TILE = { LANES: 8, TEAMS: 8 } as const;
+const TILE_SIZE = 64;
+
+const MAX_OUT = 2 ** 20;
+
+/**
+ * A matrix product whose kernels are compiled. It takes linear_vector for up to 16 rows and linear_tiled for more; these
+ * two do not sum in the same order, so their results differ by rounding. Each gives a row the same bits whatever is
+ * beside it.
+ */
+export class Linear {
+  readonly maxRows: number;
+  readonly #parts: readonly LinearPart[];
+
+  constructor(parts: readonly LinearPart[], maxRows: number) {
+    this.#parts = parts;
+    this.maxRows = maxRows;
+  }
+
+  /** Records the product for a step of `nRows` rows, which is also what `rowCount` holds when the step runs. */
+  record(recorder: Recorder, nRows: number): void {
+    expectRows('linear', nRows, this.maxRows);
+    if (nRows === 0) return;
+    for (const { vectors, tiled, nOut } of this.#parts) {
+      const vector = vectors.find(({ rows }) => rows >= nRows) ?? vectors.at(-1)!;
+      if (nRows > MAX_VECTOR_ROWS)
+        recorder.dispatch(tiled!, Math.ceil(nRows / TILE_SIZE), Math.ceil(nOut / TILE_SIZE));
+      else recorder.dispatch(vector.op, Math.ceil(nRows / vector.rows), Math.ceil(nOut / vector.outs));
+    }
+  }
+}
+
+interface LinearPart {
+  readonly nOut: number;
+  readonly vectors: readonly { readonly rows: number; readonly outs: number; readonly op: Op }[];
+  /** Where the buffers hold more rows than linear_vector is taken for. */
+  readonly tiled?: Op;
+}
+
+/**
+ * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need.
+ *
+ * @throws RangeError for arguments that do not fit together
+ */
+export async function linearOp(gpu: Gpu, work: LinearWork): Promise<Linear> {
+  const maxRows = checkLinear(work);
+  const boundBias = work.bias ?? gpu.buffer('no bias', 4);
+  const parts = work.matrix.parts.map((part) => linearPart(gpu, { ...work, boundBias, part, maxRows }));
+  return new Linear(await Promise.all(parts), maxRows);
+}
+
+function checkLinear({
+  matrix,
+  x,
+  xType = 'f32',
+  y,
+  yType = 'f32',
+  bias,
+  adds = false,
+  rowCount,
+}: LinearWork): number {
+  const { nOut, nIn, format, parts } = matrix;
+  const op = `linear [${nOut}, ${nIn}]`;
+  expect(nOut <= MAX_OUT, op, `nOut is at most ${MAX_OUT}.`);
+  expect(x !== y, op, 'x and y are the same buffer, but a product cannot be computed in place.');
+  expect(yType === 'f32' || nOut % 2 === 0, op, 'y of f16 has two outputs a word, so nOut must be even.');
+  expect(yType === 'f32' || !adds, op, 'adds needs y of f32, as sums of f16 would lose bits.');
+  expectBytes(op, 'rowCount', { buffer: rowCount, bytes: 4 });
+  if (bias) expectBytes(op, 'bias', { buffer: bias, bytes: nOut * 4 });
+  let firstRow = 0;
+  for (const part of parts) {
+    expect(
+      part.firstRow === firstRow,
+      op,
+      `a part begins at row ${part.firstRow}, the one before ends at ${firstRow}.`,
+    );
+    expect(part.firstRow % 2 === 0, op, `a part begins at row ${part.firstRow}, which is odd.`);
+    const name = `weights from row ${firstRow} on`;
+    expectBytes(op, name, { buffer: part.weights, bytes: part.nRows * weightRowBytes(format, nIn) });
+    const scaleBytes = part.nRows * scaleRowBytes(format, nIn);
+    expect(scaleBytes === 0 || part.scales !== undefined, op, `${format} needs scales.`);
+    if (part.scales)
+      expectBytes(op, `scales from row ${firstRow} on`, { buffer: part.scales, bytes: scaleBytes });
+    firstRow += part.nRows;
+  }
+  expect(firstRow === nOut, op, `its parts have ${firstRow} rows.`);
+  return maxRowsOf(op, [
+    { buffer: x, name: 'x', size: nIn, type: xType },
+    { buffer: y, name: 'y', size: nOut, type: yType },
+  ]);
+}
+
+interface PartWork extends LinearWork {
+  /** The bias, or a buffer in its place. */
+  readonly boundBias: GPUBuffer;
+  readonly part: MatrixPart;
+  readonly maxRows: number;
+}
+
+async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
+  const { matrix, part, x, y, boundBias, rowCount, maxRows } = work;
+  const { nOut, nIn, format } = matrix;
+  const { firstRow, nRows, weights, scales } = part;
+  const shape = gpu.bufferOf(
+    'linear shape',
+    Uint32Array.of(nIn, groupsOf(nIn), nRows, firstRow, nOut),
+    UNIFORM,
+  );
+  const buffers = [rowCount, shape, x, weights, boundBias, y, ...(scales ? [scales] : [])];
+  const elements = elementsOf(work);
+  const opOf = (name: string, code: string, constants: Readonly<Record<string, number>>): Promise<Op> =>
+    gpu.op({ name, code: elements.code + code, constants: { ...elements.constants, ...constants } }, buffers);
+
+  const lanes = vectorLanes(format, nIn, nRows);
+  const teams = VECTOR_INVOCATIONS / lanes;
+  const used = VECTOR_ROWS.filter((_, i) => i === 0 || VECTOR_ROWS[i - 1]! < maxRows);
+  const vectors = used.map(async (rows) => {
+    const op = await opOf('linear_vector', vectorCode, { LANES: lanes, TEAMS: teams, ROWS: rows });
+    return { rows, outs: teams * VECTOR_OUTS, op };
+  });
+  const needsTiled = maxRows > MAX_VECTOR_ROWS;
+  const [tiled, ...vectorOps] = await Promise.all([
+    needsTiled ? opOf('linear_tiled', tiledCode, TILE) : undefined,
+    ...vectors,
+  ]);
+  return { nOut: nRows, vectors: vectorOps, ...(tiled && { tiled }) };
+}
+
+/**
+ * Returns how many invocations share a row of weights: enough that all together keep a GPU busy, eight at least, since
+ * these read 128 bytes in a row, and none without a word of 16 bytes.
+ */
+function vectorLanes(format: WeightFormat, nIn: number, nOut: number): number {
+  const nWords = weightRowBytes(format, nIn) / 16;
+  let lanes = 8;
+  while (lanes < VECTOR_INVOCATIONS && (lanes * nOut) / VECTOR_OUTS < BUSY) lanes *= 2;
+  while (lanes > nWords) lanes /= 2;
+  return lanes;
+}
+
+/** The WGSL that reads and writes the buffers, and the constants that it takes. */
+function elementsOf({ matrix, xType = 'f32', yType = 'f32', bias, adds = false }: LinearWork): {
+  readonly code: string;
+  readonly constants: Readonly<Record<string, number>>;
+} {
+  const { nIn, format } = matrix;
+  const isWide = nIn % 4 === 0;
+  const x = xType === 'f32' ? (isWide ? xF32 : xF32Narrow) : isWide ? xF16 : xF16Narrow;
+  const y = yType === 'f32' ? yF32 : yF16 + f16Bits;
+  return {
+    code: weightCode(format, 6) + x + y + writeTwo + products,
+    constants: {
+      ...(isWide && { HAS_TAIL: Number(nIn % GROUP !== 0) }),
+      ...(yType === 'f32' && { ADDS: Number(adds) }),
+      HAS_BIAS: Number(bias !== undefined),
+    },
+  };
+}

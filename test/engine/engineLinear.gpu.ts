@@ -1,0 +1,304 @@
+import { Gpu } from '../../demo/engine/gpu/gpu.js';
+import { decodeWeights, linear } from '../../demo/engine/kernels/layersReference.js';
+import { linearOp } from '../../demo/engine/kernels/linear.js';
+import { MatrixWriter, type Matrix } from '../../demo/engine/model/matrix.js';
+import type { WeightFormat } from '../../demo/engine/model/weightFormats.js';
+import { Random } from '../../tools/random.js';
+import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
+import {
+  onEachGpu,
+  readBytes,
+  readNumbers,
+  rounded,
+  rowCountOf,
+  run,
+  store,
+  type Stored,
+} from './gpuArrays.js';
+
+interface Shape {
+  readonly format: WeightFormat;
+  readonly nIn: number;
+  readonly nOut: number;
+  /** The rows of each step, one after another with the same operation. */
+  readonly steps: readonly number[];
+  readonly xType?: Stored;
+  readonly yType?: Stored;
+  readonly bias?: boolean;
+  readonly adds?: boolean;
+  readonly why: string;
+}
+
+const SHAPES: readonly Shape[] = [
+  { format: 'f32', nIn: 1, nOut: 1, steps: [1, 17], why: 'the smallest product' },
+  {
+    format: 'f32',
+    nIn: 64,
+    nOut: 64,
+    steps: [0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 64, 65],
+    why: 'every kernel and remainder of rows',
+  },
+  {
+    format: 'f16',
+    nIn: 576,
+    nOut: 192,
+    steps: [1, 7, 70],
+    why: 'rows of 72 words, which lanes do not share evenly',
+  },
+  {
+    format: 'f16',
+    nIn: 100,
+    nOut: 67,
+    steps: [1, 3, 20],
+    bias: true,
+    why: 'inputs and outputs that end within groups, tiles and quads',
+  },
+  {
+    format: 'f16',
+    nIn: 33,
+    nOut: 5,
+    steps: [2, 18],
+    adds: true,
+    why: 'rows of x that begin within quads, added to y',
+  },
+  {
+    format: 'bf16',
+    nIn: 96,
+    nOut: 130,
+    steps: [1, 6, 33],
+    bias: true,
+    adds: true,
+    why: 'a bias and a sum with y',
+  },
+  {
+    format: 'bf16',
+    nIn: 128,
+    nOut: 66,
+    steps: [1, 5, 40],
+    xType: 'f16',
+    yType: 'f16',
+    bias: true,
+    why: 'halves in and out',
+  },
+  {
+    format: 'f16',
+    nIn: 35,
+    nOut: 6,
+    steps: [1, 8, 19],
+    xType: 'f16',
+    yType: 'f16',
+    why: 'halves whose rows begin within words',
+  },
+  { format: 'f16', nIn: 36, nOut: 10, steps: [4, 19], xType: 'f16', why: 'halves that end within a group' },
+  { format: 'i8', nIn: 576, nOut: 68, steps: [1, 2, 4, 8, 30], why: 'scales of bytes, 18 groups' },
+  {
+    format: 'i8',
+    nIn: 40,
+    nOut: 7,
+    steps: [3, 17],
+    bias: true,
+    why: 'an even number of scales for rows of two groups, the last not full',
+  },
+  {
+    format: 'i4',
+    nIn: 544,
+    nOut: 130,
+    steps: [1, 2, 4, 8, 30],
+    why: 'scales of nibbles, an odd number of groups',
+  },
+  { format: 'i4', nIn: 31, nOut: 3, steps: [1, 20], why: 'less than a group' },
+  { format: 'f16', nIn: 4096, nOut: 8, steps: [1], why: 'long sums of many lanes' },
+  { format: 'f16', nIn: 32, nOut: 40000, steps: [1], why: 'more outputs than need lanes to share a row' },
+];
+
+export const cases: GpuCase[] = [
+  ...SHAPES.map((shape, i): GpuCase => ({
+    name: `linear ${shape.format} [${shape.nOut}, ${shape.nIn}] of ${shape.steps.join(', ')} rows`,
+    why: shape.why,
+    run: (t) => onEachGpu(t, (gpu) => compare(gpu, shape, i)),
+  })),
+  {
+    name: 'a matrix in several parts gives what one buffer gives',
+    run: (t) =>
+      onEachGpu(t, async (gpu) => {
+        for (const format of ['bf16', 'i4'] as const) {
+          const nIn = 96;
+          const nOut = 150;
+          const matrix = makeMatrix(gpu, { format, nIn, nOut, seed: 3 });
+          const bytes = format === 'i4' ? 64 * 48 : 64 * 192;
+          const split = makeMatrix(limited(gpu, bytes), { format, nIn, nOut, seed: 3 });
+          assertEqual(
+            split.parts.map(({ firstRow }) => firstRow),
+            [0, 64, 128],
+            'parts',
+          );
+          assertEqual(split.bytes, matrix.bytes, 'bytes');
+          const x = gpu.bufferOf('x', new Random(4).normals(20 * nIn));
+          for (const nRows of [3, 20]) {
+            const results: Float32Array[] = [];
+            for (const each of [matrix, split]) {
+              const y = gpu.buffer('y', 20 * nOut * 4);
+              const op = await linearOp(gpu, { matrix: each, x, y, rowCount: rowCountOf(gpu, nRows) });
+              run(gpu, (recorder) => op.record(recorder, nRows));
+              results.push(await readNumbers(gpu, y));
+            }
+            assertEqual(results[1]!, results[0]!, `${format}, ${nRows} rows`);
+          }
+        }
+      }),
+  },
+  {
+    name: 'a row has the same bits alone and beside others, by each of the kernels',
+    run: (t) =>
+      onEachGpu(t, async (gpu) => {
+        for (const format of ['f16', 'i4'] as const) {
+          const nIn = 320;
+          const nOut = 36;
+          const matrix = makeMatrix(gpu, { format, nIn, nOut, seed: 5 });
+          const x = gpu.bufferOf('x', new Random(6).normals(130 * nIn));
+          const y = gpu.buffer('y', 130 * nOut * 4);
+          const rowCount = rowCountOf(gpu, 0);
+          const op = await linearOp(gpu, { matrix, x, y, rowCount });
+          const resultOf = async (nRows: number): Promise<Float32Array> => {
+            gpu.device.queue.writeBuffer(rowCount, 0, Uint32Array.of(nRows));
+            run(gpu, (recorder) => op.record(recorder, nRows));
+            return (await readNumbers(gpu, y)).slice(0, nRows * nOut);
+          };
+          const sixteen = await resultOf(16);
+          for (const nRows of [1, 2, 3, 4, 7, 8, 11])
+            assertEqual(
+              await resultOf(nRows),
+              sixteen.slice(0, nRows * nOut),
+              `${format}, ${nRows} of 16 rows`,
+            );
+          const many = await resultOf(130);
+          for (const nRows of [17, 64, 65])
+            assertEqual(
+              await resultOf(nRows),
+              many.slice(0, nRows * nOut),
+              `${format}, ${nRows} of 130 rows`,
+            );
+        }
+      }),
+  },
+  {
+    name: 'what is not finite in a row stays in that row',
+    why: '0 · ∞ is NaN, where rows of weights are filled up with zeros and rows beyond the end are loaded',
+    run: (t) =>
+      onEachGpu(t, async (gpu) => {
+        for (const nIn of [36, 35]) {
+          const matrix = makeMatrix(gpu, { format: 'f16', nIn, nOut: 4, seed: 7 });
+          const numbers = new Random(8).normals(20 * nIn);
+          numbers[nIn] = Number.NaN;
+          numbers[3 * nIn + 1] = Infinity;
+          const x = gpu.bufferOf('x', numbers);
+          const y = gpu.buffer('y', 20 * 4 * 4);
+          for (const nRows of [6, 20]) {
+            const op = await linearOp(gpu, { matrix, x, y, rowCount: rowCountOf(gpu, nRows) });
+            run(gpu, (recorder) => op.record(recorder, nRows));
+            const result = await readNumbers(gpu, y);
+            for (let row = 0; row < nRows; row++) {
+              const isFinite = result.slice(row * 4, row * 4 + 4).every((value) => Number.isFinite(value));
+              assertEqual(isFinite, row !== 1 && row !== 3, `nIn ${nIn}, row ${row} of ${nRows} is finite`);
+            }
+          }
+        }
+      }),
+  },
+  {
+    name: 'rows come from a file in any order and format',
+    run: (t) =>
+      onEachGpu(t, async (gpu) => {
+        const nIn = 40;
+        const nOut = 7;
+        const numbers = new Random(9).normals(nIn * nOut);
+        const writer = new MatrixWriter(gpu, { label: 'm', nOut, nIn, format: 'f32' });
+        const file = new Uint8Array(numbers.length * 4 + 1);
+        file.set(new Uint8Array(numbers.buffer), 1);
+        const rows = (first: number, end: number): Uint8Array<ArrayBuffer> =>
+          file.subarray(1 + first * nIn * 4, 1 + end * nIn * 4);
+        writer.write(4, 'f32', rows(4, 7));
+        writer.write(0, 'f32', rows(0, 1));
+        writer.write(1, 'f32', rows(1, 4));
+        assertEqual(await storedWeights(gpu, writer.matrix), Float64Array.from(numbers), 'weights');
+      }),
+  },
+];
+
+async function compare(gpu: Gpu, shape: Shape, seed: number): Promise<void> {
+  const { format, nIn, nOut, steps, xType = 'f32', yType = 'f32', adds = false } = shape;
+  const matrix = makeMatrix(gpu, { format, nIn, nOut, seed });
+  const weights = await storedWeights(gpu, matrix);
+  const random = new Random(seed + 100);
+  const maxRows = Math.max(...steps);
+  const xNumbers = rounded(xType, random.normals(maxRows * nIn));
+  const bias = shape.bias ? random.normals(nOut) : undefined;
+  const before = random.normals(maxRows * nOut);
+  const x = gpu.bufferOf('x', store(xType, xNumbers));
+  const y = gpu.bufferOf('y', store(yType, before));
+  const rowCount = rowCountOf(gpu, 0);
+  const op = await linearOp(gpu, {
+    matrix,
+    x,
+    xType,
+    y,
+    yType,
+    bias: bias && gpu.bufferOf('bias', bias),
+    adds,
+    rowCount,
+  });
+  const expected = linear({ x: xNumbers, weights, nIn, bias });
+  const size = linear({ x: xNumbers.map(Math.abs), weights: weights.map(Math.abs), nIn });
+  for (const nRows of steps) {
+    gpu.device.queue.writeBuffer(y, 0, store(yType, before).buffer);
+    gpu.device.queue.writeBuffer(rowCount, 0, Uint32Array.of(nRows));
+    run(gpu, (recorder) => op.record(recorder, nRows));
+    const result = await readNumbers(gpu, y, yType);
+    for (let i = 0; i < maxRows * nOut; i++) {
+      const isInStep = i < nRows * nOut;
+      const want = isInStep
+        ? expected[i]! + (adds ? before[i]! : 0)
+        : rounded(yType, before.slice(i, i + 1))[0]!;
+      const half = yType === 'f16' ? Math.abs(want) * 2 ** -11 + 2 ** -25 : 0;
+      const tolerance = isInStep ? half + 1e-6 * (size[i]! + Math.abs(want)) : 0;
+      const difference = Math.abs(result[i]! - want);
+      assert(
+        difference <= tolerance,
+        `${nRows} rows: y[${Math.floor(i / nOut)}, ${i % nOut}] is ${result[i]}, expected ${want} ± ${tolerance}`,
+      );
+    }
+  }
+}
+
+interface MatrixOf {
+  readonly format: WeightFormat;
+  readonly nIn: number;
+  readonly nOut: number;
+  readonly seed: number;
+}
+
+/** A matrix of random weights. */
+function makeMatrix(gpu: Gpu, { format, nIn, nOut, seed }: MatrixOf): Matrix {
+  const writer = new MatrixWriter(gpu, { label: 'weights', nOut, nIn, format });
+  const numbers = new Random(seed).normals(nOut * nIn);
+  writer.write(0, 'f32', new Uint8Array(numbers.buffer));
+  return writer.matrix;
+}
+
+async function storedWeights(gpu: Gpu, { format, nIn, parts }: Matrix): Promise<Float64Array> {
+  const [part] = parts;
+  const weights = new Uint8Array(await readBytes(gpu, part!.weights));
+  const scales = part!.scales && { scales: new Uint16Array(await readBytes(gpu, part!.scales)) };
+  return decodeWeights(format, { weights, ...scales }, nIn).slice(0, part!.nRows * nIn);
+}
+
+/** The same device, on which bindings are small. */
+function limited(gpu: Gpu, maxStorageBufferBindingSize: number): Gpu {
+  const { device } = gpu;
+  const { maxBufferSize } = device.limits;
+  return new Gpu({
+    limits: { maxBufferSize, maxStorageBufferBindingSize },
+    queue: device.queue,
+    createBuffer: (descriptor: GPUBufferDescriptor) => device.createBuffer(descriptor),
+  } as unknown as GPUDevice);
+}
