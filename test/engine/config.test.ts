@@ -27,7 +27,6 @@ describe('small models of every family', () => {
     expect(names.toSorted()).toEqual(checkpoint.tensorNames.toSorted());
     expect(bytes).toBe(names.reduce((sum, name) => sum + checkpoint.tensor(name).bytes, 0));
     expect(config.layers.map(({ window }) => window)).toEqual(windows);
-    await files.close();
   });
 
   test('the model that ships with the repository', async () => {
@@ -36,7 +35,6 @@ describe('small models of every family', () => {
     const checkpoint = await Checkpoint.open(files);
     expect(findPieces(config, checkpoint).bytes).toBe(2 * 885_888);
     expect(config).toMatchObject({ family: 'llama', isTied: true, bosId: 1, eosIds: [2], dtype: 'f16' });
-    await files.close();
   });
 });
 

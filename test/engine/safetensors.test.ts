@@ -88,7 +88,6 @@ describe('a checkpoint', () => {
     expect(await files.text('config.json')).toBeUndefined();
     expect(await files.size('config.json')).toBeUndefined();
     await expect(files.read('model.safetensors', 0, 10_000)).rejects.toThrow(/ends before byte 10000/);
-    await files.close();
     await expect(folderFiles(join(folder, 'none'))).rejects.toThrow(/^There is no folder .*none\.$/);
     await expect(folderFiles(join(folder, 'model.safetensors'))).rejects.toThrow(/is a file, not the folder/);
   });

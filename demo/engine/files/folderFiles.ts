@@ -1,12 +1,11 @@
-import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
+import { open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refuse } from '../engineError.js';
 import type { ModelFiles } from './modelFiles.js';
 
-/** The files of a folder, for Node. Each file that is read by ranges is opened once, and stays open until `close`. */
+/** The files of a folder, for Node. */
 export class FolderFiles implements ModelFiles {
   readonly name: string;
-  readonly #handles = new Map<string, Promise<FileHandle>>();
 
   constructor(path: string) {
     this.name = path;
@@ -21,29 +20,20 @@ export class FolderFiles implements ModelFiles {
   }
 
   async read(file: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const handle = await this.#open(file);
+    const path = join(this.name, file);
     const bytes = new Uint8Array(end - start);
-    for (let done = 0; done < bytes.length;) {
-      const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
-      if (bytesRead === 0) refuse(`${join(this.name, file)} ends before byte ${end}: it is not whole.`);
-      done += bytesRead;
+    // Opened for each read: a large model may be of more files than a program may have open.
+    const handle = await open(path);
+    try {
+      for (let done = 0; done < bytes.length;) {
+        const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
+        if (bytesRead === 0) refuse(`${path} ends before byte ${end}: it is not whole.`);
+        done += bytesRead;
+      }
+    } finally {
+      await handle.close();
     }
     return bytes;
-  }
-
-  async close(): Promise<void> {
-    const handles = [...this.#handles.values()];
-    this.#handles.clear();
-    for (const handle of handles) await (await handle).close();
-  }
-
-  #open(file: string): Promise<FileHandle> {
-    const found = this.#handles.get(file);
-    if (found) return found;
-    const handle = open(join(this.name, file));
-    this.#handles.set(file, handle);
-    handle.catch(() => this.#handles.delete(file));
-    return handle;
   }
 }
 
