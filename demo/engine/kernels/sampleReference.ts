@@ -52,7 +52,7 @@ export function samplingProbabilities(args: SampleReferenceArgs): Float64Array {
     const dropped = Array.from(mass.keys()).filter((id) => !keeps(id));
     for (const id of dropped) mass[id] = 0;
   };
-  const descending = Float64Array.from(x).sort().reverse();
+  const descending = x.toSorted().toReversed();
   if (topK > 0 && topK < x.length) keepIf((id) => x[id]! >= descending[topK - 1]!);
   if (topP < 1) {
     const moreLikely = massOfMoreLikely(x, mass);

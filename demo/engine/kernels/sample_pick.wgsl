@@ -56,7 +56,7 @@ fn sample_pick(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
     let min_p_key = select(1u, keys_of(vec4f(whole.top + row.log_min_p)).x, has_min_p);
     var top_k_key = 1u;
     if (has_top_k && has_top_p) { top_k_key = kth_key(row_index, row.top_k, lane); }
-    for (var pass = 0u; pass < MANY; pass++) {
+    for (var round = 0u; round < MANY; round++) {
       let key = token_at(row_index, token).key;
       let is_likely = key >= max(min_p_key, top_k_key);
       if (is_likely && !has_top_p && !has_top_k) { break; }
