@@ -32,6 +32,8 @@ const NO_ARGUMENTS = {
   slotMapping: true,
   sequences: true,
   tokens: true,
+  unknownRows: true,
+  unknownSamples: true,
   sampled: true,
   sampledRows: true,
   swapsOut: true,

@@ -23,6 +23,8 @@ export interface SequenceView {
   readonly nComputed: number;
   /** The tokens after them, which the current step computes. */
   readonly nInFlight: number;
+  /** While its last token is not known: the index of that token among the samples of the last step. Otherwise −1 */
+  readonly unknownSample: number;
   /** Whether its pages are in host memory. */
   readonly isSwapped: boolean;
   /** Whether there is nothing to compute: every token was computed once, whatever has become of the pages since. */
@@ -54,6 +56,7 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
   readonly isPrivate: boolean;
   nComputed = 0;
   nInFlight = 0;
+  unknownSample = -1;
   /** The first tokens that were computed at some time, wherever their pages are now. */
   nOnceComputed = 0;
   /** Whether its first search is in the hit rate. */
@@ -118,6 +121,18 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
     this.#tokens[this.#nTokens++] = token;
   }
 
+  /** Appends a token that is not known yet: number `sample` of those that the last step samples. */
+  appendUnknown(sample: number): void {
+    this.append(UNKNOWN_TOKEN);
+    this.unknownSample = sample;
+  }
+
+  /** Fills in the token that was not known. */
+  resolve(token: number): void {
+    this.#tokens[this.#nTokens - 1] = token;
+    this.unknownSample = -1;
+  }
+
   /** The first `nTokens` are computed. */
   setComputed(nTokens: number): void {
     this.nComputed = nTokens;
@@ -149,6 +164,9 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
 // Tokens that a new sequence has room for besides its prompt.
 const SPARE_TOKENS = 256;
 
+// What stands in place of a token that is not known. No page with it is ever published, nor searched.
+const UNKNOWN_TOKEN = -1;
+
 /** Checks what a sequence starts with. */
 export function checkStart(
   caller: string,
@@ -163,6 +181,12 @@ export function checkStart(
 /** Refuses a sequence whose pages are in host memory. */
 export function refuseSwapped(caller: string, { id, isSwapped }: SequenceView): void {
   if (isSwapped) fail('argument', caller, `sequence ${id} is in host memory. Swap it in first.`);
+}
+
+/** Refuses a sequence whose last token is not known yet. */
+export function refuseUnknown(caller: string, { id, unknownSample }: SequenceView): void {
+  if (unknownSample >= 0)
+    fail('argument', caller, `the last token of sequence ${id} is not known yet. Call resolve first.`);
 }
 
 /** Refuses a sequence that the current step computes. */

@@ -2,7 +2,13 @@ import { checkNames, namesOf } from '../core/checkArguments.js';
 import { describe, fail } from '../core/errors.js';
 import { canFit, chooseVictims, nFitting, nMissing, nMissingInAll, nToCompute } from './admission.js';
 import type { VictimsArgs } from './admission.js';
-import { checkStart, ManagedSequence, refuseInFlight, refuseSwapped } from './managedSequence.js';
+import {
+  checkStart,
+  ManagedSequence,
+  refuseInFlight,
+  refuseSwapped,
+  refuseUnknown,
+} from './managedSequence.js';
 import type { AddOptions, SequenceView } from './managedSequence.js';
 import { snapshotOf, usageOf, type PageSnapshot, type PageUsage } from './pageSnapshot.js';
 import { checkReset, PageStore } from './pageStore.js';
@@ -89,6 +95,7 @@ export class PageManager {
   /** Adds tokens to compute next: what was sampled, what a draft proposes, what a user has added. O(tokens) */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
     const found = this.#findNotInFlight('append', sequence);
+    refuseUnknown('PageManager.append', found);
     checkTokens('PageManager.append', tokens);
     for (let i = 0; i < tokens.length; i++) found.append(tokens[i]!);
   }
@@ -116,6 +123,7 @@ export class PageManager {
    */
   commit(sequence: SequenceId, nRejected = 0): void {
     const found = this.#sequences.find('commit', sequence);
+    refuseUnknown('PageManager.commit', found);
     checkCount('PageManager.commit', 'nRejected', nRejected, 0, found.nInFlight);
     const nAfter = found.nTokens - found.nComputed - found.nInFlight;
     if (nRejected > 0 && nAfter > 0)
@@ -128,11 +136,38 @@ export class PageManager {
   }
 
   /**
+   * @internal Appends a token that is sampled but not known yet, the `sample`-th of its step. It can be put in flight;
+   * `resolve` must tell it before anything else is done with the tokens.
+   */
+  appendUnknown(sequence: SequenceId, sample: number): void {
+    this.#findNotInFlight('append', sequence).appendUnknown(sample);
+  }
+
+  /** @internal Tells the token that was not known. The sequence may be in flight. */
+  resolve(sequence: SequenceId, token: number): void {
+    this.#sequences.find('resolve', sequence).resolve(token);
+  }
+
+  /**
+   * @internal Forgets a token that will never be known, after a lost device. The one before it is computed once more, so
+   * that it can be sampled again.
+   */
+  dropUnknown(sequence: SequenceId): void {
+    const found = this.#findNotInFlight('dropUnknown', sequence);
+    const nKnown = found.nTokens - 1;
+    const last = found.token(nKnown - 1);
+    found.unknownSample = -1;
+    truncate(this.#store, found, nKnown - 1);
+    found.append(last);
+  }
+
+  /**
    * Starts a sequence with the first `nTokens` of another one, by default with all, in the same pages, here or on the
    * host. O(tokens)
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
     const found = this.#findNotInFlight('fork', sequence);
+    refuseUnknown('PageManager.fork', found);
     const nKept = nTokens === undefined ? found.nTokens : nTokens;
     checkCount('PageManager.fork', 'nTokens', nKept, 0, found.nTokens);
     return this.#sequences.add(fork(this.#store, found, this.#sequences.nextId, nKept));
@@ -145,6 +180,7 @@ export class PageManager {
    */
   truncate(sequence: SequenceId, nTokens: number): void {
     const found = this.#findNotInFlight('truncate', sequence);
+    refuseUnknown('PageManager.truncate', found);
     checkCount('PageManager.truncate', 'nTokens', nTokens, 0, found.nTokens);
     truncate(this.#store, found, nTokens);
   }
@@ -190,7 +226,9 @@ export class PageManager {
    * sequence, nor of one that is not computed yet, or was evicted and its pages reused. O(tokens)
    */
   pin(sequence: SequenceId): PinId {
-    return this.#store.pins.add(this.#store.pinnedTable(this.#sequences.find('pin', sequence)));
+    const found = this.#sequences.find('pin', sequence);
+    refuseUnknown('PageManager.pin', found);
+    return this.#store.pins.add(this.#store.pinnedTable(found));
   }
 
   /** Lets pinned pages be reused. O(pinned pages) */

@@ -13,8 +13,12 @@ import type { PageCopy } from '../pool/pagePool.js';
 export interface Step extends Batch {
   /** [B]: ids */
   readonly sequences: Int32Array<ArrayBuffer>;
-  /** [totalQ]: the tokens to compute */
+  /** [totalQ]: the tokens to compute; −1 where they are not known yet */
   readonly tokens: Int32Array<ArrayBuffer>;
+  /** [U]: the rows of totalQ whose tokens are not known yet, as the last step has not told what it sampled */
+  readonly unknownRows: Int32Array<ArrayBuffer>;
+  /** [U]: which of the last step's samples each of these is */
+  readonly unknownSamples: Int32Array<ArrayBuffer>;
   /** [S]: the sequences that have nothing left to compute after the step, so that their next token can be sampled */
   readonly sampled: Int32Array<ArrayBuffer>;
   /** [S]: the row of totalQ from which each of these is sampled. With k drafts, the k rows before check the drafts. */
@@ -33,6 +37,8 @@ const EMPTY = new Int32Array();
 export class StepArrays extends BatchArrays implements Step {
   sequences = EMPTY;
   tokens = EMPTY;
+  unknownRows = EMPTY;
+  unknownSamples = EMPTY;
   sampled = EMPTY;
   sampledRows = EMPTY;
   readonly swapsOut: PageCopy[] = [];
@@ -59,6 +65,8 @@ export class StepArrays extends BatchArrays implements Step {
       if (end === nTokens) nSampled++;
     }
 
+    this.#describeUnknown(sequences);
+
     const sampled = (this.sampled = resized(this.sampled, nSampled));
     const sampledRows = (this.sampledRows = resized(this.sampledRows, nSampled));
     let i = 0;
@@ -67,6 +75,20 @@ export class StepArrays extends BatchArrays implements Step {
       if (nComputed + nInFlight < nTokens) continue;
       sampled[i] = id;
       sampledRows[i++] = this.cuSeqlensQ[b + 1]! - 1;
+    }
+  }
+
+  #describeUnknown(sequences: readonly SequenceView[]): void {
+    const unknown = ({ nTokens, nComputed, nInFlight, unknownSample }: SequenceView): boolean =>
+      unknownSample >= 0 && nComputed + nInFlight === nTokens;
+    const nUnknown = sequences.filter(unknown).length;
+    const rows = (this.unknownRows = resized(this.unknownRows, nUnknown));
+    const samples = (this.unknownSamples = resized(this.unknownSamples, nUnknown));
+    let i = 0;
+    for (let b = 0; b < sequences.length; b++) {
+      if (!unknown(sequences[b]!)) continue;
+      rows[i] = this.cuSeqlensQ[b + 1]! - 1;
+      samples[i++] = sequences[b]!.unknownSample;
     }
   }
 }

@@ -1,6 +1,6 @@
 import { checkNames, namesOf } from '../../core/checkArguments.js';
 import { describe, fail } from '../../core/errors.js';
-import { checkStart, refuseInFlight, type AddOptions } from '../managedSequence.js';
+import { checkStart, refuseInFlight, refuseUnknown, type AddOptions } from '../managedSequence.js';
 import { PageManager } from '../pageManager.js';
 import { checkReset, type ResetOptions } from '../pageStore.js';
 import { checkCount, checkList, checkOneOf, checkTokens, refuseValue } from '../pool/pagingChecks.js';
@@ -90,6 +90,8 @@ export class StepPlanner {
   readonly #choice: StepChoice;
   readonly #token = new Int32Array(1);
   #isPlanned = false;
+  /** What the last step samples, while that is not known. */
+  #unknown: readonly SequenceId[] | undefined;
 
   /** @throws PageflashError `argument` if a number is out of range, an option of the wrong kind, or unknown */
   constructor(options: StepPlannerOptions) {
@@ -142,7 +144,7 @@ export class StepPlanner {
 
   /** Adds tokens to compute: drafts, or what a user adds. Not while the sequence is in flight. */
   append(sequence: SequenceId, tokens: ArrayLike<number>): void {
-    const queued = this.#findNotInFlight('append', sequence);
+    const queued = this.#findSettled('append', sequence);
     checkTokens('StepPlanner.append', tokens);
     this.#pages.append(sequence, tokens);
     this.#queues.update(queued);
@@ -153,7 +155,7 @@ export class StepPlanner {
    * all of these were computed, as does one without any. Not while the other one is in flight.
    */
   fork(sequence: SequenceId, nTokens?: number): SequenceId {
-    const { priority, view } = this.#findNotInFlight('fork', sequence);
+    const { priority, view } = this.#findSettled('fork', sequence);
     if (nTokens !== undefined) checkCount('StepPlanner.fork', 'nTokens', nTokens, 0, view.nTokens);
     return this.#start(this.#pages.fork(sequence, nTokens), priority);
   }
@@ -163,7 +165,7 @@ export class StepPlanner {
    * also if there are none. Not while it is in flight.
    */
   truncate(sequence: SequenceId, nTokens: number): void {
-    const queued = this.#findNotInFlight('truncate', sequence);
+    const queued = this.#findSettled('truncate', sequence);
     checkCount('StepPlanner.truncate', 'nTokens', nTokens, 0, queued.view.nTokens);
     this.#pages.truncate(sequence, nTokens);
     this.#queues.update(queued);
@@ -185,6 +187,9 @@ export class StepPlanner {
     const isArriving = this.#isPlanned && this.#step.swapsOut.length > 0;
     this.#pages.reset({ keepSwapped: keepSwapped && !isArriving });
     this.#isPlanned = false;
+    for (const sequence of this.#unknown ?? [])
+      if (this.#queues.get(sequence)) this.#pages.dropUnknown(sequence);
+    this.#unknown = undefined;
     for (const queued of this.#queues.all()) this.#queues.update(queued);
   }
 
@@ -211,8 +216,46 @@ export class StepPlanner {
    * ignored.
    */
   commit(tokens: ArrayLike<number>, nRejected?: ArrayLike<number>): void {
-    if (!this.#isPlanned) fail('argument', 'StepPlanner.commit', 'no step is planned. Call plan first.');
-    this.#checkSamples(tokens, nRejected);
+    this.#checkCanCommit('commit');
+    this.#checkSamples('commit', tokens, this.#step.sampled, nRejected);
+    this.#commit(tokens, nRejected);
+  }
+
+  /**
+   * Notes that the step is on its way, while what it samples is not known yet. The next step can be planned at once, so
+   * that the GPU need not wait for the host: its `unknownRows` say which tokens are to be taken from the samples on the
+   * GPU. `resolve` must tell them before that step is committed. Not for steps that check drafts.
+   */
+  commitAhead(): void {
+    this.#checkCanCommit('commitAhead');
+    this.#commit(undefined, undefined);
+    this.#unknown = Array.from(this.#step.sampled);
+  }
+
+  /**
+   * Tells the tokens [S] that the step of the last `commitAhead` has sampled. What is given for a sequence that was
+   * finished meanwhile is ignored.
+   */
+  resolve(tokens: ArrayLike<number>): void {
+    const caller = 'StepPlanner.resolve';
+    const unknown = this.#unknown;
+    if (!unknown) fail('argument', caller, 'all tokens are known. Call it once after commitAhead.');
+    this.#checkSamples('resolve', tokens, unknown);
+    this.#unknown = undefined;
+    unknown.forEach((sequence, i) => {
+      if (this.#queues.get(sequence)) this.#pages.resolve(sequence, tokens[i]!);
+    });
+  }
+
+  #checkCanCommit(operation: 'commit' | 'commitAhead'): void {
+    const caller = `StepPlanner.${operation}`;
+    if (!this.#isPlanned) fail('argument', caller, 'no step is planned. Call plan first.');
+    if (this.#unknown)
+      fail('argument', caller, 'what the step before has sampled is not known yet. Call resolve first.');
+  }
+
+  /** Without tokens, they are not known yet. */
+  #commit(tokens: ArrayLike<number> | undefined, nRejected: ArrayLike<number> | undefined): void {
     this.#isPlanned = false;
     const { sampled, sequences } = this.#step;
     let nSampled = 0;
@@ -222,29 +265,41 @@ export class StepPlanner {
       const queued = this.#queues.get(sequences[b]!);
       if (!queued) continue;
       this.#pages.commit(queued.id, isSampled ? (nRejected?.[i] ?? 0) : 0);
-      if (isSampled) {
+      if (isSampled && tokens) {
         this.#token[0] = tokens[i]!;
         this.#pages.append(queued.id, this.#token);
+      } else if (isSampled) {
+        this.#pages.appendUnknown(queued.id, i);
       }
       this.#queues.update(queued);
     }
   }
 
-  #checkSamples(tokens: ArrayLike<number>, nRejected: ArrayLike<number> | undefined): void {
-    const { sampled } = this.#step;
-    checkList('StepPlanner.commit', 'tokens', tokens);
-    if (nRejected !== undefined) checkList('StepPlanner.commit', 'nRejected', nRejected);
-    if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length))
+  #checkSamples(
+    operation: 'commit' | 'resolve',
+    tokens: ArrayLike<number>,
+    sampled: ArrayLike<SequenceId>,
+    nRejected?: ArrayLike<number>,
+  ): void {
+    const caller = `StepPlanner.${operation}`;
+    checkList(caller, 'tokens', tokens);
+    if (nRejected !== undefined) checkList(caller, 'nRejected', nRejected);
+    if (tokens.length !== sampled.length || (nRejected && nRejected.length !== sampled.length)) {
+      const [names, counts] =
+        operation === 'commit'
+          ? ['tokens and nRejected', `${tokens.length} and ${nRejected?.length ?? 'none'}`]
+          : ['tokens', `${tokens.length}`];
       fail(
         'argument',
-        'StepPlanner.commit',
-        `tokens and nRejected must have a number for each of ${sampled.length} sampled sequences, not ${tokens.length} and ${nRejected?.length ?? 'none'}.`,
+        caller,
+        `${names} must have a number for each of ${sampled.length} sampled sequences, not ${counts}.`,
       );
-    checkTokens('StepPlanner.commit', tokens);
+    }
+    checkTokens(caller, tokens);
     if (!nRejected) return;
     for (let i = 0; i < sampled.length; i++) {
       const view = this.#queues.get(sampled[i]!)?.view;
-      if (view) checkCount('StepPlanner.commit', `nRejected[${i}]`, nRejected[i]!, 0, view.nInFlight);
+      if (view) checkCount(caller, `nRejected[${i}]`, nRejected[i]!, 0, view.nInFlight);
     }
   }
 
@@ -253,9 +308,11 @@ export class StepPlanner {
     return sequence;
   }
 
-  #findNotInFlight(operation: string, sequence: SequenceId): QueuedSequence {
+  /** Finds a sequence that is not in flight and whose tokens are all known. */
+  #findSettled(operation: string, sequence: SequenceId): QueuedSequence {
     const queued = this.#find(operation, sequence);
     refuseInFlight(`StepPlanner.${operation}`, queued.view);
+    refuseUnknown(`StepPlanner.${operation}`, queued.view);
     return queued;
   }
 
