@@ -1,8 +1,7 @@
 import { UNIFORM, type Gpu, type Op } from '../gpu/gpu.js';
-import type { Recorder } from '../gpu/recorder.js';
 import type { Matrix, MatrixPart } from '../model/matrix.js';
-import { GROUP, groupsOf, scaleRowBytes, weightRowBytes, type WeightFormat } from '../model/weightFormats.js';
-import { expect, expectBytes, expectRows, maxRowsOf, type ActivationType } from './checks.js';
+import { GROUP, groupsOf, weightRowBytes, type WeightFormat } from '../model/weightFormats.js';
+import { expect, expectBytes, layerOf, maxRowsOf, type ActivationType, type Layer } from './layer.js';
 import f16Bits from './elements/f16_bits.wgsl?raw';
 import products from './elements/products.wgsl?raw';
 import writeTwo from './elements/write_two.wgsl?raw';
@@ -14,7 +13,7 @@ import yF16 from './elements/y_f16.wgsl?raw';
 import yF32 from './elements/y_f32.wgsl?raw';
 import tiledCode from './linear_tiled.wgsl?raw';
 import vectorCode from './linear_vector.wgsl?raw';
-import { weightCode } from './weightCode.js';
+import { expectParts, weightCode } from './weightCode.js';
 
 /** y = x · weightsᵀ + bias. */
 export interface LinearWork {
@@ -53,33 +52,6 @@ const TILE_SIZE = 64;
 
 const MAX_OUT = 2 ** 20;
 
-/**
- * A matrix product whose kernels are compiled. It takes linear_vector for up to 16 rows and linear_tiled for more; these
- * two do not sum in the same order, so their results differ by rounding. Each gives a row the same bits whatever is
- * beside it.
- */
-export class Linear {
-  readonly maxRows: number;
-  readonly #parts: readonly LinearPart[];
-
-  constructor(parts: readonly LinearPart[], maxRows: number) {
-    this.#parts = parts;
-    this.maxRows = maxRows;
-  }
-
-  /** Records the product for a step of `nRows` rows, which is also what `rowCount` holds when the step runs. */
-  record(recorder: Recorder, nRows: number): void {
-    expectRows('linear', nRows, this.maxRows);
-    if (nRows === 0) return;
-    for (const { vectors, tiled, nOut } of this.#parts) {
-      const vector = vectors.find(({ rows }) => rows >= nRows) ?? vectors.at(-1)!;
-      if (nRows > MAX_VECTOR_ROWS)
-        recorder.dispatch(tiled!, Math.ceil(nRows / TILE_SIZE), Math.ceil(nOut / TILE_SIZE));
-      else recorder.dispatch(vector.op, Math.ceil(nRows / vector.rows), Math.ceil(nOut / vector.outs));
-    }
-  }
-}
-
 interface LinearPart {
   readonly nOut: number;
   readonly vectors: readonly { readonly rows: number; readonly outs: number; readonly op: Op }[];
@@ -88,15 +60,30 @@ interface LinearPart {
 }
 
 /**
- * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need.
+ * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need. It takes linear_vector
+ * for up to 16 rows and linear_tiled for more; these two do not sum in the same order, so their results differ by
+ * rounding. Each gives a row the same bits whatever is beside it.
  *
  * @throws RangeError for arguments that do not fit together
  */
-export async function linearOp(gpu: Gpu, work: LinearWork): Promise<Linear> {
+export async function linearOp(gpu: Gpu, work: LinearWork): Promise<Layer> {
   const maxRows = checkLinear(work);
   const boundBias = work.bias ?? gpu.buffer('no bias', 4);
-  const parts = work.matrix.parts.map((part) => linearPart(gpu, { ...work, boundBias, part, maxRows }));
-  return new Linear(await Promise.all(parts), maxRows);
+  const parts = await Promise.all(
+    work.matrix.parts.map((part) => linearPart(gpu, { ...work, boundBias, part, maxRows })),
+  );
+  return layerOf(nameOf(work.matrix), maxRows, (recorder, nRows) => {
+    for (const { vectors, tiled, nOut } of parts) {
+      const vector = vectors.find(({ rows }) => rows >= nRows) ?? vectors.at(-1)!;
+      if (tiled && nRows > MAX_VECTOR_ROWS)
+        recorder.dispatch(tiled, Math.ceil(nRows / TILE_SIZE), Math.ceil(nOut / TILE_SIZE));
+      else recorder.dispatch(vector.op, Math.ceil(nRows / vector.rows), Math.ceil(nOut / vector.outs));
+    }
+  });
+}
+
+function nameOf({ nOut, nIn }: Matrix): string {
+  return `linear [${nOut}, ${nIn}]`;
 }
 
 function checkLinear({
@@ -109,31 +96,15 @@ function checkLinear({
   adds = false,
   rowCount,
 }: LinearWork): number {
-  const { nOut, nIn, format, parts } = matrix;
-  const op = `linear [${nOut}, ${nIn}]`;
+  const { nOut, nIn } = matrix;
+  const op = nameOf(matrix);
   expect(nOut <= MAX_OUT, op, `nOut is at most ${MAX_OUT}.`);
   expect(x !== y, op, 'x and y are the same buffer, but a product cannot be computed in place.');
   expect(yType === 'f32' || nOut % 2 === 0, op, 'y of f16 has two outputs a word, so nOut must be even.');
   expect(yType === 'f32' || !adds, op, 'adds needs y of f32, as sums of f16 would lose bits.');
   expectBytes(op, 'rowCount', { buffer: rowCount, bytes: 4 });
   if (bias) expectBytes(op, 'bias', { buffer: bias, bytes: nOut * 4 });
-  let firstRow = 0;
-  for (const part of parts) {
-    expect(
-      part.firstRow === firstRow,
-      op,
-      `a part begins at row ${part.firstRow}, the one before ends at ${firstRow}.`,
-    );
-    expect(part.firstRow % 2 === 0, op, `a part begins at row ${part.firstRow}, which is odd.`);
-    const name = `weights from row ${firstRow} on`;
-    expectBytes(op, name, { buffer: part.weights, bytes: part.nRows * weightRowBytes(format, nIn) });
-    const scaleBytes = part.nRows * scaleRowBytes(format, nIn);
-    expect(scaleBytes === 0 || part.scales !== undefined, op, `${format} needs scales.`);
-    if (part.scales)
-      expectBytes(op, `scales from row ${firstRow} on`, { buffer: part.scales, bytes: scaleBytes });
-    firstRow += part.nRows;
-  }
-  expect(firstRow === nOut, op, `its parts have ${firstRow} rows.`);
+  expectParts(op, matrix);
   return maxRowsOf(op, [
     { buffer: x, name: 'x', size: nIn, type: xType },
     { buffer: y, name: 'y', size: nOut, type: yType },

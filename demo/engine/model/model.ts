@@ -1,0 +1,245 @@
+import { UNIFORM, type Gpu } from '../gpu/gpu.js';
+import type { Recorder } from '../gpu/recorder.js';
+import { embedOp } from '../kernels/embed.js';
+import { gateOp } from '../kernels/gate.js';
+import type { ActivationType, Layer } from '../kernels/layer.js';
+import { linearOp } from '../kernels/linear.js';
+import { headNormOp, rmsNormOp } from '../kernels/norms.js';
+import { softcapOp } from '../kernels/softcapLogits.js';
+import type { ModelConfig } from './config.js';
+import type { LayerRole } from './tensorNames.js';
+import type { ModelWeights, Weights } from './weights.js';
+
+export interface ModelOptions {
+  readonly config: ModelConfig;
+  readonly weights: ModelWeights;
+  /** Of q, k, v and what attention gives. All other activations are f32. */
+  readonly qkvType: ActivationType;
+  /** The most tokens of a step. */
+  readonly maxTokens: number;
+  /** The most rows of a step whose logits are computed. */
+  readonly maxLogits: number;
+  /** u32: what the step before has sampled. */
+  readonly sampled: GPUBuffer;
+}
+
+/** The activations of a step, which all layers share. */
+export interface Activations {
+  /** i32 [tokens]: tokens, or −1 − i for the i-th of `sampled` */
+  readonly tokens: GPUBuffer;
+  /** u32 [tokens]: the tokens, all known */
+  readonly ids: GPUBuffer;
+  /** [tokens, (nHeads + 2 · nKvHeads) · headDim] of `qkvType`: q, k and v of a token are neighbours */
+  readonly qkv: GPUBuffer;
+  /** [tokens, nHeads · headDim] of `qkvType` */
+  readonly attended: GPUBuffer;
+  /** u32 [rows]: of which tokens logits are computed */
+  readonly logitRows: GPUBuffer;
+  /** f32 [rows, vocabSize] */
+  readonly logits: GPUBuffer;
+}
+
+/** What a step computes. */
+export interface StepRows {
+  readonly nTokens: number;
+  readonly nLogits: number;
+}
+
+/** A Llama-like model: all of a step but attention, which is somebody else's. */
+export class Model {
+  readonly activations: Activations;
+  readonly #gpu: Gpu;
+  readonly #counts: Counts;
+  readonly #embed: Layer;
+  readonly #blocks: readonly Block[];
+  readonly #head: readonly Layer[];
+
+  private constructor(gpu: Gpu, parts: ModelParts) {
+    this.#gpu = gpu;
+    this.activations = parts.activations;
+    this.#counts = parts.counts;
+    this.#embed = parts.embed;
+    this.#blocks = parts.blocks;
+    this.#head = parts.head;
+  }
+
+  /** Makes the buffers of a model's steps, and compiles and binds all kernels. */
+  static async create(gpu: Gpu, options: ModelOptions): Promise<Model> {
+    const { config, weights, sampled } = options;
+    const { vectors, matrices } = weights.model;
+    const counts = { tokens: countOf(gpu, 'tokens'), logits: countOf(gpu, 'logits') };
+    const buffers = makeBuffers(gpu, options);
+    const { tokens, ids, residual, logitRows, chosen, logits } = buffers;
+    const embedding = matrices.embedding!;
+    const {
+      rmsNormEpsilon: epsilon,
+      normAddsOne: addsOne,
+      embeddingScale: scale,
+      logitSoftcap: cap,
+    } = config;
+    const [embed, blocks, head] = await Promise.all([
+      embedOp(gpu, { matrix: embedding, tokens, sampled, ids, y: residual, scale, rowCount: counts.tokens }),
+      Promise.all(
+        weights.layers.map((layer) => blockOf(gpu, { layer, buffers, options, rowCount: counts.tokens })),
+      ),
+      Promise.all([
+        rmsNormOp(gpu, {
+          x: residual,
+          y: chosen,
+          rows: logitRows,
+          weight: vectors.finalNorm!,
+          size: config.hiddenSize,
+          epsilon,
+          addsOne,
+          rowCount: counts.logits,
+        }),
+        linearOp(gpu, {
+          matrix: matrices.outputHead ?? embedding,
+          x: chosen,
+          y: logits,
+          rowCount: counts.logits,
+        }),
+        ...(cap > 0
+          ? [softcapOp(gpu, { x: logits, size: config.vocabSize, cap, rowCount: counts.logits })]
+          : []),
+      ]),
+    ]);
+    return new Model(gpu, { activations: buffers, counts, embed, blocks, head });
+  }
+
+  /** Writes what the next step computes: call it before the step is submitted, and after the last one was. */
+  prepare(tokens: Int32Array<ArrayBuffer>, logitRows: Uint32Array<ArrayBuffer>): StepRows {
+    const { queue } = this.#gpu.device;
+    const rows = { nTokens: tokens.length, nLogits: logitRows.length };
+    queue.writeBuffer(this.activations.tokens, 0, tokens);
+    queue.writeBuffer(this.activations.logitRows, 0, logitRows);
+    queue.writeBuffer(this.#counts.tokens, 0, Uint32Array.of(rows.nTokens));
+    queue.writeBuffer(this.#counts.logits, 0, Uint32Array.of(rows.nLogits));
+    return rows;
+  }
+
+  /** Records a step. `attend` records a layer's attention, from `qkv` to `attended`. */
+  record(recorder: Recorder, { nTokens, nLogits }: StepRows, attend: (layer: number) => void): void {
+    this.#embed.record(recorder, nTokens);
+    this.#blocks.forEach(({ before, after }, layer) => {
+      for (const each of before) each.record(recorder, nTokens);
+      attend(layer);
+      for (const each of after) each.record(recorder, nTokens);
+    });
+    for (const each of this.#head) each.record(recorder, nLogits);
+  }
+}
+
+/** Uniforms: the rows of a step. */
+interface Counts {
+  readonly tokens: GPUBuffer;
+  readonly logits: GPUBuffer;
+}
+
+/** A layer: what comes before its attention, and after it. */
+interface Block {
+  readonly before: readonly Layer[];
+  readonly after: readonly Layer[];
+}
+
+interface ModelParts {
+  readonly activations: Activations;
+  readonly counts: Counts;
+  readonly embed: Layer;
+  readonly blocks: readonly Block[];
+  readonly head: readonly Layer[];
+}
+
+type Buffers = ReturnType<typeof makeBuffers>;
+
+function makeBuffers(gpu: Gpu, { config, qkvType, maxTokens, maxLogits }: ModelOptions) {
+  const { hiddenSize, nHeads, nKvHeads, headDim, feedForwardSize, vocabSize } = config;
+  const heads = (label: string, n: number): GPUBuffer =>
+    gpu.buffer(label, maxTokens * n * headDim * (qkvType === 'f16' ? 2 : 4));
+  const words = (label: string, rows: number, size: number): GPUBuffer => gpu.buffer(label, rows * size * 4);
+  return {
+    tokens: words('tokens', maxTokens, 1),
+    ids: words('ids', maxTokens, 1),
+    /** What layers add to, f32 [tokens, hiddenSize]. */
+    residual: words('residual', maxTokens, hiddenSize),
+    normed: words('normed', maxTokens, hiddenSize),
+    qkv: heads('qkv', nHeads + 2 * nKvHeads),
+    attended: heads('attended', nHeads),
+    gateUp: words('gate and up', maxTokens, 2 * feedForwardSize),
+    gated: words('gated', maxTokens, feedForwardSize),
+    logitRows: words('logit rows', maxLogits, 1),
+    chosen: words('chosen', maxLogits, hiddenSize),
+    logits: words('logits', maxLogits, vocabSize),
+  };
+}
+
+function countOf(gpu: Gpu, what: string): GPUBuffer {
+  return gpu.buffer(`number of ${what}`, 16, UNIFORM);
+}
+
+interface BlockArgs {
+  readonly layer: Weights<LayerRole>;
+  readonly buffers: Buffers;
+  readonly options: ModelOptions;
+  readonly rowCount: GPUBuffer;
+}
+
+async function blockOf(gpu: Gpu, { layer, buffers, options, rowCount }: BlockArgs): Promise<Block> {
+  const { config, qkvType } = options;
+  const { nHeads, nKvHeads, headDim, hiddenSize, rmsNormEpsilon: epsilon, normAddsOne: addsOne } = config;
+  const { matrices, vectors } = layer;
+  const { residual, normed, qkv, attended, gateUp, gated } = buffers;
+  const norm = (role: LayerRole, x: GPUBuffer, y: GPUBuffer, adds = false): Promise<Layer> =>
+    rmsNormOp(gpu, { x, y, weight: vectors[role]!, size: hiddenSize, epsilon, addsOne, adds, rowCount });
+  /** Adds a block's result to the residual, normalised first where the model does so. */
+  const closing = (work: Parameters<typeof linearOp>[1], role: LayerRole): Promise<Layer>[] =>
+    config.hasPostNorms
+      ? [linearOp(gpu, { ...work, y: normed }), norm(role, normed, residual, true)]
+      : [linearOp(gpu, { ...work, y: residual, adds: true })];
+
+  const before = [
+    norm('attentionNorm', residual, normed),
+    linearOp(gpu, {
+      matrix: matrices.qkv!,
+      bias: vectors.qkvBias,
+      x: normed,
+      y: qkv,
+      yType: qkvType,
+      rowCount,
+    }),
+    ...(config.hasQkNorm
+      ? [
+          headNormOp(gpu, {
+            qkv,
+            type: qkvType,
+            nHeads,
+            nKvHeads,
+            headDim,
+            qWeight: vectors.qNorm!,
+            kWeight: vectors.kNorm!,
+            epsilon,
+            addsOne,
+            rowCount,
+          }),
+        ]
+      : []),
+  ];
+  const out = {
+    matrix: matrices.out!,
+    bias: vectors.outBias,
+    x: attended,
+    xType: qkvType,
+    y: residual,
+    rowCount,
+  };
+  const down = { matrix: matrices.down!, x: gated, y: residual, rowCount };
+  const { feedForwardSize: size, activation } = config;
+  const after = [
+    ...closing(out, 'postAttentionNorm'),
+    norm('feedForwardNorm', residual, normed),
+    linearOp(gpu, { matrix: matrices.gateUp!, x: normed, y: gateUp, rowCount }),
+    gateOp(gpu, { gateUp, y: gated, size, activation, rowCount }),
+    ...closing(down, 'postFeedForwardNorm'),
+  ];
+  return { before: await Promise.all(before), after: await Promise.all(after) };
+}

@@ -1,0 +1,149 @@
+import { PagedKvCache, planAttnWithKvCache, prepareModel, rotaryTables, tensorFrom } from 'pageflash';
+import type { AttentionPlan, AttnWithKvCacheArgs, FloatDType, Runtime, Step, Tensor } from 'pageflash';
+import type { Recorder } from '../gpu/recorder.js';
+import type { LayerConfig, ModelConfig } from '../model/config.js';
+
+export interface PagedAttentionOptions {
+  readonly config: ModelConfig;
+  readonly kvType: FloatDType;
+  /** Of q, k, v and the result. */
+  readonly qkvType: FloatDType;
+  /** [tokens, (nHeads + 2 · nKvHeads) · headDim] */
+  readonly qkv: GPUBuffer;
+  /** [tokens, nHeads · headDim] */
+  readonly attended: GPUBuffer;
+  readonly maxTokens: number;
+  readonly pageSize: number;
+  readonly nPages: number;
+  /** The most tokens of a sequence. */
+  readonly context: number;
+}
+
+/**
+ * Attention by pageflash, over pages. All layers have the pages of all tokens: where some layers have a window, it is in
+ * the kernel, and a step has two plans.
+ */
+export class PagedAttention {
+  readonly cache: PagedKvCache;
+  readonly #runtime: Runtime;
+  readonly #options: PagedAttentionOptions;
+  /** One for all layers that have the same window and angles. */
+  readonly #kinds = new Map<string, LayerKind>();
+
+  private constructor(runtime: Runtime, cache: PagedKvCache, options: PagedAttentionOptions) {
+    this.#runtime = runtime;
+    this.cache = cache;
+    this.#options = options;
+    for (const layer of options.config.layers) {
+      const key = keyOf(layer);
+      if (!this.#kinds.has(key)) this.#kinds.set(key, { args: layerArgs(runtime, layer, options) });
+    }
+  }
+
+  /** Allocates the pages, and compiles all kernels. */
+  static async create(runtime: Runtime, options: PagedAttentionOptions): Promise<PagedAttention> {
+    const { config, kvType, qkvType, maxTokens, pageSize, nPages, context: maxContext } = options;
+    const { nLayers, nHeads, nKvHeads, headDim, attentionSoftcap } = config;
+    const shape = { nLayers, nHeads, nKvHeads, headDim };
+    const cache = await PagedKvCache.create(runtime, { ...shape, dtype: kvType, pageSize, nPages });
+    for (const window of new Set(config.layers.map((layer) => layer.window)))
+      await prepareModel(runtime, {
+        nHeads,
+        nKvHeads,
+        headDim,
+        dtype: qkvType,
+        kvDType: kvType,
+        paged: true,
+        rotary: true,
+        softcap: attentionSoftcap > 0,
+        maxTokens,
+        maxContext,
+        ...windowArgs(window),
+      });
+    return new PagedAttention(runtime, cache, options);
+  }
+
+  /** Carries out the page copies and swaps of a step, and plans its attention, once for each kind of layer. */
+  async begin(step: Step): Promise<void> {
+    await this.cache.movePages(step);
+    for (const kind of this.#kinds.values()) {
+      const args = { ...this.#views(step.nNewTokens), ...step };
+      if (kind.plan) kind.plan.update(args);
+      else kind.plan = planAttnWithKvCache(this.#runtime, { ...args, ...this.cache.layer(0), ...kind.args });
+    }
+  }
+
+  /** Appends a layer's new keys and values to its pages, and attends. */
+  record(recorder: Recorder, layer: number): void {
+    const { plan } = this.#kinds.get(keyOf(this.#options.config.layers[layer]!))!;
+    recorder.inPass('attention', (pass) => plan!.record({ ...this.cache.layer(layer), pass }));
+  }
+
+  destroy(): void {
+    for (const { plan, args } of this.#kinds.values()) {
+      plan?.destroy();
+      args.rotaryCos.buffer.destroy();
+      args.rotarySin.buffer.destroy();
+    }
+    this.cache.destroy();
+  }
+
+  /** The first rows of q, k and v, which share a buffer, and of the result. */
+  #views(nTokens: number): {
+    readonly q: Tensor;
+    readonly k: Tensor;
+    readonly v: Tensor;
+    readonly out: Tensor;
+  } {
+    const { config, qkv, attended, qkvType: dtype } = this.#options;
+    const { nHeads, nKvHeads, headDim } = config;
+    const strides = [(nHeads + 2 * nKvHeads) * headDim, headDim, 1];
+    const heads = (first: number, n: number): Tensor => ({
+      buffer: qkv,
+      dtype,
+      shape: [nTokens, n, headDim],
+      offset: first * headDim,
+      strides,
+    });
+    return {
+      q: heads(0, nHeads),
+      k: heads(nHeads, nKvHeads),
+      v: heads(nHeads + nKvHeads, nKvHeads),
+      out: { buffer: attended, dtype, shape: [nTokens, nHeads, headDim] },
+    };
+  }
+}
+
+interface LayerKind {
+  readonly args: ReturnType<typeof layerArgs>;
+  plan?: AttentionPlan<AttnWithKvCacheArgs>;
+}
+
+function keyOf({ window, rotary }: LayerConfig): string {
+  return `${window} ${rotary}`;
+}
+
+/** What attention in a layer is given in every step. */
+function layerArgs(runtime: Runtime, { window, rotary }: LayerConfig, options: PagedAttentionOptions) {
+  const { config, context: maxPositions } = options;
+  const { rotaryDim, rotaryInterleaved, ...tables } = rotaryTables({
+    ...config.rotary[rotary],
+    maxPositions,
+  });
+  const upload = (table: Float32Array): Tensor =>
+    tensorFrom(runtime, table, { shape: [maxPositions, rotaryDim / 2], dtype: 'f32' });
+  return {
+    rotaryCos: upload(tables.rotaryCos),
+    rotarySin: upload(tables.rotarySin),
+    rotaryInterleaved,
+    causal: true,
+    softmaxScale: config.softmaxScale,
+    softcap: config.attentionSoftcap,
+    ...windowArgs(window),
+  };
+}
+
+/** A window of w tokens, a query's own included, reaches w − 1 back. */
+function windowArgs(window: number | null): { readonly windowSize?: [number, number] } {
+  return window === null ? {} : { windowSize: [window - 1, 0] };
+}

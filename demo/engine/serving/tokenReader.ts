@@ -1,0 +1,35 @@
+import type { Gpu } from '../gpu/gpu.js';
+import type { Recorder } from '../gpu/recorder.js';
+
+const MAP_READ_OR_COPY = 0x01 | 0x08; // MAP_READ | COPY_DST
+
+/** Brings the tokens that a step has sampled to the host, while the GPU goes on with the next step. */
+export class TokenReader {
+  readonly #gpu: Gpu;
+  readonly #sampled: GPUBuffer;
+  /** Not in use at the moment. */
+  readonly #free: GPUBuffer[] = [];
+
+  /** @param sampled u32 [rows] */
+  constructor(gpu: Gpu, sampled: GPUBuffer) {
+    this.#gpu = gpu;
+    this.#sampled = sampled;
+  }
+
+  /** Records the copy of `nRows` tokens. What it returns reads them, once the step is submitted. */
+  record(recorder: Recorder, nRows: number): () => Promise<Uint32Array> {
+    if (nRows === 0) return () => Promise.resolve(new Uint32Array());
+    const bytes = nRows * 4;
+    const staging =
+      this.#free.pop() ?? this.#gpu.buffer('token staging', this.#sampled.size, MAP_READ_OR_COPY);
+    recorder.endPass();
+    recorder.encoder.copyBufferToBuffer(this.#sampled, 0, staging, 0, bytes);
+    return async () => {
+      await staging.mapAsync(1, 0, bytes); // GPUMapMode.READ, which is no global in Node
+      const tokens = new Uint32Array(staging.getMappedRange(0, bytes).slice(0));
+      staging.unmap();
+      this.#free.push(staging);
+      return tokens;
+    };
+  }
+}
