@@ -54,6 +54,20 @@ export class Gpu {
     return new Recorder(this.device, times);
   }
 
+  /** Reads the first bytes of a buffer, after all that was submitted. */
+  async readFloats(buffer: GPUBuffer, bytes: number): Promise<Float32Array<ArrayBuffer>> {
+    const staging = this.device.createBuffer({ size: bytes, usage: MAP_READ });
+    const encoder = this.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
+    this.device.queue.submit([encoder.finish()]);
+    try {
+      await staging.mapAsync(1); // GPUMapMode.READ, which is no global in Node
+      return new Float32Array(staging.getMappedRange().slice(0));
+    } finally {
+      staging.destroy();
+    }
+  }
+
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
     this.#buffers.clear();
@@ -70,6 +84,9 @@ export class Gpu {
     return made;
   }
 }
+
+/** For a buffer that is copied to, and mapped. */
+export const MAP_READ = 0x01 | 0x08; // MAP_READ | COPY_DST
 
 const STORAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST; GPUBufferUsage is no global in Node
 

@@ -1,3 +1,5 @@
+import { MAP_READ } from './gpu.js';
+
 /** GPU time of all dispatches of one name since the last `take`. */
 export interface KernelTime {
   readonly name: string;
@@ -7,7 +9,6 @@ export interface KernelTime {
 
 const PAIRS_PER_SET = 2048;
 const QUERY_RESOLVE_OR_COPY = 0x200 | 0x04; // QUERY_RESOLVE | COPY_SRC
-const MAP_READ_OR_COPY = 0x01 | 0x08; // MAP_READ | COPY_DST
 
 /** Times passes by timestamps at their ends. The device needs the feature `timestamp-query`. */
 export class KernelTimes {
@@ -56,7 +57,7 @@ export class KernelTimes {
     const bytes = 2 * PAIRS_PER_SET * 8;
     const size = querySets.length * bytes;
     const resolved = this.#device.createBuffer({ size, usage: QUERY_RESOLVE_OR_COPY });
-    const readback = this.#device.createBuffer({ size, usage: MAP_READ_OR_COPY });
+    const readback = this.#device.createBuffer({ size, usage: MAP_READ });
     const encoder = this.#device.createCommandEncoder();
     querySets.forEach((querySet, i) =>
       encoder.resolveQuerySet(querySet, 0, 2 * PAIRS_PER_SET, resolved, i * bytes),

@@ -26,6 +26,8 @@ export interface SamplerOptions {
   readonly maxRows: number;
   /** [tokens] u32: the tokens of a step, known on the GPU. */
   readonly ids: GPUBuffer;
+  /** [maxRows] u32: where the chosen tokens go. Default: a buffer of the sampler's own */
+  readonly sampled?: GPUBuffer | undefined;
 }
 
 // Of sample_row.wgsl and sample_tokens.wgsl.
@@ -72,7 +74,7 @@ export class Sampler {
       seen: gpu.buffer('sample seen', maxRows * Math.ceil((vocabSize + 3) / 32) * 4),
       partials: gpu.buffer('sample partials', maxRows * nSlices * PARTIAL_BYTES),
       history: gpu.buffer('sample history', 4096),
-      sampled: gpu.buffer('sampled', maxRows * 4),
+      sampled: options.sampled ?? gpu.buffer('sampled', maxRows * 4),
       logProbs: gpu.buffer('sample log-probabilities', maxRows * 4),
     };
     const { rows, seen, partials, sampled, logProbs } = buffers;

@@ -48,6 +48,7 @@ export interface StepRows {
 /** A Llama-like model: all of a step but attention, which is somebody else's. */
 export class Model {
   readonly activations: Activations;
+  readonly vocabSize: number;
   readonly #gpu: Gpu;
   readonly #counts: Counts;
   readonly #embed: Layer;
@@ -57,6 +58,7 @@ export class Model {
   private constructor(gpu: Gpu, parts: ModelParts) {
     this.#gpu = gpu;
     this.activations = parts.activations;
+    this.vocabSize = parts.vocabSize;
     this.#counts = parts.counts;
     this.#embed = parts.embed;
     this.#blocks = parts.blocks;
@@ -104,7 +106,8 @@ export class Model {
           : []),
       ]),
     ]);
-    return new Model(gpu, { activations: buffers, counts, embed, blocks, head });
+    const { vocabSize } = config;
+    return new Model(gpu, { activations: buffers, vocabSize, counts, embed, blocks, head });
   }
 
   /** Writes what the next step computes: call it before the step is submitted, and after the last one was. */
@@ -126,6 +129,11 @@ export class Model {
       attend(layer);
       for (const each of after) each.record(recorder, nTokens);
     });
+    this.recordHead(recorder, nLogits);
+  }
+
+  /** Records the logits alone, for other rows of the step that was computed last. */
+  recordHead(recorder: Recorder, nLogits: number): void {
     for (const each of this.#head) each.record(recorder, nLogits);
   }
 }
@@ -143,6 +151,7 @@ interface Block {
 }
 
 interface ModelParts {
+  readonly vocabSize: number;
   readonly activations: Activations;
   readonly counts: Counts;
   readonly embed: Layer;

@@ -1,7 +1,5 @@
-import type { Gpu } from '../gpu/gpu.js';
+import { MAP_READ, type Gpu } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
-
-const MAP_READ_OR_COPY = 0x01 | 0x08; // MAP_READ | COPY_DST
 
 /** Brings the tokens that a step has sampled to the host, while the GPU goes on with the next step. */
 export class TokenReader {
@@ -20,8 +18,7 @@ export class TokenReader {
   record(recorder: Recorder, nRows: number): () => Promise<Uint32Array> {
     if (nRows === 0) return () => Promise.resolve(new Uint32Array());
     const bytes = nRows * 4;
-    const staging =
-      this.#free.pop() ?? this.#gpu.buffer('token staging', this.#sampled.size, MAP_READ_OR_COPY);
+    const staging = this.#free.pop() ?? this.#gpu.buffer('token staging', this.#sampled.size, MAP_READ);
     recorder.endPass();
     recorder.encoder.copyBufferToBuffer(this.#sampled, 0, staging, 0, bytes);
     return async () => {
