@@ -1,20 +1,12 @@
-import { Gpu } from '../../demo/engine/gpu/gpu.js';
-import { decodeWeights, linear } from '../../demo/engine/kernels/layersReference.js';
+import type { Gpu } from '../../demo/engine/gpu/gpu.js';
+import { linear } from '../../demo/engine/kernels/layersReference.js';
 import { linearOp } from '../../demo/engine/kernels/linear.js';
-import { MatrixWriter, type Matrix } from '../../demo/engine/model/matrix.js';
+import { MatrixWriter } from '../../demo/engine/model/matrix.js';
 import type { WeightFormat } from '../../demo/engine/model/weightFormats.js';
 import { Random } from '../../tools/random.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
-import {
-  onEachGpu,
-  readBytes,
-  readNumbers,
-  rounded,
-  rowCountOf,
-  run,
-  store,
-  type Stored,
-} from './gpuArrays.js';
+import { onEachGpu, readNumbers, rounded, rowCountOf, run, store, type Stored } from './gpuArrays.js';
+import { makeMatrix, narrow, storedWeights } from './matrices.js';
 
 interface Shape {
   readonly format: WeightFormat;
@@ -125,8 +117,7 @@ export const cases: GpuCase[] = [
           const nIn = 96;
           const nOut = 150;
           const matrix = makeMatrix(gpu, { format, nIn, nOut, seed: 3 });
-          const bytes = format === 'i4' ? 64 * 48 : 64 * 192;
-          const split = makeMatrix(limited(gpu, bytes), { format, nIn, nOut, seed: 3 });
+          const split = makeMatrix(narrow(gpu, 64, { format, nIn }), { format, nIn, nOut, seed: 3 });
           assertEqual(
             split.parts.map(({ firstRow }) => firstRow),
             [0, 64, 128],
@@ -268,37 +259,4 @@ async function compare(gpu: Gpu, shape: Shape, seed: number): Promise<void> {
       );
     }
   }
-}
-
-interface MatrixOf {
-  readonly format: WeightFormat;
-  readonly nIn: number;
-  readonly nOut: number;
-  readonly seed: number;
-}
-
-/** A matrix of random weights. */
-function makeMatrix(gpu: Gpu, { format, nIn, nOut, seed }: MatrixOf): Matrix {
-  const writer = new MatrixWriter(gpu, { label: 'weights', nOut, nIn, format });
-  const numbers = new Random(seed).normals(nOut * nIn);
-  writer.write(0, 'f32', new Uint8Array(numbers.buffer));
-  return writer.matrix;
-}
-
-async function storedWeights(gpu: Gpu, { format, nIn, parts }: Matrix): Promise<Float64Array> {
-  const [part] = parts;
-  const weights = new Uint8Array(await readBytes(gpu, part!.weights));
-  const scales = part!.scales && { scales: new Uint16Array(await readBytes(gpu, part!.scales)) };
-  return decodeWeights(format, { weights, ...scales }, nIn).slice(0, part!.nRows * nIn);
-}
-
-/** The same device, on which bindings are small. */
-function limited(gpu: Gpu, maxStorageBufferBindingSize: number): Gpu {
-  const { device } = gpu;
-  const { maxBufferSize } = device.limits;
-  return new Gpu({
-    limits: { maxBufferSize, maxStorageBufferBindingSize },
-    queue: device.queue,
-    createBuffer: (descriptor: GPUBufferDescriptor) => device.createBuffer(descriptor),
-  } as unknown as GPUDevice);
 }

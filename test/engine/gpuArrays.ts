@@ -1,7 +1,7 @@
 import { fromHalves, toHalves } from '../../src/index.js';
 import { Gpu, UNIFORM } from '../../demo/engine/gpu/gpu.js';
 import type { Recorder } from '../../demo/engine/gpu/recorder.js';
-import type { GpuTest } from '../platforms/gpuCase.js';
+import { assert, assertEqual, type GpuTest } from '../platforms/gpuCase.js';
 
 /** Runs a case's kernels on both kinds of device, and frees their buffers. */
 export async function onEachGpu(t: GpuTest, use: (gpu: Gpu) => Promise<void>): Promise<void> {
@@ -55,4 +55,27 @@ export async function readBytes(gpu: Gpu, buffer: GPUBuffer): Promise<ArrayBuffe
 export async function readNumbers(gpu: Gpu, buffer: GPUBuffer, type: Stored = 'f32'): Promise<Float32Array> {
   const bytes = await readBytes(gpu, buffer);
   return type === 'f32' ? new Float32Array(bytes) : fromHalves('f16', new Uint16Array(bytes));
+}
+
+interface Tolerance {
+  readonly relative?: number;
+  readonly absolute?: number;
+}
+
+/** Compares the first numbers of a buffer, as many as are expected; 0 must be what is behind them. */
+export function assertClose(
+  actual: Float32Array,
+  expected: ArrayLike<number>,
+  { relative = 0, absolute = 0 }: Tolerance,
+): void {
+  for (let i = 0; i < expected.length; i++) {
+    const tolerance = absolute + relative * Math.abs(expected[i]!);
+    const isClose = Math.abs(actual[i]! - expected[i]!) <= tolerance;
+    assert(isClose, `number ${i} is ${actual[i]}, expected ${expected[i]} ± ${tolerance}`);
+  }
+  assertEqual(
+    actual.subarray(expected.length),
+    new Float32Array(actual.length - expected.length),
+    'the rest',
+  );
 }

@@ -1,51 +1,68 @@
-// head_norm: each head of queries and keys divided by its root mean square, times a weight, in place.
+// head_norm: RMSNorm of each query head and each key head, in place.
 //
 //   in      row_count  u32
-//   in      weights    [2, HEAD_DIM]         f32   of queries, then of keys
-//   in out  qkv        [rows, ROW_PAIRS]           pairs of neighbours: see load_pair; heads of q, of k, then v
+//   in      q_weight   [4 HEAD_QUADS]              f32    of the first N_Q_HEADS heads
+//   in      k_weight   [4 HEAD_QUADS]              f32    of the others up to N_HEADS
+//   in/out  qkv        [row_count, 4 ROW_QUADS]    f32 | f16    elements/heads_*; the values behind the keys stay
 //
-//   y = x / sqrt(mean(x²) + EPSILON) · weight     ADDS_ONE: 1 + weight in place of weight
+// x = x / sqrt(mean(x²) + EPSILON) · (WEIGHT_OFFSET + weight) for each head x.
 //
-// One workgroup per head of a row; lane i owns pairs i, i + LANES, …
+// Workgroup (i, row) has TEAMS heads of a row; the LANES of a team share a head.
 //
-// Stages: 1 sum of squares   2 write
+// Stages: 1 sum of squares   2 sum of the lanes, in a tree   3 write
 
-override HEAD_DIM: u32;
-override N_HEADS: u32;
-override ROW_PAIRS: u32;
+override N_Q_HEADS: u32;
+override N_HEADS: u32;        // query heads and key heads
+override HEAD_QUADS: u32;
+override ROW_QUADS: u32;
+override LANES: u32;          // a power of two
+override TEAMS: u32;
 override EPSILON: f32;
-override ADDS_ONE: u32;
-const LANES = 64u;
+override WEIGHT_OFFSET = 0.0;
+
+override N_STEPS = (HEAD_QUADS + LANES - 1u) / LANES;
 
 @group(0) @binding(0) var<uniform> row_count: u32;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(1) var<storage, read> q_weight: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k_weight: array<vec4f>;
 
-var<workgroup> sums: array<f32, LANES>;
+var<workgroup> sums: array<f32, LANES * TEAMS>;
 
-@compute @workgroup_size(LANES)
-fn head_norm(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let head = workgroup.x;
-  let row = workgroup.y;
+@compute @workgroup_size(LANES * TEAMS)
+fn head_norm(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
+  let lane = local % LANES;
+  let head = id.x * TEAMS + local / LANES;
+  let row = id.y;
   if (row >= row_count) { return; }
-  let first = row * ROW_PAIRS + head * HEAD_DIM / 2u;
-  let first_weight = select(0u, HEAD_DIM, head >= N_HEADS);
+  // Lanes without a head sum up the last one's squares again, and write nothing.
+  let first = row * ROW_QUADS + min(head, N_HEADS - 1u) * HEAD_QUADS;
 
+  // 1 sum of squares
   var sum = 0.0;
-  for (var i = lane; i < HEAD_DIM / 2u; i += LANES) {
-    let pair = load_pair(first + i);
-    sum += dot(pair, pair);
+  for (var step = 0u; step < N_STEPS; step++) {
+    let quad = step * LANES + lane;
+    let four = read_quad(first + min(quad, HEAD_QUADS - 1u));
+    sum += select(0.0, dot(four, four), quad < HEAD_QUADS);
   }
-  sums[lane] = sum;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+
+  // 2 sum of the lanes
+  sums[local] = sum;
+  for (var halving = 1u; halving < 32u; halving++) {
+    let stride = LANES >> halving;
+    if (stride == 0u) { break; }
     workgroupBarrier();
-    if (lane < half) { sums[lane] += sums[lane + half]; }
+    if (lane < stride) { sums[local] += sums[local + stride]; }
   }
   workgroupBarrier();
-  let scale = inverseSqrt(sums[0] / f32(HEAD_DIM) + EPSILON);
+  let scale = 1.0 / sqrt(sums[local - lane] / f32(4u * HEAD_QUADS) + EPSILON);
 
-  for (var i = lane; i < HEAD_DIM / 2u; i += LANES) {
-    let at = first_weight + 2u * i;
-    let factor = vec2f(weights[at], weights[at + 1u]) + f32(ADDS_ONE);
-    store_pair(first + i, load_pair(first + i) * scale * factor);
+  // 3 write
+  if (head >= N_HEADS) { return; }
+  for (var step = 0u; step < N_STEPS; step++) {
+    let quad = step * LANES + lane;
+    if (quad >= HEAD_QUADS) { break; }
+    var weight = vec4f();
+    if (head < N_Q_HEADS) { weight = q_weight[quad]; } else { weight = k_weight[quad]; }
+    write_quad(first + quad, read_quad(first + quad) * scale * (weight + WEIGHT_OFFSET));
   }
 }

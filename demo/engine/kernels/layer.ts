@@ -69,3 +69,9 @@ export function expectBytes(
 ): void {
   expect(buffer.size >= bytes, op, `${name} has ${buffer.size} bytes, but ${bytes} are needed.`);
 }
+
+/** Refuses rows that are not whole quads, in which the kernel reads them. */
+export function expectQuads(op: string, name: string, size: number): void {
+  const isWhole = Number.isInteger(size) && size > 0 && size % 4 === 0;
+  expect(isWhole, op, `${name} must be a multiple of 4, which ${size} is not.`);
+}

@@ -1,6 +1,7 @@
 import { fromHalves } from 'pageflash';
 import { SCALE_UNIT } from '../model/quantize.js';
 import { GROUP, groupsOf, type EncodedWeights, type WeightFormat } from '../model/weightFormats.js';
+import type { GateActivation } from './gate.js';
 
 // The twins of the layers' kernels, in f64 and by definition. Arrays are [rows, size], row after row.
 
@@ -59,4 +60,113 @@ function storedNumbers(
     { length: 2 * bytes.length },
     (_, i) => ((bytes[i >> 1]! >> (4 * (i % 2))) & 15) - 8,
   );
+}
+
+/** embed: rows of the matrix [vocabulary, size] by token, times a scale. */
+export function embed({ tokens, sampled, weights, size, scale = 1 }: EmbedArrays): {
+  ids: number[];
+  y: Float64Array;
+} {
+  const ids = Array.from(tokens, (token) => (token < 0 ? sampled[-1 - token]! : token));
+  const y = new Float64Array(ids.length * size);
+  for (let i = 0; i < y.length; i++) y[i] = weights[ids[Math.floor(i / size)]! * size + (i % size)]! * scale;
+  return { ids, y };
+}
+
+interface EmbedArrays {
+  readonly tokens: ArrayLike<number>;
+  readonly sampled: ArrayLike<number>;
+  readonly weights: ArrayLike<number>;
+  readonly size: number;
+  readonly scale?: number | undefined;
+}
+
+/** rms_norm: each row of x divided by its root mean square, times offset + weight. */
+export function rmsNorm({ x, weight, epsilon, weightOffset = 0 }: NormArrays): Float64Array {
+  const size = weight.length;
+  const y = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += size) {
+    let squares = 0;
+    for (let i = 0; i < size; i++) squares += x[start + i]! ** 2;
+    const scale = 1 / Math.sqrt(squares / size + epsilon);
+    for (let i = 0; i < size; i++) y[start + i] = x[start + i]! * scale * (weight[i]! + weightOffset);
+  }
+  return y;
+}
+
+interface NormArrays {
+  readonly x: ArrayLike<number>;
+  readonly weight: ArrayLike<number>;
+  readonly epsilon: number;
+  readonly weightOffset?: number | undefined;
+}
+
+/** head_norm: rmsNorm of the query heads and the key heads of each row; value heads stay. */
+export function headNorm({
+  qkv,
+  nHeads,
+  nKvHeads,
+  qWeight,
+  kWeight,
+  ...options
+}: HeadNormArrays): Float64Array {
+  const headDim = qWeight.length;
+  const headsPerRow = nHeads + 2 * nKvHeads;
+  const y = Float64Array.from(qkv);
+  for (let start = 0; start < y.length; start += headDim) {
+    const head = (start / headDim) % headsPerRow;
+    if (head >= nHeads + nKvHeads) continue;
+    const weight = head < nHeads ? qWeight : kWeight;
+    y.set(rmsNorm({ ...options, x: y.slice(start, start + headDim), weight }), start);
+  }
+  return y;
+}
+
+interface HeadNormArrays {
+  readonly qkv: ArrayLike<number>;
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly qWeight: ArrayLike<number>;
+  readonly kWeight: ArrayLike<number>;
+  readonly epsilon: number;
+  readonly weightOffset?: number | undefined;
+}
+
+/** gate: act(gate) · up for each row of gates, then ups. */
+export function gate(activation: GateActivation, gateUp: ArrayLike<number>, size: number): Float64Array {
+  const y = new Float64Array(gateUp.length / 2);
+  for (let i = 0; i < y.length; i++) {
+    const at = Math.floor(i / size) * 2 * size + (i % size);
+    y[i] = ACTIVATIONS[activation](gateUp[at]!) * gateUp[at + size]!;
+  }
+  return y;
+}
+
+const ACTIVATIONS: Readonly<Record<GateActivation, (x: number) => number>> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  gelu_tanh: (x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  gelu: (x) => (x / 2) * (1 + erf(x / Math.SQRT2)),
+};
+
+/** The error function, by its series near 0 and its continued fraction beyond. */
+function erf(x: number): number {
+  if (x < 0) return -erf(-x);
+  if (x > 6) return 1;
+  if (x > 3) {
+    let fraction = x;
+    for (let k = 60; k > 0; k--) fraction = x + k / 2 / fraction;
+    return 1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / fraction;
+  }
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 80; n++) {
+    term *= -(x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+/** softcap_logits: cap · tanh(logit / cap). */
+export function softcapLogits(logits: ArrayLike<number>, cap: number): Float64Array {
+  return Float64Array.from(logits, (logit) => cap * Math.tanh(logit / cap));
 }

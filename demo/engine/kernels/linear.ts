@@ -1,6 +1,6 @@
 import { UNIFORM, type Gpu, type Op } from '../gpu/gpu.js';
 import type { Matrix, MatrixPart } from '../model/matrix.js';
-import { GROUP, groupsOf, weightRowBytes, type WeightFormat } from '../model/weightFormats.js';
+import { GROUP, groupsOf, weightRowBytes } from '../model/weightFormats.js';
 import { expect, expectBytes, layerOf, maxRowsOf, type ActivationType, type Layer } from './layer.js';
 import f16Bits from './elements/f16_bits.wgsl?raw';
 import products from './elements/products.wgsl?raw';
@@ -120,7 +120,7 @@ interface PartWork extends LinearWork {
 
 async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   const { matrix, part, x, y, boundBias, rowCount, maxRows } = work;
-  const { nOut, nIn, format } = matrix;
+  const { nOut, nIn } = matrix;
   const { firstRow, nRows, weights, scales } = part;
   const shape = gpu.bufferOf(
     'linear shape',
@@ -132,7 +132,7 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   const opOf = (name: string, code: string, constants: Readonly<Record<string, number>>): Promise<Op> =>
     gpu.op({ name, code: elements.code + code, constants: { ...elements.constants, ...constants } }, buffers);
 
-  const lanes = vectorLanes(format, nIn, nRows);
+  const lanes = vectorLanes(matrix);
   const teams = VECTOR_INVOCATIONS / lanes;
   const used = VECTOR_ROWS.filter((_, i) => i === 0 || VECTOR_ROWS[i - 1]! < maxRows);
   const vectors = used.map(async (rows) => {
@@ -151,7 +151,7 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
  * Returns how many invocations share a row of weights: enough that all together keep a GPU busy, eight at least, since
  * these read 128 bytes in a row, and none without a word of 16 bytes.
  */
-function vectorLanes(format: WeightFormat, nIn: number, nOut: number): number {
+function vectorLanes({ format, nIn, nOut }: Matrix): number {
   const nWords = weightRowBytes(format, nIn) / 16;
   let lanes = 8;
   while (lanes < VECTOR_INVOCATIONS && (lanes * nOut) / VECTOR_OUTS < BUSY) lanes *= 2;

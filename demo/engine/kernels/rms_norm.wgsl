@@ -1,55 +1,63 @@
-// rms_norm: rows divided by their root mean square, times a weight.
+// rms_norm: each row divided by its root mean square, times a weight.
 //
 //   in   row_count  u32
-//   in   x          [x rows, SIZE]  f32
-//   in   weight     [SIZE]          f32
-//   in   rows       [rows]          u32    which row of x each row of y is of; with HAS_ROWS
-//   out  y          [rows, SIZE]    f32
+//   in   x          [.., 4 N_QUADS]          f32    or y itself
+//   in   weight     [4 N_QUADS]              f32
+//   in   rows       [row_count]              u32    row i of y is of row rows[i] of x; without it, of row i
+//   out  y          [row_count, 4 N_QUADS]   f32
 //
-//   y = x / sqrt(mean(x²) + EPSILON) · weight     ADDS_ONE: 1 + weight in place of weight     ADDS: y += in place of y =
+// y = x / sqrt(mean(x²) + EPSILON) · (WEIGHT_OFFSET + weight), or with ADDS added to y.
 //
-// One workgroup per row; lane i owns elements i, i + LANES, …
+// A workgroup has a row; invocation i has its quads i, i + WG_SIZE, ... It loads them twice: the second time they are in
+// a cache.
 //
-// Stages: 1 sum of squares   2 write
+// Stages: 1 sum of squares   2 sum of the invocations, in a tree   3 write
 
-override SIZE: u32;
+override N_QUADS: u32;
+override WG_SIZE: u32;    // a power of two
 override EPSILON: f32;
-override ADDS_ONE: u32;
-override ADDS: u32;
-override HAS_ROWS: u32;
-const LANES = 256u;
+override WEIGHT_OFFSET = 0.0;
+override ADDS = false;
+
+override N_STEPS = (N_QUADS + WG_SIZE - 1u) / WG_SIZE;
 
 @group(0) @binding(0) var<uniform> row_count: u32;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
-@group(0) @binding(2) var<storage, read> weight: array<f32>;
-@group(0) @binding(3) var<storage, read> rows: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
 
-var<workgroup> sums: array<f32, LANES>;
+var<workgroup> sums: array<f32, WG_SIZE>;
 
-@compute @workgroup_size(LANES)
-fn rms_norm(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = workgroup.x;
+@compute @workgroup_size(WG_SIZE)
+fn rms_norm(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
+  let row = id.x;
   if (row >= row_count) { return; }
-  let source = select(row, rows[min(row, arrayLength(&rows) - 1u)], HAS_ROWS != 0u);
+  let from_row = x_row(row);
 
+  // 1 sum of squares, of loads that do not wait for each other
   var sum = 0.0;
-  for (var i = lane; i < SIZE; i += LANES) {
-    let value = x[source * SIZE + i];
-    sum += value * value;
+  for (var step = 0u; step < N_STEPS; step++) {
+    let quad = step * WG_SIZE + local;
+    let four = x_quad(from_row, min(quad, N_QUADS - 1u));
+    sum += select(0.0, dot(four, four), quad < N_QUADS);
   }
-  sums[lane] = sum;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+
+  // 2 sum of the invocations
+  sums[local] = sum;
+  for (var halving = 1u; halving < 32u; halving++) {
+    let stride = WG_SIZE >> halving;
+    if (stride == 0u) { break; }
     workgroupBarrier();
-    if (lane < half) { sums[lane] += sums[lane + half]; }
+    if (local < stride) { sums[local] += sums[local + stride]; }
   }
   workgroupBarrier();
-  let scale = inverseSqrt(sums[0] / f32(SIZE) + EPSILON);
+  let scale = 1.0 / sqrt(sums[0] / f32(4u * N_QUADS) + EPSILON);
 
-  for (var i = lane; i < SIZE; i += LANES) {
-    let factor = weight[i] + f32(ADDS_ONE);
-    let normed = x[source * SIZE + i] * scale * factor;
-    let at = row * SIZE + i;
-    y[at] = select(normed, y[at] + normed, ADDS != 0u);
+  // 3 write
+  for (var step = 0u; step < N_STEPS; step++) {
+    let quad = step * WG_SIZE + local;
+    if (quad >= N_QUADS) { break; }
+    let result = x_quad(from_row, quad) * scale * (weight[quad] + WEIGHT_OFFSET);
+    let at = row * N_QUADS + quad;
+    if (ADDS) { y[at] += result; } else { y[at] = result; }
   }
 }
