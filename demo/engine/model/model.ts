@@ -2,10 +2,11 @@ import { UNIFORM, type Gpu } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
 import { embedOp } from '../kernels/embed.js';
 import { gateOp } from '../kernels/gate.js';
+import { headNormOp } from '../kernels/headNorm.js';
 import type { ActivationType, Layer } from '../kernels/layer.js';
 import { linearOp } from '../kernels/linear.js';
-import { headNormOp, rmsNormOp } from '../kernels/norms.js';
-import { softcapOp } from '../kernels/softcapLogits.js';
+import { rmsNormOp } from '../kernels/rmsNorm.js';
+import { softcapLogitsOp } from '../kernels/softcapLogits.js';
 import type { ModelConfig } from './config.js';
 import type { LayerRole } from './tensorNames.js';
 import type { ModelWeights, Weights } from './weights.js';
@@ -73,12 +74,8 @@ export class Model {
     const buffers = makeBuffers(gpu, options);
     const { tokens, ids, residual, logitRows, chosen, logits } = buffers;
     const embedding = matrices.embedding!;
-    const {
-      rmsNormEpsilon: epsilon,
-      normAddsOne: addsOne,
-      embeddingScale: scale,
-      logitSoftcap: cap,
-    } = config;
+    const { rmsNormEpsilon: epsilon, embeddingScale: scale, logitSoftcap: cap } = config;
+    const weightOffset = weightOffsetOf(config);
     const [embed, blocks, head] = await Promise.all([
       embedOp(gpu, { matrix: embedding, tokens, sampled, ids, y: residual, scale, rowCount: counts.tokens }),
       Promise.all(
@@ -92,7 +89,7 @@ export class Model {
           weight: vectors.finalNorm!,
           size: config.hiddenSize,
           epsilon,
-          addsOne,
+          weightOffset,
           rowCount: counts.logits,
         }),
         linearOp(gpu, {
@@ -102,7 +99,7 @@ export class Model {
           rowCount: counts.logits,
         }),
         ...(cap > 0
-          ? [softcapOp(gpu, { x: logits, size: config.vocabSize, cap, rowCount: counts.logits })]
+          ? [softcapLogitsOp(gpu, { logits, size: config.vocabSize, cap, rowCount: counts.logits })]
           : []),
       ]),
     ]);
@@ -182,6 +179,11 @@ function makeBuffers(gpu: Gpu, { config, qkvType, maxTokens, maxLogits }: ModelO
   };
 }
 
+/** What norms add to their weights. */
+function weightOffsetOf({ normAddsOne }: ModelConfig): number {
+  return normAddsOne ? 1 : 0;
+}
+
 function countOf(gpu: Gpu, what: string): GPUBuffer {
   return gpu.buffer(`number of ${what}`, 16, UNIFORM);
 }
@@ -195,11 +197,12 @@ interface BlockArgs {
 
 async function blockOf(gpu: Gpu, { layer, buffers, options, rowCount }: BlockArgs): Promise<Block> {
   const { config, qkvType } = options;
-  const { nHeads, nKvHeads, headDim, hiddenSize, rmsNormEpsilon: epsilon, normAddsOne: addsOne } = config;
+  const { nHeads, nKvHeads, headDim, hiddenSize, rmsNormEpsilon: epsilon } = config;
+  const weightOffset = weightOffsetOf(config);
   const { matrices, vectors } = layer;
   const { residual, normed, qkv, attended, gateUp, gated } = buffers;
   const norm = (role: LayerRole, x: GPUBuffer, y: GPUBuffer, adds = false): Promise<Layer> =>
-    rmsNormOp(gpu, { x, y, weight: vectors[role]!, size: hiddenSize, epsilon, addsOne, adds, rowCount });
+    rmsNormOp(gpu, { x, y, weight: vectors[role]!, size: hiddenSize, epsilon, weightOffset, adds, rowCount });
   /** Adds a block's result to the residual, normalised first where the model does so. */
   const closing = (work: Parameters<typeof linearOp>[1], role: LayerRole): Promise<Layer>[] =>
     config.hasPostNorms
@@ -227,7 +230,7 @@ async function blockOf(gpu: Gpu, { layer, buffers, options, rowCount }: BlockArg
             qWeight: vectors.qNorm!,
             kWeight: vectors.kNorm!,
             epsilon,
-            addsOne,
+            weightOffset,
             rowCount,
           }),
         ]

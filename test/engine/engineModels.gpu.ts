@@ -1,0 +1,100 @@
+import { Engine, type EngineOptions } from '../../demo/engine/serving/engine.js';
+import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
+import { FAMILIES, goldenModel, shippedGolden, shippedModel, type GoldenModel } from './inlinedModels.js';
+
+async function withEngine(
+  t: GpuTest,
+  options: EngineOptions,
+  use: (engine: Engine) => Promise<void>,
+): Promise<void> {
+  const engine = await Engine.create(await t.device('full'), { context: 128, ...options });
+  try {
+    await use(engine);
+  } finally {
+    engine.destroy();
+  }
+}
+
+/** The largest difference from the golden logits, in their standard deviations. */
+function errorOf(actual: Float32Array, { logits }: GoldenModel): number {
+  assertEqual(actual.length, logits.length, 'logits');
+  const mean = logits.reduce((sum, x) => sum + x, 0) / logits.length;
+  const deviation = Math.sqrt(logits.reduce((sum, x) => sum + (x - mean) ** 2, 0) / logits.length);
+  return logits.reduce((most, x, i) => Math.max(most, Math.abs(x - actual[i]!)), 0) / deviation;
+}
+
+/** How steps cut a prompt of 70 tokens. */
+const CUTS = [
+  { maxTokens: 70, nDrafts: 0, why: 'in one step' },
+  { maxTokens: 16, nDrafts: 4, why: 'in chunks, with drafts' },
+  { maxTokens: 1, nDrafts: 0, why: 'token by token' },
+] as const;
+
+export const cases: GpuCase[] = [
+  ...FAMILIES.map((family): GpuCase => ({
+    name: `${family} has the logits and tokens of transformers`,
+    run: async (t) => {
+      const golden = await goldenModel(family);
+      const files = golden.filesOfGolden;
+      for (const { maxTokens, nDrafts, why } of CUTS)
+        await withEngine(t, { files, weights: 'f32', kvType: 'f32', maxTokens, nDrafts }, async (engine) => {
+          const error = errorOf(await engine.logits(golden.ids), golden);
+          assert(error < 1e-4, `logits ${why} are off by ${error} standard deviations`);
+          const others = [20, 33].map((n) =>
+            engine.generate({ tokens: golden.ids.slice(0, n), maxNewTokens: 30, stopIds: [] }),
+          );
+          const answer = engine.generate({ tokens: golden.ids, maxNewTokens: 24, stopIds: [] });
+          assertEqual(await answer.done(), golden.greedy, `tokens ${why}`);
+          for (const other of others) await other.done();
+        });
+      await withEngine(t, { files: golden.files, weights: 'f32', kvType: 'f32' }, async (engine) => {
+        const error = errorOf(await engine.logits(golden.ids), golden);
+        assert(error < 2e-2, `logits with angles of f32 are off by ${error} standard deviations`);
+      });
+    },
+  })),
+  ...(['f16', 'bf16'] as const).map((kvType): GpuCase => ({
+    name: `a cache of ${kvType} costs what rounding costs`,
+    run: async (t) => {
+      const golden = await goldenModel('llama3');
+      const files = golden.filesOfGolden;
+      await withEngine(t, { files, weights: 'f16', kvType }, async (engine) => {
+        const error = errorOf(await engine.logits(golden.ids), golden);
+        assert(error < (kvType === 'f16' ? 2e-2 : 0.1), `logits are off by ${error} standard deviations`);
+        if (kvType === 'bf16') return;
+        const answer = engine.generate({ tokens: golden.ids, maxNewTokens: 24, stopIds: [] });
+        assertEqual(await answer.done(), golden.greedy, 'tokens');
+      });
+    },
+  })),
+  {
+    name: 'the shipped model answers as it was trained',
+    run: async (t) => {
+      const { cases: golden } = await shippedGolden();
+      for (const kvType of ['f32', 'f16'] as const)
+        await withEngine(t, { files: shippedModel, kvType, context: 256, nSequences: 6 }, async (engine) => {
+          const answers = golden.map(({ ids, generated }) =>
+            engine.generate({ tokens: ids, maxNewTokens: generated.length, stopIds: [] }),
+          );
+          for (const [i, { generated }] of golden.entries())
+            assertEqual(await answers[i]!.done(), generated, `answer ${i} with a cache of ${kvType}`);
+        });
+    },
+  },
+  {
+    name: 'weights of 8 and 4 bits keep the meaning of a model',
+    run: async (t) => {
+      const { cases: golden } = await shippedGolden();
+      for (const [weights, nSame] of [
+        ['i8', 20],
+        ['i4', 3],
+      ] as const)
+        await withEngine(t, { files: shippedModel, weights, context: 256 }, async (engine) => {
+          const { ids, generated } = golden[1]!;
+          const tokens = await engine.generate({ tokens: ids, maxNewTokens: 40, stopIds: [] }).done();
+          const first = tokens.findIndex((token, i) => token !== generated[i]);
+          assert(first < 0 || first >= nSame, `with ${weights} token ${first} differs`);
+        });
+    },
+  },
+];
