@@ -1,6 +1,7 @@
 import { refuse } from '../../demo/engine/engineError.js';
 import type { ModelFiles } from '../../demo/engine/files/modelFiles.js';
 import { roundTo } from '../../src/core/dtype.js';
+import { rotaryTables } from '../../src/index.js';
 
 // The models of the tests as part of the program, so that they are there on every platform.
 
@@ -104,11 +105,13 @@ function withAnglesOfF16(config: Config): Config {
   };
   const headDim = dim ?? size / heads;
   const rounded = (one: Rope): Rope => {
-    if (one['rope_type'] !== 'default') return one;
     const theta = Number(one['rope_theta']);
+    const tables = rotaryTables({ config: { head_dim: headDim, rope_parameters: one }, maxPositions: 2 });
     const factors = Array.from({ length: headDim / 2 }, (_, i) => {
-      const frequency = theta ** ((-2 * i) / headDim);
-      return frequency / roundTo('f16', frequency);
+      // The angle of position 1 is the frequency.
+      const at = headDim / 2 + i;
+      const frequency = Math.atan2(tables.rotarySin[at]!, tables.rotaryCos[at]!);
+      return theta ** ((-2 * i) / headDim) / roundTo('f16', frequency);
     });
     const lengths = { original_max_position_embeddings: config['max_position_embeddings'], factor: 1 };
     const lists = { long_factor: factors, short_factor: factors, attention_factor: 1 };
