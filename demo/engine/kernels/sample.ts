@@ -1,4 +1,4 @@
-import { type Gpu, type Op } from '../gpu/gpu.js';
+import { UNIFORM, type Gpu, type Op } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
 import markCode from './sample_mark.wgsl?raw';
 import pickCode from './sample_pick.wgsl?raw';
@@ -30,10 +30,10 @@ export interface SamplerOptions {
   readonly sampled?: GPUBuffer | undefined;
 }
 
-// Of sample_row.wgsl and sample_tokens.wgsl.
+// As in the kernels.
 const ROW_WORDS = 16;
 const PARTIAL_BYTES = 20;
-/** What a workgroup of sample_scan reads: two rounds of 256 lanes, of 4 quads each. */
+/** What a workgroup of sample_scan reads of a row: two rounds of 256 lanes, of 4 quads each. */
 const SLICE_QUADS = 2048;
 
 /** Chooses tokens on the GPU: penalty, temperature, top-k, top-p, min-p, draw, as in transformers. */
@@ -45,10 +45,8 @@ export class Sampler {
   readonly #gpu: Gpu;
   readonly #options: SamplerOptions;
   readonly #nSlices: number;
-  readonly #rows: GPUBuffer;
-  readonly #seen: GPUBuffer;
   readonly #ops: Ops;
-  #history: GPUBuffer;
+  #buffers: Buffers;
   #nRows = 0;
   #isPenalised = false;
 
@@ -56,9 +54,7 @@ export class Sampler {
     this.#gpu = gpu;
     this.#options = options;
     this.#nSlices = slicesOf(options);
-    this.#rows = buffers.rows;
-    this.#seen = buffers.seen;
-    this.#history = buffers.history;
+    this.#buffers = buffers;
     this.sampled = buffers.sampled;
     this.logProbs = buffers.logProbs;
     this.#ops = ops;
@@ -70,6 +66,7 @@ export class Sampler {
     const { logits, vocabSize, rowStride, maxRows } = options;
     const nSlices = slicesOf(options);
     const buffers: Buffers = {
+      shape: gpu.bufferOf('sample shape', Uint32Array.of(vocabSize, rowStride, nSlices, 0), UNIFORM),
       rows: gpu.buffer('sample rows', maxRows * ROW_WORDS * 4),
       seen: gpu.buffer('sample seen', maxRows * Math.ceil((vocabSize + 3) / 32) * 4),
       partials: gpu.buffer('sample partials', maxRows * nSlices * PARTIAL_BYTES),
@@ -77,29 +74,20 @@ export class Sampler {
       sampled: options.sampled ?? gpu.buffer('sampled', maxRows * 4),
       logProbs: gpu.buffer('sample log-probabilities', maxRows * 4),
     };
-    const { rows, seen, partials, sampled, logProbs } = buffers;
-    const shape = { VOCAB: vocabSize, ROW_STRIDE: rowStride };
+    const { shape, rows, seen, partials, sampled, logProbs } = buffers;
     const tokens = `${rowCode}${tokensCode}`;
     const marking = markBuffers(buffers, options);
-    const marker = (MARK: number): Promise<Op> =>
-      gpu.op({ name: 'sample_mark', code: `${rowCode}${markCode}`, constants: { ...shape, MARK } }, marking);
-    const scan = {
-      name: 'sample_scan',
-      code: `${tokens}${scanCode}`,
-      constants: { ...shape, SLICES: nSlices, SLICE_QUADS },
-    };
-    const pick = {
-      name: 'sample_pick',
-      code: `${tokens}${pickCode}`,
-      constants: { ...shape, SLICES: nSlices },
-    };
-    const [mark, clear, scanOp, pickOp] = await Promise.all([
-      marker(1),
-      marker(0),
-      gpu.op(scan, [rows, logits, seen, partials]),
-      gpu.op(pick, [rows, logits, seen, partials, sampled, logProbs]),
+    const mark = { name: 'sample_mark', code: `${rowCode}${markCode}` };
+    const scan = { name: 'sample_scan', code: `${tokens}${scanCode}` };
+    const pick = { name: 'sample_pick', code: `${tokens}${pickCode}` };
+    const [markOp, clearOp, scanOp, pickOp] = await Promise.all([
+      gpu.op({ ...mark, constants: { MARK: 1 } }, marking),
+      gpu.op({ ...mark, constants: { MARK: 0 } }, marking),
+      gpu.op(scan, [shape, rows, logits, seen, partials]),
+      gpu.op(pick, [shape, rows, logits, seen, partials, sampled, logProbs]),
     ]);
-    return new Sampler(gpu, options, buffers, { mark, clear, scan: scanOp, pick: pickOp });
+    const ops = { mark: markOp, clear: clearOp, scan: scanOp, pick: pickOp };
+    return new Sampler(gpu, options, buffers, ops);
   }
 
   /**
@@ -122,7 +110,7 @@ export class Sampler {
       historyFirst += histories[i]!.length;
     });
     this.#writeHistories(histories, historyFirst);
-    this.#gpu.device.queue.writeBuffer(this.#rows, 0, records);
+    this.#gpu.device.queue.writeBuffer(this.#buffers.rows, 0, records);
     this.#nRows = rows.length;
     this.#isPenalised = rows.some(({ sampling }) => sampling.repetitionPenalty !== 1);
   }
@@ -138,14 +126,14 @@ export class Sampler {
   }
 
   #writeHistories(histories: readonly ArrayLike<number>[], nTokens: number): void {
-    if (nTokens * 4 > this.#history.size) this.#growHistory(nTokens * 4);
+    if (nTokens * 4 > this.#buffers.history.size) this.#growHistory(nTokens * 4);
     const all = new Uint32Array(nTokens);
     let first = 0;
     for (const history of histories) {
       all.set(history, first);
       first += history.length;
     }
-    this.#gpu.device.queue.writeBuffer(this.#history, 0, all);
+    this.#gpu.device.queue.writeBuffer(this.#buffers.history, 0, all);
   }
 
   #growHistory(bytes: number): void {
@@ -154,9 +142,9 @@ export class Sampler {
       throw new RangeError(
         `The histories of a step take ${bytes} bytes, and the device binds at most ${maxStorageBufferBindingSize}.`,
       );
-    this.#history.destroy(); // after what was submitted
-    this.#history = this.#gpu.buffer('sample history', Math.min(2 * bytes, maxStorageBufferBindingSize));
-    const bound = { rows: this.#rows, history: this.#history, seen: this.#seen };
+    this.#buffers.history.destroy(); // once what was submitted has run
+    const history = this.#gpu.buffer('sample history', Math.min(2 * bytes, maxStorageBufferBindingSize));
+    this.#buffers = { ...this.#buffers, history };
     for (const name of ['mark', 'clear'] as const) {
       const op = this.#ops[name];
       this.#ops[name] = {
@@ -164,7 +152,7 @@ export class Sampler {
         bindings: this.#gpu.device.createBindGroup({
           label: op.name,
           layout: op.pipeline.getBindGroupLayout(0),
-          entries: markBuffers(bound, this.#options).map((buffer, binding) => ({
+          entries: markBuffers(this.#buffers, this.#options).map((buffer, binding) => ({
             binding,
             resource: { buffer },
           })),
@@ -175,6 +163,7 @@ export class Sampler {
 }
 
 interface Buffers {
+  readonly shape: GPUBuffer;
   readonly rows: GPUBuffer;
   readonly seen: GPUBuffer;
   readonly partials: GPUBuffer;
@@ -191,11 +180,8 @@ interface Ops {
   readonly pick: Op;
 }
 
-function markBuffers(
-  { rows, history, seen }: Pick<Buffers, 'rows' | 'history' | 'seen'>,
-  { ids }: SamplerOptions,
-): readonly GPUBuffer[] {
-  return [rows, history, ids, seen];
+function markBuffers({ shape, rows, history, seen }: Buffers, { ids }: SamplerOptions): readonly GPUBuffer[] {
+  return [shape, rows, history, ids, seen];
 }
 
 function slicesOf({ vocabSize }: SamplerOptions): number {

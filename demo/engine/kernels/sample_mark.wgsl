@@ -13,9 +13,9 @@ override MARK: bool;
 // The bound of a loop that breaks out earlier.
 const MANY = 0x7fffffffu;
 
-@group(0) @binding(1) var<storage, read> history: array<u32>;
-@group(0) @binding(2) var<storage, read> ids: array<u32>;
-@group(0) @binding(3) var<storage, read_write> seen: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read> history: array<u32>;
+@group(0) @binding(3) var<storage, read> ids: array<u32>;
+@group(0) @binding(4) var<storage, read_write> seen: array<atomic<u32>>;
 
 @compute @workgroup_size(WG_SIZE)
 fn sample_mark(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -30,7 +30,7 @@ fn sample_mark(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
 }
 
 fn mark(row_index: u32, token: u32) {
-  if (token >= VOCAB) { return; }
+  if (token >= shape.vocab) { return; }
   let bit = token + place_of(row_index).shift;
   let word = row_index * seen_words() + bit / 32u;
   if (MARK) {

@@ -1,9 +1,9 @@
 // sample_pick: chooses the token of each row.
 //
 //   in   rows       [rows]               Row
-//   in   logits     [rows, ROW_STRIDE]   f32
+//   in   logits     [rows, row_stride]   f32
 //   in   seen       [rows, seen_words]   see sample_mark
-//   in   partials   [rows, SLICES]       Partial, see sample_scan
+//   in   partials   [rows, n_slices]       Partial, see sample_scan
 //   out  sampled    [rows]               u32      the token; 0 if no logit is a number above -inf
 //   out  log_probs  [rows]               f32      ln(softmax(logits)[token]), without penalty and temperature; then -inf
 //
@@ -30,9 +30,9 @@ const MAX_DIGIT_BITS = 11u;
 const BINS = 2048u;
 const LANE_BINS = BINS / WG_SIZE;
 
-@group(0) @binding(3) var<storage, read> partials: array<Partial>;
-@group(0) @binding(4) var<storage, read_write> sampled: array<u32>;
-@group(0) @binding(5) var<storage, read_write> log_probs: array<u32>;
+@group(0) @binding(4) var<storage, read> partials: array<Partial>;
+@group(0) @binding(5) var<storage, read_write> sampled: array<u32>;
+@group(0) @binding(6) var<storage, read_write> log_probs: array<u32>;
 
 var<workgroup> histogram: array<atomic<u32>, BINS>;
 var<workgroup> lane_counts: array<u32, WG_SIZE>;
@@ -44,8 +44,8 @@ fn sample_pick(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
   let row_index = group.x;
   let row = rows[row_index];
   var whole = no_partial();
-  for (var slice = 0u; slice < SLICES; slice++) {
-    whole = merge_partials(whole, partials[row_index * SLICES + slice]);
+  for (var slice = 0u; slice < shape.n_slices; slice++) {
+    whole = merge_partials(whole, partials[row_index * shape.n_slices + slice]);
   }
   var token = whole.token;
 
@@ -82,7 +82,7 @@ struct Token {
 
 fn token_at(row_index: u32, token: u32) -> Token {
   let place = place_of(row_index);
-  let element = min(token, VOCAB - 1u) + place.shift;
+  let element = min(token, shape.vocab - 1u) + place.shift;
   let tokens = tokens_of(row_index, place, element / 4u, quad_at(place, element / 4u));
   return Token(tokens.logits[element % 4u], tokens.keys[element % 4u]);
 }

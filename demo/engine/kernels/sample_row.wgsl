@@ -19,12 +19,17 @@ struct Row {
   ids_count: u32,
 }
 
-override VOCAB: u32;
-override ROW_STRIDE: u32;
+// Numbers of a buffer and not constants, so that models with other vocabularies share the pipelines.
+struct Shape {
+  vocab: u32,
+  row_stride: u32,
+  n_slices: u32,    // that sample_scan cuts a row into
+}
 
 const WG_SIZE = 256u;
 
-@group(0) @binding(0) var<storage, read> rows: array<Row>;
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> rows: array<Row>;
 
 // Where the logits of a row are, in quads of four: the row's first token is element `shift` of quad `first`.
 struct Place {
@@ -34,12 +39,12 @@ struct Place {
 }
 
 fn place_of(row_index: u32) -> Place {
-  let begin = row_index * ROW_STRIDE;
+  let begin = row_index * shape.row_stride;
   let shift = begin % 4u;
-  return Place(begin / 4u, shift, (shift + VOCAB + 3u) / 4u);
+  return Place(begin / 4u, shift, (shift + shape.vocab + 3u) / 4u);
 }
 
 // The words of `seen` that a row has: a bit for each element of its quads.
 fn seen_words() -> u32 {
-  return (VOCAB + 3u + 31u) / 32u;
+  return (shape.vocab + 3u + 31u) / 32u;
 }

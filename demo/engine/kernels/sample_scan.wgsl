@@ -1,9 +1,9 @@
 // sample_scan: reads the logits once, and finds the best token of each slice of the vocabulary.
 //
 //   in   rows      [rows]                    Row
-//   in   logits    [rows, ROW_STRIDE]        f32
+//   in   logits    [rows, row_stride]        f32
 //   in   seen      [rows, seen_words]        see sample_mark
-//   out  partials  [rows, SLICES]            Partial
+//   out  partials  [rows, n_slices]            Partial
 //
 // A workgroup has SLICE_QUADS quads of one row, of which a lane has every WG_SIZE-th, four in flight. Greedy rows keep
 // the token of the largest x, others that of the largest x + noise, and all of them the largest x and the sum for the
@@ -13,12 +13,12 @@
 //
 // Stages: 1 the quads of a lane   2 the lanes
 
-override SLICE_QUADS: u32;
+const SLICE_QUADS = 2048u;
 
 const IN_FLIGHT = 4u;
 const STEP_QUADS = IN_FLIGHT * WG_SIZE;
 
-@group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
+@group(0) @binding(4) var<storage, read_write> partials: array<Partial>;
 
 var<workgroup> of_lanes: array<Partial, WG_SIZE>;
 
@@ -46,7 +46,7 @@ fn sample_scan(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
     let half = WG_SIZE >> level;
     if (lane < half) { of_lanes[lane] = merge_partials(of_lanes[lane], of_lanes[lane + half]); }
   }
-  if (lane == 0u) { partials[row_index * SLICES + group.x] = of_lanes[0]; }
+  if (lane == 0u) { partials[row_index * shape.n_slices + group.x] = of_lanes[0]; }
 }
 
 fn with_quad(before: Partial, row_index: u32, tokens: Tokens) -> Partial {

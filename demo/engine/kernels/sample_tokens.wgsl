@@ -8,8 +8,6 @@
 //
 // NaN and -inf are tokens that are never chosen, +inf is the largest logit there is.
 
-override SLICES: u32;
-
 const SIGN = 0x80000000u;
 const INFINITY = 0x7f800000u;
 const LARGEST = 0x7f7fffffu;
@@ -18,8 +16,8 @@ const MINUS_INFINITY = 0xff800000u;
 const LOWEST = -3.4028234e38;
 const NO_TOKEN = 0xffffffffu;
 
-@group(0) @binding(1) var<storage, read> logits: array<vec4u>;  // [rows, ROW_STRIDE]
-@group(0) @binding(2) var<storage, read> seen: array<u32>;      // [rows, seen_words]
+@group(0) @binding(2) var<storage, read> logits: array<vec4u>;  // [rows, row_stride]
+@group(0) @binding(3) var<storage, read> seen: array<u32>;      // [rows, seen_words]
 
 // Four tokens with neighbouring ids.
 struct Tokens {
@@ -38,7 +36,7 @@ fn tokens_of(row_index: u32, place: Place, i: u32, bits: vec4u) -> Tokens {
   let row = rows[row_index];
   let ids = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) - vec4u(place.shift);
   let magnitude = bits & vec4u(~SIGN);
-  let alive = (ids < vec4u(VOCAB)) & (magnitude <= vec4u(INFINITY)) & (bits != vec4u(MINUS_INFINITY));
+  let alive = (ids < vec4u(shape.vocab)) & (magnitude <= vec4u(INFINITY)) & (bits != vec4u(MINUS_INFINITY));
   let finite = (bits & vec4u(SIGN)) | min(magnitude, vec4u(LARGEST));
   let logit = clamp(bitcast<vec4f>(select(vec4u(0u), finite, alive)), vec4f(-row.limit), vec4f(row.limit));
   var scale = vec4f(row.scale);
