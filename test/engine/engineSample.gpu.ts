@@ -1,4 +1,3 @@
-import { Gpu } from '../../demo/engine/gpu/gpu.js';
 import { Sampler, type SampleRow } from '../../demo/engine/kernels/sample.js';
 import {
   sampleReference,
@@ -11,6 +10,7 @@ import { read, readInts } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
+import { sharedGpu } from './sharedGpu.js';
 import { chiSquareBound, chiSquareOf } from './chiSquare.js';
 
 /** Logits and tokens on a GPU, and a sampler of them. */
@@ -35,7 +35,7 @@ async function withSampler(
 ): Promise<void> {
   const device = await t.device('full');
   const runtime = sharedRuntime(device);
-  const gpu = new Gpu(device);
+  const gpu = sharedGpu(device);
   try {
     const buffers = {
       logits: gpu.bufferOf('logits', logits),
@@ -283,7 +283,7 @@ export const cases: GpuCase[] = [
   {
     name: 'what cannot be sampled is refused',
     run: async (t) => {
-      const gpu = new Gpu(await t.device('full'));
+      const gpu = sharedGpu(await t.device('full'));
       const logits = gpu.buffer('logits', 64);
       const options = { logits, ids: logits, vocabSize: 4, rowStride: 4, maxRows: 4 };
       const refusal = async (changed: Partial<typeof options>): Promise<string> =>
