@@ -185,7 +185,7 @@ describe('options', () => {
         "RangeError: seed must be a whole number between 0 and 4294967295, not -1.",
         "RangeError: temperature must be 0 for the most likely token, or between 0.001 and 1000, not NaN.",
         "RangeError: topK must be a count, or 0 for no limit, not "40".",
-        "RangeError: There is no sampling option top_k, only temperature, topK, topP, minP, repetitionPenalty, seed.",
+        "EngineError: There is no sampling option top_k, only temperature, topK, topP, minP, repetitionPenalty, seed.",
       ]
     `);
   });

@@ -1,3 +1,5 @@
+import { refuse } from '../engineError.js';
+
 /** How a sequence's tokens are chosen. What is left out is off; with nothing, the most likely token is chosen. */
 export interface SamplingOptions {
   /** What logits are divided by; 0 (default) chooses the most likely token, the lowest of several. */
@@ -49,13 +51,13 @@ const RULES: Record<keyof Sampling, Rule> = {
 /**
  * Returns the options with their defaults.
  *
- * @throws RangeError for an option that does not exist, or is out of its range
+ * @throws EngineError for an option that does not exist, or is out of its range
  */
 export function checkSampling(options: SamplingOptions): Sampling {
   const sampling = { ...DEFAULTS };
   for (const [name, value] of Object.entries(options)) {
     if (!isName(name))
-      throw new RangeError(`There is no sampling option ${name}, only ${Object.keys(RULES).join(', ')}.`);
+      refuse(`There is no sampling option ${name}, only ${Object.keys(RULES).join(', ')}.`);
     if (value === undefined) continue;
     const { accepts, range } = RULES[name];
     if (typeof value !== 'number' || !accepts(value))
