@@ -158,7 +158,7 @@ export const cases: GpuCase[] = [
     name: 'draws follow the probabilities',
     run: async (t) => {
       const row = Float32Array.of(0.4, 0.25, 0.2, 0.1, 0.04, 0.009, 0.001).map(Math.log);
-      const nRows = 256;
+      const nRows = 128;
       const logits = repeated(row, nRows);
       await withSampler(t, { logits, vocabSize: 7, rowStride: 7 }, async ({ sample }) => {
         for (const options of [
@@ -167,7 +167,7 @@ export const cases: GpuCase[] = [
         ]) {
           const sampling = checkSampling(options);
           const counts = new Uint32Array(7);
-          for (let round = 0; round < 6; round++) {
+          for (let round = 0; round < 8; round++) {
             const rows = Array.from({ length: nRows }, (_, i) => ({ sampling, position: round * nRows + i }));
             for (const token of (await sample(rows)).tokens) counts[token]! += 1;
           }

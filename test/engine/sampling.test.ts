@@ -177,14 +177,14 @@ describe('options', () => {
     });
     expect(refusals).toMatchInlineSnapshot(`
       [
-        "RangeError: temperature must be 0 for the most likely token, or between 0.001 and 1000, not -1.",
-        "RangeError: topK must be a count, or 0 for no limit, not 1.5.",
-        "RangeError: topP must be above 0 and at most 1, where 1 is no limit, not 0.",
-        "RangeError: minP must be between 0 and 1, where 0 is no limit, not 2.",
-        "RangeError: repetitionPenalty must be between 0.01 and 100, where 1 is none, not 0.",
-        "RangeError: seed must be a whole number between 0 and 4294967295, not -1.",
-        "RangeError: temperature must be 0 for the most likely token, or between 0.001 and 1000, not NaN.",
-        "RangeError: topK must be a count, or 0 for no limit, not "40".",
+        "EngineError: temperature must be 0 for the most likely token, or between 0.001 and 1000, not -1.",
+        "EngineError: topK must be a count, or 0 for no limit, not 1.5.",
+        "EngineError: topP must be above 0 and at most 1, where 1 is no limit, not 0.",
+        "EngineError: minP must be between 0 and 1, where 0 is no limit, not 2.",
+        "EngineError: repetitionPenalty must be between 0.01 and 100, where 1 is none, not 0.",
+        "EngineError: seed must be a whole number between 0 and 4294967295, not -1.",
+        "EngineError: temperature must be 0 for the most likely token, or between 0.001 and 1000, not NaN.",
+        "EngineError: topK must be a count, or 0 for no limit, not "40".",
         "EngineError: There is no sampling option top_k, only temperature, topK, topP, minP, repetitionPenalty, seed.",
       ]
     `);

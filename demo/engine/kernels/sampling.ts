@@ -56,14 +56,11 @@ const RULES: Record<keyof Sampling, Rule> = {
 export function checkSampling(options: SamplingOptions): Sampling {
   const sampling = { ...DEFAULTS };
   for (const [name, value] of Object.entries(options)) {
-    if (!isName(name))
-      refuse(`There is no sampling option ${name}, only ${Object.keys(RULES).join(', ')}.`);
+    if (!isName(name)) refuse(`There is no sampling option ${name}, only ${Object.keys(RULES).join(', ')}.`);
     if (value === undefined) continue;
     const { accepts, range } = RULES[name];
     if (typeof value !== 'number' || !accepts(value))
-      throw new RangeError(
-        `${name} must be ${range}, not ${typeof value === 'number' ? value : JSON.stringify(value)}.`,
-      );
+      refuse(`${name} must be ${range}, not ${typeof value === 'number' ? value : JSON.stringify(value)}.`);
     sampling[name] = value;
   }
   return sampling;
