@@ -82,12 +82,15 @@ async function compare(gpu: Gpu, shape: Shape): Promise<void> {
     const nRows = step.cuSeqlensQ[step.slots.length]!;
     naive.begin(step);
     for (const [layer, window] of windows.entries()) {
+      if (nRows === 0) {
+        run(gpu, (recorder) => naive.record(recorder, layer));
+        continue;
+      }
       const rowSize = (nHeads + 2 * nKvHeads) * headDim;
       const qkv = rounded(dtype, random.normals(nRows * rowSize));
       const stored = store(dtype, qkv);
       gpu.device.queue.writeBuffer(options.qkv, 0, stored.buffer, stored.byteOffset, stored.byteLength);
       run(gpu, (recorder) => naive.record(recorder, layer));
-      if (nRows === 0) continue;
       const heads = (first: number, count: number): HostTensor => ({
         data: Float64Array.from({ length: nRows * count * headDim }, (_, at) => {
           const row = Math.floor(at / (count * headDim));

@@ -39,7 +39,7 @@ async function withSampler(
   try {
     const buffers = {
       logits: gpu.bufferOf('logits', logits),
-      ids: gpu.bufferOf('ids', Uint32Array.from(ids)),
+      ids: gpu.bufferOf('ids', Uint32Array.from(ids.length > 0 ? ids : [0])),
     };
     const maxRows = Math.ceil(logits.length / rowStride);
     const sampler = await Sampler.create(gpu, { ...buffers, vocabSize, rowStride, maxRows });

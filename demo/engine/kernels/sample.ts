@@ -110,7 +110,7 @@ export class Sampler {
       historyFirst += histories[i]!.length;
     });
     this.#writeHistories(histories, historyFirst);
-    this.#gpu.device.queue.writeBuffer(this.#buffers.rows, 0, records);
+    if (rows.length > 0) this.#gpu.device.queue.writeBuffer(this.#buffers.rows, 0, records);
     this.#nRows = rows.length;
     this.#isPenalised = rows.some(({ sampling }) => sampling.repetitionPenalty !== 1);
   }
@@ -126,6 +126,7 @@ export class Sampler {
   }
 
   #writeHistories(histories: readonly ArrayLike<number>[], nTokens: number): void {
+    if (nTokens === 0) return;
     if (nTokens * 4 > this.#buffers.history.size) this.#growHistory(nTokens * 4);
     const all = new Uint32Array(nTokens);
     let first = 0;

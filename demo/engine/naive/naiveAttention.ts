@@ -106,6 +106,7 @@ export class NaiveAttention {
       maxChunks: maxComputeWorkgroupsPerDimension,
     });
     this.#nRows = step.cuSeqlensQ[step.slots.length]!;
+    if (this.#nRows === 0) return;
     this.#writeChunks();
     this.#writePlaces();
   }
