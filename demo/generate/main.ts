@@ -65,6 +65,7 @@ async function run(command: GenerateCommand): Promise<void> {
     context,
     nSequences,
     nDrafts,
+    attention: command.isNaive ? 'naive' : 'paged',
     times,
     signal: stop.signal,
     onProgress: (progress) => bar.show(progress),

@@ -18,6 +18,7 @@ const USAGE = `npm run generate -- [OPTION...]: text by a language model, on pag
   --context N            the most tokens of a conversation; default 4096, or what the model knows
   --memory GB            GPU memory that the model may take; default 8
   --speculate N          guess N tokens from the text so far, and check them in one step
+  --naive                the same engine on naive attention, to compare with
   --stats                speed, time of each kernel, use of pages
   --ids 5,17,...         token ids as the prompt, without a tokenizer; everything is computed in f32 then
   --greedy N             with --ids: print the N most likely tokens that follow
@@ -45,6 +46,7 @@ export interface GenerateCommand {
   readonly context: number | undefined;
   readonly budgetBytes: number;
   readonly nDrafts: number;
+  readonly isNaive: boolean;
   readonly hasStats: boolean;
   readonly ids: readonly number[] | undefined;
   readonly greedy: number;
@@ -76,6 +78,7 @@ export function readOptions(args: readonly string[]): GenerateCommand | string {
   for (const name of ['prompt', 'chat', 'raw', 'parallel', 'kv', 'stop', 'speculate'] as const)
     if (values[name] !== undefined && isByIds) refuse(`--${name} and --ids exclude each other.`);
   if (values.chat && values.raw) refuse('--chat and --raw exclude each other.');
+  if (values.naive && values.kv === 'bf16') refuse('--naive keeps keys and values in f32 or f16.');
   const nAnswers = count('parallel', 1);
   if (nAnswers < 1) refuse('--parallel must be at least 1.');
   if (values.chat && nAnswers > 1) refuse('--chat and --parallel exclude each other.');
@@ -100,6 +103,7 @@ export function readOptions(args: readonly string[]): GenerateCommand | string {
     context: values.context === undefined ? undefined : count('context', 0),
     budgetBytes: (number('memory', values.memory) ?? 8) * 1e9,
     nDrafts: count('speculate', 0),
+    isNaive: values.naive ?? false,
     hasStats: values.stats ?? false,
     ids: values.ids?.split(',').map((id) => {
       const value = Number(id);
@@ -137,6 +141,7 @@ function parse(args: readonly string[]) {
         context: text,
         memory: text,
         speculate: text,
+        naive: flag,
         stats: flag,
         ids: text,
         greedy: text,

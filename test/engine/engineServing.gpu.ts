@@ -104,6 +104,25 @@ export const cases: GpuCase[] = [
       }),
   },
   {
+    name: 'naive attention gives the same tokens',
+    run: async (t) => {
+      for (const family of ['llama3', 'gemma3'] as const) {
+        const { filesOfGolden: files, ids, greedy } = await goldenModel(family);
+        const options = { attention: 'naive', files, maxTokens: 32, nSequences: 3 } as const;
+        await withEngine(t, options, async (engine) => {
+          const all = [ids, ids.slice(7), ids].map((tokens) =>
+            engine.generate({ tokens, maxNewTokens: 24, stopIds: [] }),
+          );
+          assertEqual(await all[0]!.done(), greedy, `tokens of ${family}`);
+          assertEqual(await all[2]!.done(), greedy, `tokens of ${family} again`);
+          assertEqual((await all[1]!.done()).length, 24, 'tokens of another prompt');
+          const next = engine.generate({ tokens: ids, maxNewTokens: 24, stopIds: [] });
+          assertEqual(await next.done(), greedy, `tokens of ${family} in a slot that was used`);
+        });
+      }
+    },
+  },
+  {
     name: 'what cannot be done is refused in a sentence',
     run: (t) =>
       withEngine(t, { nPages: 4 }, async (engine, ids) => {

@@ -12,8 +12,10 @@ import { readConfig, type ModelConfig } from '../model/config.js';
 import { Model } from '../model/model.js';
 import { loadWeights } from '../model/weights.js';
 import type { WeightFormat } from '../model/weightFormats.js';
+import { NaiveServing } from '../naive/naiveServing.js';
 import { draftByLookup } from './drafts.js';
 import { Generation, type GenerationArgs } from './generation.js';
+import type { Attention } from './attention.js';
 import { PagedAttention } from './pagedAttention.js';
 import { StepRunner, type SequencePlan, type StepInFlight, type StepParts } from './stepRunner.js';
 
@@ -35,6 +37,11 @@ export interface EngineOptions {
   readonly preempt?: 'recompute' | 'swap' | undefined;
   /** Pages of the cache. Default: room for `nSequences` at their full length */
   readonly nPages?: number | undefined;
+  /**
+   * Pageflash's over pages, or naive attention to compare with: rows of a cache that are as long as the context, no more
+   * than `nSequences` generations at once, no forks, and nothing that is found again. Default `'paged'`
+   */
+  readonly attention?: 'paged' | 'naive' | undefined;
   /** Where the time of each kernel is kept, if it is measured. */
   readonly times?: KernelTimes | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -75,7 +82,9 @@ export class Engine {
   readonly pages: PageManager;
   readonly #gpu: Gpu;
   readonly #runtime: Runtime;
-  readonly #attention: PagedAttention;
+  readonly #attention: Attention;
+  /** The most generations at once, with naive attention. */
+  readonly #maxNaive: number | undefined;
   readonly #steps: StepRunner;
   readonly #planner: StepPlanner;
   readonly #nDrafts: number;
@@ -93,6 +102,7 @@ export class Engine {
     this.#gpu = parts.gpu;
     this.#runtime = parts.runtime;
     this.#attention = parts.attention;
+    this.#maxNaive = parts.maxNaive;
     this.#planner = parts.planner;
     this.#nDrafts = parts.nDrafts;
     this.#steps = new StepRunner(parts);
@@ -130,28 +140,23 @@ export class Engine {
       ids,
       sampled,
     });
-    const pagesNeeded = nSequences * Math.ceil(context / PAGE_SIZE);
-    const nPages = options.nPages ?? pagesNeeded;
-    const attention = await PagedAttention.create(runtime, {
-      config,
-      kvType,
-      qkvType,
-      qkv,
-      attended,
-      maxTokens,
-      pageSize: PAGE_SIZE,
-      nPages,
-      context,
-    });
+    const nPages = options.nPages ?? nSequences * Math.ceil(context / PAGE_SIZE);
+    const shared = { config, qkvType, qkv, attended, maxTokens, context } as const;
+    const isNaive = options.attention === 'naive';
+    const attention: Attention = isNaive
+      ? await NaiveServing.create(gpu, { ...shared, nSequences })
+      : await PagedAttention.create(runtime, { ...shared, kvType, pageSize: PAGE_SIZE, nPages });
     const { preempt = 'swap' } = options;
     const pages = new PageManager({
       nPages,
       pageSize: PAGE_SIZE,
-      nHostPages: preempt === 'swap' ? nPages : 0,
+      nHostPages: preempt === 'swap' && !isNaive ? nPages : 0,
+      isCaching: !isNaive,
     });
     const planner = new StepPlanner({ pages, maxTokens, maxSequences: nSequences, preempt });
-    const made = { config, context, gpu, runtime, model, attention, sampler, planner, pages, nDrafts, times };
-    return new Engine(made);
+    const made = { config, context, gpu, runtime, model, attention, sampler, planner, pages };
+    const how = { nDrafts, times, maxNaive: isNaive ? nSequences : undefined };
+    return new Engine({ ...made, ...how });
   }
 
   /** Starts to answer a prompt. Equal beginnings of prompts are computed once. */
@@ -169,6 +174,8 @@ export class Engine {
     const nPages = Math.ceil((tokens.length + maxNewTokens) / PAGE_SIZE);
     if (nPages > this.pages.nPages)
       refuse(`The prompt and its answer need ${nPages} pages of the cache, which has ${this.pages.nPages}.`);
+    if (this.#generations.size === this.#maxNaive)
+      refuse(`Naive attention has room for ${this.#maxNaive} generations at once, all of which are taken.`);
     const checked = checkSampling(sampling);
     const sequence = this.#planner.add({ tokens, priority });
     return this.#follow(sequence, { sampling: checked, maxNewTokens, stopIds: new Set(stopIds) });
@@ -180,6 +187,7 @@ export class Engine {
    */
   fork(generation: Generation, sampling: SamplingOptions): Promise<Generation> {
     const checked = checkSampling(sampling);
+    if (this.#maxNaive !== undefined) refuse('Naive attention cannot fork: its sequences share nothing.');
     return this.#whenSettled(() => {
       const { sequence, tokens, maxNewTokens, stopIds } = generation;
       if (generation.end !== undefined)
@@ -217,6 +225,7 @@ export class Engine {
         }
       }
       this.#planner.finish(sequence);
+      this.#attention.forget(sequence);
       return logits;
     });
   }
@@ -396,6 +405,7 @@ export class Engine {
     if (!this.#generations.delete(sequence)) return;
     this.#drafts.delete(sequence);
     this.#planner.finish(sequence);
+    this.#attention.forget(sequence);
   }
 }
 
@@ -406,4 +416,5 @@ interface EngineParts extends StepParts {
   readonly runtime: Runtime;
   readonly planner: StepPlanner;
   readonly nDrafts: number;
+  readonly maxNaive: number | undefined;
 }

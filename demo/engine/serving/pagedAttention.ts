@@ -2,6 +2,7 @@ import { PagedKvCache, planAttnWithKvCache, prepareModel, rotaryTables, tensorFr
 import type { AttentionPlan, AttnWithKvCacheArgs, FloatDType, Runtime, Step, Tensor } from 'pageflash';
 import type { Recorder } from '../gpu/recorder.js';
 import type { LayerConfig, ModelConfig } from '../model/config.js';
+import type { Attention } from './attention.js';
 
 export interface PagedAttentionOptions {
   readonly config: ModelConfig;
@@ -23,7 +24,7 @@ export interface PagedAttentionOptions {
  * Attention by pageflash, over pages. All layers have the pages of all tokens: where some layers have a window, it is in
  * the kernel, and a step has two plans.
  */
-export class PagedAttention {
+export class PagedAttention implements Attention {
   readonly cache: PagedKvCache;
   readonly #runtime: Runtime;
   readonly #options: PagedAttentionOptions;
@@ -78,6 +79,9 @@ export class PagedAttention {
     const { plan } = this.#kinds.get(keyOf(this.#options.config.layers[layer]!))!;
     recorder.inPass('attention', (pass) => plan!.record({ ...this.cache.layer(layer), pass }));
   }
+
+  /** Pages are the planner's. */
+  forget(): void {}
 
   destroy(): void {
     for (const { plan, args } of this.#kinds.values()) {

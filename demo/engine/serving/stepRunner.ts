@@ -4,7 +4,7 @@ import type { KernelTimes } from '../gpu/kernelTimes.js';
 import type { Sampler, SampleRow } from '../kernels/sample.js';
 import type { Sampling } from '../kernels/sampling.js';
 import type { Model } from '../model/model.js';
-import type { PagedAttention } from './pagedAttention.js';
+import type { Attention } from './attention.js';
 import { TokenReader } from './tokenReader.js';
 
 /** What a step does for a sequence. */
@@ -36,7 +36,7 @@ export interface StepInFlight {
 export interface StepParts {
   readonly gpu: Gpu;
   readonly model: Model;
-  readonly attention: PagedAttention;
+  readonly attention: Attention;
   readonly sampler: Sampler;
   readonly times: KernelTimes | undefined;
 }
