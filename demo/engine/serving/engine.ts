@@ -1,5 +1,5 @@
 import { createRuntime, PageManager, StepPlanner } from 'pageflash';
-import type { FloatDType, PageUsage, Runtime, SequenceId, Step } from 'pageflash';
+import type { DeviceTraits, FloatDType, PageUsage, Runtime, SequenceId, Step } from 'pageflash';
 import { refuse } from '../engineError.js';
 import { Checkpoint } from '../files/safetensors.js';
 import type { Progress } from '../files/loadProgress.js';
@@ -230,6 +230,11 @@ export class Engine {
     });
   }
 
+  /** What kernels of attention use of the device. */
+  get traits(): DeviceTraits {
+    return this.#runtime.traits;
+  }
+
   usage(): PageUsage {
     return this.pages.usage();
   }
@@ -267,14 +272,11 @@ export class Engine {
   #start(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    void this.#run()
-      .catch((error: unknown) => {
-        for (const generation of this.#generations.values()) generation.fail(error as Error);
-        this.#generations.clear();
-      })
-      .finally(() => {
-        this.#isRunning = false;
-      });
+    this.#run().catch((error: unknown) => {
+      this.#isRunning = false;
+      for (const generation of this.#generations.values()) generation.fail(error as Error);
+      this.#generations.clear();
+    });
   }
 
   /** Runs steps until there is nothing to compute, each submitted before the last one's tokens are read. */
@@ -291,7 +293,11 @@ export class Engine {
       const step = this.#planner.plan();
       if (typeof step === 'string') {
         if (!last && step === 'full') refuse('A sequence does not fit into the cache, not even alone.');
-        if (!last && this.#waiting.length === 0) return;
+        if (!last && this.#waiting.length === 0) {
+          // Here rather than when the promise is resolved: what is started before that must run as well.
+          this.#isRunning = false;
+          return;
+        }
         if (last) await this.#settle(last);
         last = undefined;
         continue;

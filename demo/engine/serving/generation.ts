@@ -25,7 +25,8 @@ export class Generation implements AsyncIterable<number> {
   readonly #onCancel: (generation: Generation) => void;
   #end: EndReason | undefined;
   #error: Error | undefined;
-  #wake: () => void = () => {};
+  /** Readers that wait for the next token. */
+  #readers: (() => void)[] = [];
 
   constructor({ sequence, sampling, maxNewTokens, stopIds, onCancel }: GenerationArgs) {
     this.sequence = sequence;
@@ -75,9 +76,7 @@ export class Generation implements AsyncIterable<number> {
       while (i < this.tokens.length) yield this.tokens[i++]!;
       if (this.#error) throw this.#error;
       if (this.#end !== undefined) return;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+      await new Promise<void>((resolve) => this.#readers.push(resolve));
     }
   }
 
@@ -90,5 +89,9 @@ export class Generation implements AsyncIterable<number> {
   #finish(end: EndReason): void {
     this.#end = end;
     this.#wake();
+  }
+
+  #wake(): void {
+    for (const reader of this.#readers.splice(0)) reader();
   }
 }
