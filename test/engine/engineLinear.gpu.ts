@@ -1,6 +1,6 @@
 import type { Gpu } from '../../demo/engine/gpu/gpu.js';
 import { linear } from '../../demo/engine/kernels/layersReference.js';
-import { linearOp } from '../../demo/engine/kernels/linear.js';
+import { linearOp, type LinearWork } from '../../demo/engine/kernels/linear.js';
 import { MatrixWriter } from '../../demo/engine/model/matrix.js';
 import type { WeightFormat } from '../../demo/engine/model/weightFormats.js';
 import { Random } from '../../tools/random.js';
@@ -22,12 +22,12 @@ interface Shape {
 }
 
 const SHAPES: readonly Shape[] = [
-  { format: 'f32', nIn: 1, nOut: 1, steps: [1, 17], why: 'the smallest product' },
+  { format: 'f32', nIn: 1, nOut: 1, steps: [1, 33], why: 'the smallest product' },
   {
     format: 'f32',
     nIn: 64,
     nOut: 64,
-    steps: [0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 64, 65],
+    steps: [0, 1, 2, 3, 4, 5, 8, 9, 32, 33, 64, 65],
     why: 'every kernel and remainder of rows',
   },
   {
@@ -41,7 +41,7 @@ const SHAPES: readonly Shape[] = [
     format: 'f16',
     nIn: 100,
     nOut: 67,
-    steps: [1, 3, 20],
+    steps: [1, 3, 40],
     bias: true,
     why: 'inputs and outputs that end within groups, tiles and quads',
   },
@@ -49,7 +49,7 @@ const SHAPES: readonly Shape[] = [
     format: 'f16',
     nIn: 33,
     nOut: 5,
-    steps: [2, 18],
+    steps: [2, 38],
     adds: true,
     why: 'rows of x that begin within quads, added to y',
   },
@@ -76,18 +76,18 @@ const SHAPES: readonly Shape[] = [
     format: 'f16',
     nIn: 35,
     nOut: 6,
-    steps: [1, 8, 19],
+    steps: [1, 8, 39],
     xType: 'f16',
     yType: 'f16',
     why: 'halves whose rows begin within words',
   },
-  { format: 'f16', nIn: 36, nOut: 10, steps: [4, 19], xType: 'f16', why: 'halves that end within a group' },
-  { format: 'i8', nIn: 576, nOut: 68, steps: [1, 2, 4, 8, 30], why: 'scales of bytes, 18 groups' },
+  { format: 'f16', nIn: 36, nOut: 10, steps: [4, 39], xType: 'f16', why: 'halves that end within a group' },
+  { format: 'i8', nIn: 576, nOut: 68, steps: [1, 2, 4, 8, 70], why: 'scales of bytes, 18 groups' },
   {
     format: 'i8',
     nIn: 40,
     nOut: 7,
-    steps: [3, 17],
+    steps: [3, 37],
     bias: true,
     why: 'an even number of scales for rows of two groups, the last not full',
   },
@@ -95,10 +95,10 @@ const SHAPES: readonly Shape[] = [
     format: 'i4',
     nIn: 544,
     nOut: 130,
-    steps: [1, 2, 4, 8, 30],
+    steps: [1, 2, 4, 8, 70],
     why: 'scales of nibbles, an odd number of groups',
   },
-  { format: 'i4', nIn: 31, nOut: 3, steps: [1, 20], why: 'less than a group' },
+  { format: 'i4', nIn: 31, nOut: 3, steps: [1, 40], why: 'less than a group' },
   { format: 'f16', nIn: 4096, nOut: 8, steps: [1], why: 'long sums of many lanes' },
   { format: 'f16', nIn: 32, nOut: 40000, steps: [1], why: 'more outputs than need lanes to share a row' },
 ];
@@ -107,7 +107,11 @@ export const cases: GpuCase[] = [
   ...SHAPES.map((shape, i): GpuCase => ({
     name: `linear ${shape.format} [${shape.nOut}, ${shape.nIn}] of ${shape.steps.join(', ')} rows`,
     why: shape.why,
-    run: (t) => onEachGpu(t, (gpu) => compare(gpu, shape, i)),
+    run: (t) =>
+      onEachGpu(t, async (gpu) => {
+        for (const deviceClass of ['software', 'gpu'] as const)
+          await compare(gpu, { ...shape, deviceClass }, i);
+      }),
   })),
   {
     name: 'a matrix in several parts gives what one buffer gives',
@@ -124,11 +128,11 @@ export const cases: GpuCase[] = [
             'parts',
           );
           assertEqual(split.bytes, matrix.bytes, 'bytes');
-          const x = gpu.bufferOf('x', new Random(4).normals(20 * nIn));
-          for (const nRows of [3, 20]) {
+          const x = gpu.bufferOf('x', new Random(4).normals(40 * nIn));
+          for (const nRows of [3, 40]) {
             const results: Float32Array[] = [];
             for (const each of [matrix, split]) {
-              const y = gpu.buffer('y', 20 * nOut * 4);
+              const y = gpu.buffer('y', 40 * nOut * 4);
               const op = await linearOp(gpu, { matrix: each, x, y, rowCount: rowCountOf(gpu, nRows) });
               run(gpu, (recorder) => op.record(recorder, nRows));
               results.push(await readNumbers(gpu, y));
@@ -142,28 +146,28 @@ export const cases: GpuCase[] = [
     name: 'a row has the same bits alone and beside others, by each of the kernels',
     run: (t) =>
       onEachGpu(t, async (gpu) => {
-        for (const format of ['f16', 'i4'] as const) {
+        for (const [format, deviceClass] of [
+          ['f16', 'gpu'],
+          ['i4', 'gpu'],
+          ['i8', 'software'],
+        ] as const) {
           const nIn = 320;
           const nOut = 36;
           const matrix = makeMatrix(gpu, { format, nIn, nOut, seed: 5 });
           const x = gpu.bufferOf('x', new Random(6).normals(130 * nIn));
           const y = gpu.buffer('y', 130 * nOut * 4);
           const rowCount = rowCountOf(gpu, 0);
-          const op = await linearOp(gpu, { matrix, x, y, rowCount });
+          const op = await linearOp(gpu, { matrix, x, y, rowCount, deviceClass });
           const resultOf = async (nRows: number): Promise<Float32Array> => {
             gpu.device.queue.writeBuffer(rowCount, 0, Uint32Array.of(nRows));
             run(gpu, (recorder) => op.record(recorder, nRows));
             return (await readNumbers(gpu, y)).slice(0, nRows * nOut);
           };
-          const sixteen = await resultOf(16);
-          for (const nRows of [1, 2, 3, 4, 7, 8, 11])
-            assertEqual(
-              await resultOf(nRows),
-              sixteen.slice(0, nRows * nOut),
-              `${format}, ${nRows} of 16 rows`,
-            );
+          const few = await resultOf(32);
+          for (const nRows of [1, 2, 3, 4, 7, 8, 11, 31])
+            assertEqual(await resultOf(nRows), few.slice(0, nRows * nOut), `${format}, ${nRows} of 32 rows`);
           const many = await resultOf(130);
-          for (const nRows of [17, 64, 65])
+          for (const nRows of [33, 64, 65])
             assertEqual(
               await resultOf(nRows),
               many.slice(0, nRows * nOut),
@@ -179,12 +183,12 @@ export const cases: GpuCase[] = [
       onEachGpu(t, async (gpu) => {
         for (const nIn of [36, 35]) {
           const matrix = makeMatrix(gpu, { format: 'f16', nIn, nOut: 4, seed: 7 });
-          const numbers = new Random(8).normals(20 * nIn);
+          const numbers = new Random(8).normals(40 * nIn);
           numbers[nIn] = Number.NaN;
           numbers[3 * nIn + 1] = Infinity;
           const x = gpu.bufferOf('x', numbers);
-          const y = gpu.buffer('y', 20 * 4 * 4);
-          for (const nRows of [6, 20]) {
+          const y = gpu.buffer('y', 40 * 4 * 4);
+          for (const nRows of [6, 40]) {
             const op = await linearOp(gpu, { matrix, x, y, rowCount: rowCountOf(gpu, nRows) });
             run(gpu, (recorder) => op.record(recorder, nRows));
             const result = await readNumbers(gpu, y);
@@ -216,7 +220,11 @@ export const cases: GpuCase[] = [
   },
 ];
 
-async function compare(gpu: Gpu, shape: Shape, seed: number): Promise<void> {
+async function compare(
+  gpu: Gpu,
+  shape: Shape & Pick<LinearWork, 'deviceClass'>,
+  seed: number,
+): Promise<void> {
   const { format, nIn, nOut, steps, xType = 'f32', yType = 'f32', adds = false } = shape;
   const matrix = makeMatrix(gpu, { format, nIn, nOut, seed });
   const weights = await storedWeights(gpu, matrix);
@@ -237,6 +245,7 @@ async function compare(gpu: Gpu, shape: Shape, seed: number): Promise<void> {
     bias: bias && gpu.bufferOf('bias', bias),
     adds,
     rowCount,
+    ...(shape.deviceClass && { deviceClass: shape.deviceClass }),
   });
   const expected = linear({ x: xNumbers, weights, nIn, bias });
   const size = linear({ x: xNumbers.map(Math.abs), weights: weights.map(Math.abs), nIn });

@@ -9,13 +9,13 @@
 //
 // Workgroup (i, row) has TEAMS heads of a row; the LANES of a team share a head.
 //
-// Stages: 1 sum of squares   2 sum of the lanes, in a tree   3 write
+// Stages: 1 sum of squares   2 sum of the lanes   3 write
 
 override N_Q_HEADS: u32;
 override N_HEADS: u32;        // query heads and key heads
 override HEAD_QUADS: u32;
 override ROW_QUADS: u32;
-override LANES: u32;          // a power of two
+override LANES: u32;
 override TEAMS: u32;
 override EPSILON: f32;
 override WEIGHT_OFFSET = 0.0;
@@ -45,16 +45,13 @@ fn head_norm(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) 
     sum += select(0.0, dot(four, four), quad < HEAD_QUADS);
   }
 
-  // 2 sum of the lanes
+  // 2 sum of the lanes, by each of them
   sums[local] = sum;
-  for (var halving = 1u; halving < 32u; halving++) {
-    let stride = LANES >> halving;
-    if (stride == 0u) { break; }
-    workgroupBarrier();
-    if (lane < stride) { sums[local] += sums[local + stride]; }
-  }
   workgroupBarrier();
-  let scale = 1.0 / sqrt(sums[local - lane] / f32(4u * HEAD_QUADS) + EPSILON);
+  let team_at = local - lane;
+  var squares = 0.0;
+  for (var i = 0u; i < LANES; i++) { squares += sums[team_at + i]; }
+  let scale = 1.0 / sqrt(squares / f32(4u * HEAD_QUADS) + EPSILON);
 
   // 3 write
   if (head >= N_HEADS) { return; }

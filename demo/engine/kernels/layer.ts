@@ -52,11 +52,7 @@ export function layerOf(
     maxRows,
     record(recorder, nRows) {
       const isCount = Number.isInteger(nRows) && nRows >= 0;
-      expect(
-        isCount && nRows <= maxRows,
-        op,
-        `the buffers hold up to ${maxRows} rows, which ${nRows} is not.`,
-      );
+      expect(isCount && nRows <= maxRows, op, `it takes up to ${maxRows} rows, not ${nRows}.`);
       if (nRows > 0) dispatch(recorder, nRows);
     },
   };

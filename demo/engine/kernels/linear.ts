@@ -31,10 +31,17 @@ export interface LinearWork {
   readonly adds?: boolean;
   /** A uniform u32: how many rows a step has. */
   readonly rowCount: GPUBuffer;
+  /** What kernels are arranged for; as the adapter's names say if left out. */
+  readonly deviceClass?: DeviceClass;
 }
 
-/** Up to how many rows linear_vector is taken for. */
-export const MAX_VECTOR_ROWS = 16;
+type DeviceClass = 'gpu' | 'software';
+
+/**
+ * Up to how many rows linear_vector is taken for. With more than eight it reads weights from the cache again, but it has
+ * many more workgroups than linear_tiled then has.
+ */
+const MAX_VECTOR_ROWS = 32;
 
 /** How many rows an invocation of linear_vector may have. */
 const VECTOR_ROWS = [1, 2, 4, 8] as const;
@@ -61,7 +68,7 @@ interface LinearPart {
 
 /**
  * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need. It takes linear_vector
- * for up to 16 rows and linear_tiled for more; these two do not sum in the same order, so their results differ by
+ * for up to 32 rows and linear_tiled for more; these two do not sum in the same order, so their results differ by
  * rounding. Each gives a row the same bits whatever is beside it.
  *
  * @throws RangeError for arguments that do not fit together
@@ -132,7 +139,7 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   const opOf = (name: string, code: string, constants: Readonly<Record<string, number>>): Promise<Op> =>
     gpu.op({ name, code: elements.code + code, constants: { ...elements.constants, ...constants } }, buffers);
 
-  const lanes = vectorLanes(matrix);
+  const lanes = vectorLanes(matrix, work.deviceClass ?? deviceClassOf(gpu.device));
   const teams = VECTOR_INVOCATIONS / lanes;
   const used = VECTOR_ROWS.filter((_, i) => i === 0 || VECTOR_ROWS[i - 1]! < maxRows);
   const vectors = used.map(async (rows) => {
@@ -149,14 +156,25 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
 
 /**
  * Returns how many invocations share a row of weights: enough that all together keep a GPU busy, eight at least, since
- * these read 128 bytes in a row, and none without a word of 16 bytes.
+ * these read 128 bytes in a row, and none without a word of 16 bytes. A CPU has its neighbours at different rows, so that
+ * what they read of x is one number for all.
  */
-function vectorLanes({ format, nIn, nOut }: Matrix): number {
+function vectorLanes({ format, nIn, nOut }: Matrix, deviceClass: DeviceClass): number {
+  if (deviceClass === 'software') return 1;
   const nWords = weightRowBytes(format, nIn) / 16;
   let lanes = 8;
   while (lanes < VECTOR_INVOCATIONS && (lanes * nOut) / VECTOR_OUTS < BUSY) lanes *= 2;
   while (lanes > nWords) lanes /= 2;
   return lanes;
+}
+
+/** Mesa's lavapipe, Chrome's SwiftShader, Windows' WARP. */
+const SOFTWARE = /llvmpipe|lavapipe|swiftshader|basic render|warp/i;
+
+function deviceClassOf(device: GPUDevice): DeviceClass {
+  const info: Partial<GPUAdapterInfo> = device.adapterInfo ?? {}; // older browsers have none
+  const names = [info.vendor, info.architecture, info.device, info.description].join(' ');
+  return info.isFallbackAdapter || SOFTWARE.test(names) ? 'software' : 'gpu';
 }
 
 /** The WGSL that reads and writes the buffers, and the constants that it takes. */

@@ -9,8 +9,7 @@
 //
 // A workgroup has TEAMS teams, each with four neighbouring outputs and ROWS rows. Lane l of the LANES of a team has the
 // words l, l + LANES, ... of each of the four rows of weights, so that neighbours read neighbouring words, and four loads
-// of 16 bytes are in flight for each invocation. A word meets all rows of x while it is in registers. What the lanes have
-// summed is added in a tree. The order of a sum depends on LANES, not on ROWS: a row gets the same sums alone and beside
+// of 16 bytes are in flight for each invocation. A word meets all rows of x while it is in registers. The order of a sum depends on LANES, not on ROWS: a row gets the same sums alone and beside
 // others.
 //
 // Stages: 1 products   2 sum of the lanes   3 write
@@ -19,6 +18,10 @@ override LANES: u32;
 override TEAMS: u32;
 override ROWS: u32;   // 1, 2, 4 or 8
 override HAS_BIAS = false;
+
+override WG_SIZE = LANES * TEAMS;
+override PARTS = max(LANES / 8u, 1u);
+override RADIX = LANES / PARTS;
 
 const MANY = 0x7fffffffu;
 
@@ -35,9 +38,9 @@ struct Shape {
 @group(0) @binding(3) var<storage, read> weights: array<vec4u>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 
-var<workgroup> sums: array<vec4f, LANES * TEAMS * ROWS>;
+var<workgroup> sums: array<vec4f, WG_SIZE * ROWS>;
 
-@compute @workgroup_size(LANES * TEAMS)
+@compute @workgroup_size(WG_SIZE)
 fn linear_vector(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
   let lane = local % LANES;
   let first_row = id.x * ROWS;
@@ -111,37 +114,41 @@ fn linear_vector(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_ind
     }
   }
 
-  // 2 sum of the lanes
-  let place = local * ROWS;
-  sums[place] = s0;
-  if (ROWS > 1u) { sums[place + 1u] = s1; }
+  // 2 sum of the lanes: of RADIX lanes in each of PARTS, then of the parts. Lanes share these sums by row and part.
+  sums[local] = s0;
+  if (ROWS > 1u) { sums[WG_SIZE + local] = s1; }
   if (ROWS > 2u) {
-    sums[place + 2u] = s2;
-    sums[place + 3u] = s3;
+    sums[2u * WG_SIZE + local] = s2;
+    sums[3u * WG_SIZE + local] = s3;
   }
   if (ROWS > 4u) {
-    sums[place + 4u] = s4;
-    sums[place + 5u] = s5;
-    sums[place + 6u] = s6;
-    sums[place + 7u] = s7;
+    sums[4u * WG_SIZE + local] = s4;
+    sums[5u * WG_SIZE + local] = s5;
+    sums[6u * WG_SIZE + local] = s6;
+    sums[7u * WG_SIZE + local] = s7;
   }
-  for (var halving = 1u; halving < 32u; halving++) {
-    let stride = LANES >> halving;
-    if (stride == 0u) { break; }
-    workgroupBarrier();
-    if (lane < stride) {
-      for (var r = 0u; r < ROWS; r++) { sums[place + r] += sums[place + stride * ROWS + r]; }
-    }
+  workgroupBarrier();
+  let team_at = local - lane;
+  for (var step = 0u; step < (ROWS * PARTS + LANES - 1u) / LANES; step++) {
+    let index = step * LANES + lane;
+    if (index >= ROWS * PARTS) { break; }
+    let at = index / PARTS * WG_SIZE + team_at + index % PARTS;
+    var sum = sums[at];
+    for (var i = 1u; i < RADIX; i++) { sum += sums[at + i * PARTS]; }
+    sums[at] = sum;
   }
+  workgroupBarrier();
 
   // 3 write
-  if (lane == 0u) {
-    for (var r = 0u; r < ROWS; r++) {
-      let row = first_row + r;
-      if (row > last_row) { break; }
-      write_two(row, first_out, sums[place + r].xy);
-      write_two(row, first_out + 2u, sums[place + r].zw);
-    }
+  for (var step = 0u; step < (ROWS + LANES - 1u) / LANES; step++) {
+    let r = step * LANES + lane;
+    let row = first_row + r;
+    if (r >= ROWS || row > last_row) { break; }
+    let at = r * WG_SIZE + team_at;
+    var sum = sums[at];
+    for (var i = 1u; i < PARTS; i++) { sum += sums[at + i]; }
+    write_two(row, first_out, sum.xy);
+    write_two(row, first_out + 2u, sum.zw);
   }
 }
 

@@ -36,8 +36,8 @@ export async function rmsNormOp(gpu: Gpu, work: RmsNormWork): Promise<Layer> {
   const op = `rms_norm [${size}]`;
   const isInPlace = x === y;
   expectQuads(op, 'size', size);
-  expect(!(isInPlace && adds), op, 'adds needs an y that is not x.');
-  expect(!(isInPlace && rows), op, 'rows needs an y that is not x.');
+  expect(!(isInPlace && adds), op, 'adds needs a y that is not x.');
+  expect(!(isInPlace && rows), op, 'rows needs a y that is not x.');
   expectBytes(op, 'rowCount', { buffer: rowCount, bytes: 4 });
   expectBytes(op, 'weight', { buffer: weight, bytes: size * 4 });
   expectBytes(op, 'x', { buffer: x, bytes: size * 4 });

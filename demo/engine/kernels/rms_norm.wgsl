@@ -11,14 +11,15 @@
 // A workgroup has a row; invocation i has its quads i, i + WG_SIZE, ... It loads them twice: the second time they are in
 // a cache.
 //
-// Stages: 1 sum of squares   2 sum of the invocations, in a tree   3 write
+// Stages: 1 sum of squares   2 sum of the invocations   3 write
 
 override N_QUADS: u32;
-override WG_SIZE: u32;    // a power of two
+override WG_SIZE: u32;    // a multiple of PARTS
 override EPSILON: f32;
 override WEIGHT_OFFSET = 0.0;
 override ADDS = false;
 
+const PARTS = 16u;
 override N_STEPS = (N_QUADS + WG_SIZE - 1u) / WG_SIZE;
 
 @group(0) @binding(0) var<uniform> row_count: u32;
@@ -41,16 +42,17 @@ fn rms_norm(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) l
     sum += select(0.0, dot(four, four), quad < N_QUADS);
   }
 
-  // 2 sum of the invocations
+  // 2 sum of the invocations: of some by each of PARTS, then of these by all
   sums[local] = sum;
-  for (var halving = 1u; halving < 32u; halving++) {
-    let stride = WG_SIZE >> halving;
-    if (stride == 0u) { break; }
-    workgroupBarrier();
-    if (local < stride) { sums[local] += sums[local + stride]; }
+  workgroupBarrier();
+  if (local < PARTS) {
+    for (var i = 1u; i < WG_SIZE / PARTS; i++) { sum += sums[local + i * PARTS]; }
+    sums[local] = sum;
   }
   workgroupBarrier();
-  let scale = 1.0 / sqrt(sums[0] / f32(4u * N_QUADS) + EPSILON);
+  var squares = 0.0;
+  for (var i = 0u; i < PARTS; i++) { squares += sums[i]; }
+  let scale = 1.0 / sqrt(squares / f32(4u * N_QUADS) + EPSILON);
 
   // 3 write
   for (var step = 0u; step < N_STEPS; step++) {

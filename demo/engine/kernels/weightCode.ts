@@ -27,12 +27,15 @@ export function expectParts(op: string, { nOut, nIn, format, parts }: Matrix): v
       `a part begins at row ${part.firstRow}, the one before ends at ${firstRow}.`,
     );
     expect(part.firstRow % 2 === 0, op, `a part begins at row ${part.firstRow}, which is odd.`);
-    const name = `weights from row ${firstRow} on`;
+    const name = `the buffer of weights from row ${firstRow} on`;
     expectBytes(op, name, { buffer: part.weights, bytes: part.nRows * weightRowBytes(format, nIn) });
     const scaleBytes = part.nRows * scaleRowBytes(format, nIn);
     expect(scaleBytes === 0 || part.scales !== undefined, op, `${format} needs scales.`);
     if (part.scales)
-      expectBytes(op, `scales from row ${firstRow} on`, { buffer: part.scales, bytes: scaleBytes });
+      expectBytes(op, `the buffer of scales from row ${firstRow} on`, {
+        buffer: part.scales,
+        bytes: scaleBytes,
+      });
     firstRow += part.nRows;
   }
   expect(firstRow === nOut, op, `its parts have ${firstRow} rows.`);

@@ -73,7 +73,7 @@ export class MatrixWriter {
    * @throws RangeError for rows that are not the matrix's · EngineError for weights that its format cannot hold
    */
   write(firstRow: number, dtype: StoredFormat, bytes: Uint8Array<ArrayBuffer>): void {
-    const { nOut, nIn, parts } = this.matrix;
+    const { nOut, nIn, format, parts } = this.matrix;
     const storedRowBytes = nIn * (dtype === 'f32' ? 4 : 2);
     const nRows = bytes.length / storedRowBytes;
     if (!Number.isInteger(nRows))
@@ -84,29 +84,35 @@ export class MatrixWriter {
       throw new RangeError(
         `${this.#label}: ${nRows} rows from row ${firstRow} on are not within its ${nOut} rows.`,
       );
+    const encoded = encodeRows(format, { label: this.#label, dtype, nIn, bytes });
+    const weights = { data: encoded.weights, rowBytes: weightRowBytes(format, nIn) };
+    const scales = encoded.scales && { data: encoded.scales, rowBytes: scaleRowBytes(format, nIn) };
     for (const part of parts) {
       const first = Math.max(firstRow, part.firstRow);
       const end = Math.min(firstRow + nRows, part.firstRow + part.nRows);
       if (first >= end) continue;
-      const rows = bytes.subarray((first - firstRow) * storedRowBytes, (end - firstRow) * storedRowBytes);
-      this.#writePart(part, first - part.firstRow, { dtype, rows });
+      const range = { from: first - firstRow, to: first - part.firstRow, nRows: end - first };
+      this.#upload(part.weights, weights, range);
+      if (part.scales && scales) this.#upload(part.scales, scales, range);
     }
   }
 
-  #writePart(
-    part: MatrixPart,
-    row: number,
-    stored: { dtype: StoredFormat; rows: Uint8Array<ArrayBuffer> },
-  ): void {
-    const { format, nIn } = this.matrix;
-    const { weights, scales } = encodeRows(format, { dtype: stored.dtype, nIn, bytes: stored.rows });
-    this.#upload(part.weights, row * weightRowBytes(format, nIn), weights);
-    if (part.scales && scales) this.#upload(part.scales, row * scaleRowBytes(format, nIn), scales);
+  /** Copies rows of the data, from row `from` on, to rows of the buffer. */
+  #upload(buffer: GPUBuffer, { data, rowBytes }: RowData, { from, to, nRows }: RowRange): void {
+    const start = data.byteOffset + from * rowBytes;
+    this.#gpu.device.queue.writeBuffer(buffer, to * rowBytes, data.buffer, start, nRows * rowBytes);
   }
+}
 
-  #upload(buffer: GPUBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
-    this.#gpu.device.queue.writeBuffer(buffer, offset, data.buffer, data.byteOffset, data.byteLength);
-  }
+interface RowData {
+  readonly data: ArrayBufferView<ArrayBuffer>;
+  readonly rowBytes: number;
+}
+
+interface RowRange {
+  readonly from: number;
+  readonly to: number;
+  readonly nRows: number;
 }
 
 function isCount(n: number): boolean {

@@ -11,6 +11,14 @@ export interface QuantizedWeights {
   readonly scales: Uint16Array<ArrayBuffer>;
 }
 
+export interface FilledRows {
+  /** What errors call the matrix. */
+  readonly label: string;
+  /** Rows of whole groups. */
+  readonly rows: Float32Array<ArrayBuffer>;
+  readonly groupsPerRow: number;
+}
+
 /** What scales are stored times: halves below 2^-14, which those of small weights would be, have fewer bits. */
 export const SCALE_UNIT = 1024;
 
@@ -27,37 +35,38 @@ const GROUP = 32;
  */
 export function quantize(
   format: QuantizedFormat,
-  rows: Float32Array<ArrayBuffer>,
-  groupsPerRow: number,
+  { label, rows, groupsPerRow }: FilledRows,
 ): QuantizedWeights {
   const nGroups = rows.length / GROUP;
   const scales = new Float32Array(nGroups);
   for (let group = 0; group < nGroups; group++) {
     const largest = largestOf(rows, group * GROUP);
+    if (!Number.isFinite(largest))
+      refuse(`${label} has a weight that is not finite, so it cannot be quantised.`);
     scales[group] = format === 'i8' ? Math.abs(largest) / 127 : bestScale(rows, group * GROUP, largest);
   }
-  const halves = roundScales(scales);
+  const halves = roundScales(label, scales);
   return {
     weights: format === 'i8' ? bytesOf(rows, scales) : nibblesOf(rows, scales),
     scales: groupsPerRow % 2 === 0 ? halves : evenRows(halves, groupsPerRow),
   };
 }
 
-/** Returns the weight of a group that is furthest from 0. */
+/** Returns the weight of a group that is furthest from 0, or what is not finite where one of them is not. */
 function largestOf(rows: Float32Array, start: number): number {
   let largest = 0;
   let sum = 0;
-  for (let i = start; i < start + GROUP; i++) {
+  const end = start + GROUP;
+  for (let i = start; i < end; i++) {
     const weight = rows[i]!;
     sum += weight;
     if (Math.abs(weight) > Math.abs(largest)) largest = weight;
   }
-  if (!Number.isFinite(sum)) refuse('A weight is not finite. Such a model cannot be quantised.');
-  return largest;
+  return Number.isFinite(sum) ? largest : sum;
 }
 
 /** What the largest weight of a group is tried as. */
-const ENDS = [-8.6, -8.2, -7.8, -7.4, -7, -6.5, -6, -5.5];
+const ENDS = [-8.4, -7.8, -7.2, -6.4, -5.6];
 
 /**
  * Returns the scale of four bits with the least squared error. For given n, the best scale is Σ w n / Σ n², and what it
@@ -71,7 +80,8 @@ function bestScale(rows: Float32Array, start: number, largest: number): number {
     const perStep = end / largest;
     let products = 0;
     let squares = 0;
-    for (let i = start; i < start + GROUP; i++) {
+    const stop = start + GROUP;
+    for (let i = start; i < stop; i++) {
       const weight = rows[i]!;
       const shifted = (weight * perStep + 8.5) | 0; // from −0.1, which becomes 0
       const n = (shifted > 15 ? 15 : shifted) - 8;
@@ -88,7 +98,7 @@ function bestScale(rows: Float32Array, start: number, largest: number): number {
 }
 
 /** Rounds scales to what the halves hold, in place, and returns the halves. */
-function roundScales(scales: Float32Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
+function roundScales(label: string, scales: Float32Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
   const halves = toHalves(
     'f16',
     scales.map((scale) => scale * SCALE_UNIT),
@@ -96,33 +106,42 @@ function roundScales(scales: Float32Array<ArrayBuffer>): Uint16Array<ArrayBuffer
   const rounded = fromHalves('f16', halves);
   for (let i = 0; i < scales.length; i++) {
     if (Math.abs(rounded[i]!) === Infinity)
-      refuse(`Weights with a scale of ${scales[i]} are too large to quantise. Keep them as bf16 or f32.`);
+      refuse(
+        `${label} has weights in steps of ${Math.abs(scales[i]!)}, too large to quantise. Keep them as bf16 or f32.`,
+      );
     scales[i] = rounded[i]! / SCALE_UNIT;
   }
   return halves;
 }
 
+// In loops over all weights, `| 0` rounds down what is not negative; the clamp takes the rest.
+
 function bytesOf(rows: Float32Array, scales: Float32Array): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8ClampedArray(rows.length);
+  const bytes = new Uint8Array(rows.length);
   for (let group = 0; group < scales.length; group++) {
     const perStep = scales[group] === 0 ? 0 : 1 / scales[group]!;
-    for (let i = group * GROUP; i < (group + 1) * GROUP; i++) bytes[i] = rows[i]! * perStep + 128;
+    const end = (group + 1) * GROUP;
+    for (let i = group * GROUP; i < end; i++) {
+      const shifted = (rows[i]! * perStep + 128.5) | 0;
+      bytes[i] = shifted > 255 ? 255 : shifted < 1 ? 1 : shifted;
+    }
   }
-  return new Uint8Array(bytes.buffer);
+  return bytes;
 }
 
 function nibblesOf(rows: Float32Array, scales: Float32Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(rows.length / 2);
   for (let group = 0; group < scales.length; group++) {
     const perStep = scales[group] === 0 ? 0 : 1 / scales[group]!;
-    for (let i = group * GROUP; i < (group + 1) * GROUP; i += 2)
-      bytes[i / 2] = nibbleOf(rows[i]! * perStep) | (nibbleOf(rows[i + 1]! * perStep) << 4);
+    const end = (group + 1) * GROUP;
+    for (let i = group * GROUP; i < end; i += 2)
+      bytes[i >> 1] = nibbleOf(rows[i]! * perStep) | (nibbleOf(rows[i + 1]! * perStep) << 4);
   }
   return bytes;
 }
 
 function nibbleOf(steps: number): number {
-  const shifted = Math.floor(steps + 8.5);
+  const shifted = (steps + 8.5) | 0;
   return shifted > 15 ? 15 : shifted < 0 ? 0 : shifted;
 }
 

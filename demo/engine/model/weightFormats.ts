@@ -20,6 +20,15 @@ export interface EncodedWeights {
   readonly scales?: Uint16Array<ArrayBuffer>;
 }
 
+/** Whole rows of a file. */
+export interface StoredRows {
+  /** What errors call the matrix. */
+  readonly label: string;
+  readonly dtype: StoredFormat;
+  readonly nIn: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
 export function hasScales(format: WeightFormat): format is QuantizedFormat {
   return format === 'i8' || format === 'i4';
 }
@@ -44,16 +53,13 @@ export function scaleRowBytes(format: WeightFormat, nIn: number): number {
  *
  * @throws EngineError for weights that the format cannot hold
  */
-export function encodeRows(
-  format: WeightFormat,
-  { dtype, nIn, bytes }: { dtype: StoredFormat; nIn: number; bytes: Uint8Array<ArrayBuffer> },
-): EncodedWeights {
+export function encodeRows(format: WeightFormat, { label, dtype, nIn, bytes }: StoredRows): EncodedWeights {
   if (dtype === format && nIn % GROUP === 0) return { weights: bytes };
   const rows = fillUp(readFloats(dtype, bytes), nIn);
-  if (hasScales(format)) return quantize(format, rows, groupsOf(nIn));
+  if (hasScales(format)) return quantize(format, { label, rows, groupsPerRow: groupsOf(nIn) });
   if (format === 'f32') return { weights: rows };
   const halves = toHalves(format, rows);
-  if (format === 'f16' && dtype !== 'f16') expectFinite(halves, rows);
+  if (format === 'f16' && dtype !== 'f16') expectFinite(label, halves, rows);
   return { weights: halves };
 }
 
@@ -73,8 +79,10 @@ function fillUp(rows: Float32Array<ArrayBuffer>, nIn: number): Float32Array<Arra
   return filled;
 }
 
-function expectFinite(halves: Uint16Array, numbers: Float32Array): void {
+function expectFinite(label: string, halves: Uint16Array, numbers: Float32Array): void {
   const at = halves.findIndex((bits, i) => (bits & 0x7fff) === 0x7c00 && Number.isFinite(numbers[i]));
   if (at >= 0)
-    refuse(`f16 goes up to 65504, but a weight is ${numbers[at]}. Keep the weights as bf16 or f32.`);
+    refuse(
+      `${label} has a weight of ${numbers[at]}, but f16 goes up to 65504. Keep its weights as bf16 or f32.`,
+    );
 }
