@@ -36,7 +36,9 @@ export const cases: GpuCase[] = [
     run: async (t) => {
       const golden = await goldenModel(family);
       const files = golden.filesOfGolden;
-      for (const { maxTokens, nDrafts, why } of CUTS)
+      // Elsewhere each engine compiles for some ten seconds.
+      const cuts = t.platform === 'node' ? CUTS : CUTS.slice(1, 2);
+      for (const { maxTokens, nDrafts, why } of cuts)
         await withEngine(t, { files, weights: 'f32', kvType: 'f32', maxTokens, nDrafts }, async (engine) => {
           const error = errorOf(await engine.logits(golden.ids), golden);
           assert(error < 1e-4, `logits ${why} are off by ${error} standard deviations`);
