@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { array, assert, constantFrom, integer, property, record } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PageManager } from '../../src/paging/pageManager.js';
 import type { PageEvent } from '../../src/paging/prefix/pageEvents.js';
@@ -91,21 +91,21 @@ function answers(prompts: readonly Prompt[], pool: Pool, isAhead: boolean) {
 
 describe('a step ahead', () => {
   test('gives the tokens that one after the other gives', () => {
-    const prompts = fc.array(
-      fc.record({
-        tokens: fc.array(fc.integer({ min: 0, max: 1 }), { minLength: 1, maxLength: 20 }),
-        nNew: fc.integer({ min: 1, max: 12 }),
+    const prompts = array(
+      record({
+        tokens: array(integer({ min: 0, max: 1 }), { minLength: 1, maxLength: 20 }),
+        nNew: integer({ min: 1, max: 12 }),
       }),
       { minLength: 1, maxLength: 6 },
     );
-    const pool = fc.record({
-      nPages: fc.integer({ min: 34, max: 50 }),
-      pageSize: fc.integer({ min: 1, max: 4 }),
-      maxTokens: fc.integer({ min: 1, max: 24 }),
-      preempt: fc.constantFrom('recompute' as const, 'swap' as const),
+    const pool = record({
+      nPages: integer({ min: 34, max: 50 }),
+      pageSize: integer({ min: 1, max: 4 }),
+      maxTokens: integer({ min: 1, max: 24 }),
+      preempt: constantFrom('recompute' as const, 'swap' as const),
     });
-    fc.assert(
-      fc.property(prompts, pool, (drawn, sizes) => {
+    assert(
+      property(prompts, pool, (drawn, sizes) => {
         expect(answers(drawn, sizes, true)).toEqual(answers(drawn, sizes, false));
       }),
       { numRuns: 300, seed: 14 },
