@@ -1,4 +1,4 @@
-import { createInterface } from 'node:readline/promises';
+import { createInterface } from 'node:readline';
 import { checkSampling } from '../engine/kernels/sampling.js';
 import type { Engine } from '../engine/serving/engine.js';
 import type { Generation } from '../engine/serving/generation.js';
@@ -40,11 +40,15 @@ export async function answer({ command, engine, codec, signal }: Conversation): 
 /** A conversation in the terminal. Each turn reuses what was computed for those before it. */
 export async function chat(conversation: Conversation): Promise<void> {
   const { command, engine, codec, signal } = conversation;
-  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  // Lines that are piped in come all at once, and wait.
+  const lines = terminal[Symbol.asyncIterator]();
+  signal.addEventListener('abort', () => terminal.close());
   const messages: ChatMessage[] = [];
-  console.log('Ask something. An empty line ends the conversation; Ctrl-C stops an answer.');
-  for (let question = command.prompt; ; question = undefined) {
-    question ??= await lines.question('> ', { signal }).catch(() => '');
+  console.log('Ask something. An empty line ends the conversation, as does Ctrl-C.');
+  for (let given = command.prompt; ; given = undefined) {
+    process.stdout.write(given === undefined ? '> ' : `> ${given}\n`);
+    const question = given ?? String((await lines.next()).value ?? '');
     if (question.trim() === '' || signal.aborted) break;
     messages.push({ role: 'user', content: question });
     const tokens = codec.encodeChat(messages);
@@ -57,7 +61,7 @@ export async function chat(conversation: Conversation): Promise<void> {
     console.log();
     messages.push({ role: 'assistant', content: text });
   }
-  lines.close();
+  terminal.close();
 }
 
 function start(

@@ -50,6 +50,8 @@ export interface StepRows {
 export class Model {
   readonly activations: Activations;
   readonly vocabSize: number;
+  /** The most rows of a step whose logits are computed. */
+  readonly maxLogits: number;
   readonly #gpu: Gpu;
   readonly #counts: Counts;
   readonly #embed: Layer;
@@ -60,6 +62,7 @@ export class Model {
     this.#gpu = gpu;
     this.activations = parts.activations;
     this.vocabSize = parts.vocabSize;
+    this.maxLogits = parts.maxLogits;
     this.#counts = parts.counts;
     this.#embed = parts.embed;
     this.#blocks = parts.blocks;
@@ -104,7 +107,8 @@ export class Model {
       ]),
     ]);
     const { vocabSize } = config;
-    return new Model(gpu, { activations: buffers, vocabSize, counts, embed, blocks, head });
+    const { maxLogits } = options;
+    return new Model(gpu, { activations: buffers, vocabSize, maxLogits, counts, embed, blocks, head });
   }
 
   /** Writes what the next step computes: call it before the step is submitted, and after the last one was. */
@@ -149,6 +153,7 @@ interface Block {
 
 interface ModelParts {
   readonly vocabSize: number;
+  readonly maxLogits: number;
   readonly activations: Activations;
   readonly counts: Counts;
   readonly embed: Layer;

@@ -216,9 +216,9 @@ export class Engine {
         logits.set(await this.#steps.logits(step, rows), nDone * vocabSize);
         nDone += rows.end - rows.first;
         const sampled = [...step.sampled];
-        const others = [...step.sequences].filter((other) => other !== sequence);
-        this.#planner.commit(sampled.map(() => 0));
         // Others have no samples of this step.
+        const others = [...step.sequences].filter((other) => this.#generations.has(other));
+        this.#planner.commit(sampled.map(() => 0));
         for (const other of others) {
           const n = (this.#drafts.get(other) ?? 0) + Number(sampled.includes(other));
           if (n > 0) this.#sampleAgain(other, n);

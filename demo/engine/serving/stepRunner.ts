@@ -79,8 +79,8 @@ export class StepRunner {
   /** Computes a step, and returns the logits of some of its rows, f32 [rows, vocabSize]. */
   async logits(step: Step, { first, end }: Rows): Promise<Float32Array> {
     const { gpu, model, attention, times } = this.#parts;
-    const { logits, logitRows } = model.activations;
-    const maxRows = logitRows.size / 4;
+    const { logits } = model.activations;
+    const { maxLogits: maxRows } = model;
     const vocabBytes = model.vocabSize * 4;
     const all = new Float32Array((end - first) * model.vocabSize);
     await attention.begin(step);
