@@ -3,12 +3,18 @@ import { Gpu, UNIFORM } from '../../demo/engine/gpu/gpu.js';
 import type { Recorder } from '../../demo/engine/gpu/recorder.js';
 import { assert, assertEqual, type GpuTest } from '../platforms/gpuCase.js';
 
-/** Runs a case's kernels on both kinds of device, and frees their buffers. */
-export async function onEachGpu(t: GpuTest, use: (gpu: Gpu) => Promise<void>): Promise<void> {
+/**
+ * Runs a case's kernels on both kinds of device, and frees their buffers. On the full one they are arranged as for a GPU,
+ * on the plain one as for a CPU.
+ */
+export async function onEachGpu(
+  t: GpuTest,
+  use: (gpu: Gpu, deviceClass: 'gpu' | 'software') => Promise<void>,
+): Promise<void> {
   for (const kind of ['full', 'plain'] as const) {
     const gpu = new Gpu(await t.device(kind));
     try {
-      await use(gpu);
+      await use(gpu, kind === 'full' ? 'gpu' : 'software');
     } finally {
       gpu.destroy();
     }

@@ -37,18 +37,27 @@ export interface LinearWork {
 
 type DeviceClass = 'gpu' | 'software';
 
-/**
- * Up to how many rows linear_vector is taken for. With more than eight it reads weights from the cache again, but it has
- * many more workgroups than linear_tiled then has.
- */
-const MAX_VECTOR_ROWS = 32;
+interface Arrangement {
+  /** Up to how many rows linear_vector is taken for. */
+  readonly maxVectorRows: number;
+  /** How many rows an invocation of linear_vector may have. */
+  readonly vectorRows: readonly number[];
+  /** Of a workgroup of linear_vector. */
+  readonly invocations: number;
+}
 
-/** How many rows an invocation of linear_vector may have. */
-const VECTOR_ROWS = [1, 2, 4, 8] as const;
+/**
+ * With more than eight rows, linear_vector reads weights from the cache again, but has many more workgroups than
+ * linear_tiled then has. CPUs do all with it: they have no use for workgroup memory, and compile it much faster, the
+ * smaller the workgroup the faster.
+ */
+const ARRANGEMENTS: Readonly<Record<DeviceClass, Arrangement>> = {
+  gpu: { maxVectorRows: 32, vectorRows: [1, 2, 4, 8], invocations: 64 },
+  software: { maxVectorRows: Infinity, vectorRows: [1, 8], invocations: 16 },
+};
 
 /** Outputs of an invocation of linear_vector. */
 const VECTOR_OUTS = 4;
-const VECTOR_INVOCATIONS = 64;
 
 /** Invocations that a big GPU needs before they read at its full rate, some 64 bytes in flight for each. */
 const BUSY = 32768;
@@ -67,22 +76,24 @@ interface LinearPart {
 }
 
 /**
- * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need. It takes linear_vector
- * for up to 32 rows and linear_tiled for more; these two do not sum in the same order, so their results differ by
- * rounding. Each gives a row the same bits whatever is beside it.
+ * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need. On a GPU it
+ * takes linear_vector for up to 32 rows and linear_tiled for more; these two do not sum in the same order, so their
+ * results differ by rounding. Each gives a row the same bits whatever is beside it.
  *
  * @throws RangeError for arguments that do not fit together
  */
 export async function linearOp(gpu: Gpu, work: LinearWork): Promise<Layer> {
   const maxRows = checkLinear(work);
+  const deviceClass = work.deviceClass ?? deviceClassOf(gpu.device);
+  const { maxVectorRows } = ARRANGEMENTS[deviceClass];
   const boundBias = work.bias ?? gpu.buffer('no bias', 4);
   const parts = await Promise.all(
-    work.matrix.parts.map((part) => linearPart(gpu, { ...work, boundBias, part, maxRows })),
+    work.matrix.parts.map((part) => linearPart(gpu, { ...work, deviceClass, boundBias, part, maxRows })),
   );
   return layerOf(nameOf(work.matrix), maxRows, (recorder, nRows) => {
     for (const { vectors, tiled, nOut } of parts) {
       const vector = vectors.find(({ rows }) => rows >= nRows) ?? vectors.at(-1)!;
-      if (tiled && nRows > MAX_VECTOR_ROWS)
+      if (tiled && nRows > maxVectorRows)
         recorder.dispatch(tiled, Math.ceil(nRows / TILE_SIZE), Math.ceil(nOut / TILE_SIZE));
       else recorder.dispatch(vector.op, Math.ceil(nRows / vector.rows), Math.ceil(nOut / vector.outs));
     }
@@ -119,6 +130,7 @@ function checkLinear({
 }
 
 interface PartWork extends LinearWork {
+  readonly deviceClass: DeviceClass;
   /** The bias, or a buffer in its place. */
   readonly boundBias: GPUBuffer;
   readonly part: MatrixPart;
@@ -126,7 +138,7 @@ interface PartWork extends LinearWork {
 }
 
 async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
-  const { matrix, part, x, y, boundBias, rowCount, maxRows } = work;
+  const { deviceClass, matrix, part, x, y, boundBias, rowCount, maxRows } = work;
   const { nOut, nIn } = matrix;
   const { firstRow, nRows, weights, scales } = part;
   const shape = gpu.bufferOf(
@@ -139,14 +151,15 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   const opOf = (name: string, code: string, constants: Readonly<Record<string, number>>): Promise<Op> =>
     gpu.op({ name, code: elements.code + code, constants: { ...elements.constants, ...constants } }, buffers);
 
-  const lanes = vectorLanes(matrix, work.deviceClass ?? deviceClassOf(gpu.device));
-  const teams = VECTOR_INVOCATIONS / lanes;
-  const used = VECTOR_ROWS.filter((_, i) => i === 0 || VECTOR_ROWS[i - 1]! < maxRows);
+  const { maxVectorRows, vectorRows, invocations } = ARRANGEMENTS[deviceClass];
+  const lanes = deviceClass === 'gpu' ? vectorLanes(matrix, invocations) : 1;
+  const teams = invocations / lanes;
+  const used = vectorRows.filter((_, i) => i === 0 || vectorRows[i - 1]! < maxRows);
   const vectors = used.map(async (rows) => {
     const op = await opOf('linear_vector', vectorCode, { LANES: lanes, TEAMS: teams, ROWS: rows });
     return { rows, outs: teams * VECTOR_OUTS, op };
   });
-  const needsTiled = maxRows > MAX_VECTOR_ROWS;
+  const needsTiled = maxRows > maxVectorRows;
   const [tiled, ...vectorOps] = await Promise.all([
     needsTiled ? opOf('linear_tiled', tiledCode, TILE) : undefined,
     ...vectors,
@@ -155,15 +168,14 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
 }
 
 /**
- * Returns how many invocations share a row of weights: enough that all together keep a GPU busy, eight at least, since
- * these read 128 bytes in a row, and none without a word of 16 bytes. A CPU has its neighbours at different rows, so that
- * what they read of x is one number for all.
+ * Returns how many invocations of a GPU share a row of weights: enough that all together keep it busy, eight at least,
+ * since these read 128 bytes in a row, and none without a word of 16 bytes. CPUs have one at each row, so that what
+ * neighbours read of x is one number for all.
  */
-function vectorLanes({ format, nIn, nOut }: Matrix, deviceClass: DeviceClass): number {
-  if (deviceClass === 'software') return 1;
+function vectorLanes({ format, nIn, nOut }: Matrix, invocations: number): number {
   const nWords = weightRowBytes(format, nIn) / 16;
   let lanes = 8;
-  while (lanes < VECTOR_INVOCATIONS && (lanes * nOut) / VECTOR_OUTS < BUSY) lanes *= 2;
+  while (lanes < invocations && (lanes * nOut) / VECTOR_OUTS < BUSY) lanes *= 2;
   while (lanes > nWords) lanes /= 2;
   return lanes;
 }
