@@ -151,8 +151,8 @@ fn stage_weights(first_out: u32, slice: u32, local: u32) {
 
 fn write_eight(row: u32, out: u32, low: vec4f, high: vec4f) {
   if (row >= row_count) { return; }
-  write_two(row, out, low.xy);
-  write_two(row, out + 2u, low.zw);
-  write_two(row, out + 4u, high.xy);
-  write_two(row, out + 6u, high.zw);
+  for (var pair = 0u; pair < 4u; pair++) {
+    let four = select(low, high, pair / 2u == 1u);
+    write_two(row, out + pair * 2u, select(four.xy, four.zw, pair % 2u == 1u));
+  }
 }
