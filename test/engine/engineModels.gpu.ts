@@ -25,9 +25,9 @@ function errorOf(actual: Float32Array, { logits }: GoldenModel): number {
 
 /** How steps cut a prompt of 70 tokens. */
 const CUTS = [
-  { maxTokens: 70, nDrafts: 0, why: 'in one step' },
-  { maxTokens: 16, nDrafts: 4, why: 'in chunks, with drafts' },
-  { maxTokens: 1, nDrafts: 0, why: 'token by token' },
+  { maxTokens: 70, nDrafts: 0, nSequences: 1, why: 'in one step, one row of logits at a time' },
+  { maxTokens: 16, nDrafts: 4, nSequences: 4, why: 'in chunks, with drafts' },
+  { maxTokens: 1, nDrafts: 0, nSequences: 4, why: 'token by token' },
 ] as const;
 
 /** All of a list in Node; elsewhere, where an engine compiles for some ten seconds, the second. */
@@ -41,8 +41,8 @@ export const cases: GpuCase[] = [
     run: async (t) => {
       const golden = await goldenModel(family);
       const files = golden.filesOfGolden;
-      for (const { maxTokens, nDrafts, why } of onPlatform(t, CUTS))
-        await withEngine(t, { files, weights: 'f32', kvType: 'f32', maxTokens, nDrafts }, async (engine) => {
+      for (const { why, ...cut } of onPlatform(t, CUTS))
+        await withEngine(t, { files, weights: 'f32', kvType: 'f32', ...cut }, async (engine) => {
           const error = errorOf(await engine.logits(golden.ids), golden);
           assert(error < 1e-4, `logits ${why} are off by ${error} standard deviations`);
           const others = [20, 33].map((n) =>
