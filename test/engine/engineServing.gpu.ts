@@ -77,20 +77,22 @@ export const cases: GpuCase[] = [
   },
   {
     name: 'a fork goes on from the same tokens, and a cancelled answer leaves nothing',
-    run: (t) =>
-      withEngine(t, {}, async (engine, ids, greedy) => {
-        const generation = engine.generate({ tokens: ids, maxNewTokens: greedy.length, stopIds: [] });
-        const cancelled = engine.generate({ tokens: ids.slice(0, 40), stopIds: [] });
-        let forked;
-        for await (const _ of generation)
-          if (generation.tokens.length >= 5 && !forked) forked = await engine.fork(generation, {});
-        assertEqual(generation.tokens, greedy, 'tokens');
-        assertEqual(await forked!.done(), greedy, 'tokens of the fork');
-        cancelled.cancel();
-        assertEqual(cancelled.end, 'cancelled', 'the end');
-        // A step that was on its way is taken note of.
-        await engine.logits([1]);
-      }),
+    run: async (t) => {
+      for (const nDrafts of [0, 4])
+        await withEngine(t, { nDrafts }, async (engine, ids, greedy) => {
+          const generation = engine.generate({ tokens: ids, maxNewTokens: greedy.length, stopIds: [] });
+          const cancelled = engine.generate({ tokens: ids.slice(0, 40), stopIds: [] });
+          let forked;
+          for await (const _ of generation)
+            if (generation.tokens.length >= 5 && !forked) forked = await engine.fork(generation, {});
+          assertEqual(generation.tokens, greedy, 'tokens');
+          assertEqual(await forked!.done(), greedy, 'tokens of the fork');
+          cancelled.cancel();
+          assertEqual(cancelled.end, 'cancelled', 'the end');
+          // A step that was on its way is taken note of.
+          await engine.logits([1]);
+        });
+    },
   },
   {
     name: 'an answer ends at a stop token',

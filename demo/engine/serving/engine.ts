@@ -72,7 +72,8 @@ export interface EngineStats {
   nAccepted: number;
 }
 
-const PAGE_SIZE = 16;
+/** Tokens of a page. */
+export const PAGE_SIZE = 16;
 
 /** An inference engine: a model, a paged cache, and many generations at once. */
 export class Engine {
@@ -192,8 +193,10 @@ export class Engine {
       const { sequence, tokens, maxNewTokens, stopIds } = generation;
       if (generation.end !== undefined)
         refuse('A generation that has ended cannot be forked. Start another one.');
-      const nTokens = this.pages.sequence(sequence).nTokens;
-      const last = this.pages.sequence(sequence).token(nTokens - 1);
+      const view = this.pages.sequence(sequence);
+      // Drafts are not known to be right.
+      const nTokens = view.nTokens - (this.#drafts.get(sequence) ?? 0);
+      const last = view.token(nTokens - 1);
       const copy = this.#planner.fork(sequence, nTokens - 1);
       this.#planner.append(copy, [last]);
       const forked = this.#follow(copy, { sampling: checked, maxNewTokens, stopIds });
