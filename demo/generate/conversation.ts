@@ -1,5 +1,4 @@
 import { createInterface } from 'node:readline';
-import { checkSampling } from '../engine/kernels/sampling.js';
 import type { Engine } from '../engine/serving/engine.js';
 import type { Generation } from '../engine/serving/generation.js';
 import { StopStrings } from '../engine/text/stopStrings.js';
@@ -73,7 +72,7 @@ function start(
   const generation = engine.generate({
     tokens,
     maxNewTokens: Math.max(1, Math.min(command.maxNewTokens, room)),
-    sampling: checkSampling({ ...command.sampling, seed }),
+    sampling: { ...command.sampling, seed },
     stopIds: [...engine.config.eosIds, ...(codec.eosId === undefined ? [] : [codec.eosId])],
   });
   signal.addEventListener('abort', () => generation.cancel(), { once: true });

@@ -10,7 +10,7 @@ import type { ModelFiles } from '../engine/files/modelFiles.js';
 import { KernelTimes } from '../engine/gpu/kernelTimes.js';
 import { readConfig } from '../engine/model/config.js';
 import { checkFits } from '../engine/model/fits.js';
-import { Engine } from '../engine/serving/engine.js';
+import { Engine, PAGE_SIZE } from '../engine/serving/engine.js';
 import { TextCodec } from '../engine/text/textCodec.js';
 import { answer, chat } from './conversation.js';
 import { readOptions, type GenerateCommand } from './options.js';
@@ -54,7 +54,7 @@ async function run(command: GenerateCommand): Promise<void> {
     limits: device.limits,
     contextTokens: context,
     nSequences,
-    pageSize: 16,
+    pageSize: PAGE_SIZE,
   });
   const times = command.hasStats ? timesOf(device) : undefined;
   const bar = new ProgressBar();

@@ -1,3 +1,4 @@
+import { formatPercent } from '../../tools/format.js';
 import type { KernelTimes } from '../engine/gpu/kernelTimes.js';
 import type { Engine, EngineStats } from '../engine/serving/engine.js';
 
@@ -40,10 +41,6 @@ export async function printStats(
   const total = sums.reduce((sum, { ms }) => sum + ms, 0);
   for (const { name, nDispatches, ms } of sums)
     console.log(
-      `${name.padEnd(16)} ${ms.toFixed(2).padStart(10)} ms ${percent(ms / total).padStart(5)}  ${nDispatches} dispatches`,
+      `${name.padEnd(16)} ${ms.toFixed(2).padStart(10)} ms ${formatPercent(ms / total).padStart(5)}  ${nDispatches} dispatches`,
     );
-}
-
-function percent(share: number): string {
-  return `${Math.round(100 * share)} %`;
 }
