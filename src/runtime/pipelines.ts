@@ -66,7 +66,7 @@ export class Pipelines {
     const pipeline = this.#device.createComputePipeline(descriptor);
     this.#ready.set(name, pipeline);
     // WebGPU reports a refusal later; from then on the variant throws.
-    const refusal = compilerReport(name, code, module);
+    const refusal = compilerReport(this.#device, name, code, module);
     this.#faults.expect(refusal);
     void refusal.then((found) => {
       if (!found) return;
@@ -154,7 +154,8 @@ export class Pipelines {
     try {
       this.#ready.set(name, await this.#device.createComputePipelineAsync(descriptor));
     } catch (error) {
-      const refusal = (await compilerReport(name, code, module)) ?? unexplained(name, error as Error);
+      const refusal =
+        (await compilerReport(this.#device, name, code, module)) ?? unexplained(name, error as Error);
       this.#refused.set(name, refusal);
     }
   }
@@ -183,11 +184,15 @@ export class Pipelines {
 
 /** Returns the compiler's errors about a module, with the lines of code; undefined if it has none. */
 async function compilerReport(
+  device: GPUDevice,
   name: string,
   code: string,
   module: GPUShaderModule,
 ): Promise<PageflashError | undefined> {
-  const { messages } = await module.getCompilationInfo();
+  const info = module.getCompilationInfo();
+  // Chrome may never answer where the device has nothing else to do.
+  device.queue.onSubmittedWorkDone().catch(() => {});
+  const { messages } = await info;
   const errors = messages.filter(({ type }) => type === 'error');
   if (errors.length === 0) return undefined;
   const lines = code.split('\n');
