@@ -7,7 +7,7 @@ import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTenso
 export interface MaskOptions {
   /** A query at position p sees keys j ≤ p. Default false. */
   readonly causal?: boolean | undefined;
-  /** [left, right]: p − left ≤ j ≤ p + right; −1 for no bound. Default [−1, −1]. */
+  /** `[left, right]`: p − left ≤ j ≤ p + right; −1 for no bound. Default [−1, −1]. */
   readonly windowSize?: readonly [number, number] | undefined;
   /** c: ⌊(p − leftpad)/c⌋ = ⌊(j − leftpad)/c⌋; 0 for no chunks. Default 0. */
   readonly attentionChunk?: number | undefined;
@@ -21,7 +21,7 @@ export interface AttentionOptions extends MaskOptions {
   readonly softcap?: number | undefined;
   /** [Hq], or [B, Hq] row after row: −slope·|p − j| is added to the scores. */
   readonly alibiSlopes?: HostFloats | undefined;
-  /** [Hq]: one more score per head, which counts in the denominator only; −∞ for a head without a sink. */
+  /** `[Hq]`: one more score per head, which counts in the denominator only; −∞ for a head without a sink. */
   readonly sinks?: HostFloats | undefined;
   /**
    * Computes as a program that stores its tensors in this type: matrix products are summed in f32; scores, each step of

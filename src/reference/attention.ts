@@ -65,7 +65,8 @@ export interface AttnVarlenReferenceArgs extends AttentionOptions {
   /** [B + 1], from 0: likewise for keys. With `blockTable` only the differences count. */
   readonly cuSeqlensK?: HostInts | undefined;
   /**
-   * [B]: how many keys of a sequence are used, from its first on. Needed with `blockTable` if there is no `cuSeqlensK`.
+   * `[B]`: how many keys of a sequence are used, from its first on. Needed with `blockTable` if there is no
+   * `cuSeqlensK`.
    */
   readonly sequsedK?: HostInts | undefined;
   /** [B, maxPages], row after row: the pages of each sequence. Keys of a page that the pool does not have are masked. */

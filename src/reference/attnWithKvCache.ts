@@ -26,7 +26,7 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   readonly k?: HostTensor | undefined;
   /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
   readonly v?: HostTensor | undefined;
-  /** [B]: tokens in the cache before the new ones; or one number for all sequences */
+  /** `[B]`: tokens in the cache before the new ones; or one number for all sequences */
   readonly cacheSeqlens: number | HostInts;
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
   readonly cuSeqlensQ?: HostInts | undefined;
@@ -37,15 +37,15 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   /** Rows of `blockTable`. Default B; with `cacheBatchIdx` there may be more. */
   readonly blockTableRows?: number | undefined;
   /**
-   * [B]: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default 0, 1,
-   * ...
+   * `[B]`: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default
+   * 0, 1, ...
    */
   readonly cacheBatchIdx?: HostInts | undefined;
-  /** [B]: slots hidden at the start of each sequence. Default 0 */
+  /** `[B]`: slots hidden at the start of each sequence. Default 0 */
   readonly cacheLeftpad?: HostInts | undefined;
-  /** [L, rotaryDim / 2]: cosines by position */
+  /** `[L, rotaryDim / 2]`: cosines by position */
   readonly rotaryCos?: HostTensor | undefined;
-  /** [L, rotaryDim / 2]: sines by position */
+  /** `[L, rotaryDim / 2]`: sines by position */
   readonly rotarySin?: HostTensor | undefined;
   /** Whether elements (2t, 2t + 1) of a head are a pair, else (t, t + rotaryDim / 2). Default true */
   readonly rotaryInterleaved?: boolean | undefined;
