@@ -2,7 +2,7 @@
 //
 //   in   row_count  u32                        rows of x
 //   in   x          [row_count, n_in]          f32 | f16    elements/x_*
-//   in   weights    [n_out, n_groups · 32]     elements/weights_*, in words of 16 bytes; 0 beyond n_in
+//   in   weights    [n_out, n_groups · 32]     elements/weights_*, in words; 0 beyond n_in
 //   in   scales     [n_out, n_groups]          f16, where weights are i8 or i4
 //   in   bias       [y_columns]                f32, with HAS_BIAS
 //   out  y          [row_count, y_columns]     f32 | f16    elements/y_*; columns from first_column
@@ -39,7 +39,7 @@ struct Shape {
 
 @group(0) @binding(0) var<uniform> row_count: u32;
 @group(0) @binding(1) var<uniform> shape: Shape;
-@group(0) @binding(3) var<storage, read> weights: array<vec4u>;
+@group(0) @binding(3) var<storage, read> weights: array<Word>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 
 // Quad after quad of the slice: those of all rows, or of all outputs, where output o is at place o % 8 · LANES + o / 8.
@@ -131,7 +131,9 @@ fn stage_x(first_row: u32, slice: u32, local: u32) {
     let tile_row = index / SLICE_QUADS;
     let quad = index % SLICE_QUADS;
     let row = min(first_row + tile_row, row_count - 1u);
-    x_tile[quad * X_LINE + tile_row] = x_quad(row, slice * SLICE_QUADS + quad);
+    let stored = slice * SLICE_QUADS + quad;
+    let at = stored / WORD_QUADS;
+    x_tile[quad * X_LINE + tile_row] = x_quad(row, first_quad(at) + stored % WORD_QUADS * quad_step(at));
   }
 }
 
