@@ -61,8 +61,7 @@ const VECTOR_OUTS = 4;
 /** Invocations that a big GPU needs before they read at its full rate, 128 bytes in flight for each. */
 const BUSY = 65536;
 
-/** How linear_tiled's invocations are arranged, each with eight rows and eight outputs. */
-const TILE = { LANES: 8, TEAMS: 8 } as const;
+/** Rows and outputs of a workgroup of linear_tiled. */
 const TILE_SIZE = 64;
 
 /** A grid has 65535 workgroups in a row; where outputs are so many, each of linear_vector has 16 at least. */
@@ -167,7 +166,7 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   });
   const needsTiled = maxRows > maxVectorRows;
   const [tiled, ...vectorOps] = await Promise.all([
-    needsTiled ? opOf('linear_tiled', tiledCode, TILE) : undefined,
+    needsTiled ? opOf('linear_tiled', tiledCode, {}) : undefined,
     ...vectors,
   ]);
   return { nOut: nRows, vectors: vectorOps, ...(tiled && { tiled }) };
