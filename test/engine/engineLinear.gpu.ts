@@ -1,4 +1,5 @@
-import type { Gpu } from '../../demo/engine/gpu/gpu.js';
+import { Gpu, type Op } from '../../demo/engine/gpu/gpu.js';
+import type { Recorder } from '../../demo/engine/gpu/recorder.js';
 import { linear } from '../../demo/engine/kernels/layersReference.js';
 import { linearOp, type LinearWork } from '../../demo/engine/kernels/linear.js';
 import { MatrixWriter } from '../../demo/engine/model/matrix.js';
@@ -156,6 +157,30 @@ export const cases: GpuCase[] = [
           assertEqual(await resultOf(nRows), many.slice(0, nRows * nOut), `${nRows} of 130 rows`);
         if (deviceClass === 'software') assertEqual(many.slice(0, 32 * nOut), few, '32 of 130 rows');
       }),
+  },
+  {
+    name: 'the tiled kernel is taken from where it has 256 workgroups, or for more than 32 rows',
+    run: async (t) => {
+      const gpu = new Gpu(await t.device('full'));
+      const kernelsOf = async (nOut: number, steps: readonly number[]): Promise<string[]> => {
+        const matrix = makeMatrix(gpu, { format: 'f16', nIn: 8, nOut, seed: 10 });
+        const x = gpu.buffer('x', 65 * 8 * 4);
+        const y = gpu.buffer('y', 65 * nOut * 4);
+        const op = await linearOp(gpu, { matrix, x, y, rowCount: rowCountOf(gpu, 0), deviceClass: 'gpu' });
+        const names: string[] = [];
+        const recorder = { dispatch: ({ name }: Op) => names.push(name) } as unknown as Recorder;
+        for (const nRows of steps) op.record(recorder, nRows);
+        return names;
+      };
+      assertEqual(
+        await kernelsOf(16384, [1, 64, 65]),
+        ['linear_vector', 'linear_vector', 'linear_tiled'],
+        '16384 outputs',
+      );
+      assertEqual(await kernelsOf(16386, [32, 33]), ['linear_vector', 'linear_tiled'], '16386 outputs');
+      assertEqual(await kernelsOf(64, [65]), ['linear_vector'], '64 outputs');
+      gpu.destroy();
+    },
   },
   {
     name: 'what is not finite in a row stays in that row',
