@@ -9,6 +9,7 @@ const NODE = [
   'test/platforms/node.test.ts',
   'test/conformance/kvCachePairs.test.ts',
   'test/conformance/matrixValues.test.ts',
+  'test/docs/guide.test.ts',
   'test/package/example.test.ts',
   'test/runtime/exit.test.ts',
   'test/package/package.test.ts',
