@@ -115,6 +115,8 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     RAW: raw,
     COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
     PADDED: padded,
+    // Weights of values sum to 1 or less, so results are within the range of f16 as values are.
+    OUT_CONVERTED: f16Tiles && !split && qDType === 'f16' && kvDType === 'f16',
     AHEAD: ahead,
     LOOPS: !ahead,
     PINNED: pinned,

@@ -2,6 +2,7 @@
 //
 // Variants:
 //   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
+//   OUT_CONVERTED       the device converts to f16, within whose range out is; with OUT_F16
 //   OUT_WIDE            rows allow writes of four elements at once; else element by element
 
 import package::shared::elements::MINUS_INFINITY;
@@ -19,15 +20,20 @@ import package::shared::scores::LN_2;
 fn write_quad(row: u32, dim: u32, head_dim: u32, value: vec4f) {
   if (dim >= head_dim) { return; }
   @if(OUT_WIDE && !OUT_HALVES) out[(row + dim) / 4u] = bitcast<vec4u>(value);
-  @if(OUT_WIDE && OUT_HALVES)  out[(row + dim) / 4u] = vec2u(
-    out_bits(value.x) | (out_bits(value.y) << 16u),
-    out_bits(value.z) | (out_bits(value.w) << 16u),
-  );
+  @if(OUT_WIDE && OUT_HALVES)  out[(row + dim) / 4u] = halves_of_quad(value);
   @if(!OUT_WIDE) {
     for (var i = 0u; i < 4u; i++) {
       if (dim + i < head_dim) { write_element(row + dim + i, value[i]); }
     }
   }
+}
+
+@if(OUT_CONVERTED) fn halves_of_quad(value: vec4f) -> vec2u {
+  return bitcast<vec2u>(vec4<f16>(value));
+}
+
+@if(OUT_HALVES && !OUT_CONVERTED) fn halves_of_quad(value: vec4f) -> vec2u {
+  return vec2u(out_bits(value.x) | (out_bits(value.y) << 16u), out_bits(value.z) | (out_bits(value.w) << 16u));
 }
 
 @if(!OUT_WIDE && !OUT_HALVES) fn write_element(at: u32, value: f32) {
