@@ -159,7 +159,7 @@ export const cases: GpuCase[] = [
       }),
   },
   {
-    name: 'the tiled kernel is taken from where it has 256 workgroups, or for more than 32 rows',
+    name: 'the tiled kernel is taken from where it has 128 workgroups, or for more than 32 rows',
     run: async (t) => {
       const gpu = new Gpu(await t.device('full'));
       const kernelsOf = async (nOut: number, steps: readonly number[]): Promise<string[]> => {
@@ -173,11 +173,11 @@ export const cases: GpuCase[] = [
         return names;
       };
       assertEqual(
-        await kernelsOf(16384, [1, 64, 65]),
+        await kernelsOf(8192, [1, 64, 65]),
         ['linear_vector', 'linear_vector', 'linear_tiled'],
-        '16384 outputs',
+        '8192 outputs',
       );
-      assertEqual(await kernelsOf(16386, [32, 33]), ['linear_vector', 'linear_tiled'], '16386 outputs');
+      assertEqual(await kernelsOf(8194, [32, 33]), ['linear_vector', 'linear_tiled'], '8194 outputs');
       assertEqual(await kernelsOf(64, [65]), ['linear_vector'], '64 outputs');
       gpu.destroy();
     },

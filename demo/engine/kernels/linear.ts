@@ -52,13 +52,13 @@ const ARRANGEMENTS: Readonly<Record<DeviceClass, Arrangement>> = {
   software: { vectorRows: [1, 8], invocations: 16 },
 };
 
-/** Workgroups of linear_tiled that a big GPU needs: each has two subgroups of 32, which wait at barriers. */
-const BUSY_TILES = 256;
+/** Workgroups of linear_tiled from which it is the faster one on a big GPU: one for each of its cores, of which an H100 has 132. */
+const BUSY_TILES = 128;
 
 /** Outputs of an invocation of linear_vector. */
 const VECTOR_OUTS = 4;
 
-/** Invocations that a big GPU needs before they read at its full rate, 128 bytes in flight for each. */
+/** Invocations that a big GPU needs before they read at its full rate, with 64 or 128 bytes in flight for each. */
 const BUSY = 65536;
 
 /** Rows and outputs of a workgroup of linear_tiled. */
@@ -159,8 +159,9 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   const teams = invocations / lanes;
   const used = vectorRows.filter((_, i) => i === 0 || vectorRows[i - 1]! < maxRows);
   const vectors = used.map(async (rows) => {
-    // Of more rows, products take longer than loads, and sums most of the registers.
-    const words = deviceClass === 'gpu' ? (rows > 2 ? 16 : 32) / wordBytes : 1;
+    // Unpacking, or the products of more rows, takes longer than loads, and sums most of the registers.
+    const isBusy = rows > 2 || hasScales(matrix.format);
+    const words = deviceClass === 'gpu' ? (isBusy ? 16 : 32) / wordBytes : 1;
     const constants = { LANES: lanes, TEAMS: teams, ROWS: rows, WORDS: words };
     return { rows, outs: teams * VECTOR_OUTS, op: await opOf('linear_vector', vectorCode, constants) };
   });

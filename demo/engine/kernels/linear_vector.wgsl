@@ -9,7 +9,7 @@
 //
 // A workgroup has TEAMS teams, each with four neighbouring outputs and ROWS rows. Lane l of the LANES of a team has the
 // words l, l + LANES, ... of each of the four rows of weights, so that neighbours read neighbouring words. It loads WORDS
-// of each before it uses the first, to have 128 bytes in flight, and a word meets all rows of x while it is in registers.
+// of each before it uses the first, to have 64 or 128 bytes in flight, and a word meets all rows of x while it is in registers.
 // The order of a sum depends on LANES, not on ROWS or WORDS: a row gets the same sums alone and beside others.
 //
 // Stages: 1 products   2 sum of the lanes   3 write
