@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { requestDevice } from 'pageflash';
 import { EngineError } from '../../demo/engine/engineError.js';
 import { KernelTimes } from '../../demo/engine/gpu/kernelTimes.js';
+import { openModel } from '../../demo/engine/model/openModel.js';
 import { Engine } from '../../demo/engine/serving/engine.js';
 import { createNodeGpu } from '../../tools/nodeDevice.js';
 import { randomModel, SMOLLM2_135M } from '../engine/randomModel.js';
@@ -39,7 +40,7 @@ async function measure(attention: 'paged' | 'naive'): Promise<string> {
   await times.take();
   const run = await answers(timed, times);
   const { tier, deviceClass } = timed.traits;
-  timed.destroy();
+  await timed.destroy();
   // A pass for each dispatch, which its time needs, costs a GPU something, and a CPU nothing beside the work.
   const { prefill, decode } = deviceClass === 'software' ? run : await untimed(attention);
   const speeds = `prompt ${perSecond(nSequences * nTokens, prefill)}, answers ${perSecond(nSequences * (nNew - 1), decode)}`;
@@ -49,7 +50,7 @@ async function measure(attention: 'paged' | 'naive'): Promise<string> {
 async function untimed(attention: 'paged' | 'naive'): Promise<Durations> {
   const engine = await warmEngine(attention);
   const durations = await answers(engine);
-  engine.destroy();
+  await engine.destroy();
   return durations;
 }
 
@@ -61,11 +62,11 @@ async function warmEngine(attention: 'paged' | 'naive', times?: KernelTimes): Pr
   return engine;
 }
 
-function engineOf(attention: 'paged' | 'naive', times?: KernelTimes): Promise<Engine> {
-  const files = randomModel('SmolLM2-135M with random weights', SMOLLM2_135M);
+async function engineOf(attention: 'paged' | 'naive', times?: KernelTimes): Promise<Engine> {
+  const model = await openModel(randomModel('SmolLM2-135M with random weights', SMOLLM2_135M));
   const context = Math.min(8192, nTokens + nNew);
   return Engine.create(device, {
-    files,
+    model,
     attention,
     times,
     context,

@@ -42,7 +42,7 @@ export interface GenerateCommand {
   readonly sampling: SamplingOptions;
   readonly stops: readonly string[];
   readonly weights: WeightFormat | undefined;
-  readonly kvType: 'f32' | 'f16' | 'bf16';
+  readonly kvType: 'f32' | 'f16' | 'bf16' | undefined;
   readonly context: number | undefined;
   readonly budgetBytes: number;
   readonly nDrafts: number;
@@ -99,7 +99,7 @@ export function readOptions(args: readonly string[]): GenerateCommand | string {
     },
     stops: values.stop ?? [],
     weights: isByIds && values.weights === undefined ? 'f32' : weightsOf(values.weights),
-    kvType: isByIds ? 'f32' : kvOf(values.kv ?? 'f16'),
+    kvType: isByIds ? 'f32' : kvOf(values.kv),
     context: values.context === undefined ? undefined : count('context', 0),
     budgetBytes: (number('memory', values.memory) ?? 8) * 1e9,
     nDrafts: count('speculate', 0),
@@ -161,7 +161,7 @@ function weightsOf(name: string | undefined): WeightFormat | undefined {
   return WEIGHTS[name];
 }
 
-function kvOf(name: string): 'f32' | 'f16' | 'bf16' {
-  if (name === 'f32' || name === 'f16' || name === 'bf16') return name;
+function kvOf(name: string | undefined): 'f32' | 'f16' | 'bf16' | undefined {
+  if (name === undefined || name === 'f32' || name === 'f16' || name === 'bf16') return name;
   return refuse(`--kv must be f32, f16 or bf16, not ${name}.`);
 }

@@ -1,17 +1,25 @@
-import { Engine, type EngineOptions } from '../../demo/engine/serving/engine.js';
+import type { ModelFiles } from '../../demo/engine/files/modelFiles.js';
+import { openModel } from '../../demo/engine/model/openModel.js';
+import { Engine } from '../../demo/engine/serving/engine.js';
+import type { EngineOptions } from '../../demo/engine/serving/engineOptions.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { FAMILIES, goldenModel, shippedGolden, shippedModel, type GoldenModel } from './inlinedModels.js';
 
+interface TestOptions extends Omit<EngineOptions, 'model'> {
+  readonly files: ModelFiles;
+}
+
 async function withEngine(
   t: GpuTest,
-  options: EngineOptions,
+  { files, ...options }: TestOptions,
   use: (engine: Engine) => Promise<void>,
 ): Promise<void> {
-  const engine = await Engine.create(await t.device('full'), { context: 128, ...options });
+  const model = await openModel(files);
+  const engine = await Engine.create(await t.device('full'), { model, context: 128, ...options });
   try {
     await use(engine);
   } finally {
-    engine.destroy();
+    await engine.destroy();
   }
 }
 

@@ -1,6 +1,11 @@
 import { MAP_READ, type Gpu } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
 
+/** Returns the bytes of the buffers that bring up to `nRows` tokens: of a step, and of the one before it. */
+export function stagingBytes(nRows: number): number {
+  return 2 * nRows * 4;
+}
+
 /** Brings the tokens that a step has sampled to the host, while the GPU goes on with the next step. */
 export class TokenReader {
   readonly #gpu: Gpu;
