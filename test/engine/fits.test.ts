@@ -51,7 +51,7 @@ describe('one that does not is refused before it is loaded, with what helps', ()
     { why: 'a shorter context alone', change: { budgetBytes: 5 * GB, weights: 'i4' } },
     { why: 'several sequences', change: { budgetBytes: 16 * GB, nSequences: 4 } },
     { why: 'not even a page', change: { budgetBytes: 13.48 * GB } },
-    { why: 'not even a page, at the smallest', change: { budgetBytes: 3.8 * GB, weights: 'i4' } },
+    { why: 'not even a page, at the smallest', change: { budgetBytes: 3.795 * GB, weights: 'i4' } },
     { why: 'a buffer is too small', change: { limits: { ...UNLIMITED, maxBufferSize: 2 ** 24 } } },
     {
       why: 'a buffer is too small for several sequences',
@@ -59,7 +59,7 @@ describe('one that does not is refused before it is loaded, with what helps', ()
     },
     {
       why: 'a binding is too small for a page',
-      change: { limits: { ...UNLIMITED, maxStorageBufferBindingSize: 2 ** 18 } },
+      change: { limits: { ...UNLIMITED, maxStorageBufferBindingSize: 2 ** 16 } },
     },
     { why: 'pages whose number is given', change: { budgetBytes: 15 * GB, nPages: 4000 } },
   ] as const)('$why', ({ change }) => {

@@ -32,7 +32,10 @@ export interface EngineOptions {
   readonly attention?: 'paged' | 'naive' | undefined;
   /** Bytes of GPU memory that the engine may take: a model that needs more is refused before it is loaded. Default: any */
   readonly budgetBytes?: number | undefined;
-  /** Whether to run every kernel once before the first prompt, for drivers that compile only then. Default true */
+  /**
+   * Whether to run every kernel once before the first prompt, as many drivers compile only then. Default: on GPUs, but not on
+   * software adapters, which would compile for a minute what few prompts need
+   */
   readonly warmUp?: boolean | undefined;
   /** Where the time of each kernel is kept, if it is measured. */
   readonly times?: KernelTimes | undefined;
@@ -68,7 +71,6 @@ export interface EngineSettings {
   readonly pageSize: number;
   readonly nPages: number;
   readonly attention: 'paged' | 'naive';
-  readonly warmUp: boolean;
 }
 
 const PAGE_SIZE = 16;
@@ -82,7 +84,7 @@ const MOST_CONTEXT = 4096;
 export function settingsOf(options: EngineOptions): EngineSettings {
   const { name, config } = options.model;
   const { kvType = 'f16', nSequences = 4, maxTokens = 512, nDrafts = 0, preempt = 'swap' } = options;
-  const { attention = 'paged', warmUp = true } = options;
+  const { attention = 'paged' } = options;
   const context = options.context ?? Math.min(MOST_CONTEXT, config.maxPositions);
   const nPages = options.nPages ?? nSequences * Math.ceil(context / PAGE_SIZE);
   for (const [option, count] of Object.entries({ context, nSequences, maxTokens, nPages }))
@@ -107,6 +109,5 @@ export function settingsOf(options: EngineOptions): EngineSettings {
     pageSize: PAGE_SIZE,
     nPages,
     attention,
-    warmUp,
   };
 }

@@ -36,12 +36,13 @@ export async function makeParts(device: GPUDevice, options: EngineOptions): Prom
   if (budgetBytes !== undefined) checkMemory(opened, settings, { budgetBytes, limits: device.limits });
   const gpu = new Gpu(device);
   const runtime = createRuntime(device);
+  const warmUp = options.warmUp ?? runtime.traits.deviceClass === 'gpu';
   let attention: Attention | undefined;
   try {
     const { model, sampler } = await makeModel(gpu, options, settings);
-    attention = await makeAttention({ gpu, runtime, model }, options, settings);
+    attention = await makeAttention({ gpu, runtime, model, warmUp }, options, settings);
     await gpu.check();
-    if (settings.warmUp) await runOnce(gpu, model, sampler);
+    if (warmUp) await runOnce(gpu, model, sampler);
     const onGpu = { gpu, runtime, model, sampler, attention, times };
     return { ...onGpu, config, settings, ...makePlanner(settings) };
   } catch (error) {
@@ -73,10 +74,11 @@ interface AttentionContext {
   readonly gpu: Gpu;
   readonly runtime: Runtime;
   readonly model: Model;
+  readonly warmUp: boolean;
 }
 
 function makeAttention(
-  { gpu, runtime, model }: AttentionContext,
+  { gpu, runtime, model, warmUp }: AttentionContext,
   { model: { config }, signal }: EngineOptions,
   settings: EngineSettings,
 ): Promise<Attention> {
@@ -84,7 +86,7 @@ function makeAttention(
   const shared = { ...settings, config, qkv, attended };
   return settings.attention === 'naive'
     ? NaiveServing.create(gpu, shared)
-    : PagedAttention.create(runtime, { ...shared, signal });
+    : PagedAttention.create(runtime, { ...shared, warmUp, signal });
 }
 
 function makePlanner({ attention, preempt, nPages, pageSize, maxTokens, nSequences }: EngineSettings): {

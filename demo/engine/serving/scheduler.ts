@@ -1,4 +1,3 @@
-import { PageflashError } from 'pageflash';
 import type { SequenceId, Step } from 'pageflash';
 import { EngineError, refuse } from '../engineError.js';
 import { checkSampling, type Sampling } from '../kernels/sampling.js';
@@ -254,20 +253,17 @@ export class Scheduler {
   }
 
   /**
-   * A step has failed: everything that was asked for fails with it. If it lacked memory for what pageflash needs for a
-   * while, the engine can go on; whatever else it was will not go away.
+   * A step has failed, and everything that was asked for with it. Nothing more is taken: what is in the cache is not known
+   * to be right, and what was in the way, such as a lost device, mostly stays.
    */
-  #fail(error: Error): void {
-    const isPassing = error instanceof PageflashError && error.code === 'limit';
-    const message = `A step has failed, and the engine with it: ${error.message}`;
-    if (!isPassing) this.#refusal.reason ??= new EngineError(message, { cause: error });
-    const reason = this.#refusal.reason ?? error;
+  #fail(cause: Error): void {
+    const message = `A step has failed, and the engine with it: ${cause.message}`;
+    const reason = (this.#refusal.reason ??= new EngineError(message, { cause }));
     for (const [sequence, generation] of this.#generations) {
       generation.fail(reason);
       this.#forget(sequence);
     }
     this.#reject(reason);
-    this.#parts.planner.reset();
   }
 
   /** Ends what is neither a generation nor a step. */

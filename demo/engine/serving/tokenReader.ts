@@ -27,7 +27,8 @@ export class TokenReader {
     recorder.endPass();
     recorder.encoder.copyBufferToBuffer(this.#sampled, 0, staging, 0, bytes);
     return async () => {
-      await staging.mapAsync(1, 0, bytes); // GPUMapMode.READ, which is no global in Node
+      const map = (): Promise<undefined> => staging.mapAsync(1, 0, bytes); // GPUMapMode.READ, which is no global in Node
+      await this.#gpu.watched('to read tokens', map);
       const tokens = new Uint32Array(staging.getMappedRange(0, bytes).slice(0));
       staging.unmap();
       this.#free.push(staging);
