@@ -69,8 +69,14 @@ async function run(command: GenerateCommand): Promise<void> {
 
 async function filesOf(model: string | undefined, signal: AbortSignal): Promise<ModelFiles> {
   if (model === undefined || existsSync(model)) return folderFiles(model ?? SHIPPED_MODEL);
-  if (/^[\w.-]+\/[\w.-]+$/.test(model) && !/^\.{1,2}\//.test(model)) return cachedHubFiles(model, { signal });
+  if (/^[\w.-]+\/[\w.-]+$/.test(model) && !/^\.{1,2}\//.test(model)) return hubModel(model, signal);
   return refuse(`There is no folder ${model}, and an id of the hub is OWNER/NAME.`);
+}
+
+/** With the settings that all programs of the hub share. */
+function hubModel(id: string, signal: AbortSignal): Promise<ModelFiles> {
+  const { HF_TOKEN, HF_ENDPOINT } = process.env;
+  return cachedHubFiles(id, { signal, token: HF_TOKEN || undefined, endpoint: HF_ENDPOINT || undefined });
 }
 
 async function openDevice(): Promise<GPUDevice> {

@@ -4,7 +4,8 @@ import type { SamplingOptions } from '../engine/kernels/sampling.js';
 import type { WeightFormat } from '../engine/model/weightFormats.js';
 
 const USAGE = `npm run generate -- [OPTION...]: text by a language model, on pageflash.
-  --model MODEL          a folder, or an id of the Hugging Face hub; default: the small model of this repository
+  --model MODEL          a folder, or an id of the Hugging Face hub; default: the small model of this repository.
+                         HF_TOKEN is the token for models that are not public, HF_ENDPOINT another hub
   --prompt TEXT          what to answer, or with --raw to continue
   --raw                  without the model's chat template
   --chat                 a conversation in the terminal

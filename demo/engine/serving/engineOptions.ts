@@ -88,7 +88,8 @@ export function settingsOf(options: EngineOptions): EngineSettings {
   const context = options.context ?? Math.min(MOST_CONTEXT, config.maxPositions);
   const nPages = options.nPages ?? nSequences * Math.ceil(context / PAGE_SIZE);
   for (const [option, count] of Object.entries({ context, nSequences, maxTokens, nPages }))
-    if (!(Number.isInteger(count) && count > 0)) refuse(`${option} must be at least 1, not ${count}.`);
+    if (!(Number.isInteger(count) && count > 0))
+      refuse(`${option} must be a whole number, 1 at least, not ${count}.`);
   if (!(Number.isInteger(nDrafts) && nDrafts >= 0)) refuse(`nDrafts must be a count, not ${nDrafts}.`);
   if (context > config.maxPositions)
     refuse(
