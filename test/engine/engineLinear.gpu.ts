@@ -9,7 +9,7 @@ import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { onEachGpu, readNumbers, rounded, rowCountOf, run, store, type Stored } from './gpuArrays.js';
 import { makeMatrix, narrow, storedWeights } from './matrices.js';
 
-interface Shape {
+export interface LinearShape {
   readonly format: WeightFormat;
   readonly nIn: number;
   readonly nOut: number;
@@ -23,7 +23,7 @@ interface Shape {
 }
 
 // As arranged for a GPU, steps of more than 32 rows are the tiled kernel's here, which compiles slowly on a CPU.
-const SHAPES: readonly Shape[] = [
+const SHAPES: readonly LinearShape[] = [
   { format: 'f32', nIn: 1, nOut: 1, steps: [1, 3], why: 'the smallest product' },
   {
     format: 'f32',
@@ -98,12 +98,17 @@ const SHAPES: readonly Shape[] = [
   { format: 'f16', nIn: 128, nOut: 16400, steps: [1], why: 'so many outputs that fewer lanes share a row' },
 ];
 
-export const cases: GpuCase[] = [
-  ...SHAPES.map((shape, i): GpuCase => ({
+/** Compares a product with the reference, as it is arranged for a GPU and for a CPU. */
+export function linearCase(shape: LinearShape, seed: number): GpuCase {
+  return {
     name: `linear ${shape.format} [${shape.nOut}, ${shape.nIn}] of ${shape.steps.join(', ')} rows`,
     why: shape.why,
-    run: (t) => onEachGpu(t, (gpu, deviceClass) => compare(gpu, { ...shape, deviceClass }, i)),
-  })),
+    run: (t) => onEachGpu(t, (gpu, deviceClass) => compare(gpu, { ...shape, deviceClass }, seed)),
+  };
+}
+
+export const cases: GpuCase[] = [
+  ...SHAPES.map(linearCase),
   {
     name: 'a matrix in several parts gives what one buffer gives',
     run: (t) =>
@@ -236,7 +241,7 @@ function bounded(deviceClass: 'gpu' | 'software'): Arranged {
 
 async function compare(
   gpu: Gpu,
-  shape: Shape & Required<Pick<LinearWork, 'deviceClass'>>,
+  shape: LinearShape & Required<Pick<LinearWork, 'deviceClass'>>,
   seed: number,
 ): Promise<void> {
   const { format, nIn, nOut, steps, xType = 'f32', yType = 'f32', adds = false } = shape;

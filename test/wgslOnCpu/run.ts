@@ -8,6 +8,8 @@ export interface KernelRun {
   readonly entryPoint: string;
   readonly constants?: Readonly<Record<string, number>>;
   readonly grid: readonly [number, number, number];
+  /** Runs the last invocation of a workgroup first. Atomics do not race, but what they give may depend on it. */
+  readonly isReversed?: boolean;
   /** What a variable is bound to. Storage is written in place. */
   bytesOf(variable: ModuleVariable): ArrayBuffer;
 }
@@ -20,7 +22,14 @@ export interface KernelRun {
  * @throws RangeError where memory is accessed that is not there
  * @throws SyntaxError for WGSL that is wrong, or not known here
  */
-export function run({ code, entryPoint, constants, grid, bytesOf }: KernelRun): readonly string[] {
+export function run({
+  code,
+  entryPoint,
+  constants,
+  grid,
+  isReversed = false,
+  bytesOf,
+}: KernelRun): readonly string[] {
   const program = compile(code, entryPoint, constants);
   const { variables, nInvocations } = program;
   const storage = new Accesses();
@@ -38,20 +47,22 @@ export function run({ code, entryPoint, constants, grid, bytesOf }: KernelRun): 
     const own = { ...bound };
     for (const { name, space, type } of variables)
       if (space === 'workgroup') own[name] = new Memory(name, new ArrayBuffer(sizeOf(type)), shared);
-    const invocations = Array.from({ length: nInvocations }, (_, local) =>
-      program.start(own, {
+    const invocations = Array.from({ length: nInvocations }, (_, i) => {
+      const local = isReversed ? nInvocations - 1 - i : i;
+      const steps = program.start(own, {
         workgroup_id: id,
         num_workgroups: grid,
         local_invocation_index: local,
         local_invocation_id: [local, 0, 0],
         global_invocation_id: [id[0]! * nInvocations + local, id[1]!, id[2]!],
-      }),
-    );
+      });
+      return { local, steps };
+    });
     for (let isDone = false; !isDone;) {
-      const stops = invocations.map((invocation, local) => {
+      const stops = invocations.map(({ local, steps }) => {
         storage.currentInvocation = index * nInvocations + local;
         shared.currentInvocation = local;
-        const { done, value } = invocation.next();
+        const { done, value } = steps.next();
         return done ? null : value;
       });
       if (stops.some((stop) => stop !== stops[0])) throw new Error('Not all invocations reach a barrier.');
