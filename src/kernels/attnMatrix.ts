@@ -81,7 +81,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV, padded } =
     tile;
   const { M, N, K, componentType } = matrices;
-  const { qDType, kvDType, qWide, kvWide } = features;
+  const { qDType, kvDType, qWide, kvWide, outOctets } = features;
   const invocations = matrixInvocations(tile);
   const rowLanes = matrixRowLanes(tile);
   const f16Tiles = componentType === 'f16';
@@ -91,9 +91,11 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const lines = keys + Math.floor((keys * wordsOf(dimsV)) / wordsOf(dims));
   const qLines = Math.min(rows, Math.floor(lines / M) * M);
   const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16');
+  const converted = f16Tiles && !split && qDType === 'f16' && kvDType === 'f16';
   const qRaw = qWide && qDType !== 'f32';
   const raw = kvWide && kvDType !== 'f32';
   return {
+    ...attentionConditions(features, split),
     WG_SIZE: invocations,
     TILE_KEYS: keys,
     PREFETCH: false,
@@ -127,12 +129,12 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
     PADDED: padded,
     // Weights of values sum to 1 or less, so results are within the range of f16 as values are.
-    OUT_CONVERTED: f16Tiles && !split && qDType === 'f16' && kvDType === 'f16',
+    OUT_CONVERTED: converted,
+    OUT_OCTETS: converted && outOctets,
     AHEAD: ahead,
     LOOPS: !ahead,
     PINNED: pinned,
     VARYING: varying,
     SUBGROUPS: true,
-    ...attentionConditions(features, split),
   };
 }

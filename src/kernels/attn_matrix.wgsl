@@ -53,7 +53,8 @@ import package::shared::band::Band;
 import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
-import package::shared::out_rows::write_quad;
+@if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
+@if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 @if(Q_F16)   import package::shared::elements::quad_from_f16 as quad_from_q;
 @if(Q_BF16)  import package::shared::elements::quad_from_bf16 as quad_from_q;
@@ -394,12 +395,20 @@ fn attn_matrix(
     }
     workgroupBarrier();
     if (is_row) {
-      for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
-        let dim = (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
-        write_quad(out_at, dim, params.head_dim_v, scores[tile_row * S_LINE + quad] * out_scale);
+      @if(OUT_OCTETS) for (var quad = row_lane * 2u; quad < O_QUADS; quad += ROW_LANES * 2) {
+        let at = tile_row * S_LINE + quad;
+        write_halves(out_at, dim_of(quad, block), params.head_dim_v, scores[at] * out_scale, scores[at + 1u] * out_scale);
+      }
+      @if(!OUT_OCTETS) for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
+        write_quad(out_at, dim_of(quad, block), params.head_dim_v, scores[tile_row * S_LINE + quad] * out_scale);
       }
     }
   }
+}
+
+// The first dim of a quad of scores that has some of the output's, of block `block` of each part.
+fn dim_of(quad: u32, block: u32) -> u32 {
+  return (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
 }
 
 // Loads and puts octets of the tiles: number `index` of the whole tile, key by key. Beyond its end there are none, and dims

@@ -197,7 +197,7 @@ function attentionOf(caller: string, options: AttnPrefillOptions | AttnDecodeOpt
   const problem = problemOf(caller, options);
   checkFlags(caller, { split, unaligned });
   const features = featuresOf(problem);
-  const narrow = { qWide: false, kvWide: false, outWide: false };
+  const narrow = { qWide: false, kvWide: false, outWide: false, outOctets: false };
   return { problem, features: unaligned ? { ...features, ...narrow } : features, split };
 }
 

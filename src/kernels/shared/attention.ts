@@ -154,6 +154,8 @@ export interface AttentionFeatures {
   readonly kvWide: boolean;
   /** Whether out can be written four elements at a time. */
   readonly outWide: boolean;
+  /** Whether halves of out can be written eight at a time. */
+  readonly outOctets: boolean;
   readonly paged: boolean;
   readonly softcap: boolean;
   readonly alibi: boolean;
@@ -175,6 +177,7 @@ export function featuresOf({
     qWide: isWide(q, dims.headDim),
     kvWide: isWide(k, dims.headDim) && isWide(v, dims.headDimV),
     outWide: hasMultiplesOf(4, out, dims.headDimV),
+    outOctets: hasMultiplesOf(8, out, dims.headDimV),
     paged: pages !== null,
     softcap: softcap > 0,
     alibi: slopes !== null,
@@ -198,6 +201,8 @@ export function attentionConditions(features: AttentionFeatures, split: boolean)
     OUT_BF16: outDType === 'bf16',
     OUT_HALVES: outDType !== 'f32',
     OUT_WIDE: split || outWide,
+    OUT_CONVERTED: false,
+    OUT_OCTETS: false,
     PAGED: paged,
     SOFTCAP: softcap,
     ALIBI: alibi,
