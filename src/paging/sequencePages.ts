@@ -23,12 +23,16 @@ export function reserve(store: PageStore, sequence: ManagedSequence, nTokens: nu
   return table.grow(end);
 }
 
-/** Starts with the published pages that are found. */
-function adoptPrefix(store: PageStore, sequence: ManagedSequence): void {
-  const nFound = store.nFound(sequence);
+/** Starts with the published pages that `store.nFound` has counted. */
+export function adoptFound(store: PageStore, sequence: ManagedSequence, nFound: number): void {
   store.adoptFound(sequence.table, nFound);
   sequence.setComputed(nFound * store.pageSize);
   store.setPublished(sequence, nFound, nFound === 0 ? NO_PREFIX : store.search.prefix(nFound - 1));
+}
+
+/** Starts with the published pages that are found. */
+function adoptPrefix(store: PageStore, sequence: ManagedSequence): void {
+  adoptFound(store, sequence, store.nFound(sequence));
   // A sequence counts once: what it finds later may be its own.
   if (sequence.isCounted) return;
   sequence.isCounted = true;
