@@ -13,7 +13,7 @@ import type { AddOptions, SequenceView } from './managedSequence.js';
 import { pagesOfStep, type PagePlanner } from './pagePlanner.js';
 import { snapshotOf, usageOf, type PageSnapshot, type PageUsage } from './pageSnapshot.js';
 import { checkReset, PageStore } from './pageStore.js';
-import type { PageManagerOptions, PinId, ResetOptions } from './pageStore.js';
+import type { PageManagerOptions, ResetOptions } from './pageStore.js';
 import { BatchArrays, type Batch } from './pool/batch.js';
 import type { PageCopy } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
@@ -28,7 +28,7 @@ import {
   type SavedPages,
   type SequenceState,
 } from './saving.js';
-import { SequenceRegistry, type SequenceId } from './sequenceRegistry.js';
+import { SequenceRegistry, type PinId, type SequenceId } from './sequenceRegistry.js';
 import { commit, fork, giveBack, reserve, truncate } from './sequencePages.js';
 import { swapIn, swapOut } from './swapping.js';
 
@@ -260,14 +260,12 @@ export class PageManager {
 
   /** Lets pinned pages be reused. O(pinned pages) */
   unpin(pin: PinId): void {
-    const table = this.#store.pins.remove(pin);
-    if (!table)
+    if (!this.#store.unpin(pin))
       fail(
         'argument',
         'PageManager.unpin',
         `there is no pin ${describe(pin)}. Unpin once what pin returned.`,
       );
-    this.#store.shrink(table, 0);
   }
 
   /**

@@ -81,6 +81,7 @@ export function restore(
   for (const page of spared.toReversed()) pool.drop(page, store.freeAncestor(page));
   sequence.nInFlight = nTokens - sequence.nComputed;
   sequence.nOnceComputed = Math.max(nOnceComputed, nTokens);
+  if (sequence.nInFlight > 0) sequence.restoring = store.pins.add(table.clone());
   return Array.from({ length: end - start }, (_, i) => [start + i - firstColumn, table.page(start + i)]);
 }
 

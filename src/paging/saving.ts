@@ -1,12 +1,12 @@
 import { checkNames } from '../core/checkArguments.js';
 import { fail } from '../core/errors.js';
 import { ManagedSequence } from './managedSequence.js';
-import type { PinId, PageStore } from './pageStore.js';
+import type { PageStore } from './pageStore.js';
 import type { PlannedMoves } from './pagePlanner.js';
 import { NULL_PAGE } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
 import { checkInt32, checkTokens } from './pool/pagingChecks.js';
-import type { SequenceId } from './sequenceRegistry.js';
+import type { PinId, SequenceId } from './sequenceRegistry.js';
 
 /** What to save: a sequence, or what can be found of these tokens, of sequences that have ended too. */
 export type SaveArgs =
@@ -101,9 +101,7 @@ export class SavedPages implements SequenceState {
 
   /** Lets the pages be reused. A second call does nothing. O(pages) */
   release(): void {
-    if (this.#pin === undefined) return;
-    this.#store.pins.remove(this.#pin);
-    this.#store.shrink(this.#table, 0);
+    if (this.#pin !== undefined) this.#store.unpin(this.#pin);
     this.#pin = undefined;
   }
 }

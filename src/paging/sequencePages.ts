@@ -45,6 +45,7 @@ export function commit(store: PageStore, sequence: ManagedSequence, nRejected: n
   sequence.setComputed(sequence.nComputed + sequence.nInFlight - nRejected);
   sequence.nInFlight = 0;
   dropCopySource(store, sequence);
+  unpinRestored(store, sequence);
   if (nRejected > 0) {
     sequence.truncate(sequence.nComputed);
     sequence.table.shrink(sequence.nComputed);
@@ -85,6 +86,7 @@ export function fork(
 /** Gives back all pages, here and on the host. */
 export function giveBack(store: PageStore, sequence: ManagedSequence): void {
   dropCopySource(store, sequence);
+  unpinRestored(store, sequence);
   dropHostPages(store, sequence);
   store.shrink(sequence.table, 0);
   store.unpublish(sequence, 0);
@@ -97,6 +99,12 @@ function dropCopySource(store: PageStore, sequence: ManagedSequence): void {
   const { copySource } = sequence;
   if (copySource !== NULL_PAGE) store.pool.drop(copySource, store.freeAncestor(copySource));
   sequence.copySource = NULL_PAGE;
+}
+
+/** The pages that a restore writes are written, or given up. */
+function unpinRestored(store: PageStore, sequence: ManagedSequence): void {
+  if (sequence.restoring !== undefined) store.unpin(sequence.restoring);
+  sequence.restoring = undefined;
 }
 
 /** Publishes the pages that are full and written. */
