@@ -253,7 +253,7 @@ export class PagedKvCache {
     const { pages, fingerprint, ...what } = args;
     this.#checkManager(call, pages);
     checkFingerprint(call, fingerprint);
-    const saved = pages.save(what);
+    const saved = call.inPlaceOf('PageManager.save', () => pages.save(what));
     const read = this.#reader(call, saved);
     return saveStream({ call, layout: this.#layout, pageBytes: this.pageBytes, fingerprint, saved, read });
   }
@@ -341,7 +341,8 @@ export class PagedKvCache {
         return;
       }
       this.#assertUsable(call);
-      const pages = saved.pages.slice(first, first + contents.length);
+      const held = call.inPlaceOf('PageManager.save', () => saved.pages);
+      const pages = held.slice(first, first + contents.length);
       await this.#runtime.read(call.name, pageTransfers(this.#pools, pages, contents));
     };
   }

@@ -60,7 +60,8 @@ export function restoreSequence(
   const { pages, saved } = args;
   const { tokens, nComputed, nOnceComputed, firstColumn } = saved;
   const { salt = saved.salt, isPrivate = saved.isPrivate } = args;
-  const restored = pages.restore({ tokens, salt, isPrivate, nComputed, nOnceComputed, firstColumn });
+  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, firstColumn };
+  const restored = call.inPlaceOf('PageManager.restore', () => pages.restore(state));
   if (restored === 'full') return Promise.resolve('full');
   return new Restoring(call, args, target, restored).run();
 }

@@ -94,7 +94,7 @@ export class SavedPages implements SequenceState {
       fail(
         'argument',
         'PageManager.save',
-        'the pages to save are not held any more. Save what is there now.',
+        'the pages to save are held no more, since a reset took them or they were released. Save what is there now.',
       );
     return Array.from({ length: this.nPages }, (_, i) => this.#table.page(firstPage + i));
   }

@@ -264,11 +264,11 @@ describe('what is refused', () => {
         "argument: PagedKvCache.save: fingerprint must be a string of 1 to 4096 letters, not "".",
         "argument: PagedKvCache.save: fingerprint must be a string of 1 to 4096 letters, not undefined.",
         "argument: PagedKvCache.save: fingerprint must be a string of 1 to 4096 letters, not "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…".",
-        "argument: PageManager.save: pass one of sequence and tokens.",
-        "argument: PageManager.save: pass one of sequence and tokens.",
-        "argument: PageManager.save: salt goes with tokens. A sequence has its own.",
-        "argument: PageManager.save: tokens[0] must be a whole number of 32 bits, not 0.5.",
-        "argument: PageManager.save: there is no sequence 7. Pass the id of one that was started.",
+        "argument: PagedKvCache.save: pass one of sequence and tokens.",
+        "argument: PagedKvCache.save: pass one of sequence and tokens.",
+        "argument: PagedKvCache.save: salt goes with tokens. A sequence has its own.",
+        "argument: PagedKvCache.save: tokens[0] must be a whole number of 32 bits, not 0.5.",
+        "argument: PagedKvCache.save: there is no sequence 7. Pass the id of one that was started.",
         "argument: PagedKvCache.save: there is no argument finger. There are sequence, tokens, salt, pages, fingerprint.",
         "argument: PagedKvCache.readSaved: source must be a Blob, a ReadableStream or an iterable of Uint8Arrays, not 7.",
         "argument: PagedKvCache.readSaved: source must be a Blob, a ReadableStream or an iterable of Uint8Arrays, not a Uint8Array.",
@@ -281,8 +281,8 @@ describe('what is refused', () => {
         "argument: PagedKvCache.restore: saved must be what readSaved has given, not undefined.",
         "argument: PagedKvCache.restore: priority is for the sequences of a StepPlanner, but pages has none.",
         "argument: PagedKvCache.restore: priority must be a finite number, not NaN.",
-        "argument: PageManager.restore: salt must be a whole number of 32 bits, not 0.5.",
-        "argument: PageManager.restore: isPrivate must be true or false, not 1.",
+        "argument: PagedKvCache.restore: salt must be a whole number of 32 bits, not 0.5.",
+        "argument: PagedKvCache.restore: isPrivate must be true or false, not 1.",
         "argument: PagedKvCache.restore: there is no argument from. There are pages, saved, salt, isPrivate, priority, signal.",
         "argument: PagedKvCache.restore: source was saved with pageSize 4, but is to be restored with pageSize 8. Compute its tokens again.",
       ]
@@ -304,7 +304,7 @@ describe('what is refused', () => {
     messages.push(save(), await rejection(cache.readSaved({ source: [], fingerprint: 'x' })));
     expect(messages).toMatchInlineSnapshot(`
       [
-        "argument: PageManager.save: sequence 0 has 1 tokens in flight. Commit them first.",
+        "argument: PagedKvCache.save: sequence 0 has 1 tokens in flight. Commit them first.",
         "argument: PagedKvCache.save: the sequence is in host memory, but nothing was swapped out to host page 0. Make the copies of swapOut first.",
         "device: PagedKvCache.save: the cache was destroyed.",
         "device: PagedKvCache.readSaved: the cache was destroyed.",
