@@ -132,6 +132,54 @@ describe('a restored sequence goes on as the saved one would', () => {
   });
 });
 
+test(
+  'saved and restored at random moments, chats are as they would be without',
+  { timeout: 60_000 },
+  async () => {
+    for (let seed = 0; seed < 12; seed++) {
+      const random = new Random(seed);
+      const window = random.boolean() ? -1 : random.int(1, 9);
+      const setup = { window, nPages: 24, nHostPages: 24 };
+      const undisturbed = await SavedChats.create(setup);
+      let chats = await SavedChats.create(setup);
+      const start = tokensOf(random.int(1, 20), seed);
+      const wanted = undisturbed.pages.add(start);
+      let chat = chats.pages.add(start);
+      for (let move = 0; move < 25; move++) {
+        const { nTokens, nComputed } = undisturbed.pages.sequence(wanted);
+        const n = random.int(1, 6);
+        const kind = random.int(0, 5);
+        if (kind === 0) {
+          const more = tokensOf(n, random.int(0, 3));
+          for (const [{ pages }, id] of [[undisturbed, wanted], [chats, chat]] as const) pages.append(id, more); // prettier-ignore
+        } else if (kind === 1 && nComputed > 0) {
+          const nKept = Math.max(0, nTokens - n);
+          for (const [{ pages }, id] of [[undisturbed, wanted], [chats, chat]] as const) pages.truncate(id, nKept); // prettier-ignore
+        } else if (kind === 2) {
+          for (const [place, id] of [[undisturbed, wanted], [chats, chat]] as const) await place.compute(id, n); // prettier-ignore
+        } else {
+          if (random.boolean()) {
+            const swapsOut = chats.pages.swapOut(chat);
+            if (swapsOut === 'full') throw new Error('full');
+            await chats.cache.movePages({ swapsOut, copies: [], swapsIn: [] });
+          }
+          const bytes = await save(chats, { sequence: chat });
+          // Here, besides the one that it was; or somewhere else.
+          if (random.boolean()) chats = await SavedChats.create(setup);
+          else chats.pages.release(chat);
+          chat = await restore(chats, bytes);
+        }
+        expect(chats.pages.sequence(chat)).toMatchObject({
+          nTokens: undisturbed.pages.sequence(wanted).nTokens,
+        });
+        expect(await chats.wrongTokens(chat)).toEqual([]);
+        if (window < 0)
+          expect(chats.pages.sequence(chat).nComputed).toBe(undisturbed.pages.sequence(wanted).nComputed);
+      }
+    }
+  },
+);
+
 describe('what others find of it', () => {
   test('a prompt with the same beginning finds its full pages, also after it has ended', async () => {
     const [there, here] = [await SavedChats.create(), await SavedChats.create()];
@@ -247,7 +295,7 @@ describe('while a stream is read', () => {
     await forgotten.read();
     pages.reset();
     expect(await rejection(forgotten.read())).toMatchInlineSnapshot(
-      `"argument: PageManager.save: the pages to save are not held any more. Save what is there now."`,
+      `"argument: PagedKvCache.save: the pages to save are held no more, since a reset took them or they were released. Save what is there now."`,
     );
     const destroyed = await there.chat(tokensOf(10, 2));
     const late = cache.save({ pages, sequence: destroyed, fingerprint });

@@ -28,8 +28,8 @@ class Lab {
   static async create(device: GPUDevice, dtype: FloatDType): Promise<Lab> {
     const runtime = createRuntime(device);
     const cache = await PagedKvCache.create(runtime, { ...SHAPE, dtype });
-    for (const { size, ...buffer } of cache.buffers.map((made) => ({ made, size: made.size })))
-      device.queue.writeBuffer(buffer.made, 0, new Uint32Array(size / 4).fill(0xffffffff));
+    for (const buffer of cache.buffers)
+      device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0xffffffff));
     return new Lab(runtime, cache, dtype);
   }
 
