@@ -428,13 +428,12 @@ describe('with a planner', () => {
     const { pages } = chats;
     const planner = new StepPlanner({ pages, maxTokens: 64, maxSequences: 4, watermark: 0, preempt: 'swap' });
     const step = async () => {
-      const planned = planner.plan();
-      if (typeof planned === 'string') return planned;
-      for (const [from, to] of planned.copies)
-        chats.cache.writePages([to], await chats.cache.readPages([from]));
-      await chats.cache.movePages({ ...planned, copies: [] });
-      for (const sequence of planned.sequences) await chats.write(sequence);
-      return planned;
+      const next = planner.plan();
+      if (typeof next === 'string') return next;
+      for (const [from, to] of next.copies) chats.cache.writePages([to], await chats.cache.readPages([from]));
+      await chats.cache.movePages({ ...next, copies: [] });
+      for (const sequence of next.sequences) await chats.write(sequence);
+      return next;
     };
     return { chats, planner, step };
   }

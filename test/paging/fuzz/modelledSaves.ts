@@ -115,12 +115,13 @@ export class ModelledSaves {
   }
 
   /**
-   * Restore one of what was kept, and write its pages. The caller commits. Undefined if nothing was kept, or the pool is
-   * full.
+   * Restore one of what was saved, and write its pages. The caller commits. Undefined if nothing was saved, or the pool
+   * is full.
    */
   restore(pick: number, avoided: ReadonlySet<number> = new Set()): RestoredSequence | undefined {
     const { manager, options, memory } = this.#model;
-    const kept = this.#kept[pick % Math.max(1, this.#kept.length)];
+    const all = [...this.#kept, ...this.#open.map((open) => open.kept)];
+    const kept = all[pick % Math.max(1, all.length)];
     if (!kept) return undefined;
     const { state, contents, isCut } = kept;
     const { nFound, nWrites, isFull } = this.#expected(state, avoided);
