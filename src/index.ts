@@ -9,6 +9,7 @@ export type { LayerTensors } from './attention/layerTensors.js';
 export { attnWithKvCache } from './attention/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
 export { attnVarlen } from './attention/attnVarlen.js';
+export { attnWeights } from './attention/attnWeights.js';
 export type { CacheLayer, CacheSize } from './cache/cacheLayout.js';
 export type { PageMoves, PagePairs } from './cache/pageMoves.js';
 export { copyPages, type CopyPagesArgs } from './cache/copyPages.js';
@@ -23,6 +24,7 @@ export type {
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from './problem/attentionArgs.js';
+export type { AttnWeightsArgs, AttnWeightsResult, ChosenRows } from './problem/weightsArgs.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './attention/mergeStates.js';
 export { read, readInts } from './tensors/readTensor.js';

@@ -7,6 +7,13 @@ import type {
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from '../problem/attentionArgs.js';
+import type {
+  CacheWeightsArgs,
+  ChosenRows,
+  DenseWeightsArgs,
+  NotOfWeights,
+  VarlenWeightsArgs,
+} from '../problem/weightsArgs.js';
 
 const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
   softmaxScale: true,
@@ -40,6 +47,30 @@ const NO_ARGUMENTS = {
   copies: true,
   swapsIn: true,
 } as const;
+
+/** Those that decide about weights. */
+const WEIGHTS_OPTIONS: Readonly<
+  Record<keyof ChosenRows | Exclude<keyof AttentionOptions, NotOfWeights | 'out'>, true>
+> = {
+  rows: true,
+  lse: true,
+  weights: true,
+  pass: true,
+  softmaxScale: true,
+  causal: true,
+  windowSize: true,
+  softcap: true,
+  alibiSlopes: true,
+  attentionChunk: true,
+};
+
+const NOT_OF_WEIGHTS = namesOf<Record<NotOfWeights, unknown>>({
+  v: true,
+  vCache: true,
+  sinks: true,
+  numSplits: true,
+  returnLse: true,
+});
 
 export const ATTN_NAMES: ArgNames<AttnArgs> = {
   used: namesOf<AttnArgs>({ q: true, k: true, v: true, ...OPTIONS }),
@@ -89,4 +120,51 @@ export const KV_CACHE_NAMES: ArgNames<AttnWithKvCacheArgs> = {
     ...OPTIONS,
   }),
   unused: namesOf<Omit<Step, keyof AttnWithKvCacheArgs>>({ ...NO_ARGUMENTS, sequsedK: true }),
+};
+
+/** By the call whose arguments `attnWeights` is given. */
+export const WEIGHTS_NAMES: {
+  readonly dense: ArgNames<DenseWeightsArgs>;
+  readonly varlen: ArgNames<VarlenWeightsArgs>;
+  readonly cache: ArgNames<CacheWeightsArgs>;
+} = {
+  dense: {
+    used: namesOf<DenseWeightsArgs>({ q: true, k: true, ...WEIGHTS_OPTIONS }),
+    unused: NOT_OF_WEIGHTS,
+  },
+  varlen: {
+    used: namesOf<VarlenWeightsArgs>({
+      q: true,
+      k: true,
+      cuSeqlensQ: true,
+      cuSeqlensK: true,
+      sequsedK: true,
+      maxSeqlenQ: true,
+      maxSeqlenK: true,
+      blockTable: true,
+      ...WEIGHTS_OPTIONS,
+    }),
+    unused: [...VARLEN_NAMES.unused, ...NOT_OF_WEIGHTS],
+  },
+  cache: {
+    used: namesOf<CacheWeightsArgs>({
+      q: true,
+      kCache: true,
+      k: true,
+      cacheSeqlens: true,
+      cuSeqlensQ: true,
+      cuSeqlensKNew: true,
+      maxSeqlenQ: true,
+      maxSeqlenK: true,
+      blockTable: true,
+      cacheBatchIdx: true,
+      cacheLeftpad: true,
+      rotaryCos: true,
+      rotarySin: true,
+      rotaryDim: true,
+      rotaryInterleaved: true,
+      ...WEIGHTS_OPTIONS,
+    }),
+    unused: [...KV_CACHE_NAMES.unused, ...NOT_OF_WEIGHTS],
+  },
 };
