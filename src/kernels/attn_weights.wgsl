@@ -27,7 +27,7 @@
 
 import package::shared::attention::{params, Job, Item, band_of, mask_of, scores_of, sees};
 import package::shared::band::Band;
-import package::shared::batch_info::{Sequence, sequence_at};
+import package::shared::batch_info::sequence_at;
 import package::shared::elements::MINUS_INFINITY;
 import package::shared::key_offsets::{find_offsets, k_offsets_of, have_pages};
 import package::shared::lanes::MANY;
