@@ -10,8 +10,7 @@ import type { Runtime } from '../runtime/runtime.js';
 import { ATTN_NAMES } from './argNames.js';
 import { attentionOperation, readsWhileWriting, runOperation, type Operation } from './attentionOperation.js';
 
-/** What to do about tensors of another number of dimensions. */
-export const DENSE_HINT = { 3: 'For sequences end to end, use attnVarlen.' };
+const HINT = { 3: 'For sequences end to end, use attnVarlen.' };
 
 /** `attn` with `returnLse: true`, which also returns lse. */
 export function attn(
@@ -41,7 +40,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     k: ['B', 'Sk', 'Hkv', 'D'],
     v: ['B', 'Sk', 'Hkv', 'Dv'],
   } as const;
-  const hints = { q: DENSE_HINT, kv: DENSE_HINT };
+  const hints = { q: HINT, kv: HINT };
   const {
     dims: { B, Sq, Sk },
     heads,

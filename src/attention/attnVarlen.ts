@@ -15,8 +15,7 @@ import {
   type AttentionOperation,
 } from './attentionOperation.js';
 
-/** What to do about tensors of another number of dimensions. */
-export const VARLEN_HINTS = {
+const HINTS = {
   q: { 4: 'For a dense batch, use attn.' },
   k: { 4: 'For a dense batch, use attn; for pages, pass blockTable.' },
   pages: { 3: 'For keys end to end, leave blockTable out.' },
@@ -81,7 +80,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       k,
       v,
       dims,
-      hints: { q: VARLEN_HINTS.q, kv: isPaged ? VARLEN_HINTS.pages : VARLEN_HINTS.k },
+      hints: { q: HINTS.q, kv: isPaged ? HINTS.pages : HINTS.k },
     });
   });
   const { batch, lengths, pages } = checkVarlenLengths(call, args);

@@ -27,10 +27,14 @@ import type {
 } from '../problem/weightsArgs.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { WEIGHTS_NAMES } from './argNames.js';
-import { DENSE_HINT } from './attn.js';
 import { runPlanned } from './attentionOperation.js';
-import { checkRowOrder, VARLEN_HINTS } from './attnVarlen.js';
-import { DENSE_HINTS, RAGGED_HINTS } from './attnWithKvCache.js';
+import { checkRowOrder } from './attnVarlen.js';
+
+/** What to do about tensors of another number of dimensions: in a dense batch, in one end to end, and of pages. */
+const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
+const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
+const KEY_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out; for pages, pass blockTable.' };
+const PAGE_HINTS = { 3: 'For keys end to end, leave blockTable out.' };
 
 /**
  * Computes the attention probabilities of some query rows, which attention itself never stores: for row i, head h and key j
@@ -142,7 +146,7 @@ function read<Args extends ChosenRows>(call: Call, args: AttnWeightsArgs, names:
 function denseInputs(call: Call, given: DenseWeightsArgs): Inputs {
   const { q, k } = given;
   const dims = { q: ['B', 'Sq', 'Hq', 'D'], k: ['B', 'Sk', 'Hkv', 'D'] } as const;
-  const { heads, dims: sizes } = checkQk(call, { q, k, dims, hints: { q: DENSE_HINT, kv: DENSE_HINT } });
+  const { heads, dims: sizes } = checkQk(call, { q, k, dims, hints: { q: DENSE_HINTS, kv: DENSE_HINTS } });
   const { B, Sq, Sk } = sizes;
   checkBatch(call, B);
   checkSeqlens(call, 'queries', [Sq]);
@@ -157,7 +161,7 @@ function varlenInputs(call: Call, given: VarlenWeightsArgs): Inputs {
   const isPaged = blockTable !== undefined;
   const keyDims = isPaged ? (['P', 'pageSize'] as const) : (['totalK'] as const);
   const dims = { q: ['totalQ', 'Hq', 'D'], k: [...keyDims, 'Hkv', 'D'] } as const;
-  const hints = { q: VARLEN_HINTS.q, kv: isPaged ? VARLEN_HINTS.pages : VARLEN_HINTS.k };
+  const hints = { q: RAGGED_HINTS, kv: isPaged ? PAGE_HINTS : KEY_HINTS };
   const { heads } = checkQk(call, { q, k, dims, hints });
   const { batch, lengths, pages } = checkVarlenLengths(call, given);
   const common = { given, cached: null, layout: RAGGED, batch, heads, read: { ...given } };

@@ -17,9 +17,8 @@ import {
   type CheckOverlaps,
 } from './attentionOperation.js';
 
-/** What to do about queries of another number of dimensions. */
-export const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
-export const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
+const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
+const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
 
 /** `attnWithKvCache` with `returnLse: true`, which also returns lse. */
 export function attnWithKvCache(

@@ -1,3 +1,4 @@
+import { describe } from '../core/errors.js';
 import { isTensor } from '../core/tensor.js';
 import { isHostLengths, type DeviceLengths, type HostLengths } from '../problem/attentionProblem.js';
 import { isHostArray, type Call } from './call.js';
@@ -44,7 +45,7 @@ export function checkChosenRows(call: Call, rows: ArrayLike<number>, queries: Qu
     'argument',
     given,
     (row) => Number.isInteger(row) && row >= 0 && row < nRows,
-    (i) => `rows[${i}] must be ${range}, not ${String(given[i])}.`,
+    (i) => `rows[${i}] must be ${range}, not ${describe(given[i])}.`,
   );
   const starts = nQueries === null ? startsOf(lengths, batch) : null;
   if (starts) checkBeforeEnd(call, given, starts.end);
