@@ -79,9 +79,11 @@ export interface AttnWeightsWork extends Pick<
 export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   const { problem, batchInfo, rotatedQ, range, rows, weights, maxWorkgroupsPerDimension } = work;
   const { nHeads, nKvHeads, headDim, q, k, lse, pages } = problem;
+  // The stand-in for values is as wide as keys.
+  const features = featuresOf({ ...problem, headDimV: headDim });
   return {
     kernel: attnWeightsKernel,
-    spec: weightsSpec(weightsTile(nHeads / nKvHeads), headDim, featuresOf(problem)),
+    spec: weightsSpec(weightsTile(nHeads / nKvHeads), headDim, features),
     params: attentionParams({ problem, range, parts: null }),
     bindings: {
       q: rotatedQ ?? q.tensor,
