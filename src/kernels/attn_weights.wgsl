@@ -25,7 +25,8 @@
 //   HEADS         heads of a workgroup; those beyond the group have queries of zero, and are not written
 //   HEAD_OCTETS   octets of a head
 
-import package::shared::attention::{params, Job, Item, band_of, mask_of, scores_of, sees};
+import package::shared::attention::{params, RowMask, band_of, scores_of, sees};
+@if(ALIBI) import package::shared::attention::{position_of, slope_of};
 import package::shared::band::Band;
 import package::shared::batch_info::sequence_at;
 import package::shared::elements::MINUS_INFINITY;
@@ -88,7 +89,7 @@ fn attn_weights(
   if (sees_quad) {
     let k_at = k_offsets_of(sequence, seen, key_tile, local) + kv_head * params.k_head;
     for (var octet = 0u; octet < MANY; octet++) {
-      if (octet >= HEAD_OCTETS) { break; }
+      if (octet * 8u >= params.head_dim) { break; }
       let left = params.head_dim - octet * 8u;
       let k0 = k_octet(k_at.x + octet * 8u, left);
       let k1 = k_octet(k_at.y + octet * 8u, left);
@@ -103,15 +104,14 @@ fn attn_weights(
   }
 
   // 3 weights, write
-  let first_row = token * params.group + first_head;
-  let job = Job(Item(sequence_index, 0u, 0u, 0u), sequence, kv_head, first_row, (token + 1u) * params.group);
   @unroll for (var h = 0u; h < HEADS; h++) {
     if (first_head + h < params.group) {
       let head = kv_head * params.group + first_head + h;
       var p = vec4f();
       if (sees_quad) {
         let lse = row_lse[sequence.lse_base + token * params.lse_token + head * params.lse_head];
-        let mask = mask_of(job, first_row + h);
+        @if(ALIBI)  let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
+        @if(!ALIBI) let mask = RowMask(seen);
         var is_seen = sees(mask, key);
         @if(PAGED) is_seen &= have_pages(key_tile, local);
         p = weights_of(select(vec4f(MASKED), scores_of(products[h], key, mask), is_seen), lse);
