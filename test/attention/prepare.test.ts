@@ -225,7 +225,9 @@ describe('attnVariants', () => {
     const runtime = createRuntime(compilingDevice().device);
     expect(() =>
       attnVariants(runtime, { headDim: 32, dtype: 'f32', weights: true }),
-    ).toThrowErrorMatchingInlineSnapshot(`[PageflashError: attnVariants: weights needs group, the number of query heads per kv head.]`);
+    ).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: attnVariants: weights needs group, the number of query heads per kv head.]`,
+    );
   });
 
   test('without a group are those of many rows', () => {

@@ -31,11 +31,21 @@ const VARLEN_KERNELS = {
   sloped: [false, true],
 } as const;
 
-const { call, causal, window, softcap, alibi, sinks, attentionChunk, spread, used, numbers, scores } =
-  varlenCells.axes;
+const { call, causal, window, softcap, alibi } = varlenCells.axes;
+const { sinks, attentionChunk, spread, used, numbers, scores } = varlenCells.axes;
 const VARLEN = {
   ...VARLEN_KERNELS,
-  ...{ call, causal, window, softcap, alibi, sinks, attentionChunk, spread, used, numbers, scores },
+  call,
+  causal,
+  window,
+  softcap,
+  alibi,
+  sinks,
+  attentionChunk,
+  spread,
+  used,
+  numbers,
+  scores,
   batch: ['single tokens', 'few keys', 'primes', 'prompts and decoding', 'all prime'],
   pageSize: [0, 1, 3, 16, 250],
 } as const;
