@@ -1,15 +1,29 @@
 /** What came back from a GPU to the CPU. */
 export interface Reads {
-  /** Buffers that were mapped for reading. */
+  /** Buffers that were mapped for reading, and canvases that were read. */
   readonly buffers: number;
-  /** Bytes of their ranges that were looked at. */
+  /** Bytes of what was looked at. */
   readonly bytes: number;
 }
 
-/** Counts what a device's buffers hand over to the CPU while `work` runs, whoever asks for it: any library on the page. */
+/** Counts what comes back from a device to the CPU while `work` runs, whichever library of the program asks for it. */
 export async function countReads(device: GPUDevice, work: () => Promise<void> | void): Promise<Reads> {
   const reads = { buffers: 0, bytes: 0 };
-  // All buffers have one prototype; in Node it need not be a global.
+  const restore = [...countBuffers(device, reads), ...countCanvases(reads)];
+  try {
+    await work();
+    // Some are told only when the GPU is done.
+    await device.queue.onSubmittedWorkDone();
+  } finally {
+    for (const undo of restore) undo();
+  }
+  return reads;
+}
+
+type Counts = { -readonly [Name in keyof Reads]: Reads[Name] };
+
+function countBuffers(device: GPUDevice, reads: Counts): (() => void)[] {
+  // All buffers have one prototype, which need not be a global.
   const probe = device.createBuffer({ size: 4, usage: GPUBufferUsage.COPY_DST });
   const owner = Object.getPrototypeOf(probe) as GPUBuffer;
   probe.destroy();
@@ -24,12 +38,22 @@ export async function countReads(device: GPUDevice, work: () => Promise<void> | 
     if (isRead(this)) reads.bytes += range.byteLength;
     return range;
   };
-  try {
-    await work();
-    // What was submitted may still be read when it is done.
-    await device.queue.onSubmittedWorkDone();
-  } finally {
-    Object.assign(owner, { mapAsync, getMappedRange });
-  }
-  return reads;
+  return [() => Object.assign(owner, { mapAsync, getMappedRange })];
+}
+
+/** A buffer can be drawn on a canvas, which can be read without waiting. TensorFlow.js does so. */
+function countCanvases(reads: Counts): (() => void)[] {
+  const kinds = [globalThis.CanvasRenderingContext2D, globalThis.OffscreenCanvasRenderingContext2D];
+  return kinds.flatMap((kind) => {
+    if (!kind) return [];
+    const owner: CanvasImageData = kind.prototype;
+    const { getImageData } = owner;
+    owner.getImageData = function count(...args) {
+      const image = getImageData.apply(this, args);
+      reads.buffers++;
+      reads.bytes += image.data.byteLength;
+      return image;
+    };
+    return [() => Object.assign(owner, { getImageData })];
+  });
 }

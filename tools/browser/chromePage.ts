@@ -1,5 +1,5 @@
 import { launch, type Browser, type Page } from 'puppeteer';
-import { bundleScript } from './bundleScript.js';
+import { bundleScript, type BundleOptions } from './bundleScript.js';
 import { servePage, type PageOptions } from './servePage.js';
 
 export interface ChromePage {
@@ -12,9 +12,9 @@ export interface ChromePage {
 /** Bundles a TypeScript entry into one script and opens a page with it in headless Chrome. */
 export async function openChromePage(
   entry: string,
-  options: Pick<PageOptions, 'folders'> = {},
+  { alias = {}, ...options }: Pick<PageOptions, 'folders'> & Pick<BundleOptions, 'alias'> = {},
 ): Promise<ChromePage> {
-  const { code, sourceStack } = await bundleScript(entry);
+  const { code, sourceStack } = await bundleScript(entry, { alias });
   const server = await servePage(code, options);
   const browser = await launchChrome();
   const page = await newPage(browser);

@@ -1,0 +1,35 @@
+// What the examples use of packages that are installed only for their tests.
+
+declare module '@tensorflow/tfjs-core' {
+  export interface Tensor {
+    /** Downloads the elements. */
+    data(): Promise<Float32Array>;
+    /** Copies the elements on the GPU, and submits what is recorded. */
+    dataToGPU(): { readonly buffer?: GPUBuffer; readonly tensorRef: Tensor };
+    dispose(): void;
+  }
+  export interface Tensor2D extends Tensor {
+    readonly shape: [number, number];
+  }
+  export interface WebGPUData {
+    readonly buffer: GPUBuffer;
+    readonly zeroCopy?: boolean;
+  }
+  export type KernelBackend = object;
+  export function tensor(values: WebGPUData, shape: [number, number], dtype: 'float32'): Tensor2D;
+  export function tensor2d(values: Float32Array, shape: [number, number]): Tensor2D;
+  export function matMul(a: Tensor2D, b: Tensor2D, transposeA: boolean, transposeB: boolean): Tensor2D;
+  export function tidy<T>(work: () => T): T;
+  export function memory(): { readonly numTensors: number };
+  export function backend(): KernelBackend;
+  export function removeBackend(name: string): void;
+  export function registerBackend(name: string, factory: () => KernelBackend): boolean;
+  export function setBackend(name: string): Promise<boolean>;
+}
+
+declare module '@tensorflow/tfjs-backend-webgpu' {
+  export class WebGPUBackend {
+    readonly device: GPUDevice;
+    constructor(device: GPUDevice, adapterInfo?: GPUAdapterInfo);
+  }
+}
