@@ -1,28 +1,14 @@
 /** What came back from a GPU to the CPU. */
 export interface Reads {
-  /** Buffers that were mapped for reading, and canvases that were read. */
+  /** Buffers that were mapped for reading. */
   readonly buffers: number;
-  /** Bytes of what was looked at. */
+  /** Bytes of their ranges that were looked at. */
   readonly bytes: number;
 }
 
-/** Counts what comes back from a device to the CPU while `work` runs, whichever library of the program asks for it. */
+/** Counts what a device's buffers hand over to the CPU while `work` runs, whichever library of the program asks for it. */
 export async function countReads(device: GPUDevice, work: () => Promise<void> | void): Promise<Reads> {
   const reads = { buffers: 0, bytes: 0 };
-  const restore = [...countBuffers(device, reads), ...countCanvases(reads)];
-  try {
-    await work();
-    // Some are told only when the GPU is done.
-    await device.queue.onSubmittedWorkDone();
-  } finally {
-    for (const undo of restore) undo();
-  }
-  return reads;
-}
-
-type Counts = { -readonly [Name in keyof Reads]: Reads[Name] };
-
-function countBuffers(device: GPUDevice, reads: Counts): (() => void)[] {
   // All buffers have one prototype, which need not be a global.
   const probe = device.createBuffer({ size: 4, usage: GPUBufferUsage.COPY_DST });
   const owner = Object.getPrototypeOf(probe) as GPUBuffer;
@@ -38,22 +24,12 @@ function countBuffers(device: GPUDevice, reads: Counts): (() => void)[] {
     if (isRead(this)) reads.bytes += range.byteLength;
     return range;
   };
-  return [() => Object.assign(owner, { mapAsync, getMappedRange })];
-}
-
-/** A buffer can be drawn on a canvas, which can be read without waiting. TensorFlow.js does so. */
-function countCanvases(reads: Counts): (() => void)[] {
-  const kinds = [globalThis.CanvasRenderingContext2D, globalThis.OffscreenCanvasRenderingContext2D];
-  return kinds.flatMap((kind) => {
-    if (!kind) return [];
-    const owner: CanvasImageData = kind.prototype;
-    const { getImageData } = owner;
-    owner.getImageData = function count(...args) {
-      const image = getImageData.apply(this, args);
-      reads.buffers++;
-      reads.bytes += image.data.byteLength;
-      return image;
-    };
-    return [() => Object.assign(owner, { getImageData })];
-  });
+  try {
+    await work();
+    // Some are told only when the GPU is done.
+    await device.queue.onSubmittedWorkDone();
+  } finally {
+    Object.assign(owner, { mapAsync, getMappedRange });
+  }
+  return reads;
 }

@@ -17,6 +17,14 @@ test('attention between two products of TensorFlow.js', async () => {
   await check('test/examples/tensorflowPage.ts', { alias });
 });
 
+test('attention between sessions of onnxruntime-web', async () => {
+  const dist = resolve(packages('onnxruntime'), 'onnxruntime-web/dist');
+  await check('test/examples/onnxruntimePage.ts', {
+    alias: { 'onnxruntime-web/webgpu': resolve(dist, 'ort.webgpu.min.mjs') },
+    folders: { onnxruntime: dist },
+  });
+});
+
 async function check(entry: string, options: Parameters<typeof openChromePage>[1]): Promise<void> {
   const { page, sourceStack, close } = await openChromePage(entry, options);
   try {

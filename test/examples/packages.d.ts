@@ -33,3 +33,34 @@ declare module '@tensorflow/tfjs-backend-webgpu' {
     constructor(device: GPUDevice, adapterInfo?: GPUAdapterInfo);
   }
 }
+
+declare module 'onnxruntime-web/webgpu' {
+  export class Tensor {
+    constructor(type: 'int32', data: Int32Array, dims: readonly number[]);
+    static fromGpuBuffer(
+      buffer: GPUBuffer,
+      options: { readonly dataType: 'float32'; readonly dims: readonly number[] },
+    ): Tensor;
+    readonly dims: readonly number[];
+    readonly data: Float32Array;
+    readonly gpuBuffer: GPUBuffer;
+    /** Downloads the elements. */
+    getData(): Promise<Float32Array>;
+    dispose(): void;
+  }
+  export interface SessionOptions {
+    readonly executionProviders: readonly (
+      'wasm' | { readonly name: 'webgpu'; readonly device: GPUDevice }
+    )[];
+    readonly preferredOutputLocation?: 'gpu-buffer';
+  }
+  export class InferenceSession {
+    static create(model: Uint8Array, options: SessionOptions): Promise<InferenceSession>;
+    run(feeds: Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, Tensor>>>;
+    release(): Promise<void>;
+  }
+  export const env: {
+    readonly wasm: { numThreads: number; wasmPaths: string };
+    logLevel: 'error';
+  };
+}
