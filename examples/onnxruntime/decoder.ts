@@ -1,7 +1,7 @@
 // Attention with a paged cache between sessions of onnxruntime-web: its GPU tensors go in and come out.
 import { BlockAllocator, createRuntime, PagedKvCache, planAttnWithKvCache } from 'pageflash';
 import { rotaryTables, tensorFrom } from 'pageflash';
-import type { AttentionPlan, AttnWithKvCacheArgs } from 'pageflash';
+import type { AttentionPlan, AttnWithKvCacheArgs, Runtime } from 'pageflash';
 import * as ort from 'onnxruntime-web/webgpu';
 
 export interface DecoderShape {
@@ -24,8 +24,11 @@ export interface DecoderOptions {
 }
 
 export interface Decoder {
+  readonly runtime: Runtime;
   /** Takes the new tokens of each chat. Returns the logits of all of them [tokens, vocab] on the GPU, to be disposed. */
   step(tokens: readonly (readonly number[])[]): Promise<ort.Tensor>;
+  /** Forgets the tokens of a chat. */
+  restart(chat: number): void;
   destroy(): Promise<void>;
 }
 
@@ -76,6 +79,7 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
   }
 
   return {
+    runtime,
     async step(tokens) {
       const nNew = tokens.map(({ length }) => length);
       if (chats.some((chat, b) => pages.append(chat, nNew[b]!) === 'full'))
@@ -102,6 +106,10 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
         qkv!.dispose();
       }
       return outputs['logits']!;
+    },
+    restart(chat) {
+      pages.release(chats[chat]!);
+      chats[chat] = pages.create();
     },
     async destroy() {
       for (const session of sessions) await session.release();

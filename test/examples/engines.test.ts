@@ -17,13 +17,26 @@ test('attention between two products of TensorFlow.js', async () => {
   await check('test/examples/tensorflowPage.ts', { alias });
 });
 
-test('attention between sessions of onnxruntime-web', async () => {
-  const dist = resolve(packages('onnxruntime'), 'onnxruntime-web/dist');
-  await check('test/examples/onnxruntimePage.ts', {
-    alias: { 'onnxruntime-web/webgpu': resolve(dist, 'ort.webgpu.min.mjs') },
-    folders: { onnxruntime: dist },
-  });
-});
+const onnxruntime = packages('onnxruntime');
+const ONNX = {
+  alias: { 'onnxruntime-web/webgpu': resolve(onnxruntime, 'onnxruntime-web/dist/ort.webgpu.min.mjs') },
+  folders: { onnxruntime: resolve(onnxruntime, 'onnxruntime-web/dist') },
+};
+
+test('attention between sessions of onnxruntime-web', () => check('test/examples/onnxruntimePage.ts', ONNX));
+
+test('generation by transformers.js', () =>
+  check('test/examples/transformersPage.ts', {
+    ...ONNX,
+    alias: {
+      ...ONNX.alias,
+      'onnxruntime-common': resolve(onnxruntime, 'onnxruntime-common'),
+      '@huggingface/transformers': resolve(
+        packages('transformers'),
+        '@huggingface/transformers/dist/transformers.web.js',
+      ),
+    },
+  }));
 
 async function check(entry: string, options: Parameters<typeof openChromePage>[1]): Promise<void> {
   const { page, sourceStack, close } = await openChromePage(entry, options);

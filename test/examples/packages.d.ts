@@ -36,13 +36,13 @@ declare module '@tensorflow/tfjs-backend-webgpu' {
 
 declare module 'onnxruntime-web/webgpu' {
   export class Tensor {
-    constructor(type: 'int32', data: Int32Array, dims: readonly number[]);
+    constructor(type: 'int32' | 'float32', data: Int32Array | Float32Array, dims: readonly number[]);
     static fromGpuBuffer(
       buffer: GPUBuffer,
       options: { readonly dataType: 'float32'; readonly dims: readonly number[] },
     ): Tensor;
     readonly dims: readonly number[];
-    readonly data: Float32Array;
+    readonly data: Float32Array | Int32Array | BigInt64Array;
     readonly gpuBuffer: GPUBuffer;
     /** Downloads the elements. */
     getData(): Promise<Float32Array>;
@@ -63,4 +63,31 @@ declare module 'onnxruntime-web/webgpu' {
     readonly wasm: { numThreads: number; wasmPaths: string };
     logLevel: 'error';
   };
+}
+
+declare module '@huggingface/transformers' {
+  import type * as ort from 'onnxruntime-web/webgpu';
+
+  export class Tensor {
+    constructor(type: 'int64', data: BigInt64Array, dims: readonly number[]);
+    readonly data: BigInt64Array;
+  }
+  /** What it asks of a session. */
+  export interface Session {
+    readonly inputNames: readonly string[];
+    readonly outputNames: readonly string[];
+    readonly inputMetadata: readonly object[];
+    run(feeds: Readonly<Record<string, ort.Tensor>>): Promise<Readonly<Record<string, ort.Tensor>>>;
+    release(): Promise<void>;
+  }
+  export class LlamaForCausalLM {
+    constructor(config: object, sessions: Readonly<Record<'model', Session>>, configs: object);
+    generate(options: {
+      readonly input_ids: Tensor;
+      readonly attention_mask: Tensor;
+      readonly max_new_tokens: number;
+      readonly do_sample: boolean;
+    }): Promise<Tensor>;
+    dispose(): Promise<unknown>;
+  }
 }
