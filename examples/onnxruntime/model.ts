@@ -16,8 +16,17 @@ const { nLayers, vocab, hidden, ffn, nHeads, nKvHeads, headDim } = MODEL;
 const ATTENDED = nHeads * headDim;
 const QKV = ATTENDED + 2 * nKvHeads * headDim;
 
-/** Random numbers of a matrix [nIn, nOut], or the ones of a norm. */
+/** The numbers of a matrix [nIn, nOut], or of a norm. */
 export type Weights = (name: string, dims: readonly number[]) => Float32Array;
+
+/** Weights that have been learnt from nothing. */
+export const waves: Weights = (name, dims) => {
+  const length = dims.reduce((product, dim) => product * dim, 1);
+  if (dims.length === 1) return new Float32Array(length).fill(1);
+  const scale = name === 'embedding' ? 1 : 1 / Math.sqrt(dims[0]!);
+  const from = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
+  return Float32Array.from({ length }, (_, i) => scale * Math.sin((from + i) ** 2));
+};
 
 /**
  * The model in nLayers + 1 parts, with attention between each two of them:

@@ -2,5 +2,5 @@ import { setUp } from './setUp.mjs';
 
 /** The global setup of the tests of examples in other engines. */
 export async function setup() {
-  await setUp(['chrome', 'onnxruntime', 'tensorflow']);
+  await setUp(['chrome', 'onnxruntime', 'tensorflow', 'transformers']);
 }

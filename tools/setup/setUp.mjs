@@ -1,6 +1,7 @@
 import { ensureChrome } from './browsers.mjs';
 import { ensureOnnxRuntime } from './onnxRuntime.mjs';
 import { ensureTensorflow } from './tensorflow.mjs';
+import { ensureTransformers } from './transformers.mjs';
 import { ensureVulkan } from './vulkan.mjs';
 
 const parts = {
@@ -8,9 +9,10 @@ const parts = {
   vulkan: ensureVulkan,
   onnxruntime: ensureOnnxRuntime,
   tensorflow: ensureTensorflow,
+  transformers: ensureTransformers,
 };
 
-/** @param {readonly string[]} names what is needed: `chrome`, `vulkan`, `onnxruntime`, `tensorflow` */
+/** @param {readonly string[]} names what is needed, of `parts` */
 export async function setUp(names) {
   for (const [name, ensure] of Object.entries(parts)) {
     if (names.includes(name)) await ensure();
