@@ -21,11 +21,13 @@ export async function answer({ command, engine, codec, signal }: Conversation): 
   const isChat = !isRaw && codec.hasChatTemplate;
   const tokens = isChat ? codec.encodeChat([{ role: 'user', content: prompt }]) : codec.encode(prompt);
   const seed = sampling.seed ?? 0;
-  const generations = Array.from({ length: nAnswers }, (_, i) =>
-    start({ command, engine, codec, signal }, tokens, seed + i),
-  );
+  const conversation = { command, engine, codec, signal };
+  const first = start(conversation, tokens, seed);
+  // By then the prompt is computed, and the others find its pages.
+  if (nAnswers > 1) await first[Symbol.asyncIterator]().next();
+  const others = Array.from({ length: nAnswers - 1 }, (_, i) => start(conversation, tokens, seed + 1 + i));
   const texts = await Promise.all(
-    generations.map((generation, i) =>
+    [first, ...others].map((generation, i) =>
       readText(generation, { command, codec }, (text) => {
         if (nAnswers === 1) process.stdout.write(text);
         else if (i === 0) process.stdout.write('.');

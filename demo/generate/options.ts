@@ -9,7 +9,7 @@ const USAGE = `npm run generate -- [OPTION...]: text by a language model, on pag
   --prompt TEXT          what to answer, or with --raw to continue
   --raw                  without the model's chat template
   --chat                 a conversation in the terminal
-  --parallel N           N answers at once, with seeds that follow each other
+  --parallel N           N answers at once, with seeds that follow each other; at a temperature of 0.7 if none is given
   --tokens N             the most tokens of an answer; default 256
   --temperature T --top-k K --top-p P --min-p P --repetition-penalty X --seed N
                          how tokens are chosen; default: the most likely one
@@ -91,7 +91,7 @@ export function readOptions(args: readonly string[]): GenerateCommand | string {
     nAnswers,
     maxNewTokens: count('tokens', 256),
     sampling: {
-      temperature: number('temperature', values.temperature),
+      temperature: number('temperature', values.temperature) ?? (nAnswers > 1 ? 0.7 : undefined),
       topK: number('top-k', values['top-k']),
       topP: number('top-p', values['top-p']),
       minP: number('min-p', values['min-p']),
