@@ -10,6 +10,7 @@ import type {
 } from '../protocol.js';
 import {
   changeAnswer,
+  letterOf,
   messagesOf,
   newConversation,
   newId,
@@ -161,7 +162,11 @@ export class Chat {
     this.#send({ type: 'drop', conversation: id });
     this.#setConversations(this.#state.conversations.filter((conversation) => conversation.id !== id));
     this.hide(id);
-    if (this.#state.conversations.length === 0) this.open();
+    const { conversations, shown } = this.#state;
+    if (shown.length > 0) return;
+    const last = conversations.at(-1);
+    if (last) this.show(last.id);
+    else this.open();
   }
 
   ask(id: string, question: string): void {
@@ -298,7 +303,7 @@ export class Chat {
   #announce(answer: string, what: string): void {
     const conversation = this.#state.conversations.find(({ turns }) => turns.some(({ id }) => id === answer));
     if (!conversation) return;
-    this.store.change({ announcement: `The answer in conversation ${conversation.number + 1} ${what}.` });
+    this.store.change({ announcement: `The answer in conversation ${letterOf(conversation)} ${what}.` });
   }
 
   #setConversations(conversations: readonly Conversation[]): void {
