@@ -35,7 +35,7 @@ export function App({ chat }: { readonly chat: Chat }) {
           <Icon name="down" />
         </button>
       </header>
-      <StatusBar chat={chat} status={state.status} isSaved={state.isSaved} onChoose={openModels} />
+      <StatusBar chat={chat} state={state} onChoose={openModels} />
       <main>
         <Columns chat={chat} state={state} />
         <LivePanel chat={chat} state={state} />

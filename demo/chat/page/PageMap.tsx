@@ -96,7 +96,9 @@ export function PageMap({ cells, numbers, letters, chosen, description, onChoose
       aria-valuenow={chosen ?? 0}
       aria-valuetext={description ?? 'no page is chosen'}
       onPointerMove={(event) => onChoose(pageAt(event))}
-      onPointerLeave={() => onChoose(undefined)}
+      onPointerDown={(event) => onChoose(pageAt(event))}
+      // A finger leaves when it is lifted: what it has touched stays.
+      onPointerLeave={({ pointerType }) => pointerType === 'mouse' && onChoose(undefined)}
       onKeyDown={onKeyDown}
     />
   );

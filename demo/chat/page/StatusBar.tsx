@@ -1,25 +1,25 @@
 import { formatBytes } from '../../engine/engineError.js';
 import { formatSeconds } from '../formatCount.js';
 import type { Status } from '../protocol.js';
-import type { Chat } from './chat.js';
+import type { Chat, ChatState } from './chat.js';
 
 export interface StatusBarProps {
   readonly chat: Chat;
-  readonly status: Status;
-  readonly isSaved: boolean;
+  readonly state: ChatState;
   readonly onChoose: () => void;
 }
 
 /** What is being done before the model can answer, or why it cannot. */
-export function StatusBar({ chat, status, isSaved, onChoose }: StatusBarProps) {
+export function StatusBar({ chat, state, onChoose }: StatusBarProps) {
+  const { status, loss, isSaved } = state;
   return (
     <div class="status">
       {status.kind === 'loading' && <Loading chat={chat} {...status} />}
       {status.kind === 'starting' && <p role="status">Asking the browser for the GPU…</p>}
       {status.kind === 'compiling' && <p role="status">Compiling {status.name} for this GPU…</p>}
-      {status.kind === 'recovering' && (
+      {loss !== undefined && (
         <p role="status" class="warning">
-          The GPU was lost ({status.reason}). Asking for it again; the conversations go on from their text.
+          The GPU was lost ({loss}). Asking for it again; the conversations go on from their text.
         </p>
       )}
       {status.kind === 'ready' && status.model.notKept !== undefined && (

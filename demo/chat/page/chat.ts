@@ -30,6 +30,8 @@ const SAVE_MS = 400;
 
 export interface ChatState {
   readonly status: Status;
+  /** Why the GPU was lost, until the model is ready on another one. */
+  readonly loss: string | undefined;
   readonly conversations: readonly Conversation[];
   readonly shown: readonly string[];
   readonly choice: ModelChoice;
@@ -63,6 +65,7 @@ export class Chat {
     this.#send = send;
     this.store = new Store<ChatState>({
       status: { kind: 'starting' },
+      loss: undefined,
       conversations: saved?.conversations.length ? saved.conversations : [first],
       shown: saved?.conversations.length ? saved.shown : [first.id],
       choice: saved?.choice ?? DEFAULT_CHOICE,
@@ -145,11 +148,12 @@ export class Chat {
     return conversation;
   }
 
-  show(id: string): void {
+  /** Puts a conversation on the screen. Where there is no room, the one that was opened first gives way. */
+  show(id: string, beside?: string): void {
     const { shown } = this.#state;
     if (shown.includes(id)) return;
-    // The one that was opened first gives way.
-    this.store.change({ shown: [...shown.slice(Math.max(0, shown.length - MAX_SHOWN + 1)), id] });
+    const givesWay = shown.length < MAX_SHOWN ? undefined : shown.find((one) => one !== beside);
+    this.store.change({ shown: [...shown.filter((one) => one !== givesWay), id] });
     this.#save();
   }
 
@@ -206,14 +210,14 @@ export class Chat {
     if (!running) {
       const turns = source.turns.map((turn) => ({ ...turn, id: newId() }));
       this.#setConversations([...this.#state.conversations, { ...copy, turns }]);
-      return this.show(copy.id);
+      return this.show(copy.id, id);
     }
     const temperature = running.temperature || OTHER_TEMPERATURE;
     const answer = newAnswer({ temperature, seed: running.seed + 1 });
     const before = source.turns.slice(0, -1).map((turn) => ({ ...turn, id: newId() }));
     const forked = { ...copy, turns: [...before, answer] };
     this.#setConversations([...this.#state.conversations, forked]);
-    this.show(copy.id);
+    this.show(copy.id, id);
     this.#send({ type: 'fork', from: running.id, options: this.#optionsOf(forked, answer) });
   }
 
@@ -268,7 +272,9 @@ export class Chat {
 
   #receiveStatus(status: Status): void {
     this.store.change({ status });
+    if (status.kind === 'recovering') this.store.change({ loss: status.reason });
     if (status.kind === 'ready') this.store.change({ mode: status.mode });
+    if (status.kind === 'ready' || status.kind === 'failed') this.store.change({ loss: undefined });
     if (status.kind === 'failed') this.store.change({ live: undefined, announcement: status.advice.title });
   }
 
