@@ -75,9 +75,9 @@ test('answers several at once, forks one on its way, and stops', async () => {
 
   await chat.type('Tell me a story about a token.', 'A');
   const begun = await chat.untilAnswering('A', 20);
-  await chat.press('Another end', 'A');
+  await chat.pressAtOnce('Another end', 'A');
   await chat.untilAnswering('E', 30);
-  await chat.press('Stop Conversation E');
+  await chat.pressAtOnce('Stop Conversation E', 'E');
   const stopped = await chat.untilAnswered('E', 2);
   expect(stopped.startsWith(begun)).toBe(true);
   expect(await chat.untilAnswered('A', 2)).not.toBe(stopped);

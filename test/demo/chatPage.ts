@@ -148,6 +148,20 @@ export class ChatPage {
     await this.page.locator(`${within}::-p-aria([name="${name}"][role="button"])`).click();
   }
 
+  /** As `press`, but at once: an answer on its way ends while a click waits for the page to be at rest. */
+  async pressAtOnce(name: string, letter: string): Promise<void> {
+    await this.page.$$eval(
+      `[aria-label="Conversation ${letter}"] button`,
+      (buttons, wanted) => {
+        const found = buttons.find((one) =>
+          [one.getAttribute('aria-label'), one.textContent].includes(wanted),
+        );
+        (found as HTMLElement).click();
+      },
+      name,
+    );
+  }
+
   async type(text: string, letter = 'A'): Promise<void> {
     await this.page.locator(`[aria-label="Question in Conversation ${letter}"]`).fill(text);
     await this.press(`Ask in Conversation ${letter}`);

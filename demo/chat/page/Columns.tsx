@@ -11,9 +11,9 @@ export function Columns({ chat, state }: { readonly chat: Chat; readonly state: 
   const newest = shown.at(-1);
   useEffect(() => {
     // On a phone there is one column at a time: that which was opened last.
-    columns.current
-      ?.querySelector(`[data-id="${newest}"]`)
-      ?.scrollIntoView({ block: 'nearest', inline: 'start' });
+    const { current } = columns;
+    const column = current?.querySelector<HTMLElement>(`[data-id="${newest}"]`);
+    if (current && column) current.scrollTo({ left: column.offsetLeft - current.offsetLeft });
   }, [newest]);
   const toggle = (id: string): void => {
     if (shown.includes(id)) chat.hide(id);

@@ -38,7 +38,9 @@ export function PagesCard({ chat, state }: LiveCardProps) {
             onChoose={setChosen}
           />
           <div class="page-text">
-            {about === undefined ? (
+            {cells.length === 0 ? (
+              <p class="hint">They are there once the model is.</p>
+            ) : about === undefined ? (
               <p class="hint">
                 {formatCount(cells.length)} pages of {pageSize} tokens. Point at one, or go through them with
                 the arrow keys, to read its tokens.
