@@ -142,13 +142,16 @@ test('switches to naive attention while it answers, and shows what that takes', 
 
 test('goes on with an answer when the device is lost', async () => {
   await chat.type('Say the alphabet.');
-  await chat.untilAnswering();
+  const begun = await chat.untilAnswering();
+  await chat.pressAtOnce('Another end', 'A');
+  await chat.untilAnswering('B');
   await chat.inWorker('lastDevice.destroy()');
   await chat.page.waitForFunction(
     () => document.querySelector('.status')?.textContent?.includes('The GPU was lost'),
     { polling: 20 },
   );
   expect(await chat.untilAnswered()).toBe(ALPHABET);
+  expect((await chat.untilAnswered('B')).split(begun)).toEqual(['', expect.stringMatching(/z/)]);
 });
 
 test('loads a model of the hub, keeps it, and goes on after a reload with what was asked before', async () => {

@@ -70,7 +70,7 @@ export function ModelDialog({ chat, state, dialog }: ModelDialogProps) {
                 checked={kind === one}
                 onChange={() => setKind(one)}
               />
-              <span>{{ shipped: 'Tiny', hub: 'Hugging Face', folder: 'Folder' }[one]}</span>
+              <span>{{ shipped: 'Tiny', hub: 'Hub', folder: 'Folder' }[one]}</span>
             </label>
           ))}
         </div>
@@ -82,7 +82,7 @@ export function ModelDialog({ chat, state, dialog }: ModelDialogProps) {
         {kind === 'hub' && (
           <>
             <label class="field">
-              <span>Id, owner/name</span>
+              <span>Id on the Hugging Face Hub, owner/name</span>
               <input
                 type="text"
                 list="suggested"

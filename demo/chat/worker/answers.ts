@@ -96,6 +96,7 @@ export class Answers {
       const answer = newAnswer(options, source.messages);
       answer.prompt = source.prompt;
       answer.stream = loaded.codec.stream();
+      answer.isUnsent = false;
       for (const token of source.tokens.slice(0, nBefore)) this.#take(answer, token);
       this.#answers.set(options.answer, answer);
       await this.#follow(answer, forked, loaded);
