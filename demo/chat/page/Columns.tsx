@@ -4,19 +4,26 @@ import { Column } from './Column.js';
 import { letterOf, N_COLORS, runningAnswer, titleOf } from './conversations.js';
 import { Icon } from './icons.js';
 
+/** As in chat.css: there a conversation is as wide as the screen, beside the others. */
+const ONE_COLUMN = matchMedia('(max-width: 640px)');
+
 /** All conversations by name, and some of them side by side. */
 export function Columns({ chat, state }: { readonly chat: Chat; readonly state: ChatState }) {
   const { conversations, shown } = state;
   const columns = useRef<HTMLDivElement>(null);
   const newest = shown.at(-1);
+  const scrollTo = (id: string): void => {
+    const { current } = columns;
+    const column = current?.querySelector<HTMLElement>(`[data-id="${id}"]`);
+    if (current && column) current.scrollTo({ left: column.offsetLeft - current.offsetLeft });
+  };
   useEffect(() => {
     // On a phone there is one column at a time: that which was opened last.
-    const { current } = columns;
-    const column = current?.querySelector<HTMLElement>(`[data-id="${newest}"]`);
-    if (current && column) current.scrollTo({ left: column.offsetLeft - current.offsetLeft });
+    if (newest !== undefined) scrollTo(newest);
   }, [newest]);
   const toggle = (id: string): void => {
-    if (shown.includes(id)) chat.hide(id);
+    if (shown.includes(id) && ONE_COLUMN.matches) scrollTo(id);
+    else if (shown.includes(id)) chat.hide(id);
     else chat.show(id);
   };
   const open = (): void => {
