@@ -9,6 +9,7 @@ const NODE = [
   'test/platforms/node.test.ts',
   'test/conformance/kvCachePairs.test.ts',
   'test/conformance/matrixValues.test.ts',
+  'test/docs/guide.test.ts',
   'test/package/example.test.ts',
   'test/runtime/exit.test.ts',
   'test/package/package.test.ts',
@@ -24,6 +25,8 @@ const CHROME = [
 ];
 /** Not in `npm test`: `npm run test:package`. */
 const PACKAGE = ['test/package/compilers.test.ts'];
+/** Nor are these, whose engines are installed for them: `npm run test:examples`. */
+const EXAMPLES = ['test/examples/engines.test.ts'];
 
 // A kernel is compiled and run by the CPU where there is no GPU.
 const gpuTimeout = 300_000;
@@ -75,13 +78,23 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...NODE, ...CHROME, ...PACKAGE],
+          exclude: [...NODE, ...CHROME, ...PACKAGE, ...EXAMPLES],
           testTimeout: unitTimeout,
         },
       },
       {
         plugins,
         test: { name: 'package', include: PACKAGE, testTimeout: gpuTimeout, hookTimeout: gpuTimeout },
+      },
+      {
+        plugins,
+        test: {
+          name: 'examples',
+          include: EXAMPLES,
+          globalSetup: 'tools/setup/engines.mjs',
+          testTimeout: gpuTimeout,
+          hookTimeout: gpuTimeout,
+        },
       },
     ],
   },

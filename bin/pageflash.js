@@ -6,8 +6,8 @@ const HELP = `Print the WGSL of a kernel, for engines in any language.
 
   pageflash wgsl --kernel NAME [options]
 
-  --kernel NAME              attn_prefill, attn_decode, append_kv, merge_states, copy_pages,
-                             gather_lengths or gather_heads
+  --kernel NAME              attn_prefill, attn_decode, attn_weights, append_kv, merge_states,
+                             copy_pages, gather_lengths or gather_heads
   --json                     print text, bindings, layouts and grid as JSON
 
 What decides the variant; each kernel takes the options that it depends on:
@@ -19,7 +19,7 @@ What decides the variant; each kernel takes the options that it depends on:
   --softcap                  scores are capped
   --alibi                    scores fall with distance
   --split                    items are chunks of keys, which merge_states combines
-  --group N                  attn_decode: query heads that share a kv head; default 1
+  --group N                  attn_decode, attn_weights: query heads that share a kv head; default 1
   --tokens N                 attn_decode: query tokens of a sequence; default 1
   --rotary                   append_kv: apply rotary embeddings
   --queries                  append_kv: rotate queries

@@ -9,10 +9,14 @@ export type { LayerTensors } from './attention/layerTensors.js';
 export { attnWithKvCache } from './attention/attnWithKvCache.js';
 export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
 export { attnVarlen } from './attention/attnVarlen.js';
+export { attnWeights } from './attention/attnWeights.js';
 export type { CacheLayer, CacheSize } from './cache/cacheLayout.js';
 export type { PageMoves, PagePairs } from './cache/pageMoves.js';
 export { copyPages, type CopyPagesArgs } from './cache/copyPages.js';
 export { PagedKvCache, type PagedKvCacheOptions } from './cache/pagedKvCache.js';
+export type { RestoreSequenceArgs } from './cache/restoreSequence.js';
+export type { ReadSavedArgs, SavedSequence, SaveSource } from './cache/savedSequence.js';
+export type { SaveSequenceArgs } from './cache/saveStream.js';
 export type {
   AttentionOptions,
   AttentionResult,
@@ -20,6 +24,7 @@ export type {
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from './problem/attentionArgs.js';
+export type { AttnWeightsArgs, AttnWeightsResult, ChosenRows } from './problem/weightsArgs.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './attention/mergeStates.js';
 export { read, readInts } from './tensors/readTensor.js';
@@ -47,12 +52,19 @@ export { drawPages, drawPagesSvg, type DrawPagesOptions } from './paging/drawPag
 export type { AddOptions, SequenceView } from './paging/managedSequence.js';
 export { PageManager } from './paging/pageManager.js';
 export type { PageSnapshot, PageUsage, SequencePages } from './paging/pageSnapshot.js';
-export type { PageManagerOptions, PinId, ResetOptions } from './paging/pageStore.js';
+export type { PageManagerOptions, ResetOptions } from './paging/pageStore.js';
+export type { RestoredPages } from './paging/restoring.js';
+export type { SaveArgs, SavedPages, SequenceState } from './paging/saving.js';
 export type { PageCopy } from './paging/pool/pagePool.js';
 export type { PageEvent, PublishedPage } from './paging/prefix/pageEvents.js';
-export type { SequenceId } from './paging/sequenceRegistry.js';
+export type { PinId, SequenceId } from './paging/sequenceRegistry.js';
 export type { Step } from './paging/planner/step.js';
-export { StepPlanner, type AddArgs, type StepPlannerOptions } from './paging/planner/stepPlanner.js';
+export {
+  StepPlanner,
+  type AddArgs,
+  type AdoptArgs,
+  type StepPlannerOptions,
+} from './paging/planner/stepPlanner.js';
 export { rotaryTables, type RotaryTables } from './rotary/rotaryTables.js';
 export type { RotaryConfigOptions, RotaryOptions } from './rotary/rotaryModel.js';
 export type { AdapterInfo } from './runtime/adapterInfo.js';

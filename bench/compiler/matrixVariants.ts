@@ -42,7 +42,15 @@ export function matrixVariants() {
     DTYPES.flatMap((dtype) =>
       [true, false].flatMap((paged) => {
         const args = { headDim, headDimV: headDim, qDType: dtype, kvDType: dtype, paged };
-        const features = { ...args, qWide: true, kvWide: true, outWide: true, softcap: false, alibi: false };
+        const features = {
+          ...args,
+          qWide: true,
+          kvWide: true,
+          outWide: true,
+          outOctets: true,
+          softcap: false,
+          alibi: false,
+        };
         const name = `T2 attn_matrix D${headDim} ${dtype} ${paged ? 'paged' : 'contiguous'}`;
         const [prompt] = matrixPrefillCandidates(RDNA3, args);
         const [step] = matrixDecodeCandidates(RDNA3, { ...args, nRows: 8 });

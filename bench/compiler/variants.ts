@@ -57,6 +57,7 @@ function kernels(): Record<string, KernelVariantOptions> {
       for (const group of GROUPS)
         named[`attn_decode ${size} group ${group}`] = { kernel: 'attn_decode', ...rows, group, split: true };
       named[`attn_prefill ${size}`] = { kernel: 'attn_prefill', ...rows };
+      named[`attn_weights ${size} group 8`] = { kernel: 'attn_weights', ...rows, group: 8 };
       named[`append_kv ${size} rotary`] = { kernel: 'append_kv', ...rows, rotary: true };
     }
     for (const parts of ['chunks', 'stack', 'pair'] as const)

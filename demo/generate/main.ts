@@ -8,9 +8,8 @@ import { cachedHubFiles } from '../engine/files/diskCache.js';
 import { folderFiles } from '../engine/files/folderFiles.js';
 import type { ModelFiles } from '../engine/files/modelFiles.js';
 import { KernelTimes } from '../engine/gpu/kernelTimes.js';
-import { readConfig } from '../engine/model/config.js';
-import { checkFits } from '../engine/model/fits.js';
-import { Engine, PAGE_SIZE } from '../engine/serving/engine.js';
+import { openModel } from '../engine/model/openModel.js';
+import { Engine } from '../engine/serving/engine.js';
 import { TextCodec } from '../engine/text/textCodec.js';
 import { answer, chat } from './conversation.js';
 import { readOptions, type GenerateCommand } from './options.js';
@@ -41,30 +40,19 @@ async function run(command: GenerateCommand): Promise<void> {
     process.once('SIGINT', () => process.exit(130));
   });
   const files = await filesOf(command.model, stop.signal);
-  const config = await readConfig(files);
+  const model = await openModel(files);
   const codec = command.ids ? undefined : await TextCodec.load(files);
   const device = await openDevice();
-  const context = command.context ?? Math.min(4096, config.maxPositions);
-  const weights = command.weights ?? config.dtype ?? 'f16';
-  const { kvType, nAnswers: nSequences, budgetBytes, nDrafts } = command;
-  checkFits(files.name, config, {
-    weights,
-    kvDtype: kvType,
-    budgetBytes,
-    limits: device.limits,
-    contextTokens: context,
-    nSequences,
-    pageSize: PAGE_SIZE,
-  });
   const times = command.hasStats ? timesOf(device) : undefined;
   const bar = new ProgressBar();
   const engine = await Engine.create(device, {
-    files,
-    weights,
-    kvType,
-    context,
-    nSequences,
-    nDrafts,
+    model,
+    weights: command.weights,
+    kvType: command.kvType,
+    context: command.context,
+    nSequences: command.nAnswers,
+    nDrafts: command.nDrafts,
+    budgetBytes: command.budgetBytes,
     attention: command.isNaive ? 'naive' : 'paged',
     times,
     signal: stop.signal,
@@ -76,13 +64,19 @@ async function run(command: GenerateCommand): Promise<void> {
   if (codec) await (command.isChat ? chat : answer)({ command, engine, codec, signal: stop.signal });
   else await continueIds(engine, command);
   if (command.hasStats) await printStats(engine, speed, times);
-  engine.destroy();
+  await engine.destroy();
 }
 
 async function filesOf(model: string | undefined, signal: AbortSignal): Promise<ModelFiles> {
   if (model === undefined || existsSync(model)) return folderFiles(model ?? SHIPPED_MODEL);
-  if (/^[\w.-]+\/[\w.-]+$/.test(model) && !/^\.{1,2}\//.test(model)) return cachedHubFiles(model, { signal });
+  if (/^[\w.-]+\/[\w.-]+$/.test(model) && !/^\.{1,2}\//.test(model)) return hubModel(model, signal);
   return refuse(`There is no folder ${model}, and an id of the hub is OWNER/NAME.`);
+}
+
+/** With the settings that all programs of the hub share. */
+function hubModel(id: string, signal: AbortSignal): Promise<ModelFiles> {
+  const { HF_TOKEN, HF_ENDPOINT } = process.env;
+  return cachedHubFiles(id, { signal, token: HF_TOKEN || undefined, endpoint: HF_ENDPOINT || undefined });
 }
 
 async function openDevice(): Promise<GPUDevice> {

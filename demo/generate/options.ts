@@ -4,7 +4,8 @@ import type { SamplingOptions } from '../engine/kernels/sampling.js';
 import type { WeightFormat } from '../engine/model/weightFormats.js';
 
 const USAGE = `npm run generate -- [OPTION...]: text by a language model, on pageflash.
-  --model MODEL          a folder, or an id of the Hugging Face hub; default: the small model of this repository
+  --model MODEL          a folder, or an id of the Hugging Face hub; default: the small model of this repository.
+                         HF_TOKEN is the token for models that are not public, HF_ENDPOINT another hub
   --prompt TEXT          what to answer, or with --raw to continue
   --raw                  without the model's chat template
   --chat                 a conversation in the terminal
@@ -42,7 +43,7 @@ export interface GenerateCommand {
   readonly sampling: SamplingOptions;
   readonly stops: readonly string[];
   readonly weights: WeightFormat | undefined;
-  readonly kvType: 'f32' | 'f16' | 'bf16';
+  readonly kvType: 'f32' | 'f16' | 'bf16' | undefined;
   readonly context: number | undefined;
   readonly budgetBytes: number;
   readonly nDrafts: number;
@@ -99,7 +100,7 @@ export function readOptions(args: readonly string[]): GenerateCommand | string {
     },
     stops: values.stop ?? [],
     weights: isByIds && values.weights === undefined ? 'f32' : weightsOf(values.weights),
-    kvType: isByIds ? 'f32' : kvOf(values.kv ?? 'f16'),
+    kvType: isByIds ? 'f32' : kvOf(values.kv),
     context: values.context === undefined ? undefined : count('context', 0),
     budgetBytes: (number('memory', values.memory) ?? 8) * 1e9,
     nDrafts: count('speculate', 0),
@@ -161,7 +162,7 @@ function weightsOf(name: string | undefined): WeightFormat | undefined {
   return WEIGHTS[name];
 }
 
-function kvOf(name: string): 'f32' | 'f16' | 'bf16' {
-  if (name === 'f32' || name === 'f16' || name === 'bf16') return name;
+function kvOf(name: string | undefined): 'f32' | 'f16' | 'bf16' | undefined {
+  if (name === undefined || name === 'f32' || name === 'f16' || name === 'bf16') return name;
   return refuse(`--kv must be f32, f16 or bf16, not ${name}.`);
 }

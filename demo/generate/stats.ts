@@ -1,6 +1,7 @@
 import { formatPercent } from '../../tools/format.js';
 import type { KernelTimes } from '../engine/gpu/kernelTimes.js';
-import type { Engine, EngineStats } from '../engine/serving/engine.js';
+import type { Engine } from '../engine/serving/engine.js';
+import type { EngineStats } from '../engine/serving/scheduler.js';
 
 /** Notes when an engine had done what. */
 export class Speed {

@@ -7,6 +7,13 @@ import type {
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
 } from '../problem/attentionArgs.js';
+import type {
+  CacheWeightsArgs,
+  ChosenRows,
+  DenseWeightsArgs,
+  NotOfWeights,
+  VarlenWeightsArgs,
+} from '../problem/weightsArgs.js';
 
 const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
   softmaxScale: true,
@@ -90,3 +97,80 @@ export const KV_CACHE_NAMES: ArgNames<AttnWithKvCacheArgs> = {
   }),
   unused: namesOf<Omit<Step, keyof AttnWithKvCacheArgs>>({ ...NO_ARGUMENTS, sequsedK: true }),
 };
+
+/** Names of arguments, by the call whose arguments `attnWeights` is given. */
+interface WeightsNames {
+  readonly dense: ArgNames<DenseWeightsArgs>;
+  readonly varlen: ArgNames<VarlenWeightsArgs>;
+  readonly cache: ArgNames<CacheWeightsArgs>;
+}
+
+/** Bundlers drop it from programs that do not call `attnWeights`, as they would not drop what it calls and spreads. */
+export const WEIGHTS_NAMES: WeightsNames = /* @__PURE__ */ weightsNames();
+
+function weightsNames(): WeightsNames {
+  const options: Readonly<
+    Record<keyof ChosenRows | Exclude<keyof AttentionOptions, NotOfWeights | 'out'>, true>
+  > = {
+    rows: true,
+    lse: true,
+    weights: true,
+    pass: true,
+    softmaxScale: true,
+    causal: true,
+    windowSize: true,
+    softcap: true,
+    alibiSlopes: true,
+    attentionChunk: true,
+  };
+
+  const others = namesOf<Record<NotOfWeights, unknown>>({
+    v: true,
+    vCache: true,
+    sinks: true,
+    numSplits: true,
+    returnLse: true,
+  });
+
+  return {
+    dense: {
+      used: namesOf<DenseWeightsArgs>({ q: true, k: true, ...options }),
+      unused: others,
+    },
+    varlen: {
+      used: namesOf<VarlenWeightsArgs>({
+        q: true,
+        k: true,
+        cuSeqlensQ: true,
+        cuSeqlensK: true,
+        sequsedK: true,
+        maxSeqlenQ: true,
+        maxSeqlenK: true,
+        blockTable: true,
+        ...options,
+      }),
+      unused: [...VARLEN_NAMES.unused, ...others],
+    },
+    cache: {
+      used: namesOf<CacheWeightsArgs>({
+        q: true,
+        kCache: true,
+        k: true,
+        cacheSeqlens: true,
+        cuSeqlensQ: true,
+        cuSeqlensKNew: true,
+        maxSeqlenQ: true,
+        maxSeqlenK: true,
+        blockTable: true,
+        cacheBatchIdx: true,
+        cacheLeftpad: true,
+        rotaryCos: true,
+        rotarySin: true,
+        rotaryDim: true,
+        rotaryInterleaved: true,
+        ...options,
+      }),
+      unused: [...KV_CACHE_NAMES.unused, ...others],
+    },
+  };
+}

@@ -128,18 +128,37 @@ export function runOperation(
   args: OutputOptions & Pick<AttentionOptions, 'pass'>,
   operation: Operation,
 ): AttentionResult {
+  const { name } = operation.call;
+  const { out, lse } = runPlanned(runtime, { name, pass: args.pass }, (makeTensor) =>
+    planOperation(operation, args, ({ sizes }, dtype, label) => makeTensor(sizes, dtype, label)),
+  );
+  return lse ? { out, lse } : { out };
+}
+
+/** Makes a tensor for a call. */
+export type MakeTensor = (shape: readonly number[], dtype: DType, label: string) => Tensor;
+
+/**
+ * Runs what a call plans, in its name: records it into the caller's pass, or submits it at once. What `plan` makes is freed
+ * again if anything fails.
+ */
+export function runPlanned<Planned extends { readonly dispatches: readonly Dispatch[] }>(
+  runtime: Runtime,
+  { name, pass }: { readonly name: string; readonly pass: GPUComputePassEncoder | undefined },
+  plan: (makeTensor: MakeTensor) => Planned,
+): Planned {
   const made: Tensor[] = [];
-  const make = ({ sizes }: SizeRule, dtype: DType, label: string): Tensor => {
-    const tensor = runtime.createTensor(sizes, dtype, label);
+  const makeTensor: MakeTensor = (shape, dtype, label) => {
+    const tensor = runtime.createTensor(shape, dtype, label);
     made.push(tensor);
     return tensor;
   };
   try {
-    return runtime.inNameOf(operation.call.name, () => {
-      const { out, lse, dispatches } = planOperation(operation, args, make);
-      if (args.pass) runtime.record(dispatches, args.pass);
-      else runtime.submit(dispatches);
-      return lse ? { out, lse } : { out };
+    return runtime.inNameOf(name, () => {
+      const planned = plan(makeTensor);
+      if (pass) runtime.record(planned.dispatches, pass);
+      else runtime.submit(planned.dispatches);
+      return planned;
     });
   } catch (error) {
     for (const { buffer } of made) buffer.destroy();

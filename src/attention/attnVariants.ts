@@ -3,11 +3,12 @@ import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { byName, eitherWay } from './matrixVariants.js';
-import { servedSteps, UNLIMITED, type Served } from './servedSteps.js';
+import { servedSteps, UNLIMITED, weightsVariants, type Served } from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
   headDim: true,
@@ -21,6 +22,7 @@ const NAMES = namesOf<AttnVariantOptions>({
   decodeTokens: true,
   newDType: true,
   rotary: true,
+  weights: true,
 });
 
 /** What decides which kernels a call of `attn`, `attnVarlen` or `attnWithKvCache` runs. */
@@ -46,6 +48,8 @@ export interface AttnVariantOptions {
   readonly newDType?: FloatDType | undefined;
   /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
   readonly rotary?: boolean | undefined;
+  /** Whether `attnWeights` is called for such calls as well; needs `group`. Default false. */
+  readonly weights?: boolean | undefined;
 }
 
 /**
@@ -82,9 +86,10 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     maxContext: UNLIMITED,
   };
   const { candidate, fallback } = runtime;
-  const without = variantsOf(served, { group, decodeTokens }, fallback);
+  const weighs = options.weights ? weightsVariants(served, fallback) : [];
+  const without = [...variantsOf(served, { group, decodeTokens }, fallback), ...weighs];
   if (!candidate) return [...byName(without).values()];
-  return eitherWay(without, variantsOf(served, { group, decodeTokens }, candidate));
+  return eitherWay(without, [...variantsOf(served, { group, decodeTokens }, candidate), ...weighs]);
 }
 
 /** The kernels of any number of tokens; those for few tokens only as the options ask for them. */
@@ -109,11 +114,13 @@ function isDecode({ kernel }: Variant): boolean {
 function checkVariantOptions(caller: string, options: AttnVariantOptions): void {
   checkNames(caller, options, NAMES);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
-  const { paged = false, softcap = false, alibi = false, rotary = false } = options;
+  const { paged = false, softcap = false, alibi = false, rotary = false, weights = false } = options;
   const { group = 1, decodeTokens = 1 } = options;
   checkCounts(caller, { headDim, headDimV, group, decodeTokens });
   checkHeadDims(caller, { headDim, headDimV });
   checkHeads(caller, { group });
   checkTypes(caller, { dtype, kvDType, newDType });
-  checkFlags(caller, { paged, softcap, alibi, rotary });
+  checkFlags(caller, { paged, softcap, alibi, rotary, weights });
+  if (weights && options.group === undefined)
+    fail('argument', caller, 'weights needs group, the number of query heads per kv head.');
 }

@@ -53,10 +53,14 @@ export function attnVarlen(runtime: Runtime, args: AttnVarlenArgs): AttentionRes
 /** The arguments, or some of them, without the fields that are not used. */
 export function readVarlenArgs<Given extends Partial<AttnVarlenArgs>>(call: Call, given: Given): Given {
   const args = readArgs<AttnVarlenArgs, Given>(call, given, VARLEN_NAMES);
-  // Ignored, it would give wrong results. In a batch it is always undefined.
-  if ((given as { readonly cacheBatchIdx?: unknown }).cacheBatchIdx !== undefined)
-    call.refuse('argument', 'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.');
+  checkRowOrder(call, given as { readonly cacheBatchIdx?: unknown });
   return args;
+}
+
+/** Refuses `cacheBatchIdx`: ignored, it would give wrong results. In a batch it is always undefined. */
+export function checkRowOrder(call: Call, given: { readonly cacheBatchIdx?: unknown }): void {
+  if (given.cacheBatchIdx !== undefined)
+    call.refuse('argument', 'rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.');
 }
 
 /** Checks a call and returns the operation, which can be planned. In a step of a plan, only what changed is checked. */
@@ -71,7 +75,13 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       k: [...keyDims, 'Hkv', 'D'],
       v: [...keyDims, 'Hkv', 'Dv'],
     } as const;
-    return checkQkv(call, { q, k, v, dims, hints: { q: HINTS.q, kv: isPaged ? HINTS.pages : HINTS.k } });
+    return checkQkv(call, {
+      q,
+      k,
+      v,
+      dims,
+      hints: { q: HINTS.q, kv: isPaged ? HINTS.pages : HINTS.k },
+    });
   });
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
   const options = checkOptions(call, args, batch, heads);

@@ -2,6 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { DType, FloatDType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import { planCachedAttention } from '../plan/planAppend.js';
+import { planWeights } from '../plan/planWeights.js';
 import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
   deviceLengths,
@@ -12,7 +13,7 @@ import {
   type Masks,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
-import { denseRows, pagedRows, raggedRows } from '../problem/tokenRows.js';
+import { denseRows, pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
 
 /** Whether numbers are on the host or on the GPU; null where there are none. */
@@ -61,6 +62,29 @@ export function* servedSteps(served: Served, traits: DeviceTraits): Generator<Se
     const dispatches = planCachedAttention(problem, lengthsOf(served, step), traits);
     yield { step, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
   }
+}
+
+/** The kernels of `attnWeights` for such calls. */
+export function weightsVariants(served: Served, traits: DeviceTraits): Variant[] {
+  const { append, ...problem } = servedProblem(served);
+  const rotary = append?.rotary ?? null;
+  const attention = {
+    ...problem,
+    lse: RAGGED.lseRows(standIn('f32', [served.nHeads, 1])),
+    append: rotary && { newK: null, newV: null, rotary, apart: false },
+  };
+  const one = Int32Array.of(1);
+  const dispatches = planWeights(
+    {
+      attention,
+      nQueries: 0,
+      rows: [{ row: 0, sequences: [0, 1] }],
+      weights: standIn('f32', [1, served.nHeads, 1]),
+    },
+    hostLengths({ qLen: one, kLen: one }),
+    traits,
+  );
+  return dispatches.map(({ kernel, spec }) => ({ kernel, spec }));
 }
 
 /** An attention problem of a served model, with placeholders for tensors. */

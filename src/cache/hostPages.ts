@@ -57,6 +57,23 @@ export class HostPages {
     return pages.every(({ state }) => state === 'here') ? bytes : whenHere(pages, bytes);
   }
 
+  /** Likewise, of pages that may have no state. @throws PageflashError `argument` if one has none */
+  takeWritten(
+    call: Call,
+    hostPages: readonly number[],
+  ): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
+    const missing = hostPages.find((hostPage) => !this.#pages.has(hostPage));
+    if (missing !== undefined)
+      call.refuse(
+        'argument',
+        `the sequence is in host memory, but nothing was swapped out to host page ${missing}. Make the copies of swapOut first.`,
+      );
+    const taken = this.take(hostPages);
+    // If nothing awaits it, nobody needs to know.
+    if (taken instanceof Promise) taken.catch(() => undefined);
+    return taken;
+  }
+
   /** Moves all pages of another one to this one. */
   takeOver(other: HostPages): void {
     for (const [hostPage, page] of other.#pages) this.#pages.set(hostPage, page);

@@ -79,11 +79,11 @@ export function checkContents(
 
 /** The copies of a step. The `Step` of a `StepPlanner` can be passed whole. */
 export interface PageMoves {
-  /** [page, host page]: to host memory, before anything else */
+  /** `[page, host page]`: to host memory, before anything else */
   readonly swapsOut: PagePairs;
   /** [page, page] */
   readonly copies: PagePairs;
-  /** [host page, page]: back from host memory, after everything else */
+  /** `[host page, page]`: back from host memory, after everything else */
   readonly swapsIn: PagePairs;
 }
 

@@ -1,6 +1,10 @@
 import { Call, checkPass, isCount } from '../check/call.js';
+import { checkNames } from '../core/checkArguments.js';
 import { describe } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
+import type { PageManager } from '../paging/pageManager.js';
+import type { SavedPages } from '../paging/saving.js';
+import type { SequenceId } from '../paging/sequenceRegistry.js';
 import { cachePagesVariant, groupPools, type PoolGroup } from '../kernels/copyPages.js';
 import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -23,6 +27,10 @@ import {
   type PagePairs,
 } from './pageMoves.js';
 import { copyDispatches, runCopies } from './pagePools.js';
+import { checkRestore, restoreSequence, type RestoreSequenceArgs } from './restoreSequence.js';
+import { readSaved, type ReadSavedArgs, type SavedSequence } from './savedSequence.js';
+import { checkFingerprint, checkGeometry, geometryOf } from './saveFormat.js';
+import { SAVE_SEQUENCE_NAMES, saveStream, type SaveSequenceArgs } from './saveStream.js';
 
 /** The shape of a cache, as in `{ ...model, dtype: 'f16' }`, and its size: `pageSize` and one of the others. */
 export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
@@ -65,7 +73,7 @@ export class PagedKvCache {
   /** Words [P, a page with its padding]: the keys of the first layer, its values, the keys of the second, ... */
   readonly #pools: readonly Tensor[];
   readonly #groups: readonly PoolGroup[];
-  readonly #pageFormat: string;
+  readonly #layout: CacheLayout;
   readonly #hostPages = new HostPages();
   /** Whether a call is waiting for pages that it is to write. */
   #isWaiting = false;
@@ -115,10 +123,10 @@ export class PagedKvCache {
         'argument',
         'hostPagesOf was destroyed, and its host pages with it. Destroy it afterwards.',
       );
-    if (lost.#pageFormat === pageFormat(layout)) return lost;
+    if (pageFormat(lost.#layout) === pageFormat(layout)) return lost;
     call.refuse(
       'argument',
-      `pages of hostPagesOf are ${lost.#pageFormat}, but those of the new cache ${pageFormat(layout)}. Make it of the same shape.`,
+      `pages of hostPagesOf are ${pageFormat(lost.#layout)}, but those of the new cache ${pageFormat(layout)}. Make it of the same shape.`,
     );
   }
 
@@ -131,7 +139,7 @@ export class PagedKvCache {
     this.bytes = bytes;
     this.buffers = buffers;
     this.#runtime = runtime;
-    this.#pageFormat = pageFormat(layout);
+    this.#layout = layout;
     this.#layers = layersOf(layout, buffers);
     this.#pools = poolsOf(layout, buffers);
     this.#groups = groupPools(this.#pools, runtime.traits.maxBindingBytes);
@@ -225,11 +233,118 @@ export class PagedKvCache {
     }
   }
 
+  /**
+   * Saves a sequence, as it is now, as a stream of bytes: its tokens, and the keys and values of those that are computed.
+   * With `tokens` instead of `sequence`, it is what the prefix cache has of them in whole pages, so that a conversation can
+   * be saved after its sequence has ended.
+   *
+   * Everything goes on meanwhile: the pages are held until the stream was read to its end or cancelled, so do one of
+   * these. They are read a few MB at a time. Copies that the manager has asked for so far must be made before, and those
+   * of a `resize` at once. Not while the sequence is in flight; forks, swapped sequences and such that are half computed
+   * are saved as they are. With a window, the pages that left it are gone for the saved one as well.
+   *
+   * @throws PageflashError before anything is held; the stream fails with one if the pages cannot be read any more
+   * @example
+   * await cache.save({ pages, sequence: chat, fingerprint }).pipeTo(await file.createWritable());
+   */
+  save(args: SaveSequenceArgs): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const call = this.#settledCall('save');
+    checkNames(call.name, args, SAVE_SEQUENCE_NAMES);
+    const { pages, fingerprint, ...what } = args;
+    this.#checkManager(call, pages);
+    checkFingerprint(call, fingerprint);
+    const saved = call.inPlaceOf('PageManager.save', () => pages.save(what));
+    const read = this.#reader(call, saved);
+    return saveStream({ call, layout: this.#layout, pageBytes: this.pageBytes, fingerprint, saved, read });
+  }
+
+  /**
+   * Reads what was saved, and checks every byte of it; nothing of the cache is touched. A `Blob`, such as a `File`, is read
+   * once more by `restore`, piece by piece; of any other source the pages are kept in memory. `tokens` of what it gives are
+   * those of the sequence.
+   *
+   * @throws PageflashError `argument` for what is damaged, cut off, of another format, fingerprint, page size or shape of
+   * the cache; `limit` if it has more pages than the cache. The reason of `signal`, and errors of the source, as they are
+   */
+  async readSaved(args: ReadSavedArgs): Promise<SavedSequence> {
+    const call = this.#call('readSaved');
+    return readSaved(call, args, { layout: this.#layout, pageBytes: this.pageBytes });
+  }
+
+  /**
+   * Restores a sequence that was read. It goes on where it was, with the same bits; full pages can be found by other
+   * prompts, and what the prefix cache has of it already is shared instead of written. `'full'` if there are too few free
+   * pages: then nothing has changed.
+   *
+   * Pages are taken at once, so call it when the copies that the manager has asked for so far are made. With a
+   * `StepPlanner` there is nothing to mind: pages that a planned step deals with are not taken, and the sequence is the
+   * planner's as soon as the promise resolves. `planner.finish` leaves its pages to be found by later prompts. From memory
+   * all is written when the call returns; from a `Blob` piece by piece, while everything else goes on.
+   *
+   * @throws PageflashError before any page is taken; and if pages are reset, the source has changed or the device is lost
+   * meanwhile, when all pages are given back. The reason of `signal`, and errors of the source, as they are
+   * @example
+   * const saved = await cache.readSaved({ source: await file.getFile(), fingerprint });
+   * const chat = await cache.restore({ pages, saved });
+   * if (chat === 'full') … // compute saved.tokens again, or wait for room
+   */
+  restore(args: RestoreSequenceArgs): Promise<SequenceId | 'full'> {
+    try {
+      const call = this.#settledCall('restore');
+      checkNames(call.name, args, undefined);
+      this.#checkManager(call, args.pages);
+      checkRestore(call, args);
+      const { description } = args.saved;
+      checkGeometry(call, description, geometryOf(this.#layout, description.fingerprint));
+      return restoreSequence(call, args, {
+        assertUsable: () => this.#assertUsable(call),
+        write: (pages, contents) => this.#write(call, pages, contents),
+        done: () => this.#runtime.done(),
+      });
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
   /** Frees the memory, on the host too. A second call does nothing. */
   destroy(): void {
     this.#isDestroyed = true;
     this.#hostPages.clear();
     for (const buffer of this.buffers) buffer.destroy();
+  }
+
+  /** Checks that a manager deals in pages of this cache. */
+  #checkManager(call: Call, pages: PageManager): void {
+    // Asked so that programs without a PageManager need not load one.
+    if (typeof pages?.restore !== 'function') call.refuseValue('pages', 'a PageManager', pages);
+    const { pageSize, nPages } = pages;
+    if (pageSize !== this.pageSize)
+      call.refuse(
+        'argument',
+        `pages has pages of ${pageSize} tokens, but the cache of ${this.pageSize}. Pass the manager of this cache.`,
+      );
+    if (nPages > this.nPages)
+      call.refuse(
+        'argument',
+        `pages has ${nPages} pages, but the cache ${this.nPages}. Pass the manager of this cache.`,
+      );
+  }
+
+  /** A function that reads pages of what is saved, counted from 0, into their contents. */
+  #reader(call: Call, saved: SavedPages) {
+    const { hostPages } = saved;
+    const fromHost = hostPages && this.#hostPages.takeWritten(call, hostPages);
+    return async (first: number, contents: readonly Uint8Array<ArrayBuffer>[]): Promise<void> => {
+      if (fromHost) {
+        const arrived = await fromHost;
+        contents.forEach((content, i) => content.set(arrived[first + i]!));
+        return;
+      }
+      this.#assertUsable(call);
+      const held = call.inPlaceOf('PageManager.save', () => saved.pages);
+      const pages = held.slice(first, first + contents.length);
+      await this.#runtime.read(call.name, pageTransfers(this.#pools, pages, contents));
+    };
   }
 
   /** Does everything that need not wait before it returns. */

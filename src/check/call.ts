@@ -1,5 +1,5 @@
 import { checkNames } from '../core/checkArguments.js';
-import { describe, fail, type ErrorCode } from '../core/errors.js';
+import { describe, fail, PageflashError, type ErrorCode } from '../core/errors.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Pace } from '../core/pace.js';
 import { StepMemory } from '../core/stepMemory.js';
@@ -53,6 +53,16 @@ export class Call {
   /** Throws because a value is not what it must be. */
   refuseValue(name: string, wanted: string, value: unknown, code: ErrorCode = 'argument'): never {
     this.refuse(code, `${name} must be ${wanted}, not ${describe(value)}.`);
+  }
+
+  /** Runs what another public function does. Its errors come in the name of this call. */
+  inPlaceOf<T>(other: string, run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      if (!(error instanceof PageflashError) || !error.message.startsWith(`${other}: `)) throw error;
+      throw new PageflashError(error.code, error.message.replace(other, this.name));
+    }
   }
 
   /** Checks each entry of a list. The sentence about the first wrong one is made from its index. */

@@ -191,7 +191,11 @@ function refuseWrittenTwice(call: Call, { kLen, nCached, row }: HostLengths, pag
   });
 }
 
-function checkRotary(call: Call, args: RotaryArgs, { lengths, masks, headDim }: Context): Rotary | null {
+export function checkRotary(
+  call: Call,
+  args: RotaryArgs,
+  { lengths, masks, headDim }: Omit<Context, 'pages'>,
+): Rotary | null {
   const { rotaryCos, rotarySin, rotaryDim, rotaryInterleaved } = args;
   const of = [rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, masks, headDim];
   const rotary = call.memory.keep('rotary', of, () => rotaryOf(call, args, masks, headDim));

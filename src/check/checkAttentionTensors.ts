@@ -49,24 +49,50 @@ export function checkQkv<Dim extends string>(
     [names.v]: [v, ...dims.v],
   });
   const { Hq, Hkv, D, Dv } = sizes as Readonly<Record<HeadDim, number>>;
-  const heads = { nHeads: Hq, nKvHeads: Hkv, headDim: D, headDimV: Dv };
-  checkHeads(call, heads, names);
-  return { heads, dims: sizes };
+  checkHeadCounts(call, { q: Hq, [names.k]: Hkv });
+  checkHeadSizes(call, { q: D, [names.v]: Dv });
+  return { heads: { nHeads: Hq, nKvHeads: Hkv, headDim: D, headDimV: Dv }, dims: sizes };
 }
 
-function checkHeads(
+/** Queries and keys, and what each of them is. */
+interface Qk<Dim extends string> {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly dims: { readonly q: readonly Dim[]; readonly k: readonly Dim[] };
+  /** What the caller calls keys. Default k. */
+  readonly kName?: string;
+  /** What to do about other numbers of dimensions. */
+  readonly hints?: { readonly q?: TensorRule['hints']; readonly kv?: TensorRule['hints'] };
+}
+
+/** Checks queries and keys, for calls that need no values: each by itself and against each other. */
+export function checkQk<Dim extends string>(
   call: Call,
-  { nHeads, nKvHeads, headDim, headDimV }: QkvSizes<never>['heads'],
-  { k, v }: { readonly k: string; readonly v: string },
-): void {
-  for (const [name, count] of Object.entries({ q: nHeads, [k]: nKvHeads }))
+  { q, k, dims, kName = 'k', hints = {} }: Qk<Dim | HeadDim>,
+): { readonly heads: Omit<QkvSizes<Dim>['heads'], 'headDimV'>; readonly dims: QkvSizes<Dim>['dims'] } {
+  checkTensor(call, 'q', q, { dtypes: FLOATS, dims: dims.q, hints: hints.q });
+  checkTensor(call, kName, k, { dtypes: FLOATS, dims: dims.k, hints: hints.kv });
+  const sizes = checkDims<Dim | HeadDim>(call, { q: [q, ...dims.q], [kName]: [k, ...dims.k] });
+  const { Hq, Hkv, D } = sizes as Readonly<Record<HeadDim, number>>;
+  checkHeadCounts(call, { q: Hq, [kName]: Hkv });
+  checkHeadSizes(call, { q: D });
+  return { heads: { nHeads: Hq, nKvHeads: Hkv, headDim: D }, dims: sizes };
+}
+
+/** Checks how many heads queries and keys have, given by name in this order. */
+function checkHeadCounts(call: Call, counts: Readonly<Record<string, number>>): void {
+  for (const [name, count] of Object.entries(counts))
     if (count === 0) call.refuse('shape', `${name} has no heads.`);
+  const [[, nHeads], [k, nKvHeads]] = Object.entries(counts) as [[string, number], [string, number]];
   if (nHeads % nKvHeads !== 0)
     call.refuse(
       'shape',
       `q has ${nHeads} heads, which is not a multiple of the ${nKvHeads} key/value heads of ${k}.`,
     );
-  for (const [name, size] of Object.entries({ q: headDim, [v]: headDimV })) {
+}
+
+function checkHeadSizes(call: Call, sizes: Readonly<Record<string, number>>): void {
+  for (const [name, size] of Object.entries(sizes)) {
     if (size < 1 || size > MAX_HEAD_DIM)
       call.refuse('shape', `${name} has head size ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
   }

@@ -81,13 +81,21 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const { matrices, subgroup, pinned, varying, strips, parts, rowBlocks, keys, ahead, dims, dimsV, padded } =
     tile;
   const { M, N, K, componentType } = matrices;
-  const { qDType, kvDType, kvWide } = features;
+  const { qDType, kvDType, qWide, kvWide, outOctets } = features;
   const invocations = matrixInvocations(tile);
   const rowLanes = matrixRowLanes(tile);
   const f16Tiles = componentType === 'f16';
+  const rows = matrixTileRows(tile);
+  // Lines of both tiles, of which those of keys have room for queries. Matrices of rows are not torn apart.
+  const wordsOf = (size: number) => (size * (f16Tiles ? 2 : 4)) / 16 + 1;
+  const lines = keys + Math.floor((keys * wordsOf(dimsV)) / wordsOf(dims));
+  const qLines = Math.min(rows, Math.floor(lines / M) * M);
   const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16');
+  const converted = f16Tiles && !split && qDType === 'f16' && kvDType === 'f16';
+  const qRaw = qWide && qDType !== 'f32';
   const raw = kvWide && kvDType !== 'f32';
   return {
+    ...attentionConditions(features, split),
     WG_SIZE: invocations,
     TILE_KEYS: keys,
     PREFETCH: false,
@@ -102,6 +110,9 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     OUT_BLOCKS: dimsV / N / parts,
     HEAD_STEPS: dims / K,
     KEY_STEPS: keys / K,
+    Q_LINES: qLines,
+    Q_TURNS: Math.ceil(rows / qLines),
+    Q_LOADS: Math.ceil((qLines * dims) / 8 / invocations),
     K_LOADS: Math.ceil((keys * dims) / 8 / invocations),
     V_LOADS: Math.ceil((keys * dimsV) / 8 / invocations),
     LANE_OCTETS: keys / 8 / rowLanes,
@@ -112,14 +123,18 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     ROLLED: false,
     F16_TILES: f16Tiles,
     SCALED: scaled,
+    Q_RAW: qRaw,
+    Q_COPIED: qRaw && f16Tiles && qDType === 'f16' && !scaled,
     RAW: raw,
     COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
     PADDED: padded,
+    // Weights of values sum to 1 or less, so results are within the range of f16 as values are.
+    OUT_CONVERTED: converted,
+    OUT_OCTETS: converted && outOctets,
     AHEAD: ahead,
     LOOPS: !ahead,
     PINNED: pinned,
     VARYING: varying,
     SUBGROUPS: true,
-    ...attentionConditions(features, split),
   };
 }

@@ -36,6 +36,8 @@
 //   those of octets, key_offsets, out_rows and attention
 //   F16_TILES   operands are f16; else f32. Sums are f32 in any case
 //   SCALED      operands of f16 tiles are scaled, as q, k or v is bf16
+//   Q_RAW       queries wait in registers as they are stored: Q_WIDE and Q_HALVES
+//   Q_COPIED    and go into tiles unchanged: Q_RAW, F16_TILES, Q_F16, not SCALED
 //   RAW         keys and values wait in registers as they are stored: KV_WIDE and KV_HALVES
 //   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16, not SCALED
 //   PADDED      a head is smaller than its place in tiles, and zeros follow
@@ -44,20 +46,23 @@
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, Tiles, tiles_of,
+  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
 import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
 import package::shared::lanes::MANY;
-import package::shared::octets::{Octet, q_octet, k_octet, v_octet, k, v};
-import package::shared::out_rows::write_quad;
+import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
+@if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
+@if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
+@if(Q_F16)   import package::shared::elements::quad_from_f16 as quad_from_q;
+@if(Q_BF16)  import package::shared::elements::quad_from_bf16 as quad_from_q;
 @if(KV_F16)  import package::shared::elements::quad_from_f16 as quad_from_kv;
 @if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
 import constants::{
   WG_SIZE, TILE_KEYS, M, N, K, SUBGROUP, STRIPS, PARTS, ROW_BLOCKS, KEY_BLOCKS, OUT_BLOCKS, HEAD_STEPS, KEY_STEPS,
-  K_LOADS, V_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
+  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
 };
 
 @if(F16_TILES) enable f16;
@@ -85,19 +90,20 @@ const K_LINE = K_OCTETS * 8 / WORD + 1;
 const V_LINE = V_OCTETS * 8 / WORD + 1;
 const P_LINE = TILE_KEYS / WORD + 1;
 const S_LINE = TILE_KEYS / 4 + 1;
-// Queries go through the tile of keys, as many rows at a time as that has.
-const Q_TURNS = (TILE_ROWS + TILE_KEYS - 1) / TILE_KEYS;
+// Where values begin in the tiles.
+const VALUES = TILE_KEYS * K_LINE;
 // Quads of o that a row has in workgroup memory at a time.
 const O_QUADS = PARTS * N / 4;
 // A weight starts at most at 2^START and moves the base beyond 2^LIMIT; small ones still count down to 2^-24.
 const START = 6.0;
 const LIMIT = 15.0;
 
+@if(Q_RAW)  alias LoadedQuery = vec4u;
+@if(!Q_RAW) alias LoadedQuery = Octet;
 @if(RAW)  alias Loaded = vec4u;
 @if(!RAW) alias Loaded = Octet;
 
-var<workgroup> key_tile: array<vec4u, TILE_KEYS * K_LINE>;     // [key][dim]
-var<workgroup> value_tile: array<vec4u, TILE_KEYS * V_LINE>;   // [key][dim]
+var<workgroup> tiles: array<vec4u, VALUES + TILE_KEYS * V_LINE>;   // keys, then values [key][dim]; before them, queries
 var<workgroup> scores: array<vec4f, TILE_ROWS * S_LINE>;       // [row][key]; then o [row][part][dim of a block]
 var<workgroup> weights: array<vec4u, TILE_ROWS * P_LINE>;      // [row][key]
 var<workgroup> has_moved: array<u32, 4>;                       // whether a base or a scale has, in even and odd tiles
@@ -135,39 +141,58 @@ fn attn_matrix(
   let last_band = band_of(sequence, token_of(min(job.first_row + TILE_ROWS, job.n_rows) - 1u));
   let seen = Band(first_band.first, last_band.last);
   let seen_by_all = Band(last_band.first, first_band.last);
-  let tiles = tiles_of(job.item, seen, TILE_KEYS);
+  let range = tiles_of(job.item, seen, TILE_KEYS);
 
+  // All loads that come before the first tile begin before any of them is waited for.
+  @registers var queries: array<array<LoadedQuery, Q_LOADS>, Q_TURNS>;
+  @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
+    @unroll for (var i = 0u; i < Q_LOADS; i++) { queries[turn][i] = load_query(job, turn * Q_LINES, i * WG_SIZE + invocation); }
+  }
   if (invocation < 4u) { has_moved[invocation] = 0u; }
   @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
   @if(PAGED) {
-    find_offsets(sequence, seen, tiles.first, invocation);
-    find_offsets(sequence, seen, tiles.first + 1u, invocation);
+    find_offsets(sequence, seen, range.first, invocation);
+    find_offsets(sequence, seen, range.first + 1u, invocation);
   }
-  workgroupBarrier();
+  @if(PAGED || SCALED) workgroupBarrier();
+  // Where there is no tile, some key that is never used.
+  @registers var first_keys: array<Loaded, K_LOADS>;
+  @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = load_key(job, seen, range.first, i * WG_SIZE + invocation); }
   var scale = Scales(1.0, 1.0, 1.0);
   @if(SCALED) {
-    find_peaks(job, seen, tiles, invocation);
+    var q_largest = 0.0;
+    var k_largest = 0.0;
+    var v_largest = 0.0;
+    @unroll for (var i = 0u; i < V_LOADS; i++) {
+      v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, range.first, i * WG_SIZE + invocation))));
+    }
+    @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
+      @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
+    }
+    @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(first_keys[i]))); }
+    atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
+    atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+    atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
     workgroupBarrier();
     scale = Scales(scale_for(peak_of(Q_PEAK)), scale_for(peak_of(K_PEAK)), scale_for(peak_of(V_PEAK)));
   }
 
-  @registers var q: array<array<Left, HEAD_STEPS>, ROW_BLOCKS>;
-  for (var turn = 0u; turn < Q_TURNS; turn++) {
-    stage_queries(job, turn * TILE_KEYS, scale.q, invocation);
+  @registers var q_blocks: array<array<Left, HEAD_STEPS>, ROW_BLOCKS>;
+  @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
+    @unroll for (var i = 0u; i < Q_LOADS; i++) { put_query(i * WG_SIZE + invocation, queries[turn][i], scale.q); }
     workgroupBarrier();
     @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
       let block_row = first_strip_row + r * M;
-      if (block_row / TILE_KEYS == turn) {
-        let line = block_row % TILE_KEYS * K_LINE;
+      if (Q_TURNS == 1 || block_row / Q_LINES == turn) {
+        let line = block_row % Q_LINES * K_LINE;
         @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
-          q[r][step] = subgroupMatrixLoad<Left, row_major>(&key_tile, line + step * K / WORD, K_LINE);
+          q_blocks[r][step] = subgroupMatrixLoad<Left, row_major>(&tiles, line + step * K / WORD, K_LINE);
         }
       }
     }
     workgroupBarrier();
   }
-
-  if (tiles.first < tiles.end) { _ = stage_keys(job, seen, tiles.first, scale.k, invocation); }
+  @unroll for (var i = 0u; i < K_LOADS; i++) { _ = put_key(i * WG_SIZE + invocation, first_keys[i], scale.k); }
   workgroupBarrier();
 
   @registers var o: array<array<Product, OUT_BLOCKS>, ROW_BLOCKS>;
@@ -179,10 +204,10 @@ fn attn_matrix(
     @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
       @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
         let keys = subgroupMatrixLoad<Right, col_major>(
-          &key_tile, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
+          &tiles, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
         );
         @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
-          s[r][block] = subgroupMatrixMultiplyAccumulate(q[r][step], keys, s[r][block]);
+          s[r][block] = subgroupMatrixMultiplyAccumulate(q_blocks[r][step], keys, s[r][block]);
         }
       }
     }
@@ -193,15 +218,15 @@ fn attn_matrix(
       }
     }
   }
-  for (var tile = tiles.first; tile < MANY; tile++) {
-    if (tile >= tiles.end) { break; }
+  for (var tile = range.first; tile < MANY; tile++) {
+    if (tile >= range.end) { break; }
     let first_key = tile * TILE_KEYS;
 
     workgroupBarrier();  // A
 
     // 2 weights
     // After the last tile comes that tile again: a branch would cost more.
-    let next = min(tile + 1u, tiles.end - 1u);
+    let next = min(tile + 1u, range.end - 1u);
     @if(AHEAD) @registers var next_keys: array<Loaded, K_LOADS>;
     @if(AHEAD) @registers var values: array<Loaded, V_LOADS>;
     @if(AHEAD) {
@@ -290,7 +315,7 @@ fn attn_matrix(
         _ = stage_values(job, seen, tile, scale.v, invocation);
         workgroupBarrier();
       }
-      if (tile > tiles.first) {
+      if (tile > range.first) {
         @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
             if (multiplies) {
@@ -322,7 +347,7 @@ fn attn_matrix(
         }
         @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
           let dims = subgroupMatrixLoad<Right, row_major>(
-            &value_tile, step * K * V_LINE + (part * OUT_BLOCKS + block) * N / WORD, V_LINE,
+            &tiles, VALUES + step * K * V_LINE + (part * OUT_BLOCKS + block) * N / WORD, V_LINE,
           );
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) { o[r][block] = subgroupMatrixMultiplyAccumulate(p[r], dims, o[r][block]); }
         }
@@ -336,10 +361,10 @@ fn attn_matrix(
       @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
         @unroll for (var block = 0u; block < KEY_BLOCKS; block++) {
           let keys = subgroupMatrixLoad<Right, col_major>(
-            &key_tile, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
+            &tiles, (part * KEY_BLOCKS + block) * N * K_LINE + step * K / WORD, K_LINE,
           );
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
-            s[r][block] = subgroupMatrixMultiplyAccumulate(q[r][step], keys, s[r][block]);
+            s[r][block] = subgroupMatrixMultiplyAccumulate(q_blocks[r][step], keys, s[r][block]);
           }
         }
       }
@@ -370,12 +395,20 @@ fn attn_matrix(
     }
     workgroupBarrier();
     if (is_row) {
-      for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
-        let dim = (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
-        write_quad(out_at, dim, params.head_dim_v, scores[tile_row * S_LINE + quad] * out_scale);
+      @if(OUT_OCTETS) for (var quad = row_lane * 2u; quad < O_QUADS; quad += ROW_LANES * 2) {
+        let at = tile_row * S_LINE + quad;
+        write_halves(out_at, dim_of(quad, block), params.head_dim_v, scores[at] * out_scale, scores[at + 1u] * out_scale);
+      }
+      @if(!OUT_OCTETS) for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
+        write_quad(out_at, dim_of(quad, block), params.head_dim_v, scores[tile_row * S_LINE + quad] * out_scale);
       }
     }
   }
+}
+
+// The first dim of a quad of scores that has some of the output's, of block `block` of each part.
+fn dim_of(quad: u32, block: u32) -> u32 {
+  return (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
 }
 
 // Loads and puts octets of the tiles: number `index` of the whole tile, key by key. Beyond its end there are none, and dims
@@ -422,14 +455,14 @@ fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
   let at = tile_key * K_LINE + index % K_OCTETS * (8 / WORD);
   @if(COPIED) {
-    key_tile[at] = loaded;
+    tiles[at] = loaded;
     return 0.0;
   }
   @if(!COPIED) {
     let octet = octet_of(loaded);
     let words = words_of(octet, scale);
-    key_tile[at] = words.low;
-    @if(!F16_TILES) key_tile[at + 1u] = words.high;
+    tiles[at] = words.low;
+    @if(!F16_TILES) tiles[at + 1u] = words.high;
     return magnitude_of(octet);
   }
 }
@@ -437,16 +470,16 @@ fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
 fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / V_OCTETS;
   if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
-  let at = tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
+  let at = VALUES + tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
   @if(COPIED) {
-    value_tile[at] = loaded;
+    tiles[at] = loaded;
     return 0.0;
   }
   @if(!COPIED) {
     let octet = octet_of(loaded);
     let words = words_of(octet, scale);
-    value_tile[at] = words.low;
-    @if(!F16_TILES) value_tile[at + 1u] = words.high;
+    tiles[at] = words.low;
+    @if(!F16_TILES) tiles[at + 1u] = words.high;
     return magnitude_of(octet);
   }
 }
@@ -473,22 +506,37 @@ fn octet_of(loaded: Loaded) -> Octet {
   @if(!RAW) return loaded;
 }
 
-// Puts as many query rows as the tile of keys has lines there, from `first` on. Rows past the end are zeros.
-fn stage_queries(job: Job, first: u32, scale: f32, invocation: u32) {
-  for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
-    let line = index / K_OCTETS;
-    let octet = index % K_OCTETS;
-    let words = words_of(query_octet(job, job.first_row + first + line, octet * 8u), scale);
-    let at = line * K_LINE + octet * (8 / WORD);
-    key_tile[at] = words.low;
-    @if(!F16_TILES) key_tile[at + 1u] = words.high;
+// Loads and puts octets of the queries, number `index` of those that go through the tiles in one turn. Rows past the end are
+// the last one again: their results are never stored.
+
+fn load_query(job: Job, first: u32, index: u32) -> LoadedQuery {
+  let row = min(job.first_row + first + index / K_OCTETS, job.n_rows - 1u);
+  let dim = index % K_OCTETS * 8u;
+  var is_there = true;
+  @if(PADDED) is_there = dim < params.head_dim;
+  let at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head + dim;
+  @if(Q_RAW) return select(vec4u(), q[at / 8u], is_there);
+  @if(!Q_RAW) {
+    if (!is_there) { return LoadedQuery(); }
+    return q_octet(at, params.head_dim - dim);
   }
 }
 
-fn query_octet(job: Job, row: u32, dim: u32) -> Octet {
-  if (row >= job.n_rows || dim >= params.head_dim) { return Octet(vec4f(), vec4f()); }
-  let at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head + dim;
-  return q_octet(at, params.head_dim - dim);
+fn octet_of_query(loaded: LoadedQuery) -> Octet {
+  @if(Q_RAW)  return Octet(quad_from_q(loaded.xy), quad_from_q(loaded.zw));
+  @if(!Q_RAW) return loaded;
+}
+
+fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
+  let line = index / K_OCTETS;
+  if (Q_LOADS * WG_SIZE > Q_LINES * K_OCTETS && line >= Q_LINES) { return; }
+  let at = line * K_LINE + index % K_OCTETS * (8 / WORD);
+  @if(Q_COPIED) tiles[at] = loaded;
+  @if(!Q_COPIED) {
+    let words = words_of(octet_of_query(loaded), scale);
+    tiles[at] = words.low;
+    @if(!F16_TILES) tiles[at + 1u] = words.high;
+  }
 }
 
 // Eight elements of a tile: the first word of them, and in tiles of f32 the second.
@@ -541,21 +589,4 @@ struct Scales {
 fn magnitude_of(octet: Octet) -> f32 {
   @if(SCALED)  return largest_of(max(abs(octet.low), abs(octet.high)));
   @if(!SCALED) return 0.0;
-}
-
-// Sets the peaks of the queries, and of the keys and values of the first tile.
-@if(SCALED) fn find_peaks(job: Job, seen: Band, tiles: Tiles, invocation: u32) {
-  var q_largest = 0.0;
-  var k_largest = 0.0;
-  var v_largest = 0.0;
-  for (var index = invocation; index < TILE_ROWS * K_OCTETS; index += WG_SIZE) {
-    q_largest = max(q_largest, magnitude_of(query_octet(job, job.first_row + index / K_OCTETS, index % K_OCTETS * 8u)));
-  }
-  if (tiles.first < tiles.end) {
-    k_largest = stage_keys(job, seen, tiles.first, 1.0, invocation);
-    v_largest = stage_values(job, seen, tiles.first, 1.0, invocation);
-  }
-  atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
-  atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
-  atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
 }

@@ -311,6 +311,8 @@ export function mergeSpec(
     OUT_BF16: outDType === 'bf16',
     OUT_HALVES: outDType !== 'f32',
     OUT_WIDE: outWide,
+    OUT_CONVERTED: false,
+    OUT_OCTETS: false,
   };
 }
 

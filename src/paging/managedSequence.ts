@@ -5,7 +5,7 @@ import type { PageTable } from './pool/pageTable.js';
 import { checkBoolean, checkInt32, checkTokens } from './pool/pagingChecks.js';
 import type { ChangingPrompt } from './prefix/prefixCache.js';
 import { NO_PREFIX } from './prefix/prefixTree.js';
-import type { SequenceId } from './sequenceRegistry.js';
+import type { PinId, SequenceId } from './sequenceRegistry.js';
 
 export interface AddOptions {
   /** Any i32. Pages are shared only among equal salts: one for each adapter, or for each customer. Default 0 */
@@ -68,6 +68,8 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
   /** A page that is being copied and that only this copy holds, or `NULL_PAGE`. */
   copySource = NULL_PAGE;
   swapped: SwappedPages | undefined;
+  /** While its pages are written by a restore: the pin by which a planner counts them as taken. */
+  restoring: PinId | undefined;
   #tokens: Int32Array;
   #nTokens: number;
   #nTruncations = 0;

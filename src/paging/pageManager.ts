@@ -10,14 +10,25 @@ import {
   refuseUnknown,
 } from './managedSequence.js';
 import type { AddOptions, SequenceView } from './managedSequence.js';
+import { pagesOfStep, type PagePlanner } from './pagePlanner.js';
 import { snapshotOf, usageOf, type PageSnapshot, type PageUsage } from './pageSnapshot.js';
 import { checkReset, PageStore } from './pageStore.js';
-import type { PageManagerOptions, PinId, ResetOptions } from './pageStore.js';
+import type { PageManagerOptions, ResetOptions } from './pageStore.js';
 import { BatchArrays, type Batch } from './pool/batch.js';
 import type { PageCopy } from './pool/pagePool.js';
 import type { PageTable } from './pool/pageTable.js';
 import { checkCount, checkList, checkTokens } from './pool/pagingChecks.js';
-import { SequenceRegistry, type SequenceId } from './sequenceRegistry.js';
+import { checkState, restore, type RestoredPages } from './restoring.js';
+import {
+  checkSave,
+  refuseMoving,
+  saveFound,
+  saveSequence,
+  type SaveArgs,
+  type SavedPages,
+  type SequenceState,
+} from './saving.js';
+import { SequenceRegistry, type PinId, type SequenceId } from './sequenceRegistry.js';
 import { commit, fork, giveBack, reserve, truncate } from './sequencePages.js';
 import { swapIn, swapOut } from './swapping.js';
 
@@ -49,6 +60,7 @@ export class PageManager {
   readonly #store: PageStore;
   readonly #arrays: BatchArrays;
   readonly #sequences = new SequenceRegistry<ManagedSequence>('PageManager');
+  #planner: PagePlanner | undefined;
 
   /** @throws PageflashError `argument` if a size is out of range, an option of the wrong kind, or unknown */
   constructor(options: PageManagerOptions) {
@@ -69,6 +81,21 @@ export class PageManager {
   /** Pages that are not held. Some of them may contain what can still be found. */
   get nFreePages(): number {
     return this.#store.pool.nFree;
+  }
+
+  /** Keys that a query sees to its left in every layer; −1 for all. */
+  get window(): number {
+    return this.#store.window;
+  }
+
+  /** @internal The planner that runs the sequences, if there is one. */
+  get planner(): PagePlanner | undefined {
+    return this.#planner;
+  }
+
+  /** @internal */
+  set planner(planner: PagePlanner) {
+    this.#planner = planner;
   }
 
   /** Returns the state of a sequence. The view changes with it. */
@@ -233,14 +260,50 @@ export class PageManager {
 
   /** Lets pinned pages be reused. O(pinned pages) */
   unpin(pin: PinId): void {
-    const table = this.#store.pins.remove(pin);
-    if (!table)
+    if (!this.#store.unpin(pin))
       fail(
         'argument',
         'PageManager.unpin',
         `there is no pin ${describe(pin)}. Unpin once what pin returned.`,
       );
-    this.#store.shrink(table, 0);
+  }
+
+  /**
+   * Holds a sequence as it is now, or what can be found of some tokens, in whole pages, so that it can be stored
+   * elsewhere bit by bit while everything goes on. Call `release` of what it returns when that is done. Not while the
+   * sequence is in flight. O(tokens)
+   *
+   * `PagedKvCache.save` makes a stream of it. In pages of your own memory, the keys and values are there once the copies
+   * that the manager has asked for so far are made.
+   */
+  save(args: SaveArgs): SavedPages {
+    const caller = 'PageManager.save';
+    checkSave(caller, args);
+    if (args.sequence === undefined) return saveFound(this.#store, args.tokens, args.salt ?? 0);
+    const found = this.#findNotInFlight('save', args.sequence);
+    refuseUnknown(caller, found);
+    const step = this.#planner?.plannedStep();
+    if (step) refuseMoving(caller, found, step);
+    return saveSequence(this.#store, found);
+  }
+
+  /**
+   * Starts a sequence that was saved. What was computed of it is in flight: write its pages, then call `commit`, or
+   * `release` if that fails. What can be found of it already is taken over instead.
+   *
+   * Returns which pages to write, or `'full'`. The pages may be written at once if all copies that the manager has asked
+   * for so far are made; a step that a `StepPlanner` has planned needs none of them. With a planner, `adopt` the sequence
+   * then. `PagedKvCache.restore` does all of this. O(tokens)
+   */
+  restore(state: SequenceState): RestoredPages | 'full' {
+    checkState('PageManager.restore', state, this.#store);
+    const { tokens, salt, isPrivate } = state;
+    const table = this.#store.newTable();
+    const isUncached = isPrivate || !this.#store.isCaching;
+    const id = this.#sequences.nextId;
+    const sequence = new ManagedSequence({ id, tokens, table, salt, isPrivate: isUncached });
+    const writes = restore(this.#store, sequence, state, pagesOfStep(this.#planner?.plannedStep()));
+    return writes === 'full' ? 'full' : { sequence: this.#sequences.add(sequence), writes };
   }
 
   /**

@@ -57,7 +57,7 @@ function percentOf(part: number, whole: number): number {
 export interface PageSnapshot {
   readonly nPages: number;
   readonly pageSize: number;
-  /** [nPages]: the refcount of each page. */
+  /** `[nPages]`: the refcount of each page. */
   readonly counts: readonly number[];
   /** The free pages, in eviction order. */
   readonly free: readonly number[];

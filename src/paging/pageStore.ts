@@ -5,6 +5,7 @@ import { PageTable } from './pool/pageTable.js';
 import { checkBoolean, checkCount, checkPool, refuseValue } from './pool/pagingChecks.js';
 import type { PageEvent } from './prefix/pageEvents.js';
 import { PrefixCache, PrefixSearch } from './prefix/prefixCache.js';
+import type { PinId } from './sequenceRegistry.js';
 
 export interface PageManagerOptions {
   /** Pages in the pool. */
@@ -81,6 +82,13 @@ export class PageStore {
     this.pool = new PagePool(nPages, pageSize, this.cache);
     this.hostPool = new PagePool(nHostPages, pageSize);
     this.search = new PrefixSearch(this.cache, (nColumns) => this.firstSeen(nColumns * pageSize));
+  }
+
+  /** Gives back what a pin holds. Returns whether there is such a pin. */
+  unpin(pin: PinId): boolean {
+    const table = this.pins.remove(pin);
+    if (table) this.shrink(table, 0);
+    return table !== undefined;
   }
 
   newTable(): PageTable {
@@ -198,9 +206,6 @@ export class PageStore {
     this.pool.forgetAll();
   }
 }
-
-/** The id of a pin. */
-export type PinId = number;
 
 /** Tables of pages that are held until they are unpinned. */
 class Pins {

@@ -23,12 +23,16 @@ export function reserve(store: PageStore, sequence: ManagedSequence, nTokens: nu
   return table.grow(end);
 }
 
-/** Starts with the published pages that are found. */
-function adoptPrefix(store: PageStore, sequence: ManagedSequence): void {
-  const nFound = store.nFound(sequence);
+/** Starts with the published pages that `store.nFound` has counted. */
+export function adoptFound(store: PageStore, sequence: ManagedSequence, nFound: number): void {
   store.adoptFound(sequence.table, nFound);
   sequence.setComputed(nFound * store.pageSize);
   store.setPublished(sequence, nFound, nFound === 0 ? NO_PREFIX : store.search.prefix(nFound - 1));
+}
+
+/** Starts with the published pages that are found. */
+function adoptPrefix(store: PageStore, sequence: ManagedSequence): void {
+  adoptFound(store, sequence, store.nFound(sequence));
   // A sequence counts once: what it finds later may be its own.
   if (sequence.isCounted) return;
   sequence.isCounted = true;
@@ -41,6 +45,7 @@ export function commit(store: PageStore, sequence: ManagedSequence, nRejected: n
   sequence.setComputed(sequence.nComputed + sequence.nInFlight - nRejected);
   sequence.nInFlight = 0;
   dropCopySource(store, sequence);
+  unpinRestored(store, sequence);
   if (nRejected > 0) {
     sequence.truncate(sequence.nComputed);
     sequence.table.shrink(sequence.nComputed);
@@ -81,6 +86,7 @@ export function fork(
 /** Gives back all pages, here and on the host. */
 export function giveBack(store: PageStore, sequence: ManagedSequence): void {
   dropCopySource(store, sequence);
+  unpinRestored(store, sequence);
   dropHostPages(store, sequence);
   store.shrink(sequence.table, 0);
   store.unpublish(sequence, 0);
@@ -93,6 +99,12 @@ function dropCopySource(store: PageStore, sequence: ManagedSequence): void {
   const { copySource } = sequence;
   if (copySource !== NULL_PAGE) store.pool.drop(copySource, store.freeAncestor(copySource));
   sequence.copySource = NULL_PAGE;
+}
+
+/** The pages that a restore writes are written, or given up. */
+function unpinRestored(store: PageStore, sequence: ManagedSequence): void {
+  if (sequence.restoring !== undefined) store.unpin(sequence.restoring);
+  sequence.restoring = undefined;
 }
 
 /** Publishes the pages that are full and written. */

@@ -3,6 +3,9 @@ import { describe, fail } from '../core/errors.js';
 /** The id of a sequence. Ids are never used again. */
 export type SequenceId = number;
 
+/** The id of a pin. */
+export type PinId = number;
+
 /** A map of sequences by ids that are never used again, so that it can tell a released sequence from an unknown one. */
 export class SequenceRegistry<T> extends Map<SequenceId, T> {
   readonly #owner: string;

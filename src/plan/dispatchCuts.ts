@@ -55,6 +55,20 @@ export function cutsOf(
   }));
 }
 
+/** Ranges of so many items that are alike, each for a dispatch that takes no longer than it may. */
+export function evenCuts(
+  nItems: number,
+  perItem: Load,
+  traits: DeviceTraits,
+  pace: Pace,
+): (readonly [first: number, end: number])[] {
+  const rates = ratesOf(false, traits, pace);
+  const seconds = nItems * Math.max(perItem.macs / rates.macs, perItem.bytes / rates.bytes);
+  const nCuts = Math.max(1, Math.min(nItems, Math.ceil(seconds / DISPATCH_SECONDS)));
+  const start = (cut: number): number => Math.floor((cut * nItems) / nCuts);
+  return Array.from({ length: nCuts }, (_, cut) => [start(cut), start(cut + 1)] as const);
+}
+
 /** What a tile of rows and a tile of keys are together, for all kv heads. */
 function loadOfTile(
   { tile, tileArea }: Pick<WorkList, 'tile' | 'tileArea'>,

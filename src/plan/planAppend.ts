@@ -37,7 +37,7 @@ export function planCachedAttention(
  * Plans what happens before attention: new tokens are written to the cache, and queries rotated. It is one dispatch where
  * the device can bind as many buffers, else one for the cache and one for queries.
  */
-function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTraits): AppendPlan {
+export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTraits): AppendPlan {
   const { problem, memory } = shared;
   const { append } = problem;
   if (!append) return NO_APPEND;

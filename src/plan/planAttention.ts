@@ -125,7 +125,7 @@ function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
 const NO_GATHERS: readonly Dispatch[] = [];
 
 /** Lengths, slopes and sinks for all kernels: from the host, or gathered on the GPU where any of them is there. */
-function planBatchInfo(
+export function planBatchInfo(
   problem: AttentionProblem,
   lengths: Lengths,
   { maxWorkgroupsPerDimension }: DeviceTraits,

@@ -13,8 +13,8 @@ export interface AttentionOptions {
   /** [Hq] or [B, Hq]: −slope·|distance| is added to each score. f32 on the host; f32, f16 or bf16 on the GPU. */
   readonly alibiSlopes?: Floats | undefined;
   /**
-   * [Hq]: an attention sink for each head: one more score in the softmax's denominator; −∞ for a head without one. Types
-   * as for `alibiSlopes`.
+   * `[Hq]`: an attention sink for each head: one more score in the softmax's denominator; −∞ for a head without one.
+   * Types as for `alibiSlopes`.
    */
   readonly sinks?: Floats | undefined;
   /**
@@ -56,7 +56,7 @@ export interface AttnVarlenArgs extends AttentionOptions {
   readonly cuSeqlensQ: Ints;
   /** [B + 1], from 0: likewise the keys. With `blockTable` only the differences count. */
   readonly cuSeqlensK?: Ints | undefined;
-  /** [B]: only that many of a sequence's keys count. With `blockTable` it may replace `cuSeqlensK`. */
+  /** `[B]`: only that many of a sequence's keys count. With `blockTable` it may replace `cuSeqlensK`. */
   readonly sequsedK?: Ints | undefined;
   /** Upper bound of a sequence's queries; required where `cuSeqlensQ` is on the GPU. Queries beyond it are ignored. */
   readonly maxSeqlenQ?: number | undefined;
@@ -102,18 +102,18 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
    */
   readonly blockTable?: Ints | undefined;
   /**
-   * [B]: the row of the cache, or of `blockTable`, of each sequence. On the GPU, a sequence whose row is out of range (−1
-   * for padding) has no keys, and nothing is written for it. Default 0, 1, …
+   * `[B]`: the row of the cache, or of `blockTable`, of each sequence. On the GPU, a sequence whose row is out of range
+   * (−1 for padding) has no keys, and nothing is written for it. Default 0, 1, …
    */
   readonly cacheBatchIdx?: Ints | undefined;
-  /** [B]: left padding: the first n slots are ignored. They count as positions, but not in chunks of attention. */
+  /** `[B]`: left padding: the first n slots are ignored. They count as positions, but not in chunks of attention. */
   readonly cacheLeftpad?: Ints | undefined;
   /**
-   * [L, rotaryDim / 2]: cosines by position; on the host flat, row after row. New keys and queries are rotated by them. A
-   * sequence beyond position L − 1 is an error; where only the GPU knows its length, it has no keys, and nothing is written.
+   * `[L, rotaryDim / 2]`: cosines by position; on the host flat, row after row. New keys and queries are rotated by them.
+   * A sequence beyond position L − 1 is an error; where only the GPU knows its length, it has no keys, and nothing is written.
    */
   readonly rotaryCos?: Floats | undefined;
-  /** [L, rotaryDim / 2]: sines, on the same side as the cosines and of the same type. */
+  /** `[L, rotaryDim / 2]`: sines, on the same side as the cosines and of the same type. */
   readonly rotarySin?: Floats | undefined;
   /** Elements of a head that are rotated. Default: twice the width of rotaryCos; D if it is on the host. */
   readonly rotaryDim?: number | undefined;

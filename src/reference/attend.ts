@@ -7,7 +7,7 @@ import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTenso
 export interface MaskOptions {
   /** A query at position p sees keys j ≤ p. Default false. */
   readonly causal?: boolean | undefined;
-  /** [left, right]: p − left ≤ j ≤ p + right; −1 for no bound. Default [−1, −1]. */
+  /** `[left, right]`: p − left ≤ j ≤ p + right; −1 for no bound. Default [−1, −1]. */
   readonly windowSize?: readonly [number, number] | undefined;
   /** c: ⌊(p − leftpad)/c⌋ = ⌊(j − leftpad)/c⌋; 0 for no chunks. Default 0. */
   readonly attentionChunk?: number | undefined;
@@ -21,7 +21,7 @@ export interface AttentionOptions extends MaskOptions {
   readonly softcap?: number | undefined;
   /** [Hq], or [B, Hq] row after row: −slope·|p − j| is added to the scores. */
   readonly alibiSlopes?: HostFloats | undefined;
-  /** [Hq]: one more score per head, which counts in the denominator only; −∞ for a head without a sink. */
+  /** `[Hq]`: one more score per head, which counts in the denominator only; −∞ for a head without a sink. */
   readonly sinks?: HostFloats | undefined;
   /**
    * Computes as a program that stores its tensors in this type: matrix products are summed in f32; scores, each step of
@@ -76,8 +76,9 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   const group = nHeads / nKvHeads;
   if (nHeads % nKvHeads !== 0)
     throw new PageflashError('shape', `${nHeads} query heads are not a multiple of ${nKvHeads} kv heads.`);
-  const { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, alibiSlopes, sinks } = options;
-  const { dot, addScaled, store } = arithmeticOf(options.storage);
+  const { alibiSlopes, sinks } = options;
+  const { addScaled, store } = arithmeticOf(options.storage);
+  const scoreOf = scoring(headDim, options);
 
   const nRows = elementCount(q.shape.slice(0, -1));
   const out = new Float64Array(nRows * headDimV);
@@ -106,13 +107,8 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
 
         let largest = sink;
         for (let j = begin; j < end; j++) {
-          scores[j] = -Infinity;
-          if (keyRows[j] === NO_ROW) continue;
-          let score = store(softmaxScale * dot(query, keys, j * headDim));
-          if (softcap > 0) score = store(softcap * store(Math.tanh(store(score / softcap))));
-          score -= slope * Math.abs(p - j);
-          scores[j] = score;
-          largest = Math.max(largest, score);
+          scores[j] = keyRows[j] === NO_ROW ? -Infinity : scoreOf(query, keys, j, { p, slope });
+          largest = Math.max(largest, scores[j]!);
         }
         if (largest === -Infinity) continue; // no keys: out 0, lse −∞
 
@@ -136,8 +132,27 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   };
 }
 
+/** Where a row stands among its keys, and how its scores fall with distance. */
+interface RowPlace {
+  readonly p: number;
+  readonly slope: number;
+}
+
+/** Returns what computes the score of a query [D] and key j of keys [nKeys, D]: s_j. */
+export function scoring(
+  headDim: number,
+  { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, storage }: AttentionOptions,
+): (query: Float64Array, keys: Float64Array, j: number, place: RowPlace) => number {
+  const { dot, store } = arithmeticOf(storage);
+  return (query, keys, j, { p, slope }) => {
+    const score = store(softmaxScale * dot(query, keys, j * headDim));
+    const capped = softcap > 0 ? store(softcap * store(Math.tanh(store(score / softcap)))) : score;
+    return capped - slope * Math.abs(p - j);
+  };
+}
+
 /** Returns the given rows of one kv head, one after another: [rows, D], zeros for NO_ROW. */
-function gather(tensor: HostTensor, rows: Int32Array, kvHead: number): Float64Array {
+export function gather(tensor: HostTensor, rows: Int32Array, kvHead: number): Float64Array {
   const [nKvHeads, headDim] = lastSizes(tensor);
   const gathered = new Float64Array(rows.length * headDim);
   rows.forEach((row, j) => {
@@ -148,7 +163,12 @@ function gather(tensor: HostTensor, rows: Int32Array, kvHead: number): Float64Ar
   return gathered;
 }
 
-function slopeOf(slopes: HostFloats | undefined, sequence: number, head: number, nHeads: number): number {
+export function slopeOf(
+  slopes: HostFloats | undefined,
+  sequence: number,
+  head: number,
+  nHeads: number,
+): number {
   if (slopes === undefined) return 0;
   return slopes.length === nHeads ? slopes[head]! : slopes[sequence * nHeads + head]!;
 }

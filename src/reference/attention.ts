@@ -1,16 +1,7 @@
-import { checkBeginsWithZero } from '../core/checkArguments.js';
 import { describe, fail, PageflashError } from '../core/errors.js';
-import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
-import {
-  blockTableOf,
-  checkTensors,
-  contiguousRows,
-  pagedRows,
-  sizes3,
-  sizes4,
-  type HostInts,
-  type HostTensor,
-} from './hostTensor.js';
+import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
+import { checkTensors, type HostTensor } from './hostTensor.js';
+import { denseSequences, varlenSequences, type DenseBatch, type RaggedBatch } from './sequences.js';
 
 export type { AttentionOptions, AttentionResult } from './attend.js';
 export {
@@ -18,17 +9,15 @@ export {
   type AttnWithKvCacheReferenceArgs,
   type AttnWithKvCacheResult,
 } from './attnWithKvCache.js';
+export { attnWeightsReference, type AttnWeightsReferenceArgs } from './attnWeights.js';
 export type { HostFloats, HostInts, HostTensor } from './hostTensor.js';
+export type { DenseBatch, RaggedBatch } from './sequences.js';
 
 // Attention by its definition, in f64 on the host: what every kernel must equal. Shapes in comments use B sequences, Sq
 // queries and Sk keys of each, totalQ and totalK of all, Hq heads and Hkv kv heads, head sizes D of q and k, Dv of v.
 
 /** The arguments of `attnReference`. */
-export interface AttnReferenceArgs extends AttentionOptions {
-  /** [B, Sq, Hq, D] */
-  readonly q: HostTensor;
-  /** [B, Sk, Hkv, D] */
-  readonly k: HostTensor;
+export interface AttnReferenceArgs extends DenseBatch, AttentionOptions {
   /** [B, Sk, Hkv, Dv] */
   readonly v: HostTensor;
 }
@@ -40,36 +29,14 @@ export interface AttnReferenceArgs extends AttentionOptions {
  */
 export function attnReference({ q, k, v, ...options }: AttnReferenceArgs): AttentionResult {
   checkTensors('attnReference', { q, k, v });
-  const [batch, nQueries, nHeads] = sizes4('q', q);
-  const [, nKeys] = sizes4('k', k);
-  const sequences = Array.from({ length: batch }, (_, b): Sequence => ({
-    firstQuery: b * nQueries,
-    nQueries,
-    keyRows: contiguousRows(b * nKeys, nKeys),
-    leftpad: 0,
-    lseIndex: (head, i) => (b * nHeads + head) * nQueries + i,
-  }));
-  return attend({ q, k, v, sequences, lseShape: [batch, nHeads, nQueries], options });
+  const { sequences, lseShape } = denseSequences({ q, k });
+  return attend({ q, k, v, sequences, lseShape, options });
 }
 
 /** The arguments of `attnVarlenReference`. */
-export interface AttnVarlenReferenceArgs extends AttentionOptions {
-  /** [totalQ, Hq, D] */
-  readonly q: HostTensor;
-  /** [totalK, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable` */
-  readonly k: HostTensor;
+export interface AttnVarlenReferenceArgs extends RaggedBatch, AttentionOptions {
   /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable` */
   readonly v: HostTensor;
-  /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
-  readonly cuSeqlensQ: HostInts;
-  /** [B + 1], from 0: likewise for keys. With `blockTable` only the differences count. */
-  readonly cuSeqlensK?: HostInts | undefined;
-  /**
-   * [B]: how many keys of a sequence are used, from its first on. Needed with `blockTable` if there is no `cuSeqlensK`.
-   */
-  readonly sequsedK?: HostInts | undefined;
-  /** [B, maxPages], row after row: the pages of each sequence. Keys of a page that the pool does not have are masked. */
-  readonly blockTable?: HostInts | undefined;
 }
 
 /**
@@ -79,28 +46,10 @@ export interface AttnVarlenReferenceArgs extends AttentionOptions {
  * @throws PageflashError `argument`, `shape` or `length` for arguments that do not fit
  */
 export function attnVarlenReference(args: AttnVarlenReferenceArgs): AttentionResult {
-  const { q, k, v, cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, ...options } = args;
+  const { q, k, v, ...options } = args;
   checkTensors('attnVarlenReference', { q, k, v });
-  if (!cuSeqlensK && !(blockTable && sequsedK))
-    throw new PageflashError('argument', 'attnVarlen: pass cuSeqlensK, or sequsedK with blockTable.');
-  const [totalQ, nHeads] = sizes3('q', q);
-  const totalK = blockTable ? undefined : k.shape[0];
-  checkBeginsWithZero('attnVarlen', 'cuSeqlensQ', cuSeqlensQ, totalQ);
-  if (cuSeqlensK) checkBeginsWithZero('attnVarlen', 'cuSeqlensK', cuSeqlensK, totalK);
-  const batch = cuSeqlensQ.length - 1;
-  const table = blockTable && blockTableOf(blockTable, batch, k);
-  const sequences = Array.from({ length: batch }, (_, b): Sequence => {
-    const firstQuery = cuSeqlensQ[b]!;
-    const nKeys = sequsedK?.[b] ?? cuSeqlensK![b + 1]! - cuSeqlensK![b]!;
-    return {
-      firstQuery,
-      nQueries: cuSeqlensQ[b + 1]! - firstQuery,
-      keyRows: table ? pagedRows(table, b, nKeys) : contiguousRows(cuSeqlensK![b]!, nKeys),
-      leftpad: 0,
-      lseIndex: (head, i) => head * totalQ + firstQuery + i,
-    };
-  });
-  return attend({ q, k, v, sequences, lseShape: [nHeads, totalQ], options });
+  const { sequences, lseShape } = varlenSequences(args);
+  return attend({ q, k, v, sequences, lseShape, options });
 }
 
 /**

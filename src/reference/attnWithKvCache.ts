@@ -1,7 +1,13 @@
 import { checkBeginsWithZero } from '../core/checkArguments.js';
 import { roundTo, type FloatDType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
-import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
+import {
+  attend,
+  type AttentionOptions,
+  type AttentionResult,
+  type MaskOptions,
+  type Sequence,
+} from './attend.js';
 import {
   blockTableOf,
   cacheRows,
@@ -15,18 +21,24 @@ import {
 } from './hostTensor.js';
 
 /** The arguments of `attnWithKvCacheReference`. */
-export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
+export interface AttnWithKvCacheReferenceArgs extends CachedBatch, AttentionOptions {
+  /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable` */
+  readonly vCache: HostTensor;
+  /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
+  readonly v?: HostTensor | undefined;
+  /** The type of the caches, to which new tokens are rounded. Default `dtype` */
+  readonly kvDType?: FloatDType | undefined;
+}
+
+/** Queries and the cache of their keys, and how queries are rotated. */
+export interface CachedBatch {
   /** [B, Sq, Hq, D], or [totalQ, Hq, D] with `cuSeqlensQ` */
   readonly q: HostTensor;
   /** [Bc, Sc, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable` */
   readonly kCache: HostTensor;
-  /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable` */
-  readonly vCache: HostTensor;
   /** New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, appended before attending */
   readonly k?: HostTensor | undefined;
-  /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
-  readonly v?: HostTensor | undefined;
-  /** [B]: tokens in the cache before the new ones; or one number for all sequences */
+  /** `[B]`: tokens in the cache before the new ones; or one number for all sequences */
   readonly cacheSeqlens: number | HostInts;
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1 */
   readonly cuSeqlensQ?: HostInts | undefined;
@@ -37,22 +49,20 @@ export interface AttnWithKvCacheReferenceArgs extends AttentionOptions {
   /** Rows of `blockTable`. Default B; with `cacheBatchIdx` there may be more. */
   readonly blockTableRows?: number | undefined;
   /**
-   * [B]: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default 0, 1,
-   * ...
+   * `[B]`: the row of the cache, or of the block table, of each sequence. Without such a row it has no keys. Default
+   * 0, 1, ...
    */
   readonly cacheBatchIdx?: HostInts | undefined;
-  /** [B]: slots hidden at the start of each sequence. Default 0 */
+  /** `[B]`: slots hidden at the start of each sequence. Default 0 */
   readonly cacheLeftpad?: HostInts | undefined;
-  /** [L, rotaryDim / 2]: cosines by position */
+  /** `[L, rotaryDim / 2]`: cosines by position */
   readonly rotaryCos?: HostTensor | undefined;
-  /** [L, rotaryDim / 2]: sines by position */
+  /** `[L, rotaryDim / 2]`: sines by position */
   readonly rotarySin?: HostTensor | undefined;
   /** Whether elements (2t, 2t + 1) of a head are a pair, else (t, t + rotaryDim / 2). Default true */
   readonly rotaryInterleaved?: boolean | undefined;
   /** The type of q, to which rotated queries are rounded. Default `storage`, else f32 */
   readonly dtype?: FloatDType | undefined;
-  /** The type of the caches, to which new tokens are rounded. Default `dtype` */
-  readonly kvDType?: FloatDType | undefined;
 }
 
 /** Attention, and the caches after the append. */
@@ -69,14 +79,7 @@ export interface AttnWithKvCacheResult extends AttentionResult {
  * @throws PageflashError `argument`, `shape` or `length` for arguments that do not fit
  */
 export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): AttnWithKvCacheResult {
-  const {
-    k,
-    v,
-    causal = false,
-    windowSize = [-1, -1],
-    dtype = args.storage ?? 'f32',
-    kvDType = dtype,
-  } = args;
+  const { k, v, dtype = args.storage ?? 'f32', kvDType = dtype } = args;
   checkTensors('attnWithKvCacheReference', {
     q: args.q,
     kCache: args.kCache,
@@ -86,7 +89,7 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     ...(args.rotaryCos && { rotaryCos: args.rotaryCos }),
     ...(args.rotarySin && { rotarySin: args.rotarySin }),
   });
-  const { sequences, lseShape } = sequencesOf(args);
+  const { sequences, lseShape } = cachedSequences(args);
   const { q, kCache, vCache } = appendKv({
     q: args.q,
     kCache: args.kCache,
@@ -95,25 +98,30 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     v,
     sequences,
     rotary: rotaryOf(args),
-    queriesAdvance: causal || windowSize[0] >= 0 || windowSize[1] >= 0,
+    queriesAdvance: doQueriesAdvance(args),
     dtype,
     kvDType,
   });
   return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
 }
 
-function rotaryOf({
+/** Whether queries are rotated by positions of their own, rather than all of a sequence by the first. */
+export function doQueriesAdvance({ causal = false, windowSize = [-1, -1] }: MaskOptions): boolean {
+  return causal || windowSize[0] >= 0 || windowSize[1] >= 0;
+}
+
+export function rotaryOf({
   rotaryCos,
   rotarySin,
   rotaryInterleaved = true,
-}: AttnWithKvCacheReferenceArgs): Rotary | undefined {
+}: CachedBatch): Rotary | undefined {
   if (!rotaryCos && !rotarySin) return undefined;
   if (!rotaryCos || !rotarySin)
     throw new PageflashError('argument', 'attnWithKvCache: pass rotaryCos and rotarySin together.');
   return { cos: rotaryCos, sin: rotarySin, interleaved: rotaryInterleaved };
 }
 
-function sequencesOf(args: AttnWithKvCacheReferenceArgs): {
+export function cachedSequences(args: CachedBatch): {
   readonly sequences: readonly CachedSequence[];
   readonly lseShape: readonly number[];
 } {
@@ -193,7 +201,10 @@ function appendKv(args: AppendKvArgs): AppendKvResult {
   };
 }
 
-function rotateQueries({ q, sequences, queriesAdvance, dtype }: AppendKvArgs, rotary: Rotary): HostTensor {
+export function rotateQueries(
+  { q, sequences, queriesAdvance, dtype }: Pick<AppendKvArgs, 'q' | 'sequences' | 'queriesAdvance' | 'dtype'>,
+  rotary: Rotary,
+): HostTensor {
   const [nHeads, headDim] = lastSizes(q);
   const data = Float64Array.from(q.data);
   for (const { firstQuery, nQueries, nCached } of sequences)

@@ -6,9 +6,9 @@ import { modelOf, sourceOfOptions, type RotaryConfigOptions, type RotaryOptions 
 
 /** Tables of cosines and sines. They are arguments of `attnWithKvCache` by these names. */
 export interface RotaryTables {
-  /** [maxPositions, rotaryDim / 2]: the cosines of each position, row after row */
+  /** `[maxPositions, rotaryDim / 2]`: the cosines of each position, row after row */
   readonly rotaryCos: Float32Array<ArrayBuffer>;
-  /** [maxPositions, rotaryDim / 2]: sines */
+  /** `[maxPositions, rotaryDim / 2]`: sines */
   readonly rotarySin: Float32Array<ArrayBuffer>;
   /** Elements of a head that are rotated. */
   readonly rotaryDim: number;

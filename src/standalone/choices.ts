@@ -15,13 +15,20 @@ import {
   prefillTileRows,
   prefillWorkgroupBytes,
 } from '../kernels/attnPrefill.js';
+import { weightsSpec, weightsTile, weightsWorkgroupBytes } from '../kernels/attnWeights.js';
 import { copyPagesSpec } from '../kernels/copyPages.js';
 import { MERGE_KINDS, mergeSpec, mergeTile } from '../kernels/mergeStates.js';
 import { hasMultiplesOf, wideElements } from '../kernels/shared/elements.js';
 import { isDecode } from '../plan/attentionWork.js';
 import { decodeTile } from '../plan/decodeTile.js';
 import { prefillTile } from '../plan/prefillTile.js';
-import type { AttnDecodeOptions, AttnPrefillOptions, KernelName, OptionsOf } from './options.js';
+import type {
+  AttnDecodeOptions,
+  AttnPrefillOptions,
+  AttnWeightsOptions,
+  KernelName,
+  OptionsOf,
+} from './options.js';
 
 /** A variant as the planner chooses it. */
 export interface Choice {
@@ -84,6 +91,21 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
       tile: { rows: tile.rows, keys: decodeTileKeys(tile) },
       workgroupBytes: decodeWorkgroupBytes(tile, features.paged),
       stored: attentionTensors(features, split),
+    };
+  },
+
+  attn_weights(caller, options) {
+    const { headDim, group = 1 } = options;
+    checkCounts(caller, { group });
+    checkHeads(caller, { group });
+    const { features } = attentionOf(caller, options);
+    const tile = weightsTile(group);
+    const { q, k } = attentionTensors(features, false);
+    return {
+      spec: weightsSpec(tile, headDim, features),
+      tile: { rows: tile.heads, keys: tile.keys },
+      workgroupBytes: weightsWorkgroupBytes(tile, headDim, features.paged),
+      stored: { q: q!, k: k!, row_lse: rows('f32'), weights: rows('f32') },
     };
   },
 
@@ -192,12 +214,15 @@ interface Attention {
   readonly split: boolean;
 }
 
-function attentionOf(caller: string, options: AttnPrefillOptions | AttnDecodeOptions): Attention {
-  const { split = false, unaligned = false } = options;
+function attentionOf(
+  caller: string,
+  options: AttnPrefillOptions | AttnDecodeOptions | AttnWeightsOptions,
+): Attention {
+  const { split = false, unaligned = false }: Pick<AttnPrefillOptions, 'split' | 'unaligned'> = options;
   const problem = problemOf(caller, options);
   checkFlags(caller, { split, unaligned });
   const features = featuresOf(problem);
-  const narrow = { qWide: false, kvWide: false, outWide: false };
+  const narrow = { qWide: false, kvWide: false, outWide: false, outOctets: false };
   return { problem, features: unaligned ? { ...features, ...narrow } : features, split };
 }
 

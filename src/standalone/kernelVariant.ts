@@ -19,6 +19,7 @@ export { PageflashError, type ErrorCode } from '../core/errors.js';
 export type {
   AppendKvOptions,
   AttnDecodeOptions,
+  AttnWeightsOptions,
   AttnPrefillOptions,
   CopyPagesOptions,
   GatherHeadsOptions,

@@ -18,12 +18,11 @@ interface AnyRows {
   readonly unaligned?: boolean | undefined;
 }
 
-interface AnyAttention extends AnyKernel, AnyRows {
-  /** 1 to 256. Sizes up to the same multiple of 32 share a kernel. */
+/** Options of kernels that compute scores. */
+interface AnyScores extends AnyKernel, AnyRows {
+  /** 1 to 256. Sizes up to the same multiple of 32 share a kernel, but for `attn_weights`. */
   readonly headDim: number;
-  /** Default `headDim`. */
-  readonly headDimV?: number | undefined;
-  /** Element type of q and out. */
+  /** Element type of q, and of out. */
   readonly dtype: FloatDType;
   /** Element type of k and v. Default `dtype`. */
   readonly kvDType?: FloatDType | undefined;
@@ -33,6 +32,11 @@ interface AnyAttention extends AnyKernel, AnyRows {
   readonly softcap?: boolean | undefined;
   /** Whether scores get ALiBi biases. Default false. */
   readonly alibi?: boolean | undefined;
+}
+
+interface AnyAttention extends AnyScores {
+  /** Default `headDim`. */
+  readonly headDimV?: number | undefined;
   /** Whether items are chunks of keys, so that `merge_states` has to combine their results. Default false. */
   readonly split?: boolean | undefined;
 }
@@ -47,6 +51,12 @@ export interface AttnDecodeOptions extends AnyAttention {
   readonly group?: number | undefined;
   /** Query tokens of a sequence. Default 1. */
   readonly tokens?: number | undefined;
+}
+
+export interface AttnWeightsOptions extends AnyScores {
+  readonly kernel: 'attn_weights';
+  /** Query heads that share a kv head. Default 1. */
+  readonly group?: number | undefined;
 }
 
 export interface AppendKvOptions extends AnyKernel, AnyRows {
@@ -98,6 +108,7 @@ export interface GatherHeadsOptions extends AnyKernel {
 export type KernelVariantOptions =
   | AttnPrefillOptions
   | AttnDecodeOptions
+  | AttnWeightsOptions
   | AppendKvOptions
   | MergeStatesOptions
   | CopyPagesOptions
@@ -124,10 +135,13 @@ const ATTENTION = {
   unaligned: true,
 } as const;
 
+const { headDimV: _headDimV, split: _split, ...SCORES } = ATTENTION;
+
 /** The names of the options of each kernel. */
 export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof OptionsOf<Name> & string)[] } = {
   attn_prefill: namesOf<AttnPrefillOptions>(ATTENTION),
   attn_decode: namesOf<AttnDecodeOptions>({ ...ATTENTION, group: true, tokens: true }),
+  attn_weights: namesOf<AttnWeightsOptions>({ ...SCORES, group: true }),
   append_kv: namesOf<AppendKvOptions>({
     ...ANY,
     headDim: true,

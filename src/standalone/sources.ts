@@ -5,6 +5,8 @@ import attnDecode from '../kernels/attn_decode.wgsl';
 import attnDecodeNotes from '../kernels/attn_decode.wgsl?notes';
 import attnPrefill from '../kernels/attn_prefill.wgsl';
 import attnPrefillNotes from '../kernels/attn_prefill.wgsl?notes';
+import attnWeights from '../kernels/attn_weights.wgsl';
+import attnWeightsNotes from '../kernels/attn_weights.wgsl?notes';
 import copyPages from '../kernels/copy_pages.wgsl';
 import copyPagesNotes from '../kernels/copy_pages.wgsl?notes';
 import gatherHeads from '../kernels/gather_heads.wgsl';
@@ -39,6 +41,12 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
   attn_decode: {
     kernel: attnDecode,
     notes: attnDecodeNotes,
+    factors: [{ plus: ['end_item'], minus: ['first_item'] }, 'n_kv_heads'],
+    jobInvocations: 'workgroup',
+  },
+  attn_weights: {
+    kernel: attnWeights,
+    notes: attnWeightsNotes,
     factors: [{ plus: ['end_item'], minus: ['first_item'] }, 'n_kv_heads'],
     jobInvocations: 'workgroup',
   },

@@ -1,7 +1,11 @@
 import { roundTo, type DType, type FloatDType } from '../../src/core/dtype.js';
 import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
-import { attnWithKvCacheReference, type HostTensor } from '../../src/reference/attention.js';
+import {
+  attnWithKvCacheReference,
+  type AttnWithKvCacheReferenceArgs,
+  type HostTensor,
+} from '../../src/reference/attention.js';
 import { download, upload } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
@@ -107,14 +111,7 @@ export interface KvCacheOutputs {
 /** Throws unless the results are those of the reference. */
 export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: KvCacheOutputs): void {
   const { dtype, kvDType = dtype, softcap, alibi, rotary } = kvCase;
-  const { rotaryCos, rotarySin, ...rest } = inputs;
-  const args = {
-    ...optionsOf(kvCase),
-    ...rest,
-    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
-    dtype,
-    kvDType,
-  };
+  const args = referenceArgs(kvCase, inputs);
   const want = attnWithKvCacheReference(args);
   const storage = dtype === 'f32' ? undefined : dtype;
   const emulated = storage && attnWithKvCacheReference({ ...args, storage }).out.data;
@@ -123,6 +120,21 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
   checkSame('vCache', { actual: got.vCache, reference: Float32Array.from(want.vCache.data) });
   if (rotary) checkRotated('kCache', { actual: got.kCache, reference: want.kCache.data }, kvDType);
   else checkSame('kCache', { actual: got.kCache, reference: Float32Array.from(want.kCache.data) });
+}
+
+/** The arguments of the reference. */
+export function referenceArgs(
+  kvCase: KvCacheCase,
+  { rotaryCos, rotarySin, ...rest }: KvCacheInputs,
+): AttnWithKvCacheReferenceArgs {
+  const { dtype, kvDType = dtype, rotary } = kvCase;
+  return {
+    ...optionsOf(kvCase),
+    ...rest,
+    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
+    dtype,
+    kvDType,
+  };
 }
 
 export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { attnVariants, createRuntime, prepareModel } from '../../src/index.js';
+import { attnVariants, attnWeights, createRuntime, prepareModel } from '../../src/index.js';
 import { attnVarlen } from '../../src/attention/attnVarlen.js';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
 import type { PrepareProgress } from '../../src/runtime/runtimeOptions.js';
@@ -171,6 +171,9 @@ describe('prepare', () => {
   });
 });
 
+/** What options of variants are by default. */
+const NONE = { rotary: false, softcap: false, alibi: false };
+
 describe('attnVariants', () => {
   test.each([
     { group: 2, nTokens: [1, 2, 3, 4, 5, 8, 9, 16, 17, 30] },
@@ -192,6 +195,39 @@ describe('attnVariants', () => {
       }
     }
     expect(onTheSpot).toEqual([]);
+  });
+
+  test.each([
+    { group: 3, paged: true },
+    { group: 1, paged: false, softcap: true, alibi: true },
+    { group: 8, paged: true, rotary: true, newDType: 'f32' },
+  ] as const)('with weights are those of attnWeights: $group', async (options) => {
+    const { device, onTheSpot } = compilingDevice();
+    const runtime = createRuntime(device);
+    const { group, paged, rotary, softcap, alibi } = { ...NONE, ...options };
+    await runtime.prepare(attnVariants(runtime, { headDim: 32, dtype: 'f32', weights: true, ...options }));
+    const angles = new Float32Array(16 * 50);
+    const given = {
+      q: fakeTensor('f32', [1, 2, 2 * group, 32]),
+      kCache: fakeTensor('f32', paged ? [4, 16, 2, 32] : [1, 64, 2, 32]),
+      ...(paged && { blockTable: [0, 1, 2, 3] }),
+      ...(rotary && { rotaryCos: angles, rotarySin: angles }),
+      ...(softcap && { softcap: 20 }),
+      ...(alibi && { alibiSlopes: fakeTensor('f32', [2 * group]) }),
+    };
+    const lse = fakeTensor('f32', [1, 2 * group, 2]);
+    for (const cacheSeqlens of [[40], fakeTensor('i32', [1])])
+      attnWeights(runtime, { ...given, cacheSeqlens, causal: true, lse, rows: [1, 0] });
+    expect(onTheSpot).toEqual([]);
+  });
+
+  test('with weights need a group', () => {
+    const runtime = createRuntime(compilingDevice().device);
+    expect(() =>
+      attnVariants(runtime, { headDim: 32, dtype: 'f32', weights: true }),
+    ).toThrowErrorMatchingInlineSnapshot(
+      `[PageflashError: attnVariants: weights needs group, the number of query heads per kv head.]`,
+    );
   });
 
   test('without a group are those of many rows', () => {

@@ -97,7 +97,10 @@ function callVarlen(runtime: Runtime, { dense, lengths }: VarlenCase, args: Attn
 }
 
 /** The same tensors, with the sequences as a dimension of their own. */
-function denseArgs({ q, k, v, out, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>, batch: number): AttnArgs {
+export function denseArgs(
+  { q, k, v, out, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>,
+  batch: number,
+): AttnArgs {
   const split = (tensor: Tensor): Tensor => {
     const [tokens, ...row] = tensor.shape as [number, number, number];
     const [tokenStride, ...rowStrides] = stridesOf(tensor) as [number, number, number];
@@ -245,12 +248,12 @@ export function place(
   return { args, lent };
 }
 
-function optionsOf(varlen: VarlenCase) {
+export function optionsOf(varlen: VarlenCase) {
   const { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits } = varlen;
   return { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits };
 }
 
-function withGaps(shape: readonly number[], gap: number): Placement {
+export function withGaps(shape: readonly number[], gap: number): Placement {
   const strides = shape.map(() => 1);
   for (let axis = shape.length - 2; axis >= 0; axis--) {
     strides[axis] = strides[axis + 1]! * shape[axis + 1]! + gap;

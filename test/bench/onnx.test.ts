@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { attentionModel } from '../../bench/onnx/attentionModels.js';
 import { onnxCaseName, onnxCases } from '../../bench/onnx/onnxCases.js';
 import { onnxExpectedRows, onnxNumbers } from '../../bench/onnx/onnxWorkload.js';
-import { bytesField, floatField, intField } from '../../bench/onnx/protobuf.js';
+import { bytesField, floatField, intField } from '../../tools/onnx/protobuf.js';
 
 describe('the wire format', () => {
   test.each([

@@ -4,12 +4,15 @@ import { kvCacheMatrixCells, varlenMatrixCells } from './matrixCells.js';
 import { mergeCells } from './mergeCells.js';
 import { draw, select, type ConformanceSuite, type KernelCells, type SelectionOptions } from './selection.js';
 import { varlenCells } from './varlenCells.js';
+import { cacheWeightsCells, weightsCells } from './weightsCells.js';
 
 /** The families of calls by the name that `npm run test:full` knows them by. */
 export const conformanceSuites = {
   varlen: varlenCells as unknown as ConformanceSuite,
   kvCache: kvCacheCells as unknown as ConformanceSuite,
   merge: mergeCells as unknown as ConformanceSuite,
+  weights: weightsCells as unknown as ConformanceSuite,
+  cacheWeights: cacheWeightsCells as unknown as ConformanceSuite,
   varlenMatrix: varlenMatrixCells,
   kvCacheMatrix: kvCacheMatrixCells,
 } as const;

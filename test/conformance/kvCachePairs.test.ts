@@ -8,6 +8,9 @@ testOnPlatform(
   {
     'kvCache-pairs': conformanceCases('kvCache', 'pairs'),
     'merge-pairs': conformanceCases('merge', 'pairs'),
+    // Their pairs take minutes: `npm run test:platforms -- --suite weights-pairs,cacheWeights-pairs`.
+    'weights-values': conformanceCases('weights', 'values'),
+    'cacheWeights-values': conformanceCases('cacheWeights', 'values'),
   },
   inject('mesa'),
 );

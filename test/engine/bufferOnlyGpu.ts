@@ -5,6 +5,8 @@ export function bufferOnlyGpu(): Gpu {
   return new Gpu({
     limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
     queue: { writeBuffer() {} },
+    pushErrorScope() {},
+    popErrorScope: () => Promise.resolve(null),
     createBuffer: ({ size, label }: GPUBufferDescriptor) => ({ size, label, destroy() {} }),
   } as unknown as GPUDevice);
 }

@@ -4,6 +4,7 @@ import { folderFiles } from '../../demo/engine/files/folderFiles.js';
 import { Checkpoint } from '../../demo/engine/files/safetensors.js';
 import { modelConfig, readConfig } from '../../demo/engine/model/config.js';
 import { findPieces } from '../../demo/engine/model/tensorNames.js';
+import { expectAngles } from '../rotary/expectAngles.js';
 import published from '../golden/configs.json' with { type: 'json' };
 import { MemoryFiles } from './memoryFiles.js';
 
@@ -163,6 +164,77 @@ describe('what transformers assumes', () => {
     };
     expect(tables('su')).toEqual(tables('longrope'));
     expect(tables('yarn')).toEqual(tables('longrope'));
+  });
+});
+
+describe('the LongRoPE of Phi-3', () => {
+  // By the formula of the paper: pair t of d turns by theta^(−2t/d) / factor[t] a position, and queries and keys are
+  // multiplied by √(1 + ln(s) / ln(original)), where s = max_position_embeddings / original.
+  const small = {
+    ...published.phi3,
+    hidden_size: 32,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+    rope_theta: 16,
+    sliding_window: null,
+    original_max_position_embeddings: 16,
+    max_position_embeddings: 256,
+    rope_scaling: { type: 'longrope', short_factor: [1, 1, 2, 4], long_factor: [1, 2, 4, 8] },
+  };
+
+  test.each<{
+    config?: object;
+    maxPositions: number;
+    perPosition: readonly number[];
+    factor: number;
+    why: string;
+  }>([
+    {
+      maxPositions: 16,
+      perPosition: [1, 1 / 2, 1 / 8, 1 / 32],
+      factor: Math.SQRT2,
+      why: 'short factors up to the original length; s = 16 is that length, too',
+    },
+    {
+      maxPositions: 17,
+      perPosition: [1, 1 / 4, 1 / 16, 1 / 64],
+      factor: Math.SQRT2,
+      why: 'long factors beyond it',
+    },
+    {
+      config: { max_position_embeddings: 64 },
+      maxPositions: 64,
+      perPosition: [1, 1 / 4, 1 / 16, 1 / 64],
+      factor: Math.sqrt(1.5),
+      why: 's = 4, so that ln(s) is half of ln(16)',
+    },
+    {
+      config: { max_position_embeddings: 16 },
+      maxPositions: 16,
+      perPosition: [1, 1 / 2, 1 / 8, 1 / 32],
+      factor: 1,
+      why: 'a model that was not extended has no factor',
+    },
+    {
+      config: {
+        partial_rotary_factor: 0.5,
+        rope_scaling: { type: 'longrope', short_factor: [1, 1], long_factor: [1, 8] },
+      },
+      maxPositions: 256,
+      perPosition: [1, 1 / 32],
+      factor: Math.SQRT2,
+      why: 'half of a head rotated, as three quarters are in Phi-4 mini',
+    },
+  ])('$why', ({ config, maxPositions, ...angles }) => {
+    const { rotary } = modelConfig({ ...small, ...config });
+    expect(rotary.local).toEqual(rotary.global);
+    expectAngles({ ...rotary.global, maxPositions }, angles);
+  });
+
+  test('of Phi-4 mini: √(1 + ln(32) / ln(4096)) is √(17/12), and the slowest of 48 pairs turns at 10000^(−94/96) / 2', () => {
+    const perPosition = Array.from({ length: 48 }, (_, t) => 10000 ** (-t / 48) / 2);
+    const { rotary } = modelConfig(published.phi4mini);
+    expectAngles({ ...rotary.global, maxPositions: 4097 }, { perPosition, factor: Math.sqrt(17 / 12) });
   });
 });
 

@@ -1,4 +1,5 @@
-import type { Gpu } from '../../demo/engine/gpu/gpu.js';
+import { Gpu, type Op } from '../../demo/engine/gpu/gpu.js';
+import type { Recorder } from '../../demo/engine/gpu/recorder.js';
 import { linear } from '../../demo/engine/kernels/layersReference.js';
 import { linearOp, type LinearWork } from '../../demo/engine/kernels/linear.js';
 import { MatrixWriter } from '../../demo/engine/model/matrix.js';
@@ -8,7 +9,7 @@ import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { onEachGpu, readNumbers, rounded, rowCountOf, run, store, type Stored } from './gpuArrays.js';
 import { makeMatrix, narrow, storedWeights } from './matrices.js';
 
-interface Shape {
+export interface LinearShape {
   readonly format: WeightFormat;
   readonly nIn: number;
   readonly nOut: number;
@@ -21,8 +22,8 @@ interface Shape {
   readonly why: string;
 }
 
-// On a GPU, steps of more than 32 rows are the tiled kernel's, which compiles slowly on a CPU.
-const SHAPES: readonly Shape[] = [
+// As arranged for a GPU, steps of more than 32 rows are the tiled kernel's here, which compiles slowly on a CPU.
+const SHAPES: readonly LinearShape[] = [
   { format: 'f32', nIn: 1, nOut: 1, steps: [1, 3], why: 'the smallest product' },
   {
     format: 'f32',
@@ -94,15 +95,20 @@ const SHAPES: readonly Shape[] = [
   },
   { format: 'i4', nIn: 31, nOut: 3, steps: [1], why: 'less than a group' },
   { format: 'f16', nIn: 4096, nOut: 8, steps: [1], why: 'long sums of many lanes' },
-  { format: 'f16', nIn: 32, nOut: 20000, steps: [1], why: 'so many outputs that fewer lanes share a row' },
+  { format: 'f16', nIn: 128, nOut: 16400, steps: [1], why: 'so many outputs that fewer lanes share a row' },
 ];
 
-export const cases: GpuCase[] = [
-  ...SHAPES.map((shape, i): GpuCase => ({
+/** Compares a product with the reference, as it is arranged for a GPU and for a CPU. */
+export function linearCase(shape: LinearShape, seed: number): GpuCase {
+  return {
     name: `linear ${shape.format} [${shape.nOut}, ${shape.nIn}] of ${shape.steps.join(', ')} rows`,
     why: shape.why,
-    run: (t) => onEachGpu(t, (gpu, deviceClass) => compare(gpu, { ...shape, deviceClass }, i)),
-  })),
+    run: (t) => onEachGpu(t, (gpu, deviceClass) => compare(gpu, { ...shape, deviceClass }, seed)),
+  };
+}
+
+export const cases: GpuCase[] = [
+  ...SHAPES.map(linearCase),
   {
     name: 'a matrix in several parts gives what one buffer gives',
     run: (t) =>
@@ -124,7 +130,7 @@ export const cases: GpuCase[] = [
           for (const each of [matrix, split]) {
             const y = gpu.buffer('y', 40 * nOut * 4);
             const rowCount = rowCountOf(gpu, nRows);
-            const op = await linearOp(gpu, { matrix: each, x, y, rowCount, deviceClass });
+            const op = await linearOp(gpu, { matrix: each, x, y, rowCount, ...bounded(deviceClass) });
             run(gpu, (recorder) => op.record(recorder, nRows));
             results.push(await readNumbers(gpu, y));
           }
@@ -142,7 +148,7 @@ export const cases: GpuCase[] = [
         const x = gpu.bufferOf('x', new Random(6).normals(130 * nIn));
         const y = gpu.buffer('y', 130 * nOut * 4);
         const rowCount = rowCountOf(gpu, 0);
-        const op = await linearOp(gpu, { matrix, x, y, rowCount, deviceClass });
+        const op = await linearOp(gpu, { matrix, x, y, rowCount, ...bounded(deviceClass) });
         const resultOf = async (nRows: number): Promise<Float32Array> => {
           gpu.device.queue.writeBuffer(rowCount, 0, Uint32Array.of(nRows));
           run(gpu, (recorder) => op.record(recorder, nRows));
@@ -158,6 +164,30 @@ export const cases: GpuCase[] = [
       }),
   },
   {
+    name: 'the tiled kernel is taken from where it has 128 workgroups, or for more than 32 rows',
+    run: async (t) => {
+      const gpu = new Gpu(await t.device('full'));
+      const kernelsOf = async (nOut: number, steps: readonly number[]): Promise<string[]> => {
+        const matrix = makeMatrix(gpu, { format: 'f16', nIn: 8, nOut, seed: 10 });
+        const x = gpu.buffer('x', 65 * 8 * 4);
+        const y = gpu.buffer('y', 65 * nOut * 4);
+        const op = await linearOp(gpu, { matrix, x, y, rowCount: rowCountOf(gpu, 0), deviceClass: 'gpu' });
+        const names: string[] = [];
+        const recorder = { dispatch: ({ name }: Op) => names.push(name) } as unknown as Recorder;
+        for (const nRows of steps) op.record(recorder, nRows);
+        return names;
+      };
+      assertEqual(
+        await kernelsOf(8192, [1, 64, 65]),
+        ['linear_vector', 'linear_vector', 'linear_tiled'],
+        '8192 outputs',
+      );
+      assertEqual(await kernelsOf(8194, [32, 33]), ['linear_vector', 'linear_tiled'], '8194 outputs');
+      assertEqual(await kernelsOf(64, [65]), ['linear_vector'], '64 outputs');
+      gpu.destroy();
+    },
+  },
+  {
     name: 'what is not finite in a row stays in that row',
     why: '0 · ∞ is NaN, where rows of weights are filled up with zeros and rows beyond the end are loaded',
     run: (t) =>
@@ -170,7 +200,7 @@ export const cases: GpuCase[] = [
         const x = gpu.bufferOf('x', numbers);
         const y = gpu.buffer('y', 40 * 4 * 4);
         const rowCount = rowCountOf(gpu, 0);
-        const op = await linearOp(gpu, { matrix, x, y, rowCount, deviceClass });
+        const op = await linearOp(gpu, { matrix, x, y, rowCount, ...bounded(deviceClass) });
         for (const nRows of [6, 40]) {
           gpu.device.queue.writeBuffer(rowCount, 0, Uint32Array.of(nRows));
           run(gpu, (recorder) => op.record(recorder, nRows));
@@ -202,9 +232,16 @@ export const cases: GpuCase[] = [
   },
 ];
 
+type Arranged = Pick<LinearWork, 'deviceClass' | 'maxVectorRows'>;
+
+/** Small products would all be the vector kernel's. */
+function bounded(deviceClass: 'gpu' | 'software'): Arranged {
+  return deviceClass === 'gpu' ? { deviceClass, maxVectorRows: 32 } : { deviceClass };
+}
+
 async function compare(
   gpu: Gpu,
-  shape: Shape & Required<Pick<LinearWork, 'deviceClass'>>,
+  shape: LinearShape & Required<Pick<LinearWork, 'deviceClass'>>,
   seed: number,
 ): Promise<void> {
   const { format, nIn, nOut, steps, xType = 'f32', yType = 'f32', adds = false } = shape;
@@ -227,7 +264,7 @@ async function compare(
     bias: bias && gpu.bufferOf('bias', bias),
     adds,
     rowCount,
-    deviceClass: shape.deviceClass,
+    ...bounded(shape.deviceClass),
   });
   const expected = linear({ x: xNumbers, weights, nIn, bias });
   const size = linear({ x: xNumbers.map(Math.abs), weights: weights.map(Math.abs), nIn });

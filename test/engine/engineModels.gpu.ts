@@ -1,17 +1,33 @@
-import { Engine, type EngineOptions } from '../../demo/engine/serving/engine.js';
+import type { ModelFiles } from '../../demo/engine/files/modelFiles.js';
+import { openModel } from '../../demo/engine/model/openModel.js';
+import { Engine } from '../../demo/engine/serving/engine.js';
+import type { EngineOptions } from '../../demo/engine/serving/engineOptions.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
-import { FAMILIES, goldenModel, shippedGolden, shippedModel, type GoldenModel } from './inlinedModels.js';
+import {
+  FAMILIES,
+  goldenModel,
+  shippedGolden,
+  shippedModel,
+  type GoldenFamily,
+  type GoldenModel,
+} from './inlinedModels.js';
+import { phi3Files, type Phi3Options } from './phi3Files.js';
+
+interface TestOptions extends Omit<EngineOptions, 'model'> {
+  readonly files: ModelFiles;
+}
 
 async function withEngine(
   t: GpuTest,
-  options: EngineOptions,
+  { files, ...options }: TestOptions,
   use: (engine: Engine) => Promise<void>,
 ): Promise<void> {
-  const engine = await Engine.create(await t.device('full'), { context: 128, ...options });
+  const model = await openModel(files);
+  const engine = await Engine.create(await t.device('full'), { model, context: 128, ...options });
   try {
     await use(engine);
   } finally {
-    engine.destroy();
+    await engine.destroy();
   }
 }
 
@@ -35,23 +51,53 @@ function onPlatform<T>({ platform }: GpuTest, list: readonly T[]): readonly T[] 
   return platform === 'node' ? list : list.slice(1, 2);
 }
 
+async function hasResults(t: GpuTest, golden: GoldenModel): Promise<void> {
+  const { files, ids, greedy } = golden;
+  for (const { why, ...cut } of onPlatform(t, CUTS))
+    await withEngine(t, { files, weights: 'f32', kvType: 'f32', ...cut }, async (engine) => {
+      const error = errorOf(await engine.logits(ids), golden);
+      assert(error < 1e-4, `logits ${why} are off by ${error} standard deviations`);
+      const others = [20, 33].map((n) =>
+        engine.generate({ tokens: ids.slice(0, n), maxNewTokens: 30, stopIds: [] }),
+      );
+      const answer = engine.generate({ tokens: ids, maxNewTokens: 24, stopIds: [] });
+      assertEqual(await answer.done(), greedy, `tokens ${why}`);
+      for (const other of others) await other.done();
+    });
+}
+
+/** The context of these cases is of 128 positions. */
+const PHI3: readonly (Phi3Options & { family: GoldenFamily; why: string })[] = [
+  {
+    family: 'llama_mha',
+    originalPositions: 64,
+    positions: 512,
+    right: 'long_factor',
+    why: 'a context beyond the original one',
+  },
+  {
+    family: 'mistral_window',
+    originalPositions: 128,
+    positions: 1024,
+    right: 'short_factor',
+    why: 'fewer kv heads, a window in every layer, the original context',
+  },
+];
+
 export const cases: GpuCase[] = [
   ...FAMILIES.map((family): GpuCase => ({
     name: `${family} has the logits and tokens of transformers`,
     run: async (t) => {
       const golden = await goldenModel(family);
-      const files = golden.filesOfGolden;
-      for (const { why, ...cut } of onPlatform(t, CUTS))
-        await withEngine(t, { files, weights: 'f32', kvType: 'f32', ...cut }, async (engine) => {
-          const error = errorOf(await engine.logits(golden.ids), golden);
-          assert(error < 1e-4, `logits ${why} are off by ${error} standard deviations`);
-          const others = [20, 33].map((n) =>
-            engine.generate({ tokens: golden.ids.slice(0, n), maxNewTokens: 30, stopIds: [] }),
-          );
-          const answer = engine.generate({ tokens: golden.ids, maxNewTokens: 24, stopIds: [] });
-          assertEqual(await answer.done(), golden.greedy, `tokens ${why}`);
-          for (const other of others) await other.done();
-        });
+      await hasResults(t, { ...golden, files: golden.filesOfGolden });
+    },
+  })),
+  ...PHI3.map(({ family, why, ...options }): GpuCase => ({
+    name: `phi3 made of ${family} has its logits and tokens`,
+    why,
+    run: async (t) => {
+      const golden = await goldenModel(family);
+      await hasResults(t, { ...golden, files: await phi3Files(golden.filesOfGolden, options) });
     },
   })),
   {

@@ -8,7 +8,7 @@ import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gp
 import { readNumbers, rounded, run, store } from './gpuArrays.js';
 import { sharedGpu } from './sharedGpu.js';
 
-interface Shape {
+interface NaiveShape {
   readonly nHeads: number;
   readonly nKvHeads: number;
   readonly headDim: number;
@@ -33,7 +33,7 @@ const STEPS: readonly NaiveStep[] = [
   { slots: [2], cacheSeqlens: [0], cuSeqlensQ: [0, 90] },
 ];
 
-function optionsOf(gpu: Gpu, shape: Shape): NaiveAttentionOptions & { tables: RotaryTables } {
+function optionsOf(gpu: Gpu, shape: NaiveShape): NaiveAttentionOptions & { tables: RotaryTables } {
   const { nHeads, nKvHeads, headDim, dtype, softcap, windows, rotary, scoresBytes } = shape;
   const tables = rotaryTables({ headDim, maxPositions: CAPACITY, theta: 100, ...rotary });
   const onGpu = {
@@ -61,7 +61,7 @@ function optionsOf(gpu: Gpu, shape: Shape): NaiveAttentionOptions & { tables: Ro
 }
 
 /** Runs the steps on the GPU and by the reference, whose cache goes from step to step, and compares every row. */
-async function compare(gpu: Gpu, shape: Shape): Promise<void> {
+async function compare(gpu: Gpu, shape: NaiveShape, steps: readonly NaiveStep[]): Promise<void> {
   const { nHeads, nKvHeads, headDim, dtype, softcap, windows } = shape;
   const { tables, ...options } = optionsOf(gpu, shape);
   const naive = await NaiveAttention.create(gpu, options);
@@ -78,7 +78,7 @@ async function compare(gpu: Gpu, shape: Shape): Promise<void> {
     shape: [CAPACITY, tables.rotaryDim / 2],
   });
 
-  for (const [i, step] of STEPS.entries()) {
+  for (const [i, step] of steps.entries()) {
     const nRows = step.cuSeqlensQ[step.slots.length]!;
     naive.begin(step);
     for (const [layer, window] of windows.entries()) {
@@ -131,7 +131,7 @@ async function compare(gpu: Gpu, shape: Shape): Promise<void> {
   naive.destroy();
 }
 
-const BASE: Shape = {
+const BASE: NaiveShape = {
   nHeads: 4,
   nKvHeads: 2,
   headDim: 16,
@@ -141,7 +141,7 @@ const BASE: Shape = {
   windows: [null],
 };
 
-const SHAPES: readonly (Partial<Shape> & { why: string })[] = [
+const SHAPES: readonly (Partial<NaiveShape> & { why: string })[] = [
   { windows: [null, 8, 1], why: 'layers with and without windows' },
   { dtype: 'f16', windows: [null, 33], why: 'halves, two a word' },
   {
@@ -181,12 +181,17 @@ async function refusalOf(make: () => Promise<unknown>): Promise<string> {
   return 'nothing was refused';
 }
 
-export const cases: GpuCase[] = [
-  ...SHAPES.map(({ why, ...shape }): GpuCase => ({
+/** Every shape against the reference, whose cache goes from step to step. */
+export function naiveCases(steps: readonly NaiveStep[]): GpuCase[] {
+  return SHAPES.map(({ why, ...shape }) => ({
     name: 'naive attention equals the reference, step after step',
     why,
-    run: async (t) => onFullAndPlain(t, (gpu) => compare(gpu, { ...BASE, ...shape })),
-  })),
+    run: async (t) => onFullAndPlain(t, (gpu) => compare(gpu, { ...BASE, ...shape }, steps)),
+  }));
+}
+
+export const cases: GpuCase[] = [
+  ...naiveCases(STEPS),
   {
     name: 'naive attention that does not fit says so, with sizes',
     run: async (t) => {

@@ -6,10 +6,9 @@ import {
   type SampleReferenceArgs,
 } from '../../demo/engine/kernels/sampleReference.js';
 import { checkSampling, type Sampling } from '../../demo/engine/kernels/sampling.js';
-import { read, readInts } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
-import { sharedRuntime } from '../platforms/withRuntime.js';
+import { readBytes, readNumbers } from './gpuArrays.js';
 import { sharedGpu } from './sharedGpu.js';
 import { chiSquareBound, chiSquareOf } from './chiSquare.js';
 
@@ -34,7 +33,6 @@ async function withSampler(
   use: (world: World) => Promise<void>,
 ): Promise<void> {
   const device = await t.device('full');
-  const runtime = sharedRuntime(device);
   const gpu = sharedGpu(device);
   try {
     const buffers = {
@@ -48,12 +46,9 @@ async function withSampler(
       const recorder = gpu.record();
       sampler.record(recorder);
       recorder.submit();
-      const shape = [rows.length];
-      const [tokens, logProbs] = await Promise.all([
-        readInts(runtime, { buffer: sampler.sampled, dtype: 'u32', shape }),
-        read(runtime, { buffer: sampler.logProbs, dtype: 'f32', shape }),
-      ]);
-      return { tokens: Int32Array.from(tokens), logProbs };
+      const tokens = new Int32Array(await readBytes(gpu, sampler.sampled)).subarray(0, rows.length);
+      const logProbs = (await readNumbers(gpu, sampler.logProbs)).subarray(0, rows.length);
+      return { tokens, logProbs };
     };
     await use({ sampler, logits: buffers.logits, sample });
   } finally {
@@ -89,60 +84,77 @@ function isTooClose(args: SampleReferenceArgs, { token, margin }: SampleReferenc
   });
 }
 
-const SHAPES = [
+interface SampleShape {
+  readonly vocabSize: number;
+  readonly rowStride: number;
+  /** Standard deviation of logits. */
+  readonly spread: number;
+  /** Of rows; all if left out. */
+  readonly combinations?: readonly Sampling[];
+  readonly why: string;
+}
+
+const SHAPES: readonly SampleShape[] = [
   { vocabSize: 1000, rowStride: 1000, spread: 3, why: 'rows of whole quads' },
   { vocabSize: 1001, rowStride: 1003, spread: 1, why: 'rows that begin within quads, flat' },
   { vocabSize: 3, rowStride: 3, spread: 1, why: 'a row smaller than a quad' },
   { vocabSize: 9001, rowStride: 9002, spread: 2.5, why: 'several slices' },
 ];
 
-const comparisons = SHAPES.map(({ vocabSize, rowStride, spread, why }): GpuCase => ({
-  name: `sampling ${vocabSize} tokens by every combination of options`,
+/** Compares rows of every combination of options with the reference. */
+export function samplingCase({
+  vocabSize,
+  rowStride,
+  spread,
+  combinations = everyCombination(),
   why,
-  cells: 48,
-  run: async (t) => {
-    const random = new Random(vocabSize);
-    const combinations = everyCombination();
-    const nRows = combinations.length;
-    const logits = random.normals(nRows * rowStride).map((x) => spread * x);
-    const ids = Array.from({ length: 2 * nRows }, () => random.int(0, vocabSize));
-    const rows = combinations.map((sampling, i) => ({
-      sampling,
-      position: 3 * i,
-      // A token twice, ones that do not exist, and ones that had been likely.
-      history: [1, 1, vocabSize, 2 ** 32 - 1, ...mostLikely(logits.subarray(i * rowStride), vocabSize)],
-      ids: { first: 2 * i, count: 2 },
-    }));
-    await withSampler(t, { logits, vocabSize, rowStride, ids }, async ({ sample, logits: buffer }) => {
-      let nTooClose = 0;
-      for (const shift of [0, 1000]) {
-        const moved = rows.map((row) => ({ ...row, position: row.position + shift }));
-        const { tokens, logProbs } = await sample(moved);
-        moved.forEach(({ sampling, position, history }, i) => {
-          const args = {
-            logits: logits.slice(i * rowStride, i * rowStride + vocabSize),
-            sampling,
-            position,
-            history: [...history, ...ids.slice(2 * i, 2 * i + 2)],
-          };
-          const want = sampleReference(args);
-          if (isTooClose(args, want)) {
-            nTooClose += 1;
-            return;
-          }
-          const what = `row ${i}, ${JSON.stringify(sampling)}`;
-          assertEqual(tokens[i], want.token, `${what}: token`);
-          const error = Math.abs(logProbs[i]! - want.logProb);
-          assert(error < 1e-4, `${what}: log-probability ${logProbs[i]}, expected ${want.logProb}`);
-        });
-      }
-      assert(nTooClose <= 4, `${nTooClose} of ${2 * nRows} rows were too close to compare`);
-      const runtime = sharedRuntime(await t.device('full'));
-      const after = await read(runtime, { buffer, dtype: 'f32', shape: [logits.length] });
-      assertEqual(after, logits, 'logits after sampling');
-    });
-  },
-}));
+}: SampleShape): GpuCase {
+  return {
+    name: `sampling ${vocabSize} tokens by every combination of options`,
+    why,
+    cells: combinations.length,
+    run: async (t) => {
+      const random = new Random(vocabSize);
+      const nRows = combinations.length;
+      const logits = random.normals(nRows * rowStride).map((x) => spread * x);
+      const ids = Array.from({ length: 2 * nRows }, () => random.int(0, vocabSize));
+      const rows = combinations.map((sampling, i) => ({
+        sampling,
+        position: 3 * i,
+        // A token twice, ones that do not exist, and ones that had been likely.
+        history: [1, 1, vocabSize, 2 ** 32 - 1, ...mostLikely(logits.subarray(i * rowStride), vocabSize)],
+        ids: { first: 2 * i, count: 2 },
+      }));
+      await withSampler(t, { logits, vocabSize, rowStride, ids }, async ({ sample, logits: buffer }) => {
+        let nTooClose = 0;
+        for (const shift of [0, 1000]) {
+          const moved = rows.map((row) => ({ ...row, position: row.position + shift }));
+          const { tokens, logProbs } = await sample(moved);
+          moved.forEach(({ sampling, position, history }, i) => {
+            const args = {
+              logits: logits.slice(i * rowStride, i * rowStride + vocabSize),
+              sampling,
+              position,
+              history: [...history, ...ids.slice(2 * i, 2 * i + 2)],
+            };
+            const want = sampleReference(args);
+            if (isTooClose(args, want)) {
+              nTooClose += 1;
+              return;
+            }
+            const what = `row ${i}, ${JSON.stringify(sampling)}`;
+            assertEqual(tokens[i], want.token, `${what}: token`);
+            const error = Math.abs(logProbs[i]! - want.logProb);
+            assert(error < 1e-4, `${what}: log-probability ${logProbs[i]}, expected ${want.logProb}`);
+          });
+        }
+        assert(nTooClose <= 4, `${nTooClose} of ${2 * nRows} rows were too close to compare`);
+        const after = await readNumbers(sharedGpu(await t.device('full')), buffer);
+        assertEqual(after.subarray(0, logits.length), logits, 'logits after sampling');
+      });
+    },
+  };
+}
 
 function mostLikely(row: Float32Array, vocabSize: number): number[] {
   const order = Array.from({ length: vocabSize }, (_, id) => id);
@@ -153,7 +165,7 @@ const repeated = (row: Float32Array, times: number): Float32Array<ArrayBuffer> =
   Float32Array.from({ length: times * row.length }, (_, i) => row[i % row.length]!);
 
 export const cases: GpuCase[] = [
-  ...comparisons,
+  ...SHAPES.map(samplingCase),
   {
     name: 'draws follow the probabilities',
     run: async (t) => {

@@ -1,4 +1,6 @@
-import { Engine, type EngineOptions } from '../../demo/engine/serving/engine.js';
+import { openModel } from '../../demo/engine/model/openModel.js';
+import { Engine } from '../../demo/engine/serving/engine.js';
+import type { EngineOptions } from '../../demo/engine/serving/engineOptions.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { goldenModel } from './inlinedModels.js';
 
@@ -11,7 +13,7 @@ async function withEngine(
   const { filesOfGolden: files, ids, greedy } = await goldenModel('llama3');
   const device = await t.device('full');
   const engine = await Engine.create(device, {
-    files,
+    model: await openModel(files),
     weights: 'f32',
     kvType: 'f32',
     context: 128,
@@ -21,7 +23,7 @@ async function withEngine(
     await use(engine, ids, greedy);
     assertEqual(engine.usage().nUsed, 0, 'pages in use after all');
   } finally {
-    engine.destroy();
+    await engine.destroy();
   }
 }
 
@@ -110,7 +112,8 @@ export const cases: GpuCase[] = [
     run: async (t) => {
       for (const family of ['llama3', 'gemma3'] as const) {
         const { filesOfGolden: files, ids, greedy } = await goldenModel(family);
-        const options = { attention: 'naive', files, maxTokens: 32, nSequences: 3 } as const;
+        const model = await openModel(files);
+        const options = { attention: 'naive', model, maxTokens: 32, nSequences: 3 } as const;
         await withEngine(t, options, async (engine) => {
           const all = [ids, ids.slice(7), ids].map((tokens) =>
             engine.generate({ tokens, maxNewTokens: 24, stopIds: [] }),

@@ -84,19 +84,20 @@ describe('files below an address', () => {
     );
   });
 
-  test('are asked for again where a redirect has ended', async () => {
+  test.each([403, 404, 416])('are asked for again at once where a redirect has ended: %d', async (status) => {
     let isOver = false;
     const { address, asked } = await modelServer(
       { '/new': WEIGHTS, '/old': WEIGHTS },
       ({ path }, response) => {
-        if (path === '/old' && isOver) response.writeHead(403).end();
+        if (path === '/old' && isOver) response.writeHead(status).end();
         else if (path.startsWith('/m/'))
           response.writeHead(302, { location: isOver ? '/new' : '/old' }).end();
         else return false;
         return true;
       },
     );
-    const files = urlFiles(`${address}/m`, QUICK);
+    // No waiting: it would never end.
+    const files = urlFiles(`${address}/m`, { ...QUICK, retryMs: 1e8 });
     await files.read('model.safetensors', 0, 10);
     isOver = true;
     expect(await files.read('model.safetensors', 10, 20)).toEqual(WEIGHTS.slice(10, 20));
@@ -260,11 +261,27 @@ describe('a model on the hub', () => {
     );
     const gated = await hubFiles('o/n', closed.options);
     expect(await told(gated.text('config.json'))).toMatchInlineSnapshot(
-      `"EngineError: o/n is not for everybody: accept its conditions at https://hub/o/n, and pass a token of your account."`,
+      `"EngineError: o/n is not for everybody: accept its conditions at https://hub/o/n, and pass a token of your account, as HF_TOKEN to the command."`,
     );
     const refused = await hubFiles('o/n', { ...closed.options, token: 'x' });
     expect(await told(refused.read('model.safetensors', 0, 9))).toMatchInlineSnapshot(
-      `"EngineError: o/n is not for everybody, nor for the token given: accept its conditions at https://hub/o/n, and pass a token of your account."`,
+      `"EngineError: o/n is not for everybody, nor for the token given: accept its conditions at https://hub/o/n, and pass a token of your account, as HF_TOKEN to the command."`,
+    );
+  });
+
+  test('whose weights are on another server that refuses them is told so, not as a matter of the hub', async () => {
+    const store = await modelServer({}, (_, response) => {
+      response.writeHead(403).end();
+      return true;
+    });
+    const { options } = await hub(({ path }, response) => {
+      if (!path.endsWith('.safetensors')) return false;
+      response.writeHead(302, { location: `${store.address}/store/1` }).end();
+      return true;
+    });
+    const files = await hubFiles('o/n', options);
+    expect(await refusal(files.read('model.safetensors', 0, 9))).toMatchInlineSnapshot(
+      `"EngineError: model.safetensors of o/n cannot be loaded: it answers 403 (Forbidden)."`,
     );
   });
 

@@ -6,29 +6,36 @@ import published from '../golden/configs.json' with { type: 'json' };
 const llama2 = modelConfig(published.llama2); // 6.7 billion weights, 512 KiB of f16 cache a token
 const qwen25 = modelConfig(published.qwen25);
 const UNLIMITED = { maxBufferSize: 2 ** 40, maxStorageBufferBindingSize: 2 ** 40 };
-const ROOM: Room = {
+const ROOM = {
   weights: 'f16',
-  kvDtype: 'f16',
+  kvType: 'f16',
   budgetBytes: 24e9,
+  stepBytes: 0,
   limits: UNLIMITED,
-  contextTokens: 4096,
+  context: 4096,
   nSequences: 1,
-};
+  pageSize: 16,
+} as const;
+
+/** What is given, with pages for all sequences at their full length if their number is not. */
+function roomOf(change: Partial<Room> = {}): Room {
+  const room = { ...ROOM, ...change };
+  return { nPages: room.nSequences * Math.ceil(room.context / room.pageSize), ...room };
+}
 
 test('a model that fits is told in bytes', () => {
-  expect(checkFits('llama', llama2, ROOM)).toEqual({
+  expect(checkFits('llama', llama2, roomOf({ stepBytes: 1e9 }))).toEqual({
     weightBytes: 2 * 6_738_415_616,
     cacheBytes: 4096 * 2 ** 19,
-    pageSize: 64,
-    nPages: 64,
+    stepBytes: 1e9,
   });
   // Tied, with biases of q, k and v.
-  expect(checkFits('qwen', qwen25, { ...ROOM, weights: 'f32' }).weightBytes).toBe(4 * 494_032_768);
-  expect(checkFits('qwen', qwen25, { ...ROOM, weights: 'i4' }).weightBytes).toBe((494_032_768 * 4.5) / 8);
-  expect(checkFits('llama', llama2, { ...ROOM, nSequences: 3, pageSize: 16 })).toMatchObject({
-    pageSize: 16,
-    nPages: 768,
-  });
+  expect(checkFits('qwen', qwen25, roomOf({ weights: 'f32' })).weightBytes).toBe(4 * 494_032_768);
+  expect(checkFits('qwen', qwen25, roomOf({ weights: 'i4' })).weightBytes).toBe((494_032_768 * 4.5) / 8);
+  expect(checkFits('llama', llama2, roomOf({ nSequences: 3 })).cacheBytes).toBe(3 * 4096 * 2 ** 19);
+  // Pages that are counted otherwise, and a sequence that does not fill its last one.
+  expect(checkFits('llama', llama2, roomOf({ nPages: 10 })).cacheBytes).toBe(160 * 2 ** 19);
+  expect(checkFits('llama', llama2, roomOf({ context: 1001 })).cacheBytes).toBe(1008 * 2 ** 19);
 });
 
 describe('one that does not is refused before it is loaded, with what helps', () => {
@@ -44,7 +51,7 @@ describe('one that does not is refused before it is loaded, with what helps', ()
     { why: 'a shorter context alone', change: { budgetBytes: 5 * GB, weights: 'i4' } },
     { why: 'several sequences', change: { budgetBytes: 16 * GB, nSequences: 4 } },
     { why: 'not even a page', change: { budgetBytes: 13.48 * GB } },
-    { why: 'not even a page, at the smallest', change: { budgetBytes: 3.8 * GB, weights: 'i4' } },
+    { why: 'not even a page, at the smallest', change: { budgetBytes: 3.795 * GB, weights: 'i4' } },
     { why: 'a buffer is too small', change: { limits: { ...UNLIMITED, maxBufferSize: 2 ** 24 } } },
     {
       why: 'a buffer is too small for several sequences',
@@ -52,18 +59,18 @@ describe('one that does not is refused before it is loaded, with what helps', ()
     },
     {
       why: 'a binding is too small for a page',
-      change: { limits: { ...UNLIMITED, maxStorageBufferBindingSize: 2 ** 18 } },
+      change: { limits: { ...UNLIMITED, maxStorageBufferBindingSize: 2 ** 16 } },
     },
-    { why: 'more positions than there are', change: { contextTokens: 4097 } },
+    { why: 'pages whose number is given', change: { budgetBytes: 15 * GB, nPages: 4000 } },
   ] as const)('$why', ({ change }) => {
-    expect(() => checkFits('llama', llama2, { ...ROOM, ...change })).toThrowErrorMatchingSnapshot();
+    expect(() => checkFits('llama', llama2, roomOf(change))).toThrowErrorMatchingSnapshot();
   });
 
   test.each([8, 10, 15, 20])('and what is proposed fits: %d GB', (gigabytes) => {
-    const room = { ...ROOM, budgetBytes: gigabytes * GB, nSequences: 2 };
+    const room = { budgetBytes: gigabytes * GB, nSequences: 2 };
     const message = ((): string => {
       try {
-        checkFits('llama', llama2, room);
+        checkFits('llama', llama2, roomOf(room));
         return '--context 4096';
       } catch (error) {
         return (error as Error).message;
@@ -73,10 +80,10 @@ describe('one that does not is refused before it is loaded, with what helps', ()
     const option = /--weights (int8|int4)/.exec(message)?.[1] as keyof typeof formats | undefined;
     const context = /--context (\d+)/.exec(message)?.[1];
     expect([option, context]).not.toEqual([undefined, undefined]);
-    if (context) checkFits('llama', llama2, { ...room, contextTokens: Number(context) });
+    if (context) checkFits('llama', llama2, roomOf({ ...room, context: Number(context) }));
     // Beside smaller weights the context may still have to be shorter.
     else
-      expect(() => checkFits('llama', llama2, { ...room, weights: formats[option!] })).not.toThrow(
+      expect(() => checkFits('llama', llama2, roomOf({ ...room, weights: formats[option!] }))).not.toThrow(
         /weights, more/,
       );
   });

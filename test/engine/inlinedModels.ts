@@ -2,6 +2,7 @@ import { refuse } from '../../demo/engine/engineError.js';
 import type { ModelFiles } from '../../demo/engine/files/modelFiles.js';
 import { roundTo } from '../../src/core/dtype.js';
 import { rotaryTables } from '../../src/index.js';
+import { tensorsOfFile } from './memoryFiles.js';
 
 // The models of the tests as part of the program, so that they are there on every platform.
 
@@ -123,27 +124,15 @@ function withAnglesOfF16(config: Config): Config {
   return { ...config, rope_parameters: changed };
 }
 
-interface TensorEntry {
-  readonly dtype: string;
-  readonly data_offsets: readonly [number, number];
-}
-
 /** The tensors of a safetensors file as numbers. */
-function readTensors({ buffer }: Uint8Array<ArrayBuffer>): (name: string) => number[] {
-  const headerBytes = Number(new DataView(buffer).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, headerBytes))) as Readonly<
-    Record<string, TensorEntry>
-  >;
+function readTensors(file: Uint8Array): (name: string) => number[] {
+  const tensors = tensorsOfFile(file);
   return (name) => {
-    const {
-      dtype,
-      data_offsets: [start, end],
-    } = header[name]!;
-    const bytes = buffer.slice(8 + headerBytes + start, 8 + headerBytes + end);
-    if (dtype === 'F64') return [...new Float64Array(bytes)];
-    if (dtype === 'F32') return [...new Float32Array(bytes)];
-    if (dtype === 'I64') return Array.from(new BigInt64Array(bytes), Number);
-    if (dtype === 'I32') return [...new Int32Array(bytes)];
+    const { dtype, bytes } = tensors[name]!;
+    if (dtype === 'F64') return [...new Float64Array(bytes.buffer)];
+    if (dtype === 'F32') return [...new Float32Array(bytes.buffer)];
+    if (dtype === 'I64') return Array.from(new BigInt64Array(bytes.buffer), Number);
+    if (dtype === 'I32') return [...new Int32Array(bytes.buffer)];
     throw new Error(`${name} is of ${dtype}.`);
   };
 }

@@ -53,7 +53,7 @@ describe('linear refuses', () => {
   test('more outputs than grids have room for', async () => {
     const matrix = matrixOf(2 ** 20 + 1, 1);
     await expect(linear({ matrix })).rejects.toThrowErrorMatchingInlineSnapshot(
-      `[RangeError: linear [1048577, 1]: nOut is at most 1048576.]`,
+      `[RangeError: linear [1048577, 1]: nOut is at most 1048560.]`,
     );
   });
 

@@ -36,5 +36,7 @@ export function narrow(gpu: Gpu, nRows: number, { format, nIn }: Pick<MatrixOf, 
     limits: { maxBufferSize, maxStorageBufferBindingSize: nRows * weightRowBytes(format, nIn) },
     queue: device.queue,
     createBuffer: (descriptor: GPUBufferDescriptor) => device.createBuffer(descriptor),
+    pushErrorScope: (filter: GPUErrorFilter) => device.pushErrorScope(filter),
+    popErrorScope: () => device.popErrorScope(),
   } as unknown as GPUDevice);
 }

@@ -4,7 +4,7 @@ import type { ModelFiles } from '../../demo/engine/files/modelFiles.js';
 export interface MadeTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 /** The bytes of a safetensors file. */
@@ -14,6 +14,34 @@ export function safetensorsBytes(tensors: Readonly<Record<string, MadeTensor>>):
   for (const [name, { dtype, shape, bytes }] of Object.entries(tensors))
     header[name] = { dtype, shape, data_offsets: [end, (end += bytes.length)] };
   return fileOf(JSON.stringify(header), concatenated(Object.values(tensors).map(({ bytes }) => bytes)));
+}
+
+/** The tensors of a safetensors file. */
+export function tensorsOfFile(file: Uint8Array): Readonly<Record<string, MadeTensor>> {
+  const headerBytes = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+  const { __metadata__: _, ...entries } = JSON.parse(
+    new TextDecoder().decode(file.subarray(8, 8 + headerBytes)),
+  ) as Readonly<Record<string, TensorEntry>>;
+  const tensors = Object.entries(entries).map(
+    ([
+      name,
+      {
+        dtype,
+        shape,
+        data_offsets: [start, end],
+      },
+    ]) => {
+      const bytes = file.slice(8 + headerBytes + start, 8 + headerBytes + end);
+      return [name, { dtype, shape, bytes }] as const;
+    },
+  );
+  return Object.fromEntries(tensors);
+}
+
+interface TensorEntry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
 }
 
 /** The bytes of a file with a header, right or wrong. */

@@ -2,6 +2,7 @@ import { elementCount, isTensor, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
   attnVarlen,
+  attnWeights,
   attnWithKvCache,
   PageflashError,
   planAttnVarlen,
@@ -60,17 +61,21 @@ function sums(values: readonly number[]): number[] {
   return [0, ...values.map((_, i) => values.slice(0, i + 1).reduce((a, b) => a + b, 0))];
 }
 
-export function attnCall(maker: Maker): PublicCall {
+function attnArgs(maker: Maker): Args {
   const { random, tensor } = maker;
   const sizes = drawSizes(maker);
   const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
   const [sq, sk] = [random.int(0, 20), random.int(0, 20)];
-  const args = {
+  return {
     q: tensor(dtype, [batch, sq, nHeads, headDim]),
     k: tensor(kvDType, [batch, sk, nKvHeads, headDim]),
     v: tensor(kvDType, [batch, sk, nKvHeads, headDimV]),
     ...drawOptions(maker, sizes, { out: [batch, sq, nHeads, headDimV], lse: [batch, nHeads, sq] }),
   };
+}
+
+export function attnCall(maker: Maker): PublicCall {
+  const args = attnArgs(maker);
   return { name: 'attn', args, run: (runtime, given) => attn(runtime, given as never) };
 }
 
@@ -183,7 +188,11 @@ function drawForm(random: Random): (args: Args) => Args {
     (args) => withGetters({ ...REST_OF_STEP, ...args }),
     (args) => Object.assign(Object.create(null) as Args, args),
   ]);
-  return (args) => (typeof args === 'object' && args !== null ? form(args) : args);
+  return (args) => (isObject(args) ? form(args) : args);
+}
+
+function isObject(args: unknown): boolean {
+  return typeof args === 'object' && args !== null;
 }
 
 export function varlenCall(maker: Maker): PublicCall {
@@ -200,6 +209,33 @@ export function kvCacheCall(maker: Maker): PublicCall {
     args,
     run: (runtime, given) => attnWithKvCache(runtime, form(given) as never),
   };
+}
+
+/** Of rows of a call of any kind. */
+export function weightsCall(maker: Maker): PublicCall {
+  const { random, tensor } = maker;
+  const draw = random.pick([attnArgs, varlenArgs, kvCacheArgs]);
+  // Of these nothing depends, so they are not looked at.
+  const { out: _out, v, vCache, sinks, ...args } = draw(maker);
+  const { q, cuSeqlensQ } = args as { q: Tensor; cuSeqlensQ?: Tensor | ArrayLike<number> };
+  const tokens = q.shape.slice(0, -2);
+  const nHeads = q.shape.at(-2)!;
+  const known = cuSeqlensQ && !isTensor(cuSeqlensQ);
+  const nRows = known ? cuSeqlensQ[cuSeqlensQ.length - 1]! : elementCount(tokens);
+  const isEmpty = nRows === 0 || (isTensor(cuSeqlensQ) && cuSeqlensQ.shape[0] === 1);
+  const rows = isEmpty ? [] : Array.from({ length: random.int(0, 6) }, () => random.int(0, nRows));
+  const given = {
+    ...args,
+    lse: tensor('f32', cuSeqlensQ ? [nHeads, ...tokens] : [tokens[0]!, nHeads, tokens[1]!]),
+    rows: random.boolean() ? rows : Int32Array.from(rows),
+    // Pages or tables on the GPU may have as many keys.
+    ...(random.boolean() && { weights: tensor('f32', [rows.length, nHeads, 40]) }),
+  };
+  const form = draw === attnArgs ? (changed: Args): Args => changed : drawForm(random);
+  const unseen = random.boolean() ? { v, ...(vCache !== undefined && { vCache }), sinks } : {};
+  const run = (runtime: Runtime, changed: Args): unknown =>
+    attnWeights(runtime, form(isObject(changed) ? { ...unseen, ...changed } : changed) as never);
+  return { name: 'attnWeights', args: given, run };
 }
 
 interface PlanCall {

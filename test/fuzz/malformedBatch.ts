@@ -1,5 +1,5 @@
 import { elementCount, type Tensor } from '../../src/core/tensor.js';
-import { attnVarlen, attnWithKvCache, type Runtime } from '../../src/index.js';
+import { attnVarlen, attnWeights, attnWithKvCache, type Runtime } from '../../src/index.js';
 import { attend, type Sequence } from '../../src/reference/attend.js';
 import { NO_ROW } from '../../src/reference/hostTensor.js';
 import { rotate } from '../../src/reference/attnWithKvCache.js';
@@ -21,6 +21,8 @@ const N_ROWS = 4;
 const PAGE_SIZE = 4;
 const WIDTH = ROOM / PAGE_SIZE;
 const N_PAGES = 50;
+/** Of a sequence of any kind. */
+const MOST_KEYS = TOTAL_K;
 const N_HEADS = 2;
 const HEAD_DIM = 32;
 /** Positions of the rotary tables, fewer than there are slots. */
@@ -125,7 +127,7 @@ const SHAPES: Readonly<Record<BatchKind, readonly number[]>> = {
 };
 
 /**
- * Calls attnVarlen or attnWithKvCache with malformed numbers on the GPU. Whatever tensors hold besides what these lead to is
+ * Calls attnVarlen or attnWithKvCache, then attnWeights, with malformed numbers on the GPU. Whatever tensors hold besides what these lead to is
  * NaN, and so is what lies around them: it may neither show nor change.
  */
 export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, random: Random): Promise<void> {
@@ -181,8 +183,10 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
   };
   const k = lend('f32', kShape, host.k);
   const v = lend('f32', kShape, host.v);
+  const rows = Array.from({ length: TOTAL_Q }, (_, row) => row);
+  const weights = lend('f32', [TOTAL_Q, N_HEADS, MOST_KEYS], 'canaries');
   if (isCache) {
-    attnWithKvCache(runtime, {
+    const args = {
       ...common,
       kCache: k,
       vCache: v,
@@ -194,15 +198,21 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
       cacheLeftpad: ints(numbers.cacheLeftpad),
       rotaryCos: lend('f32', [N_POSITIONS, N_PAIRS], host.cos),
       rotarySin: lend('f32', [N_POSITIONS, N_PAIRS], host.sin),
-    });
+    };
+    attnWithKvCache(runtime, args);
+    const { out: _, ...ofWeights } = args;
+    attnWeights(runtime, { ...ofWeights, rows, weights });
   } else {
-    attnVarlen(runtime, {
+    const args = {
       ...common,
       k,
       v,
       ...(kind === 'end to end' && { cuSeqlensK: ints(numbers.cuSeqlensK) }),
       sequsedK: ints(numbers.used),
-    });
+    };
+    attnVarlen(runtime, args);
+    const { out: _, ...ofWeights } = args;
+    attnWeights(runtime, { ...ofWeights, rows, weights });
   }
   const got = new Map<Tensor, Guarded>();
   for (const tensor of lent) {
@@ -256,7 +266,26 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
     options: { causal: true },
   });
   checkRows(owners, isDisputed, { out: out!, lse: lse! }, { out: want.out.data, lse: want.lse.data });
+  // Where sequences do not lie in order, a row may not be found.
+  const areInOrder = numbers.cuSeqlensQ.every((start, b) => b === 0 || start >= numbers.cuSeqlensQ[b - 1]!);
+  checkSums(areInOrder ? owners : owners.map(() => []), got.get(weights)!, lse!);
   for (const { buffer } of lent) buffer.destroy();
+}
+
+/** Each weight is one, and a row of one sequence sums up to 1, or to 0 if it sees no key. */
+function checkSums(owners: readonly (readonly Sequence[])[], weights: Guarded, lse: Guarded): void {
+  for (let row = 0; row < TOTAL_Q * N_HEADS; row++) {
+    const [token, head] = [Math.floor(row / N_HEADS), row % N_HEADS];
+    const ofRow = weights.values.subarray(row * MOST_KEYS, (row + 1) * MOST_KEYS);
+    assert(
+      ofRow.every((p) => p >= 0 && p <= 1),
+      `a weight of token ${token} is ${String(ofRow.find((p) => !(p >= 0 && p <= 1)))}`,
+    );
+    if (owners[token]!.length !== 1) continue;
+    const sum = ofRow.reduce((total, p) => total + p, 0);
+    const expected = lse.values[head * TOTAL_Q + token] === -Infinity ? 0 : 1;
+    assert(Math.abs(sum - expected) < 1e-4, `weights of token ${token} sum up to ${sum}`);
+  }
 }
 
 function checkCache(

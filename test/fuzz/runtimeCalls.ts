@@ -47,7 +47,11 @@ export function variantsCall(maker: Maker): PublicCall {
     paged: random.boolean(),
     softcap: random.boolean(),
     alibi: random.boolean(),
-    ...(random.boolean() && { group: random.int(1, 5), decodeTokens: random.int(1, 4) }),
+    ...(random.boolean() && {
+      group: random.int(1, 5),
+      decodeTokens: random.int(1, 4),
+      weights: random.boolean(),
+    }),
     ...(random.boolean() && { newDType: kvDType, rotary: random.boolean() }),
   };
   return {

@@ -1,5 +1,5 @@
 import type { Random } from '../../tools/random.js';
-import { attnCall, kvCacheCall, planCall, varlenCall } from './attentionCalls.js';
+import { attnCall, kvCacheCall, planCall, varlenCall, weightsCall } from './attentionCalls.js';
 import { drawTensor, DTYPES, type Maker, type PublicCall } from './callMaker.js';
 import {
   modelCall,
@@ -40,6 +40,8 @@ const MAKERS: readonly ((maker: Maker) => PublicCall)[] = [
   kvCacheCall,
   (maker) => planCall(maker, 'planAttnVarlen'),
   (maker) => planCall(maker, 'planAttnWithKvCache'),
+  weightsCall,
+  weightsCall,
   mergeCall,
   copyCall,
   cacheCall,

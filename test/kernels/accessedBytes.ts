@@ -1,6 +1,7 @@
 import type { Dispatch } from '../../src/core/dispatch.js';
 import { workgroupSizeOf } from '../../src/wgsl/reflection.js';
-import { Accesses, interpret, type HostBuffers } from './interpreter.js';
+import { Accesses } from '../wgslOnCpu/memory.js';
+import { interpret, type HostBuffers } from './interpreter.js';
 
 /** Bytes of each binding that a dispatch reads and writes. */
 export interface AccessedBytes {

@@ -23,8 +23,8 @@ const HEAD_DIMS = [64, 59, 256];
 /** Each feature of a kernel that text depends on is in some of these, and is not in others. */
 const FEATURES: readonly Partial<AttnVariantOptions>[] = [
   { group: 1 },
-  { group: 8, paged: true, softcap: true, newDType: 'f32', rotary: true },
-  { group: 3, decodeTokens: 2, alibi: true, newDType: 'bf16' },
+  { group: 8, paged: true, softcap: true, newDType: 'f32', rotary: true, weights: true },
+  { group: 3, decodeTokens: 2, alibi: true, newDType: 'bf16', weights: true },
 ];
 
 function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {

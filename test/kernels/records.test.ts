@@ -3,6 +3,8 @@ import appendKv from '../../src/kernels/append_kv.wgsl';
 import { listNewTokens } from '../../src/kernels/appendKv.js';
 import attnDecode from '../../src/kernels/attn_decode.wgsl';
 import attnPrefill from '../../src/kernels/attn_prefill.wgsl';
+import attnWeights from '../../src/kernels/attn_weights.wgsl';
+import { packChosenRows } from '../../src/kernels/attnWeights.js';
 import copyPages from '../../src/kernels/copy_pages.wgsl';
 import { copyPagesDispatches } from '../../src/kernels/copyPages.js';
 import gatherHeads from '../../src/kernels/gather_heads.wgsl';
@@ -21,6 +23,7 @@ const KERNELS: readonly Kernel[] = [
   appendKv,
   attnDecode,
   attnPrefill,
+  attnWeights,
   copyPages,
   gatherHeads,
   gatherLengths,
@@ -35,6 +38,11 @@ const WRITTEN: Readonly<
     kernel: attnPrefill,
     words: () => packItems([{ sequence: 1, rowTile: 2, chunk: 3, nChunks: 4, firstPart: 5 }]),
     read: [{ sequence: 1, row_tile: 2, chunks: 3 + 4 * 65_536, first_part: 5 }],
+  },
+  ChosenRow: {
+    kernel: attnWeights,
+    words: () => packChosenRows([{ row: 1, sequences: [2, 3], weightsAt: 4 }]),
+    read: [{ row: 1, first_sequence: 2, end_sequence: 3, weights_at: 4 }],
   },
   NewTokens: {
     kernel: appendKv,

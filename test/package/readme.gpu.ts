@@ -27,7 +27,7 @@ export const cases: GpuCase[] = examples
     },
   }));
 
-const SNIPPETS = 2;
+const SNIPPETS = 3;
 
 interface Results {
   readonly device: GPUDevice;

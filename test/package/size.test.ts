@@ -39,8 +39,8 @@ test.each([
   { program: "export { PageflashError } from 'pageflash';", budget: 512, why: 'no list of another function' },
   { program: "export { BlockAllocator } from 'pageflash';", budget: 4096, why: 'no kernel' },
   { program: "export { fitKvCache } from 'pageflash';", budget: 3072, why: 'arithmetic alone' },
-  { program: "export { attnVarlen, createRuntime } from 'pageflash';", budget: 51_000, why: 'no cache' },
-  { program: "export * from 'pageflash';", budget: 97_000, why: 'everything' },
+  { program: "export { attnVarlen, createRuntime } from 'pageflash';", budget: 51_500, why: 'no cache' },
+  { program: "export * from 'pageflash';", budget: 108_000, why: 'everything' },
 ])('$program takes at most $budget bytes: $why', async ({ program, budget }) => {
   expect(await sizeOf(program)).toBeLessThanOrEqual(budget);
 });

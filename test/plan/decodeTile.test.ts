@@ -111,6 +111,7 @@ test.each([
     qWide: true,
     kvWide: true,
     outWide: true,
+    outOctets: true,
     paged,
     softcap: false,
     alibi: false,

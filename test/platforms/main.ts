@@ -22,6 +22,8 @@ const SUITES = [
   'varlen-values',
   'kvCache-values',
   'merge-values',
+  'weights-values',
+  'cacheWeights-values',
 ];
 
 /** Results of the last run of a platform with a set of features: a file each, with a line of JSON for every case. */

@@ -63,6 +63,15 @@ export function checkMerged(what: string, pair: Pair): void {
   checkEach(what, pair, () => 1e-5);
 }
 
+/**
+ * Probabilities, from an lse in f32 and scores of its size: 1e-5, and 4 · 2⁻²³ · max|lse| of a probability; nothing where
+ * the reference has nothing.
+ */
+export function checkWeights(pair: Pair, lse: Reals): void {
+  const largest = largestMagnitude(Array.from(lse, (x) => (Number.isFinite(x) ? x : 0)));
+  checkEach('weights', pair, (want) => (want === 0 ? 0 : 1e-5 + want * largest * 2 ** -21));
+}
+
 /** Equal bit for bit, but for NaN, which equals any NaN, as a cache may hold it in slots never written. */
 export function checkSame(what: string, { actual, reference }: Pair): void {
   expectSameLength(what, { actual, reference });

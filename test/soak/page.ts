@@ -23,6 +23,9 @@ const N_POSITIONS = 128;
 /** Users that are there at a time; there is room for about three of them. */
 const N_USERS = 8;
 
+/** Between two saves of a conversation. */
+const STEPS_A_SAVE = 10;
+
 /** A call beside those of the model, which is planned, uploaded and submitted by itself. */
 const ASIDE: VarlenCase = {
   why: 'beside',
@@ -46,6 +49,7 @@ class Soak {
   #nSteps = 0;
   #nTokens = 0;
   #nChecked = 0;
+  readonly #nTimes = { saved: 0, restored: 0 };
 
   static async start(): Promise<Soak> {
     const objects = new LiveObjects();
@@ -80,7 +84,7 @@ class Soak {
       ...this.#objects.counts(),
       pagesInUse: pages.usage().nUsed,
       sequences: users.sequences.length,
-      events: { ...users.nTimes, ...nTimes },
+      events: { ...users.nTimes, ...nTimes, ...this.#nTimes },
     };
   }
 
@@ -100,7 +104,23 @@ class Soak {
       checkOut({ actual, reference, dtype: 'f32' });
       this.#nChecked += reference.length / hiddenSize;
     }
+    if (this.#nSteps % STEPS_A_SAVE === 0) await this.#saveAndRestore();
     this.#nSteps++;
+  }
+
+  /** A conversation is saved, restored if there is room, and left for others to find. */
+  async #saveAndRestore(): Promise<void> {
+    const { users, pages, planner } = this.#engine;
+    const sequence = users.sequences[this.#nTimes.saved % Math.max(1, users.sequences.length)];
+    if (sequence === undefined) return;
+    const fingerprint = 'tiny llama';
+    const source = await new Response(this.#cache.save({ pages, sequence, fingerprint })).blob();
+    this.#nTimes.saved++;
+    const saved = await this.#cache.readSaved({ source, fingerprint });
+    const restored = await this.#cache.restore({ pages, saved, priority: -1 });
+    if (restored === 'full') return;
+    planner.finish(restored);
+    this.#nTimes.restored++;
   }
 
   /** What is behind the last layer, for the tokens of each sequence of a step. */

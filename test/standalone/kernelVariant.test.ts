@@ -5,6 +5,7 @@ import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.j
 import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
 import { MERGE_KINDS, mergeSpec, mergeStatesKernel, mergeTile } from '../../src/kernels/mergeStates.js';
 import { variantName } from '../../src/wgsl/link.js';
+import { planWeights } from '../../src/plan/planWeights.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
 import {
   dispatchSize,
@@ -179,6 +180,23 @@ describe('a variant is what the planner runs', () => {
   });
 
   test.each([
+    { heads: [8, 2], headDim: 80, dtype: 'f16', kvDType: 'bf16', pageSize: 4 },
+    { heads: [1, 1], headDim: 59, dtype: 'f32' },
+  ] as const)('weights: %o', ({ heads, ...batch }) => {
+    const { problem, lengths } = batchOf([[2, 300]], { heads, ...batch });
+    const weights = fakeTensor('f32', [1, heads[0], 300]);
+    const rows = [{ row: 1, sequences: [0, 1] as const }];
+    const { pageSize, ...stored }: { pageSize?: number } & typeof batch = batch;
+    const options = { ...stored, paged: pageSize !== undefined, group: heads[0] / heads[1] };
+    const [dispatch] = planWeights(
+      { attention: problem, nQueries: 0, rows, weights },
+      lengths,
+      traitsOf({ tier: 'T0' }),
+    );
+    expectSame(kernelVariant({ kernel: 'attn_weights', ...options }), dispatch!);
+  });
+
+  test.each([
     { unaligned: false, shape: [4, 16, 2, 64] },
     { unaligned: true, shape: [4, 1, 1, 6] },
   ])('copies of pages, unaligned: $unaligned', ({ unaligned, shape }) => {
@@ -208,6 +226,7 @@ test.each(MERGE_KINDS)('merges of parts: %s', (parts) => {
 const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'attn_prefill', ...WHOLE },
   { kernel: 'attn_decode', ...WHOLE },
+  { kernel: 'attn_weights', ...WHOLE },
   { kernel: 'append_kv', ...WHOLE },
   { kernel: 'merge_states', ...WHOLE },
   { kernel: 'copy_pages' },

@@ -16,10 +16,10 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
     `"argument: kernelVariant: the arguments must be one object, not undefined."`,
   );
   expect(refused({})).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not undefined."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not undefined."`,
   );
   expect(refused({ kernel: 'attn' })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not "attn"."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths' or 'gather_heads', not "attn"."`,
   );
   expect(refused({ kernel: 'attn_matrix', ...WHOLE })).toMatchInlineSnapshot(
     `"argument: kernelVariant: attn_matrix is not given as text: the shape of subgroup matrices is that of one adapter, the extension is an experiment, and drivers are only used once they have passed a self-test. Ask for attn_prefill or attn_decode."`,

@@ -9,15 +9,23 @@ export interface Script {
   sourceStack(stack: string): string;
 }
 
-/** Bundles a TypeScript entry and all that it imports into one script; `external` packages stay imports. */
+export interface BundleOptions {
+  /** Packages that stay imports. */
+  readonly external?: readonly string[];
+  /** Where packages are that are not among the project's own. */
+  readonly alias?: Readonly<Record<string, string>>;
+}
+
+/** Bundles a TypeScript entry and all that it imports into one script. */
 export async function bundleScript(
   entry: string,
-  { external = [] }: { readonly external?: readonly string[] } = {},
+  { external = [], alias = {} }: BundleOptions = {},
 ): Promise<Script> {
   const result = await build({
     configFile: false,
     logLevel: 'warn',
     plugins,
+    resolve: { alias },
     build: {
       write: false,
       minify: false,

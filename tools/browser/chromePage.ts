@@ -1,5 +1,5 @@
 import { launch, type Browser, type Page } from 'puppeteer';
-import { bundleScript } from './bundleScript.js';
+import { bundleScript, type BundleOptions } from './bundleScript.js';
 import { servePage, type PageOptions } from './servePage.js';
 
 export interface ChromePage {
@@ -9,15 +9,23 @@ export interface ChromePage {
   close(): Promise<void>;
 }
 
+export interface ChromePageOptions extends Pick<PageOptions, 'folders'>, Pick<BundleOptions, 'alias'> {
+  /** Takes what the script logs. */
+  readonly print?: (line: string) => void;
+}
+
 /** Bundles a TypeScript entry into one script and opens a page with it in headless Chrome. */
 export async function openChromePage(
   entry: string,
-  options: Pick<PageOptions, 'folders'> = {},
+  { alias = {}, print = () => {}, ...options }: ChromePageOptions = {},
 ): Promise<ChromePage> {
-  const { code, sourceStack } = await bundleScript(entry);
+  const { code, sourceStack } = await bundleScript(entry, { alias });
   const server = await servePage(code, options);
   const browser = await launchChrome();
   const page = await newPage(browser);
+  page.on('console', (message) => {
+    if (message.type() === 'log') print(message.text());
+  });
   await page.goto(server.url);
   return {
     page,

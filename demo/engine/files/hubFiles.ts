@@ -26,7 +26,7 @@ export class HubFiles extends UrlFiles {
       explain: ({ status }) => {
         if (status !== 401 && status !== 403) return undefined;
         const whom = options.token === undefined ? '' : ', nor for the token given';
-        return `${id} is not for everybody${whom}: accept its conditions at ${endpointOf(options)}/${id}, and pass a token of your account.`;
+        return `${id} is not for everybody${whom}: accept its conditions at ${endpointOf(options)}/${id}, and pass a token of your account, as HF_TOKEN to the command.`;
       },
       retryMs: options.retryMs,
     });

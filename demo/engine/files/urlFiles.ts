@@ -174,20 +174,25 @@ export class UrlFiles implements ModelFiles {
       headers.delete('authorization');
     const response = await fetch(redirect ?? address, { ...request, headers, method });
     const { status } = response;
+    // The address that it was redirected to holds for some time only, or for some of its bytes.
+    const hasEnded = redirect !== undefined && status >= 400 && this.#redirects.delete(file);
+    if (hasEnded && status < 500) {
+      await response.body?.cancel();
+      return this.#fetch(file, range, method);
+    }
     if (status === 200 || status === 206 || status === 404 || status === 410) {
-      if (response.redirected) this.#redirects.set(file, response.url);
+      if (response.redirected && response.ok) this.#redirects.set(file, response.url);
       return response;
     }
     // An empty file has no first byte.
     if (status === 416 && range?.start === 0) return response;
     await response.body?.cancel();
-    // The address that it was redirected to may hold for some time only.
-    const mayChange = this.#redirects.delete(file) || status === 408 || status === 429 || status >= 500;
     const why = `it answers ${status}${response.statusText && ` (${response.statusText})`}`;
-    if (mayChange) throw new Error(why);
-    return refuse(
-      this.#options.explain?.(response, file) ?? `${file} of ${this.name} cannot be loaded: ${why}.`,
-    );
+    if (status === 408 || status === 429 || status >= 500) throw new Error(why);
+    // What another server says, which it was redirected to, has no meaning of this one's.
+    const isOwn = new URL(response.url).origin === originOf(address);
+    const meaning = isOwn ? this.#options.explain?.(response, file) : undefined;
+    return refuse(meaning ?? `${file} of ${this.name} cannot be loaded: ${why}.`);
   }
 }
 

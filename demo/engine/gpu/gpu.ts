@@ -1,3 +1,4 @@
+import { EngineError, formatBytes } from '../engineError.js';
 import type { KernelTimes } from './kernelTimes.js';
 import { Recorder } from './recorder.js';
 
@@ -21,6 +22,9 @@ export class Gpu {
   readonly device: GPUDevice;
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
   readonly #buffers = new Set<GPUBuffer>();
+  /** Settles once the device has said what it thinks of all watched work. */
+  #reports: Promise<unknown> = Promise.resolve();
+  #failure: EngineError | undefined;
 
   constructor(device: GPUDevice) {
     this.device = device;
@@ -29,7 +33,8 @@ export class Gpu {
   /** Makes a buffer that `destroy` frees. Sizes are in bytes, rounded up to whole 16-byte words. */
   buffer(label: string, bytes: number, usage = STORAGE): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-    const buffer = this.device.createBuffer({ label, size, usage });
+    const create = (): GPUBuffer => this.device.createBuffer({ label, size, usage });
+    const buffer = this.watched(`a buffer of ${formatBytes(size)} (${label})`, create);
     this.#buffers.add(buffer);
     return buffer;
   }
@@ -47,6 +52,34 @@ export class Gpu {
     const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
     const layout = pipeline.getBindGroupLayout(0);
     return { name, pipeline, bindings: this.device.createBindGroup({ label: name, layout, entries }) };
+  }
+
+  /** Gives the device work. If it refuses that, which it says later, the next `check` throws. */
+  watched<T>(what: string, work: () => T): T {
+    const { device } = this;
+    device.pushErrorScope('validation');
+    device.pushErrorScope('out-of-memory');
+    try {
+      return work();
+    } finally {
+      this.#hear(`The GPU has no memory for ${what}`, device.popErrorScope());
+      this.#hear(`The GPU refuses ${what}`, device.popErrorScope());
+    }
+  }
+
+  /** @throws EngineError for the first watched work that the device has refused */
+  async check(): Promise<void> {
+    await this.#reports;
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** Waits for something on the GPU. If watched work was refused, that explains it best if it fails, and spoils it if not. */
+  async settle<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } finally {
+      await this.check();
+    }
   }
 
   /** Starts the commands of a step. With `times`, each dispatch has a pass of its own, which is timed. */
@@ -71,6 +104,16 @@ export class Gpu {
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
     this.#buffers.clear();
+  }
+
+  #hear(sentence: string, report: Promise<GPUError | null>): void {
+    const heard = report.then(
+      (error) => {
+        if (error) this.#failure ??= new EngineError(`${sentence}: ${error.message}`, { cause: error });
+      },
+      () => {}, // A lost device has other ways to say so.
+    );
+    this.#reports = Promise.all([this.#reports, heard]);
   }
 
   #pipeline({ name, code, constants }: Required<KernelSource>): Promise<GPUComputePipeline> {

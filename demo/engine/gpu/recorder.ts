@@ -46,3 +46,21 @@ export class Recorder {
     this.#device.queue.submit([this.encoder.finish()]);
   }
 }
+
+/**
+ * Records one workgroup of each kernel, however often and large it is dispatched: some drivers compile a kernel only when
+ * it first runs.
+ */
+export class FirstRunRecorder extends Recorder {
+  readonly #seen = new Set<GPUComputePipeline>();
+
+  constructor(device: GPUDevice) {
+    super(device, undefined);
+  }
+
+  override dispatch(op: Op): void {
+    if (this.#seen.has(op.pipeline)) return;
+    this.#seen.add(op.pipeline);
+    super.dispatch(op, 1);
+  }
+}

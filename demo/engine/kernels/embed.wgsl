@@ -25,7 +25,7 @@ struct Shape {
 @group(0) @binding(1) var<uniform> shape: Shape;
 @group(0) @binding(2) var<storage, read> tokens: array<i32>;
 @group(0) @binding(3) var<storage, read> sampled: array<u32>;
-@group(0) @binding(4) var<storage, read> weights: array<vec4u>;
+@group(0) @binding(4) var<storage, read> weights: array<Word>;
 @group(0) @binding(5) var<storage, read_write> ids: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
@@ -39,8 +39,10 @@ fn embed(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) loca
   // For tokens of parts before this one, the difference wraps round.
   let matrix_row = token - shape.first_row;
   if (matrix_row >= shape.n_rows || quad * 4u >= shape.n_in) { return; }
-  let word = weights[matrix_row * (shape.n_groups * (8u / WORD_QUADS)) + quad / WORD_QUADS];
-  let numbers = weight_quad(word, quad % WORD_QUADS) * (weight_scale(matrix_row, quad / 8u) * SCALE);
+  let stored = word_of(quad);
+  let word = weights[matrix_row * (shape.n_groups * 8u / WORD_QUADS) + stored.at];
+  let scale = weight_scale(matrix_row, stored.at * WORD_QUADS / 8u);
+  let numbers = weight_quad(word, stored.place) * (scale * SCALE);
   let n = min(shape.n_in - quad * 4u, 4u);
   let at = row * shape.n_in + quad * 4u;
   y[at] = numbers.x;

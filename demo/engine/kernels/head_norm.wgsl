@@ -34,15 +34,17 @@ fn head_norm(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) 
   let head = id.x * TEAMS + local / LANES;
   let row = id.y;
   if (row >= row_count) { return; }
-  // Lanes without a head sum up the last one's squares again, and write nothing.
-  let first = row * ROW_QUADS + min(head, N_HEADS - 1u) * HEAD_QUADS;
+  let first = row * ROW_QUADS + head * HEAD_QUADS;
 
   // 1 sum of squares
   var sum = 0.0;
   for (var step = 0u; step < N_STEPS; step++) {
     let quad = step * LANES + lane;
-    let four = read_quad(first + min(quad, HEAD_QUADS - 1u));
-    sum += select(0.0, dot(four, four), quad < HEAD_QUADS);
+    // Not loaded and left out: others may write by then what is loaded here.
+    if (head < N_HEADS && quad < HEAD_QUADS) {
+      let four = read_quad(first + quad);
+      sum += dot(four, four);
+    }
   }
 
   // 2 sum of the lanes, by each of them

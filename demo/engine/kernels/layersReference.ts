@@ -1,6 +1,12 @@
 import { fromHalves } from 'pageflash';
 import { SCALE_UNIT } from '../model/quantize.js';
-import { GROUP, groupsOf, type EncodedWeights, type WeightFormat } from '../model/weightFormats.js';
+import {
+  GROUP,
+  groupsOf,
+  inputOrder,
+  type EncodedWeights,
+  type WeightFormat,
+} from '../model/weightFormats.js';
 import type { GateActivation } from './gate.js';
 
 // The twins of the layers' kernels, in f64 and by definition. Arrays are [rows, size], row after row.
@@ -39,11 +45,14 @@ export function decodeWeights(
   const scalesPerRow = Math.ceil(groupsOf(nIn) / 2) * 2;
   const numbers = new Float64Array((stored.length / size) * nIn);
   const halves = scales && fromHalves('f16', scales);
-  for (let i = 0; i < numbers.length; i++) {
-    const row = Math.floor(i / nIn);
-    const column = i % nIn;
+  const order = inputOrder(format, nIn);
+  for (let i = 0; i < stored.length; i++) {
+    const row = Math.floor(i / size);
+    const column = i % size;
+    const input = order[column]!;
+    if (input >= nIn) continue;
     const scale = halves ? halves[row * scalesPerRow + Math.floor(column / GROUP)]! / SCALE_UNIT : 1;
-    numbers[i] = stored[row * size + column]! * scale;
+    numbers[row * nIn + input] = stored[i]! * scale;
   }
   return numbers;
 }

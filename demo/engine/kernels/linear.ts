@@ -1,6 +1,6 @@
 import { UNIFORM, type Gpu, type Op } from '../gpu/gpu.js';
 import type { Matrix, MatrixPart } from '../model/matrix.js';
-import { GROUP, groupsOf, weightRowBytes } from '../model/weightFormats.js';
+import { GROUP, groupsOf, hasScales, weightRowBytes, type WeightFormat } from '../model/weightFormats.js';
 import { expect, expectBytes, layerOf, maxRowsOf, type ActivationType, type Layer } from './layer.js';
 import f16Bits from './elements/f16_bits.wgsl?raw';
 import products from './elements/products.wgsl?raw';
@@ -33,40 +33,39 @@ export interface LinearWork {
   readonly rowCount: GPUBuffer;
   /** What kernels are arranged for; as the adapter's names say if left out. */
   readonly deviceClass?: DeviceClass;
+  /** Up to how many rows linear_vector is taken for; by the number of outputs and the device if left out. */
+  readonly maxVectorRows?: number;
 }
 
 type DeviceClass = 'gpu' | 'software';
 
 interface Arrangement {
-  /** Up to how many rows linear_vector is taken for. */
-  readonly maxVectorRows: number;
   /** How many rows an invocation of linear_vector may have. */
   readonly vectorRows: readonly number[];
   /** Of a workgroup of linear_vector. */
   readonly invocations: number;
 }
 
-/**
- * With more than eight rows, linear_vector reads weights from the cache again, but has many more workgroups than
- * linear_tiled then has. CPUs do all with it: they have no use for workgroup memory, and compile it much faster, the
- * smaller the workgroup the faster.
- */
+/** CPUs compile kernels faster, the smaller their workgroups are. */
 const ARRANGEMENTS: Readonly<Record<DeviceClass, Arrangement>> = {
-  gpu: { maxVectorRows: 32, vectorRows: [1, 2, 4, 8], invocations: 64 },
-  software: { maxVectorRows: Infinity, vectorRows: [1, 8], invocations: 16 },
+  gpu: { vectorRows: [1, 2, 4, 8], invocations: 64 },
+  software: { vectorRows: [1, 8], invocations: 16 },
 };
+
+/** Workgroups of linear_tiled from which it is the faster one on a big GPU: one for each of its cores, of which an H100 has 132. */
+const BUSY_TILES = 128;
 
 /** Outputs of an invocation of linear_vector. */
 const VECTOR_OUTS = 4;
 
-/** Invocations that a big GPU needs before they read at its full rate, some 64 bytes in flight for each. */
-const BUSY = 32768;
+/** Invocations that a big GPU needs before they read at its full rate, with 64 or 128 bytes in flight for each. */
+const BUSY = 65536;
 
-/** How linear_tiled's invocations are arranged, each with eight rows and eight outputs. */
-const TILE = { LANES: 8, TEAMS: 8 } as const;
+/** Rows and outputs of a workgroup of linear_tiled. */
 const TILE_SIZE = 64;
 
-const MAX_OUT = 2 ** 20;
+/** A grid has 65535 workgroups in a row; where outputs are so many, each of linear_vector has 16 at least. */
+const MAX_OUT = 65535 * 16;
 
 interface LinearPart {
   readonly nOut: number;
@@ -77,18 +76,20 @@ interface LinearPart {
 
 /**
  * Compiles the kernels of a matrix product, as many as the rows that its buffers hold may need. On a GPU it
- * takes linear_vector for up to 32 rows and linear_tiled for more; these two do not sum in the same order, so their
- * results differ by rounding. Each gives a row the same bits whatever is beside it.
+ * takes linear_vector for few rows, 32 at least, and linear_tiled for more; these two do not sum in the same order, so
+ * their results differ by rounding. Each gives a row the same bits whatever is beside it.
  *
  * @throws RangeError for arguments that do not fit together
  */
 export async function linearOp(gpu: Gpu, work: LinearWork): Promise<Layer> {
   const maxRows = checkLinear(work);
   const deviceClass = work.deviceClass ?? deviceClassOf(gpu.device);
-  const { maxVectorRows } = ARRANGEMENTS[deviceClass];
+  const maxVectorRows = work.maxVectorRows ?? maxVectorRowsOf(work.matrix, deviceClass);
   const boundBias = work.bias ?? gpu.buffer('no bias', 4);
   const parts = await Promise.all(
-    work.matrix.parts.map((part) => linearPart(gpu, { ...work, deviceClass, boundBias, part, maxRows })),
+    work.matrix.parts.map((part) =>
+      linearPart(gpu, { ...work, deviceClass, maxVectorRows, boundBias, part, maxRows }),
+    ),
   );
   return layerOf(nameOf(work.matrix), maxRows, (recorder, nRows) => {
     for (const { vectors, tiled, nOut } of parts) {
@@ -131,6 +132,7 @@ function checkLinear({
 
 interface PartWork extends LinearWork {
   readonly deviceClass: DeviceClass;
+  readonly maxVectorRows: number;
   /** The bias, or a buffer in its place. */
   readonly boundBias: GPUBuffer;
   readonly part: MatrixPart;
@@ -138,7 +140,7 @@ interface PartWork extends LinearWork {
 }
 
 async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
-  const { deviceClass, matrix, part, x, y, boundBias, rowCount, maxRows } = work;
+  const { deviceClass, maxVectorRows, matrix, part, x, y, boundBias, rowCount, maxRows } = work;
   const { nOut, nIn } = matrix;
   const { firstRow, nRows, weights, scales } = part;
   const shape = gpu.bufferOf(
@@ -151,33 +153,52 @@ async function linearPart(gpu: Gpu, work: PartWork): Promise<LinearPart> {
   const opOf = (name: string, code: string, constants: Readonly<Record<string, number>>): Promise<Op> =>
     gpu.op({ name, code: elements.code + code, constants: { ...elements.constants, ...constants } }, buffers);
 
-  const { maxVectorRows, vectorRows, invocations } = ARRANGEMENTS[deviceClass];
+  const { vectorRows, invocations } = ARRANGEMENTS[deviceClass];
+  const wordBytes = wordBytesOf(matrix.format);
   const lanes = deviceClass === 'gpu' ? vectorLanes(matrix, invocations) : 1;
   const teams = invocations / lanes;
   const used = vectorRows.filter((_, i) => i === 0 || vectorRows[i - 1]! < maxRows);
   const vectors = used.map(async (rows) => {
-    const op = await opOf('linear_vector', vectorCode, { LANES: lanes, TEAMS: teams, ROWS: rows });
-    return { rows, outs: teams * VECTOR_OUTS, op };
+    // Unpacking, or the products of more rows, takes longer than loads, and sums most of the registers.
+    const isBusy = rows > 2 || hasScales(matrix.format);
+    const words = deviceClass === 'gpu' ? (isBusy ? 16 : 32) / wordBytes : 1;
+    const constants = { LANES: lanes, TEAMS: teams, ROWS: rows, WORDS: words };
+    return { rows, outs: teams * VECTOR_OUTS, op: await opOf('linear_vector', vectorCode, constants) };
   });
   const needsTiled = maxRows > maxVectorRows;
   const [tiled, ...vectorOps] = await Promise.all([
-    needsTiled ? opOf('linear_tiled', tiledCode, TILE) : undefined,
+    needsTiled ? opOf('linear_tiled', tiledCode, {}) : undefined,
     ...vectors,
   ]);
   return { nOut: nRows, vectors: vectorOps, ...(tiled && { tiled }) };
 }
 
 /**
- * Returns how many invocations of a GPU share a row of weights: enough that all together keep it busy, eight at least,
- * since these read 128 bytes in a row, and none without a word of 16 bytes. CPUs have one at each row, so that what
- * neighbours read of x is one number for all.
+ * Returns up to how many rows linear_vector is taken for: until linear_tiled has workgroups enough, or for 32 at least.
+ * Linear_vector reads weights from the cache again for every eight rows. CPUs do all with it: they have no use for
+ * workgroup memory, and compile it much faster.
+ */
+function maxVectorRowsOf({ nOut }: Matrix, deviceClass: DeviceClass): number {
+  if (deviceClass === 'software') return Infinity;
+  return Math.max(32, Math.floor(BUSY_TILES / Math.ceil(nOut / TILE_SIZE)) * TILE_SIZE);
+}
+
+/**
+ * Returns how many invocations of a GPU share a row of weights: enough that all together keep it busy, as many at least
+ * as read 128 bytes in a row, and none without a word. CPUs have one at each row, so that what neighbours read of x is
+ * one number for all.
  */
 function vectorLanes({ format, nIn, nOut }: Matrix, invocations: number): number {
-  const nWords = weightRowBytes(format, nIn) / 16;
-  let lanes = 8;
+  const wordBytes = wordBytesOf(format);
+  let lanes = 128 / wordBytes;
   while (lanes < invocations && (lanes * nOut) / VECTOR_OUTS < BUSY) lanes *= 2;
-  while (lanes > nWords) lanes /= 2;
+  while (lanes > weightRowBytes(format, nIn) / wordBytes) lanes /= 2;
   return lanes;
+}
+
+/** A quad of weights, or 16 bytes of them. */
+function wordBytesOf(format: WeightFormat): number {
+  return format === 'f32' || hasScales(format) ? 16 : 8;
 }
 
 /** Mesa's lavapipe, Chrome's SwiftShader, Windows' WARP. */

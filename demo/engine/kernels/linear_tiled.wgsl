@@ -2,31 +2,32 @@
 //
 //   in   row_count  u32                        rows of x
 //   in   x          [row_count, n_in]          f32 | f16    elements/x_*
-//   in   weights    [n_out, n_groups · 32]     elements/weights_*, in words of 16 bytes; 0 beyond n_in
+//   in   weights    [n_out, n_groups · 32]     elements/weights_*, in words; 0 beyond n_in
 //   in   scales     [n_out, n_groups]          f16, where weights are i8 or i4
 //   in   bias       [y_columns]                f32, with HAS_BIAS
 //   out  y          [row_count, y_columns]     f32 | f16    elements/y_*; columns from first_column
 //
-// A workgroup has a tile of 8 TEAMS rows and 8 LANES outputs, and walks the inputs 16 at a time: a slice of x and of the
-// weights, as f32, is in workgroup memory. The lane l of team t multiplies rows t, t + TEAMS, ... by outputs 8 l .. 8 l + 7:
+// A workgroup has a tile of 64 rows and 64 outputs, and walks the inputs 16 at a time, in the order in which weights are
+// stored: a slice of x and of the weights, as f32, is in workgroup memory, and the next one is being loaded. The lane l of team t multiplies rows t, t + TEAMS, ... by outputs 8 l .. 8 l + 7:
 // each quad that it loads from there serves 32 multiply-adds or more, and its 64 sums stay in registers. They are
-// unrolled here since compilers do not do it reliably. Each sum goes through the inputs in order.
+// unrolled here since compilers do not do it reliably. Each sum goes through the inputs in that order.
 //
 // Stages, for each slice: 1 stage   2 products; then 3 write
 
-override LANES: u32;
-override TEAMS: u32;
 override HAS_BIAS = false;
 
-override TILE_ROWS = TEAMS * 8u;
-override TILE_OUTS = LANES * 8u;
-override WG_SIZE = LANES * TEAMS;
+const LANES = 8u;
+const TEAMS = 8u;
+const TILE_ROWS = TEAMS * 8u;
+const TILE_OUTS = LANES * 8u;
+const WG_SIZE = LANES * TEAMS;
 
 // A place more than there are rows and outputs, so that stores of one row's quads fall into different banks.
-override X_LINE = TILE_ROWS + 1u;
-override WEIGHT_LINE = TILE_OUTS + 1u;
+const X_LINE = TILE_ROWS + 1u;
+const WEIGHT_LINE = TILE_OUTS + 1u;
 
 const SLICE_QUADS = 4u;
+const SIXTEENS = vec4u(0u, 16u, 32u, 48u);
 const MANY = 0x7fffffffu;
 
 struct Shape {
@@ -39,7 +40,7 @@ struct Shape {
 
 @group(0) @binding(0) var<uniform> row_count: u32;
 @group(0) @binding(1) var<uniform> shape: Shape;
-@group(0) @binding(3) var<storage, read> weights: array<vec4u>;
+@group(0) @binding(3) var<storage, read> weights: array<Word>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 
 // Quad after quad of the slice: those of all rows, or of all outputs, where output o is at place o % 8 · LANES + o / 8.
@@ -70,11 +71,19 @@ fn linear_tiled(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_inde
   var h6 = vec4f();
   var h7 = vec4f();
 
+  let n_slices = shape.n_groups * (8u / SLICE_QUADS);
+  var x_next = load_x(first_row, 0u, local);
+  var weights_next = load_weights(first_out, 0u, local);
   for (var slice = 0u; slice < MANY; slice++) {
-    if (slice * SLICE_QUADS >= shape.n_groups * 8u) { break; }
-    stage_x(first_row, slice, local);
-    stage_weights(first_out, slice, local);
+    if (slice >= n_slices) { break; }
+    store_x(x_next, local);
+    store_weights(weights_next, first_out, slice, local);
     workgroupBarrier();
+    // Loads take as long as the products of a slice.
+    if (slice + 1u < n_slices) {
+      x_next = load_x(first_row, slice + 1u, local);
+      weights_next = load_weights(first_out, slice + 1u, local);
+    }
     for (var q = 0u; q < SLICE_QUADS; q++) {
       let w = q * WEIGHT_LINE + lane;
       let low = transposed(Four(
@@ -124,29 +133,63 @@ fn linear_tiled(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_inde
   write_eight(row + 7u * TEAMS, out, l7, h7);
 }
 
-// Rows and outputs beyond the end are staged as the last one again, and not written.
-fn stage_x(first_row: u32, slice: u32, local: u32) {
-  for (var step = 0u; step < SLICE_QUADS * TILE_ROWS / WG_SIZE; step++) {
-    let index = step * WG_SIZE + local;
-    let tile_row = index / SLICE_QUADS;
-    let quad = index % SLICE_QUADS;
-    let row = min(first_row + tile_row, row_count - 1u);
-    x_tile[quad * X_LINE + tile_row] = x_quad(row, slice * SLICE_QUADS + quad);
-  }
+// Of a slice, an invocation stages a quad of every 16th row and every 16th output. Those beyond the end are the last one
+// again, and not written.
+
+fn load_x(first_row: u32, slice: u32, local: u32) -> Four {
+  let stored = slice * SLICE_QUADS + local % SLICE_QUADS;
+  let at = stored / WORD_QUADS;
+  let quad = first_quad(at) + stored % WORD_QUADS * quad_step(at);
+  let rows = min(vec4u(first_row + local / SLICE_QUADS) + SIXTEENS, vec4u(row_count - 1u));
+  return Four(x_quad(rows.x, quad), x_quad(rows.y, quad), x_quad(rows.z, quad), x_quad(rows.w, quad));
 }
 
-fn stage_weights(first_out: u32, slice: u32, local: u32) {
-  for (var step = 0u; step < SLICE_QUADS * TILE_OUTS / WG_SIZE; step++) {
-    let index = step * WG_SIZE + local;
-    let tile_out = index / SLICE_QUADS;
-    let tile_quad = index % SLICE_QUADS;
-    let out = min(first_out + tile_out, shape.n_out - 1u);
-    let quad = slice * SLICE_QUADS + tile_quad;
-    let word = weights[out * (shape.n_groups * (8u / WORD_QUADS)) + quad / WORD_QUADS];
-    var four = weight_quad(word, quad % WORD_QUADS);
-    if (SCALED) { four *= weight_scale(out, quad / 8u); }
-    weight_tile[tile_quad * WEIGHT_LINE + tile_out % 8u * LANES + tile_out / 8u] = four;
+fn store_x(x: Four, local: u32) {
+  let at = local % SLICE_QUADS * X_LINE + local / SLICE_QUADS;
+  x_tile[at] = x.a;
+  x_tile[at + 16u] = x.b;
+  x_tile[at + 32u] = x.c;
+  x_tile[at + 48u] = x.d;
+}
+
+// They become numbers only when they are stored, so that nothing waits for them before.
+struct Words {
+  a: Word,
+  b: Word,
+  c: Word,
+  d: Word,
+}
+
+fn outs_of(first_out: u32, local: u32) -> vec4u {
+  return min(vec4u(first_out + local / SLICE_QUADS) + SIXTEENS, vec4u(shape.n_out - 1u));
+}
+
+fn load_weights(first_out: u32, slice: u32, local: u32) -> Words {
+  let n_words = shape.n_groups * 8u / WORD_QUADS;
+  let at = outs_of(first_out, local) * n_words + (slice * SLICE_QUADS + local % SLICE_QUADS) / WORD_QUADS;
+  return Words(weights[at.x], weights[at.y], weights[at.z], weights[at.w]);
+}
+
+fn store_weights(words: Words, first_out: u32, slice: u32, local: u32) {
+  let stored = slice * SLICE_QUADS + local % SLICE_QUADS;
+  let place = stored % WORD_QUADS;
+  var four = Four(
+    weight_quad(words.a, place), weight_quad(words.b, place), weight_quad(words.c, place), weight_quad(words.d, place),
+  );
+  if (SCALED) {
+    let outs = outs_of(first_out, local);
+    let group = stored / 8u;
+    four.a *= weight_scale(outs.x, group);
+    four.b *= weight_scale(outs.y, group);
+    four.c *= weight_scale(outs.z, group);
+    four.d *= weight_scale(outs.w, group);
   }
+  let tile_out = local / SLICE_QUADS;
+  let at = local % SLICE_QUADS * WEIGHT_LINE + tile_out % 8u * LANES + tile_out / 8u;
+  weight_tile[at] = four.a;
+  weight_tile[at + 2u] = four.b;
+  weight_tile[at + 4u] = four.c;
+  weight_tile[at + 6u] = four.d;
 }
 
 fn write_eight(row: u32, out: u32, low: vec4f, high: vec4f) {

@@ -38,8 +38,11 @@ fn rms_norm(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) l
   var sum = 0.0;
   for (var step = 0u; step < N_STEPS; step++) {
     let quad = step * WG_SIZE + local;
-    let four = x_quad(from_row, min(quad, N_QUADS - 1u));
-    sum += select(0.0, dot(four, four), quad < N_QUADS);
+    // Not loaded and left out: in place, others may write by then what is loaded here.
+    if (quad < N_QUADS) {
+      let four = x_quad(from_row, quad);
+      sum += dot(four, four);
+    }
   }
 
   // 2 sum of the invocations: of some by each of PARTS, then of these by all

@@ -35,6 +35,8 @@ const ROW_WORDS = 16;
 const PARTIAL_BYTES = 20;
 /** What a workgroup of sample_scan reads of a row: two rounds of 256 lanes, of 4 quads each. */
 const SLICE_QUADS = 2048;
+/** At first. */
+const HISTORY_BYTES = 4096;
 
 /** Chooses tokens on the GPU: penalty, temperature, top-k, top-p, min-p, draw, as in transformers. */
 export class Sampler {
@@ -63,16 +65,17 @@ export class Sampler {
   /** @throws RangeError for logits that do not fit what is said of them, or the device */
   static async create(gpu: Gpu, options: SamplerOptions): Promise<Sampler> {
     checkOptions(gpu, options);
-    const { logits, vocabSize, rowStride, maxRows } = options;
+    const { logits, vocabSize, rowStride } = options;
     const nSlices = slicesOf(options);
+    const sizes = samplerSizes(options);
     const buffers: Buffers = {
       shape: gpu.bufferOf('sample shape', Uint32Array.of(vocabSize, rowStride, nSlices, 0), UNIFORM),
-      rows: gpu.buffer('sample rows', maxRows * ROW_WORDS * 4),
-      seen: gpu.buffer('sample seen', maxRows * Math.ceil((vocabSize + 3) / 32) * 4),
-      partials: gpu.buffer('sample partials', maxRows * nSlices * PARTIAL_BYTES),
-      history: gpu.buffer('sample history', 4096),
-      sampled: options.sampled ?? gpu.buffer('sampled', maxRows * 4),
-      logProbs: gpu.buffer('sample log-probabilities', maxRows * 4),
+      rows: gpu.buffer('sample rows', sizes.rows),
+      seen: gpu.buffer('sample seen', sizes.seen),
+      partials: gpu.buffer('sample partials', sizes.partials),
+      history: gpu.buffer('sample history', HISTORY_BYTES),
+      sampled: options.sampled ?? gpu.buffer('sampled', sizes.sampled),
+      logProbs: gpu.buffer('sample log-probabilities', sizes.logProbs),
     };
     const { shape, rows, seen, partials, sampled, logProbs } = buffers;
     const tokens = `${rowCode}${tokensCode}`;
@@ -185,7 +188,24 @@ function markBuffers({ shape, rows, history, seen }: Buffers, { ids }: SamplerOp
   return [shape, rows, history, ids, seen];
 }
 
-function slicesOf({ vocabSize }: SamplerOptions): number {
+type SamplerShape = Pick<SamplerOptions, 'vocabSize' | 'maxRows'>;
+
+/** Returns the bytes of a sampler's buffers, before histories need more. */
+export function samplerBytes(shape: SamplerShape): number {
+  return Object.values(samplerSizes(shape)).reduce((sum, bytes) => sum + bytes, HISTORY_BYTES);
+}
+
+function samplerSizes({ vocabSize, maxRows }: SamplerShape) {
+  return {
+    rows: maxRows * ROW_WORDS * 4,
+    seen: maxRows * Math.ceil((vocabSize + 3) / 32) * 4,
+    partials: maxRows * slicesOf({ vocabSize }) * PARTIAL_BYTES,
+    sampled: maxRows * 4,
+    logProbs: maxRows * 4,
+  };
+}
+
+function slicesOf({ vocabSize }: Pick<SamplerOptions, 'vocabSize'>): number {
   return Math.ceil((vocabSize + 3) / 4 / SLICE_QUADS);
 }
 

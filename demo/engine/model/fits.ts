@@ -26,28 +26,28 @@ const SMALLER = [
 /** What a model is to be run with, and the memory that there is. */
 export interface Room {
   readonly weights: Format;
-  readonly kvDtype: FloatDType;
-  /** Bytes of GPU memory that the engine may take in all. */
-  readonly budgetBytes: number;
-  /** Bytes that a step takes besides, such as activations. Default 0. */
-  readonly stepBytes?: number;
-  /** `device.limits` */
-  readonly limits: DeviceLimits;
+  readonly kvType: FloatDType;
   /** Tokens of a sequence, prompt and answer. */
-  readonly contextTokens: number;
+  readonly context: number;
   /** Sequences that are in the cache at once. */
   readonly nSequences: number;
-  /** Tokens of a page. Default: as `fitKvCache` chooses it. */
-  readonly pageSize?: number;
+  /** Tokens of a page. */
+  readonly pageSize: number;
+  /** Of the cache. */
+  readonly nPages: number;
+  /** Bytes that steps take besides, such as activations. */
+  readonly stepBytes: number;
+  /** Bytes of GPU memory that the engine may take in all. */
+  readonly budgetBytes: number;
+  /** `device.limits` */
+  readonly limits: DeviceLimits;
 }
 
 /** The memory that a model takes. */
 export interface Fit {
   readonly weightBytes: number;
   readonly cacheBytes: number;
-  readonly pageSize: number;
-  /** Pages for all sequences at their full length. */
-  readonly nPages: number;
+  readonly stepBytes: number;
 }
 
 /** Returns the sizes of a model under pageflash's names, as `parameterCounts` and others take them. */
@@ -67,20 +67,13 @@ export function modelShape(config: ModelConfig): ModelShape {
  * @throws EngineError with the sizes and what helps, if it does not fit
  */
 export function checkFits(name: string, config: ModelConfig, room: Room): Fit {
-  const { contextTokens, nSequences } = room;
-  if (contextTokens > config.maxPositions) {
-    refuse(
-      `${name} knows ${config.maxPositions} positions, but sequences are to have ${contextTokens} tokens: pass --context ${config.maxPositions} or less.`,
-    );
-  }
+  const { budgetBytes, stepBytes, nPages } = room;
   const weights = bytesOfWeights(config, room.weights);
-  const left = room.budgetBytes - (room.stepBytes ?? 0) - weights;
+  const left = budgetBytes - stepBytes - weights;
   if (left <= 0) refuseWeights(name, config, room);
   const fit = fitOf(config, room, left);
-  const { pageSize } = fit;
-  const nPages = nSequences * Math.ceil(contextTokens / pageSize);
   if (nPages > fit.nPages) refuseCache({ name, config, room, left, fit });
-  return { weightBytes: weights, cacheBytes: cacheBytes(config, room, pageSize), pageSize, nPages };
+  return { weightBytes: weights, cacheBytes: cacheBytes(config, room), stepBytes };
 }
 
 function bytesOfWeights(config: ModelConfig, format: Format): number {
@@ -88,13 +81,12 @@ function bytesOfWeights(config: ModelConfig, format: Format): number {
 }
 
 function fitOf(config: ModelConfig, room: Room, budgetBytes: number): CacheFit {
-  const { limits, contextTokens: tokensPerSequence, pageSize, kvDtype: dtype } = room;
+  const { limits, context: tokensPerSequence, pageSize, kvType: dtype } = room;
   return fitKvCache({ ...modelShape(config), dtype }, { budgetBytes, limits, tokensPerSequence, pageSize });
 }
 
-function cacheBytes(config: ModelConfig, room: Room, pageSize: number): number {
-  const { nSequences, contextTokens: tokensPerSequence, kvDtype: dtype } = room;
-  return kvCacheBytes({ ...modelShape(config), dtype }, { nSequences, tokensPerSequence, pageSize });
+function cacheBytes(config: ModelConfig, { nPages, pageSize, kvType: dtype }: Room): number {
+  return kvCacheBytes({ ...modelShape(config), dtype }, { nSequences: nPages, tokensPerSequence: pageSize });
 }
 
 /** Formats of fewer bits, with what the weights take in them. */
@@ -106,7 +98,7 @@ function smallerWeights(config: ModelConfig, room: Room): readonly { option: str
 }
 
 function refuseWeights(name: string, config: ModelConfig, room: Room): never {
-  const { budgetBytes, stepBytes = 0 } = room;
+  const { budgetBytes, stepBytes } = room;
   const available = budgetBytes - stepBytes;
   const smaller = smallerWeights(config, room);
   const enough = smaller.filter(({ bytes }) => bytes < available);
@@ -117,7 +109,7 @@ function refuseWeights(name: string, config: ModelConfig, room: Room): never {
         ? `even --weights ${smaller.at(-1)!.option} would take ${formatBytes(smaller.at(-1)!.bytes)}; take a smaller model.`
         : 'take a smaller model.';
   refuse(
-    `${name} has ${formatBytes(bytesOfWeights(config, room.weights))} of weights, more than the ${formatBytes(Math.max(0, available))} of memory that there are: ${remedy}`,
+    `${name} has ${formatBytes(bytesOfWeights(config, room.weights))} of weights, more than the ${formatBytes(Math.max(0, available))} of memory that there are beside ${formatBytes(stepBytes)} for activations: ${remedy}`,
   );
 }
 
@@ -130,16 +122,19 @@ interface TooLargeCache {
 }
 
 function refuseCache({ name, config, room, left, fit }: TooLargeCache): never {
-  const { nSequences, contextTokens, limits, budgetBytes, stepBytes = 0 } = room;
+  const { nSequences, context, pageSize, nPages, limits, budgetBytes, stepBytes } = room;
   const sequences = nSequences === 1 ? 'a sequence' : `${nSequences} sequences`;
-  const bytes = cacheBytes(config, room, fit.pageSize);
-  const problem = `The KV cache of ${name} for ${sequences} of ${contextTokens} tokens takes ${formatBytes(bytes)}`;
-  const longest = Math.floor(fit.nPages / nSequences) * fit.pageSize;
-  const shorter = longest > 0 ? [`--context ${longest} or less`] : [];
+  const isForAll = nPages === nSequences * Math.ceil(context / pageSize);
+  const extent = isForAll ? `for ${sequences} of ${context} tokens` : `of ${nPages} pages`;
+  const bytes = cacheBytes(config, room);
+  const problem = `The KV cache of ${name} ${extent} takes ${formatBytes(bytes)}`;
+  const longest = Math.floor(fit.nPages / nSequences) * pageSize;
+  const fewer = fit.nPages > 0 ? [`at most ${fit.nPages} pages`] : [];
+  const shorter = isForAll ? (longest > 0 ? [`--context ${longest} or less`] : []) : fewer;
   if (fit.limitedBy !== 'budgetBytes') {
     const most = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
     const layer = formatBytes(bytes / config.nLayers / 2);
-    const remedies = nSequences > 1 ? [...shorter, 'fewer sequences'] : shorter;
+    const remedies = isForAll && nSequences > 1 ? [...shorter, 'fewer sequences'] : shorter;
     refuse(
       `${problem}, of which the keys of a layer are ${layer}, more than the ${formatBytes(most)} that this GPU has in one buffer: ${remedyOf(remedies)}.`,
     );

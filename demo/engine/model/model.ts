@@ -74,7 +74,7 @@ export class Model {
     const { config, weights, sampled } = options;
     const { vectors, matrices } = weights.model;
     const counts = { tokens: countOf(gpu, 'tokens'), logits: countOf(gpu, 'logits') };
-    const buffers = makeBuffers(gpu, options);
+    const buffers = await makeBuffers(gpu, options);
     const { tokens, ids, residual, logitRows, chosen, logits } = buffers;
     const embedding = matrices.embedding!;
     const { rmsNormEpsilon: epsilon, embeddingScale: scale, logitSoftcap: cap } = config;
@@ -114,12 +114,17 @@ export class Model {
   /** Writes what the next step computes: call it before the step is submitted, and after the last one was. */
   prepare(tokens: Int32Array<ArrayBuffer>, logitRows: Uint32Array<ArrayBuffer>): StepRows {
     const { queue } = this.#gpu.device;
-    const rows = { nTokens: tokens.length, nLogits: logitRows.length };
     queue.writeBuffer(this.activations.tokens, 0, tokens);
+    queue.writeBuffer(this.#counts.tokens, 0, Uint32Array.of(tokens.length));
+    return { nTokens: tokens.length, nLogits: this.prepareHead(logitRows) };
+  }
+
+  /** Writes which rows of the step that was computed last are to have logits. Returns how many they are. */
+  prepareHead(logitRows: Uint32Array<ArrayBuffer>): number {
+    const { queue } = this.#gpu.device;
     queue.writeBuffer(this.activations.logitRows, 0, logitRows);
-    queue.writeBuffer(this.#counts.tokens, 0, Uint32Array.of(rows.nTokens));
-    queue.writeBuffer(this.#counts.logits, 0, Uint32Array.of(rows.nLogits));
-    return rows;
+    queue.writeBuffer(this.#counts.logits, 0, Uint32Array.of(logitRows.length));
+    return logitRows.length;
   }
 
   /** Records a step. `attend` records a layer's attention, from `qkv` to `attended`. */
@@ -133,10 +138,25 @@ export class Model {
     this.recordHead(recorder, nLogits);
   }
 
-  /** Records the logits alone, for other rows of the step that was computed last. */
+  /** Records the logits alone, for rows of the step that was computed last. */
   recordHead(recorder: Recorder, nLogits: number): void {
     for (const each of this.#head) each.record(recorder, nLogits);
   }
+
+  /** Records what steps of every size run, so that a recorder meets each kernel. Layers have the same ones. */
+  recordAllSizes(recorder: Recorder): void {
+    const [{ before, after }] = this.#blocks as readonly [Block];
+    for (const each of [this.#embed, ...before, ...after])
+      for (const nRows of sizesUpTo(each.maxRows)) each.record(recorder, nRows);
+    for (const each of this.#head)
+      for (const nRows of sizesUpTo(this.maxLogits)) each.record(recorder, nRows);
+  }
+}
+
+/** Powers of two, and the number itself: kernels that are chosen by the number of rows are all met. */
+function sizesUpTo(most: number): readonly number[] {
+  const powers = Array.from({ length: 32 }, (_, i) => 2 ** i).filter((size) => size < most);
+  return [...powers, most];
 }
 
 /** Uniforms: the rows of a step. */
@@ -161,13 +181,21 @@ interface ModelParts {
   readonly head: readonly Layer[];
 }
 
-type Buffers = ReturnType<typeof makeBuffers>;
+/** What decides how large the buffers of a step are. */
+export type StepSizes = Pick<ModelOptions, 'config' | 'qkvType' | 'maxTokens' | 'maxLogits'>;
 
-function makeBuffers(gpu: Gpu, { config, qkvType, maxTokens, maxLogits }: ModelOptions) {
+/** Returns the bytes of all buffers of a step. */
+export function activationBytes(sizes: StepSizes): number {
+  return Object.values(bufferSizes(sizes)).reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+function bufferSizes({ config, qkvType, maxTokens, maxLogits }: StepSizes) {
   const { hiddenSize, nHeads, nKvHeads, headDim, feedForwardSize, vocabSize } = config;
-  const heads = (label: string, n: number): GPUBuffer =>
-    gpu.buffer(label, maxTokens * n * headDim * (qkvType === 'f16' ? 2 : 4));
-  const words = (label: string, rows: number, size: number): GPUBuffer => gpu.buffer(label, rows * size * 4);
+  const heads = (label: string, n: number) => ({
+    label,
+    bytes: maxTokens * n * headDim * (qkvType === 'f16' ? 2 : 4),
+  });
+  const words = (label: string, rows: number, size: number) => ({ label, bytes: rows * size * 4 });
   return {
     tokens: words('tokens', maxTokens, 1),
     ids: words('ids', maxTokens, 1),
@@ -182,6 +210,15 @@ function makeBuffers(gpu: Gpu, { config, qkvType, maxTokens, maxLogits }: ModelO
     chosen: words('chosen', maxLogits, hiddenSize),
     logits: words('logits', maxLogits, vocabSize),
   };
+}
+
+type Buffers = Readonly<Record<keyof ReturnType<typeof bufferSizes>, GPUBuffer>>;
+
+async function makeBuffers(gpu: Gpu, sizes: StepSizes): Promise<Buffers> {
+  const entries = Object.entries(bufferSizes(sizes));
+  const made = entries.map(([name, { label, bytes }]) => [name, gpu.buffer(label, bytes)] as const);
+  await gpu.check();
+  return Object.fromEntries(made) as Buffers;
 }
 
 /** What norms add to their weights. */

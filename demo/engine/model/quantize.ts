@@ -14,7 +14,7 @@ export interface QuantizedWeights {
 export interface FilledRows {
   /** What errors call the matrix. */
   readonly label: string;
-  /** Rows of whole groups. */
+  /** Rows of whole groups, in the order in which they are stored. */
   readonly rows: Float32Array<ArrayBuffer>;
   readonly groupsPerRow: number;
 }

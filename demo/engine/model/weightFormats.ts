@@ -8,7 +8,7 @@ export type StoredFormat = 'f32' | 'f16' | 'bf16';
 /** How the weights of a matrix are stored on the GPU. */
 export type WeightFormat = StoredFormat | QuantizedFormat;
 
-/** Inputs that share a scale in i8 and i4. Rows of every format are filled up to whole groups. */
+/** Inputs that share a scale in i8 and i4, in the order of `inputOrder`. Rows of every format are filled up to whole groups. */
 export const GROUP = 32;
 
 const GROUP_BYTES: Readonly<Record<WeightFormat, number>> = { f32: 128, f16: 64, bf16: 64, i8: 32, i4: 16 };
@@ -43,6 +43,30 @@ export function weightRowBytes(format: WeightFormat, nIn: number): number {
   return groupsOf(nIn) * GROUP_BYTES[format];
 }
 
+/**
+ * Returns which input each weight of a row is for, in the order in which they are stored.
+ *
+ * A word of 16 bytes of i8 or i4 is what an invocation reads. Eight words in a row are dealt the quads of their inputs one
+ * at a time, so that eight invocations read quads of activations that are beside each other. The words left at the end of
+ * a row, and those of other formats, have inputs one after another.
+ */
+export function inputOrder(format: WeightFormat, nIn: number): Uint32Array<ArrayBuffer> {
+  const order = Uint32Array.from({ length: groupsOf(nIn) * GROUP }, (_, i) => i);
+  if (!hasScales(format)) return order;
+  const wordQuads = format === 'i8' ? 4 : 8;
+  const dealt = DEALT_WORDS * wordQuads * 4;
+  const end = Math.floor(order.length / dealt) * dealt;
+  for (let i = 0; i < end; i++) {
+    const start = Math.floor(i / dealt) * dealt;
+    const quad = Math.floor((i - start) / 4);
+    const word = Math.floor(quad / wordQuads);
+    order[i] = start + ((quad % wordQuads) * DEALT_WORDS + word) * 4 + (i % 4);
+  }
+  return order;
+}
+
+const DEALT_WORDS = 8;
+
 /** Returns the bytes of a row of scales: an even number of halves, so that rows are whole words. */
 export function scaleRowBytes(format: WeightFormat, nIn: number): number {
   return hasScales(format) ? Math.ceil(groupsOf(nIn) / 2) * 4 : 0;
@@ -56,7 +80,10 @@ export function scaleRowBytes(format: WeightFormat, nIn: number): number {
 export function encodeRows(format: WeightFormat, { label, dtype, nIn, bytes }: StoredRows): EncodedWeights {
   if (dtype === format && nIn % GROUP === 0) return { weights: bytes };
   const rows = fillUp(readFloats(dtype, bytes), nIn);
-  if (hasScales(format)) return quantize(format, { label, rows, groupsPerRow: groupsOf(nIn) });
+  if (hasScales(format)) {
+    const ordered = reorder(rows, inputOrder(format, nIn));
+    return quantize(format, { label, rows: ordered, groupsPerRow: groupsOf(nIn) });
+  }
   if (format === 'f32') return { weights: rows };
   const halves = toHalves(format, rows);
   if (format === 'f16' && dtype !== 'f16') expectFinite(label, halves, rows);
@@ -77,6 +104,13 @@ function fillUp(rows: Float32Array<ArrayBuffer>, nIn: number): Float32Array<Arra
   for (let from = 0, to = 0; from < rows.length; from += nIn, to += size)
     filled.set(rows.subarray(from, from + nIn), to);
   return filled;
+}
+
+function reorder(rows: Float32Array, order: Uint32Array): Float32Array<ArrayBuffer> {
+  const ordered = new Float32Array(rows.length);
+  for (let start = 0; start < rows.length; start += order.length)
+    for (let i = 0; i < order.length; i++) ordered[start + i] = rows[start + order[i]!]!;
+  return ordered;
 }
 
 function expectFinite(label: string, halves: Uint16Array, numbers: Float32Array): void {

@@ -2,9 +2,8 @@ import { fromHalves } from 'pageflash';
 import { LoadProgress, type Progress } from '../files/loadProgress.js';
 import type { Checkpoint, StoredDType, StoredTensor } from '../files/safetensors.js';
 import type { Gpu } from '../gpu/gpu.js';
-import type { ModelConfig } from './config.js';
 import { MatrixWriter, type Matrix } from './matrix.js';
-import { findPieces, type LayerRole, type ModelRole, type Piece } from './tensorNames.js';
+import type { CheckpointPieces, LayerRole, ModelRole, Piece } from './tensorNames.js';
 import type { WeightFormat } from './weightFormats.js';
 
 /** Weights on the GPU by their role: matrices, and vectors of f32. A role that a model does not have is missing. */
@@ -20,7 +19,7 @@ export interface ModelWeights {
 
 export interface LoadOptions {
   readonly checkpoint: Checkpoint;
-  readonly config: ModelConfig;
+  readonly pieces: CheckpointPieces;
   /** How matrices are stored on the GPU; vectors are f32. */
   readonly format: WeightFormat;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -33,11 +32,10 @@ const CHUNK_BYTES = 8 << 20;
 /**
  * Reads all weights of a model, tensor by tensor and range by range, to the GPU.
  *
- * @throws EngineError for a checkpoint that does not fit the config, before anything is read
+ * @throws EngineError if the GPU has no memory for them, or a format cannot hold one
  */
 export async function loadWeights(gpu: Gpu, options: LoadOptions): Promise<ModelWeights> {
-  const { checkpoint, config, onProgress = () => {} } = options;
-  const pieces = findPieces(config, checkpoint);
+  const { pieces, onProgress = () => {} } = options;
   const progress = new LoadProgress(pieces.bytes, onProgress);
   const load = <Role extends string>(list: readonly Piece<Role>[], label: string): Promise<Weights<Role>> =>
     loadPieces(gpu, list, { ...options, label, onBytes: (bytes) => progress.add(bytes) });
@@ -47,34 +45,38 @@ export async function loadWeights(gpu: Gpu, options: LoadOptions): Promise<Model
   return { model, layers };
 }
 
-interface PieceOptions extends LoadOptions {
+interface PieceOptions extends Omit<LoadOptions, 'pieces'> {
   readonly label: string;
   readonly onBytes: (bytes: number) => void;
 }
 
 async function loadPieces<Role extends string>(
   gpu: Gpu,
-  pieces: readonly Piece<Role>[],
+  list: readonly Piece<Role>[],
   { checkpoint, format, label, onBytes, signal }: PieceOptions,
 ): Promise<Weights<Role>> {
   const writers: Partial<Record<Role, MatrixWriter>> = {};
   const matrices: Partial<Record<Role, Matrix>> = {};
   const vectors: Partial<Record<Role, GPUBuffer>> = {};
-  for (const { role, name, shape, rowOffset } of pieces) {
+  for (const { role, name, shape, rowOffset } of list) {
     const tensor = checkpoint.tensor(name);
-    const nRows = pieces.reduce((sum, piece) => sum + (piece.role === role ? piece.shape[0]! : 0), 0);
+    const nRows = list.reduce((sum, piece) => sum + (piece.role === role ? piece.shape[0]! : 0), 0);
     const [, nIn] = shape;
     const place = `${label} ${role}`;
+    const write = ((): ((firstRow: number, bytes: Uint8Array<ArrayBuffer>) => void) => {
+      if (nIn === undefined) {
+        const vector = (vectors[role] ??= gpu.buffer(place, nRows * 4));
+        return (_, bytes) => gpu.device.queue.writeBuffer(vector, rowOffset * 4, numbersOf(tensor, bytes));
+      }
+      const writer = (writers[role] ??= new MatrixWriter(gpu, { label: place, nOut: nRows, nIn, format }));
+      matrices[role] = writer.matrix;
+      return (firstRow, bytes) => writer.write(rowOffset + firstRow, tensor.dtype, bytes);
+    })();
+    // Before anything is written to a buffer that there is no memory for.
+    await gpu.check();
     for await (const { firstRow, bytes } of tensor.rows(CHUNK_BYTES)) {
       signal?.throwIfAborted();
-      if (nIn === undefined) {
-        vectors[role] ??= gpu.buffer(place, nRows * 4);
-        gpu.device.queue.writeBuffer(vectors[role], rowOffset * 4, numbersOf(tensor, bytes));
-      } else {
-        const writer = (writers[role] ??= new MatrixWriter(gpu, { label: place, nOut: nRows, nIn, format }));
-        matrices[role] = writer.matrix;
-        writer.write(rowOffset + firstRow, tensor.dtype, bytes);
-      }
+      write(firstRow, bytes);
       onBytes(bytes.length);
     }
   }

@@ -1,4 +1,3 @@
-import { formatBytes, refuse } from '../engineError.js';
 import { UNIFORM, type Gpu, type Op } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
 import { checkStep, wavesOf, type NaiveStep, type Wave } from './naiveChunks.js';
@@ -25,7 +24,7 @@ export interface NaiveAttentionOptions extends Omit<NaiveSizes, 'nLayers'>, Naiv
 
 const WG_SIZE = 64;
 const CHUNK_WORDS = 8;
-const DEFAULT_SCORES_BYTES = 2 ** 28;
+export const DEFAULT_SCORES_BYTES = 2 ** 28;
 
 /**
  * Attention as one writes it first, to compare with: each sequence has a row of a contiguous cache as long as the longest
@@ -188,7 +187,6 @@ async function makeBuffers(gpu: Gpu, options: NaiveAttentionOptions, scoresBytes
   const { nHeads, headDim, dtype, maxRows, layers } = options;
   const sizes = { ...options, nLayers: layers.length };
   const tensorBytes = naiveTensorBytes(sizes);
-  gpu.device.pushErrorScope('out-of-memory');
   const buffers: Buffers = {
     firstChunk: gpu.buffer('naive first chunk', 4, UNIFORM),
     // A chunk has one row at least.
@@ -201,12 +199,6 @@ async function makeBuffers(gpu: Gpu, options: NaiveAttentionOptions, scoresBytes
       gpu.buffer('naive values', tensorBytes),
     ]),
   };
-  if (await gpu.device.popErrorScope()) {
-    for (const buffer of buffers.caches.flat()) buffer.destroy();
-    refuse(
-      `Naive attention does not fit: the device has no memory for a cache of ${formatBytes(naiveCacheBytes(sizes))} ` +
-        `and scores of ${formatBytes(scoresBytes)}.`,
-    );
-  }
+  await gpu.check();
   return buffers;
 }

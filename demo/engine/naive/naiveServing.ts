@@ -4,7 +4,7 @@ import type { Recorder } from '../gpu/recorder.js';
 import type { ActivationType } from '../kernels/layer.js';
 import type { ModelConfig, RotaryConfigs } from '../model/config.js';
 import type { Attention } from '../serving/attention.js';
-import { NaiveAttention } from './naiveAttention.js';
+import { DEFAULT_SCORES_BYTES, NaiveAttention } from './naiveAttention.js';
 
 export interface NaiveServingOptions {
   readonly config: ModelConfig;
@@ -89,4 +89,15 @@ export class NaiveServing implements Attention {
     this.#slots.set(sequence, slot);
     return slot;
   }
+}
+
+type NaiveStepSizes = Pick<NaiveServingOptions, 'config' | 'qkvType' | 'maxTokens' | 'context'>;
+
+/** Returns the bytes that naive attention takes beside its cache: scores, queries and angles. */
+export function naiveStepBytes({ config, qkvType, maxTokens, context }: NaiveStepSizes): number {
+  const { nHeads, headDim, rotary } = config;
+  const scores = Math.min(DEFAULT_SCORES_BYTES, maxTokens * nHeads * context * 4);
+  const queries = maxTokens * nHeads * headDim * (qkvType === 'f32' ? 4 : 2);
+  const tables = (rotary.local === rotary.global ? 1 : 2) * 2 * context * (headDim / 2) * 4;
+  return scores + queries + tables;
 }

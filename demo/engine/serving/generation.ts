@@ -2,7 +2,7 @@ import type { SequenceId } from 'pageflash';
 import type { Sampling } from '../kernels/sampling.js';
 
 /** Why a generation has ended. */
-export type EndReason = 'stop' | 'length' | 'cancelled';
+export type EndReason = 'stop' | 'length' | 'cancelled' | 'failed';
 
 export interface GenerationArgs {
   readonly sequence: SequenceId;
@@ -68,7 +68,7 @@ export class Generation implements AsyncIterable<number> {
   fail(error: Error): void {
     if (this.#end !== undefined) return;
     this.#error = error;
-    this.#finish('cancelled');
+    this.#finish('failed');
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<number> {

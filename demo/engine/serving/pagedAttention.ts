@@ -1,5 +1,13 @@
 import { PagedKvCache, planAttnWithKvCache, prepareModel, rotaryTables, tensorFrom } from 'pageflash';
-import type { AttentionPlan, AttnWithKvCacheArgs, FloatDType, Runtime, Step, Tensor } from 'pageflash';
+import type {
+  AttentionPlan,
+  AttnWithKvCacheArgs,
+  FloatDType,
+  PrepareModelOptions,
+  Runtime,
+  Step,
+  Tensor,
+} from 'pageflash';
 import type { Recorder } from '../gpu/recorder.js';
 import type { LayerConfig, ModelConfig } from '../model/config.js';
 import type { Attention } from './attention.js';
@@ -18,6 +26,9 @@ export interface PagedAttentionOptions {
   readonly nPages: number;
   /** The most tokens of a sequence. */
   readonly context: number;
+  /** Whether to run each kernel once, for drivers that compile only then. */
+  readonly warmUp: boolean;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -43,25 +54,18 @@ export class PagedAttention implements Attention {
 
   /** Allocates the pages, and compiles all kernels. */
   static async create(runtime: Runtime, options: PagedAttentionOptions): Promise<PagedAttention> {
-    const { config, kvType, qkvType, maxTokens, pageSize, nPages, context: maxContext } = options;
-    const { nLayers, nHeads, nKvHeads, headDim, attentionSoftcap } = config;
+    const { config, kvType, pageSize, nPages } = options;
+    const { nLayers, nHeads, nKvHeads, headDim } = config;
     const shape = { nLayers, nHeads, nKvHeads, headDim };
     const cache = await PagedKvCache.create(runtime, { ...shape, dtype: kvType, pageSize, nPages });
-    for (const window of new Set(config.layers.map((layer) => layer.window)))
-      await prepareModel(runtime, {
-        nHeads,
-        nKvHeads,
-        headDim,
-        dtype: qkvType,
-        kvDType: kvType,
-        paged: true,
-        rotary: true,
-        softcap: attentionSoftcap > 0,
-        maxTokens,
-        maxContext,
-        ...windowArgs(window),
-      });
-    return new PagedAttention(runtime, cache, options);
+    try {
+      for (const window of new Set(config.layers.map((layer) => layer.window)))
+        await prepareModel(runtime, modelOf(options, window));
+      return new PagedAttention(runtime, cache, options);
+    } catch (error) {
+      cache.destroy();
+      throw error;
+    }
   }
 
   /** Carries out the page copies and swaps of a step, and plans its attention, once for each kind of layer. */
@@ -116,6 +120,39 @@ export class PagedAttention implements Attention {
       out: { buffer: attended, dtype, shape: [nTokens, nHeads, headDim] },
     };
   }
+}
+
+/** Returns the bytes that attention takes beside the cache: angles, and queries that are rotated. */
+export function pagedStepBytes({
+  config,
+  qkvType,
+  maxTokens,
+  context,
+}: Pick<PagedAttentionOptions, 'config' | 'qkvType' | 'maxTokens' | 'context'>): number {
+  const { nHeads, headDim, layers } = config;
+  const tables = new Set(layers.map(keyOf)).size * 2 * context * (headDim / 2) * 4;
+  return tables + maxTokens * nHeads * headDim * (qkvType === 'f32' ? 4 : 2);
+}
+
+/** What decides which kernels layers with a window run. */
+function modelOf(options: PagedAttentionOptions, window: number | null): PrepareModelOptions {
+  const { config, kvType, qkvType, maxTokens, context: maxContext, warmUp, signal } = options;
+  const { nHeads, nKvHeads, headDim, attentionSoftcap } = config;
+  return {
+    nHeads,
+    nKvHeads,
+    headDim,
+    dtype: qkvType,
+    kvDType: kvType,
+    paged: true,
+    rotary: true,
+    softcap: attentionSoftcap > 0,
+    maxTokens,
+    maxContext,
+    ...windowArgs(window),
+    warmUp,
+    signal,
+  };
 }
 
 interface LayerKind {

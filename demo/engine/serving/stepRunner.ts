@@ -61,37 +61,40 @@ export class StepRunner {
     );
     const samples = sampled.flatMap(sampleRows);
     await attention.begin(step);
-    const rows = model.prepare(tokensOf(step), logitRows);
-    sampler.prepare(samples);
-    const recorder = gpu.record(times);
-    model.record(recorder, rows, (layer) => attention.record(recorder, layer));
-    sampler.record(recorder);
-    const read = this.#reader.record(recorder, samples.length);
-    recorder.submit();
+    const read = gpu.watched('a step', () => {
+      const rows = model.prepare(tokensOf(step), logitRows);
+      sampler.prepare(samples);
+      const recorder = gpu.record(times);
+      model.record(recorder, rows, (layer) => attention.record(recorder, layer));
+      sampler.record(recorder);
+      const reading = this.#reader.record(recorder, samples.length);
+      recorder.submit();
+      return reading;
+    });
     return {
       sampled: sampled.map(({ view }) => view.id),
       nDrafts: sampled.map(({ nDrafts }) => nDrafts),
       unsampled: plans.filter(({ view }) => !sampledIds.has(view.id)).map(({ view }) => view.id),
-      read,
+      read: () => gpu.settle(read()),
     };
   }
 
-  /** Computes a step, and returns the logits of some of its rows, f32 [rows, vocabSize]. */
-  async logits(step: Step, { first, end }: Rows): Promise<Float32Array> {
-    const { gpu, model, attention, times } = this.#parts;
+  /** Returns the logits of some rows of the step that was submitted last, f32 [rows, vocabSize]. */
+  async logits({ first, end }: Rows): Promise<Float32Array> {
+    const { gpu, model, times } = this.#parts;
+    const { maxLogits, vocabSize } = model;
     const { logits } = model.activations;
-    const { maxLogits: maxRows } = model;
-    const vocabBytes = model.vocabSize * 4;
-    const all = new Float32Array((end - first) * model.vocabSize);
-    await attention.begin(step);
-    for (let from = first; from < end; from += maxRows) {
-      const some = Uint32Array.from(range(from, Math.min(from + maxRows, end)));
-      const rows = model.prepare(tokensOf(step), some);
-      const recorder = gpu.record(times);
-      if (from === first) model.record(recorder, rows, (layer) => attention.record(recorder, layer));
-      else model.recordHead(recorder, rows.nLogits);
-      recorder.submit();
-      all.set(await gpu.readFloats(logits, some.length * vocabBytes), (from - first) * model.vocabSize);
+    const all = new Float32Array((end - first) * vocabSize);
+    for (let from = first; from < end; from += maxLogits) {
+      const rows = Uint32Array.from(range(from, Math.min(from + maxLogits, end)));
+      gpu.watched('a step', () => {
+        const nLogits = model.prepareHead(rows);
+        const recorder = gpu.record(times);
+        model.recordHead(recorder, nLogits);
+        recorder.submit();
+      });
+      const numbers = await gpu.settle(gpu.readFloats(logits, rows.length * vocabSize * 4));
+      all.set(numbers, (from - first) * vocabSize);
     }
     return all;
   }

@@ -1,6 +1,11 @@
 import { MAP_READ, type Gpu } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
 
+/** Returns the bytes of the buffers that bring up to `nRows` tokens: of a step, and of the one before it. */
+export function stagingBytes(nRows: number): number {
+  return 2 * nRows * 4;
+}
+
 /** Brings the tokens that a step has sampled to the host, while the GPU goes on with the next step. */
 export class TokenReader {
   readonly #gpu: Gpu;
@@ -22,7 +27,8 @@ export class TokenReader {
     recorder.endPass();
     recorder.encoder.copyBufferToBuffer(this.#sampled, 0, staging, 0, bytes);
     return async () => {
-      await staging.mapAsync(1, 0, bytes); // GPUMapMode.READ, which is no global in Node
+      const map = (): Promise<undefined> => staging.mapAsync(1, 0, bytes); // GPUMapMode.READ, which is no global in Node
+      await this.#gpu.watched('to read tokens', map);
       const tokens = new Uint32Array(staging.getMappedRange(0, bytes).slice(0));
       staging.unmap();
       this.#free.push(staging);

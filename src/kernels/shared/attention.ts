@@ -88,44 +88,11 @@ function chunkLimit(): number {
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
   const { problem, batchInfo, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
-  const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
-  const { slopesAt, slopesSequence, sinksAt } = batchInfoLayout(problem);
-  const scale = scoreScale(softmaxScale, softcap);
+  const { nKvHeads, q, k, v, out, lse, pages } = problem;
   return {
     kernel,
     spec,
-    params: {
-      first_item: range[0],
-      end_item: range[1],
-      n_kv_heads: nKvHeads,
-      group: nHeads / nKvHeads,
-      head_dim: problem.headDim,
-      head_dim_v: problem.headDimV,
-      q_token: q.tokenStride,
-      q_head: q.headStride,
-      k_page: k.pageStride,
-      k_token: k.tokenStride,
-      k_head: k.headStride,
-      v_page: v.pageStride,
-      v_token: v.tokenStride,
-      v_head: v.headStride,
-      out_token: parts ? nHeads * parts.rowElements : out.tokenStride,
-      out_head: parts ? parts.rowElements : out.headStride,
-      lse_token: parts ? 2 * nHeads : (lse?.tokenStride ?? 0),
-      lse_head: parts ? 2 : (lse?.headStride ?? 0),
-      page_size: pages?.pageSize ?? 1,
-      n_pages: pages?.nPages ?? 0,
-      window_left: masks.left,
-      window_right: masks.right,
-      attention_chunk: masks.attentionChunk,
-      score_scale: scale.factor,
-      softcap_log2: scale.capLog2,
-      slopes_at: slopesAt,
-      slopes_sequence: slopesSequence,
-      sinks_at: sinksAt,
-      has_sinks: sinks ? 1 : 0,
-      has_lse: parts || lse ? 1 : 0,
-    },
+    params: attentionParams(work),
     bindings: {
       q: rotatedQ ?? q.tensor,
       k: k.tensor,
@@ -137,6 +104,49 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
       lse: parts ? parts.sums : (lse?.tensor ?? null),
     },
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
+  };
+}
+
+/** `Params` of attention.wgsl. */
+export function attentionParams({
+  problem,
+  range,
+  parts,
+}: Pick<AttentionWork, 'problem' | 'range' | 'parts'>): Readonly<Record<string, number>> {
+  const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
+  const { slopesAt, slopesSequence, sinksAt } = batchInfoLayout(problem);
+  const scale = scoreScale(softmaxScale, softcap);
+  return {
+    first_item: range[0],
+    end_item: range[1],
+    n_kv_heads: nKvHeads,
+    group: nHeads / nKvHeads,
+    head_dim: problem.headDim,
+    head_dim_v: problem.headDimV,
+    q_token: q.tokenStride,
+    q_head: q.headStride,
+    k_page: k.pageStride,
+    k_token: k.tokenStride,
+    k_head: k.headStride,
+    v_page: v.pageStride,
+    v_token: v.tokenStride,
+    v_head: v.headStride,
+    out_token: parts ? nHeads * parts.rowElements : out.tokenStride,
+    out_head: parts ? parts.rowElements : out.headStride,
+    lse_token: parts ? 2 * nHeads : (lse?.tokenStride ?? 0),
+    lse_head: parts ? 2 : (lse?.headStride ?? 0),
+    page_size: pages?.pageSize ?? 1,
+    n_pages: pages?.nPages ?? 0,
+    window_left: masks.left,
+    window_right: masks.right,
+    attention_chunk: masks.attentionChunk,
+    score_scale: scale.factor,
+    softcap_log2: scale.capLog2,
+    slopes_at: slopesAt,
+    slopes_sequence: slopesSequence,
+    sinks_at: sinksAt,
+    has_sinks: sinks ? 1 : 0,
+    has_lse: parts || lse ? 1 : 0,
   };
 }
 
@@ -154,6 +164,8 @@ export interface AttentionFeatures {
   readonly kvWide: boolean;
   /** Whether out can be written four elements at a time. */
   readonly outWide: boolean;
+  /** Whether halves of out can be written eight at a time. */
+  readonly outOctets: boolean;
   readonly paged: boolean;
   readonly softcap: boolean;
   readonly alibi: boolean;
@@ -175,6 +187,7 @@ export function featuresOf({
     qWide: isWide(q, dims.headDim),
     kvWide: isWide(k, dims.headDim) && isWide(v, dims.headDimV),
     outWide: hasMultiplesOf(4, out, dims.headDimV),
+    outOctets: hasMultiplesOf(8, out, dims.headDimV),
     paged: pages !== null,
     softcap: softcap > 0,
     alibi: slopes !== null,
@@ -198,6 +211,8 @@ export function attentionConditions(features: AttentionFeatures, split: boolean)
     OUT_BF16: outDType === 'bf16',
     OUT_HALVES: outDType !== 'f32',
     OUT_WIDE: split || outWide,
+    OUT_CONVERTED: false,
+    OUT_OCTETS: false,
     PAGED: paged,
     SOFTCAP: softcap,
     ALIBI: alibi,

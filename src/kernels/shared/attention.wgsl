@@ -121,11 +121,15 @@ struct RowMask {
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
   @if(ALIBI) {
-    let slope_at = params.slopes_at + job.item.sequence * params.slopes_sequence + head_of(job, row);
-    let slope = bitcast<f32>(batch_info[slope_at]) * LOG2_E;
+    let slope = slope_of(job.item.sequence, head_of(job, row));
     return RowMask(band_of(job.sequence, token), position_of(job.sequence, token), slope);
   }
   @if(!ALIBI) return RowMask(band_of(job.sequence, token));
+}
+
+// The slope of a head, for scores in base 2.
+@if(ALIBI) fn slope_of(sequence_index: u32, head: u32) -> f32 {
+  return bitcast<f32>(batch_info[params.slopes_at + sequence_index * params.slopes_sequence + head]) * LOG2_E;
 }
 
 // The scores of four keys in base 2, given their products with a row.

@@ -50,20 +50,18 @@ fn quad_of(words: vec4u, at: u32, number_type: u32) -> vec4f {
   return bitcast<vec4f>(words);
 }
 
-// The 16 bits of x, rounded to nearest even. pack2x16float leaves rounding and overflow to the driver.
+// The 16 bits of x, rounded to nearest even. pack2x16float leaves rounding and overflow to the driver. Of each case there is
+// an answer, from which one is chosen: neighbours that take different branches wait for each other.
 fn f16_bits(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
-  let sign = (bits >> 16u) & 0x8000u;
   let magnitude = bits & 0x7fffffffu;
-  if (magnitude >= 0x7f800000u) { return sign | select(0x7c00u, 0x7e00u, magnitude > 0x7f800000u); }
-  if (magnitude >= 0x477ff000u) { return sign | 0x7c00u; }
-  if (magnitude < 0x38800000u) {
-    // Subnormal: counted in steps of 2^-24.
-    let steps = bitcast<f32>(magnitude) * 16777216.0;
-    return sign | u32(round(steps));
-  }
-  let rounded = magnitude + 0xfffu + ((magnitude >> 13u) & 1u);
-  return sign | ((rounded - 0x38000000u) >> 13u);
+  let normal = (magnitude + ((magnitude >> 13u) & 1u) + 0xfffu - 0x38000000u) >> 13u;
+  // Counted in steps of 2^-24, which is what numbers from 0.5 to 1 are rounded to.
+  let subnormal = bitcast<u32>(bitcast<f32>(magnitude) + 0.5) - 0x3f000000u;
+  var half = select(normal, subnormal, magnitude < 0x38800000u);
+  half = select(half, 0x7c00u, magnitude >= 0x477ff000u);
+  half = select(half, 0x7e00u, magnitude > 0x7f800000u);
+  return half | ((bits >> 16u) & 0x8000u);
 }
 
 fn bf16_bits(x: f32) -> u32 {

@@ -2,7 +2,9 @@
 //
 // Variants:
 //   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
+//   OUT_CONVERTED       the device converts to f16, within whose range out is; with OUT_F16
 //   OUT_WIDE            rows allow writes of four elements at once; else element by element
+//   OUT_OCTETS          rows are written by eight halves at once; with OUT_WIDE and OUT_CONVERTED
 
 import package::shared::elements::MINUS_INFINITY;
 import package::shared::scores::LN_2;
@@ -10,24 +12,35 @@ import package::shared::scores::LN_2;
 @if(OUT_BF16) import package::shared::elements::bf16_bits as out_bits;
 
 @if(OUT_WIDE && !OUT_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
-@if(OUT_WIDE && OUT_HALVES)   @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
+@if(OUT_WIDE && OUT_HALVES && !OUT_OCTETS) @group(0) @binding(7) var<storage, read_write> out: array<vec2u>;
+@if(OUT_OCTETS)               @group(0) @binding(7) var<storage, read_write> out: array<vec4u>;
 @if(!OUT_WIDE && !OUT_HALVES) @group(0) @binding(7) var<storage, read_write> out: array<u32>;
 @if(!OUT_WIDE && OUT_HALVES)  @group(0) @binding(7) var<storage, read_write> out: array<atomic<u32>>;
 @group(0) @binding(8) var<storage, read_write> lse: array<u32>;   // the bits of f32
 
 // Writes dims dim .. dim + 3 of the row at `row`, or those of them that the row has.
-fn write_quad(row: u32, dim: u32, head_dim: u32, value: vec4f) {
+@if(!OUT_OCTETS) fn write_quad(row: u32, dim: u32, head_dim: u32, value: vec4f) {
   if (dim >= head_dim) { return; }
   @if(OUT_WIDE && !OUT_HALVES) out[(row + dim) / 4u] = bitcast<vec4u>(value);
-  @if(OUT_WIDE && OUT_HALVES)  out[(row + dim) / 4u] = vec2u(
-    out_bits(value.x) | (out_bits(value.y) << 16u),
-    out_bits(value.z) | (out_bits(value.w) << 16u),
-  );
+  @if(OUT_WIDE && OUT_HALVES)  out[(row + dim) / 4u] = halves_of_quad(value);
   @if(!OUT_WIDE) {
     for (var i = 0u; i < 4u; i++) {
       if (dim + i < head_dim) { write_element(row + dim + i, value[i]); }
     }
   }
+}
+
+// Writes dims dim .. dim + 7 of the row at `row`, if it has them.
+@if(OUT_OCTETS) fn write_halves(row: u32, dim: u32, head_dim: u32, low: vec4f, high: vec4f) {
+  if (dim < head_dim) { out[(row + dim) / 8u] = vec4u(halves_of_quad(low), halves_of_quad(high)); }
+}
+
+@if(OUT_CONVERTED) fn halves_of_quad(value: vec4f) -> vec2u {
+  return bitcast<vec2u>(vec4<f16>(value));
+}
+
+@if(OUT_HALVES && !OUT_CONVERTED) fn halves_of_quad(value: vec4f) -> vec2u {
+  return vec2u(out_bits(value.x) | (out_bits(value.y) << 16u), out_bits(value.z) | (out_bits(value.w) << 16u));
 }
 
 @if(!OUT_WIDE && !OUT_HALVES) fn write_element(at: u32, value: f32) {

@@ -11,17 +11,17 @@ import type { PageCopy } from '../pool/pagePool.js';
  * Valid until the next step is planned. As a `Batch` it can be passed whole to `attnWithKvCache` and its plan.
  */
 export interface Step extends Batch {
-  /** [B]: ids */
+  /** `[B]`: ids */
   readonly sequences: Int32Array<ArrayBuffer>;
-  /** [totalQ]: the tokens to compute; −1 where they are not known yet */
+  /** `[totalQ]`: the tokens to compute; −1 where they are not known yet */
   readonly tokens: Int32Array<ArrayBuffer>;
-  /** [U]: the rows of totalQ whose tokens are not known yet, as the last step has not told what it sampled */
+  /** `[U]`: the rows of totalQ whose tokens are not known yet, as the last step has not told what it sampled */
   readonly unknownRows: Int32Array<ArrayBuffer>;
-  /** [U]: which of the last step's samples each of these is */
+  /** `[U]`: which of the last step's samples each of these is */
   readonly unknownSamples: Int32Array<ArrayBuffer>;
-  /** [S]: the sequences that have nothing left to compute after the step, so that their next token can be sampled */
+  /** `[S]`: the sequences that have nothing left to compute after the step, so that their next token can be sampled */
   readonly sampled: Int32Array<ArrayBuffer>;
-  /** [S]: the row of totalQ from which each of these is sampled. With k drafts, the k rows before check the drafts. */
+  /** `[S]`: the row of totalQ from which each of these is sampled. With k drafts, the k rows before check them. */
   readonly sampledRows: Int32Array<ArrayBuffer>;
   /** [page, host page] */
   readonly swapsOut: readonly PageCopy[];

@@ -2,6 +2,7 @@ import { checkNames, namesOf } from '../../core/checkArguments.js';
 import { describe, fail } from '../../core/errors.js';
 import { checkStart, refuseInFlight, refuseUnknown, type AddOptions } from '../managedSequence.js';
 import { PageManager } from '../pageManager.js';
+import type { PagePlanner, PlannedMoves } from '../pagePlanner.js';
 import { checkReset, type ResetOptions } from '../pageStore.js';
 import { checkCount, checkList, checkOneOf, checkTokens, refuseValue } from '../pool/pagingChecks.js';
 import type { SequenceId } from '../sequenceRegistry.js';
@@ -10,7 +11,7 @@ import { StepArrays, type Step } from './step.js';
 import { StepChoice } from './stepChoice.js';
 
 export interface StepPlannerOptions {
-  /** The manager of the pages. Only the planner may add sequences to it. */
+  /** The manager of the pages. Only the planner may add sequences to it, but for those that are restored. */
   readonly pages: PageManager;
   /** The most tokens of a step. */
   readonly maxTokens: number;
@@ -37,6 +38,13 @@ export interface AddArgs extends AddOptions {
   readonly priority?: number;
 }
 
+export interface AdoptArgs {
+  /** A sequence of the page manager, which nothing else uses. */
+  readonly sequence: SequenceId;
+  /** As in `add`. */
+  readonly priority?: number;
+}
+
 const NAMES = namesOf<StepPlannerOptions>({
   pages: true,
   maxTokens: true,
@@ -52,6 +60,8 @@ const ADD_NAMES = namesOf<AddArgs>({
   salt: true,
   isPrivate: true,
 });
+
+const ADOPT_NAMES = namesOf<AdoptArgs>({ sequence: true, priority: true });
 
 /**
  * Plans steps for sequences that come and go: continuous batching with chunked prefill. A sequence that has few tokens
@@ -83,7 +93,7 @@ const ADD_NAMES = namesOf<AddArgs>({
  * one that was truncated. It is in no step before something is appended. It is the first to be preempted, to the host
  * with `preempt: 'swap'` if there is room, and its pages come back, or are computed again, only with what is appended.
  */
-export class StepPlanner {
+export class StepPlanner implements PagePlanner {
   readonly #pages: PageManager;
   readonly #queues = new SequenceQueues();
   readonly #step: StepArrays;
@@ -109,6 +119,7 @@ export class StepPlanner {
     this.#step = new StepArrays(pages.pageSize);
     const rules = { maxTokens, maxSequences, prefer, preempt, watermark };
     this.#choice = new StepChoice({ queues: this.#queues, pages, step: this.#step, rules });
+    pages.planner = this;
   }
 
   /** Sequences that have pages, those at rest included. */
@@ -138,8 +149,29 @@ export class StepPlanner {
         caller,
         'tokens must have at least one token, as an answer is sampled after the last.',
       );
-    if (!Number.isFinite(priority)) refuseValue(caller, 'priority', 'a finite number', priority);
+    checkPriority(caller, priority);
     return this.#start(this.#pages.add(tokens, options), priority);
+  }
+
+  /**
+   * Takes over a sequence that `PageManager.restore` has made, once it is committed; `PagedKvCache.restore` calls it
+   * itself. It goes on where it was, or rests until something is appended.
+   */
+  adopt(args: AdoptArgs): void {
+    const caller = 'StepPlanner.adopt';
+    checkNames(caller, args, ADOPT_NAMES);
+    const { sequence, priority = 0 } = args;
+    checkPriority(caller, priority);
+    const view = this.#pages.sequence(sequence);
+    refuseInFlight(caller, view);
+    if (this.#queues.get(sequence))
+      fail('argument', caller, `sequence ${sequence} is one of the planner's already. Adopt it once.`);
+    this.#start(sequence, priority);
+  }
+
+  /** @internal */
+  plannedStep(): PlannedMoves | undefined {
+    return this.#isPlanned ? this.#step : undefined;
   }
 
   /** Adds tokens to compute: drafts, or what a user adds. Not while the sequence is in flight. */
@@ -326,4 +358,8 @@ export class StepPlanner {
       )
     );
   }
+}
+
+function checkPriority(caller: string, priority: number): void {
+  if (!Number.isFinite(priority)) refuseValue(caller, 'priority', 'a finite number', priority);
 }

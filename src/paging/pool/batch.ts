@@ -19,19 +19,19 @@ export interface Batch {
   /** [B, tableWidth], row after row: the pages of each sequence, then −1. A page before the window is −1 as well. */
   readonly blockTable: Int32Array<ArrayBuffer>;
   readonly tableWidth: number;
-  /** [B]: tokens in the cache before the new ones */
+  /** `[B]`: tokens in the cache before the new ones */
   readonly cacheSeqlens: Int32Array<ArrayBuffer>;
-  /** [B]: tokens in the cache once the new ones are written */
+  /** `[B]`: tokens in the cache once the new ones are written */
   readonly sequsedK: Int32Array<ArrayBuffer>;
-  /** [B + 1]: running sums of the new tokens */
+  /** `[B + 1]`: running sums of the new tokens */
   readonly cuSeqlensQ: Int32Array<ArrayBuffer>;
-  /** [B + 1]: the same array, as the new tokens are the queries and the keys to append alike */
+  /** `[B + 1]`: the same array, as the new tokens are the queries and the keys to append alike */
   readonly cuSeqlensKNew: Int32Array<ArrayBuffer>;
   /** Always undefined, so that a spread clears what a plan had: rows of `blockTable` are in the order of the batch. */
   readonly cacheBatchIdx: undefined;
-  /** [totalQ]: the position of each new token in its sequence */
+  /** `[totalQ]`: the position of each new token in its sequence */
   readonly tokenPositions: Int32Array<ArrayBuffer>;
-  /** [totalQ]: where each new token goes, page · pageSize + offset */
+  /** `[totalQ]`: where each new token goes, page · pageSize + offset */
   readonly slotMapping: Int32Array<ArrayBuffer>;
   /** The most new tokens of a sequence */
   readonly maxSeqlenQ: number;

@@ -76,6 +76,11 @@ export class PagePool {
     return this.#counts[page] === 1 && !this.#contents.has(page);
   }
 
+  /** Whether the page is in the free list. */
+  isFree(page: number): boolean {
+    return page >= 0 && this.#free.has(page);
+  }
+
   /** The free pages in eviction order. A new array. */
   freePages(): number[] {
     const pages: number[] = [];

@@ -61,6 +61,15 @@ export class PrefixCache implements PageContents {
     return prefix;
   }
 
+  /** Adds a prefix that is in no page, and not in the tree yet. The caller must hold it at once. Returns it. */
+  addLead(parent: number, prompt: Prompt, column: number): number {
+    const prefix = this.tree.add(parent, prompt, column);
+    this.#fit(prefix);
+    this.#pages[prefix] = NULL_PAGE;
+    this.#events?.added(prefix);
+    return prefix;
+  }
+
   /** Publishes a page, which must be written, with a prefix that is in no page. */
   fill(prefix: number, page: number): void {
     const before = this.#pageOrNumber(prefix);
@@ -94,11 +103,15 @@ export class PrefixCache implements PageContents {
   }
 
   #put(prefix: number, page: number): void {
-    if (prefix >= this.#pages.length) this.#pages = grown(this.#pages, prefix + 1);
+    this.#fit(prefix);
     this.tree.hold(prefix);
     this.#pages[prefix] = page;
     this.#prefixes[page] = prefix;
     this.#version++;
+  }
+
+  #fit(prefix: number): void {
+    if (prefix >= this.#pages.length) this.#pages = grown(this.#pages, prefix + 1);
   }
 
   #removed(prefix: number): void {

@@ -50,7 +50,7 @@ export class PrefixTree {
     return this.#salts[prefix]!;
   }
 
-  /** [pageSize]: the last tokens of a prefix. */
+  /** `[pageSize]`: the last tokens of a prefix. */
   tokens(prefix: number): Int32Array {
     return this.#tokens.slice(prefix * this.#pageSize, (prefix + 1) * this.#pageSize);
   }

@@ -17,13 +17,16 @@ export type EngineEvent =
   | { readonly type: 'resize'; readonly n: number }
   | { readonly type: 'draft'; readonly pick: number; readonly nRight: number; readonly nWrong: number }
   | { readonly type: SequenceEvent; readonly pick: number }
+  /** Restored between two steps, or while one is planned and its copies are still to be made. */
+  | { readonly type: 'restore'; readonly pick: number; readonly priority: number; readonly isInStep: boolean }
   | { readonly type: 'reset'; readonly keepSwapped: boolean };
 
 /**
  * A checkpoint is a fork that rests; a sequence that rests goes on with a token of its user. Each of these may come at any
  * time, wherever the pages are.
  */
-export type SequenceEvent = 'abort' | 'fork' | 'checkpoint' | 'rest' | 'goOn' | 'goBack' | 'pin' | 'unpin';
+export type SequenceEvent =
+  'abort' | 'fork' | 'checkpoint' | 'rest' | 'goOn' | 'goBack' | 'pin' | 'unpin' | 'save' | 'finishSave';
 
 export const engineOptions: fc.Arbitrary<FakeEngineOptions> = pagingOptions.chain((pages) =>
   fc.record({
@@ -68,6 +71,17 @@ export const engineEvent: fc.Arbitrary<EngineEvent> = fc.oneof(
   sequenceEvent('pin', 2),
   sequenceEvent('unpin', 2),
   sequenceEvent('goBack', 1),
+  sequenceEvent('save', 2),
+  sequenceEvent('finishSave', 3),
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      type: fc.constant('restore' as const),
+      pick,
+      priority: fc.nat(1),
+      isInStep: fc.boolean(),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('resize' as const), n: fc.nat(20) }) },
   {
     weight: 1,

@@ -1,11 +1,14 @@
 import type { PageEvent } from '../../../src/paging/prefix/pageEvents.js';
 import { PageManager } from '../../../src/paging/pageManager.js';
+import { pagesOfStep } from '../../../src/paging/pagePlanner.js';
 import type { PageCopy } from '../../../src/paging/pool/pagePool.js';
 import type { Step } from '../../../src/paging/planner/step.js';
 import { StepPlanner } from '../../../src/paging/planner/stepPlanner.js';
 import type { EngineEvent } from './engineEvents.js';
 import { copyPages, KvIds } from './kvMemory.js';
 import { checkInvariants } from './invariants.js';
+import { refused } from './managerRules.js';
+import { ModelledSaves } from './modelledSaves.js';
 import {
   isResting,
   setComputed,
@@ -34,6 +37,9 @@ export class FakeEngine implements EngineModel {
   readonly pending: readonly PageCopy[] = [];
   readonly pins: ModelPin[] = [];
   readonly hits = { nSearched: 0, nHit: 0 };
+  readonly #saves: ModelledSaves = new ModelledSaves(this);
+  /** What is to be restored in the next step, while its copies are still to be made. */
+  #restoreInStep: (EngineEvent & { readonly type: 'restore' }) | undefined;
   #nArrivals = 0;
 
   constructor(options: FakeEngineOptions) {
@@ -51,10 +57,12 @@ export class FakeEngine implements EngineModel {
     this.#do(event);
     this.#observe();
     checkInvariants(this);
+    this.#saves.check();
   }
 
   /** Run until every sequence has ended. */
   end(): void {
+    this.#restoreInStep = undefined;
     for (const sequence of this.sequences) this.#goOn(sequence);
     const nTokens = this.sequences.reduce((sum, { tokens, nNew }) => sum + tokens.length + nNew, 0);
     let nSteps = 0;
@@ -66,6 +74,7 @@ export class FakeEngine implements EngineModel {
     assertSame('sequences without an end', this.sequences.length, 0);
     for (const { id } of this.pins) this.manager.unpin(id);
     this.pins.length = 0;
+    this.#saves.releaseAll();
     checkInvariants(this);
     assertSame('free pages after all', this.manager.nFreePages, this.manager.nPages);
     assertSame('host pages after all', this.manager.usage().nHostUsed, 0);
@@ -82,6 +91,12 @@ export class FakeEngine implements EngineModel {
       this.planner.reset({ keepSwapped: event.keepSwapped });
       this.memory.fill(0);
       for (const pin of this.pins) pin.tokens = [];
+      this.#saves.forget();
+    } else if (event.type === 'restore') {
+      if (event.isInStep) this.#restoreInStep = event;
+      else this.#restore(event);
+    } else if (event.type === 'finishSave') {
+      this.#saves.finish(event.pick);
     } else if (event.type === 'unpin') {
       if (this.pins.length > 0) this.manager.unpin(this.pins.splice(event.pick % this.pins.length, 1)[0]!.id);
     } else if (this.sequences.length > 0) {
@@ -93,6 +108,7 @@ export class FakeEngine implements EngineModel {
       else if (event.type === 'rest') this.#rest(sequence);
       else if (event.type === 'goOn') this.#goOn(sequence);
       else if (event.type === 'goBack') this.#goBack(sequence);
+      else if (event.type === 'save') this.#save(sequence);
       else this.#pin(sequence);
     }
   }
@@ -100,6 +116,40 @@ export class FakeEngine implements EngineModel {
   #pin({ id, salt, tokens, isPrivate }: EngineSequence): void {
     const nTokens = isPrivate ? 0 : this.router.find([...tokens, 0], salt).nTokens;
     this.pins.push({ id: this.manager.pin(id), salt, tokens: tokens.slice(0, nTokens) });
+  }
+
+  /** Of a sequence, and of what can be found of its tokens, which may be more or less. */
+  #save(sequence: EngineSequence): void {
+    this.#saves.save(sequence);
+    this.#saves.saveFound(sequence);
+  }
+
+  #restore({ pick, priority }: EngineEvent & { readonly type: 'restore' }, step?: Step): void {
+    const restored = this.#saves.restore(pick, pagesOfStep(step));
+    if (!restored) return;
+    const { id } = restored.sequence;
+    if (this.manager.sequence(id).nInFlight > 0)
+      refused(this.manager, () => this.planner.adopt({ sequence: id, priority }));
+    this.manager.commit(id);
+    this.planner.adopt({ sequence: id, priority });
+    refused(this.manager, () => this.planner.adopt({ sequence: id }));
+    this.sequences.push({ ...restored.sequence, priority, arrival: this.#nArrivals++, nNew: 3, nDrafts: 0 });
+  }
+
+  /** While a step is planned: save what it neither computes nor swaps, and restore. */
+  #interfere(step: Step): void {
+    const event = this.#restoreInStep;
+    this.#restoreInStep = undefined;
+    if (!event) return;
+    const swapped = new Set([...step.swapsOut, ...step.swapsIn].flat());
+    const { sequences } = this.manager.snapshot();
+    sequences.forEach(({ id, nInFlight, pages, hostPages }, i) => {
+      if (nInFlight > 0) refused(this.manager, () => this.manager.save({ sequence: id }));
+      else if (![...pages, ...hostPages].some((page) => swapped.has(page)))
+        this.#saves.save(this.sequences[i]!);
+    });
+    this.#saves.check();
+    this.#restore(event, step);
   }
 
   #add({ tokens, priority, salt, isPrivate, nNew }: EngineEvent & { readonly type: 'add' }): void {
@@ -216,6 +266,7 @@ export class FakeEngine implements EngineModel {
     checkStep(step, this);
     this.#countHits(step);
     checkPreemption({ before, snapshot, fitting, step, engine: this });
+    this.#interfere(step);
     this.#copy(step.swapsOut, this.memory, this.hostMemory);
     this.#copy(step.copies, this.memory, this.memory);
     this.#copy(step.swapsIn, this.hostMemory, this.memory);
@@ -232,8 +283,9 @@ export class FakeEngine implements EngineModel {
     copyPages(copies, this.options.pageSize, from, to);
   }
 
-  /** Nothing fits: unpin something, or finish the longest sequence. */
+  /** Nothing fits: end what is being saved, unpin something, or finish the longest sequence. */
   #makeWay(): void {
+    if (this.#saves.releaseAll() > 0) return;
     if (this.pins.length > 0) this.manager.unpin(this.pins.pop()!.id);
     else this.#finish(this.sequences.toSorted((a, b) => b.tokens.length - a.tokens.length)[0]!);
   }

@@ -10,6 +10,10 @@ export type ManagerOperation =
       readonly isPrivate: boolean;
     }
   | { readonly type: 'unpin'; readonly pick: number }
+  /** Read what a save holds, and let it go. */
+  | { readonly type: 'finishSave'; readonly pick: number }
+  /** Restore one of what was saved. */
+  | { readonly type: 'restore'; readonly pick: number }
   | { readonly type: 'resize'; readonly n: number }
   | { readonly type: 'reset'; readonly keepSwapped: boolean }
   | SequenceOperation;
@@ -23,7 +27,7 @@ export type SequenceOperation =
       readonly n: number;
     }
   | {
-      readonly type: 'release' | 'evict' | 'swapOut' | 'swapIn' | 'pin' | 'misuse';
+      readonly type: 'release' | 'evict' | 'swapOut' | 'swapIn' | 'pin' | 'save' | 'saveFound' | 'misuse';
       readonly pick: number;
     };
 
@@ -69,6 +73,10 @@ export const managerOperation: fc.Arbitrary<ManagerOperation> = fc.oneof(
   picking('swapIn', 4),
   picking('pin', 1),
   picking('unpin', 1),
+  picking('save', 2),
+  picking('saveFound', 1),
+  picking('finishSave', 3),
+  picking('restore', 3),
   { weight: 1, arbitrary: fc.record({ type: fc.constant('resize' as const), n: fc.nat(20) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('misuse' as const), pick }) },
   // A reset now and then: most of what is interesting takes a while to come about.
@@ -86,7 +94,7 @@ function numbered<T extends 'reserve' | 'commit' | 'compute' | 'fork' | 'truncat
   return { weight, arbitrary: fc.record({ type: fc.constant(type), pick, n: fc.nat(12) }) };
 }
 
-function picking<T extends 'release' | 'evict' | 'swapOut' | 'swapIn' | 'pin' | 'unpin'>(
+function picking<T extends Exclude<ManagerOperation, { n: number } | { tokens: unknown }>['type']>(
   type: T,
   weight: number,
 ) {

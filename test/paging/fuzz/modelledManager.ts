@@ -13,6 +13,7 @@ import {
 import { copyPages, KvIds } from './kvMemory.js';
 import type { ManagerOperation, SequenceOperation } from './managerOperations.js';
 import { EventRouter } from './eventRouter.js';
+import { ModelledSaves } from './modelledSaves.js';
 
 /**
  * A page manager beside a slow, obvious model of what it is for, with a memory that has in each slot the KV id of what was
@@ -33,6 +34,7 @@ export class ModelledManager implements PagingModel {
   pending: PageCopy[] = [];
   /** Sequences that lost computed tokens: pages may be missing that the shorter sequence sees. */
   readonly #cut = new Set<number>();
+  readonly #saves: ModelledSaves = new ModelledSaves(this);
 
   constructor(options: PagingOptions) {
     this.options = options;
@@ -46,6 +48,7 @@ export class ModelledManager implements PagingModel {
   run(operation: ManagerOperation): void {
     this.#do(operation);
     checkInvariants(this);
+    this.#saves.check();
   }
 
   /** End everything: all pages must be free. */
@@ -53,6 +56,7 @@ export class ModelledManager implements PagingModel {
     this.flush();
     for (const { id } of this.sequences) this.manager.release(id);
     for (const { id } of this.pins) this.manager.unpin(id);
+    this.#saves.releaseAll();
     this.sequences.length = 0;
     this.pins.length = 0;
     checkInvariants(this);
@@ -70,6 +74,10 @@ export class ModelledManager implements PagingModel {
         return this.#reset(operation.keepSwapped);
       case 'unpin':
         return this.#unpin(operation.pick);
+      case 'finishSave':
+        return this.#saves.finish(operation.pick);
+      case 'restore':
+        return this.#restore(operation.pick);
       default:
         if (this.sequences.length > 0)
           this.#change(operation, this.sequences[operation.pick % this.sequences.length]!);
@@ -101,6 +109,11 @@ export class ModelledManager implements PagingModel {
         return this.#swapIn(sequence);
       case 'pin':
         return this.#pin(sequence);
+      case 'save':
+        return this.#save(sequence);
+      case 'saveFound':
+        this.flush();
+        return this.#saves.saveFound(sequence);
       case 'misuse':
         return checkMalformedCalls(this.manager, sequence);
     }
@@ -271,6 +284,24 @@ export class ModelledManager implements PagingModel {
     refused(this.manager, () => this.manager.unpin(pin!.id));
   }
 
+  #save(sequence: ModelSequence): void {
+    if (sequence.nInFlight > 0)
+      return refused(this.manager, () => this.manager.save({ sequence: sequence.id }));
+    this.flush();
+    this.#saves.save(sequence, this.#cut.has(sequence.id));
+  }
+
+  #restore(pick: number): void {
+    this.flush();
+    const restored = this.#saves.restore(pick);
+    if (!restored) return;
+    const { sequence, isCut } = restored;
+    this.sequences.push(sequence);
+    this.manager.commit(sequence.id);
+    if (isCut) this.#cut.add(sequence.id);
+    this.#checkWhole(sequence);
+  }
+
   #resize(n: number): void {
     const nPages = 1 + (n % this.options.nPages);
     const resize = () => this.manager.resize(nPages);
@@ -289,6 +320,7 @@ export class ModelledManager implements PagingModel {
     this.flush();
     this.manager.reset({ keepSwapped });
     this.memory.fill(0);
+    this.#saves.forget();
     for (const pin of this.pins) pin.tokens = [];
     for (const sequence of this.sequences)
       if (!(keepSwapped && sequence.isSwapped))

@@ -107,7 +107,7 @@ export function checkPreemption({ before, snapshot, fitting, step, engine }: Pla
     const isInOrder = [...inStep].some((id) => isBefore(now(id), sequence));
     assertSame(
       `sequence ${sequence.id} was preempted for one before it`,
-      isInOrder || !fitting.has(sequence.id),
+      isInOrder || !fitting.has(sequence.id) || mustStartAnew(sequence, snapshot),
       true,
     );
     const { preempt } = engine.options;
@@ -120,6 +120,18 @@ export function checkPreemption({ before, snapshot, fitting, step, engine }: Pla
   for (const { id, isSwapped, nComputed } of before)
     if (isSwapped) assertSame(`what sequence ${id} has on the host`, now(id).nComputed, nComputed);
   checkGain(preempted, snapshot, step);
+}
+
+/** Whether a sequence must copy its last page, and fits only without that copy: so it starts again. */
+function mustStartAnew({ id, nComputed }: EngineSequence, snapshot: PageSnapshot): boolean {
+  const { counts, published, pageSize, nPages, pins } = snapshot;
+  const own = pagesOf(id, snapshot);
+  const last = own.at(-1) ?? -1;
+  const mustCopy =
+    nComputed % pageSize > 0 && (counts[last]! > 1 || published.some(({ page }) => page === last));
+  const pinned = new Set(pins.flat().filter((page) => page >= 0));
+  const nUnpinned = own.filter((page) => !pinned.has(page)).length;
+  return mustCopy && nUnpinned + 1 > nPages - pinned.size;
 }
 
 /** Each preempted sequence had a page that nothing else holds now, or that only the one that writes to it holds. */

@@ -1,13 +1,7 @@
-// weights_bf16: a word of 16 bytes has eight weights, each the upper half of an f32.
+// weights_bf16: a word of 8 bytes has four weights, each the upper half of an f32.
 
-const WORD_QUADS = 2u;
-const SCALED = false;
+alias Word = vec2u;
 
-fn weight_quad(word: vec4u, quad: u32) -> vec4f {
-  let halves = select(word.xy, word.zw, quad == 1u);
-  return bitcast<vec4f>(vec4u(halves.x << 16u, halves.x & 0xffff0000u, halves.y << 16u, halves.y & 0xffff0000u));
-}
-
-fn weight_scale(row: u32, group: u32) -> f32 {
-  return 1.0;
+fn part_quad(part: Part, place: u32) -> vec4f {
+  return bitcast<vec4f>(vec4u(part.x << 16u, part.x & 0xffff0000u, part.y << 16u, part.y & 0xffff0000u));
 }

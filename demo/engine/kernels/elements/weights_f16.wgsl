@@ -1,13 +1,7 @@
-// weights_f16: a word of 16 bytes has eight weights. No device feature is needed.
+// weights_f16: a word of 8 bytes has four weights. No device feature is needed.
 
-const WORD_QUADS = 2u;
-const SCALED = false;
+alias Word = vec2u;
 
-fn weight_quad(word: vec4u, quad: u32) -> vec4f {
-  let halves = select(word.xy, word.zw, quad == 1u);
-  return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y));
-}
-
-fn weight_scale(row: u32, group: u32) -> f32 {
-  return 1.0;
+fn part_quad(part: Part, place: u32) -> vec4f {
+  return vec4f(unpack2x16float(part.x), unpack2x16float(part.y));
 }

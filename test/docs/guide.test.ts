@@ -1,0 +1,64 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { createOutsideProject, type OutsideProject } from '../package/outsideProject.js';
+
+const PAGES = 'docs/guide';
+
+/** A page of the guide. Its TypeScript blocks are one strict program, in their order. */
+interface Page {
+  readonly name: string;
+  readonly program: string;
+}
+
+const pages: readonly Page[] = readdirSync(PAGES)
+  .filter((file) => file.endsWith('.md'))
+  .map((file) => ({
+    name: file.replace('.md', ''),
+    program: programOf(readFileSync(`${PAGES}/${file}`, 'utf8')),
+  }));
+
+/** The blocks of a page one after another. */
+function programOf(page: string): string {
+  const code = [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, block]) => block!).join('\n');
+  // It must be a module, also where it imports nothing.
+  return code && `${code}\nexport {};\n`;
+}
+
+let project: OutsideProject;
+beforeAll(async () => {
+  project = await createOutsideProject(inject('mesa'));
+  project.add('webgpu');
+  // The pages are for browsers; Node has WebGPU as a package.
+  project.write(
+    'browser.mjs',
+    `import { create } from 'webgpu';
+     Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) } });`,
+  );
+  for (const { name, program } of pages) {
+    project.write(`${name}.ts`, program);
+    project.write(
+      `${name}.main.mjs`,
+      `import './browser.mjs';\nawait import('./${name}.js');\nprocess.exit(0);\n`,
+    );
+  }
+  const compilerOptions = {
+    target: 'es2022',
+    lib: ['es2022', 'dom'],
+    module: 'nodenext',
+    strict: true,
+    types: [],
+  };
+  const files = pages.map(({ name }) => `${name}.ts`);
+  project.write('tsconfig.json', JSON.stringify({ compilerOptions, files }));
+  await project.node(resolve('node_modules/typescript/bin/tsc'), '-p', '.');
+});
+afterAll(() => project.remove());
+
+test('every page of the guide has a program', () => {
+  expect(pages.filter(({ program }) => !program).map(({ name }) => name)).toEqual([]);
+});
+
+test.each(pages)('the page $name prints what it says', async ({ name }) => {
+  expect(await project.node(`${name}.main.mjs`)).toMatchSnapshot();
+});
