@@ -2,12 +2,12 @@ import { PageflashError, requestDevice } from 'pageflash';
 import { adviseOnAdapter, adviseOnBrowser, gpuName, type Advice } from '../../advice.js';
 import { EngineError, refuse } from '../../engine/engineError.js';
 import { KernelTimes } from '../../engine/gpu/kernelTimes.js';
-import { readConfig } from '../../engine/model/config.js';
-import { Engine, PAGE_SIZE } from '../../engine/serving/engine.js';
+import { openModel } from '../../engine/model/openModel.js';
+import { Engine } from '../../engine/serving/engine.js';
 import { TextCodec } from '../../engine/text/textCodec.js';
 import type { EngineMode, ModelChoice, ModelFacts, Status } from '../protocol.js';
 import { fitModel, type Room } from './fit.js';
-import { nameOf, openModel } from './modelStore.js';
+import { nameOf, openFiles } from './modelStore.js';
 
 /** A model that is ready to answer. */
 export interface LoadedModel {
@@ -41,6 +41,8 @@ export class EngineHost {
   #loaded: LoadedModel | undefined;
   #wanted: { readonly choice: ModelChoice; readonly mode: EngineMode } | undefined;
   #loading: AbortController | undefined;
+  /** Once the engine before is gone. */
+  #freed: Promise<unknown> | undefined;
   readonly #losses: number[] = [];
 
   constructor(events: HostEvents) {
@@ -61,8 +63,11 @@ export class EngineHost {
     try {
       if (!this.#device) this.#events.onStatus({ kind: 'starting' });
       device = await this.device();
+      // Before another model takes memory.
+      await this.#freed;
+      signal.throwIfAborted();
       const loaded = await this.#open(device, signal);
-      if (signal.aborted) return loaded.engine.destroy();
+      if (signal.aborted) return void loaded.engine.destroy();
       this.#loaded = loaded;
       this.#events.onStatus({ kind: 'ready', model: loaded.facts, mode });
       this.#events.onReady(loaded);
@@ -125,9 +130,9 @@ export class EngineHost {
       if (!signal.aborted) this.#events.onStatus({ kind: 'loading', name, bytes, totalBytes, secondsLeft });
     };
     say(0, 0);
-    const { files, finish } = await openModel(choice.source, signal);
-    const config = await readConfig(files);
-    const { room, sentence } = fitModel({ ...choice, name, config, limits: device.limits });
+    const { files, finish } = await openFiles(choice.source, signal);
+    const model = await openModel(files);
+    const { room, sentence } = fitModel({ ...choice, name, model, limits: device.limits });
     if (!room) refuse(sentence);
     const codec = await TextCodec.load(files);
     signal.throwIfAborted();
@@ -136,7 +141,7 @@ export class EngineHost {
     let shown = 0;
     let nBytes = 0;
     const engine = await Engine.create(device, {
-      files,
+      model,
       ...engineRoom(room),
       attention: mode.attention,
       times,
@@ -158,7 +163,7 @@ export class EngineHost {
       weightBytes: room.weightBytes,
       context: room.context,
       nPages: room.nPages,
-      pageSize: PAGE_SIZE,
+      pageSize: room.pageSize,
       nSequences: room.nSequences,
       hasChat: codec.hasChatTemplate,
       gpu: gpuName(device),
@@ -174,7 +179,8 @@ export class EngineHost {
     const loaded = this.#loaded;
     this.#loaded = undefined;
     if (loaded) {
-      loaded.engine.destroy();
+      // A step may be on its way. On a lost device it never ends.
+      this.#freed = Promise.race([loaded.engine.destroy(), loaded.device.lost]);
     } else if (this.#loading) {
       // What half a model has taken of the device goes with the device.
       const device = this.#device;

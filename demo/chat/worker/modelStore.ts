@@ -17,7 +17,7 @@ interface Note {
 }
 
 /** Files of a model, and what is to be done once all of them were read. */
-export interface OpenModel {
+export interface OpenFiles {
   readonly files: ModelFiles;
   /** Notes that all is there. Returns why it is not kept, if it is not. */
   readonly finish: (bytes: number) => Promise<string | undefined>;
@@ -28,7 +28,7 @@ export interface OpenModel {
  *
  * @throws EngineError if there is no such model
  */
-export async function openModel(source: ModelSource, signal?: AbortSignal): Promise<OpenModel> {
+export async function openFiles(source: ModelSource, signal?: AbortSignal): Promise<OpenFiles> {
   if (source.kind === 'shipped') return { files: shippedFiles, finish: () => Promise.resolve(undefined) };
   if (source.kind === 'hub') checkHubId(source.id);
   const name = nameOf(source);
@@ -60,7 +60,7 @@ export async function openModel(source: ModelSource, signal?: AbortSignal): Prom
 }
 
 /** The files for a look at the config: nothing is kept of them. */
-export async function peekModel(source: ModelSource): Promise<ModelFiles> {
+export async function peekFiles(source: ModelSource): Promise<ModelFiles> {
   if (source.kind === 'shipped') return shippedFiles;
   if (source.kind === 'folder' && source.files) return sourceFiles(source);
   const root = await rootFolder();

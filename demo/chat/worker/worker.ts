@@ -1,10 +1,10 @@
-import { readConfig } from '../../engine/model/config.js';
+import { openModel } from '../../engine/model/openModel.js';
 import type { FitReport, ModelChoice, Reply, Request } from '../protocol.js';
 import { Answers } from './answers.js';
 import { EngineHost } from './engineHost.js';
 import { fitModel } from './fit.js';
 import { LiveFigures } from './liveFigures.js';
-import { forgetKept, freeBytes, listKept, nameOf, peekModel } from './modelStore.js';
+import { forgetKept, freeBytes, listKept, nameOf, peekFiles } from './modelStore.js';
 import { pageTokens } from './pageOwners.js';
 
 // The worker of the page: owns the device, the engine and the tokenizer, so that the page never waits for them.
@@ -82,9 +82,9 @@ function sendLive(): void {
 async function measure(choice: ModelChoice): Promise<FitReport> {
   try {
     const device = await host.device();
-    const config = await readConfig(await peekModel(choice.source));
+    const model = await openModel(await peekFiles(choice.source));
     const name = nameOf(choice.source);
-    const { fits, sentence } = fitModel({ ...choice, name, config, limits: device.limits });
+    const { fits, sentence } = fitModel({ ...choice, name, model, limits: device.limits });
     return { fits, sentence };
   } catch (error) {
     return { fits: false, sentence: (error as Error).message };
