@@ -19,7 +19,8 @@ const NODE = [
 const CHROME = [
   'test/platforms/chrome.test.ts',
   'test/runtime/crash.test.ts',
-  'test/demo/demo.test.ts',
+  'test/demo/chat.test.ts',
+  'test/demo/oneCall.test.ts',
   'test/package/readmeInChrome.test.ts',
 ];
 /** Not in `npm test`: `npm run test:package`. */

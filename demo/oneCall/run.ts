@@ -1,7 +1,7 @@
-import { download } from '../tools/deviceTensor.js';
-import { formatBytes } from '../tools/format.js';
-import { summarize } from '../tools/statistics.js';
-import { captureErrors, chooseRepetitions, idle, timeCalls } from '../tools/timing.js';
+import { download } from '../../tools/deviceTensor.js';
+import { formatBytes } from '../../tools/format.js';
+import { summarize } from '../../tools/statistics.js';
+import { captureErrors, chooseRepetitions, idle, timeCalls } from '../../tools/timing.js';
 import { checkSamples, type Verdict } from './check.js';
 import type { Gpu } from './gpu.js';
 import {

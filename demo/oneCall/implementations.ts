@@ -1,14 +1,14 @@
-import { naive, scoresBytes } from '../bench/peers/naive.js';
-import { bytesPerElement, type FloatDType } from '../src/core/dtype.js';
-import { elementCount, wholeWords, type Tensor } from '../src/core/tensor.js';
+import { naive, scoresBytes } from '../../bench/peers/naive.js';
+import { bytesPerElement, type FloatDType } from '../../src/core/dtype.js';
+import { elementCount, wholeWords, type Tensor } from '../../src/core/tensor.js';
 import {
   attnVarlen,
   createRuntime,
   type AttnVarlenArgs,
   type DeviceTraits,
   type Runtime,
-} from '../src/index.js';
-import { formatBytes } from '../tools/format.js';
+} from '../../src/index.js';
+import { formatBytes } from '../../tools/format.js';
 import { scatterToPages, tokensOf, type Inputs, type Rows, type Stored } from './inputs.js';
 import { alibiSlopes, sinkScores, type Sequence, type Settings } from './settings.js';
 

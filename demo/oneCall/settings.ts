@@ -1,4 +1,4 @@
-import type { FloatDType } from '../src/index.js';
+import type { FloatDType } from '../../src/index.js';
 
 /** What to compute, as the form gives it. */
 export interface Settings {

@@ -1,6 +1,7 @@
-import { formatBytes, formatMs, formatRatio } from '../tools/format.js';
+import { formatBytes, formatMs, formatRatio } from '../../tools/format.js';
 import type { Verdict } from './check.js';
-import type { Advice, Gpu } from './gpu.js';
+import type { Advice } from '../advice.js';
+import type { Gpu } from './gpu.js';
 import { naiveScoresBytes } from './implementations.js';
 import type { Measured, RunResult } from './run.js';
 

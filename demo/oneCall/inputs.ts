@@ -1,6 +1,6 @@
-import { bytesPerElement, decode, encode, type FloatDType } from '../src/core/dtype.js';
-import { PageManager, type PageSnapshot } from '../src/index.js';
-import { Random } from '../tools/random.js';
+import { bytesPerElement, decode, encode, type FloatDType } from '../../src/core/dtype.js';
+import { PageManager, type PageSnapshot } from '../../src/index.js';
+import { Random } from '../../tools/random.js';
 import { cumulative, totalKeys, totalQueries, type Settings } from './settings.js';
 
 /** Vectors [tokens, heads, dims] as they are stored: f16 and bf16 as bits. */

@@ -1,4 +1,4 @@
-import type { FloatDType } from '../src/index.js';
+import type { FloatDType } from '../../src/index.js';
 import { BATCHES, parseSequences, SettingError, SHAPES, type Settings } from './settings.js';
 
 const CUSTOM = 'Custom';

@@ -1,4 +1,4 @@
-import { drawPagesSvg, type DeviceTraits } from '../src/index.js';
+import { drawPagesSvg, type DeviceTraits } from '../../src/index.js';
 import { drawPattern, rampGradient } from './drawPattern.js';
 import { fillOptions } from './form.js';
 import { element, setNote, setText } from './page.js';

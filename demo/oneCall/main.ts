@@ -1,6 +1,7 @@
-import { PageflashError } from '../src/index.js';
+import { PageflashError } from '../../src/index.js';
 import { SettingsForm } from './form.js';
-import { adviseOnAdapter, adviseOnBrowser, openGpu, type Gpu } from './gpu.js';
+import { adviseOnAdapter, adviseOnBrowser } from '../advice.js';
+import { openGpu, type Gpu } from './gpu.js';
 import { element, outdateResult, setNote, setText, showAdapter, showAdvice, showResult } from './page.js';
 import { Picture } from './picture.js';
 import { run } from './run.js';

@@ -1,10 +1,10 @@
-import type { DeviceTraits } from '../src/index.js';
-import { decodeTileKeys } from '../src/kernels/attnDecode.js';
-import { prefillTileKeys, prefillTileRows } from '../src/kernels/attnPrefill.js';
-import { visibleBand } from '../src/problem/band.js';
-import { isDecode } from '../src/plan/attentionWork.js';
-import { decodeTile } from '../src/plan/decodeTile.js';
-import { prefillTile } from '../src/plan/prefillTile.js';
+import type { DeviceTraits } from '../../src/index.js';
+import { decodeTileKeys } from '../../src/kernels/attnDecode.js';
+import { prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
+import { visibleBand } from '../../src/problem/band.js';
+import { isDecode } from '../../src/plan/attentionWork.js';
+import { decodeTile } from '../../src/plan/decodeTile.js';
+import { prefillTile } from '../../src/plan/prefillTile.js';
 import type { Sequence, Settings } from './settings.js';
 
 /** The tiles of keys that one workgroup computes. */

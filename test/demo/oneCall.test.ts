@@ -16,7 +16,7 @@ beforeAll(async () => {
   // As `npm run demo` serves it, but without watching files and with a cache of its own.
   server = await createServer({
     root: 'demo',
-    configFile: 'vite.config.ts',
+    configFile: 'demo/vite.config.ts',
     logLevel: 'warn',
     cacheDir: '../node_modules/.cache/pageflash/demo',
     server: { host: '127.0.0.1', port: 0, hmr: false, watch: null },
@@ -116,7 +116,7 @@ async function openDemo({
   const page = await browser.newPage();
   page.on('pageerror', (error) => pageErrors.push(error));
   await page.evaluateOnNewDocument(prepare);
-  await page.goto(url + link);
+  await page.goto(`${url}oneCall/${link}`);
   return page;
 }
 

@@ -1,0 +1,254 @@
+import type { Browser } from 'puppeteer';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { launchChrome } from '../../tools/browser/chromePage.js';
+import { buildDemo, ChatPage, USE_OWN_HUB, type BuiltDemo } from './chatPage.js';
+
+const KV_CACHE =
+  'A KV cache stores the keys and values of all earlier tokens, so that each new token only has to compute its own.';
+const ALPHABET = 'a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z.';
+
+/** Notes the device of the worker, so that a test can lose it. */
+const NOTE_DEVICE = `
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = async function request(...args) {
+    return (globalThis.lastDevice = await requestDevice.apply(this, args));
+  }`;
+
+let browser: Browser;
+let demo: BuiltDemo;
+let chat: ChatPage;
+
+// One page for all, since each engine compiles its kernels. What needs a page of its own opens it.
+beforeAll(async () => {
+  [demo, browser] = await Promise.all([buildDemo(), launchChrome()]);
+  chat = await ChatPage.open({ browser, url: demo.url, inWorker: NOTE_DEVICE + USE_OWN_HUB });
+  await chat.untilReady();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await demo?.close();
+});
+
+beforeEach(() => chat.beginAnew());
+
+afterEach(() => expectQuiet(chat));
+
+/** Nothing has failed, and nothing was asked of others. */
+function expectQuiet({ errors, foreign }: ChatPage): void {
+  expect(errors.splice(0)).toEqual([]);
+  expect(foreign).toEqual([]);
+  expect(demo.missing).toEqual([]);
+}
+
+test('answers what the model was taught, without a network, again otherwise, and forked', async () => {
+  await chat.page.setOfflineMode(true);
+  await chat.press('What is a KV cache?');
+  expect(await chat.untilAnswered()).toBe(KV_CACHE);
+  expect(await chat.text('.made .hint')).toMatch(/^\d+ tokens, [\d.,]+ a second · most likely tokens$/);
+
+  await chat.press('Fork', 'A');
+  expect(await chat.untilAnswered('B')).toBe(KV_CACHE);
+  await chat.type('Tell me more.', 'B');
+  expect(await chat.untilAnswered('B', 2)).toBe(
+    'It grows with every token, every layer and every key and value head, so it soon becomes the largest thing in memory after the weights.',
+  );
+  // The turns before were in the cache.
+  expect(Number.parseInt(await chat.text('#live .facts dd'), 10)).toBeGreaterThan(30);
+
+  await chat.press('Another answer', 'A');
+  expect(await chat.untilAnswered('A')).not.toBe('');
+  expect(await chat.text('[aria-label="Conversation A"] .made .hint')).toContain('temperature 0.7, seed 1');
+  await chat.page.setOfflineMode(false);
+});
+
+test('answers several at once, forks one on its way, and stops', async () => {
+  await chat.press('Ask four of them at once');
+  expect(await chat.page.$$eval('.column', (columns) => columns.length)).toBe(4);
+  await chat.page.waitForFunction(() =>
+    document.querySelector('.speed')?.textContent?.includes('answers are computed in one batch'),
+  );
+  expect(await chat.untilAnswered('A')).toBe(KV_CACHE);
+  expect(await chat.untilAnswered('B')).toMatch(/^It loads a tile of keys and values/);
+  await chat.untilAnswered('C');
+  expect(await chat.untilAnswered('D')).toMatch(/^Prefill processes the whole prompt at once/);
+
+  await chat.type('Tell me a story about a token.', 'A');
+  const begun = await chat.untilAnswering('A', 20);
+  await chat.pressAtOnce('Another end', 'A');
+  await chat.untilAnswering('E', 30);
+  await chat.pressAtOnce('Stop Conversation E', 'E');
+  const stopped = await chat.untilAnswered('E', 2);
+  expect(stopped.startsWith(begun)).toBe(true);
+  expect(await chat.untilAnswered('A', 2)).not.toBe(stopped);
+  expect(await chat.text('[aria-label="Conversation E"] .answer:last-child .hint')).toMatch(
+    /temperature 0.7, seed 1 · stopped$/,
+  );
+});
+
+test('goes through everything by keyboard, and has a name for each control', async () => {
+  const { page } = chat;
+  const focusOn = async (name: string): Promise<void> => {
+    for (let i = 0; i < 40; i++) {
+      await page.keyboard.press('Tab');
+      const focused = await page.evaluate(() => document.activeElement?.getAttribute('aria-label'));
+      if (focused === name) return;
+    }
+    throw new Error(`Tab does not reach ${name}.`);
+  };
+  await focusOn('Question in Conversation A');
+  await page.keyboard.type('Say the alphabet.');
+  await page.keyboard.press('Enter');
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  expect(await chat.text('[role=status].unseen')).toBe('The answer in conversation A is complete.');
+  await focusOn('Page');
+  const valueText = (): Promise<string> =>
+    page.$eval('.page-map', (map) => map.getAttribute('aria-valuetext') ?? '');
+  // Wherever the first page of the prompt is.
+  let text = '';
+  for (let i = 0; i < 60 && !text.includes('Say the alphabet'); i++) {
+    await page.keyboard.press('ArrowRight');
+    await page.waitForFunction(
+      (n) => document.querySelector('.page-map')?.getAttribute('aria-valuetext')?.startsWith(`Page ${n}: `),
+      { polling: 10 },
+      i,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    text = await valueText();
+  }
+  expect(text).toContain('cached, found again by A');
+  expect(text).toContain('<|bos|><|user|>Say the alphabet.<|end|>');
+  expect(await page.evaluate(namelessControls)).toEqual([]);
+  for (const scheme of ['light', 'dark']) {
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+    expect(await page.evaluate(lowContrast)).toEqual([]);
+  }
+});
+
+test('switches to naive attention while it answers, and shows what that takes', async () => {
+  await chat.type('Say the alphabet.');
+  await chat.untilAnswering();
+  await chat.page.click('input[value=naive]');
+  await chat.page.waitForSelector('input[value=naive]:checked:enabled');
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  const rows = await chat.page.$$eval('table tr', (all) =>
+    all.map((row) => [...row.children].map(({ textContent }) => textContent ?? '')),
+  );
+  const figures = Object.fromEntries(rows.map(([name, ...values]) => [name, values]));
+  expect(figures['Cache set aside']).toEqual(['4.19 MB', '8.39 MB']);
+  expect(figures['Scores written out']).toEqual(['none', '8.39 MB']);
+  expect(figures['Tokens a second, last use']![0]).toMatch(/^[\d.]+$/);
+});
+
+test('goes on with an answer when the device is lost', async () => {
+  await chat.type('Say the alphabet.');
+  const begun = await chat.untilAnswering();
+  await chat.pressAtOnce('Another end', 'A');
+  await chat.untilAnswering('B');
+  await chat.inWorker('lastDevice.destroy()');
+  await chat.page.waitForFunction(
+    () => document.querySelector('.status')?.textContent?.includes('The GPU was lost'),
+    { polling: 20 },
+  );
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  expect((await chat.untilAnswered('B')).split(begun)).toEqual(['', expect.stringMatching(/z/)]);
+});
+
+test('loads a model of the hub, keeps it, and goes on after a reload with what was asked before', async () => {
+  const { page } = chat;
+  await page.click('.model');
+  await page.click('dialog input[value=hub]');
+  await page.locator('dialog input[list]').fill('pageflash/tiny');
+  await chat.press('Does it fit?');
+  await page.waitForFunction(() => document.querySelector('#fit')?.textContent?.includes('fits: '));
+  expect(await chat.text('#fit')).toBe(
+    'pageflash/tiny fits: 886K parameters, 1.77 MB of weights in f16. Beside them, 3.9M tokens of cache would fit; 4,096 are set aside, 4.19 MB, and a conversation may have 1,024.',
+  );
+  await chat.press('Load');
+  await chat.untilReady('tiny');
+  await chat.type('Say the alphabet.');
+  await page.waitForSelector('.answer');
+  const nRequests = demo.hubRequests.length;
+  await page.reload();
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  expect(await chat.text('.model')).toBe('tiny · 886K · f16');
+  expect(demo.hubRequests.slice(nRequests)).toEqual([]);
+  await page.click('.model');
+  await chat.press('Delete pageflash/tiny');
+  await page.waitForSelector('.kept', { hidden: true });
+  await page.keyboard.press('Escape');
+});
+
+test('says what to do when the GPU has no memory left', async () => {
+  await chat.inWorker(`lastDevice.dispatchEvent(
+    new GPUUncapturedErrorEvent('uncapturederror', { error: new GPUOutOfMemoryError('no memory') }))`);
+  await chat.page.waitForSelector('.advice');
+  expect(await chat.text('.advice h2')).toBe('The GPU has run out of memory');
+  await chat.page.click('.model');
+  await chat.page.click('dialog input[value=folder]');
+  const [folder] = await Promise.all([
+    chat.page.waitForFileChooser(),
+    chat.page.click('dialog input[type=file]'),
+  ]);
+  await folder.accept(['demo/model']);
+  await chat.press('Load');
+  await chat.untilReady('model');
+  await chat.press('Why is the sky blue?');
+  expect(await chat.untilAnswered()).not.toBe('');
+});
+
+test('says what to do without WebGPU', async () => {
+  const inWorker = `Object.defineProperty(navigator, 'gpu', { value: undefined });`;
+  const other = await ChatPage.open({ browser, url: demo.url, inWorker });
+  await other.page.waitForSelector('.advice');
+  expect(await other.text('.advice h2')).toBe('This browser has no WebGPU');
+  expect(await other.text('.advice ul')).toContain('Chrome or Edge: version 113 or later');
+  expect(await other.page.$('textarea:enabled')).toBeNull();
+  expectQuiet(other);
+  await other.close();
+});
+
+/** Runs in the page: what can be used, but has no name for a screen reader. */
+function namelessControls(): string[] {
+  return [...document.querySelectorAll<HTMLElement>('button, a, input, select, textarea, canvas, [role]')]
+    .filter((control) => {
+      const { labels } = control as HTMLInputElement;
+      const id = control.getAttribute('aria-labelledby');
+      const name =
+        control.getAttribute('aria-label') ??
+        (id ? document.getElementById(id)?.textContent : control.textContent);
+      const needsName = control.getAttribute('role') !== 'status';
+      return needsName && !name?.trim() && !labels?.[0]?.textContent?.trim();
+    })
+    .map(({ outerHTML }) => outerHTML);
+}
+
+/** Runs in the page: text whose contrast with what is behind it is below 4.5. */
+function lowContrast(): string[] {
+  const channels = (color: string): number[] => color.match(/[\d.]+/g)!.map(Number);
+  const luminance = ([r = 0, g = 0, b = 0]: number[]): number => {
+    const linear = [r, g, b].map((c) =>
+      c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
+    );
+    return 0.2126 * linear[0]! + 0.7152 * linear[1]! + 0.0722 * linear[2]!;
+  };
+  const behind = (element: Element): number[] => {
+    for (let at: Element | null = element; at; at = at.parentElement) {
+      const color = channels(getComputedStyle(at).backgroundColor);
+      if (color[3] !== 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll<HTMLElement>('body *')]
+    .filter((element) =>
+      [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent?.trim()),
+    )
+    .filter((element) => element.checkVisibility({ opacityProperty: true }) && !element.closest(':disabled'))
+    .map((element) => {
+      const [one, other] = [luminance(channels(getComputedStyle(element).color)), luminance(behind(element))];
+      const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+      return { ratio, text: element.textContent };
+    })
+    .filter(({ ratio }) => ratio < 4.5)
+    .map(({ ratio, text }) => `${ratio.toFixed(1)}: ${text}`);
+}
