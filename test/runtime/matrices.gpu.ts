@@ -188,13 +188,13 @@ const MATRIX_FAULTS: readonly Fault[] = [
   {
     why: 'has the keys of the first tile in the place of others',
     from: /\b(load_key|stage_keys)\(job, seen, (?:tile \+ 1u|next)/g,
-    to: '$1(job, seen, tiles.first',
+    to: '$1(job, seen, range.first',
     says: 'was',
   },
   {
     why: 'has the values of the first tile in the place of others',
     from: /(?<=\bv_largest = )stage_values\(job, seen, tile/,
-    to: 'stage_values(job, seen, tiles.first',
+    to: 'stage_values(job, seen, range.first',
     says: 'was',
   },
   {
