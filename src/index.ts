@@ -1,3 +1,9 @@
+/**
+ * FlashAttention with a paged KV cache for WebGPU.
+ *
+ * @module pageflash
+ */
+
 export { attn } from './attention/attn.js';
 export {
   planAttnVarlen,

@@ -1,3 +1,9 @@
+/**
+ * The same functions in f64 by their definitions, on plain arrays.
+ *
+ * @module pageflash/reference
+ */
+
 import { describe, fail, PageflashError } from '../core/errors.js';
 import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
 import { checkTensors, type HostTensor } from './hostTensor.js';

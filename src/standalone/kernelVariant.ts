@@ -1,3 +1,9 @@
+/**
+ * Kernels as text and data, for engines in any language.
+ *
+ * @module pageflash/wgsl
+ */
+
 import { checkChoice, checkNames } from '../core/checkArguments.js';
 import type { FieldLayout, Kernel, KernelBinding, WgslNotes } from '../wgsl/kernel.js';
 import { fail } from '../core/errors.js';
