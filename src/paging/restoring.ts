@@ -13,7 +13,7 @@ import type { SequenceId } from './sequenceRegistry.js';
 export interface RestoredPages {
   readonly sequence: SequenceId;
   /**
-   * [saved page, page]: what to write before `commit`. Saved pages count from 0, which is that of `firstColumn`. Those
+   * `[saved page, page]`: what to write before `commit`. Saved pages count from 0, which is that of `firstColumn`. Those
    * that are in the prefix cache already are not among them.
    */
   readonly writes: readonly PageCopy[];
