@@ -37,6 +37,13 @@ export interface AnswerOptions {
   readonly maxNewTokens: number;
 }
 
+/** A layer and head whose attention is looked at. */
+export interface PatternChoice {
+  readonly conversation: string;
+  readonly layer: number;
+  readonly head: number;
+}
+
 export type Request =
   | { readonly type: 'load'; readonly choice: ModelChoice; readonly mode: EngineMode }
   | { readonly type: 'stopLoading' }
@@ -51,6 +58,12 @@ export type Request =
   | { readonly type: 'drop'; readonly conversation: string }
   /** The text of a page. Answered by `pageText`. */
   | { readonly type: 'readPage'; readonly page: number }
+  /** What tokens of a conversation look at. `messages` are its turns. Answered by `pattern`. */
+  | {
+      readonly type: 'readPattern';
+      readonly choice: PatternChoice;
+      readonly messages: readonly ChatMessage[];
+    }
   /** Answered by `kept`, as is `forgetKept`. */
   | { readonly type: 'listKept' }
   | { readonly type: 'forgetKept'; readonly name: string };
@@ -68,6 +81,8 @@ export interface ModelFacts {
   readonly pageSize: number;
   /** Conversations that are computed at once. */
   readonly nSequences: number;
+  readonly nLayers: number;
+  readonly nHeads: number;
   readonly hasChat: boolean;
   readonly gpu: string;
   readonly isSoftware: boolean;
@@ -143,6 +158,15 @@ export interface Live {
   readonly figures: Readonly<Record<EngineMode['attention'], ModeFigures>>;
 }
 
+/** How much the last tokens of a conversation look at each of its tokens. */
+export interface Pattern {
+  /** The text of each token. */
+  readonly tokens: readonly string[];
+  /** f32 [rows, tokens], a probability each. Row i is of the token at `firstRow` + i. */
+  readonly weights: Float32Array;
+  readonly firstRow: number;
+}
+
 /** A model in the browser's storage. */
 export interface KeptModel {
   readonly name: string;
@@ -172,4 +196,11 @@ export type Reply =
   | { readonly type: 'refused'; readonly answer: string; readonly message: string }
   | { readonly type: 'live'; readonly live: Live }
   | { readonly type: 'pageText'; readonly page: number; readonly text: string }
+  /** With the pattern, or why there is none. */
+  | {
+      readonly type: 'pattern';
+      readonly choice: PatternChoice;
+      readonly pattern: Pattern | undefined;
+      readonly problem: string | undefined;
+    }
   | { readonly type: 'kept'; readonly models: readonly KeptModel[]; readonly freeBytes: number | undefined };

@@ -3,6 +3,7 @@ import { AnswerSettings } from './AnswerSettings.js';
 import { AttentionCard } from './AttentionCard.js';
 import { KernelsCard } from './KernelsCard.js';
 import { PagesCard } from './PagesCard.js';
+import { PatternCard } from './PatternCard.js';
 import { SpeedCard } from './SpeedCard.js';
 
 export interface LiveCardProps {
@@ -17,6 +18,7 @@ export function LivePanel({ chat, state }: LiveCardProps) {
       <SpeedCard state={state} />
       <PagesCard chat={chat} state={state} />
       <AttentionCard chat={chat} state={state} />
+      <PatternCard chat={chat} state={state} />
       <KernelsCard chat={chat} state={state} />
       <AnswerSettings chat={chat} state={state} />
     </aside>

@@ -4,6 +4,7 @@ import type {
   KeptModel,
   Live,
   ModelChoice,
+  PatternChoice,
   Reply,
   Request,
   Status,
@@ -44,6 +45,8 @@ export interface ChatState {
   readonly kept: readonly KeptModel[];
   readonly freeBytes: number | undefined;
   readonly pageText: { readonly page: number; readonly text: string } | undefined;
+  /** What was looked at last. */
+  readonly pattern: Extract<Reply, { readonly type: 'pattern' }> | undefined;
   /** For screen readers. */
   readonly announcement: string;
   readonly isSaved: boolean;
@@ -77,6 +80,7 @@ export class Chat {
       kept: [],
       freeBytes: undefined,
       pageText: undefined,
+      pattern: undefined,
       announcement: '',
       isSaved: true,
     });
@@ -99,7 +103,7 @@ export class Chat {
   }
 
   load(choice: ModelChoice): void {
-    this.store.change({ choice, live: undefined, history: [], pageText: undefined });
+    this.store.change({ choice, live: undefined, history: [], pageText: undefined, pattern: undefined });
     this.#send({ type: 'load', choice, mode: this.#state.mode });
     this.#save();
   }
@@ -138,6 +142,12 @@ export class Chat {
 
   readPage(page: number): void {
     this.#send({ type: 'readPage', page });
+  }
+
+  readPattern(choice: PatternChoice): void {
+    const conversation = this.#find(choice.conversation);
+    if (conversation)
+      this.#send({ type: 'readPattern', choice, messages: messagesOf(conversation.turns) });
   }
 
   /** Begins a conversation beside the others. */
@@ -237,6 +247,8 @@ export class Chat {
         return this.store.change({ kept: reply.models, freeBytes: reply.freeBytes });
       case 'pageText':
         return this.store.change({ pageText: reply });
+      case 'pattern':
+        return this.store.change({ pattern: reply });
       case 'live': {
         const history = [...this.#state.history, reply.live.sampledPerSecond].slice(-N_HISTORY);
         return this.store.change({ live: reply.live, history });

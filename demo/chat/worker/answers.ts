@@ -66,6 +66,13 @@ export class Answers {
     }));
   }
 
+  /** The tokens of a conversation, as far as its last answer is; undefined if this engine has computed none. */
+  tokensOf(conversation: string): readonly number[] | undefined {
+    const running = [...this.#answers.values()].find(({ options }) => options.conversation === conversation);
+    const answer = running ?? this.#last.get(conversation)?.answer;
+    return answer?.prompt.length ? [...answer.prompt, ...answer.tokens] : undefined;
+  }
+
   /** Begins to answer, or waits for a model. */
   ask(options: AnswerOptions, messages: readonly ChatMessage[]): void {
     this.#begin(options, messages, []);
@@ -253,7 +260,7 @@ function newAnswer(options: AnswerOptions, messages: readonly ChatMessage[]): An
 }
 
 /** A model without a chat template continues the text of the conversation. */
-function promptOf(messages: readonly ChatMessage[], codec: TextCodec): readonly number[] {
+export function promptOf(messages: readonly ChatMessage[], codec: TextCodec): readonly number[] {
   if (codec.hasChatTemplate) return codec.encodeChat(messages);
   return codec.encode(messages.map(({ content }) => content).join(''));
 }

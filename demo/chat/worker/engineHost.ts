@@ -165,6 +165,8 @@ export class EngineHost {
       nPages: room.nPages,
       pageSize: room.pageSize,
       nSequences: room.nSequences,
+      nLayers: model.config.nLayers,
+      nHeads: model.config.nHeads,
       hasChat: codec.hasChatTemplate,
       gpu: gpuName(device),
       isSoftware: engine.traits.deviceClass === 'software',

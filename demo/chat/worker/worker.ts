@@ -1,11 +1,13 @@
 import { openModel } from '../../engine/model/openModel.js';
-import type { FitReport, ModelChoice, Reply, Request } from '../protocol.js';
-import { Answers } from './answers.js';
+import type { ChatMessage } from '../../engine/text/textCodec.js';
+import type { FitReport, ModelChoice, PatternChoice, Reply, Request } from '../protocol.js';
+import { Answers, promptOf } from './answers.js';
 import { EngineHost } from './engineHost.js';
 import { fitModel } from './fit.js';
 import { LiveFigures } from './liveFigures.js';
 import { forgetKept, freeBytes, listKept, nameOf, peekFiles } from './modelStore.js';
 import { pageTokens } from './pageOwners.js';
+import { readPattern } from './readPattern.js';
 
 // The worker of the page: owns the device, the engine and the tokenizer, so that the page never waits for them.
 
@@ -53,6 +55,8 @@ async function receive(request: Request): Promise<void> {
       return showLive();
     case 'readPage':
       return readPage(request.page);
+    case 'readPattern':
+      return sendPattern(request.choice, request.messages);
     case 'listKept':
       return sendKept();
     case 'forgetKept':
@@ -98,6 +102,24 @@ function readPage(page: number): void {
   const tokens = pageTokens(page, engine.pages.snapshot(), (id) => engine.pages.sequence(id));
   const text = codec.decode(tokens, { skipSpecial: false, isContinuation: true });
   reply({ type: 'pageText', page, text });
+}
+
+async function sendPattern(choice: PatternChoice, messages: readonly ChatMessage[]): Promise<void> {
+  const { loaded } = host;
+  if (!loaded) return;
+  let pattern;
+  let problem;
+  try {
+    // What was computed of a conversation before a reload is known by its text alone.
+    const tokens = answers.tokensOf(choice.conversation) ?? promptOf(messages, loaded.codec);
+    pattern = await readPattern(loaded, tokens, choice);
+  } catch (error) {
+    problem = (error as Error).message;
+  }
+  // Another engine is asked again.
+  if (host.loaded !== loaded) return;
+  reply({ type: 'pattern', choice, pattern, problem });
+  sendLive();
 }
 
 async function sendKept(): Promise<void> {

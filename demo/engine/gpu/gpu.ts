@@ -46,6 +46,12 @@ export class Gpu {
     return buffer;
   }
 
+  /** Frees a buffer before the others. */
+  release(buffer: GPUBuffer): void {
+    this.#buffers.delete(buffer);
+    buffer.destroy();
+  }
+
   /** Binds a kernel to buffers: the i-th is `@group(0) @binding(i)`. Rejects if the kernel does not compile. */
   async op({ name, code, constants = {} }: KernelSource, buffers: readonly GPUBuffer[]): Promise<Op> {
     const pipeline = await this.#pipeline({ name, code, constants });

@@ -5,6 +5,7 @@ import type { ModelConfig } from '../model/config.js';
 import type { EngineOptions, GenerateOptions } from './engineOptions.js';
 import { makeParts, type EngineParts } from './engineParts.js';
 import type { Generation } from './generation.js';
+import type { AttentionPattern, PatternOptions } from './patternReading.js';
 import { Scheduler, type EngineStats } from './scheduler.js';
 
 /** An inference engine: a model, a paged cache, and many generations at once. */
@@ -80,10 +81,27 @@ export class Engine {
    */
   async logits(tokens: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     this.#scheduler.assertUsable();
-    if (tokens.length > this.context)
-      refuse(`The prompt has ${tokens.length} tokens, and the context is ${this.context}.`);
-    this.#checkPrompt(tokens, 0);
+    this.#checkWhole(tokens);
     return this.#scheduler.logits(tokens);
+  }
+
+  /**
+   * Returns how much each of a prompt's last tokens looks at each of its tokens in a layer, computed in steps beside all
+   * others: of the last 64 tokens, or as many as fit into 32 MiB with all heads.
+   *
+   * @throws EngineError as `generate`; for a layer or head that the model has not; or with naive attention
+   */
+  async attentionPattern(tokens: readonly number[], options: PatternOptions): Promise<AttentionPattern> {
+    this.#scheduler.assertUsable();
+    if (this.#parts.settings.attention === 'naive')
+      refuse('Naive attention keeps no lse, from which attention weights are computed. Choose paged attention.');
+    const { nLayers, nHeads } = this.config;
+    const { layer, head = 0 } = options;
+    const isIndex = (index: number, n: number): boolean => Number.isInteger(index) && index >= 0 && index < n;
+    if (!isIndex(layer, nLayers)) refuse(`The model has no layer ${layer}, only 0 to ${nLayers - 1}.`);
+    if (!isIndex(head, nHeads)) refuse(`The model has no head ${head}, only 0 to ${nHeads - 1}.`);
+    this.#checkWhole(tokens);
+    return this.#scheduler.attentionPattern(tokens, options);
   }
 
   get stats(): Readonly<EngineStats> {
@@ -114,6 +132,13 @@ export class Engine {
     attention.destroy();
     gpu.destroy();
     runtime.destroy();
+  }
+
+  /** Checks a prompt that nothing follows. */
+  #checkWhole(tokens: readonly number[]): void {
+    if (tokens.length > this.context)
+      refuse(`The prompt has ${tokens.length} tokens, and the context is ${this.context}.`);
+    this.#checkPrompt(tokens, 0);
   }
 
   #checkPrompt(tokens: readonly number[], maxNewTokens: number): void {

@@ -1,7 +1,16 @@
-import { PagedKvCache, planAttnWithKvCache, prepareModel, rotaryTables, tensorFrom } from 'pageflash';
+import {
+  attnWeights,
+  attnWithKvCache,
+  PagedKvCache,
+  planAttnWithKvCache,
+  prepareModel,
+  rotaryTables,
+  tensorFrom,
+} from 'pageflash';
 import type {
   AttentionPlan,
   AttnWithKvCacheArgs,
+  CacheLayer,
   FloatDType,
   PrepareModelOptions,
   Runtime,
@@ -10,7 +19,7 @@ import type {
 } from 'pageflash';
 import type { Recorder } from '../gpu/recorder.js';
 import type { LayerConfig, ModelConfig } from '../model/config.js';
-import type { Attention } from './attention.js';
+import type { Attention, WatchedRows } from './attention.js';
 
 export interface PagedAttentionOptions {
   readonly config: ModelConfig;
@@ -41,6 +50,10 @@ export class PagedAttention implements Attention {
   readonly #options: PagedAttentionOptions;
   /** One for all layers that have the same window and angles. */
   readonly #kinds = new Map<string, LayerKind>();
+  /** The step that has begun. */
+  #step: Step | undefined;
+  /** f32 [nHeads · maxTokens]: room for the lse of a layer, once weights were asked for. */
+  #lse: GPUBuffer | undefined;
 
   private constructor(runtime: Runtime, cache: PagedKvCache, options: PagedAttentionOptions) {
     this.#runtime = runtime;
@@ -70,6 +83,7 @@ export class PagedAttention implements Attention {
 
   /** Carries out the page copies and swaps of a step, and plans its attention, once for each kind of layer. */
   async begin(step: Step): Promise<void> {
+    this.#step = step;
     await this.cache.movePages(step);
     for (const kind of this.#kinds.values()) {
       const args = { ...this.#views(step.nNewTokens), ...step };
@@ -79,9 +93,11 @@ export class PagedAttention implements Attention {
   }
 
   /** Appends a layer's new keys and values to its pages, and attends. */
-  record(recorder: Recorder, layer: number): void {
-    const { plan } = this.#kinds.get(keyOf(this.#options.config.layers[layer]!))!;
-    recorder.inPass('attention', (pass) => plan!.record({ ...this.cache.layer(layer), pass }));
+  record(recorder: Recorder, layer: number, watched: readonly WatchedRows[]): void {
+    const { plan, args } = this.#kinds.get(keyOf(this.#options.config.layers[layer]!))!;
+    const tensors = this.cache.layer(layer);
+    if (watched.length > 0) this.#recordWatched(recorder, { ...tensors, ...args }, watched);
+    else recorder.inPass('attention', (pass) => plan!.record({ ...tensors, pass }));
   }
 
   /** Pages are the planner's. */
@@ -93,7 +109,32 @@ export class PagedAttention implements Attention {
       args.rotaryCos.buffer.destroy();
       args.rotarySin.buffer.destroy();
     }
+    this.#lse?.destroy();
     this.cache.destroy();
+  }
+
+  /** As the plan does, and stores what some rows look at. */
+  #recordWatched(
+    recorder: Recorder,
+    layer: LayerKind['args'] & CacheLayer,
+    watched: readonly WatchedRows[],
+  ): void {
+    const step = this.#step!;
+    const { out, ...inputs } = this.#views(step.nNewTokens);
+    const lse = this.#lseOf(step.nNewTokens);
+    const args = { ...inputs, ...step, ...layer, lse };
+    recorder.inPass('attention', (pass) => attnWithKvCache(this.#runtime, { ...args, out, pass }));
+    for (const { rows, weights } of watched)
+      recorder.inPass('attention_weights', (pass) =>
+        attnWeights(this.#runtime, { ...args, rows, weights, pass }),
+      );
+  }
+
+  #lseOf(nTokens: number): Tensor {
+    const { config, maxTokens } = this.#options;
+    const size = config.nHeads * maxTokens;
+    this.#lse ??= tensorFrom(this.#runtime, new Float32Array(size), { shape: [size], dtype: 'f32' }).buffer;
+    return { buffer: this.#lse, dtype: 'f32', shape: [config.nHeads, nTokens] };
   }
 
   /** The first rows of q, k and v, which share a buffer, and of the result. */

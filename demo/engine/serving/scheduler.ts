@@ -4,6 +4,7 @@ import { checkSampling, type Sampling } from '../kernels/sampling.js';
 import type { EngineParts } from './engineParts.js';
 import { Generation, type GenerationArgs } from './generation.js';
 import { LogitsReading } from './logitsReading.js';
+import { PatternReading, type AttentionPattern, type PatternOptions } from './patternReading.js';
 import { Speculation } from './speculation.js';
 import { StepRunner, type Rows, type SequencePlan, type StepInFlight } from './stepRunner.js';
 
@@ -33,14 +34,14 @@ interface Waiting {
 /** Of sequences whose samples are not asked for. */
 const MOST_LIKELY = checkSampling({});
 
-/** Serves what is asked for, step by step: generations, and logits of prompts. */
+/** Serves what is asked for, step by step: generations, and logits and attention weights of prompts. */
 export class Scheduler {
   readonly stats: EngineStats = { nSteps: 0, nPrefill: 0, nSampled: 0, nDrafted: 0, nAccepted: 0 };
   readonly #parts: EngineParts;
   readonly #steps: StepRunner;
   readonly #speculation: Speculation;
   readonly #generations = new Map<SequenceId, Generation>();
-  readonly #readings = new Map<SequenceId, LogitsReading>();
+  readonly #readings = new Map<SequenceId, LogitsReading | PatternReading>();
   /** What waits for a moment when all tokens are known. */
   readonly #waiting: Waiting[] = [];
   /** Why nothing more is taken. An object of its own, so that a device keeps no more than that of an engine. */
@@ -99,6 +100,16 @@ export class Scheduler {
     return new Promise((resolve, reject) => {
       const reading = { nTokens: tokens.length, vocabSize: config.vocabSize, resolve, reject };
       this.#readings.set(planner.add({ tokens, isPrivate: true }), new LogitsReading(reading));
+      this.#start();
+    });
+  }
+
+  /** Resolves with the attention weights of a prompt's last tokens. */
+  attentionPattern(tokens: readonly number[], options: PatternOptions): Promise<AttentionPattern> {
+    const { planner, config, gpu } = this.#parts;
+    return new Promise((resolve, reject) => {
+      const reading = { ...options, nTokens: tokens.length, nHeads: config.nHeads, resolve, reject };
+      this.#readings.set(planner.add({ tokens, isPrivate: true }), new PatternReading(gpu, reading));
       this.#start();
     });
   }
@@ -169,7 +180,7 @@ export class Scheduler {
   /** Submits a step, and takes the tokens of the last one. Returns the step if its own are not taken yet. */
   async #next(step: Step, last: StepInFlight | undefined): Promise<StepInFlight | undefined> {
     const flight = await this.#submit(step);
-    await this.#readLogits(step);
+    await this.#read(step);
     if (last) await this.#settle(last);
     if (this.#speculation.isOn) {
       await this.#check(flight);
@@ -189,18 +200,25 @@ export class Scheduler {
       if (nRows > 1 + nDrafts) stats.nPrefill += nRows;
       const view = this.#parts.pages.sequence(sequence);
       const sampling = this.#generations.get(sequence)?.sampling ?? MOST_LIKELY;
-      return { view, rows, nDrafts, sampling };
+      const reading = this.#readings.get(sequence);
+      const watched = reading instanceof PatternReading ? reading.watch(view.nComputed, rows) : undefined;
+      return { view, rows, nDrafts, sampling, watched };
     });
     return this.#steps.submit(step, plans);
   }
 
-  /** Reads the logits that are asked for of the step that was submitted last. */
-  async #readLogits(step: Step): Promise<void> {
+  /** Reads what is asked for of prompts in the step that was submitted last. */
+  async #read(step: Step): Promise<void> {
     for (const [b, sequence] of Array.from(step.sequences).entries()) {
       const reading = this.#readings.get(sequence);
       if (!reading) continue;
       const first = step.cacheSeqlens[b]!;
-      if (reading.take(first, await this.#steps.logits(rowsOf(step, b)))) this.#forget(sequence);
+      const rows = rowsOf(step, b);
+      const isDone =
+        reading instanceof PatternReading
+          ? await reading.take(first + rows.end - rows.first)
+          : reading.take(first, await this.#steps.logits(rows));
+      if (isDone) this.#forget(sequence);
     }
   }
 

@@ -4,7 +4,7 @@ import type { KernelTimes } from '../gpu/kernelTimes.js';
 import type { Sampler, SampleRow } from '../kernels/sample.js';
 import type { Sampling } from '../kernels/sampling.js';
 import type { Model } from '../model/model.js';
-import type { Attention } from './attention.js';
+import type { Attention, WatchedRows } from './attention.js';
 import { TokenReader } from './tokenReader.js';
 
 /** What a step does for a sequence. */
@@ -15,6 +15,8 @@ export interface SequencePlan {
   /** How many of its last tokens are drafts. */
   readonly nDrafts: number;
   readonly sampling: Sampling;
+  /** Of its rows, those whose attention weights are asked for. */
+  readonly watched: WatchedRows | undefined;
 }
 
 export interface Rows {
@@ -60,12 +62,16 @@ export class StepRunner {
       sampled.flatMap(({ rows, nDrafts }) => range(rows.end - 1 - nDrafts, rows.end)),
     );
     const samples = sampled.flatMap(sampleRows);
+    const watched = plans.flatMap((plan) => (plan.watched?.rows.length ? [plan.watched] : []));
     await attention.begin(step);
     const read = gpu.watched('a step', () => {
       const rows = model.prepare(tokensOf(step), logitRows);
       sampler.prepare(samples);
       const recorder = gpu.record(times);
-      model.record(recorder, rows, (layer) => attention.record(recorder, layer));
+      model.record(recorder, rows, (layer) => {
+        const ofLayer = watched.filter((one) => one.layer === layer);
+        attention.record(recorder, layer, ofLayer);
+      });
       sampler.record(recorder);
       const reading = this.#reader.record(recorder, samples.length);
       recorder.submit();
