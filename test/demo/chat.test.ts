@@ -125,6 +125,59 @@ test('goes through everything by keyboard, and has a name for each control', asy
   }
 });
 
+test('shows what tokens look at, and how it goes on', async () => {
+  const { page } = chat;
+  await chat.press('What is a KV cache?');
+  await chat.untilAnswered();
+  await chat.press('Show the pattern');
+  await page.waitForSelector('.pattern-map[aria-busy=false]');
+  const nTokens = async (): Promise<number> =>
+    Number(/(\d+) tokens/.exec(await chat.text('.pattern-text'))![1]);
+  const nBefore = await nTokens();
+  const nShades = await page.$eval('.pattern-map', (map) => {
+    const { width, height } = map as HTMLCanvasElement;
+    const { data } = (map as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, width, height);
+    return new Set(new Uint32Array(data.buffer)).size;
+  });
+  expect(nShades).toBeGreaterThan(20);
+
+  await page.focus('.pattern-map');
+  const told = async (key: 'ArrowUp' | 'ArrowRight' | 'Home' | 'End', what: string): Promise<string> => {
+    await page.keyboard.press(key);
+    const found = await page.waitForFunction(
+      (wanted) => {
+        const text = document.querySelector('.pattern-map')!.getAttribute('aria-valuetext')!;
+        return new RegExp(wanted).test(text) && text;
+      },
+      { polling: 20 },
+      what,
+    );
+    return (await found.jsonValue()) as string;
+  };
+  // In the last row, whose token sees all.
+  const last = nBefore - 1;
+  await told('ArrowRight', `^Token ${last}, “.+”, looks at token ${last}, `);
+  const text = await told('Home', `^Token ${last}, “.+”, looks at token 0, “<\\|bos\\|>”: `);
+  expect(text).toMatch(/: (\d+|below 1) %\. (That is its most|Most at token \d+, “.+”: \d+ %)\.$/);
+  expect(await chat.text('.pattern-text')).toBe(text);
+  await told('ArrowUp', `^Token ${last - 1}, .+ looks at token 0, `);
+  await told('End', `^Token ${last - 1}, .+ does not see token ${last}, “.+”, which comes later.$`);
+  expect(await page.evaluate(namelessControls)).toEqual([]);
+  expect(await page.evaluate(lowContrast)).toEqual([]);
+
+  await page.keyboard.press('Escape');
+  await page.locator('::-p-aria([name="Layer"])').fill('1');
+  await page.waitForSelector('.pattern-map[aria-busy=false]');
+  await chat.type('Tell me more.');
+  await chat.untilAnswered('A', 2);
+  await page.waitForFunction(
+    (n) => Number(/(\d+) tokens/.exec(document.querySelector('.pattern-text')!.textContent!)?.[1]) > n,
+    { polling: 50 },
+    nBefore,
+  );
+  await chat.press('Hide the pattern');
+});
+
 test('switches to naive attention while it answers, and shows what that takes', async () => {
   await chat.type('Say the alphabet.');
   await chat.untilAnswering();

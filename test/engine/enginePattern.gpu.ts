@@ -46,17 +46,17 @@ async function layer0Of({ filesOfGolden: files, ids }: GoldenModel): Promise<Flo
   const tables = rotaryTables({ ...config.rotary.global, maxPositions: ids.length });
   const half = headDim / 2;
   /** [tokens][heads][headDim] */
-  const rotatedHeads = (name: string, n: number): Float64Array[][] => {
+  const rotatedHeads = (name: string, n: number): number[][][] => {
     const matrix = numbers(name);
     return inputs.map((x, position) =>
-      Array.from({ length: n }, (_, head) => {
-        const y = Float64Array.from({ length: headDim }, (_, i) =>
+      [...Array(n).keys()].map((head) => {
+        const y = [...Array(headDim).keys()].map((i) =>
           x.reduce((sum, one, j) => sum + one * matrix[(head * headDim + i) * size + j]!, 0),
         );
-        return y.map((_, i) => {
+        return y.map((one, i) => {
           const at = position * half + (i % half);
           const [cos, sin] = [tables.rotaryCos[at]!, tables.rotarySin[at]!];
-          return i < half ? y[i]! * cos - y[i + half]! * sin : y[i]! * cos + y[i - half]! * sin;
+          return one * cos + (i < half ? -y[i + half]! : y[i - half]!) * sin;
         });
       }),
     );

@@ -146,8 +146,7 @@ export class Chat {
 
   readPattern(choice: PatternChoice): void {
     const conversation = this.#find(choice.conversation);
-    if (conversation)
-      this.#send({ type: 'readPattern', choice, messages: messagesOf(conversation.turns) });
+    if (conversation) this.#send({ type: 'readPattern', choice, messages: messagesOf(conversation.turns) });
   }
 
   /** Begins a conversation beside the others. */

@@ -94,7 +94,9 @@ export class Engine {
   async attentionPattern(tokens: readonly number[], options: PatternOptions): Promise<AttentionPattern> {
     this.#scheduler.assertUsable();
     if (this.#parts.settings.attention === 'naive')
-      refuse('Naive attention keeps no lse, from which attention weights are computed. Choose paged attention.');
+      refuse(
+        'Naive attention keeps no lse, from which attention weights are computed. Choose paged attention.',
+      );
     const { nLayers, nHeads } = this.config;
     const { layer, head = 0 } = options;
     const isIndex = (index: number, n: number): boolean => Number.isInteger(index) && index >= 0 && index < n;
