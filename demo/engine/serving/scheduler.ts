@@ -108,8 +108,9 @@ export class Scheduler {
   attentionPattern(tokens: readonly number[], options: PatternOptions): Promise<AttentionPattern> {
     const { planner, config, gpu } = this.#parts;
     return new Promise((resolve, reject) => {
-      const reading = { ...options, nTokens: tokens.length, nHeads: config.nHeads, resolve, reject };
-      this.#readings.set(planner.add({ tokens, isPrivate: true }), new PatternReading(gpu, reading));
+      const wanted = { ...options, nTokens: tokens.length, nHeads: config.nHeads, resolve, reject };
+      const reading = new PatternReading(gpu, wanted);
+      this.#readings.set(planner.add({ tokens, isPrivate: true }), reading);
       this.#start();
     });
   }
