@@ -141,9 +141,7 @@ test('shows what tokens look at, and how it goes on', async () => {
   });
   expect(nShades).toBeGreaterThan(20);
 
-  await page.focus('.pattern-map');
-  const told = async (key: 'ArrowUp' | 'ArrowRight' | 'Home' | 'End', what: string): Promise<string> => {
-    await page.keyboard.press(key);
+  const untilTold = async (what: string): Promise<string> => {
     const found = await page.waitForFunction(
       (wanted) => {
         const text = document.querySelector('.pattern-map')!.getAttribute('aria-valuetext')!;
@@ -154,6 +152,18 @@ test('shows what tokens look at, and how it goes on', async () => {
     );
     return (await found.jsonValue()) as string;
   };
+  const told = async (key: 'ArrowUp' | 'ArrowRight' | 'Home' | 'End', what: string): Promise<string> => {
+    await page.keyboard.press(key);
+    return untilTold(what);
+  };
+  const map = (await page.$('canvas.pattern-map'))!;
+  await map.scrollIntoView();
+  const { x, y } = await map.clickablePoint({ x: 3, y: 3 });
+  await page.mouse.move(x, y);
+  await untilTold('^Token 0, “<\\|bos\\|>”, looks at token 0, “<\\|bos\\|>”: 100 %. That is its most.$');
+  await page.hover('h1');
+  await untilTold('^no pair of tokens is chosen$');
+  await map.focus();
   // In the last row, whose token sees all.
   const last = nBefore - 1;
   await told('ArrowRight', `^Token ${last}, “.+”, looks at token ${last}, `);
