@@ -2,6 +2,7 @@ import { fromHalves } from 'pageflash';
 import { LoadProgress, type Progress } from '../files/loadProgress.js';
 import type { Checkpoint, StoredDType, StoredTensor } from '../files/safetensors.js';
 import type { Gpu } from '../gpu/gpu.js';
+import { Digest } from './digest.js';
 import { MatrixWriter, type Matrix } from './matrix.js';
 import type { CheckpointPieces, LayerRole, ModelRole, Piece } from './tensorNames.js';
 import type { WeightFormat } from './weightFormats.js';
@@ -15,6 +16,8 @@ export interface Weights<Role extends string> {
 export interface ModelWeights {
   readonly model: Weights<ModelRole>;
   readonly layers: readonly Weights<LayerRole>[];
+  /** A name for all of them, as the files have them. */
+  readonly digest: string;
 }
 
 export interface LoadOptions {
@@ -37,17 +40,22 @@ const CHUNK_BYTES = 8 << 20;
 export async function loadWeights(gpu: Gpu, options: LoadOptions): Promise<ModelWeights> {
   const { pieces, onProgress = () => {} } = options;
   const progress = new LoadProgress(pieces.bytes, onProgress);
+  const digest = new Digest();
+  const onBytes = (bytes: Uint8Array<ArrayBuffer>): void => {
+    digest.add(bytes);
+    progress.add(bytes.length);
+  };
   const load = <Role extends string>(list: readonly Piece<Role>[], label: string): Promise<Weights<Role>> =>
-    loadPieces(gpu, list, { ...options, label, onBytes: (bytes) => progress.add(bytes) });
+    loadPieces(gpu, list, { ...options, label, onBytes });
   const model = await load(pieces.model, 'model');
   const layers: Weights<LayerRole>[] = [];
   for (const [i, list] of pieces.layers.entries()) layers.push(await load(list, `layer ${i}`));
-  return { model, layers };
+  return { model, layers, digest: await digest.hex() };
 }
 
 interface PieceOptions extends Omit<LoadOptions, 'pieces'> {
   readonly label: string;
-  readonly onBytes: (bytes: number) => void;
+  readonly onBytes: (bytes: Uint8Array<ArrayBuffer>) => void;
 }
 
 async function loadPieces<Role extends string>(
@@ -77,7 +85,7 @@ async function loadPieces<Role extends string>(
     for await (const { firstRow, bytes } of tensor.rows(CHUNK_BYTES)) {
       signal?.throwIfAborted();
       write(firstRow, bytes);
-      onBytes(bytes.length);
+      onBytes(bytes);
     }
   }
   // What was given to the queue is held by it until it is written: wait, so that this is one layer at most.

@@ -1,4 +1,4 @@
-import type { DeviceTraits, PageManager, PageUsage } from 'pageflash';
+import type { DeviceTraits, PagedKvCache, PageManager, PageUsage, SaveSource } from 'pageflash';
 import { EngineError, refuse } from '../engineError.js';
 import { checkSampling, type SamplingOptions } from '../kernels/sampling.js';
 import type { ModelConfig } from '../model/config.js';
@@ -106,6 +106,41 @@ export class Engine {
     return this.#scheduler.attentionPattern(tokens, options);
   }
 
+  /**
+   * Saves what the cache has of these tokens in whole pages, such as those of a conversation after its answer, for
+   * `restore`. Other steps go on meanwhile. The pages are held until the stream was read to its end or cancelled, so do one
+   * of these; it fails if the engine ends before.
+   *
+   * @throws EngineError with naive attention, or as `generate`
+   */
+  save(tokens: readonly number[]): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#scheduler.assertUsable();
+    const cache = this.#pagedCache();
+    const { pages, fingerprint } = this.#parts;
+    return laterStream(this.#scheduler.whenSettled(() => cache.save({ pages, tokens, fingerprint })));
+  }
+
+  /**
+   * Restores what was saved, by this engine or an equal one, on another device too: prompts that begin like it find it in
+   * the cache. The next step waits until it is there. Resolves with the tokens that can be found now; with 0 if the cache
+   * has no room for them.
+   *
+   * @throws EngineError as `save`; PageflashError for what was damaged, or saved with another model or in another way, when
+   *   nothing has changed
+   */
+  async restore(source: SaveSource): Promise<number> {
+    this.#scheduler.assertUsable();
+    const cache = this.#pagedCache();
+    const { pages, planner, fingerprint } = this.#parts;
+    const saved = await cache.readSaved({ source, fingerprint });
+    return this.#scheduler.whenSettled(async () => {
+      const sequence = await cache.restore({ pages, saved });
+      if (sequence === 'full') return 0;
+      planner.finish(sequence);
+      return saved.nComputed;
+    });
+  }
+
   get stats(): Readonly<EngineStats> {
     return this.#scheduler.stats;
   }
@@ -143,6 +178,10 @@ export class Engine {
     this.#checkPrompt(tokens, 0);
   }
 
+  #pagedCache(): PagedKvCache {
+    return this.#parts.cache ?? refuse('Naive attention has no pages that could be saved or restored.');
+  }
+
   #checkPrompt(tokens: readonly number[], maxNewTokens: number): void {
     const { vocabSize } = this.config;
     if (tokens.length === 0) refuse('A prompt has one token at least.');
@@ -155,4 +194,18 @@ export class Engine {
     if (attention === 'naive' && this.#scheduler.nSequences === nSequences)
       refuse(`Naive attention has room for ${nSequences} generations at once, all of which are taken.`);
   }
+}
+
+/** A stream that is there only later. */
+function laterStream(
+  later: Promise<ReadableStream<Uint8Array<ArrayBuffer>>>,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const { readable, writable } = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>();
+  const piped = later.then(
+    (stream) => stream.pipeTo(writable),
+    (error) => writable.abort(error),
+  );
+  // Whoever reads is told.
+  piped.catch(() => {});
+  return readable;
 }

@@ -1,5 +1,5 @@
 import { createRuntime, PageManager, StepPlanner } from 'pageflash';
-import type { Runtime } from 'pageflash';
+import type { PagedKvCache, Runtime } from 'pageflash';
 import { Gpu } from '../gpu/gpu.js';
 import { FirstRunRecorder } from '../gpu/recorder.js';
 import { Sampler } from '../kernels/sample.js';
@@ -9,6 +9,7 @@ import { Model } from '../model/model.js';
 import { loadWeights } from '../model/weights.js';
 import { NaiveServing } from '../naive/naiveServing.js';
 import type { Attention } from './attention.js';
+import { fingerprintOf } from './fingerprint.js';
 import { settingsOf, type EngineOptions, type EngineSettings } from './engineOptions.js';
 import { checkMemory } from './memory.js';
 import { PagedAttention } from './pagedAttention.js';
@@ -21,6 +22,10 @@ export interface EngineParts extends StepParts {
   readonly runtime: Runtime;
   readonly pages: PageManager;
   readonly planner: StepPlanner;
+  /** Naive attention has none. */
+  readonly cache: PagedKvCache | undefined;
+  /** A name for all that decides about keys and values. */
+  readonly fingerprint: string;
 }
 
 /**
@@ -39,12 +44,14 @@ export async function makeParts(device: GPUDevice, options: EngineOptions): Prom
   const warmUp = options.warmUp ?? runtime.traits.deviceClass === 'gpu';
   let attention: Attention | undefined;
   try {
-    const { model, sampler } = await makeModel(gpu, options, settings);
+    const { model, sampler, weightsDigest } = await makeModel(gpu, options, settings);
     attention = await makeAttention({ gpu, runtime, model, warmUp }, options, settings);
     await gpu.check();
     if (warmUp) await runOnce(gpu, model, sampler);
     const onGpu = { gpu, runtime, model, sampler, attention, times };
-    return { ...onGpu, config, settings, ...makePlanner(settings) };
+    const cache = attention instanceof PagedAttention ? attention.cache : undefined;
+    const fingerprint = await fingerprintOf({ model: opened, settings, weightsDigest, device });
+    return { ...onGpu, config, settings, ...makePlanner(settings), cache, fingerprint };
   } catch (error) {
     attention?.destroy();
     gpu.destroy();
@@ -58,7 +65,7 @@ async function makeModel(
   gpu: Gpu,
   { model: { config, checkpoint, pieces }, onProgress, signal }: EngineOptions,
   settings: EngineSettings,
-): Promise<{ readonly model: Model; readonly sampler: Sampler }> {
+): Promise<{ readonly model: Model; readonly sampler: Sampler; readonly weightsDigest: string }> {
   const { weights: format, maxLogits: maxRows } = settings;
   const weights = await loadWeights(gpu, { checkpoint, pieces, format, onProgress, signal });
   // The sampler writes what the model's embedding reads in the next step.
@@ -67,7 +74,8 @@ async function makeModel(
   const { logits, ids } = model.activations;
   const { vocabSize } = config;
   const shape = { vocabSize, rowStride: vocabSize, maxRows };
-  return { model, sampler: await Sampler.create(gpu, { ...shape, logits, ids, sampled }) };
+  const sampler = await Sampler.create(gpu, { ...shape, logits, ids, sampled });
+  return { model, sampler, weightsDigest: weights.digest };
 }
 
 interface AttentionContext {

@@ -27,7 +27,7 @@ export interface NewGeneration extends Pick<GenerationArgs, 'sampling' | 'maxNew
 
 /** Something to do between two steps. */
 interface Waiting {
-  readonly act: () => void;
+  readonly act: () => Promise<void>;
   readonly reject: (error: Error) => void;
 }
 
@@ -78,7 +78,7 @@ export class Scheduler {
 
   /** Resolves with a generation that goes on from the same tokens; with undefined if the other one has ended by then. */
   fork(generation: Generation, sampling: Sampling): Promise<Generation | undefined> {
-    return this.#whenSettled(() => {
+    return this.whenSettled(() => {
       const { sequence, tokens, maxNewTokens, stopIds } = generation;
       if (generation.end !== undefined) return undefined;
       const { planner, pages } = this.#parts;
@@ -115,6 +115,27 @@ export class Scheduler {
     });
   }
 
+  /**
+   * Does something between two steps, when all tokens are known and nothing is in flight. The next step waits until it is
+   * done.
+   *
+   * @throws EngineError as `assertUsable`, or if it comes to that first
+   */
+  whenSettled<T>(act: () => T | Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.assertUsable();
+      const settle = async (): Promise<void> => {
+        try {
+          resolve(await act());
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      this.#waiting.push({ act: settle, reject });
+      this.#start();
+    });
+  }
+
   /** Ends everything, and resolves once nothing is on its way any more; at once if nothing is. */
   async end(reason: EngineError): Promise<void> {
     this.#refusal.reason ??= reason;
@@ -129,14 +150,6 @@ export class Scheduler {
     this.#generations.set(sequence, generation);
     this.#start();
     return generation;
-  }
-
-  /** Does something between two steps, when all tokens are known and nothing is in flight. */
-  #whenSettled<T>(act: () => T): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      this.#waiting.push({ act: () => resolve(act()), reject });
-      this.#start();
-    });
   }
 
   #start(): void {
@@ -155,10 +168,9 @@ export class Scheduler {
         if (this.#waiting.length > 0) {
           if (last) await this.#settle(last);
           last = undefined;
-          for (let next = this.#waiting[0]; next; next = this.#waiting[0]) {
-            next.act();
-            this.#waiting.shift();
-          }
+          for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) await next.act();
+          // Any of these may have taken its time.
+          continue;
         }
         const step = this.#parts.planner.plan();
         if (typeof step !== 'string') {
@@ -170,6 +182,8 @@ export class Scheduler {
         if (last) await this.#settle(last);
         last = undefined;
       }
+      // The GPU may be lost while nothing is in flight.
+      this.#failAll(this.#refusal.reason);
     } catch (error) {
       this.#fail(error as Error);
     } finally {
@@ -277,7 +291,10 @@ export class Scheduler {
    */
   #fail(cause: Error): void {
     const message = `A step has failed, and the engine with it: ${cause.message}`;
-    const reason = (this.#refusal.reason ??= new EngineError(message, { cause }));
+    this.#failAll((this.#refusal.reason ??= new EngineError(message, { cause })));
+  }
+
+  #failAll(reason: EngineError): void {
     for (const [sequence, generation] of this.#generations) {
       generation.fail(reason);
       this.#forget(sequence);
