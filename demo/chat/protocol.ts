@@ -146,6 +146,8 @@ export interface Live {
   readonly nSteps: number;
   readonly nSampled: number;
   readonly hitPercent: number;
+  /** Tokens of conversations that the cache has of the browser's storage. */
+  readonly nRestored: number;
   readonly nUsed: number;
   readonly nShared: number;
   readonly nCached: number;

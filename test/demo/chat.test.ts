@@ -242,6 +242,37 @@ test('loads a model of the hub, keeps it, and goes on after a reload with what w
   await page.keyboard.press('Escape');
 });
 
+test('finds the pages of a conversation after a reload, and computes what was damaged again', async () => {
+  const { page } = chat;
+  const restored = (): Promise<string | undefined> =>
+    page.$$eval('#live .facts div', (facts) =>
+      facts.map(({ textContent }) => textContent ?? '').find((text) => text.startsWith('Restored')),
+    );
+  await chat.press('What is a KV cache?');
+  expect(await chat.untilAnswered()).toBe(KV_CACHE);
+  await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(0);
+  await page.reload();
+  await chat.untilReady();
+  await page.waitForFunction(() => document.querySelector('#live .facts dd')?.textContent !== '–');
+  expect(await restored()).toMatch(/^Restored\d+ tokens$/);
+  await chat.type('Tell me more.');
+  expect(await chat.untilAnswered('A', 2)).toMatch(/^It grows with every token/);
+  // A new engine has computed nothing else that could be found.
+  expect(Number.parseInt(await chat.text('#live .facts dd'), 10)).toBeGreaterThan(50);
+
+  await page.evaluate(damageKept);
+  await page.reload();
+  await chat.untilReady();
+  await page.waitForFunction(() => document.querySelector('#live .facts dd')?.textContent !== '–');
+  expect(await restored()).toBeUndefined();
+  expect(await page.evaluate(keptBytes)).toBe(0);
+  await chat.press('Another answer', 'A');
+  expect(await chat.untilAnswered('A', 2)).not.toBe('');
+  await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(0);
+  await chat.beginAnew();
+  await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBe(0);
+});
+
 test('says what to do when the GPU has no memory left', async () => {
   await chat.inWorker(`lastDevice.dispatchEvent(
     new GPUUncapturedErrorEvent('uncapturederror', { error: new GPUOutOfMemoryError('no memory') }))`);
@@ -270,6 +301,27 @@ test('says what to do without WebGPU', async () => {
   expectQuiet(other);
   await other.close();
 });
+
+/** Runs in the page: bytes of conversations in the browser's storage. */
+async function keptBytes(): Promise<number> {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle('conversations');
+  let bytes = 0;
+  for await (const handle of folder.values())
+    bytes += (await (handle as FileSystemFileHandle).getFile()).size;
+  return bytes;
+}
+
+/** Runs in the page. */
+async function damageKept(): Promise<void> {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle('conversations');
+  for await (const handle of folder.values()) {
+    const writable = await (handle as FileSystemFileHandle).createWritable({ keepExistingData: true });
+    await writable.write({ type: 'write', position: 1000, data: new Uint8Array(4).fill(0xff) });
+    await writable.close();
+  }
+}
 
 /** Runs in the page: what can be used, but has no name for a screen reader. */
 function namelessControls(): string[] {

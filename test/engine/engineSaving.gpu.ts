@@ -62,7 +62,11 @@ export const cases: GpuCase[] = [
 
       const second = await newEngine(t);
       const beside = second.generate({ tokens: ids.slice(9, 30), maxNewTokens: 30, stopIds: [] });
-      assertEqual(await second.restore(new Blob([file])), 80, 'tokens that are found: five whole pages of 94');
+      assertEqual(
+        await second.restore(new Blob([file])),
+        80,
+        'tokens that are found: five whole pages of 94',
+      );
       assertEqual(await beside.done(), await other.done(), 'tokens of what was on its way');
       assertEqual(second.usage().nUsed, 0, 'pages in use');
       const before = second.stats.nPrefill;

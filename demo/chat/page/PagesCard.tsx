@@ -84,6 +84,9 @@ export function PagesCard({ chat, state }: LiveCardProps) {
               name="Held, shared, cached"
               value={live ? `${live.nUsed}, ${live.nShared}, ${live.nCached}` : '–'}
             />
+            {live !== undefined && live.nRestored > 0 && (
+              <Fact name="Restored" value={`${formatCount(live.nRestored)} tokens`} />
+            )}
             {live !== undefined && live.nHostUsed > 0 && (
               <Fact name="Swapped to the host" value={`${live.nHostUsed} pages`} />
             )}

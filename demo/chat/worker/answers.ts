@@ -122,7 +122,8 @@ export class Answers {
 
   /** A conversation is gone. */
   drop(conversation: string): void {
-    for (const [id, { options }] of this.#answers) if (options.conversation === conversation) this.cancel(id);
+    for (const answer of this.#answers.values())
+      if (answer.options.conversation === conversation) this.#cancelNow(answer);
     this.#last.delete(conversation);
   }
 
@@ -134,17 +135,20 @@ export class Answers {
 
   /** Another model is to come, which cannot go on with the tokens of this one. */
   cancelAll(): void {
-    for (const answer of this.#answers.values()) {
-      const { generation } = answer;
-      answer.generation = undefined;
-      generation?.cancel();
-      this.#end(answer, 'cancelled');
-    }
+    for (const answer of this.#answers.values()) this.#cancelNow(answer);
   }
 
   /** There is no model, and none will come. */
   refuseAll(message: string): void {
     for (const { options } of this.#answers.values()) this.#refuse(options.answer, message);
+  }
+
+  /** Ends an answer before its generation says so. */
+  #cancelNow(answer: Answer): void {
+    const { generation } = answer;
+    answer.generation = undefined;
+    generation?.cancel();
+    this.#end(answer, 'cancelled');
   }
 
   #begin(options: AnswerOptions, messages: readonly ChatMessage[], tokens: readonly number[]): void {

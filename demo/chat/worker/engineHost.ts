@@ -17,10 +17,17 @@ export interface LoadedModel {
   readonly times: KernelTimes | undefined;
   readonly facts: ModelFacts;
   readonly mode: EngineMode;
+  /** Tokens that were put into its cache before it was ready. */
+  readonly nRestored: number;
 }
+
+/** A model that is loaded, but not ready yet. */
+export type OpenedModel = Omit<LoadedModel, 'nRestored'>;
 
 export interface HostEvents {
   readonly onStatus: (status: Status) => void;
+  /** A model is to be ready. Returns how many tokens were put into its cache. */
+  readonly onOpened: (model: OpenedModel) => Promise<number>;
   /** A model is ready, or the same one again on another device or in another mode. */
   readonly onReady: (model: LoadedModel) => void;
   /** Nothing is loaded, and nothing will be before somebody asks for it. */
@@ -66,8 +73,10 @@ export class EngineHost {
       // Before another model takes memory.
       await this.#freed;
       signal.throwIfAborted();
-      const loaded = await this.#open(device, signal);
-      if (signal.aborted) return void loaded.engine.destroy();
+      const opened = await this.#open(device, signal);
+      const nRestored = signal.aborted ? 0 : await this.#events.onOpened(opened);
+      if (signal.aborted) return void opened.engine.destroy();
+      const loaded = { ...opened, nRestored };
       this.#loaded = loaded;
       this.#events.onStatus({ kind: 'ready', model: loaded.facts, mode });
       this.#events.onReady(loaded);
@@ -123,7 +132,7 @@ export class EngineHost {
     return device;
   }
 
-  async #open(device: GPUDevice, signal: AbortSignal): Promise<LoadedModel> {
+  async #open(device: GPUDevice, signal: AbortSignal): Promise<OpenedModel> {
     const { choice, mode } = this.#wanted!;
     const name = nameOf(choice.source);
     const say = (bytes: number, totalBytes: number, secondsLeft?: number): void => {

@@ -78,6 +78,7 @@ export class LiveFigures {
       nSteps,
       nSampled,
       hitPercent: usage.hitPercent,
+      nRestored: loaded.nRestored,
       nUsed: usage.nUsed,
       nShared: usage.nShared,
       nCached: usage.nCached,

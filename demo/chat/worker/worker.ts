@@ -4,6 +4,7 @@ import type { FitReport, ModelChoice, PatternChoice, Reply, Request } from '../p
 import { Answers, promptOf } from './answers.js';
 import { EngineHost } from './engineHost.js';
 import { fitModel } from './fit.js';
+import { KeptPages } from './keptPages.js';
 import { LiveFigures } from './liveFigures.js';
 import { forgetKept, freeBytes, listKept, nameOf, peekFiles } from './modelStore.js';
 import { pageTokens } from './pageOwners.js';
@@ -19,6 +20,7 @@ let timer: ReturnType<typeof setInterval> | undefined;
 
 const host: EngineHost = new EngineHost({
   onStatus: (status) => reply({ type: 'status', status }),
+  onOpened: (opened) => keptPages.restore(opened),
   onReady: (loaded) => {
     figures.watch(loaded);
     answers.resume(loaded);
@@ -27,6 +29,7 @@ const host: EngineHost = new EngineHost({
   onFailed: ({ title, text }) => answers.refuseAll(`${title}. ${text}`),
 });
 const answers = new Answers(host, reply);
+const keptPages = new KeptPages(answers);
 const figures = new LiveFigures(answers);
 
 addEventListener('message', ({ data }: MessageEvent<Request>) => void receive(data));
@@ -52,6 +55,7 @@ async function receive(request: Request): Promise<void> {
       return answers.cancel(request.answer);
     case 'drop':
       answers.drop(request.conversation);
+      void keptPages.drop(request.conversation);
       return showLive();
     case 'readPage':
       return readPage(request.page);
@@ -73,6 +77,7 @@ function showLive(): void {
     if (answers.nRunning > 0) return;
     clearInterval(timer);
     timer = undefined;
+    if (host.loaded) void keptPages.save(host.loaded);
     // What was timed in the last steps comes a little later.
     setTimeout(sendLive, LIVE_MS);
   }, LIVE_MS);

@@ -22,7 +22,12 @@ export async function fingerprintOf({
 }: FingerprintArgs): Promise<string> {
   const digest = new Digest();
   digest.add(new TextEncoder().encode(JSON.stringify(config)));
-  const { vendor, architecture, device: chip, description }: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
+  const {
+    vendor,
+    architecture,
+    device: chip,
+    description,
+  }: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
   const gpu = [vendor, architecture, chip, description].filter(Boolean).join(' ') || 'a GPU without a name';
   return `${name}, config ${await digest.hex()}, weights ${weightsDigest} in ${weights}, cache in ${kvType}, context ${context}, ${gpu}`;
 }
