@@ -58,7 +58,11 @@ export class KeptPages {
       this.#written.clear();
       if (mode.attention === 'naive') return;
       let room = bytesOf(facts.nPages * facts.pageSize, engine);
-      const fitting = (await filesOf(folder)).filter(({ file }) => (room -= file.size) >= 0);
+      const fitting: KeptFile[] = [];
+      for (const kept of await filesOf(folder)) {
+        if (room > 0) fitting.push(kept);
+        room -= kept.file.size;
+      }
       // The newest last, since what is restored first is the first to be evicted.
       for (const { name, file } of fitting.toReversed()) {
         try {
