@@ -217,31 +217,6 @@ test('goes on with an answer when the device is lost', async () => {
   expect((await chat.untilAnswered('B')).split(begun)).toEqual(['', expect.stringMatching(/z/)]);
 });
 
-test('loads a model of the hub, keeps it, and goes on after a reload with what was asked before', async () => {
-  const { page } = chat;
-  await page.click('.model');
-  await page.click('dialog input[value=hub]');
-  await page.locator('dialog input[list]').fill('pageflash/tiny');
-  await chat.press('Does it fit?');
-  await page.waitForFunction(() => document.querySelector('#fit')?.textContent?.includes('fits: '));
-  expect(await chat.text('#fit')).toBe(
-    'pageflash/tiny fits: 886K parameters, 1.77 MB of weights in f16. Beside them, 3.9M tokens of cache would fit; 4,096 are set aside, 4.19 MB, and a conversation may have 1,024.',
-  );
-  await chat.press('Load');
-  await chat.untilReady('tiny');
-  await chat.type('Say the alphabet.');
-  await page.waitForSelector('.answer');
-  const nRequests = demo.hubRequests.length;
-  await page.reload();
-  expect(await chat.untilAnswered()).toBe(ALPHABET);
-  expect(await chat.text('.model')).toBe('tiny · 886K · f16');
-  expect(demo.hubRequests.slice(nRequests)).toEqual([]);
-  await page.click('.model');
-  await chat.press('Delete pageflash/tiny');
-  await page.waitForSelector('.kept', { hidden: true });
-  await page.keyboard.press('Escape');
-});
-
 test('finds the pages of a conversation after a reload, and computes what was damaged again', async () => {
   const { page } = chat;
   const restored = (): Promise<string | undefined> =>
@@ -271,6 +246,31 @@ test('finds the pages of a conversation after a reload, and computes what was da
   await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(0);
   await chat.beginAnew();
   await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBe(0);
+});
+
+test('loads a model of the hub, keeps it, and goes on after a reload with what was asked before', async () => {
+  const { page } = chat;
+  await page.click('.model');
+  await page.click('dialog input[value=hub]');
+  await page.locator('dialog input[list]').fill('pageflash/tiny');
+  await chat.press('Does it fit?');
+  await page.waitForFunction(() => document.querySelector('#fit')?.textContent?.includes('fits: '));
+  expect(await chat.text('#fit')).toBe(
+    'pageflash/tiny fits: 886K parameters, 1.77 MB of weights in f16. Beside them, 3.9M tokens of cache would fit; 4,096 are set aside, 4.19 MB, and a conversation may have 1,024.',
+  );
+  await chat.press('Load');
+  await chat.untilReady('tiny');
+  await chat.type('Say the alphabet.');
+  await page.waitForSelector('.answer');
+  const nRequests = demo.hubRequests.length;
+  await page.reload();
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  expect(await chat.text('.model')).toBe('tiny · 886K · f16');
+  expect(demo.hubRequests.slice(nRequests)).toEqual([]);
+  await page.click('.model');
+  await chat.press('Delete pageflash/tiny');
+  await page.waitForSelector('.kept', { hidden: true });
+  await page.keyboard.press('Escape');
 });
 
 test('says what to do when the GPU has no memory left', async () => {
