@@ -188,35 +188,6 @@ test('shows what tokens look at, and how it goes on', async () => {
   await chat.press('Hide the pattern');
 });
 
-test('switches to naive attention while it answers, and shows what that takes', async () => {
-  await chat.type('Say the alphabet.');
-  await chat.untilAnswering();
-  await chat.page.click('input[value=naive]');
-  await chat.page.waitForSelector('input[value=naive]:checked:enabled');
-  expect(await chat.untilAnswered()).toBe(ALPHABET);
-  const rows = await chat.page.$$eval('table tr', (all) =>
-    all.map((row) => [...row.children].map(({ textContent }) => textContent ?? '')),
-  );
-  const figures = Object.fromEntries(rows.map(([name, ...values]) => [name, values]));
-  expect(figures['Cache set aside']).toEqual(['4.19 MB', '8.39 MB']);
-  expect(figures['Scores written out']).toEqual(['none', '8.39 MB']);
-  expect(figures['Tokens a second, last use']![0]).toMatch(/^[\d.]+$/);
-});
-
-test('goes on with an answer when the device is lost', async () => {
-  await chat.type('Say the alphabet.');
-  const begun = await chat.untilAnswering();
-  await chat.pressAtOnce('Another end', 'A');
-  await chat.untilAnswering('B');
-  await chat.inWorker('lastDevice.destroy()');
-  await chat.page.waitForFunction(
-    () => document.querySelector('.status')?.textContent?.includes('The GPU was lost'),
-    { polling: 20 },
-  );
-  expect(await chat.untilAnswered()).toBe(ALPHABET);
-  expect((await chat.untilAnswered('B')).split(begun)).toEqual(['', expect.stringMatching(/z/)]);
-});
-
 test('finds the pages of a conversation after a reload, and computes what was damaged again', async () => {
   const { page } = chat;
   const restored = (): Promise<string | undefined> =>
@@ -246,6 +217,35 @@ test('finds the pages of a conversation after a reload, and computes what was da
   await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(0);
   await chat.beginAnew();
   await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBe(0);
+});
+
+test('switches to naive attention while it answers, and shows what that takes', async () => {
+  await chat.type('Say the alphabet.');
+  await chat.untilAnswering();
+  await chat.page.click('input[value=naive]');
+  await chat.page.waitForSelector('input[value=naive]:checked:enabled');
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  const rows = await chat.page.$$eval('table tr', (all) =>
+    all.map((row) => [...row.children].map(({ textContent }) => textContent ?? '')),
+  );
+  const figures = Object.fromEntries(rows.map(([name, ...values]) => [name, values]));
+  expect(figures['Cache set aside']).toEqual(['4.19 MB', '8.39 MB']);
+  expect(figures['Scores written out']).toEqual(['none', '8.39 MB']);
+  expect(figures['Tokens a second, last use']![0]).toMatch(/^[\d.]+$/);
+});
+
+test('goes on with an answer when the device is lost', async () => {
+  await chat.type('Say the alphabet.');
+  const begun = await chat.untilAnswering();
+  await chat.pressAtOnce('Another end', 'A');
+  await chat.untilAnswering('B');
+  await chat.inWorker('lastDevice.destroy()');
+  await chat.page.waitForFunction(
+    () => document.querySelector('.status')?.textContent?.includes('The GPU was lost'),
+    { polling: 20 },
+  );
+  expect(await chat.untilAnswered()).toBe(ALPHABET);
+  expect((await chat.untilAnswered('B')).split(begun)).toEqual(['', expect.stringMatching(/z/)]);
 });
 
 test('loads a model of the hub, keeps it, and goes on after a reload with what was asked before', async () => {
