@@ -49,6 +49,7 @@ async function run(command: GenerateCommand): Promise<void> {
     model,
     weights: command.weights,
     kvType: command.kvType,
+    rotaryType: command.rotaryType ?? (command.ids ? (model.config.dtype ?? undefined) : undefined),
     context: command.context,
     nSequences: command.nAnswers,
     nDrafts: command.nDrafts,

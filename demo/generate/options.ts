@@ -16,12 +16,14 @@ const USAGE = `npm run generate -- [OPTION...]: text by a language model, on pag
   --stop TEXT            ends an answer before this text; may be repeated
   --weights f32|f16|bf16|int8|int4   how weights are stored on the GPU; default: as in the file
   --kv f32|f16|bf16      how keys and values are stored; default f16
+  --rotary f32|f16|bf16  what frequencies of rotary embedding are rounded to; default f32, not at all; with --ids the
+                         type of the file, as in a model that PyTorch has converted as a whole (model.half())
   --context N            the most tokens of a conversation; default 4096, or what the model knows
   --memory GB            GPU memory that the model may take; default 8
   --speculate N          guess N tokens from the text so far, and check them in one step
   --naive                the same engine on naive attention, to compare with
   --stats                speed, time of each kernel, use of pages
-  --ids 5,17,...         token ids as the prompt, without a tokenizer; everything is computed in f32 then
+  --ids 5,17,...         token ids as the prompt, without a tokenizer, to compare with PyTorch: everything is computed in f32 then
   --greedy N             with --ids: print the N most likely tokens that follow
   --logits FILE          with --ids: write logits of the prompt, f32 [tokens, vocabulary]`;
 
@@ -44,6 +46,7 @@ export interface GenerateCommand {
   readonly stops: readonly string[];
   readonly weights: WeightFormat | undefined;
   readonly kvType: 'f32' | 'f16' | 'bf16' | undefined;
+  readonly rotaryType: 'f32' | 'f16' | 'bf16' | undefined;
   readonly context: number | undefined;
   readonly budgetBytes: number;
   readonly nDrafts: number;
@@ -100,7 +103,8 @@ export function readOptions(args: readonly string[]): GenerateCommand | string {
     },
     stops: values.stop ?? [],
     weights: isByIds && values.weights === undefined ? 'f32' : weightsOf(values.weights),
-    kvType: isByIds ? 'f32' : kvOf(values.kv),
+    kvType: isByIds ? 'f32' : floatOf('kv', values.kv),
+    rotaryType: floatOf('rotary', values.rotary),
     context: values.context === undefined ? undefined : count('context', 0),
     budgetBytes: (number('memory', values.memory) ?? 8) * 1e9,
     nDrafts: count('speculate', 0),
@@ -139,6 +143,7 @@ function parse(args: readonly string[]) {
         stop: { type: 'string', multiple: true },
         weights: text,
         kv: text,
+        rotary: text,
         context: text,
         memory: text,
         speculate: text,
@@ -162,7 +167,7 @@ function weightsOf(name: string | undefined): WeightFormat | undefined {
   return WEIGHTS[name];
 }
 
-function kvOf(name: string | undefined): 'f32' | 'f16' | 'bf16' | undefined {
+function floatOf(option: string, name: string | undefined): 'f32' | 'f16' | 'bf16' | undefined {
   if (name === undefined || name === 'f32' || name === 'f16' || name === 'bf16') return name;
-  return refuse(`--kv must be f32, f16 or bf16, not ${name}.`);
+  return refuse(`--${option} must be f32, f16 or bf16, not ${name}.`);
 }

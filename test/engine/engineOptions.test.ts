@@ -11,6 +11,7 @@ test('an engine has defaults', () => {
     weights: 'f16',
     kvType: 'f16',
     qkvType: 'f16',
+    rotaryType: 'f32',
     context: 1024,
     nSequences: 4,
     maxTokens: 512,

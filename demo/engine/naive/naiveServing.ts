@@ -1,7 +1,8 @@
-import { rotaryTables, type SequenceId, type Step } from 'pageflash';
+import type { FloatDType, SequenceId, Step } from 'pageflash';
 import type { Gpu } from '../gpu/gpu.js';
 import type { Recorder } from '../gpu/recorder.js';
 import type { ActivationType } from '../kernels/layer.js';
+import { anglesOf } from '../model/angles.js';
 import type { ModelConfig, RotaryConfigs } from '../model/config.js';
 import type { Attention } from '../serving/attention.js';
 import { DEFAULT_SCORES_BYTES, NaiveAttention } from './naiveAttention.js';
@@ -9,6 +10,8 @@ import { DEFAULT_SCORES_BYTES, NaiveAttention } from './naiveAttention.js';
 export interface NaiveServingOptions {
   readonly config: ModelConfig;
   readonly qkvType: ActivationType;
+  /** What frequencies of rotary embedding are rounded to. */
+  readonly rotaryType: FloatDType;
   readonly qkv: GPUBuffer;
   readonly attended: GPUBuffer;
   readonly maxTokens: number;
@@ -29,10 +32,10 @@ export class NaiveServing implements Attention {
   }
 
   static async create(gpu: Gpu, options: NaiveServingOptions): Promise<NaiveServing> {
-    const { config, qkvType, qkv, attended, maxTokens, nSequences, context } = options;
+    const { config, qkvType, rotaryType, qkv, attended, maxTokens, nSequences, context } = options;
     const { nHeads, nKvHeads, headDim, softmaxScale, attentionSoftcap } = config;
     const tablesOf = (kind: keyof RotaryConfigs) => {
-      const tables = rotaryTables({ ...config.rotary[kind], maxPositions: context });
+      const tables = anglesOf({ rotary: config.rotary[kind], maxPositions: context, rotaryType });
       const cos = gpu.bufferOf('rotary cos', Float32Array.from(tables.rotaryCos));
       const sin = gpu.bufferOf('rotary sin', Float32Array.from(tables.rotarySin));
       return { cos, sin, rotaryDim: tables.rotaryDim, rotaryInterleaved: tables.rotaryInterleaved };

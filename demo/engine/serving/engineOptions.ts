@@ -13,6 +13,11 @@ export interface EngineOptions {
   readonly weights?: WeightFormat | undefined;
   /** Of the KV cache. With f32, everything is f32; otherwise q, k and v are f16. Default f16 */
   readonly kvType?: FloatDType | undefined;
+  /**
+   * What frequencies of rotary embedding are rounded to, as those of a model are that PyTorch has converted as a whole, to
+   * compare with such a one. Default f32: not at all
+   */
+  readonly rotaryType?: FloatDType | undefined;
   /** The most tokens of a sequence, prompt and answer. Default: what the model knows, at most 4096 */
   readonly context?: number | undefined;
   /** Sequences that have room at their full length. Default 4 */
@@ -61,6 +66,7 @@ export interface EngineSettings {
   readonly kvType: FloatDType;
   /** Of q, k, v and what attention gives. */
   readonly qkvType: ActivationType;
+  readonly rotaryType: FloatDType;
   readonly context: number;
   readonly nSequences: number;
   readonly maxTokens: number;
@@ -101,6 +107,7 @@ export function settingsOf(options: EngineOptions): EngineSettings {
     weights: options.weights ?? config.dtype ?? 'f16',
     kvType,
     qkvType: kvType === 'f32' ? 'f32' : 'f16',
+    rotaryType: options.rotaryType ?? 'f32',
     context,
     nSequences,
     maxTokens,

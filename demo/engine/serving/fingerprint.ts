@@ -16,7 +16,7 @@ export interface FingerprintArgs {
  */
 export async function fingerprintOf({
   model: { name, config },
-  settings: { weights, kvType, context },
+  settings: { weights, kvType, rotaryType, context },
   weightsDigest,
   device,
 }: FingerprintArgs): Promise<string> {
@@ -29,5 +29,5 @@ export async function fingerprintOf({
     description,
   }: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
   const gpu = [vendor, architecture, chip, description].filter(Boolean).join(' ') || 'a GPU without a name';
-  return `${name}, config ${await digest.hex()}, weights ${weightsDigest} in ${weights}, cache in ${kvType}, context ${context}, ${gpu}`;
+  return `${name}, config ${await digest.hex()}, weights ${weightsDigest} in ${weights}, cache in ${kvType}, angles in ${rotaryType}, context ${context}, ${gpu}`;
 }

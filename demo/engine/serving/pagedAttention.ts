@@ -4,7 +4,6 @@ import {
   PagedKvCache,
   planAttnWithKvCache,
   prepareModel,
-  rotaryTables,
   tensorFrom,
 } from 'pageflash';
 import type {
@@ -18,6 +17,7 @@ import type {
   Tensor,
 } from 'pageflash';
 import type { Recorder } from '../gpu/recorder.js';
+import { anglesOf } from '../model/angles.js';
 import type { LayerConfig, ModelConfig } from '../model/config.js';
 import type { Attention, WatchedRows } from './attention.js';
 
@@ -26,6 +26,8 @@ export interface PagedAttentionOptions {
   readonly kvType: FloatDType;
   /** Of q, k, v and the result. */
   readonly qkvType: FloatDType;
+  /** What frequencies of rotary embedding are rounded to. */
+  readonly rotaryType: FloatDType;
   /** [tokens, (nHeads + 2 · nKvHeads) · headDim] */
   readonly qkv: GPUBuffer;
   /** [tokens, nHeads · headDim] */
@@ -207,11 +209,9 @@ function keyOf({ window, rotary }: LayerConfig): string {
 
 /** What attention in a layer is given in every step. */
 function layerArgs(runtime: Runtime, { window, rotary }: LayerConfig, options: PagedAttentionOptions) {
-  const { config, context: maxPositions } = options;
-  const { rotaryDim, rotaryInterleaved, ...tables } = rotaryTables({
-    ...config.rotary[rotary],
-    maxPositions,
-  });
+  const { config, context: maxPositions, rotaryType } = options;
+  const angles = { rotary: config.rotary[rotary], maxPositions, rotaryType };
+  const { rotaryDim, rotaryInterleaved, ...tables } = anglesOf(angles);
   const upload = (table: Float32Array): Tensor =>
     tensorFrom(runtime, table, { shape: [maxPositions, rotaryDim / 2], dtype: 'f32' });
   return {
