@@ -3,7 +3,7 @@ import { download } from '../../tools/deviceTensor.js';
 import { assert, assertEqual, type DeviceKind, type GpuCase } from '../platforms/gpuCase.js';
 import { sharedRuntime, withRuntime } from '../platforms/withRuntime.js';
 import { checkMerged, checkSame } from '../reference/tolerance.js';
-import { drawKvCache, placeKvCache, SMALL_DECODE, type KvCacheCase } from './kvCacheCase.js';
+import { drawKvCache, placeKvCache, SMALL_DECODE, type KvCacheCase, MIXED } from './kvCacheCase.js';
 import { draw, place, SMALL_VARLEN, type VarlenCase } from './varlenCase.js';
 import { checkKvCacheWeights, checkVarlenWeights } from './weightsCase.js';
 
@@ -63,16 +63,6 @@ const varlen: readonly Row<VarlenCase>[] = [
   { why: 'ALiBi per sequence', lengths: RAGGED, ...BASE, causal: true, alibi: 'per sequence' },
   { why: 'ALiBi per head, on both sides, on the GPU', lengths: RAGGED, ...BASE, alibi: 'per head', onGpu: true },
 ];
-
-/** Decoding, chunks of prompts, and sequences without queries or new tokens. */
-const MIXED = [
-  [0, 70, 70],
-  [203, 1, 1],
-  [64, 3, 3],
-  [17, 0, 5],
-  [33, 2, 0],
-  [9, 1, 4],
-] as const;
 
 const DECODE = [
   [203, 1, 1],

@@ -1,6 +1,6 @@
 import { createRuntime, type RuntimeOptions } from '../../src/index.js';
 import type { DeviceKind, GpuCase } from '../platforms/gpuCase.js';
-import { checkKvCache, type KvCacheCase } from './kvCacheCase.js';
+import { checkKvCache, type KvCacheCase, MIXED } from './kvCacheCase.js';
 
 /** One new token each: short, long, at the edges of tiles, and the first of its sequence. */
 const DECODE = [
@@ -16,16 +16,6 @@ const CHUNKS = [
   [96, 40, 40],
   [0, 40, 40],
   [5, 40, 40],
-] as const;
-
-/** Prompts, speculation and decoding in one batch, with sequences without queries or without new tokens. */
-const MIXED = [
-  [0, 70, 70],
-  [203, 1, 1],
-  [64, 3, 3],
-  [17, 0, 5],
-  [33, 2, 0],
-  [9, 1, 4],
 ] as const;
 
 interface Row extends KvCacheCase {

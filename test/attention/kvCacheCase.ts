@@ -51,6 +51,16 @@ export interface KvCacheCase {
   readonly seed?: number;
 }
 
+/** Prompts, speculation and decoding in one batch, with sequences without queries or without new tokens. */
+export const MIXED = [
+  [0, 70, 70],
+  [203, 1, 1],
+  [64, 3, 3],
+  [17, 0, 5],
+  [33, 2, 0],
+  [9, 1, 4],
+] as const;
+
 /** One new token each: after many, after few, and the first one. */
 export const SMALL_DECODE: KvCacheCase = {
   why: 'small',

@@ -5,6 +5,7 @@ import { checkMemory } from '../../demo/engine/serving/memory.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { goldenModel, shippedModel } from './inlinedModels.js';
 import { takeMemory, withoutMemoryFor, withOwnBuffers } from './ownBuffers.js';
+import { refusal, rejection } from './refusals.js';
 
 const DESTROYED = 'The engine was destroyed.';
 
@@ -16,23 +17,6 @@ async function optionsOf(): Promise<EngineOptions & { readonly ids: readonly num
 /** Elsewhere than in Node, where kernels compile slowly, those of naive attention will do. */
 function attentionOn({ platform }: GpuTest): 'paged' | 'naive' {
   return platform === 'node' ? 'paged' : 'naive';
-}
-
-/** The sentence that a promise rejects with. */
-function rejection(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => 'no error',
-    (error: Error) => error.message,
-  );
-}
-
-function refusal(act: () => unknown): string {
-  try {
-    act();
-    return 'no error';
-  } catch (error) {
-    return (error as Error).message;
-  }
 }
 
 /** A device of the case's own, and what it reports that nothing has caught. */

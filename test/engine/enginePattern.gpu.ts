@@ -6,6 +6,7 @@ import { fromHalves, rotaryTables } from '../../src/index.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { goldenModel, type GoldenModel } from './inlinedModels.js';
 import { tensorsOfFile } from './memoryFiles.js';
+import { rejection } from './refusals.js';
 
 interface TestOptions extends Partial<EngineOptions> {
   readonly golden: GoldenModel;
@@ -164,21 +165,16 @@ export const cases: GpuCase[] = [
     name: 'patterns that there are not are refused in a sentence',
     run: async (t) => {
       const golden = await goldenModel('llama3');
-      const refusal = (work: Promise<unknown>): Promise<string> =>
-        work.then(
-          () => 'no error',
-          (error: Error) => error.message,
-        );
       await withEngine(t, { golden, attention: 'naive' }, async (engine) => {
         assertEqual(
-          await refusal(engine.attentionPattern([1, 2], { layer: 0 })),
+          await rejection(engine.attentionPattern([1, 2], { layer: 0 })),
           'Naive attention keeps no lse, from which attention weights are computed. Choose paged attention.',
         );
       });
       if (t.platform !== 'node') return;
       await withEngine(t, { golden }, async (engine) => {
         const ask = (tokens: readonly number[], layer: number, head?: number): Promise<string> =>
-          refusal(engine.attentionPattern(tokens, { layer, head }));
+          rejection(engine.attentionPattern(tokens, { layer, head }));
         assertEqual(await ask([1], 2), 'The model has no layer 2, only 0 to 1.');
         assertEqual(await ask([1], 0, 4), 'The model has no head 4, only 0 to 3.');
         assertEqual(await ask([], 0), 'A prompt has one token at least.');

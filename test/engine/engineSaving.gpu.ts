@@ -4,6 +4,7 @@ import type { EngineOptions } from '../../demo/engine/serving/engineOptions.js';
 import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { goldenModel } from './inlinedModels.js';
 import { MemoryFiles } from './memoryFiles.js';
+import { refusal, rejection } from './refusals.js';
 
 async function newEngine(t: GpuTest, options: Partial<EngineOptions> = {}): Promise<Engine> {
   const { filesOfGolden } = await goldenModel('llama3');
@@ -20,23 +21,6 @@ async function savedBy(engine: Engine, tokens: readonly number[]): Promise<Uint8
 
 async function bytesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-/** The sentence that a promise rejects with. */
-function rejection(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => 'no error',
-    (error: Error) => error.message,
-  );
-}
-
-function refusal(act: () => unknown): string {
-  try {
-    act();
-    return 'no error';
-  } catch (error) {
-    return (error as Error).message;
-  }
 }
 
 const DESTROYED = 'The engine was destroyed.';

@@ -1,5 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks';
 import type { PageCell } from '../protocol.js';
+import { useDrawnCanvas } from './canvas.js';
 import { drawPageMap, layOut, type MapLayout } from './drawPageMap.js';
 
 export interface PageMapProps {
@@ -18,27 +19,9 @@ const EVICTED_MS = 1500;
 
 /** A square for each page. One is chosen by pointing at it, or by arrow keys. */
 export function PageMap({ cells, numbers, letters, chosen, description, onChoose }: PageMapProps) {
-  const canvas = useRef<HTMLCanvasElement>(null);
   const layout = useRef<MapLayout | undefined>(undefined);
   const before = useRef<readonly PageCell[]>([]);
   const evicted = useRef(new Map<number, number>());
-  const draw = (): void => {
-    const { current } = canvas;
-    if (!current) return;
-    layout.current = layOut(current.clientWidth, cells.length);
-    const now = performance.now();
-    for (const [page, ms] of evicted.current) if (ms < now - EVICTED_MS) evicted.current.delete(page);
-    drawPageMap(current, {
-      layout: layout.current,
-      cells,
-      numbers,
-      letters,
-      chosen,
-      evicted: evicted.current,
-    });
-  };
-  const drawLatest = useRef(draw);
-  drawLatest.current = draw;
   useEffect(() => {
     if (before.current.length === cells.length)
       before.current.forEach((old, page) => {
@@ -46,22 +29,23 @@ export function PageMap({ cells, numbers, letters, chosen, description, onChoose
       });
     before.current = cells;
     // The last marks go although nothing changes any more.
-    const timer =
-      evicted.current.size > 0 ? setTimeout(() => drawLatest.current(), EVICTED_MS + 50) : undefined;
+    const timer = evicted.current.size > 0 ? setTimeout(redraw, EVICTED_MS + 50) : undefined;
     return () => clearTimeout(timer);
   }, [cells]);
-  useEffect(draw);
-  useEffect(() => {
-    const again = (): void => drawLatest.current();
-    const scheme = matchMedia('(prefers-color-scheme: dark)');
-    const observer = new ResizeObserver(again);
-    scheme.addEventListener('change', again);
-    observer.observe(canvas.current!);
-    return () => {
-      scheme.removeEventListener('change', again);
-      observer.disconnect();
-    };
-  }, []);
+  // Behind what finds evicted pages, which are drawn then.
+  const { canvas, redraw } = useDrawnCanvas((drawn) => {
+    layout.current = layOut(drawn.clientWidth, cells.length);
+    const now = performance.now();
+    for (const [page, ms] of evicted.current) if (ms < now - EVICTED_MS) evicted.current.delete(page);
+    drawPageMap(drawn, {
+      layout: layout.current,
+      cells,
+      numbers,
+      letters,
+      chosen,
+      evicted: evicted.current,
+    });
+  });
   const pageAt = ({ offsetX, offsetY }: PointerEvent): number | undefined => {
     const { size, columns } = layout.current!;
     const column = Math.floor(offsetX / size);

@@ -1,5 +1,6 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import type { Pattern } from '../protocol.js';
+import { useDrawnCanvas } from './canvas.js';
 import { drawPattern, layOutPattern, type PatternCell, type PatternLayout } from './drawPattern.js';
 
 export interface PatternMapProps {
@@ -14,28 +15,11 @@ export interface PatternMapProps {
 
 /** What each token looks at: a row for each. A pair is chosen by pointing at it, or by arrow keys. */
 export function PatternMap({ pattern, chosen, description, isStale, onChoose }: PatternMapProps) {
-  const canvas = useRef<HTMLCanvasElement>(null);
   const layout = useRef<PatternLayout | undefined>(undefined);
-  const draw = (): void => {
-    const { current } = canvas;
-    if (!current) return;
-    layout.current = layOutPattern(current.clientWidth, pattern);
-    drawPattern(current, { layout: layout.current, pattern, chosen });
-  };
-  const drawLatest = useRef(draw);
-  drawLatest.current = draw;
-  useEffect(draw);
-  useEffect(() => {
-    const again = (): void => drawLatest.current();
-    const scheme = matchMedia('(prefers-color-scheme: dark)');
-    const observer = new ResizeObserver(again);
-    scheme.addEventListener('change', again);
-    observer.observe(canvas.current!);
-    return () => {
-      scheme.removeEventListener('change', again);
-      observer.disconnect();
-    };
-  }, []);
+  const { canvas } = useDrawnCanvas((drawn) => {
+    layout.current = layOutPattern(drawn.clientWidth, pattern);
+    drawPattern(drawn, { layout: layout.current, pattern, chosen });
+  });
   const nColumns = pattern.tokens.length;
   const nRows = pattern.weights.length / nColumns;
   const chooseAt = ({ offsetX, offsetY }: PointerEvent): void => {

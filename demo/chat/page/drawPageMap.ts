@@ -1,4 +1,5 @@
 import type { PageCell } from '../protocol.js';
+import { beginDrawing, type Drawing } from './canvas.js';
 import { N_COLORS } from './conversations.js';
 
 /** Squares of `size` pixels, in rows of `columns`. */
@@ -37,19 +38,7 @@ export function layOut(width: number, nPages: number): MapLayout {
 export function drawPageMap(canvas: HTMLCanvasElement, picture: MapPicture): void {
   const { layout, cells, chosen, evicted } = picture;
   const { size, columns, rows } = layout;
-  const ratio = devicePixelRatio;
-  const width = canvas.clientWidth;
-  const height = rows * size;
-  const pixels = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
-  if (canvas.width !== pixels.width || canvas.height !== pixels.height) {
-    Object.assign(canvas, pixels);
-    canvas.style.height = `${height}px`;
-  }
-  const context = canvas.getContext('2d')!;
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  const style = getComputedStyle(canvas);
-  const color = (name: string): string => style.getPropertyValue(name).trim();
+  const { context, color } = beginDrawing(canvas, rows * size);
   const pen: Pen = { context, size, color };
   cells.forEach((cell, page) => {
     const x = (page % columns) * size;
@@ -64,10 +53,8 @@ export function drawPageMap(canvas: HTMLCanvasElement, picture: MapPicture): voi
   });
 }
 
-interface Pen {
-  readonly context: CanvasRenderingContext2D;
+interface Pen extends Pick<Drawing, 'context' | 'color'> {
   readonly size: number;
-  readonly color: (name: string) => string;
 }
 
 interface PlacedCell {

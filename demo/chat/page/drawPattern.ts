@@ -1,4 +1,5 @@
 import type { Pattern } from '../protocol.js';
+import { beginDrawing } from './canvas.js';
 
 /** Rectangles in rows, one for each token that looks at another. Sizes in pixels. */
 export interface PatternLayout {
@@ -36,19 +37,8 @@ export interface PatternPicture {
 export function drawPattern(canvas: HTMLCanvasElement, { layout, pattern, chosen }: PatternPicture): void {
   const { cellWidth, cellHeight, nRows, nColumns } = layout;
   const { weights, firstRow } = pattern;
-  const ratio = devicePixelRatio;
-  const width = canvas.clientWidth;
   const height = nRows * cellHeight;
-  const pixels = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
-  if (canvas.width !== pixels.width || canvas.height !== pixels.height) {
-    Object.assign(canvas, pixels);
-    canvas.style.height = `${height}px`;
-  }
-  const context = canvas.getContext('2d')!;
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  const style = getComputedStyle(canvas);
-  const color = (name: string): string => style.getPropertyValue(name).trim();
+  const { context, color } = beginDrawing(canvas, height);
   const drawn = Math.max(1, cellWidth);
   for (let row = 0; row < nRows; row++) {
     const y = row * cellHeight;

@@ -2,13 +2,11 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { formatBytes, refuse } from '../engineError.js';
+import { BLOCK_BYTES, readBlocks, type Block } from './blocks.js';
 import { FolderFiles } from './folderFiles.js';
 import { checkHubId, HubFiles, hubFiles, type HubOptions } from './hubFiles.js';
 import type { ModelFiles } from './modelFiles.js';
 import { UnreachableError } from './urlFiles.js';
-
-/** Large files are kept in blocks, so that what came before an interruption is not loaded again. */
-const BLOCK_BYTES = 8 * 2 ** 20;
 
 /** Unfinished files older than this are of a run that was killed. */
 const STALE_MS = 3_600_000;
@@ -67,43 +65,30 @@ export class CachedFiles implements ModelFiles {
     const size = await this.size(file);
     if (size === undefined) refuse(`${this.name} has no ${file}.`);
     if (end > size) refuse(`${file} of ${this.name} ends before byte ${end}.`);
-    const bytes = new Uint8Array(end - start);
-    for (let at = start; at < end;) {
-      const first = at - (at % this.#blockBytes);
-      const last = Math.min(first + this.#blockBytes, size);
-      const until = Math.min(last, end);
-      const block = join(blocksOf(file), String(first / this.#blockBytes).padStart(6, '0'));
-      await this.#ensure(block, { file, first, last });
-      bytes.set(await this.#kept.read(block, at - first, until - first), at - start);
-      at = until;
-    }
-    return bytes;
+    return readBlocks({ start, end, size, blockBytes: this.#blockBytes }, async (block, from, until) => {
+      const kept = join(blocksOf(file), block.name);
+      await this.#ensure(kept, file, block);
+      return this.#kept.read(kept, from, until);
+    });
   }
 
   /** Sees to it that a block is on disk, once however many ask for it. */
-  #ensure(block: string, { file, first, last }: Block): Promise<void> {
-    const found = this.#blocks.get(block);
+  #ensure(kept: string, file: string, { first, last }: Block): Promise<void> {
+    const found = this.#blocks.get(kept);
     if (found) return found;
     const load = async (): Promise<void> => {
-      if ((await this.#kept.size(block)) === last - first) return;
-      await this.#write(block, await this.#source.read(file, first, last));
+      if ((await this.#kept.size(kept)) === last - first) return;
+      await this.#write(kept, await this.#source.read(file, first, last));
     };
     const loading = load();
-    this.#blocks.set(block, loading);
-    loading.catch(() => this.#blocks.delete(block));
+    this.#blocks.set(kept, loading);
+    loading.catch(() => this.#blocks.delete(kept));
     return loading;
   }
 
   #write(file: string, content: string | Uint8Array): Promise<void> {
     return writeWhole(join(this.#kept.name, file), content, this.name);
   }
-}
-
-/** Bytes `first` up to, but not including, `last` of a file. */
-interface Block {
-  readonly file: string;
-  readonly first: number;
-  readonly last: number;
 }
 
 let nWritten = 0;

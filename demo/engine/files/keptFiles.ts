@@ -1,8 +1,6 @@
 import { formatBytes, refuse } from '../engineError.js';
+import { BLOCK_BYTES, readBlocks, type Block } from './blocks.js';
 import type { ModelFiles } from './modelFiles.js';
-
-/** As on disk: what came before an interruption is not loaded again. */
-const BLOCK_BYTES = 8 * 2 ** 20;
 
 export interface KeptFilesOptions {
   /** The place in messages. */
@@ -65,21 +63,15 @@ export class KeptFiles implements ModelFiles {
     const size = await this.size(file);
     if (size === undefined) refuse(`${this.name} has no ${file}.`);
     if (end > size) refuse(`${file} of ${this.name} ends before byte ${end}.`);
-    const bytes = new Uint8Array(end - start);
-    for (let at = start; at < end;) {
-      const first = at - (at % this.#blockBytes);
-      const last = Math.min(first + this.#blockBytes, size);
-      const until = Math.min(last, end);
-      const block = await this.#block(file, first, last);
-      bytes.set(new Uint8Array(await block.slice(at - first, until - first).arrayBuffer()), at - start);
-      at = until;
-    }
-    return bytes;
+    return readBlocks({ start, end, size, blockBytes: this.#blockBytes }, async (block, from, until) => {
+      const kept = await this.#block(file, block);
+      return new Uint8Array(await kept.slice(from, until).arrayBuffer());
+    });
   }
 
-  /** The bytes `first` up to, but not including, `last` of a file, which are kept by then if there is room. */
-  async #block(file: string, first: number, last: number): Promise<Blob> {
-    const name = `${file}.${String(first / this.#blockBytes).padStart(6, '0')}`;
+  /** The bytes of a block, which are kept by then if there is room. */
+  async #block(file: string, { name: number, first, last }: Block): Promise<Blob> {
+    const name = `${file}.${number}`;
     const kept = await this.#find(name);
     if (kept?.size === last - first) return kept;
     if (!this.#source) refuse(`${file} of ${this.name} is not kept whole in this browser. Load it again.`);
