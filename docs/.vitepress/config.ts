@@ -1,17 +1,28 @@
 import { defineConfig } from 'vitepress';
 import api from '../api/typedoc-sidebar.json' with { type: 'json' };
 
-const GUIDE = [
-  ['First attention', 'first-attention'],
-  ['In an engine', 'in-an-engine'],
-  ['Serving conversations', 'serving'],
-  ['Pages, memory, what fits', 'memory'],
-  ['Numerics', 'numerics'],
-  ['Tiers, tuning, speed', 'speed'],
-  ['From flash_attn, vLLM, FlashInfer', 'porting'],
-  ['Errors', 'errors'],
-  ['The kernels', 'kernels'],
-] as const;
+/** The pages of the guide, in the order in which they are read. */
+const GUIDE = {
+  Start: [
+    ['First attention', 'first-attention'],
+    ['Functions and options', 'functions'],
+    ['From flash_attn, vLLM, FlashInfer', 'porting'],
+  ],
+  Build: [
+    ['In an engine', 'in-an-engine'],
+    ['Inside other engines', 'other-engines'],
+    ['Serving conversations', 'serving'],
+    ['Saving conversations', 'saving'],
+    ['Pages, memory, what fits', 'memory'],
+    ['Errors by code', 'errors'],
+  ],
+  Understand: [
+    ['Numerics and determinism', 'numerics'],
+    ['Tiers and tuning', 'tuning'],
+    ['Speed', 'speed'],
+    ['The kernels', 'kernels'],
+  ],
+} as const;
 
 export default defineConfig({
   title: 'pageflash',
@@ -23,11 +34,14 @@ export default defineConfig({
   markdown: { math: false, lineNumbers: false },
   themeConfig: {
     nav: [
-      { text: 'Guide', link: '/guide/first-attention' },
-      { text: 'API', link: '/api/' },
+      { text: 'Guide', link: '/guide/first-attention', activeMatch: '/guide/' },
+      { text: 'API', link: '/api/', activeMatch: '/api/' },
     ],
     sidebar: {
-      '/guide/': [{ text: 'Guide', items: GUIDE.map(([text, page]) => ({ text, link: `/guide/${page}` })) }],
+      '/guide/': Object.entries(GUIDE).map(([text, pages]) => ({
+        text,
+        items: pages.map(([title, page]) => ({ text: title, link: `/guide/${page}` })),
+      })),
       '/api/': [{ text: 'API', items: api }],
     },
     outline: [2, 3],
