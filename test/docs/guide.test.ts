@@ -8,19 +8,21 @@ const PAGES = 'docs/guide';
 /** A page of the guide. Its TypeScript blocks are one strict program, in their order. */
 interface Page {
   readonly name: string;
+  readonly text: string;
   readonly program: string;
 }
 
 const pages: readonly Page[] = readdirSync(PAGES)
   .filter((file) => file.endsWith('.md'))
-  .map((file) => ({
-    name: file.replace('.md', ''),
-    program: programOf(readFileSync(`${PAGES}/${file}`, 'utf8')),
-  }));
+  .map((file) => {
+    const text = readFileSync(`${PAGES}/${file}`, 'utf8');
+    return { name: file.replace('.md', ''), text, program: programOf(text) };
+  });
 
-/** The blocks of a page one after another. */
-function programOf(page: string): string {
-  const code = [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, block]) => block!).join('\n');
+/** The blocks of a page one after another, but for programs of their own for Node, which test/package runs. */
+function programOf(text: string): string {
+  const blocks = [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, block]) => block!);
+  const code = blocks.filter((block) => !block.includes("from 'webgpu'")).join('\n');
   // It must be a module, also where it imports nothing.
   return code && `${code}\nexport {};\n`;
 }
@@ -59,6 +61,13 @@ test('every page of the guide has a program', () => {
   expect(pages.filter(({ program }) => !program).map(({ name }) => name)).toEqual([]);
 });
 
-test.each(pages)('the page $name prints what it says', async ({ name }) => {
-  expect(await project.node(`${name}.main.mjs`)).toMatchSnapshot();
+test.each(pages)('all code of the page $name is TypeScript, or for a shell', ({ text }) => {
+  const languages = [...text.matchAll(/^```(.*)\n[^]*?^```$/gm)].map(([, language]) => language);
+  expect(languages.filter((language) => !['ts', 'sh', 'text'].includes(language!))).toEqual([]);
+});
+
+test.each(pages)('the page $name prints what it says', async ({ name, text }) => {
+  const printed = await project.node(`${name}.main.mjs`);
+  expect(printed).toMatchSnapshot();
+  for (const [, said] of text.matchAll(/^It prints\n\n```text\n(.*?)```/gms)) expect(printed).toContain(said);
 });

@@ -3,6 +3,7 @@ import { createInputs } from '../../demo/oneCall/inputs.js';
 import { computePattern } from '../../demo/oneCall/pattern.js';
 import type { Sequence, Settings } from '../../demo/oneCall/settings.js';
 import { tileBands } from '../../demo/oneCall/tiles.js';
+import { tileKeysOf } from '../../src/plan/attentionWork.js';
 import { GPU, itemsOf, workOf, type PlannedItem } from '../plan/work.js';
 
 /** Pictures of the guide, as SVG: what the demo draws of a call, and what the planner makes of a batch. */
@@ -12,7 +13,16 @@ const INK = '#3c4257';
 const MASKED = '#eceef3';
 const TILE = '#d9480f';
 /** From a probability of nearly nothing to the largest of a row. */
-const RAMP = ['#e4e3fd', '#cbc8f9', '#aea9f3', '#9086ee', '#6d5ee8', '#5440c0', '#3f2b93', '#2a1466'] as const;
+const RAMP = [
+  '#e4e3fd',
+  '#cbc8f9',
+  '#aea9f3',
+  '#9086ee',
+  '#6d5ee8',
+  '#5440c0',
+  '#3f2b93',
+  '#2a1466',
+] as const;
 const FONT = 'font-family="system-ui, sans-serif" font-size="13"';
 
 interface Panel {
@@ -21,27 +31,50 @@ interface Panel {
   readonly masks?: Partial<Pick<Settings, 'causal' | 'windowSize' | 'attentionChunk'>>;
 }
 
+const N_KEYS = 1024;
 const PANELS: readonly Panel[] = [
-  { title: 'causal', sequence: { nQueries: 256, nKeys: 256 } },
-  { title: 'windowSize [63, 0]', sequence: { nQueries: 256, nKeys: 256 }, masks: { windowSize: [63, 0] } },
-  { title: 'attentionChunk 96', sequence: { nQueries: 256, nKeys: 256 }, masks: { attentionChunk: 96 } },
-  { title: '64 queries after 192 keys', sequence: { nQueries: 64, nKeys: 256 } },
+  { title: 'causal', sequence: { nQueries: 1024, nKeys: N_KEYS } },
+  {
+    title: 'windowSize [255, 0]',
+    sequence: { nQueries: 1024, nKeys: N_KEYS },
+    masks: { windowSize: [255, 0] },
+  },
+  {
+    title: 'attentionChunk 384',
+    sequence: { nQueries: 1024, nKeys: N_KEYS },
+    masks: { attentionChunk: 384 },
+  },
+  { title: '256 after a prefix of 768', sequence: { nQueries: 256, nKeys: N_KEYS } },
 ];
 
-/** Tokens that a cell stands for, in each direction. */
-const CELL = 4;
-/** Pixels of a token. */
-const SCALE = 1.2;
+/** Cells side by side, and the pixels and tokens of each. */
+const N_CELLS = 64;
+const CELL = 5;
+const CELL_TOKENS = N_KEYS / N_CELLS;
+const PANEL = N_CELLS * CELL;
 
 /** Attention patterns of a head under several masks, with the tiles that the kernel computes. */
 function tiles(): string {
-  const size = 256 * SCALE;
-  const [width, height] = [size + 36, size + 52];
+  const [width, height] = [PANEL + 30, PANEL + 44];
   const panels = PANELS.map(
     (panel, i) =>
-      `<g transform="translate(${20 + (i % 2) * width} ${34 + Math.floor(i / 2) * height})">${drawPanel(panel)}</g>`,
+      `<g transform="translate(${15 + (i % 2) * width} ${32 + Math.floor(i / 2) * height})">${drawPanel(panel)}</g>`,
   );
-  return svg(2 * width, height + 64 * SCALE + 64, panels);
+  const legend = drawLegend(15 + width, 32 + height + PANEL / 2);
+  return svg(2 * width, 2 * height, [...panels, legend]);
+}
+
+function drawLegend(x: number, y: number): string {
+  const ramp = RAMP.map((colour, i) => `<rect x="${16 * i}" width="16" height="16" fill="${colour}"/>`);
+  return [
+    `<g transform="translate(${x} ${y})" ${FONT} fill="${INK}">`,
+    ...ramp,
+    '<text x="140" y="13">probability</text>',
+    `<rect y="30" width="128" height="16" fill="${MASKED}"/><text x="140" y="43">masked</text>`,
+    `<rect y="60" width="128" height="16" fill="none" stroke="${TILE}" stroke-width="1.5"/><text x="140" y="73">tile that is computed</text>`,
+    '<text y="105">Queries go down, keys to the right.</text>',
+    '</g>',
+  ].join('\n');
 }
 
 function drawPanel({ title, sequence, masks }: Panel): string {
@@ -61,41 +94,47 @@ function drawPanel({ title, sequence, masks }: Panel): string {
     seed: 1,
     ...masks,
   };
-  const { nQueries, nKeys } = sequence;
   const { bands, skipped } = tileBands(settings, sequence, GPU);
-  const outlines = bands
-    .filter(({ keys: [first, end] }) => end > first)
-    .map(
-      ({ queries: [top, bottom], keys: [left, right] }) =>
-        `<rect x="${left}" y="${top}" width="${right - left}" height="${bottom - top}"/>`,
-    );
+  const pixels = (tokens: number) => (tokens * CELL) / CELL_TOKENS;
+  const { tile } = workOf([[sequence.nQueries, N_KEYS]], { heads: [4, 4], headDim: 64 }).lists[0]!;
+  const tileKeys = tileKeysOf(tile);
+  const outlines = bands.flatMap(({ queries: [top, bottom], keys: [left, right] }) =>
+    Array.from({ length: Math.ceil((right - left) / tileKeys) }, (_, i) => {
+      const [first, end] = [left + i * tileKeys, Math.min(left + (i + 1) * tileKeys, right)];
+      return `<rect x="${pixels(first)}" y="${pixels(top)}" width="${pixels(end - first)}" height="${pixels(bottom - top)}"/>`;
+    }),
+  );
   return [
-    `<text y="-10" ${FONT} fill="${INK}">${title}: ${Math.round(100 * skipped)} % of the tiles are skipped</text>`,
-    `<g transform="scale(${SCALE})">`,
-    `<rect width="${nKeys}" height="${nQueries}" fill="${MASKED}"/>`,
+    `<text y="-9" ${FONT} fill="${INK}">${title}: ${Math.round(100 * skipped)} % of tiles skipped</text>`,
+    `<rect width="${PANEL}" height="${pixels(sequence.nQueries)}" fill="${MASKED}"/>`,
     ...drawCells(settings),
-    `<g fill="none" stroke="${TILE}" stroke-width="1">${outlines.join('')}</g>`,
-    '</g>',
+    `<g fill="none" stroke="${TILE}" stroke-width="1.2">${outlines.join('')}</g>`,
   ].join('\n');
 }
 
 /** A path for each colour of the ramp. */
 function drawCells(settings: Settings): string[] {
-  const { nRows, nCols, cells } = computePattern(settings, createInputs(settings), { sequence: 0, head: 1 });
+  const { nQueries, nRows, nCols, cells } = computePattern(settings, createInputs(settings), {
+    sequence: 0,
+    head: 1,
+  });
+  const [cellRows, cellCols] = [(nRows * CELL_TOKENS) / nQueries, nCols / N_CELLS];
   const paths = RAMP.map(() => '');
-  for (let y = 0; y < nRows; y += CELL)
-    for (let x = 0; x < nCols; x += CELL) {
-      let most = -1;
-      for (let i = 0; i < CELL * CELL; i++)
-        most = Math.max(most, cells[(y + Math.floor(i / CELL)) * nCols + x + (i % CELL)]!);
+  for (let y = 0; y < nRows / cellRows; y++)
+    for (let x = 0; x < N_CELLS; x++) {
+      let [sum, nVisible] = [0, 0];
+      for (let row = y * cellRows; row < (y + 1) * cellRows; row++)
+        for (const cell of cells.subarray(row * nCols + x * cellCols, row * nCols + (x + 1) * cellCols))
+          if (cell >= 0) [sum, nVisible] = [sum + cell, nVisible + 1];
+      if (nVisible === 0) continue;
       // Most are small; the square root makes them distinguishable.
-      const colour = Math.min(RAMP.length - 1, Math.floor(Math.sqrt(most) * RAMP.length));
-      if (most >= 0) paths[colour] += `M${x} ${y}h${CELL}v${CELL}h-${CELL}z`;
+      const colour = Math.min(RAMP.length - 1, Math.floor(Math.sqrt(sum / nVisible) * RAMP.length));
+      paths[colour] += `M${x * CELL} ${y * CELL}h${CELL}v${CELL}h-${CELL}z`;
     }
   return paths.map((path, i) => `<path fill="${RAMP[i]}" d="${path}"/>`);
 }
 
-const LENGTHS = [30000, 4000, 11000];
+const LENGTHS = [3000, 400, 1100];
 
 /** The keys of three sequences of one new token each, as they are and as the planner cuts them. */
 function splits(): string {
@@ -119,7 +158,7 @@ function drawSequence(nKeys: number, chunks: readonly PlannedItem[], pixels: num
       `<rect x="${(i * width).toFixed(1)}" y="20" width="${Math.max(1, width - 2).toFixed(1)}" height="18" rx="2" fill="${RAMP[4]}"/>`,
   );
   const count = chunks.length === 1 ? '1 workgroup' : `${chunks.length} workgroups`;
-  return `<text y="12" ${FONT} fill="${INK}">${nKeys} keys: ${count} for each key/value head</text>${pieces.join('')}`;
+  return `<text y="12" ${FONT} fill="${INK}">a new token over ${nKeys} keys: ${count} for each key/value head</text>${pieces.join('')}`;
 }
 
 /** A pool with two forks that share a prefix, a sequence of its own, pages that are only cached, and free ones. */
@@ -144,7 +183,9 @@ function pages(): string {
     compute(id);
   }
   manager.release(ended);
-  return `${drawPagesSvg(manager.snapshot(), { columns: 32 })}\n`;
+  // Twice as large.
+  const picture = drawPagesSvg(manager.snapshot(), { columns: 32 });
+  return `${picture.replace(/ width="(\d+)" height="(\d+)"/, (_, width: string, height: string) => ` width="${2 * Number(width)}" height="${2 * Number(height)}"`)}\n`;
 }
 
 function svg(width: number, height: number, parts: readonly string[]): string {

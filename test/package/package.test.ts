@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { DEVICE_NAMES, OPTION_NAMES } from '../../src/standalone/options.js';
 import { kernelVariant, type KernelVariant } from '../../src/standalone/kernelVariant.js';
 import { createOutsideProject, type OutsideProject } from './outsideProject.js';
-import { checkPrinted, examplesOf, printouts, subpathExamples } from './readme.js';
+import { checkPrinted, examplesOf } from './readme.js';
 import { testStrictTypes } from './strictTypes.js';
 
 let project: OutsideProject;
@@ -21,11 +21,6 @@ describe('in Node', () => {
   test.each(examplesOf('node'))('the example of $shows prints what is right', async ({ shows, code }) => {
     project.write('main.mjs', code);
     checkPrinted(shows, await project.node('main.mjs'));
-  });
-
-  test.each(subpathExamples)('an example of a subpath prints what the README says', async (code) => {
-    project.write('main.mjs', code);
-    expect(printouts).toContain(await project.node('main.mjs'));
   });
 
   test('errors of subpaths are those of the package', async () => {

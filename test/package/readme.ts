@@ -1,11 +1,14 @@
 import { roundTo } from '../../src/core/dtype.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
+import firstPage from '../../docs/guide/first-attention.md?raw';
+import kernelsPage from '../../docs/guide/kernels.md?raw';
+import numericsPage from '../../docs/guide/numerics.md?raw';
 import readme from '../../README.md?raw';
 
-/** Where a whole example of the README runs. */
+/** Where a whole example runs. */
 export type ExampleHost = 'browser' | 'node';
 
-/** A block of the README that is a program of its own: it makes a device, and prints what came out. */
+/** An example of the README, for browsers, or its twin for Node on the guide's first page. It prints what came out. */
 export interface Example {
   readonly host: ExampleHost;
   /** What it is about, by the function that it shows. */
@@ -13,35 +16,42 @@ export interface Example {
   readonly code: string;
 }
 
-const blocks = [...readme.matchAll(/```(?:ts|js)\n(.*?)```/gs)].map(([, code]) => code!);
+/** Code blocks of a page. */
+function blocksOf(page: string): string[] {
+  return [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code!);
+}
+
+/** The text of a section, up to the next heading. */
+function sectionOf(page: string, title: string): string {
+  const [, section] = page.split(`\n## ${title}\n`);
+  if (section === undefined) throw new Error(`There is no section "${title}".`);
+  return section.split('\n## ')[0]!;
+}
 
 /** The whole examples, as they stand. */
-export const examples: readonly Example[] = blocks
-  .filter((code) => code.includes('requestDevice('))
-  .map((code) => ({
-    host: code.includes("from 'webgpu'") ? 'node' : 'browser',
+export const examples: readonly Example[] = [
+  ...['A first call', 'With a cache'].flatMap((title) => examplesIn(sectionOf(readme, title), 'browser')),
+  ...examplesIn(sectionOf(firstPage, 'In Node'), 'node'),
+];
+
+function examplesIn(section: string, host: ExampleHost): Example[] {
+  return blocksOf(section).map((code) => ({
+    host,
     shows: code.includes('PagedKvCache') ? 'PagedKvCache' : 'attnVarlen',
     code,
   }));
+}
 
-/** The whole examples for a host, of which the README has one for each thing shown. */
+/** The whole examples for a host, of which there is one for each thing shown. */
 export function examplesOf(host: ExampleHost): readonly Example[] {
   const found = examples.filter((example) => example.host === host);
-  if (found.length < 2) throw new Error(`The README has ${found.length} whole examples for ${host}.`);
+  if (found.length < 2) throw new Error(`There are ${found.length} whole examples for ${host}.`);
   return found;
 }
 
-const others = blocks.filter((code) => !code.includes('requestDevice('));
-
-/** Programs that need no device, over a subpath of the package. */
-export const subpathExamples: readonly string[] = others.filter((code) => code.includes("from 'pageflash/"));
-
-/** Blocks that go on from the variables of the cache's example. */
-export const snippets: readonly string[] = others.filter((code) => !subpathExamples.includes(code));
-
-/** Blocks of what programs print. */
-export const printouts: readonly string[] = [...readme.matchAll(/```text\n(.*?)```/gs)].map(
-  ([, text]) => text!,
+/** Programs of the guide that need no device, over a subpath of the package. */
+export const subpathExamples: readonly string[] = [kernelsPage, numericsPage].flatMap((page) =>
+  blocksOf(page).filter((code) => code.includes("from 'pageflash/")),
 );
 
 /** What an example prints of a step: the shape of out, and the last numbers of it. */

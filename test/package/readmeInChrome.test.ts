@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Browser } from 'puppeteer';
 import { launchChrome, newPage } from '../../tools/browser/chromePage.js';
-import { checkPrinted, examples } from './readme.js';
+import { checkPrinted, examplesOf } from './readme.js';
 import { servePage } from '../../tools/browser/servePage.js';
 
 let browser: Browser;
@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => browser.close());
 
-const inBrowsers = examples.filter(({ host }) => host === 'browser');
+const inBrowsers = examplesOf('browser');
 
 test('the README has a whole example of each kind', () => {
   expect(inBrowsers.map(({ shows }) => shows)).toEqual(['attnVarlen', 'PagedKvCache']);
