@@ -24,13 +24,16 @@ const GUIDE = {
   ],
 } as const;
 
+/** The folder of a server that the site is put into. */
+const BASE = process.env['DOCS_BASE'] ?? '/';
+
 export default defineConfig({
   title: 'pageflash',
   description: 'FlashAttention with a paged KV cache for WebGPU.',
-  // Links that work from any folder of any server.
-  base: process.env['DOCS_BASE'] ?? '/',
+  base: BASE,
   cleanUrls: false,
   srcExclude: ['node_modules/**'],
+  head: [['link', { rel: 'icon', href: `${BASE}hero.svg` }]],
   markdown: { math: false, lineNumbers: false },
   themeConfig: {
     nav: [
@@ -42,9 +45,22 @@ export default defineConfig({
         text,
         items: pages.map(([title, page]) => ({ text: title, link: `/guide/${page}` })),
       })),
-      '/api/': [{ text: 'API', items: api }],
+      '/api/': api.map((entry) => ({ ...entry, collapsed: false })),
     },
     outline: [2, 3],
-    search: { provider: 'local' },
+    search: {
+      provider: 'local',
+      options: {
+        miniSearch: {
+          searchOptions: {
+            // Of a page that explains and one that lists, the first is looked for more often.
+            boostDocument: (id: string) => (id.startsWith('/guide/') ? 4 : 1),
+          },
+        },
+        // Lists of where a member is inherited from are no answers.
+        _render: (source, env, markdown) =>
+          markdown.render(source.replaceAll(/^#+ (Inherited from|Overrides|Extends)\n\n.*\n/gm, ''), env),
+      },
+    },
   },
 });

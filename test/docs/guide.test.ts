@@ -1,23 +1,22 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createOutsideProject, type OutsideProject } from '../package/outsideProject.js';
 
-const PAGES = 'docs/guide';
+const FOLDER = 'docs/guide';
 
-/** A page of the guide. Its TypeScript blocks are one strict program, in their order. */
+/** A page of the guide, or the home page. Its TypeScript blocks are one strict program, in their order. */
 interface Page {
   readonly name: string;
   readonly text: string;
   readonly program: string;
 }
 
-const pages: readonly Page[] = readdirSync(PAGES)
-  .filter((file) => file.endsWith('.md'))
-  .map((file) => {
-    const text = readFileSync(`${PAGES}/${file}`, 'utf8');
-    return { name: file.replace('.md', ''), text, program: programOf(text) };
-  });
+const guide = readdirSync(FOLDER).filter((file) => file.endsWith('.md'));
+const pages: readonly Page[] = ['../index.md', ...guide].map((file) => {
+  const text = readFileSync(`${FOLDER}/${file}`, 'utf8');
+  return { name: basename(file, '.md'), text, program: programOf(text) };
+});
 
 /** The blocks of a page one after another, but for programs of their own for Node, which test/package runs. */
 function programOf(text: string): string {

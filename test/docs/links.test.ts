@@ -64,9 +64,15 @@ test('there are pages with links to check', () => {
 });
 
 test('a link that leads nowhere is found', () => {
-  expect(problemOf('README.md', 'docs/guide/nothing.md')).toMatchInlineSnapshot(`"README.md: there is no docs/guide/nothing.md"`);
-  expect(problemOf('README.md', 'docs/guide/serving.md#nothing')).toMatchInlineSnapshot(`"README.md: docs/guide/serving.md#nothing has no such heading"`);
-  expect(problemOf('docs/index.md', '/guide/nothing')).toMatchInlineSnapshot(`"docs/index.md: there is no /guide/nothing"`);
+  expect(problemOf('README.md', 'docs/guide/nothing.md')).toMatchInlineSnapshot(
+    `"README.md: there is no docs/guide/nothing.md"`,
+  );
+  expect(problemOf('README.md', 'docs/guide/serving.md#nothing')).toMatchInlineSnapshot(
+    `"README.md: docs/guide/serving.md#nothing has no such heading"`,
+  );
+  expect(problemOf('docs/index.md', '/guide/nothing')).toMatchInlineSnapshot(
+    `"docs/index.md: there is no /guide/nothing"`,
+  );
 });
 
 test.each(files)('links of %s lead somewhere', (file) => {

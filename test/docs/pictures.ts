@@ -6,8 +6,13 @@ import { tileBands } from '../../demo/oneCall/tiles.js';
 import { tileKeysOf } from '../../src/plan/attentionWork.js';
 import { GPU, itemsOf, workOf, type PlannedItem } from '../plan/work.js';
 
-/** Pictures of the guide, as SVG: what the demo draws of a call, and what the planner makes of a batch. */
-export const PICTURES: Readonly<Record<string, () => string>> = { tiles, splits, pages };
+/** Pictures of the site by their place in `docs`, as SVG: what the demo draws of a call, and what the planner makes of a batch. */
+export const PICTURES: Readonly<Record<string, () => string>> = {
+  'guide/pictures/tiles': tiles,
+  'guide/pictures/splits': splits,
+  'guide/pictures/pages': pages,
+  'public/hero': hero,
+};
 
 const INK = '#3c4257';
 const MASKED = '#eceef3';
@@ -23,7 +28,7 @@ const RAMP = [
   '#3f2b93',
   '#2a1466',
 ] as const;
-const FONT = 'font-family="system-ui, sans-serif" font-size="13"';
+const FONT = 'font-family="system-ui, sans-serif" font-size="16"';
 
 interface Panel {
   readonly title: string;
@@ -44,7 +49,7 @@ const PANELS: readonly Panel[] = [
     sequence: { nQueries: 1024, nKeys: N_KEYS },
     masks: { attentionChunk: 384 },
   },
-  { title: '256 after a prefix of 768', sequence: { nQueries: 256, nKeys: N_KEYS } },
+  { title: 'after a prefix of 768', sequence: { nQueries: 256, nKeys: N_KEYS } },
 ];
 
 /** Cells side by side, and the pixels and tokens of each. */
@@ -64,6 +69,12 @@ function tiles(): string {
   return svg(2 * width, 2 * height, [...panels, legend]);
 }
 
+/** The first of these patterns alone, for the home page. */
+function hero(): string {
+  const picture = drawPattern(settingsOf(PANELS[0]!));
+  return svg(PANEL + 8, PANEL + 8, [`<g transform="translate(4 4)">${picture}</g>`]);
+}
+
 function drawLegend(x: number, y: number): string {
   const ramp = RAMP.map((colour, i) => `<rect x="${16 * i}" width="16" height="16" fill="${colour}"/>`);
   return [
@@ -77,8 +88,15 @@ function drawLegend(x: number, y: number): string {
   ].join('\n');
 }
 
-function drawPanel({ title, sequence, masks }: Panel): string {
-  const settings: Settings = {
+function drawPanel(panel: Panel): string {
+  const settings = settingsOf(panel);
+  const { skipped } = tileBands(settings, panel.sequence, GPU);
+  const title = `${panel.title}: ${Math.round(100 * skipped)} % skipped`;
+  return `<text y="-9" ${FONT} fill="${INK}">${title}</text>\n${drawPattern(settings)}`;
+}
+
+function settingsOf({ sequence, masks }: Panel): Settings {
+  return {
     nHeads: 4,
     nKvHeads: 4,
     headDim: 64,
@@ -94,10 +112,14 @@ function drawPanel({ title, sequence, masks }: Panel): string {
     seed: 1,
     ...masks,
   };
-  const { bands, skipped } = tileBands(settings, sequence, GPU);
-  const pixels = (tokens: number) => (tokens * CELL) / CELL_TOKENS;
+}
+
+function drawPattern(settings: Settings): string {
+  const [sequence] = settings.sequences as readonly [Sequence];
+  const { bands } = tileBands(settings, sequence, GPU);
   const { tile } = workOf([[sequence.nQueries, N_KEYS]], { heads: [4, 4], headDim: 64 }).lists[0]!;
   const tileKeys = tileKeysOf(tile);
+  const pixels = (tokens: number) => (tokens * CELL) / CELL_TOKENS;
   const outlines = bands.flatMap(({ queries: [top, bottom], keys: [left, right] }) =>
     Array.from({ length: Math.ceil((right - left) / tileKeys) }, (_, i) => {
       const [first, end] = [left + i * tileKeys, Math.min(left + (i + 1) * tileKeys, right)];
@@ -105,7 +127,6 @@ function drawPanel({ title, sequence, masks }: Panel): string {
     }),
   );
   return [
-    `<text y="-9" ${FONT} fill="${INK}">${title}: ${Math.round(100 * skipped)} % of tiles skipped</text>`,
     `<rect width="${PANEL}" height="${pixels(sequence.nQueries)}" fill="${MASKED}"/>`,
     ...drawCells(settings),
     `<g fill="none" stroke="${TILE}" stroke-width="1.2">${outlines.join('')}</g>`,
@@ -146,9 +167,9 @@ function splits(): string {
   const pixels = 660 / LENGTHS[0]!;
   const rows = LENGTHS.map((nKeys, sequence) => {
     const own = items.filter((item) => item.sequence === sequence).toSorted((a, b) => a.chunk - b.chunk);
-    return `<g transform="translate(20 ${20 + sequence * 56})">${drawSequence(nKeys, own, pixels)}</g>`;
+    return `<g transform="translate(20 ${20 + sequence * 60})">${drawSequence(nKeys, own, pixels)}</g>`;
   });
-  return svg(700, 190, rows);
+  return svg(700, 194, rows);
 }
 
 function drawSequence(nKeys: number, chunks: readonly PlannedItem[], pixels: number): string {
@@ -158,7 +179,7 @@ function drawSequence(nKeys: number, chunks: readonly PlannedItem[], pixels: num
       `<rect x="${(i * width).toFixed(1)}" y="20" width="${Math.max(1, width - 2).toFixed(1)}" height="18" rx="2" fill="${RAMP[4]}"/>`,
   );
   const count = chunks.length === 1 ? '1 workgroup' : `${chunks.length} workgroups`;
-  return `<text y="12" ${FONT} fill="${INK}">a new token over ${nKeys} keys: ${count} for each key/value head</text>${pieces.join('')}`;
+  return `<text y="13" ${FONT} fill="${INK}">a new token over ${nKeys} keys: ${count} for each key/value head</text>${pieces.join('')}`;
 }
 
 /** A pool with two forks that share a prefix, a sequence of its own, pages that are only cached, and free ones. */
@@ -183,9 +204,12 @@ function pages(): string {
     compute(id);
   }
   manager.release(ended);
-  // Twice as large.
+  // Twice as large, on a ground that its light and its dark pages both stand out from.
   const picture = drawPagesSvg(manager.snapshot(), { columns: 32 });
-  return `${picture.replace(/ width="(\d+)" height="(\d+)"/, (_, width: string, height: string) => ` width="${2 * Number(width)}" height="${2 * Number(height)}"`)}\n`;
+  return svg(2 * 32 * 12 + 24, 2 * 2 * 12 + 24, [
+    '<rect width="100%" height="100%" rx="6" fill="#fff"/>',
+    `<g transform="translate(13 13) scale(2)">${picture.replace(/^<svg[^>]*>|<\/svg>$/g, '')}</g>`,
+  ]);
 }
 
 function svg(width: number, height: number, parts: readonly string[]): string {
