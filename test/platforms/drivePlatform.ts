@@ -5,12 +5,18 @@ import type { Begun, CaseResult, ProgramOptions } from './protocol.js';
 /** Longer than any case takes on a device that the CPU plays. */
 const CASE_TIMEOUT_MS = 600_000;
 
+/** What is known of a platform once its program runs. */
+export interface Started extends Begun {
+  /** What runs the program, with its version. */
+  readonly engine: string;
+}
+
 /** Runs cases on a platform, in a new process or browser after each crash: the case that was running then has failed. */
 export class PlatformDriver {
   readonly #host: Host;
   readonly #options: ProgramOptions;
   #program: Promise<RunningProgram> | undefined;
-  #begun: Promise<Begun> | undefined;
+  #begun: Promise<Started> | undefined;
 
   constructor(host: Host, options: ProgramOptions) {
     this.#host = host;
@@ -18,7 +24,7 @@ export class PlatformDriver {
   }
 
   /** Start the program if it is not running. Rejects where the platform cannot run at all. */
-  begin(): Promise<Begun> {
+  begin(): Promise<Started> {
     this.#begun ??= this.#start();
     return this.#begun;
   }
@@ -53,10 +59,11 @@ export class PlatformDriver {
     await (await program?.catch(() => undefined))?.stop();
   }
 
-  async #start(): Promise<Begun> {
+  async #start(): Promise<Started> {
     this.#program = this.#host.start();
     const program = await this.#program;
-    return answered(program, program.begin(this.#options));
+    const begun = await answered(program, program.begin(this.#options));
+    return { ...begun, engine: program.engine };
   }
 }
 

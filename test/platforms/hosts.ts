@@ -7,6 +7,7 @@ import { launch, type Browser } from 'puppeteer';
 import { bundleScript, type Script } from '../../tools/browser/bundleScript.js';
 import { launchChrome, newPage } from '../../tools/browser/chromePage.js';
 import { servePage } from '../../tools/browser/servePage.js';
+import { browserEngine, denoEngine, nodeEngine } from './engines.js';
 import type { Platform } from './gpuCase.js';
 import { LINE_PREFIX, type Program } from './protocol.js';
 
@@ -18,6 +19,8 @@ export interface Host {
 }
 
 export interface RunningProgram extends Program {
+  /** What runs it, with its version. */
+  readonly engine: string;
   /** Fulfilled with the reason once the program answers nothing any more. */
   readonly ended: Promise<string>;
   stop(): Promise<void>;
@@ -60,7 +63,7 @@ const starters: Readonly<Record<Platform, Starter>> = {
   async deno(script, { deno }) {
     const program = await writeProgram(script);
     const args = ['run', '-A', '--unstable-webgpu', '--v8-flags=--expose-gc', program];
-    return processStart({ command: needed(deno), args });
+    return processStart({ command: needed(deno), args }, await denoEngine(needed(deno)));
   },
   firefox: ({ code }, { firefox }) => pageStart(() => launchFirefox(needed(firefox)), code),
 };
@@ -83,7 +86,7 @@ async function nodeStart(script: Script, mesa: UnpackedMesa | undefined): Promis
   const program = await writeProgram(script);
   const gpu = await bundleScript('test/platforms/nodeGpu.ts', { external: ['webgpu'] });
   const nodeGpu = pathToFileURL(await writeProgram(gpu, 'nodeGpu')).href;
-  return processStart(nodeCommand(['--expose-gc', '--import', nodeGpu, program], mesa));
+  return processStart(nodeCommand(['--expose-gc', '--import', nodeGpu, program], mesa), await nodeEngine());
 }
 
 interface Command {
@@ -105,7 +108,7 @@ export function nodeCommand(args: readonly string[], mesa: UnpackedMesa | undefi
 }
 
 /** The program in a process, which is asked by lines of its input and answers by lines of its output, in turn. */
-function processStart({ command, args, env }: Command): Start {
+function processStart({ command, args, env }: Command, engine: string): Start {
   return async () => {
     const child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -130,6 +133,7 @@ function processStart({ command, args, env }: Command): Start {
       return result as never;
     };
     return {
+      engine,
       ended,
       begin: (options) => ask('begin', options),
       run: (suite, name) => ask('run', suite, name),
@@ -153,6 +157,7 @@ function pageStart(launchBrowser: () => Promise<Browser>, script: string): Start
     });
     await page.goto(server.url, { timeout: 0 });
     return {
+      engine: browserEngine(await browser.version()),
       ended,
       begin: (options) => page.evaluate((...args) => globalThis.platformProgram.begin(...args), options),
       run: (suite, name) => page.evaluate((...args) => globalThis.platformProgram.run(...args), suite, name),

@@ -1,9 +1,9 @@
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { PlatformDriver } from './drivePlatform.js';
+import { PlatformDriver, type Started } from './drivePlatform.js';
 import { FEATURE_SETS, PLATFORMS, title, type GpuCase } from './gpuCase.js';
 import { createHost, type Host, type Programs } from './hosts.js';
-import type { Begun, CaseResult, ProgramOptions } from './protocol.js';
+import type { CaseResult, ProgramOptions } from './protocol.js';
 import { saveRows, table, type Row } from './results.js';
 import { casesOf } from './suites.js';
 
@@ -83,7 +83,7 @@ async function runAll(host: Host, options: ProgramOptions): Promise<Row> {
   const where = `${platform} ${features}`;
   const results: CaseResult[] = [];
   const driver = new PlatformDriver(host, options);
-  let begun: Begun = { adapter: 'none', isOffered: true };
+  let begun: Started = { engine: 'unknown', adapter: 'none', isOffered: true };
   const brokenDown: string[] = [];
   try {
     begun = await driver.begin();
@@ -102,6 +102,7 @@ async function runAll(host: Host, options: ProgramOptions): Promise<Row> {
   return {
     platform,
     features,
+    date: new Date().toISOString().slice(0, 10),
     ...begun,
     cases: results.length,
     cells: results.reduce((sum, { cells }) => sum + cells, 0),
