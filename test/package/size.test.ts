@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { build, type Rolldown } from 'vite';
@@ -43,4 +44,18 @@ test.each([
   { program: "export * from 'pageflash';", budget: 108_000, why: 'everything' },
 ])('$program takes at most $budget bytes: $why', async ({ program, budget }) => {
   expect(await sizeOf(program)).toBeLessThanOrEqual(budget);
+});
+
+const ONE_FILE = resolve('dist/pageflash.min.js');
+
+test('the file for a page without a bundler needs no other, and is as small', () => {
+  const code = readFileSync(ONE_FILE, 'utf8');
+  expect(code).not.toMatch(/\bimport\b|\brequire\b/);
+  expect(gzipSync(code).length).toBeLessThanOrEqual(109_000);
+});
+
+test('the file for a page without a bundler exports all of the package', async () => {
+  const exportsOf = async (file: string): Promise<string[]> =>
+    Object.keys((await import(pathToFileURL(file).href)) as object);
+  expect(await exportsOf(ONE_FILE)).toEqual(await exportsOf(resolve('dist/pageflash.js')));
 });
