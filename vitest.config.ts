@@ -24,7 +24,7 @@ const CHROME = [
   'test/package/readmeInChrome.test.ts',
 ];
 /** Not in `npm test`: `npm run test:package`. */
-const PACKAGE = ['test/package/compilers.test.ts'];
+const PACKAGE = ['test/package/compilers.test.ts', 'test/package/projects.test.ts'];
 /** Nor are these, whose engines are installed for them: `npm run test:examples`. */
 const EXAMPLES = ['test/examples/engines.test.ts'];
 
@@ -84,7 +84,13 @@ export default defineConfig({
       },
       {
         plugins,
-        test: { name: 'package', include: PACKAGE, testTimeout: gpuTimeout, hookTimeout: gpuTimeout },
+        test: {
+          name: 'package',
+          include: PACKAGE,
+          globalSetup: 'tools/setup/projects.mjs',
+          testTimeout: gpuTimeout,
+          hookTimeout: gpuTimeout,
+        },
       },
       {
         plugins,

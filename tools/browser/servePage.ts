@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -50,6 +50,22 @@ export function servePage(
     response.setHeader('content-type', code === undefined ? 'text/html' : 'text/javascript');
     response.end(code ?? html);
   });
+  return listen(server);
+}
+
+/** Serves the files of a folder, and its index.html as the page. */
+export function serveFolder(root: string): Promise<PageServer> {
+  return listen(
+    createServer(({ url = '/' }, response) => {
+      const { pathname } = new URL(url, 'http://localhost');
+      // A browser asks for it on its own account.
+      if (pathname === '/favicon.ico') response.writeHead(204).end();
+      else sendFile(join(root, decodeURIComponent(pathname === '/' ? '/index.html' : pathname)), response);
+    }),
+  );
+}
+
+function listen(server: Server): Promise<PageServer> {
   return new Promise((listening) => {
     server.listen(0, '127.0.0.1', () =>
       listening({
@@ -71,4 +87,9 @@ function sendFile(path: string, response: ServerResponse): void {
     .pipe(response);
 }
 
-const TYPES: Readonly<Record<string, string>> = { '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.wasm': 'application/wasm',
+};

@@ -16,7 +16,7 @@ const shell = process.platform === 'win32';
 export async function ensureBesides({ folder, packages, alone = false }) {
   const root = resolve('node_modules/.cache/pageflash', folder);
   const missing = Object.entries(packages).filter(
-    ([name]) => !existsSync(resolve(root, 'node_modules', name, 'dist')),
+    ([name]) => !existsSync(resolve(root, 'node_modules', name, 'package.json')),
   );
   if (missing.length === 0) return;
   const wanted = missing.map(([name, version]) => `${name}@${version}`);
