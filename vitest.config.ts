@@ -20,6 +20,7 @@ const CHROME = [
   'test/platforms/chrome.test.ts',
   'test/runtime/crash.test.ts',
   'test/demo/chat.test.ts',
+  'test/demo/offline.test.ts',
   'test/demo/oneCall.test.ts',
   'test/package/readmeInChrome.test.ts',
 ];

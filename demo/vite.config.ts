@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 import { plugins } from '../vite.config.js';
+import { offline } from './offline/offline.js';
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -8,7 +9,7 @@ const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url
 export default defineConfig({
   root: at('.'),
   base: './',
-  plugins,
+  plugins: [...plugins, offline()],
   // The engine imports the package by its name: here, that is its sources.
   resolve: { alias: { pageflash: at('../src/index.ts') } },
   worker: { format: 'es', plugins: () => plugins },

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import type { Browser, Page } from 'puppeteer';
-import { build } from 'vite';
+import { build, type Plugin } from 'vite';
 
 /** The page as it is published: built into static files, and served below some path. */
 export interface BuiltDemo {
@@ -14,6 +14,11 @@ export interface BuiltDemo {
   readonly missing: readonly string[];
   /** What was asked of it in the place of the Hugging Face Hub, which has one model: `pageflash/tiny`. */
   readonly hubRequests: string[];
+  /** Puts another build in its place, of which the page and the program say so. */
+  buildNewer(): Promise<void>;
+  /** Nothing is answered any more, until it starts again. */
+  stop(): void;
+  start(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -26,12 +31,16 @@ const TYPES: Readonly<Record<string, string>> = {
 
 export async function buildDemo(): Promise<BuiltDemo> {
   const folder = await mkdtemp(join(tmpdir(), 'pageflash-demo-'));
-  await build({
-    root: 'demo',
-    configFile: 'demo/vite.config.ts',
-    logLevel: 'warn',
-    build: { outDir: folder, emptyOutDir: true, minify: false },
-  });
+  const buildWith = async (plugins: readonly Plugin[]): Promise<void> => {
+    await build({
+      root: 'demo',
+      configFile: 'demo/vite.config.ts',
+      logLevel: 'warn',
+      plugins: [...plugins],
+      build: { outDir: folder, emptyOutDir: true, minify: false },
+    });
+  };
+  await buildWith([]);
   const missing: string[] = [];
   const hubRequests: string[] = [];
   const server = createServer(({ url = '' }, response) => {
@@ -49,18 +58,35 @@ export async function buildDemo(): Promise<BuiltDemo> {
     response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream');
     createReadStream(file).pipe(response);
   });
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  const listen = (port: number): Promise<void> =>
+    new Promise((listening) => server.listen(port, '127.0.0.1', listening));
+  const stop = (): void => {
+    server.close();
+    server.closeAllConnections();
+  };
+  await listen(0);
+  const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/some/path/`,
+    url: `http://127.0.0.1:${port}/some/path/`,
     missing,
     hubRequests,
+    buildNewer: () => buildWith([newer]),
+    stop,
+    start: () => listen(port),
     async close() {
-      server.closeAllConnections();
-      server.close();
+      stop();
       await rm(folder, { recursive: true });
     },
   };
 }
+
+/** Changes a page, and a file with a name for each content. */
+const newer: Plugin = {
+  name: 'newer',
+  transformIndexHtml: (html) => html.replace('<html ', '<html data-page="newer" '),
+  transform: (code, id) =>
+    id.endsWith('page/main.tsx') ? `${code}\ndocument.documentElement.dataset.program = 'newer';` : undefined,
+};
 
 const HUB = '/hub/';
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
