@@ -56,6 +56,8 @@ export type Request =
   | { readonly type: 'cancel'; readonly answer: string }
   /** A conversation is gone: its pages are nobody's. */
   | { readonly type: 'drop'; readonly conversation: string }
+  /** All conversations that there are, of any model: what is kept of others is deleted. */
+  | { readonly type: 'keepOnly'; readonly conversations: readonly string[] }
   /** The text of a page. Answered by `pageText`. */
   | { readonly type: 'readPage'; readonly page: number }
   /** What tokens of a conversation look at. `messages` are its turns. Answered by `pattern`. */
@@ -148,6 +150,8 @@ export interface Live {
   readonly hitPercent: number;
   /** Tokens of conversations that the cache has of the browser's storage. */
   readonly nRestored: number;
+  /** Conversations whose pages in the browser's storage could not be used. */
+  readonly nLost: number;
   readonly nUsed: number;
   readonly nShared: number;
   readonly nCached: number;

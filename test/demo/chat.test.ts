@@ -7,8 +7,14 @@ const KV_CACHE =
   'A KV cache stores the keys and values of all earlier tokens, so that each new token only has to compute its own.';
 const ALPHABET = 'a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z.';
 
-/** Notes the device of the worker, so that a test can lose it. */
+/** Notes the device of the worker, so that a test can lose it, and the kernels for which a step waited. */
 const NOTE_DEVICE = `
+  globalThis.nCompiled = 0;
+  const { createComputePipeline } = GPUDevice.prototype;
+  GPUDevice.prototype.createComputePipeline = function create(...args) {
+    globalThis.nCompiled++;
+    return createComputePipeline.apply(this, args);
+  };
   const { requestDevice } = GPUAdapter.prototype;
   GPUAdapter.prototype.requestDevice = async function request(...args) {
     return (globalThis.lastDevice = await requestDevice.apply(this, args));
@@ -102,22 +108,21 @@ test('goes through everything by keyboard, and has a name for each control', asy
   expect(await chat.untilAnswered()).toBe(ALPHABET);
   expect(await chat.text('[role=status].unseen')).toBe('The answer in conversation A is complete.');
   await focusOn('Page');
-  const valueText = (): Promise<string> =>
-    page.$eval('.page-map', (map) => map.getAttribute('aria-valuetext') ?? '');
   // Wherever the first page of the prompt is.
-  let text = '';
-  for (let i = 0; i < 60 && !text.includes('Say the alphabet'); i++) {
-    await page.keyboard.press('ArrowRight');
-    await page.waitForFunction(
-      (n) => document.querySelector('.page-map')?.getAttribute('aria-valuetext')?.startsWith(`Page ${n}: `),
-      { polling: 10 },
-      i,
-    );
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    text = await valueText();
-  }
+  const text = await chat.findPage('Say the alphabet');
   expect(text).toContain('cached, found again by A');
   expect(text).toContain('<|bos|><|user|>Say the alphabet.<|end|>');
+
+  await page.focus('[aria-label="Delete Conversation A"]');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.welcome');
+  expect(await chat.text('.note')).toContain('Conversation A was deleted.');
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Undo');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.note', { hidden: true });
+  expect(await chat.answers('B')).toEqual([ALPHABET]);
+  await chat.pressAtOnce('Delete Conversation B', 'B');
+  await page.waitForSelector('.note');
   expect(await page.evaluate(namelessControls)).toEqual([]);
   for (const scheme of ['light', 'dark']) {
     await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
@@ -131,6 +136,7 @@ test('shows what tokens look at, and how it goes on', async () => {
   await chat.untilAnswered();
   await chat.press('Show the pattern');
   await page.waitForSelector('.pattern-map[aria-busy=false]');
+  expect(await chat.inWorker('nCompiled')).toBe(0);
   const nTokens = async (): Promise<number> =>
     Number(/(\d+) tokens/.exec(await chat.text('.pattern-text'))![1]);
   const nBefore = await nTokens();
@@ -201,6 +207,7 @@ test('finds the pages of a conversation after a reload, and computes what was da
   await chat.untilReady();
   await page.waitForFunction(() => document.querySelector('#live .facts dd')?.textContent !== '–');
   expect(await restored()).toMatch(/^Restored\d+ tokens$/);
+  expect(await chat.findPage('What is a KV cache?')).toContain('cached, found again by A');
   await chat.type('Tell me more.');
   expect(await chat.untilAnswered('A', 2)).toMatch(/^It grows with every token/);
   // A new engine has computed nothing else that could be found.
@@ -211,6 +218,7 @@ test('finds the pages of a conversation after a reload, and computes what was da
   await chat.untilReady();
   await page.waitForFunction(() => document.querySelector('#live .facts dd')?.textContent !== '–');
   expect(await restored()).toBeUndefined();
+  expect(await chat.text('#live .facts')).toMatch(/Could not be restored\s+1, computed anew/);
   expect(await page.evaluate(keptBytes)).toBe(0);
   await chat.press('Another answer', 'A');
   expect(await chat.untilAnswered('A', 2)).not.toBe('');
@@ -250,6 +258,8 @@ test('goes on with an answer when the device is lost', async () => {
 
 test('loads a model of the hub, keeps it, and goes on after a reload with what was asked before', async () => {
   const { page } = chat;
+  await chat.press('Count from 3 to 18.');
+  const counted = await chat.untilAnswered();
   await page.click('.model');
   await page.click('dialog input[value=hub]');
   await page.locator('dialog input[list]').fill('pageflash/tiny');
@@ -260,6 +270,10 @@ test('loads a model of the hub, keeps it, and goes on after a reload with what w
   );
   await chat.press('Load');
   await chat.untilReady('tiny');
+  // What another model has said is not this one's.
+  expect(await chat.text('.welcome .hint')).toBe(
+    'A conversation with other models is kept, and shown with these.',
+  );
   await chat.type('Say the alphabet.');
   await page.waitForSelector('.answer');
   const nRequests = demo.hubRequests.length;
@@ -267,10 +281,15 @@ test('loads a model of the hub, keeps it, and goes on after a reload with what w
   expect(await chat.untilAnswered()).toBe(ALPHABET);
   expect(await chat.text('.model')).toBe('tiny · 886K · f16');
   expect(demo.hubRequests.slice(nRequests)).toEqual([]);
+  await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(0);
   await page.click('.model');
   await chat.press('Delete pageflash/tiny');
   await page.waitForSelector('.kept', { hidden: true });
-  await page.keyboard.press('Escape');
+  await page.click('dialog input[value=shipped]');
+  await chat.press('Load');
+  await chat.untilReady();
+  expect(await chat.answers()).toEqual([counted]);
+  expect(await page.evaluate(keptBytes)).toBeGreaterThan(0);
 });
 
 test('says what to do when the GPU has no memory left', async () => {

@@ -156,6 +156,9 @@ export class ChatPage {
       await this.page.$eval('[aria-label^="Delete Conversation"]', (button) =>
         (button as HTMLElement).click(),
       );
+    await this.page.$$eval('.note .quiet', (buttons) =>
+      buttons.forEach((button) => (button as HTMLElement).click()),
+    );
     await this.page.waitForSelector('[aria-label="Conversation A"] .welcome');
   }
 
@@ -175,9 +178,10 @@ export class ChatPage {
   }
 
   /** As `press`, but at once: an answer on its way ends while a click waits for the page to be at rest. */
-  async pressAtOnce(name: string, letter: string): Promise<void> {
+  async pressAtOnce(name: string, letter?: string): Promise<void> {
+    const within = letter === undefined ? '' : `[aria-label="Conversation ${letter}"] `;
     await this.page.$$eval(
-      `[aria-label="Conversation ${letter}"] button`,
+      `${within}button`,
       (buttons, wanted) => {
         const found = buttons.find((one) =>
           [one.getAttribute('aria-label'), one.textContent].includes(wanted),
@@ -228,13 +232,34 @@ export class ChatPage {
     return (await text.jsonValue()) as string;
   }
 
+  /** Goes through the pages of the cache by arrow keys until one is told in such words. Returns them. */
+  async findPage(words: string): Promise<string> {
+    const { page } = this;
+    const map = '.page-map';
+    await page.focus(map);
+    await page.keyboard.press('Escape');
+    const nPages = Number(await page.$eval(map, (canvas) => canvas.getAttribute('aria-valuemax'))) + 1;
+    for (let i = 0; i < nPages; i++) {
+      await page.keyboard.press('ArrowRight');
+      await page.waitForFunction(
+        (n) => document.querySelector('.page-map')?.getAttribute('aria-valuetext')?.startsWith(`Page ${n}: `),
+        { polling: 10 },
+        i,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      const text = await page.$eval(map, (canvas) => canvas.getAttribute('aria-valuetext') ?? '');
+      if (text.includes(words)) return text;
+    }
+    throw new Error(`No page is told as ${words}.`);
+  }
+
   text(selector: string): Promise<string> {
     return this.page.$eval(selector, (element) => (element as HTMLElement).innerText);
   }
 
   /** Runs in the worker. */
-  async inWorker(code: string): Promise<void> {
-    await this.page.workers()[0]!.evaluate(code);
+  inWorker(code: string): Promise<unknown> {
+    return this.page.workers()[0]!.evaluate(code);
   }
 
   async close(): Promise<void> {

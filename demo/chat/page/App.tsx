@@ -1,6 +1,7 @@
 import { useRef } from 'preact/hooks';
 import type { Chat } from './chat.js';
 import { Columns } from './Columns.js';
+import { DeletedNote } from './DeletedNote.js';
 import { Icon } from './icons.js';
 import { LivePanel } from './LivePanel.js';
 import { ModelDialog } from './ModelDialog.js';
@@ -40,6 +41,7 @@ export function App({ chat }: { readonly chat: Chat }) {
         <Columns chat={chat} state={state} />
         <LivePanel chat={chat} state={state} />
       </main>
+      <DeletedNote chat={chat} state={state} />
       <ModelDialog chat={chat} state={state} dialog={dialog} />
       <p class="unseen" role="status">
         {state.announcement}

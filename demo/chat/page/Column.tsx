@@ -156,7 +156,7 @@ interface WelcomeProps {
 }
 
 function Welcome({ chat, state, id }: WelcomeProps) {
-  const { status } = state;
+  const { status, others } = state;
   const source = status.kind === 'ready' ? status.model.source : state.choice.source;
   const isUsable = status.kind !== 'failed';
   return (
@@ -170,6 +170,12 @@ function Welcome({ chat, state, id }: WelcomeProps) {
         <p>This model has no chat template: it goes on with what you write.</p>
       ) : (
         <p>Runs on your GPU. Nothing that you write leaves this browser.</p>
+      )}
+      {others.length > 0 && (
+        <p class="hint">
+          {others.length === 1 ? 'A conversation' : `${others.length} conversations`} with other models{' '}
+          {others.length === 1 ? 'is' : 'are'} kept, and shown with these.
+        </p>
       )}
       <ul class="examples" aria-label="Questions to click">
         {examplesFor(source).map((question) => (

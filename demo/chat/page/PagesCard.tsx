@@ -87,6 +87,9 @@ export function PagesCard({ chat, state }: LiveCardProps) {
             {live !== undefined && live.nRestored > 0 && (
               <Fact name="Restored" value={`${formatCount(live.nRestored)} tokens`} />
             )}
+            {live !== undefined && live.nLost > 0 && (
+              <Fact name="Could not be restored" value={`${live.nLost}, computed anew`} />
+            )}
             {live !== undefined && live.nHostUsed > 0 && (
               <Fact name="Swapped to the host" value={`${live.nHostUsed} pages`} />
             )}

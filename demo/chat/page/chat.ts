@@ -13,6 +13,7 @@ import {
   changeAnswer,
   letterOf,
   messagesOf,
+  modelKey,
   newConversation,
   newId,
   runningAnswer,
@@ -28,12 +29,19 @@ export const MAX_SHOWN = 4;
 /** The temperature of another answer, where the first one was the most likely one. */
 const OTHER_TEMPERATURE = 0.7;
 const SAVE_MS = 400;
+/** How long a conversation can be brought back. */
+const UNDO_MS = 20_000;
 
 export interface ChatState {
   readonly status: Status;
   /** Why the GPU was lost, until the model is ready on another one. */
   readonly loss: string | undefined;
+  /** Of the chosen model. */
   readonly conversations: readonly Conversation[];
+  /** Of other models, which are shown again with these. */
+  readonly others: readonly Conversation[];
+  /** What was deleted last, as long as that can be undone. */
+  readonly deleted: Conversation | undefined;
   readonly shown: readonly string[];
   readonly choice: ModelChoice;
   readonly mode: EngineMode;
@@ -61,17 +69,22 @@ export class Chat {
   readonly store: Store<ChatState>;
   readonly #send: (request: Request) => void;
   #saving: ReturnType<typeof setTimeout> | undefined;
+  #forgetting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(send: (request: Request) => void) {
     const saved = readSaved();
-    const first = newConversation([]);
+    const choice = saved?.choice ?? DEFAULT_CHOICE;
+    const { own, others } = apart(saved?.conversations ?? [], choice);
+    const first = newConversation(modelKey(choice.source), []);
     this.#send = send;
     this.store = new Store<ChatState>({
       status: { kind: 'starting' },
       loss: undefined,
-      conversations: saved?.conversations.length ? saved.conversations : [first],
-      shown: saved?.conversations.length ? saved.shown : [first.id],
-      choice: saved?.choice ?? DEFAULT_CHOICE,
+      conversations: own.length > 0 ? own : [first],
+      others,
+      deleted: undefined,
+      shown: own.length > 0 ? saved!.shown : [first.id],
+      choice,
       mode: { attention: 'paged', isTimed: false },
       settings: saved?.settings ?? { temperature: 0, maxNewTokens: 256 },
       live: undefined,
@@ -92,7 +105,9 @@ export class Chat {
 
   /** Loads the model of the last time, and goes on with what it was interrupted in. */
   begin(): void {
-    const { choice, mode, conversations } = this.#state;
+    const { choice, mode, conversations, others } = this.#state;
+    const all = [...conversations, ...others];
+    this.#send({ type: 'keepOnly', conversations: all.map(({ id }) => id) });
     this.#send({ type: 'load', choice, mode });
     for (const conversation of conversations) {
       const answer = runningAnswer(conversation);
@@ -102,7 +117,9 @@ export class Chat {
     }
   }
 
+  /** Loads a model, and shows its conversations. */
   load(choice: ModelChoice): void {
+    if (modelKey(choice.source) !== modelKey(this.#state.choice.source)) this.#changeModel(choice);
     this.store.change({ choice, live: undefined, history: [], pageText: undefined, pattern: undefined });
     this.#send({ type: 'load', choice, mode: this.#state.mode });
     this.#save();
@@ -151,7 +168,7 @@ export class Chat {
 
   /** Begins a conversation beside the others. */
   open(): Conversation {
-    const conversation = newConversation(this.#state.conversations);
+    const conversation = newConversation(modelKey(this.#state.choice.source), this.#state.conversations);
     this.#setConversations([...this.#state.conversations, conversation]);
     this.show(conversation.id);
     return conversation;
@@ -171,15 +188,78 @@ export class Chat {
     this.#save();
   }
 
+  /** Takes a conversation away. Until another one is, or some seconds have passed, `undoDelete` brings it back. */
   delete(id: string): void {
-    this.#send({ type: 'drop', conversation: id });
+    const deleted = this.#find(id);
+    if (!deleted) return;
+    this.cancel(id);
+    this.forgetDeleted();
     this.#setConversations(this.#state.conversations.filter((conversation) => conversation.id !== id));
     this.hide(id);
+    this.#showOne();
+    if (deleted.turns.length === 0) return this.#send({ type: 'drop', conversation: id });
+    this.store.change({ deleted });
+    this.forgetDeletedLater();
+  }
+
+  undoDelete(): void {
+    const { deleted, conversations } = this.#state;
+    if (!deleted) return;
+    this.holdDeleted();
+    this.store.change({ deleted: undefined });
+    // What was answered when it was deleted was stopped then. Its letter may be taken.
+    const { number } = conversations.some((one) => one.number === deleted.number)
+      ? newConversation(deleted.model, conversations)
+      : deleted;
+    const back = { ...stopped(deleted), number };
+    this.#setConversations([...conversations, back].toSorted((one, other) => one.number - other.number));
+    this.show(back.id);
+    this.store.change({ announcement: `Conversation ${letterOf(back)} is back.` });
+  }
+
+  /** A deleted conversation is gone. */
+  forgetDeleted(): void {
+    const { deleted } = this.#state;
+    this.holdDeleted();
+    if (!deleted) return;
+    this.store.change({ deleted: undefined });
+    this.#send({ type: 'drop', conversation: deleted.id });
+  }
+
+  /** While somebody is about to undo it, it stays. */
+  holdDeleted(): void {
+    clearTimeout(this.#forgetting);
+  }
+
+  forgetDeletedLater(): void {
+    this.holdDeleted();
+    this.#forgetting = setTimeout(() => this.forgetDeleted(), UNDO_MS);
+  }
+
+  /** One conversation at least is on the screen. */
+  #showOne(): void {
     const { conversations, shown } = this.#state;
     if (shown.length > 0) return;
     const last = conversations.at(-1);
     if (last) this.show(last.id);
     else this.open();
+  }
+
+  /** Puts the conversations of another model in the place of these. */
+  #changeModel(choice: ModelChoice): void {
+    this.forgetDeleted();
+    const { conversations, others, shown } = this.#state;
+    // The worker stops what is on its way.
+    const all = [...conversations.filter(({ turns }) => turns.length > 0).map(stopped), ...others];
+    const now = apart(all, choice);
+    const ids = new Set(now.own.map(({ id }) => id));
+    this.store.change({
+      choice,
+      conversations: now.own,
+      others: now.others,
+      shown: shown.filter((id) => ids.has(id)),
+    });
+    this.#showOne();
   }
 
   ask(id: string, question: string): void {
@@ -215,7 +295,7 @@ export class Chat {
     const source = this.#find(id);
     if (!source) return;
     const running = runningAnswer(source);
-    const copy = newConversation(this.#state.conversations);
+    const copy = newConversation(source.model, this.#state.conversations);
     if (!running) {
       const turns = source.turns.map((turn) => ({ ...turn, id: newId() }));
       this.#setConversations([...this.#state.conversations, { ...copy, turns }]);
@@ -336,10 +416,28 @@ export class Chat {
   saveNow(): void {
     clearTimeout(this.#saving);
     this.#saving = undefined;
-    const { conversations, shown, choice, settings, isSaved } = this.#state;
+    const { others, shown, choice, settings, isSaved } = this.#state;
+    const conversations = [...this.#state.conversations, ...others];
     const isWritten = writeSaved({ conversations, shown, choice, settings });
     if (isWritten !== isSaved) this.store.change({ isSaved: isWritten });
   }
+}
+
+/** Conversations of a model, and those of others. */
+function apart(
+  all: readonly Conversation[],
+  { source }: ModelChoice,
+): { readonly own: readonly Conversation[]; readonly others: readonly Conversation[] } {
+  const isOwn = ({ model }: Conversation): boolean => model === modelKey(source);
+  return { own: all.filter(isOwn), others: all.filter((one) => !isOwn(one)) };
+}
+
+/** Its answer that was on its way is so no more. */
+function stopped(conversation: Conversation): Conversation {
+  const running = runningAnswer(conversation);
+  return running
+    ? changeAnswer([conversation], running.id, (answer) => ({ ...answer, end: 'cancelled' }))[0]!
+    : conversation;
 }
 
 function newAnswer({ temperature, seed }: Pick<Answer, 'temperature' | 'seed'>): Answer {

@@ -1,5 +1,6 @@
 import type { EndReason } from '../../engine/serving/generation.js';
 import type { ChatMessage } from '../../engine/text/textCodec.js';
+import type { ModelSource } from '../protocol.js';
 
 /** How an answer was made. */
 export interface AnswerFigures {
@@ -35,16 +36,26 @@ export interface Conversation {
   /** Its number, which gives its letter and its colour. */
   readonly number: number;
   readonly turns: readonly Turn[];
+  /** Whose model's it is, as `modelKey` names it: another one is not told what this one has said. */
+  readonly model: string;
 }
 
 export const N_COLORS = 8;
 
-export function newConversation(others: readonly Conversation[]): Conversation {
+/** A name for where a model comes from. */
+export function modelKey(source: ModelSource): string {
+  return source.kind === 'shipped'
+    ? source.kind
+    : `${source.kind}:${source.kind === 'hub' ? source.id : source.name}`;
+}
+
+/** Begins one beside others, all of the same model. */
+export function newConversation(model: string, others: readonly Conversation[]): Conversation {
   // The lowest that is free, so that colours of few conversations differ.
   const taken = new Set(others.map(({ number }) => number));
   let number = 0;
   while (taken.has(number)) number++;
-  return { id: newId(), number, turns: [] };
+  return { id: newId(), number, turns: [], model };
 }
 
 export function newId(): string {

@@ -1,5 +1,5 @@
 import type { ModelChoice } from '../protocol.js';
-import type { Conversation } from './conversations.js';
+import { modelKey, type Conversation } from './conversations.js';
 
 // What a reload finds again: the text of conversations, and what was chosen.
 
@@ -11,6 +11,7 @@ export interface Settings {
 }
 
 export interface Saved {
+  /** Of all models. */
   readonly conversations: readonly Conversation[];
   /** Ids of those on the screen. */
   readonly shown: readonly string[];
@@ -23,7 +24,13 @@ export function readSaved(): Saved | undefined {
     const text = localStorage.getItem(KEY);
     if (text === null) return undefined;
     const saved = JSON.parse(text) as Saved;
-    return Array.isArray(saved.conversations) && Array.isArray(saved.shown) ? saved : undefined;
+    if (!Array.isArray(saved.conversations) || !Array.isArray(saved.shown)) return undefined;
+    // Those of an earlier version of this page are of the model that was loaded then.
+    const model = modelKey(saved.choice.source);
+    return {
+      ...saved,
+      conversations: saved.conversations.map((one) => ({ ...one, model: one.model ?? model })),
+    };
   } catch {
     // The browser forbids it, or it is of somebody else.
     return undefined;

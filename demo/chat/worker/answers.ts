@@ -42,6 +42,8 @@ export class Answers {
   /** By conversation: what was last computed. */
   readonly #last = new Map<string, { readonly answer: Answer; readonly end: EndReason }>();
 
+  #restored: readonly ConversationTokens[] = [];
+
   constructor(host: EngineHost, reply: (reply: Reply) => void) {
     this.#host = host;
     this.#reply = reply;
@@ -58,12 +60,13 @@ export class Answers {
     return undefined;
   }
 
-  /** Of the conversations whose last answer has ended. */
+  /** Of the conversations whose last answer has ended, or was put into the cache again. */
   ended(): readonly ConversationTokens[] {
-    return Array.from(this.#last, ([conversation, { answer }]) => ({
+    const ended = Array.from(this.#last, ([conversation, { answer }]) => ({
       conversation,
       tokens: [...answer.prompt, ...answer.tokens],
     }));
+    return [...this.#restored.filter(({ conversation }) => !this.#last.has(conversation)), ...ended];
   }
 
   /** The tokens of a conversation, as far as its last answer is; undefined if this engine has computed none. */
@@ -125,11 +128,13 @@ export class Answers {
     for (const answer of this.#answers.values())
       if (answer.options.conversation === conversation) this.#cancelNow(answer);
     this.#last.delete(conversation);
+    this.#restored = this.#restored.filter((one) => one.conversation !== conversation);
   }
 
   /** A model is ready: all that waits goes on. What was known of pages is void. */
   resume(loaded: LoadedModel): void {
     this.#last.clear();
+    this.#restored = loaded.restored.conversations;
     for (const answer of this.#answers.values()) this.#start(answer, loaded);
   }
 

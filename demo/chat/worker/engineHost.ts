@@ -7,6 +7,7 @@ import { Engine } from '../../engine/serving/engine.js';
 import { TextCodec } from '../../engine/text/textCodec.js';
 import type { EngineMode, ModelChoice, ModelFacts, Status } from '../protocol.js';
 import { fitModel, type Room } from './fit.js';
+import type { Restored } from './keptPages.js';
 import { nameOf, openFiles } from './modelStore.js';
 
 /** A model that is ready to answer. */
@@ -17,17 +18,17 @@ export interface LoadedModel {
   readonly times: KernelTimes | undefined;
   readonly facts: ModelFacts;
   readonly mode: EngineMode;
-  /** Tokens that were put into its cache before it was ready. */
-  readonly nRestored: number;
+  /** What was put into its cache before it was ready. */
+  readonly restored: Restored;
 }
 
 /** A model that is loaded, but not ready yet. */
-export type OpenedModel = Omit<LoadedModel, 'nRestored'>;
+export type OpenedModel = Omit<LoadedModel, 'restored'>;
 
 export interface HostEvents {
   readonly onStatus: (status: Status) => void;
-  /** A model is to be ready. Returns how many tokens were put into its cache. */
-  readonly onOpened: (model: OpenedModel) => Promise<number>;
+  /** A model is to be ready. Returns what was put into its cache. */
+  readonly onOpened: (model: OpenedModel) => Promise<Restored>;
   /** A model is ready, or the same one again on another device or in another mode. */
   readonly onReady: (model: LoadedModel) => void;
   /** Nothing is loaded, and nothing will be before somebody asks for it. */
@@ -74,9 +75,9 @@ export class EngineHost {
       await this.#freed;
       signal.throwIfAborted();
       const opened = await this.#open(device, signal);
-      const nRestored = signal.aborted ? 0 : await this.#events.onOpened(opened);
       if (signal.aborted) return void opened.engine.destroy();
-      const loaded = { ...opened, nRestored };
+      const loaded = { ...opened, restored: await this.#events.onOpened(opened) };
+      if (signal.aborted) return void opened.engine.destroy();
       this.#loaded = loaded;
       this.#events.onStatus({ kind: 'ready', model: loaded.facts, mode });
       this.#events.onReady(loaded);

@@ -7,6 +7,8 @@ export async function readPattern(
   tokens: readonly number[],
   { layer, head }: PatternChoice,
 ): Promise<Pattern> {
+  // So that answers on their way do not wait for a compiler.
+  await engine.preparePattern();
   const { weights, firstRow } = await engine.attentionPattern(tokens, { layer, head });
   const textOf = (token: number): string =>
     codec.decode([token], { skipSpecial: false, isContinuation: true });

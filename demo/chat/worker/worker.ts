@@ -57,6 +57,8 @@ async function receive(request: Request): Promise<void> {
       answers.drop(request.conversation);
       void keptPages.drop(request.conversation);
       return showLive();
+    case 'keepOnly':
+      return keptPages.keepOnly(request.conversations);
     case 'readPage':
       return readPage(request.page);
     case 'readPattern':

@@ -15,6 +15,8 @@ export interface Attention {
   begin(step: Step): Promise<void>;
   /** Keeps a layer's new keys and values, and attends. Naive attention is never given rows to be watched. */
   record(recorder: Recorder, layer: number, watched: readonly WatchedRows[]): void;
+  /** Compiles, in the background, what only rows that are watched need. Naive attention has none. */
+  prepareWatched?(): Promise<void>;
   /** A sequence has ended. */
   forget(sequence: SequenceId): void;
   destroy(): void;

@@ -106,6 +106,11 @@ export class Engine {
     return this.#scheduler.attentionPattern(tokens, options);
   }
 
+  /** Compiles what only `attentionPattern` needs, in the background: without it, the first one compiles in its step. */
+  async preparePattern(): Promise<void> {
+    await this.#parts.attention.prepareWatched?.();
+  }
+
   /**
    * Saves what the cache has of these tokens in whole pages, such as those of a conversation after its answer, for
    * `restore`. Other steps go on meanwhile. The pages are held until the stream was read to its end or cancelled, so do one

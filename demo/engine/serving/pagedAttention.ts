@@ -1,4 +1,5 @@
 import {
+  attnVariants,
   attnWeights,
   attnWithKvCache,
   PagedKvCache,
@@ -100,6 +101,24 @@ export class PagedAttention implements Attention {
     const tensors = this.cache.layer(layer);
     if (watched.length > 0) this.#recordWatched(recorder, { ...tensors, ...args }, watched);
     else recorder.inPass('attention', (pass) => plan!.record({ ...tensors, pass }));
+  }
+
+  /** Compiles, in the background, what only rows that are watched need. */
+  async prepareWatched(): Promise<void> {
+    const { config, kvType: kvDType, qkvType: dtype } = this.#options;
+    const { headDim, nHeads, nKvHeads, attentionSoftcap } = config;
+    const variants = attnVariants(this.#runtime, {
+      headDim,
+      dtype,
+      kvDType,
+      newDType: dtype,
+      group: nHeads / nKvHeads,
+      paged: true,
+      rotary: true,
+      softcap: attentionSoftcap > 0,
+      weights: true,
+    });
+    await this.#runtime.prepare(variants);
   }
 
   /** Pages are the planner's. */

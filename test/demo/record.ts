@@ -1,0 +1,51 @@
+import { writeFile } from 'node:fs/promises';
+import { launchChrome } from '../../tools/browser/chromePage.js';
+import { buildDemo, ChatPage } from './chatPage.js';
+import { Film } from './film.js';
+
+// npm run demo:record: the chat as an animated picture, for the README. Times of waiting are cut short; what is seen is
+// as it was computed, on whatever plays the GPU here.
+
+const FILE = 'demo/chat/recording.png';
+const SIZE = { width: 1220, height: 720 };
+/** A picture while something runs is seen for so long, however long it took. */
+const STEP_MS = 70;
+
+const [demo, browser] = await Promise.all([buildDemo(), launchChrome()]);
+const chat = await ChatPage.open({ browser, url: demo.url });
+const { page } = chat;
+await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
+await chat.untilReady();
+const film = await Film.begin(page, SIZE);
+
+await film.shoot(700);
+const field = '[aria-label="Question in Conversation A"]';
+await page.focus(field);
+for (const word of 'Tell me a story about a token.'.split(/(?<= )/)) {
+  await page.type(field, word);
+  await film.shoot(160);
+}
+await page.keyboard.press('Enter');
+await film.shootUntil(chat.untilAnswering('A', 110), STEP_MS);
+await chat.pressAtOnce('Another end', 'A');
+await film.shootUntil(Promise.all([chat.untilAnswered('A'), chat.untilAnswered('B')]), STEP_MS);
+await film.shoot(1000);
+
+await chat.pressAtOnce('Show the pattern');
+await page.waitForSelector('.pattern-map[aria-busy=false]');
+await page.evaluate(() => document.querySelector('.pattern-map')!.scrollIntoView({ block: 'center' }));
+await film.shoot(700);
+const map = (await page.$('.pattern-map'))!;
+const { width, height } = (await map.boundingBox())!;
+for (let i = 1; i <= 9; i++) {
+  const { x, y } = await map.clickablePoint({ x: (width * i) / 24, y: (height * (i + 12)) / 24 });
+  await page.mouse.move(x, y);
+  await film.shoot(i < 9 ? 130 : 1800);
+}
+
+const file = await film.end(browser);
+await writeFile(FILE, file);
+process.stdout.write(`${FILE}: ${(file.length / 1e6).toFixed(2)} MB, ${film.seconds.toFixed(1)} s\n`);
+await browser.close();
+await demo.close();
+process.exit(0);
