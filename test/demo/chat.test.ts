@@ -2,6 +2,7 @@ import type { Browser } from 'puppeteer';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { launchChrome } from '../../tools/browser/chromePage.js';
 import { buildDemo, ChatPage, USE_OWN_HUB, type BuiltDemo } from './chatPage.js';
+import { takePictures } from './pictures.js';
 
 const KV_CACHE =
   'A KV cache stores the keys and values of all earlier tokens, so that each new token only has to compute its own.';
@@ -48,6 +49,7 @@ function expectQuiet({ errors, foreign }: ChatPage): void {
 }
 
 test('answers what the model was taught, without a network, again otherwise, and forked', async () => {
+  await takePictures(chat.page, 'empty');
   await chat.page.setOfflineMode(true);
   await chat.press('What is a KV cache?');
   expect(await chat.untilAnswered()).toBe(KV_CACHE);
@@ -74,6 +76,7 @@ test('answers several at once, forks one on its way, and stops', async () => {
   await chat.page.waitForFunction(() =>
     document.querySelector('.speed')?.textContent?.includes('answers are computed in one batch'),
   );
+  await takePictures(chat.page, 'busy');
   expect(await chat.untilAnswered('A')).toBe(KV_CACHE);
   expect(await chat.untilAnswered('B')).toMatch(/^It loads a tile of keys and values/);
   await chat.untilAnswered('C');
@@ -123,6 +126,7 @@ test('goes through everything by keyboard, and has a name for each control', asy
   expect(await chat.answers('B')).toEqual([ALPHABET]);
   await chat.pressAtOnce('Delete Conversation B', 'B');
   await page.waitForSelector('.note');
+  await takePictures(page, 'deleted');
   expect(await page.evaluate(namelessControls)).toEqual([]);
   for (const scheme of ['light', 'dark']) {
     await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
@@ -191,6 +195,7 @@ test('shows what tokens look at, and how it goes on', async () => {
     { polling: 50 },
     nBefore,
   );
+  await takePictures(page, 'pattern');
   await chat.press('Hide the pattern');
 });
 
@@ -252,6 +257,7 @@ test('goes on with an answer when the device is lost', async () => {
     () => document.querySelector('.status')?.textContent?.includes('The GPU was lost'),
     { polling: 20 },
   );
+  await takePictures(chat.page, 'lost');
   expect(await chat.untilAnswered()).toBe(ALPHABET);
   expect((await chat.untilAnswered('B')).split(begun)).toEqual(['', expect.stringMatching(/z/)]);
 });
@@ -265,6 +271,7 @@ test('loads a model of the hub, keeps it, and goes on after a reload with what w
   await page.locator('dialog input[list]').fill('pageflash/tiny');
   await chat.press('Does it fit?');
   await page.waitForFunction(() => document.querySelector('#fit')?.textContent?.includes('fits: '));
+  await takePictures(page, 'dialog');
   expect(await chat.text('#fit')).toBe(
     'pageflash/tiny fits: 886K parameters, 1.77 MB of weights in f16. Beside them, 3.9M tokens of cache would fit; 4,096 are set aside, 4.19 MB, and a conversation may have 1,024.',
   );
@@ -297,6 +304,7 @@ test('says what to do when the GPU has no memory left', async () => {
     new GPUUncapturedErrorEvent('uncapturederror', { error: new GPUOutOfMemoryError('no memory') }))`);
   await chat.page.waitForSelector('.advice');
   expect(await chat.text('.advice h2')).toBe('The GPU has run out of memory');
+  await takePictures(chat.page, 'memory');
   await chat.page.click('.model');
   await chat.page.click('dialog input[value=folder]');
   const [folder] = await Promise.all([
@@ -317,6 +325,21 @@ test('says what to do without WebGPU', async () => {
   expect(await other.text('.advice h2')).toBe('This browser has no WebGPU');
   expect(await other.text('.advice ul')).toContain('Chrome or Edge: version 113 or later');
   expect(await other.page.$('textarea:enabled')).toBeNull();
+  await takePictures(other.page, 'no-webgpu');
+  expectQuiet(other);
+  await other.close();
+});
+
+test('says why a model does not fit', async () => {
+  const choice = { source: { kind: 'shipped' }, budgetBytes: 3e6 };
+  const saved = JSON.stringify({ conversations: [], shown: [], choice });
+  const inPage = `localStorage.setItem('pageflash.chat.1', ${JSON.stringify(saved)});`;
+  const other = await ChatPage.open({ browser, url: demo.url, inPage });
+  await other.page.waitForSelector('.advice');
+  expect(await other.text('.advice')).toMatch(
+    /The model cannot be loaded\s+the tiny model does not fit: it has 1.77 MB of weights in f16, and steps take .+, of 3.00 MB that it may take\./,
+  );
+  await takePictures(other.page, 'does-not-fit');
   expectQuiet(other);
   await other.close();
 });

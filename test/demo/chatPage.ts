@@ -114,6 +114,8 @@ export interface ChatOptions {
   readonly url: string;
   /** Runs in the worker before its own program. */
   readonly inWorker?: string;
+  /** Runs in the page before its own program. */
+  readonly inPage?: string;
 }
 
 /** The chat in a browser, as somebody who uses it sees it. */
@@ -127,7 +129,7 @@ export class ChatPage {
     this.page = page;
   }
 
-  static async open({ browser, url, inWorker }: ChatOptions): Promise<ChatPage> {
+  static async open({ browser, url, inWorker, inPage = '' }: ChatOptions): Promise<ChatPage> {
     const context = await browser.createBrowserContext();
     const page = await context.newPage();
     // A GPU that the CPU plays may have to wait for the CPU.
@@ -146,6 +148,7 @@ export class ChatPage {
         chat.foreign.push(address);
     });
     if (inWorker !== undefined) await page.evaluateOnNewDocument(startWorkersWith, inWorker);
+    await page.evaluateOnNewDocument(inPage);
     await page.goto(url);
     return chat;
   }

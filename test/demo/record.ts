@@ -10,6 +10,8 @@ const FILE = 'demo/chat/recording.png';
 const SIZE = { width: 1220, height: 720 };
 /** A picture while something runs is seen for so long, however long it took. */
 const STEP_MS = 70;
+/** Of the pattern of a longer conversation. */
+const N_ROWS = 64;
 
 const [demo, browser] = await Promise.all([buildDemo(), launchChrome()]);
 const chat = await ChatPage.open({ browser, url: demo.url });
@@ -35,12 +37,16 @@ await chat.pressAtOnce('Show the pattern');
 await page.waitForSelector('.pattern-map[aria-busy=false]');
 await page.evaluate(() => document.querySelector('.pattern-map')!.scrollIntoView({ block: 'center' }));
 await film.shoot(700);
+// Each row is of a token, the last one of the newest. Most of them look at the one before.
+const [, nTokens] = /(\d+) tokens/.exec(await chat.text('.pattern-text'))!.map(Number);
 const map = (await page.$('.pattern-map'))!;
 const { width, height } = (await map.boundingBox())!;
-for (let i = 1; i <= 9; i++) {
-  const { x, y } = await map.clickablePoint({ x: (width * i) / 24, y: (height * (i + 12)) / 24 });
+for (let row = 4; row < N_ROWS; row += 7) {
+  const column = nTokens! - N_ROWS + row - 1;
+  const place = { x: ((column + 0.5) * width) / nTokens!, y: ((row + 0.5) * height) / N_ROWS };
+  const { x, y } = await map.clickablePoint(place);
   await page.mouse.move(x, y);
-  await film.shoot(i < 9 ? 130 : 1800);
+  await film.shoot(row + 7 < N_ROWS ? 150 : 1800);
 }
 
 const file = await film.end(browser);

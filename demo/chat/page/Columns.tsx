@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import type { Chat, ChatState } from './chat.js';
 import { Column } from './Column.js';
-import { letterOf, N_COLORS, runningAnswer, titleOf } from './conversations.js';
+import { letterOf, N_COLORS, runningAnswer, titleOf, type Conversation } from './conversations.js';
 import { Icon } from './icons.js';
 
 /** As in chat.css: there a conversation is as wide as the screen, beside the others. */
@@ -15,7 +15,7 @@ export function Columns({ chat, state }: { readonly chat: Chat; readonly state: 
   const scrollTo = (id: string): void => {
     const { current } = columns;
     const column = current?.querySelector<HTMLElement>(`[data-id="${id}"]`);
-    if (current && column) current.scrollTo({ left: column.offsetLeft - current.offsetLeft });
+    if (current && column) current.scrollTo({ left: column.offsetLeft });
   };
   useEffect(() => {
     // On a phone there is one column at a time: that which was opened last.
@@ -40,13 +40,14 @@ export function Columns({ chat, state }: { readonly chat: Chat; readonly state: 
                 type="button"
                 class="chip"
                 aria-pressed={shown.includes(conversation.id)}
+                aria-label={describeChip(conversation)}
                 onClick={() => toggle(conversation.id)}
                 style={`--own: var(--own-${conversation.number % N_COLORS})`}
                 title={titleOf(conversation)}
               >
                 <span class="badge">{letterOf(conversation)}</span>
                 <span class="name">{titleOf(conversation)}</span>
-                {runningAnswer(conversation) && <span class="dots" role="img" aria-label="is answering" />}
+                {runningAnswer(conversation) && <span class="dots" aria-hidden="true" />}
               </button>
             </li>
           ))}
@@ -71,4 +72,9 @@ export function Columns({ chat, state }: { readonly chat: Chat; readonly state: 
       </div>
     </section>
   );
+}
+
+function describeChip(conversation: Conversation): string {
+  const name = `${letterOf(conversation)}: ${titleOf(conversation)}`;
+  return runningAnswer(conversation) ? `${name}, is answering` : name;
 }

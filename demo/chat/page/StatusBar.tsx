@@ -19,7 +19,8 @@ export function StatusBar({ chat, state, onChoose }: StatusBarProps) {
       {status.kind === 'compiling' && <p role="status">Compiling {status.name} for this GPU…</p>}
       {loss !== undefined && (
         <p role="status" class="warning">
-          The GPU was lost ({loss}). Asking for it again; the conversations go on from their text.
+          The GPU was lost ({loss.replace(/\.$/, '')}). Asking for it again; the conversations go on from
+          their text.
         </p>
       )}
       {status.kind === 'ready' && status.model.notKept !== undefined && (

@@ -363,7 +363,7 @@ export class Chat {
 
   #receiveStatus(status: Status): void {
     this.store.change({ status });
-    if (status.kind === 'recovering') this.store.change({ loss: status.reason });
+    if (status.kind === 'recovering') this.store.change({ loss: status.reason, live: undefined });
     if (status.kind === 'ready') this.store.change({ mode: status.mode });
     if (status.kind === 'ready' || status.kind === 'failed') this.store.change({ loss: undefined });
     if (status.kind === 'failed') this.store.change({ live: undefined, announcement: status.advice.title });
