@@ -337,7 +337,7 @@ test('says why a model does not fit', async () => {
   const other = await ChatPage.open({ browser, url: demo.url, inPage });
   await other.page.waitForSelector('.advice');
   expect(await other.text('.advice')).toMatch(
-    /The model cannot be loaded\s+the tiny model does not fit: it has 1.77 MB of weights in f16, and steps take .+, of 3.00 MB that it may take\./,
+    /The model cannot be loaded\s+The tiny model does not fit: it has 1.77 MB of weights in f16, and steps take .+, of 3.00 MB that it may take\./,
   );
   await takePictures(other.page, 'does-not-fit');
   expectQuiet(other);

@@ -43,9 +43,9 @@ export class Film {
 
   /** Takes pictures until something has come to pass. */
   async shootUntil(done: Promise<unknown>, ms: number): Promise<void> {
-    let isDone = false;
-    const ended = done.finally(() => (isDone = true));
-    while (!isDone) await this.shoot(ms);
+    const state = { isDone: false };
+    const ended = done.finally(() => (state.isDone = true));
+    while (!state.isDone) await this.shoot(ms);
     await ended;
   }
 

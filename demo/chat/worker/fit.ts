@@ -47,6 +47,8 @@ export interface FitArgs {
 export function fitModel(args: FitArgs): FitReport & { readonly room: Room | undefined } {
   const { name, model, budgetBytes, limits } = args;
   const { config } = model;
+  // It begins a sentence.
+  const subject = name.replace(/^the /, 'The ');
   // With the least cache there can be: what steps take does not depend on it.
   const settings = settingsOf({ model, weights: args.weights, nSequences: N_SEQUENCES, nPages: 1 });
   const { weights, context, pageSize } = settings;
@@ -71,7 +73,7 @@ export function fitModel(args: FitArgs): FitReport & { readonly room: Room | und
     const remedy = smaller
       ? `Choose weights in ${FORMAT_NAMES[smaller]}: ${formatBytes(bytesIn(smaller))}.`
       : 'Choose a smaller model, or allow more memory.';
-    const why = `${name} does not fit: it has ${stored}, and steps take ${formatBytes(stepBytes)}, of ${formatBytes(budgetBytes)} that it may take. ${remedy}`;
+    const why = `${subject} does not fit: it has ${stored}, and steps take ${formatBytes(stepBytes)}, of ${formatBytes(budgetBytes)} that it may take. ${remedy}`;
     return { fits: false, sentence: why, room: undefined };
   }
   const nWanted = N_FULL * Math.ceil(context / pageSize);
@@ -82,7 +84,7 @@ export function fitModel(args: FitArgs): FitReport & { readonly room: Room | und
     nPages < nWanted
       ? `the cache is as large as it can be, ${formatCount(nRoom)} tokens`
       : `${formatCount(nRoom)} tokens of cache would fit; ${formatCount(nPages * pageSize)} are set aside, ${formatBytes(taken)}`;
-  const sentence = `${name} fits: ${formatCount(nParameters)} parameters, ${stored}. Beside them, ${remains}, and a conversation may have ${formatCount(longest)}.`;
+  const sentence = `${subject} fits: ${formatCount(nParameters)} parameters, ${stored}. Beside them, ${remains}, and a conversation may have ${formatCount(longest)}.`;
   const room = {
     weights,
     weightBytes: bytes,
