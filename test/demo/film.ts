@@ -41,12 +41,15 @@ export class Film {
     else this.#shots.push({ png, ms });
   }
 
-  /** Takes pictures until something has come to pass. */
+  /** Takes pictures until something has come to pass: seen for `ms` together, however long it took. */
   async shootUntil(done: Promise<unknown>, ms: number): Promise<void> {
+    const first = this.#shots.length;
     const state = { isDone: false };
     const ended = done.finally(() => (state.isDone = true));
-    while (!state.isDone) await this.shoot(ms);
+    while (!state.isDone) await this.shoot(0);
     await ended;
+    const shots = this.#shots.splice(first);
+    this.#shots.push(...shots.map(({ png }) => ({ png, ms: Math.round(ms / shots.length) })));
   }
 
   /** Encodes it, in as many colours as a palette has, which another page of the browser chooses. */

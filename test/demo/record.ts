@@ -8,8 +8,6 @@ import { Film } from './film.js';
 
 const FILE = 'demo/chat/recording.png';
 const SIZE = { width: 1220, height: 720 };
-/** A picture while something runs is seen for so long, however long it took. */
-const STEP_MS = 70;
 /** Of the pattern of a longer conversation. */
 const N_ROWS = 64;
 
@@ -28,9 +26,9 @@ for (const word of 'Tell me a story about a token.'.split(/(?<= )/)) {
   await film.shoot(160);
 }
 await page.keyboard.press('Enter');
-await film.shootUntil(chat.untilAnswering('A', 110), STEP_MS);
+await film.shootUntil(chat.untilAnswering('A', 110), 2000);
 await chat.pressAtOnce('Another end', 'A');
-await film.shootUntil(Promise.all([chat.untilAnswered('A'), chat.untilAnswered('B')]), STEP_MS);
+await film.shootUntil(Promise.all([chat.untilAnswered('A'), chat.untilAnswered('B')]), 3500);
 await film.shoot(1000);
 
 await chat.pressAtOnce('Show the pattern');
