@@ -1,9 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Browser } from 'puppeteer';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest';
-import { launchChrome, newPage } from '../../tools/browser/chromePage.js';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { launchChrome } from '../../tools/browser/chromePage.js';
 import { serveFolder } from '../../tools/browser/servePage.js';
+import { checkExamplePage } from './examplePage.js';
 import { createOutsideProject, type OutsideProject } from './outsideProject.js';
 import { places } from './places.js';
 import { checkPrinted, examplesOf, type Example } from './readme.js';
@@ -25,24 +26,6 @@ beforeAll(async () => {
 afterAll(() => browser.close());
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { readonly version: string };
-
-/** Checks what the page in a folder of the project logs, and that nothing goes wrong in it. */
-async function checkPage(folder: string, shows: Example['shows']): Promise<void> {
-  const server = await serveFolder(folder);
-  const page = await newPage(browser);
-  let printed = '';
-  page.on('console', (message) => (printed += `${message.text()}\n`));
-  const failed = new Promise<never>((_, reject) => page.on('pageerror', reject));
-  try {
-    await page.goto(server.url);
-    // Kernels are compiled by the CPU where there is no GPU.
-    const right = vi.waitFor(() => checkPrinted(shows, printed), { timeout: 240_000, interval: 100 });
-    await Promise.race([failed, right]);
-  } finally {
-    await page.close();
-    server.close();
-  }
-}
 
 /** Makes the tests of a kind of project: each has a project of its own, in which everything is installed. */
 function inPlace(
@@ -89,14 +72,14 @@ inPlace('Vite', 'browser', async (project, { code, shows }) => {
   project.write('index.html', places['Vite']!.html!);
   project.write('main.ts', code);
   await runCommands(project, 'Vite');
-  await checkPage(join(project.dir, 'dist'), shows);
+  await checkExamplePage(browser, await serveFolder(join(project.dir, 'dist')), shows);
 });
 
 inPlace('webpack', 'browser', async (project, { code, shows }) => {
   project.write('src/index.js', code);
   await runCommands(project, 'webpack');
   project.write('dist/index.html', places['webpack']!.html!);
-  await checkPage(join(project.dir, 'dist'), shows);
+  await checkExamplePage(browser, await serveFolder(join(project.dir, 'dist')), shows);
 });
 
 inPlace('A page without a bundler', 'browser', async (project, { code, shows }) => {
@@ -105,7 +88,7 @@ inPlace('A page without a bundler', 'browser', async (project, { code, shows }) 
   expect(html, 'the address has the version of package.json').toContain(address);
   project.write('index.html', html.replace(address, './node_modules/pageflash/'));
   project.write('main.js', code);
-  await checkPage(project.dir, shows);
+  await checkExamplePage(browser, await serveFolder(project.dir), shows);
 });
 
 inPlace('Node', 'node', async (project, { code, shows }) => {

@@ -1,8 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Browser } from 'puppeteer';
-import { launchChrome, newPage } from '../../tools/browser/chromePage.js';
-import { checkPrinted, examplesOf } from './readme.js';
+import { launchChrome } from '../../tools/browser/chromePage.js';
+import { checkExamplePage } from './examplePage.js';
+import { examplesOf } from './readme.js';
 import { servePage } from '../../tools/browser/servePage.js';
 
 let browser: Browser;
@@ -20,19 +21,7 @@ test('the README has a whole example of each kind', () => {
 test.each(inBrowsers)('the example of $shows runs as it stands', async ({ shows, code }) => {
   // Where a bundler would resolve the package's name, the page says where it is.
   const server = await servePage(code, { modules: await builtModules() });
-  const page = await newPage(browser);
-  let printed = '';
-  page.on('console', (message) => (printed += `${message.text()}\n`));
-  const failed = new Promise<never>((_, reject) => page.on('pageerror', reject));
-  try {
-    await page.goto(server.url);
-    // Kernels are compiled by the CPU where there is no GPU.
-    const right = vi.waitFor(() => checkPrinted(shows, printed), { timeout: 240_000, interval: 100 });
-    await Promise.race([failed, right]);
-  } finally {
-    await page.close();
-    server.close();
-  }
+  await checkExamplePage(browser, server, shows);
 });
 
 /** What the build made, by paths without their ending. */
