@@ -108,7 +108,7 @@ function variantsOf(
 }
 
 function isDecode({ kernel }: Variant): boolean {
-  return kernel === attnDecodeKernel;
+  return kernel.name === attnDecodeKernel.name;
 }
 
 function checkVariantOptions(caller: string, options: AttnVariantOptions): void {

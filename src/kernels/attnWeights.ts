@@ -12,6 +12,7 @@ import {
   type AttentionFeatures,
   type AttentionWork,
 } from './shared/attention.js';
+import { optionalBuffersOf, withOptional } from './shared/optionalBuffers.js';
 
 /** What a workgroup of attn_weights takes at a time. */
 export interface WeightsTile {
@@ -81,8 +82,9 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   const { nHeads, nKvHeads, headDim, q, k, lse, pages } = problem;
   // The stand-in for values is as wide as keys.
   const features = featuresOf({ ...problem, headDimV: headDim });
+  const optional = optionalBuffersOf(problem);
   return {
-    kernel: attnWeightsKernel,
+    kernel: withOptional(attnWeightsKernel, optional),
     spec: weightsSpec(weightsTile(nHeads / nKvHeads), headDim, features),
     params: attentionParams({ problem, range, parts: null }),
     bindings: {
@@ -93,6 +95,7 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
       block_table: pages?.table ?? null,
       weights,
       row_lse: lse!.tensor,
+      ...optional,
     },
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };

@@ -39,7 +39,7 @@
 //   BROADCAST     subgroups have LANES invocations, which share queries and weights; not with KEY_SHARED
 
 import package::shared::attention::{
-  params, Job, RowMask, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
+  params, Job, RowMask, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
@@ -88,10 +88,7 @@ fn attn_decode(
   if (job.first_row >= job.n_rows) { return; }
   let sequence = job.sequence;
 
-  // Bands move forward with the token, so the first and the last token bound what any row sees.
-  let first_band = band_of(sequence, token_of(job.first_row));
-  let last_band = band_of(sequence, token_of(min(job.first_row + ROWS, job.n_rows) - 1u));
-  let seen = Band(first_band.first, last_band.last);
+  let seen = rows_seen(job, ROWS).by_any;
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
   // What is loaded beyond the last tile is its last key once more.
   let walked = Band(seen.first, min(seen.last, i32(tiles.end * TILE_KEYS) - 1));

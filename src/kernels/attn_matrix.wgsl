@@ -46,7 +46,7 @@
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, band_of, mask_of, scores_of, sees, largest_of, tiles_of,
+  params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
@@ -135,12 +135,8 @@ fn attn_matrix(
   let row = job.first_row + tile_row;
   let mask = mask_of(job, row);
 
-  // Bands move forward with the token, so the tile's first and last token bound what any of its rows sees, and what all
-  // of them see.
-  let first_band = band_of(sequence, token_of(job.first_row));
-  let last_band = band_of(sequence, token_of(min(job.first_row + TILE_ROWS, job.n_rows) - 1u));
-  let seen = Band(first_band.first, last_band.last);
-  let seen_by_all = Band(last_band.first, first_band.last);
+  let rows = rows_seen(job, TILE_ROWS);
+  let seen = rows.by_any;
   let range = tiles_of(job.item, seen, TILE_KEYS);
 
   // All loads that come before the first tile begin before any of them is waited for.
@@ -235,7 +231,7 @@ fn attn_matrix(
     }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
 
-    let has_hidden = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    let has_hidden = i32(first_key) < rows.by_all.first || i32(first_key + TILE_KEYS) - 1 > rows.by_all.last;
     @registers var low: array<vec4f, LANE_OCTETS>;    // the lane's octets: scores, then weights
     @registers var high: array<vec4f, LANE_OCTETS>;
     var largest = MASKED;

@@ -32,7 +32,7 @@
 //   BROADCAST    a team is a whole subgroup, whose lanes share queries and weights
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, band_of, RowMask, mask_of, scores_of, sees, largest_of,
+  params, Job, item_index, job_of, token_of, head_of, rows_seen, RowMask, mask_of, scores_of, sees, largest_of,
   tiles_of, Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
 import package::shared::band::Band;
@@ -108,12 +108,8 @@ fn attn_prefill(
   @if(!SUBGROUPS) let lane = local / TEAMS;
   @if(!SUBGROUPS) let team = local % TEAMS;
 
-  // Bands move forward with the token, so the tile's first and last token bound what any of its rows sees, and what all
-  // of them see.
-  let first_band = band_of(sequence, token_of(job.first_row));
-  let last_band = band_of(sequence, token_of(min(job.first_row + TILE_ROWS, job.n_rows) - 1u));
-  let seen = Band(first_band.first, last_band.last);
-  let seen_by_all = Band(last_band.first, first_band.last);
+  let rows = rows_seen(job, TILE_ROWS);
+  let seen = rows.by_any;
 
   @registers var maximum: array<vec4f, ROW_QUADS>;
   @registers var total: array<vec4f, ROW_QUADS>;
@@ -163,7 +159,7 @@ fn attn_prefill(
 
     // 2 mask, row maximum
     let lane_key = first_key + lane * KEYS;
-    var has_hidden = i32(first_key) < seen_by_all.first || i32(first_key + TILE_KEYS) - 1 > seen_by_all.last;
+    var has_hidden = i32(first_key) < rows.by_all.first || i32(first_key + TILE_KEYS) - 1 > rows.by_all.last;
     @if(PAGED) @registers var is_there: array<Flags, KEY_QUADS>;
     @if(PAGED) {
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {

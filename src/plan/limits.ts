@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { fail } from '../core/errors.js';
+import type { Kernel } from '../wgsl/kernel.js';
 import { workgroupSizeOf } from '../wgsl/reflection.js';
 
 /** Most entries of a work list of any kind: with more, making it would take seconds. */
@@ -21,9 +22,10 @@ const MAX_INVOCATIONS = 2 ** 32;
 
 /** Checks that a device can take all of the dispatches of a call. */
 export function checkDispatches(caller: string, dispatches: readonly Dispatch[], traits: DeviceTraits): void {
-  const { maxWorkgroupsPerDimension, maxBindingBytes } = traits;
+  const { maxWorkgroupsPerDimension, maxBindingBytes, maxStorageBuffers } = traits;
   for (const dispatch of dispatches) {
     const { kernel, bindings, grid } = dispatch;
+    checkStorageBuffers(caller, kernel, maxStorageBuffers);
     const [x, y] = grid;
     const workgroupSize = workgroupSizeOf(dispatch);
     if (y > maxWorkgroupsPerDimension || x * y * workgroupSize > MAX_INVOCATIONS) {
@@ -45,4 +47,21 @@ export function checkDispatches(caller: string, dispatches: readonly Dispatch[],
       );
     }
   }
+}
+
+/** Bindings that every variant of a kernel has, at most: those beyond them are options of a call. */
+const NEVER_OPTIONAL = 8;
+
+/** Checks that a device binds as many storage buffers as a kernel needs for the options of a call. */
+function checkStorageBuffers(caller: string, { name, bindings }: Kernel, maxStorageBuffers: number): void {
+  const storage = bindings.filter(({ access }) => access !== 'uniform');
+  if (storage.length <= maxStorageBuffers) return;
+  const options = storage
+    .filter(({ binding }) => binding > NEVER_OPTIONAL)
+    .map((option) => option.name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+  fail(
+    'limit',
+    caller,
+    `${name} needs ${storage.length} storage buffers with ${options.join(', ')}, but this device binds at most ${maxStorageBuffers}. Ask for maxStorageBuffersPerShaderStage, or use requestDevice().`,
+  );
 }

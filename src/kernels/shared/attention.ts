@@ -8,6 +8,7 @@ import { constantOf, structOf } from '../../wgsl/reflection.js';
 import attention from './attention.wgsl?module';
 import { batchInfoLayout } from './batchInfo.js';
 import { hasMultiplesOf, isWide } from './elements.js';
+import { optionalBuffersOf, withOptional } from './optionalBuffers.js';
 
 /** Work for one dispatch of an attention kernel. */
 export interface AttentionWork {
@@ -89,8 +90,9 @@ function chunkLimit(): number {
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
   const { problem, batchInfo, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
   const { nKvHeads, q, k, v, out, lse, pages } = problem;
+  const optional = optionalBuffersOf(problem);
   return {
-    kernel,
+    kernel: withOptional(kernel, optional),
     spec,
     params: attentionParams(work),
     bindings: {
@@ -102,6 +104,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
       block_table: pages?.table ?? null,
       out: parts ? parts.out : out.tensor,
       lse: parts ? parts.sums : (lse?.tensor ?? null),
+      ...optional,
     },
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };

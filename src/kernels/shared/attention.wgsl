@@ -110,6 +110,20 @@ fn position_of(sequence: Sequence, token: u32) -> i32 {
   return i32(token) + i32(sequence.k_len) - i32(sequence.q_len);
 }
 
+// What the rows of a tile see: any of them, and all of them.
+struct Seen {
+  by_any: Band,
+  by_all: Band,
+}
+
+// What the rows of a job see, at most `tile_rows` of them. Bands move forward with the token, so the first and the last
+// token bound both.
+fn rows_seen(job: Job, tile_rows: u32) -> Seen {
+  let first = band_of(job.sequence, token_of(job.first_row));
+  let last = band_of(job.sequence, token_of(min(job.first_row + tile_rows, job.n_rows) - 1u));
+  return Seen(Band(first.first, last.last), Band(last.first, first.last));
+}
+
 // What masks a row's keys, and with ALIBI lowers their scores.
 struct RowMask {
   band: Band,
