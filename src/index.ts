@@ -29,6 +29,7 @@ export type {
   AttnArgs,
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
+  SharedPrefixArgs,
 } from './problem/attentionArgs.js';
 export type { AttnWeightsArgs, AttnWeightsResult, ChosenRows } from './problem/weightsArgs.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';

@@ -57,6 +57,7 @@ export function decodeProblem(
       sinks: null,
       numSplits: 0,
       append: null,
+    sharedPrefix: null,
     },
     lengths: hostLengths({ qLen: new Int32Array(batch).fill(1), kLen: Int32Array.from(keys) }),
   };

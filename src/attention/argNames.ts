@@ -102,6 +102,7 @@ export const KV_CACHE_NAMES: ArgNames<AttnWithKvCacheArgs> = {
     vCache: true,
     k: true,
     v: true,
+    sharedPrefix: true,
     ...CACHE_PLACES,
     ...OPTIONS,
   }),
@@ -140,6 +141,7 @@ function weightsNames(): WeightsNames {
     sinks: true,
     numSplits: true,
     returnLse: true,
+    sharedPrefix: true,
   });
 
   return {

@@ -57,6 +57,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     v: denseRows(v),
     pages: null,
     append: null,
+    sharedPrefix: null,
     ...options,
   };
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });

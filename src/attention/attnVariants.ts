@@ -81,6 +81,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     sinks: 'gpu',
     lengths: 'gpu',
     masks: { left: -1, right: -1, attentionChunk: 0 },
+    sharedPrefix: false,
     numSplits: 0,
     maxTokens: UNLIMITED,
     maxContext: UNLIMITED,

@@ -97,6 +97,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       v: keyRows(v),
       pages,
       append: null,
+      sharedPrefix: null,
       ...options,
     };
   });

@@ -85,6 +85,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       lse: layout.lseRows(lse),
       pages,
       append,
+      sharedPrefix: null,
       ...options,
       sinks: null,
       numSplits: 0,

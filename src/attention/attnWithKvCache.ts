@@ -5,6 +5,7 @@ import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import type { AttentionResult, AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import { DENSE, denseRows, pagedRows, RAGGED } from '../problem/tokenRows.js';
@@ -84,7 +85,8 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   const options = checkOptions(call, args, batch, heads);
   if (pages) checkTablePages(call, pages, lengths, options.masks);
   const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
-  const of = [q, kCache, vCache, layout, batch, heads, pages, append, options];
+  const sharedPrefix = checkSharedPrefix(call, args.sharedPrefix, { pages, lengths });
+  const of = [q, kCache, vCache, layout, batch, heads, pages, append, sharedPrefix, options];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : denseRows;
     return {
@@ -95,6 +97,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       v: keyRows(vCache),
       pages,
       append,
+      sharedPrefix,
       ...options,
     };
   });

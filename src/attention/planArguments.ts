@@ -1,5 +1,6 @@
 import { isHostArray } from '../check/call.js';
-import { isTensor, sameNumbers, type Tensor } from '../core/tensor.js';
+import { isTensor, sameNumbers, type Ints, type Tensor } from '../core/tensor.js';
+import type { SharedPrefixArgs } from '../problem/attentionArgs.js';
 import { copyOfTensor } from './layerTensors.js';
 
 type Values = Record<string, unknown>;
@@ -53,6 +54,7 @@ export class PlanArguments<Args extends object> {
   #copyOf(name: string, given: unknown): unknown {
     const old = this.#current[name];
     if (isTensor(given)) return isTensor(old) && isSame(given, old) ? old : copyOfTensor(given);
+    if (isPrefix(given)) return isPrefix(old) && isSamePrefix(given, old) ? old : copyOfPrefix(given);
     if (!isHostArray(given)) return given;
     if (!isHostArray(old) || old.length !== given.length || !holdsAlike(old, given)) {
       this.#borrowed.push(name);
@@ -80,6 +82,24 @@ function isSame({ buffer, dtype, shape, offset, strides }: Tensor, old: Tensor):
       (Array.isArray(strides) && old.strides !== undefined && sameNumbers(strides, old.strides))) &&
     (buffer.mapState === undefined || buffer.mapState === 'unmapped')
   );
+}
+
+/** A `sharedPrefix`, whatever its fields are. */
+function isPrefix(value: unknown): value is SharedPrefixArgs {
+  return typeof value === 'object' && value !== null && 'blockTable' in value && 'length' in value;
+}
+
+function isSamePrefix({ blockTable, length, ...rest }: SharedPrefixArgs, old: SharedPrefixArgs): boolean {
+  if (length !== old.length || Object.keys(rest).length > 0) return false;
+  if (isTensor(blockTable)) return isTensor(old.blockTable) && isSame(blockTable, old.blockTable);
+  return isHostArray(blockTable) && isHostArray(old.blockTable) && sameNumbers(blockTable, old.blockTable);
+}
+
+/** Returns a copy; what no plan can use is kept, for the check that refuses it. */
+function copyOfPrefix(given: SharedPrefixArgs): SharedPrefixArgs {
+  const { blockTable } = given;
+  if (isTensor(blockTable)) return { ...given, blockTable: copyOfTensor(blockTable) };
+  return { ...given, blockTable: isHostArray(blockTable) ? (copyOfArray(blockTable) as Ints) : blockTable };
 }
 
 /** Whether an array of the plan can hold all that another has. */

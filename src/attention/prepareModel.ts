@@ -41,6 +41,8 @@ export interface PrepareModelOptions
   readonly alibi?: boolean | 'gpu' | undefined;
   /** Whether calls pass `sinks`; `'gpu'` if these are a tensor. Default false. */
   readonly sinks?: boolean | 'gpu' | undefined;
+  /** Whether calls pass `sharedPrefix`; needs `paged`. Default false. */
+  readonly sharedPrefix?: boolean | undefined;
   /** Where lengths, `cacheBatchIdx` and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
   readonly lengths?: 'host' | 'gpu' | undefined;
 }
@@ -61,6 +63,7 @@ const NAMES = namesOf<PrepareModelOptions>({
   softcap: true,
   alibi: true,
   sinks: true,
+  sharedPrefix: true,
   lengths: true,
   windowSize: true,
   attentionChunk: true,
@@ -127,6 +130,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     softcap = false,
     alibi = false,
     sinks = false,
+    sharedPrefix = false,
     lengths = 'host',
   } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
@@ -136,7 +140,8 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   checkTypes(caller, { dtype, kvDType, newDType });
   checkCounts(caller, { maxTokens, maxContext });
   checkCounts(caller, { numSplits }, 0);
-  checkFlags(caller, { paged, appends, rotary, softcap });
+  checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix });
+  if (sharedPrefix && !paged) call.refuse('argument', 'sharedPrefix needs paged: only pages can be shared.');
   if (!appends && options.newDType !== undefined)
     call.refuse(
       'argument',
@@ -158,6 +163,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     sinks: whereabouts(sinks),
     lengths,
     masks: checkMasks(call, options),
+    sharedPrefix,
     numSplits,
     maxTokens,
     maxContext: Math.min(maxContext, UNLIMITED),

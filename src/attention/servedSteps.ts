@@ -3,6 +3,7 @@ import type { DType, FloatDType } from '../core/dtype.js';
 import type { Tensor } from '../core/tensor.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import { planWeights } from '../plan/planWeights.js';
+import { MAX_DECODE_ROWS } from '../plan/attentionWork.js';
 import { representativeSteps, type SequenceStep, type StepBounds } from '../plan/representativeSteps.js';
 import {
   deviceLengths,
@@ -41,6 +42,8 @@ export interface Served extends StepBounds {
   readonly lengths: 'host' | 'gpu';
   readonly masks: Masks;
   readonly numSplits: number;
+  /** Whether calls may pass `sharedPrefix`. */
+  readonly sharedPrefix: boolean;
 }
 
 /** A number of keys and of new tokens that is as good as no bound: beyond it, the same kernels run. */
@@ -49,6 +52,8 @@ export const UNLIMITED = 2 ** 24;
 /** A step, and the kernels that it runs. */
 export interface ServedStep {
   readonly step: SequenceStep;
+  /** Sequences, all with these tokens. Several begin with the same keys: all that are cached. */
+  readonly batch: number;
   readonly variants: readonly Variant[];
 }
 
@@ -60,8 +65,37 @@ export function* servedSteps(served: Served, traits: DeviceTraits): Generator<Se
   const problem = servedProblem(served);
   for (const step of representativeSteps(problem, served, traits)) {
     const dispatches = planCachedAttention(problem, lengthsOf(served, step), traits);
-    yield { step, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
+    yield { step, batch: 1, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
+    if (!served.sharedPrefix || served.lengths === 'gpu') continue;
+    for (const batch of batchesOf(problem, step)) {
+      const longest = { ...step, kLen: served.maxContext };
+      const cascade = planCachedAttention(...sharingStep(problem, longest, batch, served), traits);
+      yield { step: longest, batch, variants: cascade.map(({ kernel, spec }) => ({ kernel, spec })) };
+    }
   }
+}
+
+/** Numbers of sequences with which the rows of all of them need different tiles: more than `MAX_DECODE_ROWS` have one. */
+function* batchesOf({ nHeads, nKvHeads }: AttentionProblem, { qLen }: SequenceStep): Generator<number> {
+  const group = nHeads / nKvHeads;
+  const most = qLen === 1 ? Math.floor(MAX_DECODE_ROWS / group) + 1 : 2;
+  for (let batch = 2; batch <= Math.max(2, most); batch++) yield batch;
+}
+
+/** A step of sequences that share all that is cached. */
+function sharingStep(
+  problem: AttentionProblem,
+  { qLen, kLen }: SequenceStep,
+  batch: number,
+  { newDType }: Served,
+): [AttentionProblem, HostLengths] {
+  const of = (n: number) => new Int32Array(batch).fill(n);
+  const nKeys = newDType ? kLen - qLen : kLen;
+  const sharedPrefix = nKeys > 0 ? { nKeys, table: Int32Array.of(0) } : null;
+  const row = of(0);
+  const qStart = row.map((_, b) => b * qLen);
+  const lengths = { qStart, qLen: of(qLen), kLen: of(kLen), nCached: of(nKeys), row };
+  return [{ ...problem, batch, sharedPrefix }, hostLengths({ ...lengths, newStart: qStart })];
 }
 
 /** The kernels of `attnWeights` for such calls. */
@@ -88,7 +122,9 @@ export function weightsVariants(served: Served, traits: DeviceTraits): Variant[]
 }
 
 /** An attention problem of a served model, with placeholders for tensors. */
-export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>): AttentionProblem {
+export function servedProblem(
+  served: Omit<Served, keyof StepBounds | 'lengths' | 'sharedPrefix'>,
+): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
   const keyRows = paged ? pagedRows : denseRows;
   const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);
@@ -120,6 +156,7 @@ export function servedProblem(served: Omit<Served, keyof StepBounds | 'lengths'>
             apart: false,
           }
         : null,
+    sharedPrefix: null,
   };
 }
 

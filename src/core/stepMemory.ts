@@ -17,16 +17,19 @@ export class StepMemory {
   readonly #words = new Map<string, Uint32Array<ArrayBuffer>>();
   readonly #floats = new Map<string, Float32Array<ArrayBuffer>>();
   readonly #lists = new Map<string, unknown[]>();
+  readonly #inner = new Map<string, StepMemory>();
   #step = 0;
 
   /** Begins a step: what the last one did not ask for is forgotten. */
   begin(): void {
     this.#step++;
+    for (const inner of this.#inner.values()) inner.begin();
   }
 
   /** Forgets all results: after a step that was refused, arrays hold some of its numbers. */
   forget(): void {
     this.#kept.clear();
+    for (const inner of this.#inner.values()) inner.forget();
   }
 
   /**
@@ -55,6 +58,13 @@ export class StepMemory {
 
   floats(name: string, length: number): Float32Array<ArrayBuffer> {
     return reuse(this.#floats, name, length, Float32Array<ArrayBuffer>);
+  }
+
+  /** Returns the memory of a part of the planning that has the same names as the rest. */
+  within(part: string): StepMemory {
+    let inner = this.#inner.get(part);
+    if (!inner) this.#inner.set(part, (inner = new StepMemory()));
+    return inner;
   }
 
   /** Returns the list of a name as it was left, with objects that can be filled again. */

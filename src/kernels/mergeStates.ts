@@ -99,9 +99,17 @@ export interface MergeChunksArgs {
   /** What `packSplitTokens` returns. */
   readonly items: Uint32Array;
   readonly parts: SplitParts;
-  /** Parts of a token, at most. */
+  /** Parts of a token among them, at most. */
   readonly maxParts: number;
+  /** More parts of each token, in the order of items. */
+  readonly sharedParts: SharedParts | null;
   readonly traits: DeviceTraits;
+}
+
+/** The parts of all tokens from keys that their sequences share. */
+export interface SharedParts extends SplitParts {
+  /** Parts of each token. */
+  readonly nOfToken: number;
 }
 
 /** Combines the parts from the chunks of keys of a split attention. */
@@ -111,31 +119,35 @@ export function mergeChunksDispatch({
   items,
   parts,
   maxParts,
+  sharedParts,
   ...rest
 }: MergeChunksArgs): Dispatch {
   const { nHeads, headDimV, out, lse, sinks } = problem;
   // An item says where its token's parts begin and how many there are.
   const byItem = { sequenceStride: 0, tokenStride: 0 };
+  const statesOf = ({ out: tensor, sums, rowElements }: SplitParts): States => ({
+    out: { tensor, headStride: rowElements, ...byItem },
+    lse: { tensor: sums, headStride: 2, ...byItem },
+    hasTotals: true,
+  });
+  const nShared = sharedParts ? sharedParts.nOfToken : 0;
   return merge({
     ...rest,
-    kind: 'chunks',
+    kind: sharedParts ? 'cascade' : 'chunks',
     nHeads,
     headDim: headDimV,
     nItems: recordCount(structOf(mergeStatesKernel, 'SplitToken'), items),
     // Where the caller chooses the number of chunks, a sequence's bits must not depend on how long others are.
-    nParts: problem.numSplits > 0 ? problem.numSplits : maxParts,
-    a: {
-      out: { tensor: parts.out, headStride: parts.rowElements, ...byItem },
-      lse: { tensor: parts.sums, headStride: 2, ...byItem },
-      hasTotals: true,
-    },
-    b: null,
+    nParts: (problem.numSplits > 0 ? problem.numSplits : maxParts) + nShared,
+    a: statesOf(parts),
+    b: sharedParts && statesOf(sharedParts),
     out,
     lse,
     hasTotals: false,
     params: {
       a_part: nHeads * parts.rowElements,
       a_lse_part: 2 * nHeads,
+      n_b: nShared,
       sinks_at: batchInfoLayout(problem).sinksAt,
       has_sinks: sinks ? 1 : 0,
     },
@@ -163,7 +175,7 @@ interface Merge {
 
 function merge(args: Merge): Dispatch {
   const { kind, nItems, nParts, nHeads, headDim, a, b, out, lse, hasTotals, traits } = args;
-  const wide = kind === 'chunks' || [a.out, ...(b ? [b.out] : [])].every((rows) => isWideRows(rows, headDim));
+  const wide = readsChunks(kind) || [a.out, ...(b ? [b.out] : [])].every((rows) => isWideRows(rows, headDim));
   const tile = mergeTile(traits, kind);
   const partLanes = partLanesFor(nParts, tile);
   const quadLanes = constantOf(mergeStatesKernel, 'QUAD_LANES');
@@ -182,6 +194,7 @@ function merge(args: Merge): Dispatch {
       part_lanes: partLanes,
       n_tokens: 0,
       n_a: 0,
+      n_b: 0,
       a_part: 0,
       a_lse_part: 0,
       sinks_at: 0,
@@ -282,10 +295,18 @@ function strides(prefix: string, rows: TokenRows | ScratchRows | null | undefine
   };
 }
 
-/** What merge_states merges: the chunks of a split attention, parts at equal distances, or two of them. */
+/**
+ * What merge_states merges: the chunks of a split attention, without or with those of a shared prefix, parts at equal
+ * distances, or two of them.
+ */
 export type MergeKind = (typeof MERGE_KINDS)[number];
 
-export const MERGE_KINDS = ['chunks', 'stack', 'pair'] as const;
+export const MERGE_KINDS = ['chunks', 'cascade', 'stack', 'pair'] as const;
+
+/** Whether parts are those of chunks, as attention kernels leave them: f32, with maximum and total. */
+export function readsChunks(kind: MergeKind): boolean {
+  return kind === 'chunks' || kind === 'cascade';
+}
 
 export interface MergeFeatures {
   readonly kind: MergeKind;
@@ -305,7 +326,8 @@ export function mergeSpec(
     PART_LANES: partLanes,
     LANES: partLanes > 1,
     WIDE: wide,
-    CHUNKS: kind === 'chunks',
+    CHUNKS: readsChunks(kind),
+    SHARED: kind === 'cascade',
     PAIR: kind === 'pair',
     OUT_F16: outDType === 'f16',
     OUT_BF16: outDType === 'bf16',

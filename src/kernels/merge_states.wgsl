@@ -5,7 +5,9 @@
 //                    [...] (f32, f32)                    if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c
 //                    [parts, n_heads] (f32, f32)         with CHUNKS: the same of l_c * 2^m_c
 //   in   b_out       [tokens, n_heads, head_dim]         the second part; only with PAIR
+//                    [parts, n_heads, ...]    f32        only with SHARED
 //   in   b_lse       [tokens, n_heads]         f32       or if b_has_totals (f32, f32)
+//                    [parts, n_heads] (f32, f32)         with SHARED, as a_lse with CHUNKS
 //   in   batch_info  Sequence [B], ..., sinks [n_heads]  only with CHUNKS
 //   in   items       [n_items]  SplitToken               only with CHUNKS
 //   out  out         [tokens, n_heads, head_dim]         see out_rows
@@ -26,6 +28,7 @@
 // Variants:
 //   those of out_rows
 //   CHUNKS   the parts are from the chunks of keys of a split attention, and an item says where those of a token are
+//   SHARED   beside chunks, b holds n_b parts of each item from keys that all sequences share; with CHUNKS
 //   PAIR     there are two parts, a and b; else a holds parts at equal distances
 //   LANES    a block may have several lanes
 //   WIDE     rows of parts allow 16-byte reads
@@ -57,6 +60,7 @@ struct Params {
   has_totals: u32,
   n_tokens: u32,          // of a sequence; without CHUNKS
   n_a: u32,               // parts in a; without CHUNKS
+  n_b: u32,               // parts of an item in b; with SHARED
   a_type: u32,            // F32, F16 or BF16
   a_base: u32,            // where each tensor starts, and its strides, in elements
   a_part: u32,
@@ -116,6 +120,7 @@ var<workgroup> lane_weight: array<vec2f, WG_SIZE>;
 struct Row {
   first_part: u32,
   n_parts: u32,
+  n_own: u32,             // those in a; the others are in b
   a_out: u32,
   a_lse: u32,
   b_out: u32,
@@ -241,7 +246,10 @@ fn share_of(weight: Weight, maximum: f32) -> f32 {
   let item = items[index];
   let sequence = sequence_at(item.sequence);
   return Row(
-    item.first_part, item.n_parts, head * params.a_head, head * params.a_lse_head, 0u, 0u,
+    item.first_part, item.n_parts + params.n_b, item.n_parts,
+    head * params.a_head, head * params.a_lse_head,
+    index * params.n_b * params.a_part + head * params.b_head,
+    index * params.n_b * params.a_lse_part + head * params.b_lse_head,
     sequence.out_base + item.token * params.out_token + head * params.out_head,
     sequence.lse_base + item.token * params.lse_token + head * params.lse_head,
   );
@@ -253,7 +261,7 @@ fn share_of(weight: Weight, maximum: f32) -> f32 {
   @if(PAIR)  let n_parts = 2u;
   @if(!PAIR) let n_parts = params.n_a;
   return Row(
-    0u, n_parts,
+    0u, n_parts, n_parts,
     params.a_base + b * params.a_sequence + i * params.a_token + head * params.a_head,
     params.a_lse_base + b * params.a_lse_sequence + i * params.a_lse_token + head * params.a_lse_head,
     params.b_base + b * params.b_sequence + i * params.b_token + head * params.b_head,
@@ -268,6 +276,12 @@ fn weight_of(row: Row, part: u32) -> Weight {
     if (part > 0u) {
       if (params.b_has_totals == 0u) { return weight_from_lse(b_lse[row.b_lse]); }
       return Weight(bitcast<f32>(b_lse[row.b_lse]), bitcast<f32>(b_lse[row.b_lse + 1u]));
+    }
+  }
+  @if(SHARED) {
+    if (part >= row.n_own) {
+      let at = row.b_lse + (part - row.n_own) * params.a_lse_part;
+      return Weight(bitcast<f32>(b_lse[at]), bitcast<f32>(b_lse[at + 1u]));
     }
   }
   let at = row.a_lse + (row.first_part + part) * params.a_lse_part;
@@ -291,6 +305,11 @@ fn out_of(row: Row, part: u32, dim: u32) -> vec4f {
       if (part > 0u) {
         let at = row.b_out + min(dim, last_quad);
         return quad_of(b_out[wide_of(at, params.b_type)], at, params.b_type);
+      }
+    }
+    @if(SHARED) {
+      if (part >= row.n_own) {
+        return bitcast<vec4f>(b_out[(row.b_out + (part - row.n_own) * params.a_part + min(dim, last_quad)) / 4u]);
       }
     }
     let at = row.a_out + (row.first_part + part) * params.a_part + min(dim, last_quad);

@@ -49,14 +49,19 @@ export interface Work {
  * Rows up to which a sequence with several query tokens is taken as one that decodes. A sequence with one query token always
  * is.
  */
-const MAX_DECODE_ROWS = 16;
+export const MAX_DECODE_ROWS = 16;
 
-/** Returns the work lists of the kernels, and what is to be merged after them. Their arrays are those of `memory`. */
+/**
+ * Returns the work lists of the kernels, and what is to be merged after them. Their arrays are those of `memory`.
+ *
+ * @param leavesParts whether each token is to be merged with other parts, although its keys are one chunk
+ */
 export function attentionWork(
   problem: AttentionProblem,
   lengths: HostLengths | DeviceLengths,
   traits: DeviceTraits,
   memory = new StepMemory(),
+  leavesParts = false,
 ): Work {
   const sequences = assignedSequences(problem, lengths, traits, memory);
   const chunkCounts = chooseSplits(problem, sequences, traits, memory);
@@ -64,7 +69,7 @@ export function attentionWork(
   let nMerges = 0;
   sequences.forEach(({ qLen, nRows, tileRows }, i) => {
     nItems += Math.ceil(nRows / tileRows) * chunkCounts[i]!;
-    if (chunkCounts[i]! > 1) nMerges += qLen;
+    if (leavesParts || chunkCounts[i]! > 1) nMerges += qLen;
   });
   checkWorkItems(problem.caller, Math.max(nItems, nMerges), 'tiles of queries and keys');
   const lists = new WorkLists(memory);
@@ -74,7 +79,7 @@ export function attentionWork(
   sequences.forEach((assigned, i) => {
     const { sequence, qLen, nRows, tileRows, tileKeys } = assigned;
     const nChunks = chunkCounts[i]!;
-    const split = nChunks > 1;
+    const split = leavesParts || nChunks > 1;
     const list = lists.of(assigned, split);
     for (let first = 0; first < nRows; first += tileRows) {
       const rowTile = first / tileRows;

@@ -138,6 +138,7 @@ export function problemOf(call: KnownCall): {
       sinks: null,
       numSplits: call.numSplits ?? 1,
       append: null,
+      sharedPrefix: null,
     },
     lengths: hostLengths({
       qLen: Int32Array.from(qLens),

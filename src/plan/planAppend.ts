@@ -18,6 +18,7 @@ import {
   type PlanContext,
   type Shared,
 } from './planAttention.js';
+import { cascadeOf } from './sharedPrefix.js';
 
 /**
  * Plans attention after new tokens were appended to a cache and queries rotated, as far as the problem has them.
@@ -30,7 +31,7 @@ export function planCachedAttention(
   traits: DeviceTraits,
   context: PlanContext = {},
 ): readonly Dispatch[] {
-  return planWith(planAppend, problem, lengths, traits, context);
+  return planWith({ planAppend, cascadeOf }, problem, lengths, traits, context);
 }
 
 /**

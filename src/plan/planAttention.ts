@@ -8,8 +8,8 @@ import { attnMatrixDispatch } from '../kernels/attnMatrix.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
 import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
-import { mergeChunksDispatch, packSplitTokens } from '../kernels/mergeStates.js';
-import { packItems, splitParts, type AttentionWork } from '../kernels/shared/attention.js';
+import { mergeChunksDispatch, packSplitTokens, type SharedParts } from '../kernels/mergeStates.js';
+import { packItems, splitParts, type AttentionWork, type SplitParts } from '../kernels/shared/attention.js';
 import { batchInfoLayout, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
@@ -17,8 +17,9 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { attentionWork, type KernelTile } from './attentionWork.js';
+import { attentionWork, type KernelTile, type WorkList } from './attentionWork.js';
 import { cutsOf } from './dispatchCuts.js';
+import type { Cascade } from './sharedPrefix.js';
 
 export type Lengths = HostLengths | DeviceLengths;
 
@@ -59,22 +60,33 @@ export function planAttention(
   traits: DeviceTraits,
   context: PlanContext = {},
 ): readonly Dispatch[] {
-  return planWith(() => NO_APPEND, problem, lengths, traits, context);
+  return planWith(NOTHING_ELSE, problem, lengths, traits, context);
 }
 
 export const NO_APPEND: AppendPlan = { dispatches: [], rotatedQ: null };
 
-/** Plans batch info, then what `planAppend` does, each kernel's share of the sequences, and what to merge. */
+/** What only attention over a cache has. */
+export interface CachePlanner<Problem> {
+  readonly planAppend: (shared: Shared<Problem>, lengths: Lengths, traits: DeviceTraits) => AppendPlan;
+  /** The two parts of a call whose prefix is read once for all sequences; null where each reads its own. */
+  readonly cascadeOf: (problem: Problem, lengths: Lengths, memory: StepMemory) => Cascade | null;
+}
+
+const NOTHING_ELSE: CachePlanner<AttentionProblem> = { planAppend: () => NO_APPEND, cascadeOf: () => null };
+
+/** Plans batch info, what is appended, each kernel's share of the sequences, and what to merge. */
 export function planWith<Problem extends AttentionProblem>(
-  planAppend: (shared: Shared<Problem>, lengths: Lengths, traits: DeviceTraits) => AppendPlan,
+  { planAppend, cascadeOf }: CachePlanner<Problem>,
   problem: Problem,
-  lengths: Lengths,
+  given: Lengths,
   traits: DeviceTraits,
   { pace = UNKNOWN_PACE, memory = new StepMemory() }: PlanContext,
 ): readonly Dispatch[] {
   const { maxWorkgroupsPerDimension } = traits;
+  const cascade = cascadeOf(problem, given, memory);
+  const lengths = cascade ? cascade.ownLengths : given;
   const { lists, merges, nParts } = memory.keep('work', [problem, lengths, traits], () =>
-    attentionWork(problem, lengths, traits, memory),
+    attentionWork(problem, lengths, traits, memory, cascade !== null),
   );
   const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits, memory);
   const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
@@ -85,19 +97,42 @@ export function planWith<Problem extends AttentionProblem>(
   }));
   const append = planAppend(shared, lengths, traits);
   const parts = memory.keep('parts', [problem, nParts], () => splitParts(problem, nParts));
+  const { rotatedQ } = append;
+  const attention = planLists({ shared, lists, parts, rotatedQ, traits, pace });
+  const prefix = cascade && planPrefix(cascade, { rotatedQ, traits, pace, memory });
 
-  const attention = lists.map((list, i) => {
+  const splitTokens = packSplitTokens(merges, memory);
+  const maxParts = merges.reduce((most, token) => Math.max(most, token.nParts), 0);
+  const sharedParts = prefix && prefix.parts;
+  const merge = memory.keep('merge', [shared, splitTokens, parts, maxParts, sharedParts], () =>
+    nParts > 0
+      ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts, maxParts, sharedParts, traits })]
+      : [],
+  );
+  const beside = prefix ? prefix.dispatches : NO_DISPATCHES;
+  return memory.keep('dispatches', [gathers, append.dispatches, beside, merge, ...attention], () => {
+    const work = [...append.dispatches, ...beside, ...attention.flat(), ...merge];
+    return work.length > 0 ? [...gathers, ...work] : [];
+  });
+}
+
+interface ListsToPlan {
+  readonly shared: Shared;
+  readonly lists: readonly WorkList[];
+  readonly parts: SplitParts;
+  readonly rotatedQ: Scratch | null;
+  readonly traits: DeviceTraits;
+  readonly pace: Pace;
+}
+
+/** The dispatches of each work list. */
+function planLists({ shared, lists, parts, rotatedQ, traits, pace }: ListsToPlan): Dispatch[][] {
+  const { problem, memory } = shared;
+  return lists.map((list, i) => {
     const items = packItems(list.items, memory, `items ${i}`);
     const cuts = cutsOf(list, problem, traits, pace);
-    const { rotatedQ } = append;
-    const of = [
-      shared,
-      items,
-      list.tile,
-      list.split && parts,
-      rotatedQ,
-      ...cuts.flatMap(({ range }) => range),
-    ];
+    const ranges = cuts.flatMap(({ range }) => range);
+    const of = [shared, items, list.tile, list.split && parts, rotatedQ, ...ranges];
     const dispatches = memory.keep(`attention ${i}`, of, () => {
       const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
       return cuts.map(({ range }) => attentionDispatchOf({ ...work, range }, list.tile));
@@ -105,15 +140,33 @@ export function planWith<Problem extends AttentionProblem>(
     cuts.forEach(({ load }, cut) => (dispatches[cut]!.load = load));
     return dispatches;
   });
-  const splitTokens = packSplitTokens(merges, memory);
-  const maxParts = merges.reduce((most, token) => Math.max(most, token.nParts), 0);
-  const merge = memory.keep('merge', [shared, splitTokens, parts, maxParts], () =>
-    nParts > 0 ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts, maxParts, traits })] : [],
+}
+
+/** Plans the attention of all query tokens over the prefix that their sequences share. */
+function planPrefix(
+  { prefix: problem, prefixLengths: lengths }: Cascade,
+  context: Pick<ListsToPlan, 'rotatedQ' | 'traits' | 'pace'> & { readonly memory: StepMemory },
+): { readonly dispatches: readonly Dispatch[]; readonly parts: SharedParts } {
+  const { traits } = context;
+  const memory = context.memory.within('shared prefix');
+  const { lists, nParts } = memory.keep('work', [problem, lengths, traits], () =>
+    attentionWork(problem, lengths, traits, memory, true),
   );
-  return memory.keep('dispatches', [gathers, append.dispatches, merge, ...attention], () => {
-    const work = [...append.dispatches, ...attention.flat(), ...merge];
-    return work.length > 0 ? [...gathers, ...work] : [];
-  });
+  const { batchInfo } = planBatchInfo(problem, lengths, traits, memory);
+  const { maxWorkgroupsPerDimension } = traits;
+  const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
+    problem,
+    batchInfo,
+    maxWorkgroupsPerDimension,
+    memory,
+  }));
+  const nOfToken = nParts / lengths.qLen[0]!;
+  const parts = memory.keep('parts', [problem, nParts, nOfToken], () => ({
+    ...splitParts(problem, nParts, ' of the shared prefix'),
+    nOfToken,
+  }));
+  const attention = planLists({ ...context, shared, lists, parts });
+  return { dispatches: memory.keep('dispatches', attention, () => attention.flat()), parts };
 }
 
 /** The dispatch of the kernel that a tile belongs to. */
@@ -122,7 +175,7 @@ function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
   return 'decode' in tile ? attnDecodeDispatch(work, tile.decode) : attnPrefillDispatch(work, tile.prefill);
 }
 
-const NO_GATHERS: readonly Dispatch[] = [];
+const NO_DISPATCHES: readonly Dispatch[] = [];
 
 /** Lengths, slopes and sinks for all kernels: from the host, or gathered on the GPU where any of them is there. */
 export function planBatchInfo(
@@ -135,7 +188,7 @@ export function planBatchInfo(
   const headsOnGpu = [slopes?.values, sinks].some((numbers) => numbers && isTensor(numbers));
   if (isHostLengths(lengths) && !headsOnGpu) {
     const fill = () => hostBatchInfo(problem, lengths, memory);
-    return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_GATHERS };
+    return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_DISPATCHES };
   }
   const batchInfo = memory.keep('gathered batch info', [problem], (): Scratch => ({
     scratch: 'batch info',

@@ -77,7 +77,7 @@ export interface TiledSequence extends SequenceToPlan {
 const NEARLY_FULL = 1.25;
 
 /** Most bytes of partial results, unless the caller sets `numSplits`. */
-const MAX_PART_BYTES = 2 ** 25;
+export const MAX_PART_BYTES = 2 ** 25;
 
 /**
  * Returns the number of chunks into which to split the keys of each sequence. Chunks are about equally long over all sequences, so

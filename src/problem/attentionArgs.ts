@@ -109,6 +109,13 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   /** `[B]`: left padding: the first n slots are ignored. They count as positions, but not in chunks of attention. */
   readonly cacheLeftpad?: Ints | undefined;
   /**
+   * Pages that all sequences begin with, such as those of a system prompt: their keys are read once for all sequences,
+   * where that saves memory traffic. `blockTable` and `cacheSeqlens` of each sequence include them, as without it, and the
+   * results are the same but for rounding. Where lengths are on the GPU, and with windows, chunks of attention, ALiBi or
+   * left padding, each sequence reads its own.
+   */
+  readonly sharedPrefix?: SharedPrefixArgs | undefined;
+  /**
    * `[L, rotaryDim / 2]`: cosines by position; on the host flat, row after row. New keys and queries are rotated by them.
    * A sequence beyond position L − 1 is an error; where only the GPU knows its length, it has no keys, and nothing is written.
    */
@@ -119,6 +126,14 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   readonly rotaryDim?: number | undefined;
   /** Whether pairs are elements (2t, 2t + 1), as in GPT-J; else (t, t + rotaryDim / 2), as in GPT-NeoX. Default true. */
   readonly rotaryInterleaved?: boolean | undefined;
+}
+
+/** The first tokens of all sequences of a batch, where these are in the same pages. */
+export interface SharedPrefixArgs {
+  /** `[n]`: the pages, in order. On the GPU i32 or u32. */
+  readonly blockTable: Ints;
+  /** Tokens in these pages, a multiple of the page size; 0: nothing is shared. */
+  readonly length: number;
 }
 
 export interface AttentionResult {

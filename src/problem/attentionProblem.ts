@@ -34,6 +34,16 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly numSplits: number;
   /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
   readonly append: Append;
+  /** Null where sequences share nothing. */
+  readonly sharedPrefix: SharedPrefix | null;
+}
+
+/** Whole pages that all sequences begin with, so that their keys can be read once for all of them. */
+export interface SharedPrefix {
+  /** Keys in these pages; above 0. */
+  readonly nKeys: number;
+  /** i32 [n], or u32 on the GPU: the pages, and maybe more. */
+  readonly table: Tensor | Int32Array;
 }
 
 /** New tokens for a cache, and the rotary embedding. */

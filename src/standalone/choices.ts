@@ -17,7 +17,7 @@ import {
 } from '../kernels/attnPrefill.js';
 import { weightsSpec, weightsTile, weightsWorkgroupBytes } from '../kernels/attnWeights.js';
 import { copyPagesSpec } from '../kernels/copyPages.js';
-import { MERGE_KINDS, mergeSpec, mergeTile } from '../kernels/mergeStates.js';
+import { MERGE_KINDS, mergeSpec, mergeTile, readsChunks } from '../kernels/mergeStates.js';
 import { hasMultiplesOf, wideElements } from '../kernels/shared/elements.js';
 import { isDecode } from '../plan/attentionWork.js';
 import { decodeTile } from '../plan/decodeTile.js';
@@ -154,9 +154,9 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     checkFlags(caller, { unaligned });
     checkChoice(caller, 'parts', parts, MERGE_KINDS);
     const outWide = !unaligned && hasMultiplesOf(4, out, headDim);
-    const wide = parts === 'chunks' || (!unaligned && hasMultiplesOf(8, out, headDim));
+    const wide = readsChunks(parts) || (!unaligned && hasMultiplesOf(8, out, headDim));
     const spec = mergeSpec(mergeTile(traits, parts), { kind: parts, wide, outDType: dtype, outWide });
-    const read = parts === 'chunks' ? rows('f32', 4) : { alignment: wide ? 16 : 2 };
+    const read = readsChunks(parts) ? rows('f32', 4) : { alignment: wide ? 16 : 2 };
     const written = { out: rows(dtype, outWide ? 4 : 1), lse: rows('f32') };
     return { spec, stored: { a_out: read, b_out: read, ...written }, ...NO_TILE };
   },

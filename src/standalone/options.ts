@@ -86,8 +86,8 @@ export interface MergeStatesOptions extends AnyKernel, AnyRows {
   readonly headDim: number;
   /** Element type of the result. Those of the parts are in params, but chunks are f32. */
   readonly dtype: FloatDType;
-  /** The chunks of a split attention, parts at equal distances, or two of them. Default `chunks`. */
-  readonly parts?: 'chunks' | 'stack' | 'pair' | undefined;
+  /** The chunks of a split attention, these with those of a shared prefix, parts at equal distances, or two. Default `chunks`. */
+  readonly parts?: 'chunks' | 'cascade' | 'stack' | 'pair' | undefined;
 }
 
 export interface CopyPagesOptions extends AnyKernel {

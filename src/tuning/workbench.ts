@@ -155,6 +155,7 @@ export class Workbench {
         sinks: null,
         numSplits,
         append: null,
+        sharedPrefix: null,
       },
       lengths: hostLengths({
         qLen: Int32Array.from(qLens),

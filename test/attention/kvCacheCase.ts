@@ -38,6 +38,8 @@ export interface KvCacheCase {
   /** Pages of this size, permuted; else a cache with a row for each sequence. */
   readonly pageSize?: number;
   /** Rows of the cache, or of the table, in random order. */
+  /** Keys at the beginning that are in the same pages for all sequences, as the call is told; whole pages. */
+  readonly sharedPrefix?: number;
   readonly batchIdx?: boolean;
   readonly leftpad?: boolean;
   /**
@@ -87,6 +89,7 @@ export interface KvCacheInputs {
   readonly cuSeqlensQ?: Int32Array;
   readonly cuSeqlensKNew?: Int32Array;
   readonly blockTable?: Int32Array;
+  readonly sharedPrefix?: { readonly blockTable: Int32Array; readonly length: number };
   readonly cacheBatchIdx?: Int32Array;
   readonly cacheLeftpad?: Int32Array;
   readonly rotaryCos?: HostTensor;
@@ -133,10 +136,9 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
 }
 
 /** The arguments of the reference. */
-export function referenceArgs(
-  kvCase: KvCacheCase,
-  { rotaryCos, rotarySin, ...rest }: KvCacheInputs,
-): AttnWithKvCacheReferenceArgs {
+export function referenceArgs(kvCase: KvCacheCase, inputs: KvCacheInputs): AttnWithKvCacheReferenceArgs {
+  // That sequences share pages does not change what they have there.
+  const { rotaryCos, rotarySin, sharedPrefix: _prefix, ...rest } = inputs;
   const { dtype, kvDType = dtype, rotary } = kvCase;
   return {
     ...optionsOf(kvCase),
@@ -200,7 +202,8 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
 }
 
 /** Where the keys of each sequence are: its slots, and the tables that lead to them. */
-function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missing }: KvCacheCase) {
+function drawCache(random: Random, kvCase: KvCacheCase) {
+  const { lengths, pageSize, batchIdx, leftpad, missing, sharedPrefix = 0 } = kvCase;
   const batch = lengths.length;
   const room = Math.max(1, ...lengths.map(([cached, , fresh]) => cached + fresh));
   const rows = batchIdx ? random.permutation(batch) : Int32Array.from(lengths, (_, b) => b);
@@ -222,8 +225,15 @@ function drawCache(random: Random, { lengths, pageSize, batchIdx, leftpad, missi
   const width = Math.ceil(room / pageSize);
   const nPages = 3 * width * batch;
   const blockTable = random.permutation(nPages).subarray(0, width * batch);
+  const prefix = blockTable.slice(0, sharedPrefix / pageSize);
+  if (prefix.length > 0) for (let row = 0; row < batch; row++) blockTable.set(prefix, row * width);
   eachKey((row, key) => blockTable[row * width + Math.floor(key / pageSize)]! * pageSize + (key % pageSize));
-  if (missing !== 'pages') return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable } };
+  const paged = {
+    ...tables,
+    blockTable,
+    ...(prefix.length > 0 && { sharedPrefix: { blockTable: prefix, length: sharedPrefix } }),
+  };
+  if (missing !== 'pages') return { shape: [nPages, pageSize], slots, tables: paged };
   const some = withoutSome(blockTable, 3, nPages).fill(-1, rows.at(-1)! * width, (rows.at(-1)! + 1) * width);
   return { shape: [nPages, pageSize], slots, tables: { ...tables, blockTable: some } };
 }
@@ -269,7 +279,7 @@ export function placeKvCache(
   const rows = (type: FloatDType, { shape, data }: HostTensor): Tensor => lend(type, shape, data);
   const ints = (data: Int32Array, shape: readonly number[] = [data.length]): Ints =>
     onGpu ? lend('i32', shape, data) : data;
-  const { k, v, rotaryCos, rotarySin, cuSeqlensQ, cuSeqlensKNew, blockTable } = inputs;
+  const { k, v, rotaryCos, rotarySin, cuSeqlensQ, cuSeqlensKNew, blockTable, sharedPrefix } = inputs;
   const { cacheBatchIdx, cacheLeftpad, alibiSlopes, sinks } = inputs;
   const batch = lengths.length;
   const angles = ({ shape, data }: HostTensor) => (onGpu ? lend('f32', shape, data) : (data as Float32Array));
@@ -283,6 +293,9 @@ export function placeKvCache(
     ...(cuSeqlensQ && { cuSeqlensQ: ints(cuSeqlensQ) }),
     ...(cuSeqlensKNew && { cuSeqlensKNew: ints(cuSeqlensKNew) }),
     ...(blockTable && { blockTable: ints(blockTable, [batch, blockTable.length / batch]) }),
+    ...(sharedPrefix && {
+      sharedPrefix: { blockTable: ints(sharedPrefix.blockTable), length: sharedPrefix.length },
+    }),
     ...(cacheBatchIdx && { cacheBatchIdx: ints(cacheBatchIdx) }),
     ...(cacheLeftpad && { cacheLeftpad: ints(cacheLeftpad) }),
     ...(rotary &&

@@ -45,6 +45,8 @@ function someValues(random: Random): { readonly [Name in keyof Args]?: () => Arg
   const table = new Int32Array(6);
   const order = Int32Array.of(0, 1, 2, 3, 4, 5);
   const slopes = new Float32Array(2);
+  const prefix = new Int32Array(1);
+  const shared = { blockTable: prefix, length: 4 };
   const sumsOf = (into: Int32Array) => () => {
     into[1] = random.int(0, 4);
     into[2] = random.pick([3, 3, 3, into[1], 4]);
@@ -59,6 +61,10 @@ function someValues(random: Random): { readonly [Name in keyof Args]?: () => Arg
       table.set(order);
       if (random.int(0, 3) === 0) table[random.int(0, 6)] = random.int(-1, 7);
       return random.pick<Args['blockTable']>([table, table, [...table], order, table.subarray(0, 4)]);
+    },
+    sharedPrefix: () => {
+      prefix[0] = random.pick([0, 0, 0, 3]);
+      return random.pick<Args['sharedPrefix']>([undefined, undefined, shared, { ...shared, length: 0 }]);
     },
     cuSeqlensQ: sumsOf(sums[0]),
     cuSeqlensKNew: sumsOf(sums[1]),

@@ -37,6 +37,7 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     newDType: fc.option(floats, { nil: undefined }),
     appends: fc.boolean(),
     paged: fc.boolean(),
+    shares: fc.boolean(),
     rotary: fc.boolean(),
     softcap: fc.boolean(),
     alibi: numbers,
@@ -48,8 +49,9 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     maxTokens: fc.integer({ min: 1, max: 600 }),
     maxContext: fc.integer({ min: 1, max: 4000 }),
   })
-  .map(({ group, left, rotary, newDType, ...model }) => ({
+  .map(({ group, left, rotary, newDType, shares, ...model }) => ({
     ...model,
+    sharedPrefix: shares && model.paged,
     newDType: model.appends ? newDType : undefined,
     nHeads: group * model.nKvHeads,
     rotary: rotary && model.headDim % 2 === 0,
@@ -57,12 +59,17 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
   }));
 
 /** A call with contiguous tensors, as the options say. */
-function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]): AttnWithKvCacheArgs {
+function callOf(
+  model: PrepareModelOptions,
+  sequences: readonly SequenceStep[],
+  nShared = 0,
+): AttnWithKvCacheArgs {
   const { nHeads, nKvHeads, headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = model;
   const { paged, appends, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } =
     model;
   const most = Math.max(...sequences.map(([, nKeys]) => nKeys));
-  const width = Math.ceil(most / 16);
+  const pageSize = model.sharedPrefix ? 1 : 16;
+  const width = Math.ceil(most / pageSize);
   const starts = [0];
   for (const [nNew] of sequences) starts.push(starts.at(-1)! + nNew);
   const total = starts.at(-1)!;
@@ -70,7 +77,8 @@ function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]):
   const ints = (values: readonly number[]) => (onGpu ? fakeTensor('i32', [values.length]) : values);
   const perHead = (where: boolean | 'gpu') =>
     where === 'gpu' ? fakeTensor('f32', [nHeads]) : new Float32Array(nHeads).fill(0.5);
-  const cache = paged ? [sequences.length * width, 16] : [sequences.length, most];
+  const cache = paged ? [sequences.length * width, pageSize] : [sequences.length, most];
+  const pageAt = (i: number) => (i % width < nShared ? i % width : i);
   const angles = rotary ? fakeTensor('f32', [most + total, headDim / 2]) : undefined;
   return {
     q: fakeTensor(dtype, [total, nHeads, headDim]),
@@ -86,7 +94,10 @@ function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]):
       v: fakeTensor(newDType, [total, nKvHeads, headDimV]),
       cuSeqlensKNew: ints(starts),
     }),
-    ...(paged && { blockTable: Array.from({ length: sequences.length * width }, (_, page) => page) }),
+    ...(paged && { blockTable: Array.from({ length: sequences.length * width }, (_, i) => pageAt(i)) }),
+    ...(nShared > 0 && {
+      sharedPrefix: { blockTable: Array.from({ length: nShared }, (_, i) => i), length: nShared },
+    }),
     ...(angles && { rotaryCos: angles, rotarySin: angles }),
     ...(softcap && { softcap: 30 }),
     ...(alibi && { alibiSlopes: perHead(alibi) }),
@@ -96,9 +107,14 @@ function callOf(model: PrepareModelOptions, sequences: readonly SequenceStep[]):
 }
 
 /** Runs a step, unless the device cannot hold as many chunks as `numSplits` asks for. */
-function serve(runtime: Runtime, model: PrepareModelOptions, sequences: readonly SequenceStep[]): void {
+function serve(
+  runtime: Runtime,
+  model: PrepareModelOptions,
+  sequences: readonly SequenceStep[],
+  nShared = 0,
+): void {
   try {
-    attnWithKvCache(runtime, callOf(model, sequences));
+    attnWithKvCache(runtime, callOf(model, sequences, nShared));
   } catch (error) {
     if (!(error instanceof PageflashError && error.code === 'limit' && model.numSplits! > 1)) throw error;
   }
@@ -162,13 +178,23 @@ test(
           for (let step = 0; step < 20; step++) {
             const nSequences = random.pick([1, 1, 2, 5]);
             const sequences = Array.from({ length: nSequences }, () => drawStep(model, random));
-            serve(runtime, model, sequences);
+            const cached = sequences.map(([nNew, nKeys]) => (model.appends ? nKeys - nNew : nKeys));
+            const nShared = model.sharedPrefix ? random.int(0, Math.min(...cached) + 1) : 0;
+            serve(runtime, model, sequences, nShared);
           }
-          for (const { step } of servedSteps(
+          for (const { step, batch } of servedSteps(
             servedModel(new Call('prepareModel', runtime), model),
             runtime.traits,
-          ))
-            serve(runtime, model, [[step.qLen, step.kLen]]);
+          )) {
+            const { qLen, kLen } = step;
+            const nShared = batch === 1 ? 0 : model.appends ? kLen - qLen : kLen;
+            serve(
+              runtime,
+              model,
+              Array.from({ length: batch }, () => [qLen, kLen] as const),
+              nShared,
+            );
+          }
         });
         expect([...met].toSorted()).toEqual(expected.toSorted());
       },
@@ -247,7 +273,7 @@ describe('prepareModel', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: prepareModel: the arguments must be one object, not undefined.",
-        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, appends, newDType, paged, maxTokens, maxContext, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
+        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, appends, newDType, paged, maxTokens, maxContext, rotary, softcap, alibi, sinks, sharedPrefix, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
         "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
         "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
         "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",

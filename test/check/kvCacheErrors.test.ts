@@ -27,6 +27,51 @@ describe('attnWithKvCache', () => {
   const message = (change: object, from: AttnWithKvCacheArgs = good) =>
     refusal(() => attnWithKvCache(runtime, { ...from, ...change }));
 
+  test('a shared prefix', () => {
+    const shared = { ...paged, cacheSeqlens: [5, 4], blockTable: [0, 1, 0, 3] };
+    const wrong = (sharedPrefix: unknown, from: object = shared) =>
+      message({ sharedPrefix }, from as AttnWithKvCacheArgs);
+    expect([
+      wrong(null),
+      wrong([0]),
+      wrong({ blockTable: [0] }),
+      wrong({ blockTable: [0], length: 4, pageSize: 4 }),
+      wrong({ blockTable: [0], length: 4.5 }),
+      wrong({ blockTable: [0], length: 3 }),
+      wrong({ blockTable: [0], length: 8 }),
+      wrong({ blockTable: 0, length: 4 }),
+      wrong({ blockTable: [0.5], length: 4 }),
+      wrong({ blockTable: [6], length: 4 }),
+      wrong({ blockTable: [-1], length: 4 }),
+      wrong({ blockTable: fakeTensor('f32', [1]), length: 4 }),
+      wrong({ blockTable: fakeTensor('i32', [1, 1]), length: 4 }),
+      wrong({ blockTable: [1], length: 4 }),
+      wrong({ blockTable: [0], length: 4 }, paged),
+      wrong({ blockTable: [0], length: 4 }, { ...shared, cacheSeqlens: [5, 3] }),
+      wrong({ blockTable: [0], length: 4 }, good),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: attnWithKvCache: sharedPrefix must be an object, not null.",
+        "argument: attnWithKvCache: sharedPrefix must be an object, not [0].",
+        "argument: attnWithKvCache: sharedPrefix.length must be a whole number ≥ 0, not undefined.",
+        "argument: attnWithKvCache: there is no argument sharedPrefix.pageSize. There are blockTable, length.",
+        "argument: attnWithKvCache: sharedPrefix.length must be a whole number ≥ 0, not 4.5.",
+        "length: attnWithKvCache: sharedPrefix.length must be a multiple of the page size 4, not 3: pages are shared as a whole.",
+        "length: attnWithKvCache: sharedPrefix.length needs 2 pages but sharedPrefix.blockTable has 1. Pass the pages of all its tokens.",
+        "argument: attnWithKvCache: sharedPrefix.blockTable must be a tensor or an array of numbers, not 0.",
+        "argument: attnWithKvCache: sharedPrefix.blockTable[0] must be a whole number of 32 bits, not 0.5.",
+        "length: attnWithKvCache: sharedPrefix.blockTable has the page 6, but there are pages 0 to 5.",
+        "length: attnWithKvCache: sharedPrefix.blockTable has the page -1, but there are pages 0 to 5.",
+        "dtype: attnWithKvCache: sharedPrefix.blockTable must be i32 or u32, not f32.",
+        "shape: attnWithKvCache: sharedPrefix.blockTable must have the shape [n], not [1, 1].",
+        "length: attnWithKvCache: sequence 0 has page 0 where sharedPrefix has page 1. Its row of blockTable must begin with the pages of the prefix.",
+        "length: attnWithKvCache: sequence 1 has 3 keys in the cache, fewer than the 4 of sharedPrefix. Leave sharedPrefix out, or pass a shorter one.",
+        "length: attnWithKvCache: sequence 1 has 3 keys in the cache, fewer than the 4 of sharedPrefix. Leave sharedPrefix out, or pass a shorter one.",
+        "argument: attnWithKvCache: sharedPrefix needs blockTable: only sequences in pages can share some of them.",
+      ]
+    `);
+  });
+
   test('arguments', () => {
     expect([
       message({ cacheSeqLens: [5, 3] }),
@@ -57,7 +102,7 @@ describe('attnWithKvCache', () => {
       message({ rotaryCos: [0, Infinity], rotarySin: [0, 1], rotaryDim: 2 }, rotating),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: attnWithKvCache: there is no argument cacheSeqLens. There are q, kCache, vCache, k, v, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits, returnLse, out, lse, pass.",
+        "argument: attnWithKvCache: there is no argument cacheSeqLens. There are q, kCache, vCache, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits, returnLse, out, lse, pass.",
         "argument: attnWithKvCache: q must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnWithKvCache: kCache must be a tensor, { buffer, dtype, shape }, not a Float32Array.",
         "argument: attnWithKvCache: vCache must be a tensor, { buffer, dtype, shape }, not undefined.",

@@ -14,6 +14,7 @@ import { link } from '../../src/wgsl/link.js';
 import { mergeChunksDispatch, packSplitTokens } from '../../src/kernels/mergeStates.js';
 import { attnVarlenReference } from '../../src/reference/attention.js';
 import { batchOf, type Batch } from '../plan/batch.js';
+import { planCachedAttention } from '../../src/plan/planAppend.js';
 import { traitsOf } from '../plan/traits.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { filled, GRID, withoutPages } from './batchesOnHost.js';
@@ -244,6 +245,32 @@ describe('attn_decode', { timeout: SLOW }, () => {
     expectEveryBarrierNeeded(batch, decodeRows(batch, tile));
   });
 
+  test('the parts of a shared prefix and those of each sequence merge to the whole', () => {
+    const sequences = [
+      [1, 200],
+      [2, 160],
+      [0, 5],
+      [1, 131],
+    ] as const;
+    const { problem, lengths } = batchOf(sequences, { ...CAUSAL, headDim: 8, pageSize: 16 });
+    const pages = problem.pages!;
+    const table = (pages.table as Int32Array).slice();
+    const prefix = table.slice(0, 8);
+    for (let row = 0; row < pages.nRows; row++) table.set(prefix, row * pages.width);
+    const batch = { problem: { ...problem, pages: { ...pages, table } }, lengths };
+    const sharing = { ...batch.problem, sharedPrefix: { nKeys: 128, table: prefix } };
+    const buffers = filled(batch);
+    const dispatches = planCachedAttention(sharing, lengths, traitsOf({ deviceClass: 'software' }));
+    expect(dispatches.map(({ kernel }) => kernel.name)).toEqual([
+      'attn_decode',
+      'attn_decode',
+      'attn_decode',
+      'merge_states',
+    ]);
+    for (const dispatch of dispatches) expect(interpret(dispatch, buffers)).toEqual([]);
+    expectAttention(batch, buffers);
+  });
+
   test('each chunk writes parts of its own, which merge to the whole', () => {
     const batch = causalBatch(3);
     const { problem, lengths } = batch;
@@ -260,6 +287,7 @@ describe('attn_decode', { timeout: SLOW }, () => {
       items,
       parts: work.parts!,
       maxParts: 4,
+      sharedParts: null,
       traits: traitsOf({}),
     });
     expect(interpret(merge, buffers)).toEqual([]);

@@ -99,6 +99,7 @@ export function batchOf(
     sinks: null,
     numSplits: options.numSplits ?? 0,
     append: newTokens || options.rotary ? append : null,
+    sharedPrefix: null,
   };
   const lengths = hostLengths({
     qStart: queries.starts,

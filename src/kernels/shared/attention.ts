@@ -34,11 +34,12 @@ export interface SplitParts {
   readonly rowElements: number;
 }
 
-export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: number): SplitParts {
+/** @param of whose parts they are, if there are others beside them */
+export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: number, of = ''): SplitParts {
   const rowElements = Math.ceil(headDimV / 4) * 4;
   return {
-    out: { scratch: 'parts of out', bytes: 4 * nParts * nHeads * rowElements },
-    sums: { scratch: 'sums of parts', bytes: 8 * nParts * nHeads },
+    out: { scratch: `parts of out${of}`, bytes: 4 * nParts * nHeads * rowElements },
+    sums: { scratch: `sums of parts${of}`, bytes: 8 * nParts * nHeads },
     rowElements,
   };
 }
