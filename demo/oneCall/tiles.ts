@@ -59,7 +59,7 @@ function tileSize(
   traits: DeviceTraits,
 ): { readonly rows: number; readonly width: number } {
   const sizes = { headDim, headDimV: headDim, paged: pageSize > 0 };
-  if (isDecode(nQueries, nRows)) {
+  if (isDecode(nQueries, nRows, headDim)) {
     const tile = decodeTile(traits, { ...sizes, kvDType: dtype, nRows });
     return { rows: tile.rows, width: decodeTileKeys(tile) };
   }

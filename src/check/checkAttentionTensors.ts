@@ -1,6 +1,6 @@
 import { FLOATS, type DType } from '../core/dtype.js';
 import { extentOf, windowOf, type Tensor } from '../core/tensor.js';
-import { MAX_HEAD_DIM, type AttentionProblem } from '../problem/attentionProblem.js';
+import { MAX_HEAD_DIM, MAX_HEAD_DIM_V, type AttentionProblem } from '../problem/attentionProblem.js';
 import type { Call } from './call.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from './checkOverlap.js';
 import {
@@ -50,7 +50,8 @@ export function checkQkv<Dim extends string>(
   });
   const { Hq, Hkv, D, Dv } = sizes as Readonly<Record<HeadDim, number>>;
   checkHeadCounts(call, { q: Hq, [names.k]: Hkv });
-  checkHeadSizes(call, { q: D, [names.v]: Dv });
+  checkHeadSizes(call, { q: D }, MAX_HEAD_DIM);
+  checkHeadSizes(call, { [names.v]: Dv }, MAX_HEAD_DIM_V);
   return { heads: { nHeads: Hq, nKvHeads: Hkv, headDim: D, headDimV: Dv }, dims: sizes };
 }
 
@@ -75,7 +76,7 @@ export function checkQk<Dim extends string>(
   const sizes = checkDims<Dim | HeadDim>(call, { q: [q, ...dims.q], [kName]: [k, ...dims.k] });
   const { Hq, Hkv, D } = sizes as Readonly<Record<HeadDim, number>>;
   checkHeadCounts(call, { q: Hq, [kName]: Hkv });
-  checkHeadSizes(call, { q: D });
+  checkHeadSizes(call, { q: D }, MAX_HEAD_DIM);
   return { heads: { nHeads: Hq, nKvHeads: Hkv, headDim: D }, dims: sizes };
 }
 
@@ -91,10 +92,10 @@ function checkHeadCounts(call: Call, counts: Readonly<Record<string, number>>): 
     );
 }
 
-function checkHeadSizes(call: Call, sizes: Readonly<Record<string, number>>): void {
+function checkHeadSizes(call: Call, sizes: Readonly<Record<string, number>>, most: number): void {
   for (const [name, size] of Object.entries(sizes)) {
-    if (size < 1 || size > MAX_HEAD_DIM)
-      call.refuse('shape', `${name} has head size ${size}; it must be 1 to ${MAX_HEAD_DIM}.`);
+    if (size < 1 || size > most)
+      call.refuse('shape', `${name} has head size ${size}; it must be 1 to ${most}.`);
   }
 }
 

@@ -1,11 +1,15 @@
 import { checkChoice } from '../core/checkArguments.js';
 import { FLOATS } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import { MAX_HEAD_DIM } from '../problem/attentionProblem.js';
+import { MAX_HEAD_DIM, MAX_HEAD_DIM_V } from '../problem/attentionProblem.js';
 
 /** Checks the head sizes of a model, by name; that they are counts is known. */
-export function checkHeadDims(caller: string, sizes: Readonly<Record<string, number>>): void {
-  checkAtMost(caller, sizes, MAX_HEAD_DIM);
+export function checkHeadDims(
+  caller: string,
+  { headDim, headDimV }: { readonly headDim: number; readonly headDimV: number },
+): void {
+  checkAtMost(caller, { headDim }, MAX_HEAD_DIM);
+  checkAtMost(caller, { headDimV }, MAX_HEAD_DIM_V);
 }
 
 /** More heads than any model has. A bound, so that planning does not run out of memory. */

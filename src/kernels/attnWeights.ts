@@ -27,10 +27,14 @@ const INVOCATIONS = 64;
 /** More heads would not fit registers. */
 const MAX_HEADS = 8;
 
+/** Octets of the queries that a workgroup holds, at most: with the offsets of keys in pages they fit any device. */
+const MAX_QUERY_OCTETS = 288;
+
 /** @param group query heads that share a kv head */
-export function weightsTile(group: number): WeightsTile {
+export function weightsTile(group: number, headDim: number): WeightsTile {
+  const most = Math.min(MAX_HEADS, MAX_QUERY_OCTETS / Math.ceil(headDim / 8));
   let heads = 1;
-  while (heads < group && heads < MAX_HEADS) heads *= 2;
+  while (heads < group && 2 * heads <= most) heads *= 2;
   return { heads, keys: 4 * INVOCATIONS };
 }
 
@@ -85,7 +89,7 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   const optional = optionalBuffersOf(problem);
   return {
     kernel: withOptional(attnWeightsKernel, optional),
-    spec: weightsSpec(weightsTile(nHeads / nKvHeads), headDim, features),
+    spec: weightsSpec(weightsTile(nHeads / nKvHeads, headDim), headDim, features),
     params: attentionParams({ problem, range, parts: null }),
     bindings: {
       q: rotatedQ ?? q.tensor,

@@ -47,9 +47,16 @@ export interface Work {
 
 /**
  * Rows up to which a sequence with several query tokens is taken as one that decodes. A sequence with one query token always
- * is.
+ * is, unless its heads are larger than `MAX_DECODE_DIM`.
  */
 export const MAX_DECODE_ROWS = 16;
+
+/**
+ * attn_decode reads keys and values once for every eight rows. Where up to 128 query heads share one kv head (MLA), that is
+ * 16 times, with four multiply-adds for each byte: more bytes than the caches of most devices deliver. A tile of attn_prefill
+ * reads them once for 32 rows.
+ */
+const MAX_DECODE_DIM = 256;
 
 /**
  * Returns the work lists of the kernels, and what is to be merged after them. Their arrays are those of `memory`.
@@ -123,7 +130,7 @@ function assignedSequences(
   // By the rows of a sequence; prefill has one tile for any number of them.
   const tiles = memory.keep('tiles', [problem, traits], () => tilesFor(problem, traits));
   for (const sequence of sequences) {
-    const rows = isDecode(sequence.qLen, sequence.nRows) ? sequence.nRows : Infinity;
+    const rows = isDecode(sequence.qLen, sequence.nRows, problem.headDim) ? sequence.nRows : Infinity;
     let choice = tiles.get(rows);
     if (!choice) tiles.set(rows, (choice = chooseTile(problem, sequence, traits)));
     sequence.isDecode = choice.isDecode;
@@ -156,7 +163,7 @@ export function chooseTile(
 ): TileChoice {
   const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as FloatDType };
   const args = { headDim, headDimV, ...dtypes, paged: pages !== null };
-  const decodes = isDecode(qLen, nRows);
+  const decodes = isDecode(qLen, nRows, headDim);
   const tile = decodes
     ? chooseDecodeTile(traits, { ...args, nRows }, caller)
     : choosePrefillTile(traits, args, caller);
@@ -175,8 +182,8 @@ export function tileKeysOf(tile: KernelTile): number {
 }
 
 /** Whether attn_decode takes a sequence. */
-export function isDecode(qLen: number, nRows: number): boolean {
-  return qLen === 1 || nRows <= MAX_DECODE_ROWS;
+export function isDecode(qLen: number, nRows: number, headDim: number): boolean {
+  return nRows <= MAX_DECODE_ROWS || (qLen === 1 && headDim <= MAX_DECODE_DIM);
 }
 
 /** The work lists of a step, in the order in which sequences need them. */

@@ -96,14 +96,16 @@ function gpuShapes(args: DecodeTileArgs): DecodeShape[] {
         prefetch: true,
       }));
       // The fewest lanes have the most keys in flight for each barrier.
-      return (
-        shapes.find((shape) => canPrefetch(shape, args, REGISTERS_AHEAD)) ?? {
-          ...shapes.at(-1)!,
-          prefetch: false,
-        }
-      );
+      return shapes.find((shape) => canPrefetch(shape, args, REGISTERS_AHEAD)) ?? withoutAhead(shapes, args);
     }),
   );
+}
+
+/** Of shapes that differ in lanes, the one that multiplies the fewest zeros behind a head; of equals that with most lanes. */
+function withoutAhead(shapes: readonly DecodeShape[], args: DecodeTileArgs): DecodeShape {
+  const octets = (shape: DecodeShape): number => lanesOf(shape, args, 0).headOctets;
+  const best = shapes.reduceRight((least, shape) => (octets(shape) < octets(least) ? shape : least));
+  return { ...best, prefetch: false };
 }
 
 /**
@@ -195,8 +197,11 @@ const MAX_BYTES = 14336;
 
 /** A tile with as many rows written at a time as its workgroup memory has room for. */
 function withTurns(tile: DecodeTile, args: DecodeTileArgs, maxBytes: number): DecodeTile {
-  if (tile.turnRows === 1 || decodeWorkgroupBytes(tile, args.paged) <= maxBytes) return tile;
-  return withTurns({ ...tile, turnRows: tile.turnRows / 2 }, args, maxBytes);
+  const { headOctets, rows, cols, turnRows, invocations } = tile;
+  if (turnRows === 1 || decodeWorkgroupBytes(tile, args.paged) <= maxBytes) return tile;
+  // They take the place of the queries.
+  if (turnRows * cols * invocations <= headOctets * rows) return tile;
+  return withTurns({ ...tile, turnRows: turnRows / 2 }, args, maxBytes);
 }
 
 /** The smallest power of two ≥ n. */

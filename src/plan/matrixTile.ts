@@ -96,6 +96,12 @@ const DECODE_SHAPES: readonly Omit<Shape, 'rows'>[] = [
  */
 const AMD_REGISTERS = 144;
 
+/**
+ * Of larger heads, 16 rows of queries and sums fill the registers of a subgroup of 32 (512 dims: 64 words an invocation for
+ * queries and 256 for sums), and 16 keys with their values the workgroup memory. attn_prefill takes those.
+ */
+const MAX_MATRIX_DIM = 256;
+
 /** Fewer rows leave most of a matrix empty. */
 const MIN_DECODE_ROWS = 4;
 
@@ -104,8 +110,8 @@ export function matrixPrefillCandidates(traits: DeviceTraits, args: MatrixTileAr
   const { headDim, headDimV } = args;
   if (traits.deviceClass === 'software')
     return candidates(traits, args, [...SOFTWARE_SHAPES, ...SMALL_SHAPES]);
-  const { shapes } = PREFILL_SHAPES.find((entry) => Math.max(headDim, headDimV) <= entry.headDim)!;
-  return candidates(traits, args, [...shapes, ...SMALL_SHAPES]);
+  const row = PREFILL_SHAPES.find((entry) => Math.max(headDim, headDimV) <= entry.headDim);
+  return candidates(traits, args, [...(row?.shapes ?? []), ...SMALL_SHAPES]);
 }
 
 /** The same for steps of `nRows` rows. */
@@ -147,6 +153,7 @@ function tileOf(
   { headDim, headDimV }: MatrixTileArgs,
   { rows, keys, parts, rowBlocks }: Shape,
 ): MatrixTile | null {
+  if (Math.max(headDim, headDimV) > MAX_MATRIX_DIM) return null;
   const { M, N, K } = matrices;
   const strips = rows / (M * rowBlocks);
   if (!Number.isInteger(strips) || keys % (N * parts) || keys % K || keys % M) return null;

@@ -58,7 +58,7 @@ export function planWeights(
   const packed = packChosenRows(rows.map((row, i) => ({ ...row, weightsAt: firstElement + i * rowStride })));
   const { nHeads, nKvHeads, headDim, k } = problem;
   const group = nHeads / nKvHeads;
-  const tile = weightsTile(group);
+  const tile = weightsTile(group, headDim);
   const perHead = tile.keys * headDim;
   const perItem = {
     macs: perHead * tile.heads * nKvHeads,

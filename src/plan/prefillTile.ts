@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { prefillTileKeys, prefillWorkgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
+import { MAX_HEAD_DIM } from '../problem/attentionProblem.js';
 import { fits, fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
 
 /** How a workgroup's invocations are arranged; tells a tile from others for the same device and head sizes. */
@@ -35,6 +36,15 @@ const GPU_SHAPES: readonly ShapesRow[] = [
       { teams: 4, lanes: 16, rows: 4, keyQuads: 1 },
     ],
   },
+  {
+    // Twice as many lanes for a row, so that a value of 512 is four quads of each: any device has room for 32 rows.
+    headDim: MAX_HEAD_DIM,
+    shapes: [
+      { teams: 8, lanes: 32, rows: 8, keyQuads: 1 },
+      { teams: 8, lanes: 32, rows: 4, keyQuads: 1 },
+      { teams: 4, lanes: 32, rows: 4, keyQuads: 1 },
+    ],
+  },
 ];
 
 /** Those above, with more of one and less of another, down to few registers. */
@@ -49,11 +59,16 @@ const MEASURED_GPU_SHAPES: readonly Shape[] = [
   { teams: 32, lanes: 8, rows: 4, keyQuads: 2 },
   { teams: 16, lanes: 8, rows: 4, keyQuads: 1 },
   { teams: 8, lanes: 32, rows: 8, keyQuads: 2 },
+  { teams: 8, lanes: 32, rows: 8, keyQuads: 1 },
   { teams: 8, lanes: 32, rows: 4, keyQuads: 1 },
+  { teams: 4, lanes: 64, rows: 4, keyQuads: 1 },
 ];
 
-/** With more scores and sums than this in an invocation, they are spilled to memory. */
-const MAX_REGISTERS = 128;
+/**
+ * With more scores and sums than this in an invocation, they are spilled to memory: with as many, the compiler for RDNA3 needs
+ * 252 of 256 registers.
+ */
+const MAX_REGISTERS = 160;
 
 /**
  * A CPU runs the lanes of a subgroup as one vector and pays most for each load of a lane from workgroup memory. Where
@@ -66,7 +81,7 @@ function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
       { teams: 8, lanes: 4, rows: 4, keyQuads: 1 },
       { teams: 4, lanes: 4, rows: 4, keyQuads: 1 },
     ];
-    return [{ headDim: 256, shapes }];
+    return [{ headDim: MAX_HEAD_DIM, shapes }];
   }
   // Eight keys for each of few lanes, so that a tile is as wide as with more of them.
   const keyQuads = lanes === 4 ? 2 : 1;
@@ -75,6 +90,7 @@ function softwareShapes(traits: DeviceTraits): readonly ShapesRow[] {
   return [
     { headDim: 64, shapes: [wide, narrow] },
     { headDim: 256, shapes: [narrow, { teams: 2, lanes, rows: 8, keyQuads: 1 }] },
+    { headDim: MAX_HEAD_DIM, shapes: [{ teams: 2, lanes, rows: lanes, keyQuads: 1 }] },
   ];
 }
 
@@ -140,7 +156,7 @@ function arrangements(traits: DeviceTraits, args: PrefillTileArgs, shape: Shape)
   // Head sizes share pipelines by multiples of 32; the elements beyond are zeros.
   const headQuads = Math.ceil(headDim / 32) * 8;
   const cols = Math.ceil((Math.ceil(headDimV / 32) * 8) / shape.lanes);
-  return stagings(headQuads, isSoftware).map(({ qResident, sliceQuads }) => ({
+  return stagings(headQuads, isSoftware, shape.lanes).map(({ qResident, sliceQuads }) => ({
     ...shape,
     cols,
     headQuads,
@@ -156,10 +172,16 @@ function arrangements(traits: DeviceTraits, args: PrefillTileArgs, shape: Shape)
 
 /**
  * Returns how much of a head to stage at a time, best first. Software: all queries at once and keys in up to four slices
- * of dims, or else both in slices as large as memory allows. GPUs: both in small slices, which leave room for rows.
+ * of dims, or else both in slices as large as memory allows. GPUs: both in small slices, which leave room for rows, and
+ * where as many lanes have as many keys in smaller ones.
  */
-function stagings(headQuads: number, isSoftware: boolean): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
-  if (!isSoftware) return [8, 4].map((sliceQuads) => ({ qResident: false, sliceQuads }));
+function stagings(
+  headQuads: number,
+  isSoftware: boolean,
+  lanes: number,
+): Pick<PrefillTile, 'qResident' | 'sliceQuads'>[] {
+  if (!isSoftware)
+    return (lanes >= 64 ? [8, 4, 2] : [8, 4]).map((sliceQuads) => ({ qResident: false, sliceQuads }));
   const slices: number[] = [];
   for (let sliceQuads = headQuads; sliceQuads >= MIN_SLICE_QUADS; sliceQuads -= 2)
     if (headQuads % sliceQuads === 0) slices.push(sliceQuads);

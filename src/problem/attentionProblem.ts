@@ -1,8 +1,11 @@
 import { StepMemory } from '../core/stepMemory.js';
 import type { Tensor } from '../core/tensor.js';
 
-/** The largest size of a head that kernels take. */
-export const MAX_HEAD_DIM = 256;
+/** The largest size of a head of q and k that kernels take. */
+export const MAX_HEAD_DIM = 576;
+
+/** The same for v. */
+export const MAX_HEAD_DIM_V = 512;
 
 /**
  * What an attention kernel is to compute: arguments checked, defaults filled in, dimensions named.

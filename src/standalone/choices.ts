@@ -79,7 +79,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     checkCounts(caller, { group, tokens });
     checkHeads(caller, { group });
     const nRows = group * tokens;
-    if (!isDecode(tokens, nRows))
+    if (!isDecode(tokens, nRows, problem.headDim))
       fail(
         'argument',
         caller,
@@ -99,7 +99,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     checkCounts(caller, { group });
     checkHeads(caller, { group });
     const { features } = attentionOf(caller, options);
-    const tile = weightsTile(group);
+    const tile = weightsTile(group, headDim);
     const { q, k } = attentionTensors(features, false);
     return {
       spec: weightsSpec(tile, headDim, features),

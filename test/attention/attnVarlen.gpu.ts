@@ -70,6 +70,14 @@ const rows: readonly Row[] = [
   { why: 'plain f16, the largest head', device: 'plain', lengths: EDGES, heads: [2, 1], headDim: 256, dtype: 'f16', causal: true, pageSize: 16 },
   { why: 'a head of one element', device: 'plain', lengths: EDGES, heads: [2, 1], headDim: 1, dtype: 'bf16', causal: true },
 
+  // Heads beyond 256: Gemma's 512, MLA's 576 with values of 512, odd ones.
+  { why: 'heads of 512 in pages', device: 'full', lengths: EDGES, heads: [4, 2], headDim: 512, dtype: 'f16', causal: true, windowSize: [60, -1], softcap: 50, pageSize: 16 },
+  { why: 'the largest heads', device: 'full', lengths: EDGES, heads: [20, 1], headDim: 576, headDimV: 512, dtype: 'bf16', causal: true, sinks: true },
+  { why: 'plain f32, the largest heads, split', device: 'plain', lengths: EDGES, heads: [3, 1], headDim: 576, headDimV: 512, dtype: 'f32', causal: true, numSplits: 2, pageSize: 3, onGpu: true },
+  { why: 'plain f16, an odd head of 511, odd gaps', device: 'plain', lengths: EDGES, heads: [2, 1], headDim: 511, dtype: 'f16', causal: true, gap: 1, alibi: 'per head' },
+  { why: 'the tile of GPUs, the largest heads', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: EDGES, heads: [4, 1], headDim: 576, headDimV: 512, dtype: 'f16', causal: true, pageSize: 16 },
+  { why: 'the tile of GPUs without subgroups, an odd head of 319', device: 'plain', runtime: { deviceClass: 'gpu', tier: 'T0' }, lengths: EDGES, heads: [2, 1], headDim: 319, dtype: 'f32', causal: true },
+
   // Software adapters run the tiles of GPUs as well, only slowly.
   { why: 'the tile of GPUs, f32', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: EDGES, heads: [6, 2], headDim: 64, dtype: 'f32', causal: true },
   { why: 'the tile of GPUs, f16 in pages', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f16', causal: true, pageSize: 16 },

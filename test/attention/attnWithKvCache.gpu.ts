@@ -73,6 +73,14 @@ const rows: readonly Row[] = [
   { why: 'plain prompts in pages of which some are not there', device: 'plain', lengths: CHUNKS, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, onGpu: true, missing: 'pages' },
   { why: 'plain, the largest head', device: 'plain', lengths: DECODE, heads: [2, 1], headDim: 256, dtype: 'bf16', causal: true, pageSize: 64 },
 
+  // Heads beyond 256: one token of many heads is then a case for attn_prefill.
+  { why: 'heads of 512', device: 'full', lengths: DECODE, heads: [4, 2], headDim: 512, dtype: 'f16', causal: true, pageSize: 16, rotary: { dim: 512, interleaved: false } },
+  { why: 'the largest heads, a mixed batch', device: 'full', lengths: MIXED, ragged: true, heads: [16, 1], headDim: 576, headDimV: 512, dtype: 'bf16', causal: true, pageSize: 64 },
+  { why: 'a token of 40 of the largest heads, split', device: 'full', lengths: DECODE, heads: [40, 1], headDim: 576, headDimV: 512, dtype: 'f16', causal: true, pageSize: 16, numSplits: 3 },
+  { why: 'plain, the largest heads of f32', device: 'plain', lengths: DECODE, heads: [8, 1], headDim: 576, headDimV: 512, dtype: 'f32', causal: true, onGpu: true },
+  { why: 'the tile of GPUs, the largest heads', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: DECODE, heads: [8, 1], headDim: 576, headDimV: 512, dtype: 'f16', causal: true, pageSize: 16, numSplits: 2 },
+  { why: 'the tile of GPUs without subgroups, heads of 512', device: 'plain', runtime: { deviceClass: 'gpu', tier: 'T0' }, lengths: DECODE, heads: [4, 1], headDim: 512, dtype: 'f16', causal: true, pageSize: 16 },
+
   // Software adapters run the tiles of GPUs as well, only slowly.
   { why: 'the tile of GPUs', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 16, numSplits: 2 },
   { why: 'the tile of GPUs, pages of which some are not there', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f16', causal: true, pageSize: 3, numSplits: 2, onGpu: true, missing: 'pages' },
