@@ -8,7 +8,7 @@ import type { ConformanceSuite } from './selection.js';
 /** What decides which kernels are compiled. */
 const KERNEL_AXES = {
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
-  headDim: [40, 59, 64, 256],
+  headDim: [40, 59, 64, 256, 512],
 } as const;
 
 const AXES = {

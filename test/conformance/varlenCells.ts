@@ -14,7 +14,7 @@ const KERNEL_AXES = {
   numSplits: [0, 1, 3],
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
   kvDType: ['same', 'other'],
-  headDim: [32, 40, 59, 64, 80, 96, 111, 128, 160, 192, 224, 256],
+  headDim: [32, 40, 59, 64, 80, 111, 128, 160, 192, 256, 320, 512, 576],
   headDimV: ['same', 'other'],
   /** Elements between tokens and heads: units of 16 bytes stay whole, or do not. */
   gap: [0, 8, 1],
@@ -92,7 +92,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     why: '',
     heads: cell.heads,
     headDim,
-    ...(cell.headDimV === 'other' && { headDimV: headDim > 64 ? 64 : 96 }),
+    headDimV: cell.headDimV === 'other' ? (headDim > 64 ? 64 : 96) : Math.min(headDim, 512),
     dtype,
     ...(cell.kvDType === 'other' && { kvDType: otherType(dtype) }),
     gap: cell.gap,

@@ -23,7 +23,7 @@ const HEADS = [
 const VARLEN_KERNELS = {
   dtype: varlenCells.axes.dtype,
   kvDType: varlenCells.axes.kvDType,
-  headDim: [32, 40, 59, 64, 111, 128, 256],
+  headDim: [32, 40, 59, 64, 128, 256, 576],
   heads: HEADS,
   gap: varlenCells.axes.gap,
   keys: varlenCells.axes.keys,

@@ -17,8 +17,8 @@ const DTYPES: readonly (readonly [q: FloatDType, kv: FloatDType])[] = [
   ['f32', 'f16'],
 ];
 
-/** One that fills 16 bytes in every type, one that fills none, and the largest. */
-const HEAD_DIMS = [64, 59, 256];
+/** One that fills 16 bytes in every type, one that fills none, and large ones. */
+const HEAD_DIMS = [64, 59, 256, 512];
 
 /** Each feature of a kernel that text depends on is in some of these, and is not in others. */
 const FEATURES: readonly Partial<AttnVariantOptions>[] = [

@@ -148,6 +148,7 @@ describe('the tile for prompts', () => {
       tile: '32 × 32, parts 4, blocks 1, of 8',
       why: 'few matrices a subgroup',
     },
+    { device: 'NVIDIA', headDim: 320, tile: 'none', why: 'no registers for its sums' },
     { device: 'lavapipe', headDim: 256, tile: '32 × 16, parts 1, blocks 1, of 8', why: '32 KiB' },
   ])('$device, head size $headDim of $dtype: $tile ($why)', ({ device, headDim, dtype, tile }) => {
     const [first] = matrixPrefillCandidates(DEVICES[device], argsOf(headDim, dtype));

@@ -27,8 +27,8 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
   expect(refused({ kernel: 'attn_decode' })).toMatchInlineSnapshot(
     `"argument: kernelVariant: headDim must be a whole number ≥ 1, not undefined."`,
   );
-  expect(refused({ ...DECODE, headDim: 512 })).toMatchInlineSnapshot(
-    `"shape: kernelVariant: headDim is 512; it must be 1 to 256."`,
+  expect(refused({ ...DECODE, headDim: 600 })).toMatchInlineSnapshot(
+    `"shape: kernelVariant: headDim is 600; it must be 1 to 576."`,
   );
   expect(refused({ ...DECODE, dtype: 'i8' })).toMatchInlineSnapshot(
     `"argument: kernelVariant: dtype must be 'f32', 'f16' or 'bf16', not "i8"."`,
