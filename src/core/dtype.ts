@@ -1,21 +1,45 @@
-/** Element type of a tensor. `f16` and `bf16` need no device feature, since kernels read them as packed words. */
-export type DType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u32';
+/**
+ * Element type of a tensor. `f16` and `bf16` need no device feature, since kernels read them as packed words. `i8`, `i4` and
+ * `e4m3` are formats of a KV cache; shape, strides and offset of an `i4` tensor count elements, of which a byte holds two.
+ */
+export type DType = FloatDType | 'i32' | 'u32' | QuantisedDType;
 
 /** The types that queries, keys, values and outputs may have. */
 export type FloatDType = 'f32' | 'f16' | 'bf16';
 
+/** The types that a KV cache may have besides: a number times a scale, which other tensors hold. */
+export type QuantisedDType = 'i8' | 'i4' | 'e4m3';
+
+/** The types that a KV cache may have. */
+export type KvDType = FloatDType | QuantisedDType;
+
 export const FLOATS = ['f32', 'f16', 'bf16'] as const;
 export const INTS = ['i32', 'u32'] as const;
+export const QUANTISED = ['i8', 'i4', 'e4m3'] as const;
+export const KV_DTYPES = [...FLOATS, ...QUANTISED] as const;
 
-const BYTES: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4 };
+const BYTES: Readonly<Record<DType, number>> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  i32: 4,
+  u32: 4,
+  i8: 1,
+  i4: 0.5,
+  e4m3: 1,
+};
 
-/** Returns how many bytes an element of a type takes. */
+/** Returns how many bytes an element of a type takes: half of one for `i4`. */
 export function bytesPerElement(dtype: DType): number {
   return BYTES[dtype];
 }
 
 export function isDType(value: unknown): value is DType {
   return typeof value === 'string' && Object.hasOwn(BYTES, value);
+}
+
+export function isQuantised(dtype: DType): dtype is QuantisedDType {
+  return (QUANTISED as readonly DType[]).includes(dtype);
 }
 
 /** An f32, and its bits in the same memory. Every JavaScript platform with WebGPU is little-endian. */

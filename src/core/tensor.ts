@@ -75,7 +75,7 @@ export function wholeWords(bytes: number): number {
 
 /** Returns the bytes from the start of the buffer to the end of the view's last element. */
 export function endBytes(tensor: Tensor): number {
-  return ((tensor.offset ?? 0) + extentOf(tensor)) * bytesPerElement(tensor.dtype);
+  return Math.ceil(((tensor.offset ?? 0) + extentOf(tensor)) * bytesPerElement(tensor.dtype));
 }
 
 /** The range of a buffer that a kernel binds to reach a tensor. */

@@ -1,12 +1,24 @@
 import { Call } from '../check/call.js';
 import { checkForm, checkMemory, listed } from '../check/checkTensor.js';
-import { bytesPerElement, decode, FLOATS, INTS, type DType, type FloatDType } from '../core/dtype.js';
+import {
+  bytesPerElement,
+  decode,
+  FLOATS,
+  INTS,
+  isQuantised,
+  QUANTISED,
+  type DType,
+  type FloatDType,
+  type QuantisedDType,
+} from '../core/dtype.js';
+import { unpackCodes } from '../core/kvFormats.js';
 import { elementCount, endBytes, extentOf, stridesOf, wholeWords, type Tensor } from '../core/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 
 /**
  * Reads a tensor of f32, f16 or bf16, row-major, for any offset and strides: the numbers as they are after all work
- * submitted before the call. Work submitted later does not wait, and does not affect them.
+ * submitted before the call. Work submitted later does not wait, and does not affect them. Of i8, i4 and e4m3 it reads the
+ * numbers before they are multiplied by their scale.
  *
  * A staging buffer is needed, as large as the range from the first to the last element. The tensor's buffer needs the
  * usage COPY_SRC, which buffers made by pageflash have.
@@ -22,7 +34,7 @@ export async function read(runtime: Runtime, tensor: Tensor): Promise<Float32Arr
   const dtype = tensor?.dtype as FloatDType;
   const stored = await storedNumbers(runtime, tensor, {
     caller: 'read',
-    dtypes: FLOATS,
+    dtypes: [...FLOATS, ...QUANTISED],
     instead: 'readInts',
   });
   return stored instanceof Float32Array ? stored : decode(dtype, stored as Uint16Array);
@@ -72,22 +84,25 @@ async function storedNumbers(runtime: Runtime, tensor: Tensor, reader: Reader): 
   // A copy, since the caller may change the tensor before the numbers arrive.
   const view = { shape: [...shape], strides: [...stridesOf(tensor)] };
   const extent = extentOf(tensor);
-  if (extent === 0) return viewOf(dtype, new ArrayBuffer(0), 0, 0);
+  if (extent === 0) return viewOf(isQuantised(dtype) ? 'f32' : dtype, new ArrayBuffer(0), 0, 0);
   const start = offset * bytesPerElement(dtype);
   const firstWord = start - (start % 4);
   const bytes = allocate(call, endBytes(tensor) - firstWord);
-  const all = viewOf(dtype, bytes.buffer, start - firstWord, extent);
-  const count = elementCount(shape);
-  const out = isContiguous(view)
-    ? all
-    : viewOf(dtype, allocate(call, count * bytesPerElement(dtype)).buffer, 0, count);
+  const gathered = (type: Exclude<DType, QuantisedDType>, all: Stored): Stored => {
+    if (isContiguous(view)) return all;
+    const count = elementCount(shape);
+    const out = viewOf(type, allocate(call, count * bytesPerElement(type)).buffer, 0, count);
+    gather(all, view, out);
+    return out;
+  };
   await runtime.read(call.name, [{ buffer, offset: firstWord, bytes }]);
-  if (out !== all) gather(all, view, out);
-  return out;
+  if (!isQuantised(dtype)) return gathered(dtype, viewOf(dtype, bytes.buffer, start - firstWord, extent));
+  const first = (start - firstWord) / bytesPerElement(dtype);
+  return gathered('f32', unpackCodes(dtype, bytes).subarray(first, first + extent));
 }
 
 function checkReadable(call: Call, tensor: Tensor, { dtypes, instead }: Reader): void {
-  checkForm(call, 'tensor', tensor, { dtypes: [...FLOATS, ...INTS] });
+  checkForm(call, 'tensor', tensor, { dtypes: [...FLOATS, ...INTS, ...QUANTISED] });
   if (!dtypes.includes(tensor.dtype))
     call.refuse('dtype', `tensor must be ${listed(dtypes)}, not ${tensor.dtype}. Use ${instead}.`);
   checkMemory(call, 'tensor', tensor, 'COPY_SRC');
@@ -109,7 +124,7 @@ function allocate(call: Call, bytes: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-function viewOf(dtype: DType, buffer: ArrayBuffer, byteOffset: number, length: number): Stored {
+function viewOf(dtype: Exclude<DType, QuantisedDType>, buffer: ArrayBuffer, byteOffset: number, length: number): Stored {
   switch (dtype) {
     case 'f32':
       return new Float32Array(buffer, byteOffset, length);

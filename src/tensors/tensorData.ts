@@ -1,7 +1,17 @@
 import { isHostArray, type Call } from '../check/call.js';
 import { dtypeInWords, listed } from '../check/checkTensor.js';
 import { describe, fail } from '../core/errors.js';
-import { bytesPerElement, decode, encode, FLOATS, INTS, isDType, type DType } from '../core/dtype.js';
+import {
+  bytesPerElement,
+  decode,
+  encode,
+  FLOATS,
+  INTS,
+  isDType,
+  QUANTISED,
+  type DType,
+  type FloatDType,
+} from '../core/dtype.js';
 
 /** A `Float16Array`, as a type that older versions of TypeScript's library can express. */
 export interface Float16Numbers extends ArrayBufferView, ArrayLike<number> {
@@ -17,6 +27,7 @@ export type TensorData =
   | Int32Array
   | Uint32Array
   | Uint16Array
+  | Int8Array
   | Uint8Array;
 
 /** Checked data on the host, to be stored as elements of a type. */
@@ -40,8 +51,8 @@ interface Kind {
 }
 
 const BYTES: Kind = {
-  dtypes: [...FLOATS, ...INTS],
-  stored: [...FLOATS, ...INTS],
+  dtypes: [...FLOATS, ...INTS, ...QUANTISED],
+  stored: [...FLOATS, ...INTS, ...QUANTISED],
   holds: 'bytes as they are stored',
 };
 
@@ -54,6 +65,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['Int32Array', { dtypes: INTS, stored: INTS }],
   ['Uint32Array', { dtypes: ['u32', 'i32'], stored: INTS }],
   ['Uint16Array', { dtypes: ['f16', 'bf16'], stored: ['f16', 'bf16'], holds: 'the bits of halves' }],
+  ['Int8Array', { dtypes: ['i8'], stored: ['i8'] }],
   ['Uint8Array', BYTES],
 ]);
 
@@ -65,7 +77,7 @@ export function checkElements(call: Call, data: TensorData, asked: DType | undef
   if (!kind) {
     call.refuse(
       'argument',
-      `data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves or a Uint8Array of bytes, not ${describe(data)}. Convert it first.`,
+      `data must be an array of numbers, a Float32Array, Float64Array, Float16Array, Int32Array or Uint32Array, a Uint16Array of halves, an Int8Array or a Uint8Array of bytes, not ${describe(data)}. Convert it first.`,
     );
   }
   const dtype = checkType(call, data, kind, asked);
@@ -73,7 +85,7 @@ export function checkElements(call: Call, data: TensorData, asked: DType | undef
   else checkAttached(call, data);
   if (isInt(dtype) && kind !== BYTES) checkInts(call, data as ArrayLike<number>, dtype);
   if (isPlain(data) || !kind.stored.includes(dtype))
-    return convertedElements(data as readonly number[] | Float64Array, dtype);
+    return convertedElements(data as readonly number[] | Float64Array, dtype as Converted);
   return storedElements(data, dtype, kind === BYTES);
 }
 
@@ -152,7 +164,10 @@ function isOrdinary(buffer: ArrayBufferLike): boolean {
   );
 }
 
-function convertedElements(data: readonly number[] | Float64Array, dtype: DType): Elements {
+/** Types that numbers become by themselves, without a scale. */
+type Converted = FloatDType | 'i32' | 'u32';
+
+function convertedElements(data: readonly number[] | Float64Array, dtype: Converted): Elements {
   return {
     dtype,
     byteLength: data.length * bytesPerElement(dtype),
@@ -164,7 +179,7 @@ function convertedElements(data: readonly number[] | Float64Array, dtype: DType)
   };
 }
 
-function converted(numbers: ArrayLike<number>, dtype: DType): ArrayBufferView<ArrayBuffer> {
+function converted(numbers: ArrayLike<number>, dtype: Converted): ArrayBufferView<ArrayBuffer> {
   switch (dtype) {
     case 'i32':
       return new Int32Array(numbers);

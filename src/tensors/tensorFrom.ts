@@ -31,6 +31,7 @@ const MOST_ELEMENTS = 2 ** 20;
  * | `Uint32Array` | u32, i32 | likewise |
  * | `number[]` | f32, f16, bf16, i32, u32 | as the two above |
  * | `Uint16Array` | f16, bf16; required | the bits of halves, as `toHalves` gives them |
+ * | `Int8Array` | i8 | the numbers before they are multiplied by their scale |
  * | `Uint8Array` | any; required, as is the shape | bytes as they are stored, as in a file; any alignment |
  *
  * Other arrays are refused. The memory may be shared.
@@ -71,7 +72,7 @@ function checkShape(
   }
   if (!isCounts(shape)) call.refuseValue('shape', 'whole numbers ≥ 0', shape, 'shape');
   const count = elementCount(shape);
-  const bytes = count * bytesPerElement(dtype);
+  const bytes = Math.ceil(count * bytesPerElement(dtype));
   if (bytes === byteLength) return [...shape];
   const [wanted, got] = isBytes
     ? [`${bytes} bytes of ${dtype}`, `${byteLength} bytes`]
