@@ -50,6 +50,7 @@ export function decodeProblem(
       out: denseRows(out),
       lse: null,
       pages: { pageSize: PAGE_SIZE, nPages, table: blockTable, nRows: batch, width, stride: width },
+      scales: null,
       masks: { left: -1, right: 0, attentionChunk: 0 },
       softmaxScale: 1 / Math.sqrt(headDim),
       softcap: 0,

@@ -24,6 +24,7 @@ import {
   RECORD_NAMES,
   TENSOR_NAMES,
   type LayerTensors,
+  type PlanTensors,
   type TensorsByName,
 } from './layerTensors.js';
 import { PlanArguments } from './planArguments.js';
@@ -33,7 +34,7 @@ export type PlanChanges<Args extends object> = {
   [Name in keyof Args]-?: Partial<Args> & Readonly<Record<Name, Args[Name]>>;
 }[keyof Args];
 
-type PlanArgs = AttentionOptions & LayerTensors & { readonly q: Tensor };
+type PlanArgs = AttentionOptions & PlanTensors & { readonly q: Tensor };
 
 /** The public call that a plan is for. */
 interface CallKind<Args extends PlanArgs> {
@@ -186,7 +187,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
           shape: sizes,
         }));
       const { dispatches, ...outputs } = planOperation(operation, args, placeholder);
-      const tensors = { ...args, ...outputs } as TensorsByName;
+      const tensors: PlanTensors = { ...args, ...outputs };
       const planned = memory.keep(
         'planned tensors',
         TENSOR_NAMES.map((name) => tensors[name]),
@@ -194,7 +195,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
       );
       this.#upload(call, dispatches);
       this.#args.keep(args);
-      if (planned !== this.#layers.planned) this.#layers.reset(planned, args as TensorsByName);
+      if (planned !== this.#layers.planned) this.#layers.reset(planned, args);
       this.#checkOverlaps = operation.checkOverlaps;
     } catch (error) {
       memory.forget();

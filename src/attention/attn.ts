@@ -56,6 +56,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     k: denseRows(k),
     v: denseRows(v),
     pages: null,
+    scales: null,
     append: null,
     sharedPrefix: null,
     ...options,

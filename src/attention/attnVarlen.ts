@@ -1,8 +1,10 @@
 import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
+import { checkScales } from '../check/checkScales.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
+import { FLOATS, KV_DTYPES } from '../core/dtype.js';
 import { planAttention } from '../plan/planAttention.js';
 import type { AttentionResult, AttnVarlenArgs } from '../problem/attentionArgs.js';
 import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
@@ -66,7 +68,7 @@ export function checkRowOrder(call: Call, given: { readonly cacheBatchIdx?: unkn
 /** Checks a call and returns the operation, which can be planned. In a step of a plan, only what changed is checked. */
 export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOperation {
   const { memory } = call;
-  const { q, k, v, blockTable } = args;
+  const { q, k, v, kScale, vScale, blockTable } = args;
   const isPaged = blockTable !== undefined;
   const { heads } = memory.keep('sizes', [q, k, v, isPaged], () => {
     const keyDims = isPaged ? (['P', 'pageSize'] as const) : (['totalK'] as const);
@@ -81,12 +83,17 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       v,
       dims,
       hints: { q: HINTS.q, kv: isPaged ? HINTS.pages : HINTS.k },
+      // Quantised keys that follow each other would need scales of their own shape: they are a format of caches.
+      kvDTypes: isPaged ? KV_DTYPES : FLOATS,
     });
   });
+  const scales = memory.keep('scales', [kScale, vScale, k, v, isPaged], () =>
+    checkScales(call, args, { k, v, names: { k: 'k', v: 'v' }, isPaged }),
+  );
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
   const options = checkOptions(call, args, batch, heads);
   if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const of = [q, k, v, batch, heads, pages, options];
+  const of = [q, k, v, batch, heads, pages, scales, options];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : raggedRows;
     return {
@@ -96,6 +103,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       k: keyRows(k),
       v: keyRows(v),
       pages,
+      scales,
       append: null,
       sharedPrefix: null,
       ...options,

@@ -84,6 +84,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       k: inputs.keyRows,
       lse: layout.lseRows(lse),
       pages,
+      scales: null,
       append,
       sharedPrefix: null,
       ...options,

@@ -4,8 +4,10 @@ import { checkOutputsApart, checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
+import { checkScales } from '../check/checkScales.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
+import { KV_DTYPES } from '../core/dtype.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import type { AttentionResult, AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import { DENSE, denseRows, pagedRows, RAGGED } from '../problem/tokenRows.js';
@@ -20,6 +22,7 @@ import {
 
 const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
 const RAGGED_HINTS = { 4: 'For a dense batch, leave cuSeqlensQ out.' };
+const CACHE_NAMES = { k: 'kCache', v: 'vCache' };
 
 /** `attnWithKvCache` with `returnLse: true`, which also returns lse. */
 export function attnWithKvCache(
@@ -62,7 +65,7 @@ export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call
 /** Checks a call and returns the operation, which can be planned. In a step of a plan, only what changed is checked. */
 export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): AttentionOperation {
   const { memory } = call;
-  const { q, k, v, kCache, vCache, cuSeqlensQ, cuSeqlensKNew, blockTable } = args;
+  const { q, k, v, kCache, vCache, kScale, vScale, cuSeqlensQ, cuSeqlensKNew, blockTable } = args;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
   const isPaged = blockTable !== undefined;
   const { heads } = memory.keep('sizes', [q, kCache, vCache, layout, isPaged], () => {
@@ -73,9 +76,11 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       k: [...keyDims, 'Hkv', 'D'],
       v: [...keyDims, 'Hkv', 'Dv'],
     } as const;
-    const names = { k: 'kCache', v: 'vCache' };
-    return checkQkv(call, { q, k: kCache, v: vCache, dims, names, hints });
+    return checkQkv(call, { q, k: kCache, v: vCache, dims, names: CACHE_NAMES, hints, kvDTypes: KV_DTYPES });
   });
+  const scales = memory.keep('scales', [kScale, vScale, kCache, vCache, isPaged], () =>
+    checkScales(call, args, { k: kCache, v: vCache, names: CACHE_NAMES, isPaged }),
+  );
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
   memory.keep('checked new tokens', [k, v, cuSeqlensKNew === undefined, batch, heads], () =>
@@ -86,7 +91,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   if (pages) checkTablePages(call, pages, lengths, options.masks);
   const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
   const sharedPrefix = checkSharedPrefix(call, args.sharedPrefix, { pages, lengths });
-  const of = [q, kCache, vCache, layout, batch, heads, pages, append, sharedPrefix, options];
+  const of = [q, kCache, vCache, layout, batch, heads, pages, scales, append, sharedPrefix, options];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : denseRows;
     return {
@@ -96,6 +101,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       k: keyRows(kCache),
       v: keyRows(vCache),
       pages,
+      scales,
       append,
       sharedPrefix,
       ...options,

@@ -1,11 +1,12 @@
 import { bufferId, isMappable } from '../core/gpuBuffers.js';
-import type { Tensor } from '../core/tensor.js';
+import { isTensor, type Tensor } from '../core/tensor.js';
 import type { BoundLayer } from '../runtime/recording.js';
 import {
   isAlike,
   TENSOR_NAMES,
   type LayerTensors,
   type PlannedTensor,
+  type PlanTensors,
   type TensorsByName,
 } from './layerTensors.js';
 
@@ -37,10 +38,13 @@ export class BoundLayers {
   }
 
   /** Begins with no layers, for other dispatches, or after buffers were lost. */
-  reset(planned: readonly PlannedTensor[], defaults: TensorsByName): void {
+  reset(planned: readonly PlannedTensor[], defaults: PlanTensors): void {
     this.#planned = planned;
     this.#plannedOf = TENSOR_NAMES.map((name) => planned.find((tensor) => tensor.name === name));
-    this.#defaults = TENSOR_NAMES.map((name) => defaults[name]);
+    this.#defaults = TENSOR_NAMES.map((name) => {
+      const value = defaults[name];
+      return value && isTensor(value) ? value : undefined;
+    });
     this.clear();
   }
 
@@ -78,15 +82,17 @@ export class BoundLayers {
    * Reads the tensors of a layer, by names that are written out, which is several times as fast as by names in variables.
    * Returns whether the plan has all of them.
    */
-  #read({ q, k, v, kCache, vCache, out, lse }: LayerTensors): boolean {
+  #read({ q, k, v, kCache, vCache, kScale, vScale, out, lse }: LayerTensors): boolean {
     const given = this.#given;
     given[0] = q;
     given[1] = k;
     given[2] = v;
     given[3] = kCache;
     given[4] = vCache;
-    given[5] = out;
-    given[6] = lse;
+    given[5] = kScale;
+    given[6] = vScale;
+    given[7] = out;
+    given[8] = lse;
     for (let i = 0; i < given.length; i++) {
       if (given[i] === undefined) given[i] = this.#defaults[i];
       else if (!this.#plannedOf[i]) return false;

@@ -4,10 +4,12 @@ import { namesOf } from '../core/checkArguments.js';
 import { bytesPerElement } from '../core/dtype.js';
 import {
   contiguousStrides,
+  isTensor,
   sameNumbers,
   stridesOf,
   WINDOW_ALIGNMENT,
   windowOf,
+  type Floats,
   type Tensor,
 } from '../core/tensor.js';
 
@@ -18,10 +20,18 @@ export interface LayerTensors {
   readonly v?: Tensor | undefined;
   readonly kCache?: Tensor | undefined;
   readonly vCache?: Tensor | undefined;
+  readonly kScale?: Tensor | undefined;
+  readonly vScale?: Tensor | undefined;
   readonly out?: Tensor | undefined;
   readonly lse?: Tensor | undefined;
   /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
   readonly pass?: GPUComputePassEncoder | undefined;
+}
+
+/** Arguments of a plan which a layer may replace, if they are tensors. */
+export interface PlanTensors extends Omit<LayerTensors, 'kScale' | 'vScale'> {
+  readonly kScale?: Floats | undefined;
+  readonly vScale?: Floats | undefined;
 }
 
 /** The tensors that differ from layer to layer, by argument name. */
@@ -33,6 +43,8 @@ const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
   v: true,
   kCache: true,
   vCache: true,
+  kScale: true,
+  vScale: true,
   out: true,
   lse: true,
 };
@@ -53,10 +65,10 @@ export interface PlannedTensor {
 }
 
 /** Returns the tensors that a plan was made with. */
-export function plannedOf(tensors: LayerTensors): readonly PlannedTensor[] {
+export function plannedOf(tensors: PlanTensors): readonly PlannedTensor[] {
   return TENSOR_NAMES.flatMap((name) => {
     const tensor = tensors[name];
-    if (!tensor) return [];
+    if (!tensor || !isTensor(tensor)) return [];
     const strides = stridesOf(tensor);
     return {
       name,

@@ -141,6 +141,7 @@ export function servedProblem(
     out: raggedRows(standIn(dtype, [1, nHeads, headDimV])),
     lse: null,
     pages: paged ? { pageSize: 1, nPages: 1, table: Int32Array.of(0), nRows: 1, width: 1, stride: 1 } : null,
+    scales: null,
     masks: served.masks,
     softmaxScale: 1,
     softcap: served.softcap ? 1 : 0,

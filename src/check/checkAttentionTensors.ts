@@ -22,6 +22,8 @@ interface Qkv<Dim extends string> {
   readonly names?: { readonly k: string; readonly v: string };
   /** What to do about other numbers of dimensions. */
   readonly hints?: { readonly q?: TensorRule['hints']; readonly kv?: TensorRule['hints'] };
+  /** What keys and values may be. Default floats */
+  readonly kvDTypes?: readonly DType[];
 }
 
 /** Dimensions that queries, keys and values have in any layout. */
@@ -37,11 +39,11 @@ interface QkvSizes<Dim extends string> {
 /** Checks queries, keys and values, each by itself and against each other. */
 export function checkQkv<Dim extends string>(
   call: Call,
-  { q, k, v, dims, names = { k: 'k', v: 'v' }, hints = {} }: Qkv<Dim | HeadDim>,
+  { q, k, v, dims, names = { k: 'k', v: 'v' }, hints = {}, kvDTypes = FLOATS }: Qkv<Dim | HeadDim>,
 ): QkvSizes<Dim> {
   checkTensor(call, 'q', q, { dtypes: FLOATS, dims: dims.q, hints: hints.q });
-  checkTensor(call, names.k, k, { dtypes: FLOATS, dims: dims.k, hints: hints.kv });
-  checkTensor(call, names.v, v, { dtypes: FLOATS, dims: dims.v, hints: hints.kv });
+  checkTensor(call, names.k, k, { dtypes: kvDTypes, dims: dims.k, hints: hints.kv });
+  checkTensor(call, names.v, v, { dtypes: kvDTypes, dims: dims.v, hints: hints.kv });
   checkSameType(call, { [names.k]: k.dtype, [names.v]: v.dtype });
   const sizes = checkDims<Dim | HeadDim>(call, {
     q: [q, ...dims.q],

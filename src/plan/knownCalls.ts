@@ -130,6 +130,7 @@ export function problemOf(call: KnownCall): {
       out: raggedRows(placeholder(dtype, [totalQ, nHeads, headDimV])),
       lse: RAGGED.lseRows(placeholder('f32', [nHeads, totalQ])),
       pages,
+      scales: null,
       masks: { left, right: call.causal ? 0 : -1, attentionChunk: 0 },
       // Scores are some units apart.
       softmaxScale: (call.growth ? 24 : 4) / Math.sqrt(headDim),

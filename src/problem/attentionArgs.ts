@@ -48,10 +48,17 @@ export interface AttnArgs extends AttentionOptions {
 export interface AttnVarlenArgs extends AttentionOptions {
   /** [totalQ, Hq, D] in f32, f16 or bf16 */
   readonly q: Tensor;
-  /** [totalK, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16 or bf16 */
+  /** [totalK, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16 or bf16, pages also i8, i4 or e4m3 */
   readonly k: Tensor;
   /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; k's type */
   readonly v: Tensor;
+  /**
+   * Scales of quantised pages, see `attnWithKvCache`: f32 or f16, [P, pageSize, Hkv] for i8, [P, pageSize, Hkv, D / 32]
+   * for i4; f32 [Hkv] or [1] for e4m3, by default 1.
+   */
+  readonly kScale?: Floats | undefined;
+  /** Likewise of v. */
+  readonly vScale?: Floats | undefined;
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
   readonly cuSeqlensQ: Ints;
   /** [B + 1], from 0: likewise the keys. With `blockTable` only the differences count. */
@@ -74,11 +81,23 @@ export interface AttnVarlenArgs extends AttentionOptions {
 export interface AttnWithKvCacheArgs extends AttentionOptions {
   /** [B, Sq, Hq, D], or [totalQ, Hq, D] with `cuSeqlensQ`; f32, f16 or bf16 */
   readonly q: Tensor;
-  /** [Bc, Sc, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16 or bf16 */
+  /** [Bc, Sc, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16, bf16, i8, i4 or e4m3 */
   readonly kCache: Tensor;
   /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; kCache's type */
   readonly vCache: Tensor;
-  /** New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, written to the cache first; any type */
+  /**
+   * Scales of a quantised kCache, by which its elements are multiplied. Of i8: a tensor f32 or f16 of the cache's shape
+   * without D; of i4 with D / 32 in its place, one for each 32 elements. New tokens are quantised with scales of their own:
+   * max |x| / 127 of a head for i8, the element of largest magnitude / −8 for i4. Of e4m3: f32 [Hkv] or [1], by which new
+   * tokens are divided; default 1.
+   */
+  readonly kScale?: Floats | undefined;
+  /** Likewise of vCache, with Dv. */
+  readonly vScale?: Floats | undefined;
+  /**
+   * New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, written to the cache first; f32, f16 or
+   * bf16
+   */
   readonly k?: Tensor | undefined;
   /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew`; k's type */
   readonly v?: Tensor | undefined;

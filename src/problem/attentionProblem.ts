@@ -27,6 +27,8 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly lse: TokenRows | null;
   /** Null where the keys are not paged. */
   readonly pages: BlockTable | null;
+  /** Of a quantised cache; null where k and v are floats. */
+  readonly scales: KvScales | null;
   readonly masks: Masks;
   readonly softmaxScale: number;
   /** 0: none. */
@@ -84,6 +86,24 @@ export interface TokenRows {
 export interface PagedRows extends TokenRows {
   /** From one page to the next; 0 where there are no pages. */
   readonly pageStride: number;
+}
+
+/** Scales of a quantised cache: an element is its code times the scale. */
+export type KvScales = TokenScales | HeadScales;
+
+/** Scales of i8, one for each head of a token, and of i4, one for each 32 of its elements; f32 or f16. */
+export interface TokenScales {
+  readonly per: 'token';
+  /** Strides of the scales: `sequenceStride` or `pageStride`, `tokenStride`, `headStride`; those of a head are neighbours. */
+  readonly k: PagedRows;
+  readonly v: PagedRows;
+}
+
+/** Scales of e4m3: f32, one for each kv head; on the GPU there may be one for all. They differ from layer to layer. */
+export interface HeadScales {
+  readonly per: 'head';
+  readonly k: SmallFloats;
+  readonly v: SmallFloats;
 }
 
 /** A block table that was checked: page numbers by sequence, and the sizes of the pages. */

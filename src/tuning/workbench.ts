@@ -138,6 +138,7 @@ export class Workbench {
         v: keyRows(v),
         out: raggedRows(out),
         lse: null,
+        scales: null,
         pages: paged
           ? {
               pageSize: PAGE_SIZE,

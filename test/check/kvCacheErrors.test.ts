@@ -179,7 +179,7 @@ describe('attnWithKvCache', () => {
         "shape: attnWithKvCache: q must have the shape [B, Sq, Hq, D], not [2, 4, 64]. For sequences end to end, pass cuSeqlensQ.",
         "shape: attnWithKvCache: q must have the shape [totalQ, Hq, D], not [2, 2, 4, 64]. For a dense batch, leave cuSeqlensQ out.",
         "shape: attnWithKvCache: kCache must have the shape [Bc, Sc, Hkv, D], not [16, 2, 64].",
-        "dtype: attnWithKvCache: kCache must be f32, f16 or bf16, not i32.",
+        "dtype: attnWithKvCache: kCache must be f32, f16, bf16, i8, i4 or e4m3, not i32.",
         "dtype: attnWithKvCache: kCache is f16 but vCache is f32; they must be the same.",
         "shape: attnWithKvCache: vCache is [2, 9, 2, 64], which says Sc = 9, but kCache says Sc = 8; vCache must be [Bc, Sc, Hkv, Dv].",
         "shape: attnWithKvCache: vCache is [6, 5, 2, 64], which says pageSize = 5, but kCache says pageSize = 4; vCache must be [P, pageSize, Hkv, Dv].",

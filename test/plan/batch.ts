@@ -82,6 +82,7 @@ export function batchOf(
       tokenStride: 1,
       headStride: queries.total,
     },
+    scales: null,
     pages: pageSize
       ? {
           pageSize,

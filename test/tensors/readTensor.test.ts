@@ -95,7 +95,7 @@ describe('read', () => {
       await rejection(readInts(runtime, from('f16', 1))),
       await rejection(read(runtime, [1, 2] as never)),
       await rejection(read(runtime, undefined as never)),
-      await rejection(read(runtime, { ...from('f32', 1), dtype: 'i8' as never })),
+      await rejection(read(runtime, { ...from('f32', 1), dtype: 'i16' as never })),
       await rejection(read(runtime, { ...from('f32', 1), shape: 1 as never })),
       await rejection(read(runtime, { ...from('f32', 1), offset: 0.5 })),
       await rejection(read(runtime, { ...from('f32', 4), shape: [2, 2], strides: [1, 2] })),
@@ -109,11 +109,11 @@ describe('read', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: read: runtime must be what createRuntime gives, not a plain object.",
-        "dtype: read: tensor must be f32, f16 or bf16, not i32. Use readInts.",
+        "dtype: read: tensor must be f32, f16, bf16, i8, i4 or e4m3, not i32. Use readInts.",
         "dtype: readInts: tensor must be i32 or u32, not f16. Use read.",
         "argument: read: tensor must be a tensor, { buffer, dtype, shape }, not [1, 2].",
         "argument: read: tensor must be a tensor, { buffer, dtype, shape }, not undefined.",
-        "dtype: read: tensor must be f32, f16, bf16, i32 or u32, not "i8".",
+        "dtype: read: tensor must be f32, f16, bf16, i32, u32, i8, i4 or e4m3, not "i16".",
         "shape: read: tensor must have a shape of whole numbers ≥ 0, not 1.",
         "shape: read: the offset of tensor must be a whole number ≥ 0, not 0.5.",
         "shape: read: the last stride of tensor must be 1, not 2.",

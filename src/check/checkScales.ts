@@ -1,0 +1,108 @@
+import { bytesPerElement, isQuantised } from '../core/dtype.js';
+import { I4_GROUP, SCALE_DTYPES, scaleShape } from '../core/kvFormats.js';
+import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
+import type { HeadScales, KvScales, SmallFloats } from '../problem/attentionProblem.js';
+import { denseRows, pagedRows } from '../problem/tokenRows.js';
+import type { Call } from './call.js';
+import { checkFloats } from './checkNumbers.js';
+import { checkSameType, checkSizedTensor } from './checkTensor.js';
+
+export interface ScaleArgs {
+  readonly kScale?: Floats | undefined;
+  readonly vScale?: Floats | undefined;
+}
+
+/** Keys and values of a cache, which are checked already, and what the caller calls them. */
+interface CacheTensors {
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly names: { readonly k: string; readonly v: string };
+  readonly isPaged: boolean;
+}
+
+/** Checks the scales of a cache. Returns null for one of floats, which has none. */
+export function checkScales(
+  call: Call,
+  { kScale, vScale }: ScaleArgs,
+  { k, v, names, isPaged }: CacheTensors,
+): KvScales | null {
+  const { dtype } = k;
+  if (!isQuantised(dtype)) {
+    const given = kScale === undefined ? 'vScale' : 'kScale';
+    if (kScale !== undefined || vScale !== undefined)
+      call.refuse(
+        'argument',
+        `${given} is given, but ${names.k} is ${dtype}: only i8, i4 and e4m3 have scales.`,
+      );
+    return null;
+  }
+  checkWords(call, names.k, k);
+  checkWords(call, names.v, v);
+  if (dtype === 'e4m3') return headScales(call, { kScale, vScale }, k.shape.at(-2)!);
+  if (dtype === 'i4') {
+    checkGroups(call, names.k, k);
+    checkGroups(call, names.v, v);
+  }
+  const rows = isPaged ? pagedRows : denseRows;
+  const scalesOf = (name: string, scales: Floats | undefined, cache: Tensor, size: string): Tensor => {
+    if (scales === undefined)
+      call.refuse('argument', `${name} is missing: a cache of ${dtype} needs kScale and vScale.`);
+    const dims = [...(isPaged ? ['P', 'pageSize'] : ['Bc', 'Sc']), 'Hkv'];
+    if (dtype === 'i4') dims.push(`${size} / ${I4_GROUP}`);
+    // Checked to be a tensor as others are; of i8 and i4, scales may be on the GPU only.
+    const tensor = scales as Tensor;
+    checkSizedTensor(call, name, tensor, {
+      dtypes: SCALE_DTYPES,
+      dims,
+      sizes: scaleShape(dtype, cache.shape),
+    });
+    return tensor;
+  };
+  const ofK = scalesOf('kScale', kScale, k, 'D');
+  const ofV = scalesOf('vScale', vScale, v, 'Dv');
+  checkSameType(call, { kScale: ofK.dtype, vScale: ofV.dtype });
+  return { per: 'token', k: rows(ofK), v: rows(ofV) };
+}
+
+/** Checks that a quantised cache begins with a whole word. */
+function checkWords(call: Call, name: string, { dtype, offset = 0 }: Tensor): void {
+  const perWord = 4 / bytesPerElement(dtype);
+  if (offset % perWord !== 0)
+    call.refuse(
+      'shape',
+      `the offset of ${name} must be a multiple of ${perWord}, since quantised caches begin with a whole word, not ${offset}.`,
+    );
+}
+
+function checkGroups(call: Call, name: string, { shape }: Tensor): void {
+  const size = shape.at(-1)!;
+  if (size % I4_GROUP !== 0)
+    call.refuse(
+      'shape',
+      `${name} has head size ${size}; i4 needs a multiple of ${I4_GROUP}, whose elements share a scale. Use i8.`,
+    );
+}
+
+function headScales(call: Call, { kScale, vScale }: ScaleArgs, nKvHeads: number): HeadScales {
+  const scalesOf = (name: string, scales: Floats | undefined): SmallFloats => {
+    if (scales === undefined) return new Float32Array(nKvHeads).fill(1);
+    const size = (isTensor(scales) ? scales.shape?.[0] : scales?.length) === 1 ? 1 : nKvHeads;
+    const rule = { dims: size === 1 ? ['1'] : ['Hkv'], sizes: [size] };
+    if (isTensor(scales)) {
+      checkSizedTensor(call, name, scales, { ...rule, dtypes: ['f32'] });
+      return scales;
+    }
+    const numbers = checkFloats(call, name, scales, rule) as Float32Array;
+    call.each(
+      'argument',
+      numbers,
+      (scale) => scale >= SMALLEST_SCALE,
+      (i) => `${name}[${i}] must be a number ≥ 2⁻¹²⁶, not ${numbers[i]}.`,
+    );
+    return size === nKvHeads ? numbers : new Float32Array(nKvHeads).fill(numbers[0]!);
+  };
+  return { per: 'head', k: scalesOf('kScale', kScale), v: scalesOf('vScale', vScale) };
+}
+
+/** Devices may take smaller numbers for 0. */
+const SMALLEST_SCALE = 2 ** -126;
