@@ -46,6 +46,8 @@ export function matrixVariants() {
           ...args,
           qWide: true,
           kvWide: true,
+          keyRun: 1,
+          scaleDTypes: null,
           outWide: true,
           outOctets: true,
           softcap: false,

@@ -1,6 +1,6 @@
 import { checkAmounts, checkChoice, checkCounts, checkNames, namesOf } from './checkArguments.js';
 import type { DeviceTraits } from './deviceTraits.js';
-import { FLOATS } from './dtype.js';
+import { FLOATS, KV_DTYPES } from './dtype.js';
 import { describe, fail } from './errors.js';
 import { isSameMatrix, type MatrixConfiguration } from './matrixConfigurations.js';
 import type {
@@ -205,7 +205,7 @@ function entries<Entry extends TunedPrefill | TunedDecode>(
     checkNames(caller, entry, names, { of });
     const { headDim, headDimV, kvDType, tile } = entry;
     checkCounts(caller, { [`${of}.headDim`]: headDim, [`${of}.headDimV`]: headDimV });
-    checkChoice(caller, `${of}.kvDType`, kvDType, FLOATS);
+    checkChoice(caller, `${of}.kvDType`, kvDType, KV_DTYPES);
     const { rows, dtype } = entry as Partial<TunedDecode & TunedPrefill>;
     if (names.includes('rows')) checkCounts(caller, { [`${of}.rows`]: rows });
     if (names.includes('dtype')) checkChoice(caller, `${of}.dtype`, dtype, FLOATS);

@@ -42,6 +42,11 @@ export function isQuantised(dtype: DType): dtype is QuantisedDType {
   return (QUANTISED as readonly DType[]).includes(dtype);
 }
 
+/** Whether each head of each token in a cache of this type has scales: i8 and i4. */
+export function hasScales(dtype: DType): boolean {
+  return dtype === 'i8' || dtype === 'i4';
+}
+
 /** An f32, and its bits in the same memory. Every JavaScript platform with WebGPU is little-endian. */
 const f32 = new Float32Array(1);
 const f32Word = /* @__PURE__ */ wordsOf(f32);

@@ -1,4 +1,4 @@
-import type { FloatDType } from './dtype.js';
+import type { FloatDType, KvDType } from './dtype.js';
 import type { MatrixConfiguration } from './matrixConfigurations.js';
 
 /**
@@ -71,14 +71,14 @@ export interface TunedPrefill {
   readonly headDim: number;
   readonly headDimV: number;
   readonly dtype: FloatDType;
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
   readonly tile: TileShape;
 }
 
 export interface TunedDecode {
   readonly headDim: number;
   readonly headDimV: number;
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
   /** Query heads of a kv head times query tokens, rounded up to a power of two. */
   readonly rows: number;
   readonly tile: TileShape;

@@ -1,13 +1,16 @@
 import type { Dispatch } from '../core/dispatch.js';
+import { hasScales, type KvDType } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnDecodeKernel from './attn_decode.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
+  mostKeyRun,
   variableBytes,
   type AttentionFeatures,
   type AttentionWork,
+  type CacheKind,
 } from './shared/attention.js';
 
 /** How a workgroup of attn_decode divides its work; the header of the kernel says more. All are powers of two. */
@@ -54,9 +57,15 @@ function lineRows({ keyLanes, rows }: DecodeTile): number {
   return keyLanes > 1 ? keyLanes : rows;
 }
 
+/** Groups of 32 elements, whose scales an i4 cache has, that octets of a head belong to. */
+function scaleGroups(octets: number, dtype: KvDType): number {
+  return dtype === 'i4' ? Math.ceil(octets / 4) : 1;
+}
+
 /** Bytes of workgroup memory that a tile takes, at most: less where keys cannot be loaded ahead. */
-export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
+export function decodeWorkgroupBytes(tile: DecodeTile, cache: CacheKind): number {
   const { invocations, rows, keyLanes, headOctets, cols, turnRows, subgroups } = tile;
+  const { paged, kvDType } = cache;
   const keys = decodeTileKeys(tile);
   const weights = (lineRows(tile) * keys) / 4;
   const offsets = tile.prefetch ? Math.max(keys, invocations) : keys;
@@ -68,6 +77,9 @@ export function decodeWorkgroupBytes(tile: DecodeTile, paged: boolean): number {
     keyLanes === 1 ? 0 : weights * 4,
     lineRows(tile) * 4,
     ...(subgroups ? [4] : []),
+    ...(hasScales(kvDType)
+      ? [headOctets, tile.valueLanes * cols].map((octets) => scaleGroups(octets, kvDType) * offsets * 4)
+      : []),
     ...(paged ? [2 * offsets * 4, 2 * offsets * 4] : []),
   ]);
 }
@@ -81,7 +93,11 @@ export function attnDecodeDispatch(work: AttentionWork, tile: DecodeTile): Dispa
 export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split: boolean): Spec {
   const { rows, keyLanes, headOctets, quadLanes, broadcastLanes, subgroups } = tile;
   const isShared = keyLanes > 1;
+  const { kvDType } = features;
+  const prefetch = tile.prefetch && features.kvWide;
+  const keyRun = prefetch ? Math.min(features.keyRun, decodeKeyRun(tile, kvDType)) : 1;
   return {
+    ...attentionConditions(features, split, keyRun),
     WG_SIZE: tile.invocations,
     TILE_KEYS: decodeTileKeys(tile),
     ROWS: rows,
@@ -100,7 +116,12 @@ export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split:
     VALUE_STEPS: decodeValueSteps(tile),
     COLS: tile.cols,
     TURN_ROWS: tile.turnRows,
-    PREFETCH: tile.prefetch && features.kvWide,
+    K_RUN: keyRun,
+    RUNS: headOctets / keyLanes / keyRun,
+    K_GROUPS: scaleGroups(headOctets, kvDType),
+    V_GROUPS: scaleGroups(tile.valueLanes * tile.cols, kvDType),
+    SCALE_OFFSETS: false,
+    PREFETCH: prefetch,
     KEY_SHARED: isShared,
     // A CPU whose registers hold four numbers has too few for long chains.
     SHORT_CHAINS: rows === 1 || (tile.rolled && broadcastLanes <= 4),
@@ -109,8 +130,14 @@ export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split:
     LANES: broadcastLanes,
     OWN_ROWS: broadcastLanes > 0 ? Math.ceil(rows / broadcastLanes) : 0,
     ROLLED: tile.rolled,
-    ...attentionConditions(features, split),
   };
+}
+
+/** Octets of a quantised key that a lane takes at a time: neighbours, as many as 16 bytes have and its share divides into. */
+function decodeKeyRun({ headOctets, keyLanes }: DecodeTile, dtype: KvDType): number {
+  let run = mostKeyRun(dtype);
+  while ((headOctets / keyLanes) % run !== 0) run /= 2;
+  return run;
 }
 
 export { attnDecodeKernel };

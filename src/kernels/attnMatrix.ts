@@ -1,14 +1,17 @@
 import type { MatrixConfiguration } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
+import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnMatrixKernel from './attn_matrix.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
+  offsetBytes,
   variableBytes,
   type AttentionFeatures,
   type AttentionWork,
+  type CacheKind,
 } from './shared/attention.js';
 
 export { attnMatrixKernel };
@@ -56,7 +59,7 @@ export function matrixRowLanes(tile: MatrixTile): number {
 }
 
 /** Bytes of workgroup memory that a tile takes: those of a variant that scales its operands. */
-export function matrixWorkgroupBytes(tile: MatrixTile, paged: boolean): number {
+export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind): number {
   const { keys, dims, dimsV, matrices } = tile;
   const elementBytes = matrices.componentType === 'f16' ? 2 : 4;
   const rows = matrixTileRows(tile);
@@ -67,7 +70,7 @@ export function matrixWorkgroupBytes(tile: MatrixTile, paged: boolean): number {
     rows * (keys * elementBytes + 16),
     16,
     16,
-    ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
+    ...offsetBytes(keys, cache),
   ]);
 }
 
@@ -90,10 +93,10 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const wordsOf = (size: number) => (size * (f16Tiles ? 2 : 4)) / 16 + 1;
   const lines = keys + Math.floor((keys * wordsOf(dimsV)) / wordsOf(dims));
   const qLines = Math.min(rows, Math.floor(lines / M) * M);
-  const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16');
+  const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16' || hasScales(kvDType));
   const converted = f16Tiles && !split && qDType === 'f16' && kvDType === 'f16';
   const qRaw = qWide && qDType !== 'f32';
-  const raw = kvWide && kvDType !== 'f32';
+  const raw = kvWide && (kvDType === 'f16' || kvDType === 'bf16');
   return {
     ...attentionConditions(features, split),
     WG_SIZE: invocations,

@@ -5,9 +5,11 @@ import {
   attentionConditions,
   attentionDispatch,
   featuresOf,
+  offsetBytes,
   variableBytes,
   type AttentionFeatures,
   type AttentionWork,
+  type CacheKind,
 } from './shared/attention.js';
 
 /** How a workgroup of attn_prefill divides its work; the constants of the kernel say more. */
@@ -49,7 +51,7 @@ export function prefillTileKeys({ lanes, keyQuads }: Pick<PrefillTile, 'lanes' |
 }
 
 /** Bytes of workgroup memory that a tile takes. */
-export function prefillWorkgroupBytes(tile: PrefillTile, paged: boolean): number {
+export function prefillWorkgroupBytes(tile: PrefillTile, cache: CacheKind): number {
   const { teams, lanes, rows, cols, headQuads, sliceQuads, valueKeys } = tile;
   const { qResident, subgroups, broadcast, f16Tiles } = tile;
   const quadBytes = f16Tiles ? 8 : 16;
@@ -64,7 +66,7 @@ export function prefillWorkgroupBytes(tile: PrefillTile, paged: boolean): number
     tileRows * 4,
     tileRows * 8,
     ...(subgroups ? [4] : []),
-    ...(paged ? [2 * keys * 4, 2 * keys * 4] : []),
+    ...offsetBytes(keys, cache),
   ]);
 }
 

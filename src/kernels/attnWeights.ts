@@ -8,9 +8,11 @@ import {
   attentionConditions,
   attentionParams,
   featuresOf,
+  offsetBytes,
   variableBytes,
   type AttentionFeatures,
   type AttentionWork,
+  type CacheKind,
 } from './shared/attention.js';
 import { optionalBuffersOf, withOptional } from './shared/optionalBuffers.js';
 
@@ -120,9 +122,12 @@ export function weightsSpec(
 }
 
 /** Bytes of workgroup memory that a tile takes. */
-export function weightsWorkgroupBytes({ heads, keys }: WeightsTile, headDim: number, paged: boolean): number {
-  const offsets = paged ? [2 * keys * 4, 2 * keys * 4] : [];
-  return variableBytes([heads * Math.ceil(headDim / 8) * 2 * 16, ...offsets]);
+export function weightsWorkgroupBytes(
+  { heads, keys }: WeightsTile,
+  headDim: number,
+  cache: CacheKind,
+): number {
+  return variableBytes([heads * Math.ceil(headDim / 8) * 2 * 16, ...offsetBytes(keys, cache)]);
 }
 
 export { attnWeightsKernel };

@@ -37,6 +37,12 @@
 //   SHORT_CHAINS  sums grow by four or eight products at once, since too few of them are in the making at a time to hide
 //                 how long each multiply-add takes
 //   BROADCAST     subgroups have LANES invocations, which share queries and weights; not with KEY_SHARED
+//
+// Of a quantised cache (see octets, kv_scales) products and sums are those of codes. What depends on no element is multiplied
+// once: scores by the scale of a key, weights by that of a value (KV_I8), or scores and outputs by those of a kv head
+// (KV_E4M3). With KV_I4 an octet's products are multiplied by the scale of their group, and weights for each group of a
+// value. Scales of a tile are in workgroup memory: those of keys from the second barrier before their tile on, those of values
+// between the barriers of their own. With PREFETCH they are asked for as early as values, by an invocation for each key.
 
 import package::shared::attention::{
   params, Job, RowMask, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
@@ -47,13 +53,18 @@ import package::shared::key_offsets::{
   find_offsets, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
 };
 import package::shared::kv_words::{QuadWords, k_quad, v_quad, octet_of};
+@if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
+@if(KV_QUANTISED) import package::shared::kv_words::{QuadRuns, k_runs, octet_of_run};
+@if(KV_SCALES) import package::shared::kv_scales::{k_scale_of, v_scale_of};
+@if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
   WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES,
-  ROW_LANE_BITS, HEAD_OCTETS, OCTETS, VALUE_LANES, VALUE_STEPS, COLS, TURN_ROWS, LANES, OWN_ROWS,
+  ROW_LANE_BITS, HEAD_OCTETS, OCTETS, VALUE_LANES, VALUE_STEPS, COLS, TURN_ROWS, LANES, OWN_ROWS, K_RUN, RUNS, K_GROUPS,
+  V_GROUPS,
 };
 
 @if(SUBGROUPS) enable subgroups;
@@ -64,6 +75,8 @@ const TURNS = ROWS / TURN_ROWS;
 const TURN_OCTETS = TURN_ROWS * COLS * VALUE_LANES;
 const Q_SIZE = HEAD_OCTETS * ROWS * 2;
 const SUM_SIZE = TURN_ROWS * COLS * WG_SIZE * 2;
+@if(PREFETCH)  const SCALE_LINE = max(TILE_KEYS, WG_SIZE);
+@if(!PREFETCH) const SCALE_LINE = TILE_KEYS;
 
 // By quad, then by row, of which KEY_SHARED has LINE_ROWS = KEY_LANES: one for each invocation.
 var<workgroup> weights: array<vec4f, LINE_ROWS * TILE_QUADS>;      // p
@@ -72,6 +85,8 @@ var<workgroup> lane_value: array<f32, LINE_ROWS * TILE_QUADS>;     // maximum of
 var<workgroup> row_maximum: array<f32, LINE_ROWS>;
 // Parts of s: by row, then by quad, then by lane.
 @if(KEY_SHARED && !SUBGROUPS) var<workgroup> lane_scores: array<vec4f, ROWS * WG_SIZE>;
+@if(KV_SCALES) var<workgroup> k_scales: array<f32, K_GROUPS * SCALE_LINE>;   // [group][key]
+@if(KV_SCALES) var<workgroup> v_scales: array<f32, V_GROUPS * SCALE_LINE>;
 var<workgroup> tile: array<vec4f, max(Q_SIZE, SUM_SIZE)>;  // queries [row][low, high][octet]; at the end sums of values
 
 @compute @workgroup_size(WG_SIZE)
@@ -95,6 +110,7 @@ fn attn_decode(
 
   @if(PAGED) find_offsets(sequence, walked, tiles.first, local);
   @if(PAGED && PREFETCH) find_offsets(sequence, walked, tiles.first + 1u, local);
+  @if(KV_SCALES) find_key_scales(job, walked, tiles.first, local);
   stage_queries(job, local);
   @if(SUBGROUPS) start_numbering(local);
   workgroupBarrier();
@@ -121,8 +137,23 @@ fn attn_decode(
   @registers var low: array<array<vec4f, COLS>, ROWS>;
   @registers var high: array<array<vec4f, COLS>, ROWS>;
 
-  @if(PREFETCH) @registers var keys: array<QuadWords, OCTETS>;  // of the tile to be scored next
-  @if(PREFETCH) {
+  // Where the keys lie whose scales this invocation asks for.
+  @if(PREFETCH && KV_SCALES) var slot_of_value = slot_of(sequence, walked, tiles.first, invocation);
+  @if(PREFETCH && KV_SCALES) var slot_of_key = slot_of(sequence, walked, tiles.first + 1u, invocation);
+  @if(KV_E4M3) let head_scale = k_head_scale(job.kv_head) * E4M3_UNIT;
+
+  @if(PREFETCH && !KV_QUANTISED) @registers var keys: array<QuadWords, OCTETS>;  // of the tile to be scored next
+  @if(PREFETCH && KV_QUANTISED) @registers var keys: array<QuadRuns, RUNS>;
+  @if(PREFETCH && KV_QUANTISED) let last_run = last_octet / K_RUN;
+  @if(PREFETCH && KV_QUANTISED) {
+    if (tiles.first < tiles.end) {
+      let k_at = k_offsets_of(sequence, walked, tiles.first, key_quad) + job.kv_head * params.k_head;
+      @unroll for (var step = 0u; step < RUNS; step++) {
+        keys[step] = k_runs(k_at + min(step * KEY_LANES + key_lane, last_run) * K_RUN * 8u);
+      }
+    }
+  }
+  @if(PREFETCH && !KV_QUANTISED) {
     if (tiles.first < tiles.end) {
       let k_at = k_offsets_of(sequence, walked, tiles.first, key_quad) + job.kv_head * params.k_head;
       @unroll for (var step = 0u; step < OCTETS; step++) {
@@ -134,7 +165,17 @@ fn attn_decode(
 
   for (var tile_index = tiles.first; tile_index < MANY; tile_index++) {
     if (tile_index >= tiles.end) { break; }
-    @if(PREFETCH && PAGED) let slot = slot_of(sequence, walked, tile_index + 2u, invocation);
+    @if(PREFETCH && (PAGED || KV_SCALES)) let slot = slot_of(sequence, walked, tile_index + 2u, invocation);
+    @if(PREFETCH && KV_SCALES) @registers var own_k_scales: array<f32, K_GROUPS>;
+    @if(PREFETCH && KV_SCALES) @registers var own_v_scales: array<f32, V_GROUPS>;
+    @if(PREFETCH && KV_SCALES) {
+      @unroll for (var group = 0u; group < K_GROUPS; group++) {
+        own_k_scales[group] = k_scale_of(slot_of_key, job.kv_head, min(group, last_octet / 4u));
+      }
+      @unroll for (var group = 0u; group < V_GROUPS; group++) {
+        own_v_scales[group] = v_scale_of(slot_of_value, job.kv_head, min(group, last_value_octet / 4u));
+      }
+    }
     @if(PREFETCH) @registers var values: array<array<QuadWords, COLS>, VALUE_STEPS>;
     @if(PREFETCH) @registers var values_at: array<u32, VALUE_STEPS>;
     @if(PREFETCH) {
@@ -151,7 +192,31 @@ fn attn_decode(
     // 1 scores: s of this invocation's four keys, for each row. Octets beyond the head have queries of zero, and read an
     // octet that is there. Of max(N, ROLLED_LOOP) and MANY see lanes.
     @registers var s: array<array<vec4f, 2>, ROW_PAIRS>;
-    @if(PREFETCH) {
+    @if(PREFETCH && KV_QUANTISED) {
+      if (i32(tile_index * TILE_KEYS + key_quad * 4u) <= seen.last) {
+        @unroll for (var step = 0u; step < RUNS; step++) {
+          let first_octet = (step * KEY_LANES + key_lane) * K_RUN;
+          @if(KV_I4) let group_scales = scales_of_keys(min(first_octet, last_octet) / 4u, key_quad);
+          @unroll for (var i = 0u; i < K_RUN; i++) {
+            let k0 = octet_of_run(keys[step].x, i);
+            let k1 = octet_of_run(keys[step].y, i);
+            let k2 = octet_of_run(keys[step].z, i);
+            let k3 = octet_of_run(keys[step].w, i);
+            @unroll for (var r = 0u; r < ROWS; r++) {
+              let q_low = tile[r * 2u * HEAD_OCTETS + first_octet + i];
+              let q_high = tile[(r * 2u + 1u) * HEAD_OCTETS + first_octet + i];
+              @if(KV_I4)  s[r / 2][r % 2] += with_products(vec4f(), Octet(q_low, q_high), k0, k1, k2, k3) * group_scales;
+              @if(!KV_I4) s[r / 2][r % 2] = with_products(s[r / 2][r % 2], Octet(q_low, q_high), k0, k1, k2, k3);
+            }
+          }
+        }
+      }
+      let next_at = k_offsets_of(sequence, walked, tile_index + 1u, key_quad) + job.kv_head * params.k_head;
+      @unroll for (var step = 0u; step < RUNS; step++) {
+        keys[step] = k_runs(next_at + min(step * KEY_LANES + key_lane, last_run) * K_RUN * 8u);
+      }
+    }
+    @if(PREFETCH && !KV_QUANTISED) {
       if (i32(tile_index * TILE_KEYS + key_quad * 4u) <= seen.last) {
         @unroll for (var step = 0u; step < OCTETS; step++) {
           let octet = step * KEY_LANES + key_lane;
@@ -184,6 +249,7 @@ fn attn_decode(
         let k1 = k_octet(k_at.y + dim, left);
         let k2 = k_octet(k_at.z + dim, left);
         let k3 = k_octet(k_at.w + dim, left);
+        @if(KV_I4) let group_scales = scales_of_keys(min(octet, last_octet) / 4u, key_quad);
         @if(BROADCAST) @registers var own_low: array<vec4f, OWN_ROWS>;
         @if(BROADCAST) @registers var own_high: array<vec4f, OWN_ROWS>;
         @if(BROADCAST) {
@@ -198,7 +264,8 @@ fn attn_decode(
           @if(BROADCAST)  let q_high = subgroupBroadcast(own_high[r / LANES], r % LANES);
           @if(!BROADCAST) let q_low = tile[r * 2u * HEAD_OCTETS + octet];
           @if(!BROADCAST) let q_high = tile[(r * 2u + 1u) * HEAD_OCTETS + octet];
-          s[r / 2][r % 2] = with_products(s[r / 2][r % 2], Octet(q_low, q_high), k0, k1, k2, k3);
+          @if(KV_I4)  s[r / 2][r % 2] += with_products(vec4f(), Octet(q_low, q_high), k0, k1, k2, k3) * group_scales;
+          @if(!KV_I4) s[r / 2][r % 2] = with_products(s[r / 2][r % 2], Octet(q_low, q_high), k0, k1, k2, k3);
         }
       }
     }
@@ -225,7 +292,10 @@ fn attn_decode(
     // 2 mask, row maximum
     let key = vec4i(i32(tile_index * TILE_KEYS + key_quad * 4u)) + vec4i(0, 1, 2, 3);
     @if(PAGED) let are_there = have_pages(tile_index, key_quad);
+    @if(KV_I8) let key_scales = scales_of_keys(0u, key_quad);
     @unroll for (var i = 0u; i < LANE_ROWS; i++) {
+      @if(KV_I8) own[i] *= key_scales;
+      @if(KV_E4M3) own[i] *= head_scale;
       var is_seen = sees(mask[i], key);
       @if(PAGED) is_seen &= are_there;
       own[i] = select(vec4f(MASKED), scores_of(own[i], key, mask[i]), is_seen);
@@ -238,6 +308,16 @@ fn attn_decode(
       keep_offsets(sequence, tile_index + 2u, invocation, slot);
     }
     @if(PAGED && !PREFETCH) find_offsets(sequence, walked, tile_index + 1u, invocation);
+    @if(KV_SCALES && PREFETCH) {
+      @unroll for (var group = 0u; group < K_GROUPS; group++) { k_scales[group * SCALE_LINE + invocation] = own_k_scales[group]; }
+      @unroll for (var group = 0u; group < V_GROUPS; group++) { v_scales[group * SCALE_LINE + invocation] = own_v_scales[group]; }
+      slot_of_value = slot_of_key;
+      slot_of_key = slot;
+    }
+    @if(KV_SCALES && !PREFETCH) {
+      find_key_scales(job, walked, tile_index + 1u, invocation);
+      find_value_scales(job, walked, tile_index, invocation);
+    }
 
     // 3 weights p
     @registers var rescale: array<f32, LANE_ROWS>;
@@ -271,15 +351,25 @@ fn attn_decode(
         }
         @registers var p4: array<vec4f, ROWS>;
         @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = weights[(step * VALUE_GROUPS + value_group) * LINE_ROWS + r]; }
+        @if(KV_I8) let value_scales = scales_of_values(0u, step * VALUE_GROUPS + value_group);
+        @if(KV_I8) @unroll for (var r = 0u; r < ROWS; r++) { p4[r] *= value_scales; }
         @unroll for (var c = 0u; c < COLS; c++) {
+          @if(KV_I4) let group_scales = scales_of_values(
+            min(value_lane + c * VALUE_LANES, last_value_octet) / 4u, step * VALUE_GROUPS + value_group,
+          );
           let left = params.head_dim_v - min(value_lane + c * VALUE_LANES, last_value_octet) * 8u;
           let v0 = octet_of(values[step][c].x, left);
           let v1 = octet_of(values[step][c].y, left);
           let v2 = octet_of(values[step][c].z, left);
           let v3 = octet_of(values[step][c].w, left);
-          @unroll for (var r = 0u; r < ROWS; r++) {
+          @if(!KV_I4) @unroll for (var r = 0u; r < ROWS; r++) {
             low[r][c] = with_values(low[r][c], p4[r], v0.low, v1.low, v2.low, v3.low);
             high[r][c] = with_values(high[r][c], p4[r], v0.high, v1.high, v2.high, v3.high);
+          }
+          @if(KV_I4) @unroll for (var r = 0u; r < ROWS; r++) {
+            let p = p4[r] * group_scales;
+            low[r][c] = with_values(low[r][c], p, v0.low, v1.low, v2.low, v3.low);
+            high[r][c] = with_values(high[r][c], p, v0.high, v1.high, v2.high, v3.high);
           }
         }
       }
@@ -300,6 +390,8 @@ fn attn_decode(
         @if(!BROADCAST) {
           @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = weights[quad * LINE_ROWS + r]; }
         }
+        @if(KV_I8) let value_scales = scales_of_values(0u, quad);
+        @if(KV_I8) @unroll for (var r = 0u; r < ROWS; r++) { p4[r] *= value_scales; }
         @unroll for (var c = 0u; c < COLS; c++) {
           let dim = (value_lane + c * VALUE_LANES) * 8u;
           if (dim < params.head_dim_v && has_page(places.any_at)) {
@@ -308,9 +400,15 @@ fn attn_decode(
             let v1 = v_octet(places.at.y + dim, left);
             let v2 = v_octet(places.at.z + dim, left);
             let v3 = v_octet(places.at.w + dim, left);
-            @unroll for (var r = 0u; r < ROWS; r++) {
+            @if(KV_I4) let group_scales = scales_of_values(dim / 32u, quad);
+            @if(!KV_I4) @unroll for (var r = 0u; r < ROWS; r++) {
               low[r][c] = with_values(low[r][c], p4[r], v0.low, v1.low, v2.low, v3.low);
               high[r][c] = with_values(high[r][c], p4[r], v0.high, v1.high, v2.high, v3.high);
+            }
+            @if(KV_I4) @unroll for (var r = 0u; r < ROWS; r++) {
+              let p = p4[r] * group_scales;
+              low[r][c] = with_values(low[r][c], p, v0.low, v1.low, v2.low, v3.low);
+              high[r][c] = with_values(high[r][c], p, v0.high, v1.high, v2.high, v3.high);
             }
           }
         }
@@ -362,6 +460,42 @@ fn stage_queries(job: Job, invocation: u32) {
     tile[at] = elements.low;
     tile[at + HEAD_OCTETS] = elements.high;
   }
+}
+
+// Puts the scales of the keys of a tile into workgroup memory.
+@if(KV_SCALES) fn find_key_scales(job: Job, walked: Band, tile_index: u32, invocation: u32) {
+  let last_group = (params.head_dim - 1u) / 32u;
+  for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
+    let key = step * WG_SIZE + invocation;
+    if (key >= TILE_KEYS) { break; }
+    let slot = slot_of(job.sequence, walked, tile_index, key);
+    @unroll for (var group = 0u; group < K_GROUPS; group++) {
+      k_scales[group * SCALE_LINE + key] = k_scale_of(slot, job.kv_head, min(group, last_group));
+    }
+  }
+}
+
+@if(KV_SCALES) fn find_value_scales(job: Job, walked: Band, tile_index: u32, invocation: u32) {
+  let last_group = (params.head_dim_v - 1u) / 32u;
+  for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
+    let key = step * WG_SIZE + invocation;
+    if (key >= TILE_KEYS) { break; }
+    let slot = slot_of(job.sequence, walked, tile_index, key);
+    @unroll for (var group = 0u; group < V_GROUPS; group++) {
+      v_scales[group * SCALE_LINE + key] = v_scale_of(slot, job.kv_head, min(group, last_group));
+    }
+  }
+}
+
+// Those of the four keys of a quad, in a group of 32 dims or of a whole head.
+@if(KV_SCALES) fn scales_of_keys(group: u32, quad: u32) -> vec4f {
+  let at = group * SCALE_LINE + quad * 4u;
+  return vec4f(k_scales[at], k_scales[at + 1u], k_scales[at + 2u], k_scales[at + 3u]);
+}
+
+@if(KV_SCALES) fn scales_of_values(group: u32, quad: u32) -> vec4f {
+  let at = group * SCALE_LINE + quad * 4u;
+  return vec4f(v_scales[at], v_scales[at + 1u], v_scales[at + 2u], v_scales[at + 3u]);
 }
 
 // Where the values of a quad of keys lie.
@@ -472,7 +606,8 @@ fn write_octet(job: Job, first_row: u32, index: u32) {
     low += tile[(first + group * VALUE_LANES) * 2u];
     high += tile[(first + group * VALUE_LANES) * 2u + 1u];
   }
-  let out_scale = out_scale_of(sums, sums_with_sink);
+  @if(!KV_E4M3) let out_scale = out_scale_of(sums, sums_with_sink);
+  @if(KV_E4M3)  let out_scale = out_scale_of(sums, sums_with_sink) * v_head_scale(job.kv_head) * E4M3_UNIT;
   let row_at = out_row(job, token_of(row), head);
   write_quad(row_at, octet * 8u, params.head_dim_v, low * out_scale);
   write_quad(row_at, octet * 8u + 4u, params.head_dim_v, high * out_scale);

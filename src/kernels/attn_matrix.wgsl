@@ -44,6 +44,9 @@
 //   AHEAD       the next keys and these values are loaded while rows are weighed
 //   PINNED      subgroups have SUBGROUP lanes, as the entry point demands
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
+//
+// Of a quantised cache (see octets) elements are multiplied by their scales as they are loaded. e4m3 fits into f16 as it is,
+// so scores and outputs are multiplied by the scales of heads instead; i8 and i4 are rounded to f16 with SCALED.
 
 import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
@@ -51,8 +54,12 @@ import package::shared::attention::{
 };
 import package::shared::band::Band;
 import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
+@if(KV_SCALES) import package::shared::kv_scales::{key_scale, value_scale};
+@if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
+@if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
+@if(KV_QUANTISED) import package::shared::octets::scaled;
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
@@ -242,6 +249,8 @@ fn attn_matrix(
       high[i] = scores[at + 1u];
       @if(SCALED) low[i] = low[i] / scale.q / scale.k;
       @if(SCALED) high[i] = high[i] / scale.q / scale.k;
+      @if(KV_E4M3) low[i] *= k_head_scale(job.kv_head);
+      @if(KV_E4M3) high[i] *= k_head_scale(job.kv_head);
       let key = vec4i(i32(first_key + octet * 8u)) + vec4i(0, 1, 2, 3);
       low[i] = scores_of(low[i], key, mask);
       high[i] = scores_of(high[i], key + 4, mask);
@@ -381,6 +390,7 @@ fn attn_matrix(
   if (is_row && row_lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
   var out_scale = out_scale_of(sums, sums_with_sink);
   @if(SCALED) out_scale /= scale.v;
+  @if(KV_E4M3) out_scale *= v_head_scale(job.kv_head);
   let out_at = out_row(job, token_of(row), head);
   @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
     workgroupBarrier();
@@ -423,7 +433,11 @@ fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(RAW) return select(vec4u(), k[at / 8u], is_there);
   @if(!RAW) {
     if (!is_there) { return Loaded(); }
-    return k_octet(at, params.head_dim - dim);
+    @if(!KV_QUANTISED) return k_octet(at, params.head_dim - dim);
+    @if(KV_SCALES) return scaled(
+      k_octet(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    );
+    @if(KV_E4M3) return scaled(k_octet(at, params.head_dim - dim), E4M3_UNIT);
   }
 }
 
@@ -441,7 +455,11 @@ fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(RAW) return select(vec4u(), v[at / 8u], is_there);
   @if(!RAW) {
     if (!is_there) { return Loaded(); }
-    return v_octet(at, params.head_dim_v - dim);
+    @if(!KV_QUANTISED) return v_octet(at, params.head_dim_v - dim);
+    @if(KV_SCALES) return scaled(
+      v_octet(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    );
+    @if(KV_E4M3) return scaled(v_octet(at, params.head_dim_v - dim), E4M3_UNIT);
   }
 }
 

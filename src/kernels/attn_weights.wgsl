@@ -29,10 +29,13 @@ import package::shared::attention::{params, RowMask, band_of, scores_of, sees};
 @if(ALIBI) import package::shared::attention::{position_of, slope_of};
 import package::shared::band::Band;
 import package::shared::batch_info::sequence_at;
+@if(KV_QUANTISED) import package::shared::batch_info::Sequence;
 import package::shared::elements::MINUS_INFINITY;
 import package::shared::key_offsets::{find_offsets, k_offsets_of, have_pages};
+@if(KV_QUANTISED) import package::shared::kv_scales::key_scale;
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet};
+@if(KV_QUANTISED) import package::shared::octets::scaled;
 import package::shared::scores::{LOG2_E, MASKED};
 import constants::{WG_SIZE, TILE_KEYS, HEADS, HEAD_OCTETS};
 
@@ -91,10 +94,15 @@ fn attn_weights(
     for (var octet = 0u; octet < MANY; octet++) {
       if (octet * 8u >= params.head_dim) { break; }
       let left = params.head_dim - octet * 8u;
-      let k0 = k_octet(k_at.x + octet * 8u, left);
-      let k1 = k_octet(k_at.y + octet * 8u, left);
-      let k2 = k_octet(k_at.z + octet * 8u, left);
-      let k3 = k_octet(k_at.w + octet * 8u, left);
+      @if(KV_QUANTISED) let scales = scales_of_quad(sequence, kv_head, seen, key_tile, local, octet * 8u);
+      @if(!KV_QUANTISED) let k0 = k_octet(k_at.x + octet * 8u, left);
+      @if(KV_QUANTISED)  let k0 = scaled(k_octet(k_at.x + octet * 8u, left), scales.x);
+      @if(!KV_QUANTISED) let k1 = k_octet(k_at.y + octet * 8u, left);
+      @if(KV_QUANTISED)  let k1 = scaled(k_octet(k_at.y + octet * 8u, left), scales.y);
+      @if(!KV_QUANTISED) let k2 = k_octet(k_at.z + octet * 8u, left);
+      @if(KV_QUANTISED)  let k2 = scaled(k_octet(k_at.z + octet * 8u, left), scales.z);
+      @if(!KV_QUANTISED) let k3 = k_octet(k_at.w + octet * 8u, left);
+      @if(KV_QUANTISED)  let k3 = scaled(k_octet(k_at.w + octet * 8u, left), scales.w);
       @unroll for (var h = 0u; h < HEADS; h++) {
         let at = (h * HEAD_OCTETS + octet) * 2u;
         let q = Octet(queries[at], queries[at + 1u]);
@@ -146,6 +154,14 @@ fn stage_queries(q_token: u32, group_head: u32, first_head: u32, invocation: u32
     queries[index * 2u] = elements.low;
     queries[index * 2u + 1u] = elements.high;
   }
+}
+
+// The scales of four keys, for dims dim .. dim + 7.
+@if(KV_QUANTISED) fn scales_of_quad(sequence: Sequence, kv_head: u32, seen: Band, tile: u32, quad: u32, dim: u32) -> vec4f {
+  return vec4f(
+    key_scale(sequence, kv_head, seen, tile, quad * 4u, dim), key_scale(sequence, kv_head, seen, tile, quad * 4u + 1u, dim),
+    key_scale(sequence, kv_head, seen, tile, quad * 4u + 2u, dim), key_scale(sequence, kv_head, seen, tile, quad * 4u + 3u, dim),
+  );
 }
 
 fn product(a: Octet, b: Octet) -> f32 {

@@ -1,7 +1,7 @@
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import { isTensor, stridesOf } from '../core/tensor.js';
-import type { AttentionProblem } from '../problem/attentionProblem.js';
-import { batchInfoLayout } from './shared/batchInfo.js';
+import type { AttentionProblem, SmallFloats } from '../problem/attentionProblem.js';
+import { batchInfoLayout, headScalesOf } from './shared/batchInfo.js';
 import { constantOf } from '../wgsl/reflection.js';
 import gatherHeadsKernel from './gather_heads.wgsl';
 import { dtypeCode, firstElementOf } from './shared/elements.js';
@@ -14,11 +14,12 @@ export interface GatherHeadsArgs {
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Writes the slopes and sinks of `batch_info` where any of them is on the GPU. */
+/** Writes the slopes, sinks and scales of `batch_info` where any of them is on the GPU. */
 export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
   const { problem, sequences, batchInfo, maxWorkgroupsPerDimension } = args;
   const { nHeads, slopes, sinks } = problem;
-  const { slopesAt, nSlopes, nSinks, words } = batchInfoLayout(problem);
+  const { slopesAt, nSlopes, nSinks, nScales, words } = batchInfoLayout(problem);
+  const scales = headScalesOf(problem);
   return {
     kernel: gatherHeadsKernel,
     spec: {},
@@ -34,8 +35,26 @@ export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
       n_sinks: nSinks,
       sinks_base: firstElementOf(sinks),
       sinks_type: dtypeCode(sinks),
+      n_scales: nScales,
+      k_scales_base: firstElementOf(scales?.k),
+      k_scales_step: stepOf(scales?.k),
+      v_scales_base: firstElementOf(scales?.v),
+      v_scales_step: stepOf(scales?.v),
     },
-    bindings: { slopes: slopes?.values ?? null, sinks, sequences, batch_info: batchInfo },
+    bindings: {
+      slopes: slopes?.values ?? null,
+      sinks,
+      sequences,
+      batch_info: batchInfo,
+      k_scales: scales?.k ?? null,
+      v_scales: scales?.v ?? null,
+    },
     grid: grid2d(Math.ceil(words / constantOf(gatherHeadsKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
   };
+}
+
+/** From the scale of one head to that of the next. */
+function stepOf(scales: SmallFloats | undefined): number {
+  const count = scales && (isTensor(scales) ? scales.shape[0]! : scales.length);
+  return count === undefined || count === 1 ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import type { AttentionProblem, DeviceLengths } from '../problem/attentionProblem.js';
-import { basesOf } from './shared/batchInfo.js';
+import { basesOf, tableRowStride } from './shared/batchInfo.js';
 import { constantOf } from '../wgsl/reflection.js';
 import gatherLengthsKernel from './gather_lengths.wgsl';
 import { firstElementOf } from './shared/elements.js';
@@ -15,7 +15,7 @@ export interface GatherLengthsArgs {
 /** Writes the sequences at the beginning of `batch_info` from lengths that are on the GPU. */
 export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
   const { problem, lengths, batchInfo, maxWorkgroupsPerDimension } = args;
-  const { batch, q, k, v, out, lse, pages, append } = problem;
+  const { batch, q, k, v, out, lse, append } = problem;
   const { cuSeqlensQ, cuSeqlensK, nCached, cuSeqlensKNew, cacheBatchIdx, cacheLeftpad } = lengths;
   const bases = basesOf(problem);
   return {
@@ -53,7 +53,7 @@ export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
       v_sequence: v.sequenceStride,
       out_sequence: out.sequenceStride,
       lse_sequence: lse?.sequenceStride ?? 0,
-      table_row: pages?.stride ?? 0,
+      table_row: tableRowStride(problem),
       new_k_sequence: append?.newK?.sequenceStride ?? 0,
       new_v_sequence: append?.newV?.sequenceStride ?? 0,
       q_token: q.tokenStride,

@@ -1,9 +1,11 @@
-// gather_heads: writes the slopes and sinks of batch_info where any of them is on the GPU.
+// gather_heads: writes the slopes, sinks and scales of batch_info where any of them is on the GPU.
 //
 //   in   slopes      [B or 1, n_heads]  f32, or packed halves
 //   in   sinks       [n_heads]          f32, or packed halves
+//   in   k_scales    [n_kv_heads or 1]  f32
+//   in   v_scales    [n_kv_heads or 1]  f32
 //   in   sequences   Sequence [B]       only if has_sequences: where the host knows all lengths
-//   out  batch_info  Sequence [B], slopes, sinks
+//   out  batch_info  Sequence [B], slopes, sinks, scales of keys, scales of values
 //
 // One invocation writes one word.
 
@@ -23,13 +25,20 @@ struct Params {
   n_sinks: u32,
   sinks_base: u32,
   sinks_type: u32,
+  n_scales: u32,          // kv heads, if they have scales
+  k_scales_base: u32,
+  k_scales_step: u32,     // 0: one for all heads
+  v_scales_base: u32,
+  v_scales_step: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> slopes: array<u32>;
 @group(0) @binding(2) var<storage, read> sinks: array<u32>;
 @group(0) @binding(3) var<storage, read> sequences: array<u32>;      // Sequence [B]
-@group(0) @binding(4) var<storage, read_write> batch_info: array<u32>;   // Sequence [B], slopes, sinks
+@group(0) @binding(4) var<storage, read_write> batch_info: array<u32>;   // Sequence [B], slopes, sinks, scales
+@group(0) @binding(5) var<storage, read> k_scales: array<u32>;   // the bits of f32
+@group(0) @binding(6) var<storage, read> v_scales: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_heads(
@@ -48,7 +57,16 @@ fn gather_heads(
     return;
   }
   let sink = slope - params.n_slopes;
-  if (sink < params.n_sinks) { batch_info[word] = sink_bits(sink); }
+  if (sink < params.n_sinks) {
+    batch_info[word] = sink_bits(sink);
+    return;
+  }
+  let head = sink - params.n_sinks;
+  if (head < params.n_scales) {
+    batch_info[word] = k_scales[params.k_scales_base + head * params.k_scales_step];
+  } else if (head < 2u * params.n_scales) {
+    batch_info[word] = v_scales[params.v_scales_base + (head - params.n_scales) * params.v_scales_step];
+  }
 }
 
 fn slope_bits(slope: u32) -> u32 {

@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import type { FloatDType, KvDType } from '../core/dtype.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
 import { matrixTileRows, type MatrixTile } from '../kernels/attnMatrix.js';
@@ -161,7 +161,7 @@ export function chooseTile(
   { qLen, nRows }: Pick<SequenceToPlan, 'qLen' | 'nRows'>,
   traits: DeviceTraits,
 ): TileChoice {
-  const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as FloatDType };
+  const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as KvDType };
   const args = { headDim, headDimV, ...dtypes, paged: pages !== null };
   const decodes = isDecode(qLen, nRows, headDim);
   const tile = decodes

@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import { bytesPerElement, type KvDType } from '../core/dtype.js';
 import {
   decodeTileKeys,
   decodeValueSteps,
@@ -14,7 +14,7 @@ const MAX_TILE_ROWS = 8;
 export interface DecodeTileArgs {
   readonly headDim: number;
   readonly headDimV: number;
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
   /** Rows that a sequence has for a kv head. */
   readonly nRows: number;
   readonly paged: boolean;
@@ -44,8 +44,8 @@ export function decodeCandidates(traits: DeviceTraits, args: DecodeTileArgs): De
   return [chosen, ...tiles.filter((tile) => !sameShape(tile, chosen))];
 }
 
-function needsOf(tile: DecodeTile, { paged }: DecodeTileArgs): TileNeeds {
-  return { invocations: tile.invocations, bytes: decodeWorkgroupBytes(tile, paged) };
+function needsOf(tile: DecodeTile, args: DecodeTileArgs): TileNeeds {
+  return { invocations: tile.invocations, bytes: decodeWorkgroupBytes(tile, args) };
 }
 
 function sameShape(a: DecodeShape, b: DecodeShape): boolean {
@@ -129,7 +129,8 @@ function registersAhead(
   { kvDType }: Pick<DecodeTileArgs, 'kvDType'>,
 ): number {
   const quads = Math.max(tile.headOctets / tile.keyLanes, decodeValueSteps(tile) * tile.cols);
-  return 4 * quads * (kvDType === 'f32' ? 8 : 4);
+  const octetWords = (8 * bytesPerElement(kvDType)) / 4;
+  return 4 * quads * octetWords;
 }
 
 /** The sums that an invocation keeps in registers, and what it loads ahead. */
@@ -198,7 +199,7 @@ const MAX_BYTES = 14336;
 /** A tile with as many rows written at a time as its workgroup memory has room for. */
 function withTurns(tile: DecodeTile, args: DecodeTileArgs, maxBytes: number): DecodeTile {
   const { headOctets, rows, cols, turnRows, invocations } = tile;
-  if (turnRows === 1 || decodeWorkgroupBytes(tile, args.paged) <= maxBytes) return tile;
+  if (turnRows === 1 || decodeWorkgroupBytes(tile, args) <= maxBytes) return tile;
   // They take the place of the queries.
   if (turnRows * cols * invocations <= headOctets * rows) return tile;
   return withTurns({ ...tile, turnRows: turnRows / 2 }, args, maxBytes);

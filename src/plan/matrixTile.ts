@@ -1,5 +1,5 @@
 import type { DeviceTraits, MatrixConfiguration } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import type { FloatDType, KvDType } from '../core/dtype.js';
 import {
   matrixInvocations,
   matrixRowLanes,
@@ -12,7 +12,7 @@ export interface MatrixTileArgs {
   readonly headDim: number;
   readonly headDimV: number;
   readonly qDType: FloatDType;
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
   readonly paged: boolean;
 }
 
@@ -134,11 +134,14 @@ function candidates(traits: DeviceTraits, args: MatrixTileArgs, shapes: readonly
   if (!matrices || !keepsPrecision(matrices, args)) return [];
   return shapes.flatMap((shape) => {
     const tile = tileOf(traits, matrices, args, shape);
-    return tile && isRunnable(traits, tile, args.paged) ? [tile] : [];
+    return tile && isRunnable(traits, tile, args) ? [tile] : [];
   });
 }
 
-/** Tiles of f16 hold what is stored in f16, and bf16 once it is scaled, but not f32. */
+/**
+ * Tiles of f16 hold what is stored in f16 or e4m3, and bf16 once it is scaled, but not f32. Of i8 and i4 they hold as much as
+ * queries of halves have use for: elements lose what an f16 cache would not have either.
+ */
 function keepsPrecision(
   { componentType }: MatrixConfiguration,
   { qDType, kvDType }: MatrixTileArgs,
@@ -186,7 +189,7 @@ function subgroupsOf(traits: DeviceTraits): Pick<MatrixTile, 'subgroup' | 'pinne
 }
 
 /** Whether a device has room for a tile, and lanes that can share its rows. */
-function isRunnable(traits: DeviceTraits, tile: MatrixTile, paged: boolean): boolean {
+function isRunnable(traits: DeviceTraits, tile: MatrixTile, args: MatrixTileArgs): boolean {
   const rowLanes = matrixRowLanes(tile);
   const octets = tile.keys / 8;
   return (
@@ -194,7 +197,7 @@ function isRunnable(traits: DeviceTraits, tile: MatrixTile, paged: boolean): boo
     Number.isInteger(octets / rowLanes) &&
     rowLanes <= (tile.varying ? traits.subgroupMinSize : tile.subgroup) &&
     (traits.vendor !== 'amd' || amdRegisters(traits, tile) <= AMD_REGISTERS) &&
-    fits(traits, { invocations: matrixInvocations(tile), bytes: matrixWorkgroupBytes(tile, paged) })
+    fits(traits, { invocations: matrixInvocations(tile), bytes: matrixWorkgroupBytes(tile, args) })
   );
 }
 

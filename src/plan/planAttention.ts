@@ -10,7 +10,7 @@ import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
 import { mergeChunksDispatch, packSplitTokens, type SharedParts } from '../kernels/mergeStates.js';
 import { packItems, splitParts, type AttentionWork, type SplitParts } from '../kernels/shared/attention.js';
-import { batchInfoLayout, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
+import { batchInfoLayout, headScalesOf, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
   type AttentionProblem,
@@ -177,7 +177,7 @@ function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
 
 const NO_DISPATCHES: readonly Dispatch[] = [];
 
-/** Lengths, slopes and sinks for all kernels: from the host, or gathered on the GPU where any of them is there. */
+/** Lengths, slopes, sinks and scales of heads for all kernels: from the host, or gathered on the GPU where any of them is there. */
 export function planBatchInfo(
   problem: AttentionProblem,
   lengths: Lengths,
@@ -185,7 +185,8 @@ export function planBatchInfo(
   memory: StepMemory,
 ): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
   const { slopes, sinks } = problem;
-  const headsOnGpu = [slopes?.values, sinks].some((numbers) => numbers && isTensor(numbers));
+  const scales = headScalesOf(problem);
+  const headsOnGpu = [slopes?.values, sinks, scales?.k, scales?.v].some((numbers) => numbers && isTensor(numbers));
   if (isHostLengths(lengths) && !headsOnGpu) {
     const fill = () => hostBatchInfo(problem, lengths, memory);
     return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_DISPATCHES };
@@ -200,7 +201,7 @@ export function planBatchInfo(
     const heads = gatherHeadsDispatch({ problem, sequences, batchInfo, maxWorkgroupsPerDimension });
     if (!onGpu) return [heads];
     const gathered = gatherLengthsDispatch({ problem, lengths: onGpu, batchInfo, maxWorkgroupsPerDimension });
-    return slopes || sinks ? [gathered, heads] : [gathered];
+    return slopes || sinks || scales ? [gathered, heads] : [gathered];
   });
   return { batchInfo, gathers };
 }

@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import type { FloatDType, KvDType } from '../core/dtype.js';
 import { prefillTileKeys, prefillWorkgroupBytes, type PrefillTile } from '../kernels/attnPrefill.js';
 import { MAX_HEAD_DIM } from '../problem/attentionProblem.js';
 import { fits, fittingTile, fixedSubgroupSize, type TileNeeds } from './fittingTile.js';
@@ -98,7 +98,7 @@ export interface PrefillTileArgs {
   readonly headDim: number;
   readonly headDimV: number;
   readonly qDType: FloatDType;
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
   readonly paged: boolean;
 }
 
@@ -136,8 +136,8 @@ export function prefillRegisters({ rows, keyQuads, cols }: PrefillTile): number 
   return rows * 4 * (keyQuads + cols);
 }
 
-function needsOf({ paged }: PrefillTileArgs): (tile: PrefillTile) => TileNeeds {
-  return (tile) => ({ invocations: tile.teams * tile.lanes, bytes: prefillWorkgroupBytes(tile, paged) });
+function needsOf(args: PrefillTileArgs): (tile: PrefillTile) => TileNeeds {
+  return (tile) => ({ invocations: tile.teams * tile.lanes, bytes: prefillWorkgroupBytes(tile, args) });
 }
 
 function shapesFor(traits: DeviceTraits, { headDim, headDimV }: PrefillTileArgs): readonly Shape[] {

@@ -68,7 +68,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     return {
       spec: prefillSpec(tile, features, split),
       tile: { rows: prefillTileRows(tile), keys: prefillTileKeys(tile) },
-      workgroupBytes: prefillWorkgroupBytes(tile, features.paged),
+      workgroupBytes: prefillWorkgroupBytes(tile, features),
       stored: attentionTensors(features, split),
     };
   },
@@ -89,7 +89,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     return {
       spec: decodeSpec(tile, features, split),
       tile: { rows: tile.rows, keys: decodeTileKeys(tile) },
-      workgroupBytes: decodeWorkgroupBytes(tile, features.paged),
+      workgroupBytes: decodeWorkgroupBytes(tile, features),
       stored: attentionTensors(features, split),
     };
   },
@@ -104,7 +104,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     return {
       spec: weightsSpec(tile, headDim, features),
       tile: { rows: tile.heads, keys: tile.keys },
-      workgroupBytes: weightsWorkgroupBytes(tile, headDim, features.paged),
+      workgroupBytes: weightsWorkgroupBytes(tile, headDim, features),
       stored: { q: q!, k: k!, row_lse: rows('f32'), weights: rows('f32') },
     };
   },
@@ -235,7 +235,7 @@ function attentionTensors(
   { qDType, kvDType, qWide, kvWide, outWide }: AttentionFeatures,
   split: boolean,
 ): Choice['stored'] {
-  const keys = rows(kvDType, kvWide ? wideElements(kvDType) : 1);
+  const keys = rows(kvDType as FloatDType, kvWide ? wideElements(kvDType as FloatDType) : 1);
   return {
     q: rows(qDType, qWide ? wideElements(qDType) : 1),
     k: keys,

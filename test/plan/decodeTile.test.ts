@@ -41,7 +41,7 @@ function brokenRules(tile: DecodeTile, traits: DeviceTraits, args: DecodeTileArg
     'powers of two': [invocations, rows, keyLanes, quadLanes, valueLanes, turnRows].every((n) =>
       Number.isInteger(Math.log2(n)),
     ),
-    'fits the memory': decodeWorkgroupBytes(tile, args.paged) <= traits.maxWorkgroupBytes,
+    'fits the memory': decodeWorkgroupBytes(tile, args) <= traits.maxWorkgroupBytes,
     'fits the invocations': invocations <= traits.maxWorkgroupInvocations,
     'no more rows than there are, rounded up': rows < 2 * args.nRows,
     'lanes of a key share the octets of a head': headOctets % keyLanes === 0,
@@ -112,6 +112,8 @@ test.each([
     kvDType: 'f16',
     qWide: true,
     kvWide: true,
+    keyRun: 1,
+    scaleDTypes: null,
     outWide: true,
     outOctets: true,
     paged,
@@ -119,7 +121,7 @@ test.each([
     alibi: false,
   } as const;
   const declared = declaredWorkgroupBytes(attnDecodeKernel, decodeSpec(tile, features, false));
-  expect(decodeWorkgroupBytes(tile, paged)).toBe(declared);
+  expect(decodeWorkgroupBytes(tile, features)).toBe(declared);
 });
 
 test('rows are rounded up to a power of two, at most eight', () => {

@@ -302,7 +302,7 @@ function problemsOf(tile: MatrixTile, traits: DeviceTraits, args: MatrixTileArgs
       tile.dims % 32 === 0 && tile.dims >= args.headDim && tile.dims - args.headDim < 32,
     'dims of v are padded': tile.dimsV % 32 === 0 && tile.dimsV >= args.headDimV,
     'a block of o has room among the scores': tile.parts * N <= tile.keys + 4,
-    'there is workgroup memory': matrixWorkgroupBytes(tile, args.paged) <= traits.maxWorkgroupBytes,
+    'there is workgroup memory': matrixWorkgroupBytes(tile, args) <= traits.maxWorkgroupBytes,
     'there are invocations': matrixInvocations(tile) <= traits.maxWorkgroupInvocations,
   };
   return Object.entries(holds)

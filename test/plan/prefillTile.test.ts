@@ -47,9 +47,9 @@ describe.each(Object.entries(devices))('on %s', (_, traits) => {
 });
 
 function expectRunnable(tile: PrefillTile, traits: DeviceTraits, args: PrefillTileArgs): void {
-  const { headDim, headDimV, qDType, paged } = args;
+  const { headDim, headDimV, qDType } = args;
   const what = `head sizes ${headDim} and ${headDimV} in ${qDType}: ${JSON.stringify(tile)}`;
-  expect(prefillWorkgroupBytes(tile, paged), what).toBeLessThanOrEqual(traits.maxWorkgroupBytes);
+  expect(prefillWorkgroupBytes(tile, args), what).toBeLessThanOrEqual(traits.maxWorkgroupBytes);
   expect(tile.teams * tile.lanes, what).toBeLessThanOrEqual(traits.maxWorkgroupInvocations);
   expect(4 * tile.headQuads, what).toBeGreaterThanOrEqual(headDim);
   expect(4 * tile.cols * tile.lanes, what).toBeGreaterThanOrEqual(headDimV);

@@ -1,13 +1,14 @@
 import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
-import type { FloatDType } from '../../core/dtype.js';
+import { hasScales, isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
+import type { ScaleDType } from '../../core/kvFormats.js';
 import { StepMemory } from '../../core/stepMemory.js';
-import { scoreScale, type AttentionProblem } from '../../problem/attentionProblem.js';
+import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem/attentionProblem.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import { placesOf } from '../../wgsl/records.js';
 import { constantOf, structOf } from '../../wgsl/reflection.js';
 import attention from './attention.wgsl?module';
 import { batchInfoLayout } from './batchInfo.js';
-import { hasMultiplesOf, isWide } from './elements.js';
+import { firstElementOf, hasMultiplesOf, isWide } from './elements.js';
 import { optionalBuffersOf, withOptional } from './optionalBuffers.js';
 
 /** Work for one dispatch of an attention kernel. */
@@ -118,7 +119,7 @@ export function attentionParams({
   parts,
 }: Pick<AttentionWork, 'problem' | 'range' | 'parts'>): Readonly<Record<string, number>> {
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
-  const { slopesAt, slopesSequence, sinksAt } = batchInfoLayout(problem);
+  const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt } = batchInfoLayout(problem);
   const scale = scoreScale(softmaxScale, softcap);
   return {
     first_item: range[0],
@@ -151,6 +152,25 @@ export function attentionParams({
     sinks_at: sinksAt,
     has_sinks: sinks ? 1 : 0,
     has_lse: parts || lse ? 1 : 0,
+    ...scaleParams(problem),
+    k_scales_at: kScalesAt,
+    v_scales_at: vScalesAt,
+  };
+}
+
+/** Where the scales of a quantised cache are, in elements. */
+function scaleParams({ scales, pages }: AttentionProblem) {
+  const rows = scales?.per === 'token' ? scales : null;
+  const pageStride = (each: PagedRows) => (pages ? each.pageStride : each.sequenceStride);
+  return {
+    k_scale_base: firstElementOf(rows?.k.tensor),
+    k_scale_page: rows ? pageStride(rows.k) : 0,
+    k_scale_token: rows?.k.tokenStride ?? 0,
+    k_scale_head: rows?.k.headStride ?? 0,
+    v_scale_base: firstElementOf(rows?.v.tensor),
+    v_scale_page: rows ? pageStride(rows.v) : 0,
+    v_scale_token: rows?.v.tokenStride ?? 0,
+    v_scale_head: rows?.v.headStride ?? 0,
   };
 }
 
@@ -159,13 +179,28 @@ export function variableBytes(sizes: readonly number[]): number {
   return sizes.reduce((total, size) => total + Math.ceil(size / 16) * 16, 0);
 }
 
+/** Bytes of the variables in which a tile of so many keys has their offsets, and where there are scales those of scales. */
+export function offsetBytes(keys: number, { paged, kvDType }: CacheKind): number[] {
+  return paged ? Array.from({ length: hasScales(kvDType) ? 4 : 2 }, () => 2 * keys * 4) : [];
+}
+
+export interface ScaleDTypes {
+  readonly k: ScaleDType;
+  readonly v: ScaleDType;
+}
+
 /** What decides, beside a tile, which variant of an attention kernel a problem needs. */
 export interface AttentionFeatures {
   readonly qDType: FloatDType;
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
+  /** Types of the scales of i8 and i4; null where there are none. */
+  readonly scaleDTypes: ScaleDTypes | null;
   /** Whether q can be read 16 bytes at a time. */
   readonly qWide: boolean;
+  /** Whether k and v can; of quantised ones, whether octets (eight elements) can be read at a time. */
   readonly kvWide: boolean;
+  /** Octets of a quantised k that can be read at a time, up to 16 bytes. */
+  readonly keyRun: number;
   /** Whether out can be written four elements at a time. */
   readonly outWide: boolean;
   /** Whether halves of out can be written eight at a time. */
@@ -181,13 +216,17 @@ export function featuresOf({
   v,
   out,
   pages,
+  scales,
   softcap,
   slopes,
   ...dims
 }: AttentionProblem): AttentionFeatures {
+  const dtypeOf = ({ tensor }: PagedRows) => tensor.dtype as ScaleDType;
   return {
     qDType: q.tensor.dtype as FloatDType,
-    kvDType: k.tensor.dtype as FloatDType,
+    kvDType: k.tensor.dtype as KvDType,
+    scaleDTypes: scales?.per === 'token' ? { k: dtypeOf(scales.k), v: dtypeOf(scales.v) } : null,
+    keyRun: keyRunOf(k, dims.headDim),
     qWide: isWide(q, dims.headDim),
     kvWide: isWide(k, dims.headDim) && isWide(v, dims.headDimV),
     outWide: hasMultiplesOf(4, out, dims.headDimV),
@@ -198,9 +237,28 @@ export function featuresOf({
   };
 }
 
-/** The conditions that both attention kernels have. */
-export function attentionConditions(features: AttentionFeatures, split: boolean) {
-  const { qDType, kvDType, qWide, kvWide, outWide, paged, softcap, alibi } = features;
+/** Octets of a quantised k that rows allow to read at a time, up to 16 bytes; 1 of floats. */
+function keyRunOf(k: PagedRows, headDim: number): number {
+  const { dtype } = k.tensor;
+  if (!isQuantised(dtype)) return 1;
+  return [mostKeyRun(dtype), 2].find((run) => hasMultiplesOf(8 * run, k, headDim)) ?? 1;
+}
+
+/** Octets in 16 bytes of a quantised type. */
+export function mostKeyRun(dtype: KvDType): number {
+  if (!isQuantised(dtype)) return 1;
+  return dtype === 'i4' ? 4 : 2;
+}
+
+/** What of a cache takes workgroup memory. */
+export type CacheKind = Pick<AttentionFeatures, 'paged' | 'kvDType'>;
+
+/** The conditions that both attention kernels have. `keyRun`: octets of a quantised key that are read at a time. */
+export function attentionConditions(features: AttentionFeatures, split: boolean, keyRun = 1) {
+  const { qDType, kvDType, scaleDTypes, qWide, kvWide, outWide, paged, softcap, alibi } = features;
+  const quantised = isQuantised(kvDType);
+  const bytes = quantised && kvDType !== 'i4';
+  const keyWords = keyRun * (bytes ? 2 : 1);
   const outDType = split ? 'f32' : qDType;
   return {
     Q_F16: qDType === 'f16',
@@ -209,8 +267,22 @@ export function attentionConditions(features: AttentionFeatures, split: boolean)
     Q_WIDE: qWide,
     KV_F16: kvDType === 'f16',
     KV_BF16: kvDType === 'bf16',
-    KV_HALVES: kvDType !== 'f32',
+    KV_HALVES: kvDType === 'f16' || kvDType === 'bf16',
+    KV_I8: kvDType === 'i8',
+    KV_I4: kvDType === 'i4',
+    KV_E4M3: kvDType === 'e4m3',
+    KV_BYTES: bytes,
+    KV_QUANTISED: quantised,
+    KV_SCALES: scaleDTypes !== null,
+    K_SCALE_F16: scaleDTypes?.k === 'f16',
+    V_SCALE_F16: scaleDTypes?.v === 'f16',
+    // What asks for scales a tile at a time has no offsets of them.
+    SCALE_OFFSETS: scaleDTypes !== null && paged,
     KV_WIDE: kvWide,
+    K_QUADS: kvWide && (!quantised || keyWords === 4),
+    K_PAIRS: kvWide && quantised && keyWords === 2,
+    V_QUADS: kvWide && !quantised,
+    V_PAIRS: kvWide && bytes,
     OUT_F16: outDType === 'f16',
     OUT_BF16: outDType === 'bf16',
     OUT_HALVES: outDType !== 'f32',

@@ -44,6 +44,16 @@ struct Params {
   sinks_at: u32,          // first sink in batch_info
   has_sinks: u32,
   has_lse: u32,
+  k_scale_base: u32,      // first scale of a quantised cache, and strides
+  k_scale_page: u32,      // without pages, from one row of the cache to the next
+  k_scale_token: u32,
+  k_scale_head: u32,
+  v_scale_base: u32,
+  v_scale_page: u32,
+  v_scale_token: u32,
+  v_scale_head: u32,
+  k_scales_at: u32,       // first scale of kv heads in batch_info, of keys
+  v_scales_at: u32,       // and of values
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

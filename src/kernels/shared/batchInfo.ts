@@ -1,12 +1,12 @@
 import { StepMemory } from '../../core/stepMemory.js';
 import { isTensor, windowOf } from '../../core/tensor.js';
-import type { AttentionProblem, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
+import type { AttentionProblem, HeadScales, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
 import type { StructLayout } from '../../wgsl/kernel.js';
 import { placesOf } from '../../wgsl/records.js';
 import { structOf } from '../../wgsl/reflection.js';
 import batchInfo from './batch_info.wgsl?module';
 
-/** Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, then sinks. */
+/** Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, then sinks, then scales of kv heads. */
 export interface BatchInfoLayout {
   readonly slopesAt: number;
   /** Words from a sequence's slopes to the next one's; 0 where all share them. */
@@ -14,16 +14,41 @@ export interface BatchInfoLayout {
   readonly nSlopes: number;
   readonly sinksAt: number;
   readonly nSinks: number;
+  /** Scales of keys by kv head, where heads have them. */
+  readonly kScalesAt: number;
+  /** Likewise of values. */
+  readonly vScalesAt: number;
+  /** How many of either. */
+  readonly nScales: number;
   readonly words: number;
 }
 
-export function batchInfoLayout({ batch, nHeads, slopes, sinks }: AttentionProblem): BatchInfoLayout {
+export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
+  const { batch, nHeads, nKvHeads, slopes, sinks } = problem;
   const slopesSequence = slopes?.perSequence ? nHeads : 0;
   const nSlopes = slopes ? (slopes.perSequence ? batch : 1) * nHeads : 0;
   const nSinks = sinks ? nHeads : 0;
   const slopesAt = (batch * sequenceLayout().bytes) / Uint32Array.BYTES_PER_ELEMENT;
   const sinksAt = slopesAt + nSlopes;
-  return { slopesAt, slopesSequence, nSlopes, sinksAt, nSinks, words: sinksAt + nSinks };
+  const nScales = headScalesOf(problem) ? nKvHeads : 0;
+  const kScalesAt = sinksAt + nSinks;
+  const vScalesAt = kScalesAt + nScales;
+  return {
+    slopesAt,
+    slopesSequence,
+    nSlopes,
+    sinksAt,
+    nSinks,
+    kScalesAt,
+    vScalesAt,
+    nScales,
+    words: vScalesAt + nScales,
+  };
+}
+
+/** The scales of a cache whose heads have one each, whatever the token. */
+export function headScalesOf({ scales }: AttentionProblem): HeadScales | null {
+  return scales?.per === 'head' ? scales : null;
 }
 
 /** `batch_info` where the host knows all of it, in words of `memory`. */
@@ -33,12 +58,22 @@ export function hostBatchInfo(
   memory = new StepMemory(),
 ): Uint32Array {
   const { slopes, sinks } = problem;
-  const { slopesAt, sinksAt, words } = batchInfoLayout(problem);
+  const { slopesAt, sinksAt, kScalesAt, vScalesAt, nScales, words } = batchInfoLayout(problem);
   const info = memory.words('batch info', words);
   writeSequences(info, problem, lengths);
   if (slopes) info.set(bitsOf(slopes.values as Float32Array), slopesAt);
   if (sinks) info.set(bitsOf(sinks as Float32Array), sinksAt);
+  const scales = headScalesOf(problem);
+  if (scales) {
+    info.set(bitsOf(forEachHead(scales.k as Float32Array, nScales)), kScalesAt);
+    info.set(bitsOf(forEachHead(scales.v as Float32Array, nScales)), vScalesAt);
+  }
   return info;
+}
+
+/** One number may stand for all heads. */
+function forEachHead(numbers: Float32Array, nHeads: number): Float32Array {
+  return numbers.length === nHeads ? numbers : new Float32Array(nHeads).fill(numbers[0]!);
 }
 
 function bitsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {
@@ -59,7 +94,7 @@ export function hostSequences(
 
 /** Writes the records of all sequences: lengths, and where their data begin. */
 function writeSequences(words: Uint32Array, problem: AttentionProblem, lengths: HostLengths): void {
-  const { batch, q, k, v, out, lse, pages, append } = problem;
+  const { batch, q, k, v, out, lse, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
   const places = placesOf(sequenceLayout(), SEQUENCE_FIELDS);
@@ -74,10 +109,15 @@ function writeSequences(words: Uint32Array, problem: AttentionProblem, lengths: 
     words[at + places.v_base] = startOf(bases.v, v, row[b]!, kStart[b]!);
     words[at + places.out_base] = startOf(bases.out, out, b, qStart[b]!);
     words[at + places.lse_base] = startOf(bases.lse, lse, b, qStart[b]!);
-    words[at + places.table_base] = bases.table + row[b]! * (pages?.stride ?? 0);
+    words[at + places.table_base] = bases.table + row[b]! * tableRowStride(problem);
     words[at + places.new_k_base] = startOf(bases.newK, append?.newK, b, newStart[b]!);
     words[at + places.new_v_base] = startOf(bases.newV, append?.newV, b, newStart[b]!);
   }
+}
+
+/** From one row to the next in what `table_base` counts: entries of the block table, or where there is none rows of the cache. */
+export function tableRowStride({ pages }: AttentionProblem): number {
+  return pages?.stride ?? 1;
 }
 
 const SEQUENCE_FIELDS = {

@@ -1,7 +1,7 @@
 // batch_info: one record per sequence (lengths, and where its data begin in each tensor), then slopes and sinks of
-// heads. It is one array, since a kernel may have eight storage buffers.
+// heads, and scales of kv heads. It is one array, since a kernel may have eight storage buffers.
 
-@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks
+@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks, scales
 
 struct Sequence {
   q_len: u32,
@@ -13,7 +13,7 @@ struct Sequence {
   v_base: u32,
   out_base: u32,
   lse_base: u32,
-  table_base: u32,   // first entry of its row of block_table
+  table_base: u32,   // first entry of its row of block_table; without pages its row of the cache
   new_k_base: u32,
   new_v_base: u32,
 }

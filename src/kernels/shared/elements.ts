@@ -1,4 +1,4 @@
-import { bytesPerElement, type FloatDType } from '../../core/dtype.js';
+import { bytesPerElement, isQuantised, type FloatDType } from '../../core/dtype.js';
 import { isTensor, windowOf, type Tensor } from '../../core/tensor.js';
 import type { PagedRows, TokenRows } from '../../problem/attentionProblem.js';
 import { constantOf } from '../../wgsl/reflection.js';
@@ -23,9 +23,10 @@ export function wideElements(dtype: FloatDType): number {
   return 16 / bytesPerElement(dtype);
 }
 
-/** Whether all rows of a tensor can be read 16 bytes at a time. */
+/** Whether all rows of a tensor can be read 16 bytes at a time; of a quantised cache, eight elements at a time. */
 export function isWide(rows: TokenRows | PagedRows, headDim: number): boolean {
-  return hasMultiplesOf(wideElements(rows.tensor.dtype as FloatDType), rows, headDim);
+  const { dtype } = rows.tensor;
+  return hasMultiplesOf(isQuantised(dtype) ? 8 : wideElements(dtype as FloatDType), rows, headDim);
 }
 
 /** Whether every row of a tensor starts at a multiple of `n` elements and is a multiple of `n` long. */

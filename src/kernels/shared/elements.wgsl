@@ -17,6 +17,40 @@ fn half_from_bf16(word: u32, odd: bool) -> f32 {
   return bitcast<f32>(select(word << 16u, word & 0xffff0000u, odd));
 }
 
+// Codes of quantised caches. A code of few bits that stands in the fraction of a power of two is added to it, if its lowest
+// bit counts 1 there: so the difference from that power is the code, without shifts and conversions of integers.
+
+// Four bytes with signs. Offset by 128 they have none.
+fn quad_from_i8(word: u32) -> vec4f {
+  let bytes = word ^ 0x80808080u;
+  let in_fraction = vec4u(bytes, bytes, bytes >> 16u, bytes >> 16u) & vec4u(0xffu, 0xff00u, 0xffu, 0xff00u);
+  let added = in_fraction | vec4u(0x4b000000u, 0x47000000u, 0x4b000000u, 0x47000000u);    // 2^23 and 2^15
+  return bitcast<vec4f>(added) - vec4f(8388736.0, 32896.0, 8388736.0, 32896.0);
+}
+
+// The lower four nibbles, which are stored offset by 8.
+fn quad_from_i4(word: u32) -> vec4f {
+  let in_fraction = vec4u(word) & vec4u(0xfu, 0xf0u, 0xf00u, 0xf000u);
+  let added = in_fraction | vec4u(0x4b000000u, 0x49000000u, 0x47000000u, 0x45000000u);    // 2^23, 2^19, 2^15 and 2^11
+  return bitcast<vec4f>(added) - vec4f(8388616.0, 524296.0, 32776.0, 2056.0);
+}
+
+// Four e4m3, each times 2^-8, which is what their bits mean as halves.
+fn quad_from_e4m3(word: u32) -> vec4f {
+  let even = unpack2x16float(halves_from_e4m3(word << 8u));
+  let odd = unpack2x16float(halves_from_e4m3(word));
+  return vec4f(even.x, odd.x, even.y, odd.y);
+}
+
+const E4M3_UNIT = 256.0;
+
+// The bytes 1 and 3 as halves. A NaN, 0x7f, is the only one that a bit carries out of its exponent.
+fn halves_from_e4m3(word: u32) -> u32 {
+  let magnitudes = (word & 0x7f007f00u) >> 1u;
+  let nan_exponents = (magnitudes + 0x00800080u) & 0x40004000u;
+  return (word & 0x80008000u) | magnitudes | nan_exponents;
+}
+
 // WGSL has no infinity to write, but its bits can be.
 const MINUS_INFINITY = 0xff800000u;
 

@@ -9,6 +9,7 @@
 // Variants:
 //   PAGED      keys and values lie in pages
 //   PREFETCH   every invocation looks up a key, some beyond the tile
+//   SCALE_OFFSETS   with PAGED, KV_SCALES: offsets of scales are looked up as well; else whoever needs scales asks for slots
 
 import package::shared::attention::params;
 import package::shared::band::Band;
@@ -22,6 +23,8 @@ import constants::{WG_SIZE, TILE_KEYS};
 
 @if(PAGED) var<workgroup> k_offsets: array<u32, 2 * OFFSETS>;  // of this tile and the next
 @if(PAGED) var<workgroup> v_offsets: array<u32, 2 * OFFSETS>;
+@if(SCALE_OFFSETS) var<workgroup> k_scale_offsets: array<u32, 2 * OFFSETS>;
+@if(SCALE_OFFSETS) var<workgroup> v_scale_offsets: array<u32, 2 * OFFSETS>;
 
 // In v_offsets, of a key whose page is not in the pool: no binding is large enough for such an offset.
 const NO_PAGE = 0xffffffffu;
@@ -35,14 +38,21 @@ const NO_PAGE = 0xffffffffu;
 }
 
 // Where a key lies.
-@if(PAGED) struct Slot {
-  page: u32,
+struct Slot {
+  page: u32,     // without PAGED the row of the cache
   offset: u32,   // in the page, in tokens
 }
 
-@if(PAGED) fn slot_of(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> Slot {
+fn slot_of(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> Slot {
   let key = key_at(seen, tile, tile_key);
-  return Slot(block_table[sequence.table_base + key / params.page_size], key % params.page_size);
+  @if(PAGED)  return Slot(block_table[sequence.table_base + key / params.page_size], key % params.page_size);
+  @if(!PAGED) return Slot(sequence.table_base, key);
+}
+
+// Whether there is such a page.
+fn is_in_pool(slot: Slot) -> bool {
+  @if(PAGED)  return slot.page < params.n_pages;
+  @if(!PAGED) return true;
 }
 
 @if(PAGED) fn keep_offsets(sequence: Sequence, tile: u32, tile_key: u32, slot: Slot) {
@@ -50,6 +60,11 @@ const NO_PAGE = 0xffffffffu;
   let is_there = slot.page < params.n_pages;
   k_offsets[at] = sequence.k_base + select(0u, slot.page * params.k_page + slot.offset * params.k_token, is_there);
   v_offsets[at] = select(NO_PAGE, sequence.v_base + slot.page * params.v_page + slot.offset * params.v_token, is_there);
+  @if(SCALE_OFFSETS) {
+    let page = select(0u, slot.page, is_there);
+    k_scale_offsets[at] = params.k_scale_base + page * params.k_scale_page + slot.offset * params.k_scale_token;
+    v_scale_offsets[at] = params.v_scale_base + page * params.v_scale_page + slot.offset * params.v_scale_token;
+  }
 }
 
 fn k_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
@@ -60,6 +75,19 @@ fn k_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
 fn v_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
   @if(PAGED)  return v_offsets[tile % 2u * OFFSETS + tile_key];
   @if(!PAGED) return sequence.v_base + key_at(seen, tile, tile_key) * params.v_token;
+}
+
+// Where the scales of a key begin, those of its first head.
+@if(KV_SCALES) fn k_scale_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
+  @if(PAGED)  return k_scale_offsets[tile % 2u * OFFSETS + tile_key];
+  @if(!PAGED) return params.k_scale_base + sequence.table_base * params.k_scale_page
+    + key_at(seen, tile, tile_key) * params.k_scale_token;
+}
+
+@if(KV_SCALES) fn v_scale_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
+  @if(PAGED)  return v_scale_offsets[tile % 2u * OFFSETS + tile_key];
+  @if(!PAGED) return params.v_scale_base + sequence.table_base * params.v_scale_page
+    + key_at(seen, tile, tile_key) * params.v_scale_token;
 }
 
 // Whether the value at an offset from v_offset has a page.

@@ -10,8 +10,10 @@ export type OptionalBuffers = Readonly<Record<string, Tensor>>;
 const FIRST_OPTIONAL = 9;
 
 /** The optional buffers of a problem. */
-export function optionalBuffersOf(_problem: AttentionProblem): OptionalBuffers {
-  return {};
+export function optionalBuffersOf({ scales }: AttentionProblem): OptionalBuffers {
+  return {
+    ...(scales?.per === 'token' && { k_scale: scales.k.tensor, v_scale: scales.v.tensor }),
+  };
 }
 
 /** Kernels by the optional buffers that they bind: each such set has a layout of its own. */
