@@ -1,4 +1,12 @@
-import { bytesPerElement, decode, encode, type DType, type FloatDType } from '../src/core/dtype.js';
+import {
+  bytesPerElement,
+  decode,
+  encode,
+  type DType,
+  type FloatDType,
+  type QuantisedDType,
+} from '../src/core/dtype.js';
+import { unpackCodes } from '../src/core/kvFormats.js';
 import {
   contiguousStrides,
   elementCount,
@@ -39,6 +47,33 @@ export function upload(
   return { ...tensor, buffer };
 }
 
+/**
+ * A tensor of a quantised type: `bytes` are its elements end to end. Gaps have all bits set, which is NaN in e4m3.
+ */
+export function uploadCodes(
+  device: GPUDevice,
+  dtype: QuantisedDType,
+  shape: readonly number[],
+  bytes: Uint8Array,
+  { offset = 0, strides = contiguousStrides(shape) }: Placement = {},
+): Tensor {
+  const tensor: Tensor = { buffer: undefined as unknown as GPUBuffer, dtype, shape, offset, strides };
+  const bits = 8 * bytesPerElement(dtype);
+  const perByte = 8 / bits;
+  const placed = new Uint8Array(wholeWords(endBytes(tensor))).fill(0xff);
+  const mask = (1 << bits) - 1;
+  forEachElement(tensor, (at, i) => {
+    const code = (bytes[Math.floor(i / perByte)]! >> ((i % perByte) * bits)) & mask;
+    const byte = Math.floor(at / perByte);
+    const shift = (at % perByte) * bits;
+    placed[byte] = (placed[byte]! & ~(mask << shift)) | (code << shift);
+  });
+  const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
+  const buffer = device.createBuffer({ size: placed.length, usage: STORAGE | COPY_SRC | COPY_DST });
+  device.queue.writeBuffer(buffer, 0, placed);
+  return { ...tensor, buffer };
+}
+
 /** The elements of a floating-point tensor, in order. */
 export async function download(device: GPUDevice, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
   const all = await downloadAll(device, tensor);
@@ -47,6 +82,17 @@ export async function download(device: GPUDevice, tensor: Tensor): Promise<Float
     values[i] = all[at]!;
   });
   return values;
+}
+
+/** The codes of a tensor of a quantised type, in order. */
+export async function downloadCodes(device: GPUDevice, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(await downloadBuffer(device, tensor.buffer));
+  const all = unpackCodes(tensor.dtype as QuantisedDType, bytes);
+  const codes = new Float32Array(elementCount(tensor.shape));
+  forEachElement(tensor, (at, i) => {
+    codes[i] = all[at]!;
+  });
+  return codes;
 }
 
 /** The contents of the tensor's buffer before, between and after its elements. */

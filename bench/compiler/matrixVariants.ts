@@ -47,7 +47,7 @@ export function matrixVariants() {
           qWide: true,
           kvWide: true,
           keyRun: 1,
-          scaleDTypes: null,
+          scaleDType: null,
           outWide: true,
           outOctets: true,
           softcap: false,

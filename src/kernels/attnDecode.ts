@@ -120,6 +120,7 @@ export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split:
     RUNS: headOctets / keyLanes / keyRun,
     K_GROUPS: scaleGroups(headOctets, kvDType),
     V_GROUPS: scaleGroups(tile.valueLanes * tile.cols, kvDType),
+    // Scales are asked for a tile at a time, by slots.
     SCALE_OFFSETS: false,
     PREFETCH: prefetch,
     KEY_SHARED: isShared,

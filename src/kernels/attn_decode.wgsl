@@ -52,9 +52,8 @@ import package::shared::band::Band;
 import package::shared::key_offsets::{
   find_offsets, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
 };
-import package::shared::kv_words::{QuadWords, k_quad, v_quad, octet_of};
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
-@if(KV_QUANTISED) import package::shared::kv_words::{QuadRuns, k_runs, octet_of_run};
+import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, octet_of, octet_of_run};
 @if(KV_SCALES) import package::shared::kv_scales::{k_scale_of, v_scale_of};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};

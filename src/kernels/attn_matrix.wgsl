@@ -59,7 +59,7 @@ import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
-@if(KV_QUANTISED) import package::shared::octets::scaled;
+@if(KV_QUANTISED) import package::shared::octets::scaled_octet;
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
@@ -434,10 +434,10 @@ fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(!RAW) {
     if (!is_there) { return Loaded(); }
     @if(!KV_QUANTISED) return k_octet(at, params.head_dim - dim);
-    @if(KV_SCALES) return scaled(
+    @if(KV_SCALES) return scaled_octet(
       k_octet(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
     );
-    @if(KV_E4M3) return scaled(k_octet(at, params.head_dim - dim), E4M3_UNIT);
+    @if(KV_E4M3) return scaled_octet(k_octet(at, params.head_dim - dim), E4M3_UNIT);
   }
 }
 
@@ -456,10 +456,10 @@ fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(!RAW) {
     if (!is_there) { return Loaded(); }
     @if(!KV_QUANTISED) return v_octet(at, params.head_dim_v - dim);
-    @if(KV_SCALES) return scaled(
+    @if(KV_SCALES) return scaled_octet(
       v_octet(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
     );
-    @if(KV_E4M3) return scaled(v_octet(at, params.head_dim_v - dim), E4M3_UNIT);
+    @if(KV_E4M3) return scaled_octet(v_octet(at, params.head_dim_v - dim), E4M3_UNIT);
   }
 }
 

@@ -44,7 +44,7 @@ import package::shared::lanes::{
   MANY, ROLLED_LOOP, invocation_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
 };
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
-@if(KV_QUANTISED) import package::shared::octets::scaled;
+@if(KV_QUANTISED) import package::shared::octets::scaled_octet;
 import package::shared::out_rows::write_quad;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
@@ -390,7 +390,7 @@ fn stage_keys(job: Job, tile: u32, seen: Band, slice: u32, local: u32) {
     var elements = Octet(vec4f(), vec4f());
     if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
       elements = k_octet(k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim, params.head_dim - dim);
-      @if(KV_QUANTISED) elements = scaled(elements, key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
+      @if(KV_QUANTISED) elements = scaled_octet(elements, key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
     }
     let at = octet * 2u * KEY_LINE + place;
     kv_tile[at] = Quad(elements.low);
@@ -411,7 +411,7 @@ fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, local: u32) {
     let row = v_offset(job.sequence, seen, tile, tile_key);
     if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && has_page(row)) {
       elements = v_octet(row + job.kv_head * params.v_head + dim, params.head_dim_v - dim);
-      @if(KV_QUANTISED) elements = scaled(elements, value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
+      @if(KV_QUANTISED) elements = scaled_octet(elements, value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
     }
     let at = index / VALUE_OCTETS * VALUE_QUADS + octet * 2u;
     kv_tile[at] = Quad(elements.low);

@@ -35,7 +35,7 @@ import package::shared::key_offsets::{find_offsets, k_offsets_of, have_pages};
 @if(KV_QUANTISED) import package::shared::kv_scales::key_scale;
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet};
-@if(KV_QUANTISED) import package::shared::octets::scaled;
+@if(KV_QUANTISED) import package::shared::octets::scaled_octet;
 import package::shared::scores::{LOG2_E, MASKED};
 import constants::{WG_SIZE, TILE_KEYS, HEADS, HEAD_OCTETS};
 
@@ -96,13 +96,13 @@ fn attn_weights(
       let left = params.head_dim - octet * 8u;
       @if(KV_QUANTISED) let scales = scales_of_quad(sequence, kv_head, seen, key_tile, local, octet * 8u);
       @if(!KV_QUANTISED) let k0 = k_octet(k_at.x + octet * 8u, left);
-      @if(KV_QUANTISED)  let k0 = scaled(k_octet(k_at.x + octet * 8u, left), scales.x);
+      @if(KV_QUANTISED)  let k0 = scaled_octet(k_octet(k_at.x + octet * 8u, left), scales.x);
       @if(!KV_QUANTISED) let k1 = k_octet(k_at.y + octet * 8u, left);
-      @if(KV_QUANTISED)  let k1 = scaled(k_octet(k_at.y + octet * 8u, left), scales.y);
+      @if(KV_QUANTISED)  let k1 = scaled_octet(k_octet(k_at.y + octet * 8u, left), scales.y);
       @if(!KV_QUANTISED) let k2 = k_octet(k_at.z + octet * 8u, left);
-      @if(KV_QUANTISED)  let k2 = scaled(k_octet(k_at.z + octet * 8u, left), scales.z);
+      @if(KV_QUANTISED)  let k2 = scaled_octet(k_octet(k_at.z + octet * 8u, left), scales.z);
       @if(!KV_QUANTISED) let k3 = k_octet(k_at.w + octet * 8u, left);
-      @if(KV_QUANTISED)  let k3 = scaled(k_octet(k_at.w + octet * 8u, left), scales.w);
+      @if(KV_QUANTISED)  let k3 = scaled_octet(k_octet(k_at.w + octet * 8u, left), scales.w);
       @unroll for (var h = 0u; h < HEADS; h++) {
         let at = (h * HEAD_OCTETS + octet) * 2u;
         let q = Octet(queries[at], queries[at + 1u]);

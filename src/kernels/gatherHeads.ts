@@ -55,6 +55,5 @@ export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
 
 /** From the scale of one head to that of the next. */
 function stepOf(scales: SmallFloats | undefined): number {
-  const count = scales && (isTensor(scales) ? scales.shape[0]! : scales.length);
-  return count === undefined || count === 1 ? 0 : 1;
+  return scales && isTensor(scales) && scales.shape[0] === 1 ? 0 : 1;
 }

@@ -186,7 +186,9 @@ export function planBatchInfo(
 ): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
   const { slopes, sinks } = problem;
   const scales = headScalesOf(problem);
-  const headsOnGpu = [slopes?.values, sinks, scales?.k, scales?.v].some((numbers) => numbers && isTensor(numbers));
+  const headsOnGpu = [slopes?.values, sinks, scales?.k, scales?.v].some(
+    (numbers) => numbers && isTensor(numbers),
+  );
   if (isHostLengths(lengths) && !headsOnGpu) {
     const fill = () => hostBatchInfo(problem, lengths, memory);
     return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_DISPATCHES };

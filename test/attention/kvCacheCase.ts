@@ -1,15 +1,25 @@
-import { roundTo, type DType, type FloatDType } from '../../src/core/dtype.js';
-import { elementCount, type Ints, type Tensor } from '../../src/core/tensor.js';
+import {
+  isQuantised,
+  roundTo,
+  type DType,
+  type FloatDType,
+  type KvDType,
+  type QuantisedDType,
+} from '../../src/core/dtype.js';
+import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
+import { elementCount, isTensor, type Floats, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import {
   attnWithKvCacheReference,
   type AttnWithKvCacheReferenceArgs,
   type HostTensor,
 } from '../../src/reference/attention.js';
-import { download, upload } from '../../tools/deviceTensor.js';
+import { download, downloadCodes, upload, uploadCodes } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolerance.js';
+import { quantiseCache, type QuantisedCache } from './quantisedCache.js';
+import { withGaps } from './withGaps.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
 export interface KvCacheCase {
@@ -25,7 +35,11 @@ export interface KvCacheCase {
   /** Of q. */
   readonly dtype: FloatDType;
   /** Of the caches. */
-  readonly kvDType?: FloatDType;
+  readonly kvDType?: KvDType;
+  /** Of the scales of i8 and i4. Default f32. */
+  readonly scaleDType?: ScaleDType;
+  /** Elements that a quantised cache leaves between heads, tokens and pages: units of 16 bytes stay whole, or do not. */
+  readonly gap?: number;
   /** Of the new tokens. */
   readonly newDType?: FloatDType;
   readonly causal?: boolean;
@@ -85,6 +99,8 @@ export interface KvCacheInputs {
   /** NaN wherever no key is. */
   readonly kCache: HostTensor;
   readonly vCache: HostTensor;
+  /** The same as codes and scales, of a quantised cache. */
+  readonly quantised?: { readonly k: QuantisedCache; readonly v: QuantisedCache };
   readonly cacheSeqlens: Int32Array;
   readonly cuSeqlensQ?: Int32Array;
   readonly cuSeqlensKNew?: Int32Array;
@@ -107,8 +123,8 @@ export async function checkKvCache(runtime: Runtime, kvCase: KvCacheCase): Promi
   const got = {
     out: await download(device, result.out),
     lse: await download(device, result.lse!),
-    kCache: await download(device, args.kCache),
-    vCache: await download(device, args.vCache),
+    kCache: await downloadCache(device, args.kCache, args.kScale),
+    vCache: await downloadCache(device, args.vCache, args.vScale),
   };
   for (const { buffer } of [...lent, result.out, result.lse!]) buffer.destroy();
   compareKvCache(kvCase, inputs, got);
@@ -123,7 +139,8 @@ export interface KvCacheOutputs {
 
 /** Throws unless the results are those of the reference. */
 export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: KvCacheOutputs): void {
-  const { dtype, kvDType = dtype, softcap, alibi, rotary } = kvCase;
+  const { dtype, kvDType = dtype, softcap, alibi, rotary, lengths } = kvCase;
+  const appends = lengths.some(([, , fresh]) => fresh > 0);
   const args = referenceArgs(kvCase, inputs);
   const want = attnWithKvCacheReference(args);
   const storage = dtype === 'f32' ? undefined : dtype;
@@ -131,21 +148,23 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
   checkOut({ actual: got.out, reference: want.out.data, emulated, dtype, softcap, kvCache: true, alibi });
   checkLse({ actual: got.lse, reference: want.lse.data });
   checkSame('vCache', { actual: got.vCache, reference: Float32Array.from(want.vCache.data) });
-  if (rotary) checkRotated('kCache', { actual: got.kCache, reference: want.kCache.data }, kvDType);
+  if (rotary && appends)
+    checkRotated('kCache', { actual: got.kCache, reference: want.kCache.data }, kvDType as FloatDType);
   else checkSame('kCache', { actual: got.kCache, reference: Float32Array.from(want.kCache.data) });
 }
 
 /** The arguments of the reference. */
 export function referenceArgs(kvCase: KvCacheCase, inputs: KvCacheInputs): AttnWithKvCacheReferenceArgs {
   // That sequences share pages does not change what they have there.
-  const { rotaryCos, rotarySin, sharedPrefix: _prefix, ...rest } = inputs;
+  const { rotaryCos, rotarySin, sharedPrefix: _prefix, quantised: _quantised, ...rest } = inputs;
   const { dtype, kvDType = dtype, rotary } = kvCase;
   return {
     ...optionsOf(kvCase),
     ...rest,
     ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
     dtype,
-    kvDType,
+    // What the codes stand for is in f32.
+    kvDType: isQuantised(kvDType) ? 'f32' : kvDType,
   };
 }
 
@@ -180,14 +199,25 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
       for (let i = 0; i < row; i++) data[slot * row + i] = roundTo(type, random.normal());
     return { shape: [...cache.shape, nKvHeads, size], data };
   };
+  const cacheOf = (size: number): { readonly values: HostTensor; readonly quantised?: QuantisedCache } => {
+    if (!isQuantised(kvDType)) return { values: fill(kvDType, size) };
+    const headScales = Array.from({ length: nKvHeads }, () => 2 ** random.int(-9, -5));
+    const quantised = quantiseCache(kvDType, fill('f32', size), {
+      scaleDType: kvCase.scaleDType,
+      headScales,
+    });
+    return { values: quantised.values, quantised };
+  };
+  const [keys, values] = [cacheOf(headDim), cacheOf(headDimV)];
   return {
     q: normals(dtype, [...tokens(1), nHeads, headDim], softcap || 1),
     ...(hasNew && {
       k: normals(isExact && newDType === 'f32' ? 'bf16' : newDType, [...tokens(2), nKvHeads, headDim]),
       v: normals(newDType, [...tokens(2), nKvHeads, headDimV]),
     }),
-    kCache: fill(kvDType, headDim),
-    vCache: fill(kvDType, headDimV),
+    kCache: keys.values,
+    vCache: values.values,
+    ...(keys.quantised && values.quantised && { quantised: { k: keys.quantised, v: values.quantised } }),
     cacheSeqlens: Int32Array.from(lengths, ([cached]) => cached),
     ...(ragged && { cuSeqlensQ: runningSum(lengths.map(([, sq]) => sq)) }),
     ...(ragged && hasNew && { cuSeqlensKNew: runningSum(lengths.map(([, , fresh]) => fresh)) }),
@@ -277,6 +307,15 @@ export function placeKvCache(
     return tensor;
   };
   const rows = (type: FloatDType, { shape, data }: HostTensor): Tensor => lend(type, shape, data);
+  const caches = (): Pick<AttnWithKvCacheArgs, 'kCache' | 'vCache' | 'kScale' | 'vScale'> => {
+    if (!isQuantised(kvDType))
+      return { kCache: rows(kvDType, inputs.kCache), vCache: rows(kvDType, inputs.vCache) };
+    const { k, v } = inputs.quantised!;
+    const [kCache, kScale] = placeQuantised(device, kvCase, k);
+    const [vCache, vScale] = placeQuantised(device, kvCase, v);
+    for (const tensor of [kCache, vCache, kScale, vScale]) if (isTensor(tensor)) lent.push(tensor);
+    return { kCache, vCache, kScale, vScale };
+  };
   const ints = (data: Int32Array, shape: readonly number[] = [data.length]): Ints =>
     onGpu ? lend('i32', shape, data) : data;
   const { k, v, rotaryCos, rotarySin, cuSeqlensQ, cuSeqlensKNew, blockTable, sharedPrefix } = inputs;
@@ -286,8 +325,7 @@ export function placeKvCache(
   const args: AttnWithKvCacheArgs = {
     ...optionsOf(kvCase),
     q: rows(dtype, inputs.q),
-    kCache: rows(kvDType, inputs.kCache),
-    vCache: rows(kvDType, inputs.vCache),
+    ...caches(),
     ...(k && v && { k: rows(newDType, k), v: rows(newDType, v) }),
     cacheSeqlens: ints(inputs.cacheSeqlens),
     ...(cuSeqlensQ && { cuSeqlensQ: ints(cuSeqlensQ) }),
@@ -311,6 +349,39 @@ export function placeKvCache(
     ...(onGpu && { maxSeqlenQ: Math.max(...lengths.map(([, sq]) => sq)) }),
   };
   return { args, lent };
+}
+
+/** The codes of a cache with the gaps of the case, and its scales: those of e4m3 on the host unless numbers are on the GPU. */
+function placeQuantised(
+  device: GPUDevice,
+  { dtype, kvDType = dtype, scaleDType = 'f32', gap = 0, onGpu }: KvCacheCase,
+  { bytes, scales, values }: QuantisedCache,
+): readonly [cache: Tensor, scale: Floats] {
+  const type = kvDType as QuantisedDType;
+  // A quantised cache begins with a whole word.
+  const placed = { strides: withGaps(values.shape, gap).strides!, offset: gap && 8 };
+  const cache = uploadCodes(device, type, values.shape, bytes, placed);
+  if (type !== 'e4m3')
+    return [cache, upload(device, scaleDType, scales.shape, scales.data, withGaps(scales.shape, gap))];
+  const numbers = scales.data as Float32Array;
+  return [cache, onGpu ? upload(device, 'f32', scales.shape, numbers) : numbers];
+}
+
+/** What a cache stands for, as a kernel left it. */
+async function downloadCache(
+  device: GPUDevice,
+  cache: Tensor,
+  scale: Floats | undefined,
+): Promise<Float32Array> {
+  if (!isQuantised(cache.dtype)) return download(device, cache);
+  const codes = await downloadCodes(device, cache);
+  const scales = isTensor(scale) ? await download(device, scale) : Float32Array.from(scale!);
+  const [nKvHeads, headDim] = cache.shape.slice(-2) as [number, number];
+  const perScale = cache.dtype === 'i4' ? I4_GROUP : headDim;
+  const headScale = (at: number) => scales[(Math.floor(at / headDim) % nKvHeads) % scales.length]!;
+  if (cache.dtype === 'e4m3') return codes.map((code, at) => code * headScale(at));
+  // Integers have no −0.
+  return codes.map((code, at) => code * scales[Math.floor(at / perScale)]! + 0);
 }
 
 function optionsOf({ causal, windowSize, softcap, attentionChunk, numSplits }: KvCacheCase) {

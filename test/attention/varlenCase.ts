@@ -14,6 +14,7 @@ import { assert } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
+import { withGaps } from './withGaps.js';
 
 /** A batch for attention, with inputs drawn from a seed. */
 export interface VarlenCase {
@@ -251,14 +252,6 @@ export function place(
 export function optionsOf(varlen: VarlenCase) {
   const { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits } = varlen;
   return { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits };
-}
-
-export function withGaps(shape: readonly number[], gap: number): Placement {
-  const strides = shape.map(() => 1);
-  for (let axis = shape.length - 2; axis >= 0; axis--) {
-    strides[axis] = strides[axis + 1]! * shape[axis + 1]! + gap;
-  }
-  return { strides, offset: gap };
 }
 
 /** Scatters keys and values over a random choice of three times the pages they need; all other slots are NaN. */

@@ -11,7 +11,8 @@ import { Random } from '../../tools/random.js';
 import { assert } from '../platforms/gpuCase.js';
 import { checkWeights } from '../reference/tolerance.js';
 import { drawKvCache, placeKvCache, referenceArgs, type KvCacheCase } from './kvCacheCase.js';
-import { denseArgs, draw, optionsOf, place, withGaps, type VarlenCase } from './varlenCase.js';
+import { denseArgs, draw, optionsOf, place, type VarlenCase } from './varlenCase.js';
+import { withGaps } from './withGaps.js';
 
 // Weights by an lse of the reference, so that what is compared depends on attn_weights alone. Gaps in tensors hold NaN,
 // as do all slots that no key is in.

@@ -1,4 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
+import type { FloatDType, KvDType } from '../../src/core/dtype.js';
 import { checkKvCache } from '../attention/kvCacheCase.js';
 import { checkVarlen } from '../attention/varlenCase.js';
 import { matricesOf, MATRIX_NAMES, type MatrixName } from '../matrices/matrixDevices.js';
@@ -78,7 +78,7 @@ interface Expected {
   readonly headDim: number;
   readonly headDimV?: number;
   readonly dtype: FloatDType;
-  readonly kvDType?: FloatDType;
+  readonly kvDType?: KvDType;
   /** Of each sequence. */
   readonly rows: readonly number[];
 }

@@ -113,7 +113,7 @@ test.each([
     qWide: true,
     kvWide: true,
     keyRun: 1,
-    scaleDTypes: null,
+    scaleDType: null,
     outWide: true,
     outOctets: true,
     paged,

@@ -184,17 +184,12 @@ export function offsetBytes(keys: number, { paged, kvDType }: CacheKind): number
   return paged ? Array.from({ length: hasScales(kvDType) ? 4 : 2 }, () => 2 * keys * 4) : [];
 }
 
-export interface ScaleDTypes {
-  readonly k: ScaleDType;
-  readonly v: ScaleDType;
-}
-
 /** What decides, beside a tile, which variant of an attention kernel a problem needs. */
 export interface AttentionFeatures {
   readonly qDType: FloatDType;
   readonly kvDType: KvDType;
-  /** Types of the scales of i8 and i4; null where there are none. */
-  readonly scaleDTypes: ScaleDTypes | null;
+  /** The type of the scales of i8 and i4; null where there are none. */
+  readonly scaleDType: ScaleDType | null;
   /** Whether q can be read 16 bytes at a time. */
   readonly qWide: boolean;
   /** Whether k and v can; of quantised ones, whether octets (eight elements) can be read at a time. */
@@ -221,11 +216,10 @@ export function featuresOf({
   slopes,
   ...dims
 }: AttentionProblem): AttentionFeatures {
-  const dtypeOf = ({ tensor }: PagedRows) => tensor.dtype as ScaleDType;
   return {
     qDType: q.tensor.dtype as FloatDType,
     kvDType: k.tensor.dtype as KvDType,
-    scaleDTypes: scales?.per === 'token' ? { k: dtypeOf(scales.k), v: dtypeOf(scales.v) } : null,
+    scaleDType: scales?.per === 'token' ? (scales.k.tensor.dtype as ScaleDType) : null,
     keyRun: keyRunOf(k, dims.headDim),
     qWide: isWide(q, dims.headDim),
     kvWide: isWide(k, dims.headDim) && isWide(v, dims.headDimV),
@@ -255,7 +249,7 @@ export type CacheKind = Pick<AttentionFeatures, 'paged' | 'kvDType'>;
 
 /** The conditions that both attention kernels have. `keyRun`: octets of a quantised key that are read at a time. */
 export function attentionConditions(features: AttentionFeatures, split: boolean, keyRun = 1) {
-  const { qDType, kvDType, scaleDTypes, qWide, kvWide, outWide, paged, softcap, alibi } = features;
+  const { qDType, kvDType, scaleDType, qWide, kvWide, outWide, paged, softcap, alibi } = features;
   const quantised = isQuantised(kvDType);
   const bytes = quantised && kvDType !== 'i4';
   const keyWords = keyRun * (bytes ? 2 : 1);
@@ -273,11 +267,9 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     KV_E4M3: kvDType === 'e4m3',
     KV_BYTES: bytes,
     KV_QUANTISED: quantised,
-    KV_SCALES: scaleDTypes !== null,
-    K_SCALE_F16: scaleDTypes?.k === 'f16',
-    V_SCALE_F16: scaleDTypes?.v === 'f16',
-    // What asks for scales a tile at a time has no offsets of them.
-    SCALE_OFFSETS: scaleDTypes !== null && paged,
+    KV_SCALES: scaleDType !== null,
+    SCALES_F16: scaleDType === 'f16',
+    SCALE_OFFSETS: scaleDType !== null && paged,
     KV_WIDE: kvWide,
     K_QUADS: kvWide && (!quantised || keyWords === 4),
     K_PAIRS: kvWide && quantised && keyWords === 2,

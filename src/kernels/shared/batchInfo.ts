@@ -58,22 +58,17 @@ export function hostBatchInfo(
   memory = new StepMemory(),
 ): Uint32Array {
   const { slopes, sinks } = problem;
-  const { slopesAt, sinksAt, kScalesAt, vScalesAt, nScales, words } = batchInfoLayout(problem);
+  const { slopesAt, sinksAt, kScalesAt, vScalesAt, words } = batchInfoLayout(problem);
   const info = memory.words('batch info', words);
   writeSequences(info, problem, lengths);
   if (slopes) info.set(bitsOf(slopes.values as Float32Array), slopesAt);
   if (sinks) info.set(bitsOf(sinks as Float32Array), sinksAt);
   const scales = headScalesOf(problem);
   if (scales) {
-    info.set(bitsOf(forEachHead(scales.k as Float32Array, nScales)), kScalesAt);
-    info.set(bitsOf(forEachHead(scales.v as Float32Array, nScales)), vScalesAt);
+    info.set(bitsOf(scales.k as Float32Array), kScalesAt);
+    info.set(bitsOf(scales.v as Float32Array), vScalesAt);
   }
   return info;
-}
-
-/** One number may stand for all heads. */
-function forEachHead(numbers: Float32Array, nHeads: number): Float32Array {
-  return numbers.length === nHeads ? numbers : new Float32Array(nHeads).fill(numbers[0]!);
 }
 
 function bitsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {

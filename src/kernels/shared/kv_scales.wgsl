@@ -10,7 +10,7 @@
 //
 // Variants:
 //   KV_SCALES                    i8 and i4
-//   K_SCALE_F16, V_SCALE_F16     how scales are stored; else f32
+//   SCALES_F16                   how scales are stored; else f32
 //   KV_I8, KV_I4, KV_E4M3        see octets
 //   SCALE_OFFSETS                see key_offsets
 
@@ -19,7 +19,7 @@ import package::shared::band::Band;
 import package::shared::batch_info::{Sequence, batch_info};
 @if(KV_SCALES) import package::shared::elements::half_from_f16;
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
-import package::shared::key_offsets::{Slot, slot_of, is_in_pool, k_scale_offset, v_scale_offset};
+import package::shared::key_offsets::{Slot, is_in_pool, k_scale_offset, v_scale_offset};
 
 @if(KV_SCALES) @group(0) @binding(9) var<storage, read> k_scale: array<u32>;
 @if(KV_SCALES) @group(0) @binding(10) var<storage, read> v_scale: array<u32>;
@@ -43,13 +43,13 @@ const GROUP = 32u;
 }
 
 @if(KV_SCALES) fn k_scale_at(at: u32) -> f32 {
-  @if(K_SCALE_F16)  return half_from_f16(k_scale[at / 2u], at % 2u == 1u);
-  @if(!K_SCALE_F16) return bitcast<f32>(k_scale[at]);
+  @if(SCALES_F16)  return half_from_f16(k_scale[at / 2u], at % 2u == 1u);
+  @if(!SCALES_F16) return bitcast<f32>(k_scale[at]);
 }
 
 @if(KV_SCALES) fn v_scale_at(at: u32) -> f32 {
-  @if(V_SCALE_F16)  return half_from_f16(v_scale[at / 2u], at % 2u == 1u);
-  @if(!V_SCALE_F16) return bitcast<f32>(v_scale[at]);
+  @if(SCALES_F16)  return half_from_f16(v_scale[at / 2u], at % 2u == 1u);
+  @if(!SCALES_F16) return bitcast<f32>(v_scale[at]);
 }
 
 // The scale of a kv head.

@@ -90,7 +90,7 @@ fn v_octet(at: u32, left: u32) -> Octet {
   @if(KV_I4)    return Octet(quad_from_codes(codes), quad_from_codes(codes >> 16u));
 }
 
-@if(KV_QUANTISED) fn scaled(octet: Octet, scale: f32) -> Octet {
+@if(KV_QUANTISED) fn scaled_octet(octet: Octet, scale: f32) -> Octet {
   return Octet(octet.low * scale, octet.high * scale);
 }
 
