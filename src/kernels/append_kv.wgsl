@@ -27,68 +27,14 @@
 //   WIDE      rows of all tensors allow accesses of 16 bytes
 //   WORDS     no row of halves shares a word with another one that is written
 
-import package::shared::batch_info::{Sequence, sequence_at, batch_info};
-import package::shared::elements::{
-  F32, F16, quad_from_f16, quad_from_bf16, f16_bits, bf16_bits, word_of, number_from,
+import package::shared::batch_info::sequence_at;
+import package::shared::elements::{F32, F16, f16_bits, bf16_bits};
+import package::shared::new_rows::{
+  Access, Numbers, Row, Stored, params, item_at, row_of, load_octet, numbers_of, rotated_of, VALUE, QUERY, NONE,
 };
 
 const WG_SIZE = 64u;
 
-struct Params {
-  n_items: u32,
-  item_tokens: u32,       // tokens of an item, at most
-  items_at: u32,          // the first item in batch_info, in items; 0: item b is sequence b from its first token on
-  token_octets: u32,      // of a token: all
-  k_octets: u32,          // its keys, which are 0 where none are appended
-  kv_octets: u32,         // its keys and values
-  head_dim: u32,
-  head_dim_v: u32,
-  new_type: u32,          // F32, F16 or BF16
-  cache_type: u32,
-  q_type: u32,
-  new_k_token: u32,       // strides, in elements
-  new_k_head: u32,
-  new_v_token: u32,
-  new_v_head: u32,
-  k_page: u32,
-  k_token: u32,
-  k_head: u32,
-  v_page: u32,
-  v_token: u32,
-  v_head: u32,
-  q_token: u32,
-  q_head: u32,
-  page_size: u32,
-  n_pages: u32,
-  rotary_pairs: u32,      // rotary_dim / 2
-  is_interleaved: u32,
-  queries_advance: u32,   // positions of queries go up by one from token to token; else all are n_cached
-  n_positions: u32,       // rows of cosines and sines
-  cos_base: u32,
-  cos_position: u32,
-  sin_base: u32,
-  sin_position: u32,
-  angle_type: u32,
-}
-
-// Up to item_tokens of a sequence.
-struct NewTokens {
-  sequence: u32,
-  first_token: u32,       // of the new ones of the sequence, and of its queries
-}
-
-@record(batch_info) fn new_tokens_at(index: u32) -> NewTokens;
-
-@group(0) @binding(0) var<uniform> params: Params;
-@if(WIDE) @group(0) @binding(1) var<storage, read> q: array<vec4u>;
-@else     @group(0) @binding(1) var<storage, read> q: array<u32>;
-@if(WIDE) @group(0) @binding(2) var<storage, read> new_k: array<vec4u>;
-@else     @group(0) @binding(2) var<storage, read> new_k: array<u32>;
-@if(WIDE) @group(0) @binding(3) var<storage, read> new_v: array<vec4u>;
-@else     @group(0) @binding(3) var<storage, read> new_v: array<u32>;
-@group(0) @binding(5) var<storage, read> cosines: array<u32>;
-@group(0) @binding(6) var<storage, read> sines: array<u32>;
-@group(0) @binding(7) var<storage, read> block_table: array<u32>;
 @if(WIDE)            @group(0) @binding(8) var<storage, read_write> k_cache: array<vec4u>;
 @if(!WIDE && WORDS)  @group(0) @binding(8) var<storage, read_write> k_cache: array<u32>;
 @if(!WIDE && !WORDS) @group(0) @binding(8) var<storage, read_write> k_cache: array<atomic<u32>>;
@@ -98,38 +44,6 @@ struct NewTokens {
 @if(WIDE)            @group(0) @binding(10) var<storage, read_write> rotated_q: array<vec4u>;
 @if(!WIDE && WORDS)  @group(0) @binding(10) var<storage, read_write> rotated_q: array<u32>;
 @if(!WIDE && !WORDS) @group(0) @binding(10) var<storage, read_write> rotated_q: array<atomic<u32>>;
-
-// What an invocation accesses at once.
-@if(WIDE) alias Access = vec4u;
-@else     alias Access = u32;
-
-const KEY = 0u;
-const VALUE = 1u;
-const QUERY = 2u;
-const NONE = 3u;
-
-// A head of a token, and an octet of it.
-struct Row {
-  kind: u32,              // KEY, VALUE, QUERY or NONE
-  dim: u32,               // of the octet's first element
-  read_at: u32,           // the head's first element where it is read, and where it is written
-  write_at: u32,
-  head_dim: u32,
-  read_type: u32,
-  write_type: u32,
-  position: u32,
-}
-
-// Eight elements as they are stored; those of halves are in low.
-struct Stored {
-  low: vec4u,
-  high: vec4u,
-}
-
-struct Numbers {
-  low: vec4f,
-  high: vec4f,
-}
 
 @compute @workgroup_size(WG_SIZE)
 fn append_kv(
@@ -148,59 +62,6 @@ fn append_kv(
   // One call, since compilers write out what is called.
   let row = row_of(sequence, token, octet);
   if (row.kind != NONE) { write_octet(row); }
-}
-
-fn row_of(sequence: Sequence, token: u32, octet: u32) -> Row {
-  @if(QUERIES && APPENDS) if (octet >= params.kv_octets) { return query_row(sequence, token, octet - params.kv_octets); }
-  @if(QUERIES && !APPENDS) return query_row(sequence, token, octet);
-  @if(APPENDS)             return new_row(sequence, token, octet);
-  @if(!QUERIES && !APPENDS) return Row(NONE, 0u, 0u, 0u, 0u, 0u, 0u, 0u);
-}
-
-fn item_at(item: u32) -> NewTokens {
-  if (params.items_at == 0u) { return NewTokens(item, 0u); }
-  return new_tokens_at(params.items_at + item);
-}
-
-// Of a new token: its keys, then its values. An item may have more tokens than the sequence, lengths on the GPU may be
-// shorter than those that were planned for, and there may be fewer slots than tokens.
-@if(APPENDS) fn new_row(sequence: Sequence, token: u32, octet: u32) -> Row {
-  let slot = sequence.n_cached + token;
-  let is_value = octet >= params.k_octets;
-  let head_dim = select(params.head_dim, params.head_dim_v, is_value);
-  let row_octets = (head_dim + 7u) / 8u;
-  let index = octet - select(0u, params.k_octets, is_value);
-  let head = index / row_octets;
-  var row = Row(
-    KEY, index % row_octets * 8u, sequence.new_k_base + token * params.new_k_token + head * params.new_k_head,
-    sequence.k_base + head * params.k_head, head_dim, params.new_type, params.cache_type, slot,
-  );
-  if (is_value) {
-    row.kind = VALUE;
-    row.read_at = sequence.new_v_base + token * params.new_v_token + head * params.new_v_head;
-    row.write_at = sequence.v_base + head * params.v_head;
-  }
-  if (slot >= sequence.k_len) { row.kind = NONE; return row; }
-  // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
-  @if(ROTARY) if (!is_value && slot >= params.n_positions) { row.kind = NONE; return row; }
-  @if(!PAGED) row.write_at += slot * select(params.k_token, params.v_token, is_value);
-  @if(PAGED) {
-    let page = block_table[sequence.table_base + slot / params.page_size];
-    if (page >= params.n_pages) { row.kind = NONE; return row; }
-    row.write_at += page * select(params.k_page, params.v_page, is_value)
-      + slot % params.page_size * select(params.k_token, params.v_token, is_value);
-  }
-  return row;
-}
-
-@if(QUERIES) fn query_row(sequence: Sequence, token: u32, octet: u32) -> Row {
-  let position = sequence.n_cached + token * params.queries_advance;
-  let row_octets = (params.head_dim + 7u) / 8u;
-  let at = sequence.q_base + token * params.q_token + octet / row_octets * params.q_head;
-  let is_there = token < sequence.q_len && position < params.n_positions;
-  return Row(
-    select(NONE, QUERY, is_there), octet % row_octets * 8u, at, at, params.head_dim, params.q_type, params.q_type, position,
-  );
 }
 
 // Reads an octet, or those of its elements that the row has, and writes it as the type that it becomes, rotated if it is.
@@ -230,83 +91,6 @@ fn write_octet(row: Row) {
   store_octet(row, row.write_at + dim, row.head_dim - dim, Stored(low, high));
 }
 
-// An octet with its elements below rotary_dim rotated.
-@if(ROTARY) fn rotated_of(row: Row, own: Numbers) -> Numbers {
-  let pairs = params.rotary_pairs;
-  let low_dim = vec4u(row.dim) + vec4u(0u, 1u, 2u, 3u);
-  let high_dim = low_dim + vec4u(4u);
-  var other = Numbers(
-    vec4f(-own.low.y, own.low.x, -own.low.w, own.low.z), vec4f(-own.high.y, own.high.x, -own.high.w, own.high.z),
-  );
-  var low_pair = vec4u(row.dim / 2u) + vec4u(0u, 0u, 1u, 1u);
-  var high_pair = low_pair + vec4u(2u);
-  if (params.is_interleaved == 0u) {
-    other = other_halves_of(row);
-    low_pair = select(low_dim, low_dim - vec4u(pairs), low_dim >= vec4u(pairs));
-    high_pair = select(high_dim, high_dim - vec4u(pairs), high_dim >= vec4u(pairs));
-  }
-  let low = own.low * cos_of(row.position, low_pair) + other.low * sin_of(row.position, low_pair);
-  let high = own.high * cos_of(row.position, high_pair) + other.high * sin_of(row.position, high_pair);
-  return Numbers(
-    select(own.low, low, low_dim < vec4u(2u * pairs)),
-    select(own.high, high, high_dim < vec4u(2u * pairs)),
-  );
-}
-
-// What the elements of an octet are paired with, with the sign of the sine: where x and y are rotary_dim / 2 apart.
-@if(ROTARY) fn other_halves_of(row: Row) -> Numbers {
-  let pairs = params.rotary_pairs;
-  if (pairs % 8u == 0u) {
-    let is_y = row.dim >= pairs;
-    let dim = select(row.dim + pairs, row.dim - pairs, is_y);
-    let other = numbers_of(load_octet(row, row.read_at + dim, row.head_dim - dim), row.read_type);
-    let sign = select(-1.0, 1.0, is_y);
-    return Numbers(sign * other.low, sign * other.high);
-  }
-  var low = vec4f();
-  var high = vec4f();
-  for (var i = 0u; i < 4u; i++) {
-    low[i] = other_half(row, row.dim + i);
-    high[i] = other_half(row, row.dim + 4u + i);
-  }
-  return Numbers(low, high);
-}
-
-// Beyond rotary_dim, any number of the row.
-@if(ROTARY) fn other_half(row: Row, dim: u32) -> f32 {
-  let pairs = params.rotary_pairs;
-  let is_y = dim >= pairs;
-  let at = row.read_at + min(select(dim + pairs, dim - pairs, is_y), row.head_dim - 1u);
-  return select(-1.0, 1.0, is_y) * number_from(source_word(row.kind, word_of(at, row.read_type)), at, row.read_type);
-}
-
-@if(ROTARY) fn cos_of(position: u32, pair: vec4u) -> vec4f {
-  let at = vec4u(params.cos_base + position * params.cos_position) + min(pair, vec4u(params.rotary_pairs - 1u));
-  return vec4f(cosine(at.x), cosine(at.y), cosine(at.z), cosine(at.w));
-}
-
-@if(ROTARY) fn sin_of(position: u32, pair: vec4u) -> vec4f {
-  let at = vec4u(params.sin_base + position * params.sin_position) + min(pair, vec4u(params.rotary_pairs - 1u));
-  return vec4f(sine(at.x), sine(at.y), sine(at.z), sine(at.w));
-}
-
-@if(ROTARY) fn cosine(at: u32) -> f32 {
-  return number_from(cosines[word_of(at, params.angle_type)], at, params.angle_type);
-}
-
-@if(ROTARY) fn sine(at: u32) -> f32 {
-  return number_from(sines[word_of(at, params.angle_type)], at, params.angle_type);
-}
-
-fn numbers_of(stored: Stored, number_type: u32) -> Numbers {
-  if (number_type == F32) { return Numbers(bitcast<vec4f>(stored.low), bitcast<vec4f>(stored.high)); }
-  let words = stored.low;
-  let low_half = vec2u(words.x, words.y);
-  let high_half = vec2u(words.z, words.w);
-  if (number_type == F16) { return Numbers(quad_from_f16(low_half), quad_from_f16(high_half)); }
-  return Numbers(quad_from_bf16(low_half), quad_from_bf16(high_half));
-}
-
 fn stored_as(numbers: Numbers, number_type: u32) -> Stored {
   if (number_type == F32) { return Stored(bitcast<vec4u>(numbers.low), bitcast<vec4u>(numbers.high)); }
   let low = numbers.low;
@@ -323,45 +107,6 @@ fn stored_as(numbers: Numbers, number_type: u32) -> Stored {
 fn halves(x: f32, y: f32, number_type: u32) -> u32 {
   if (number_type == F16) { return f16_bits(x) | (f16_bits(y) << 16u); }
   return bf16_bits(x) | (bf16_bits(y) << 16u);
-}
-
-// Elements at .. at + 7 of what a row is read from, or those of them that are among the `left` ones.
-fn load_octet(row: Row, at: u32, left: u32) -> Stored {
-  @if(WIDE) {
-    if (row.read_type != F32) { return Stored(source(row.kind, at / 8u), vec4u()); }
-    return Stored(source(row.kind, at / 4u), source(row.kind, at / 4u + select(0u, 1u, left > 4u)));
-  }
-  @if(!WIDE) {
-    var low = vec4u();
-    var high = vec4u();
-    for (var i = 0u; i < 8u; i++) {
-      if (i >= left) { break; }
-      let word = source_word(row.kind, word_of(at + i, row.read_type));
-      if (row.read_type != F32) {
-        low[i / 2u] |= ((word >> ((at + i) % 2u * 16u)) & 0xffffu) << (i % 2u * 16u);
-      } else if (i < 4u) {
-        low[i] = word;
-      } else {
-        high[i - 4u] = word;
-      }
-    }
-    return Stored(low, high);
-  }
-}
-
-fn source_word(kind: u32, word: u32) -> u32 {
-  @if(!WIDE) return source(kind, word);
-  @if(WIDE) {
-    let four = source(kind, word / 4u);
-    return four[word % 4u];
-  }
-}
-
-fn source(kind: u32, index: u32) -> Access {
-  @if(QUERIES && APPENDS) if (kind == QUERY) { return q[index]; }
-  @if(APPENDS) if (kind == VALUE) { return new_v[index]; }
-  @if(APPENDS) return new_k[index];
-  @else        return q[index];
 }
 
 // Writes elements at .. at + 7, or those of them that are among the `left` ones.
