@@ -1,6 +1,6 @@
 import { describe } from '../core/errors.js';
-import { FLOATS, type DType } from '../core/dtype.js';
-import { isTensor, windowOf, type Floats } from '../core/tensor.js';
+import { FLOATS, isQuantised, type DType } from '../core/dtype.js';
+import { isTensor, windowOf, type Floats, type Tensor } from '../core/tensor.js';
 import type { AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
 import {
   isHostLengths,
@@ -71,16 +71,18 @@ export function checkAppend(
 ): AppendProblem | null {
   const { memory } = call;
   const { lengths, pages } = context;
-  const { k, v, q, kCache, vCache, cuSeqlensKNew } = args;
+  const { k, v, q, kCache, vCache, kScale, vScale, cuSeqlensKNew } = args;
   const rotary = checkRotary(call, args, context);
   const tensors = [q, k, v, kCache, vCache, args.blockTable, args.rotaryCos, args.rotarySin];
-  const apart = memory.keep('append apart', tensors, () => mustBeApart(args));
-  memory.keep('checked elements', [q, k, kCache, vCache, rotary], () => {
+  const apart = memory.keep('append apart', tensors, () => isQuantised(kCache.dtype) || mustBeApart(args));
+  memory.keep('checked elements', [q, k, kCache, vCache, kScale, vScale, rotary], () => {
     // Rotated queries are stored with the strides of q, so no two may share an element.
     if (rotary) checkNoOverlapWithin(call, 'q', q);
     if (!k) return;
     checkNoOverlapWithin(call, 'kCache', kCache);
     checkNoOverlapWithin(call, 'vCache', vCache);
+    if (isScaleOfTokens(kCache, kScale)) checkNoOverlapWithin(call, 'kScale', kScale);
+    if (isScaleOfTokens(vCache, vScale)) checkNoOverlapWithin(call, 'vScale', vScale);
   });
   if (k && isHostLengths(lengths))
     memory.keep('checked writes', [lengths, pages], () => checkWrittenOnce(call, lengths, pages));
@@ -94,8 +96,13 @@ export function checkAppend(
 
 type Placed = Pick<
   AttnWithKvCacheArgs,
-  'q' | 'k' | 'v' | 'kCache' | 'vCache' | 'blockTable' | 'rotaryCos' | 'rotarySin'
+  'q' | 'k' | 'v' | 'kCache' | 'vCache' | 'kScale' | 'vScale' | 'blockTable' | 'rotaryCos' | 'rotarySin'
 >;
+
+/** Whether scales are written with the tokens of a cache, as those of i8 and i4 are. */
+function isScaleOfTokens({ dtype }: Tensor, scale: Floats | undefined): scale is Tensor {
+  return isQuantised(dtype) && dtype !== 'e4m3' && isTensor(scale);
+}
 
 /**
  * Whether one dispatch cannot write both caches and rotate queries: WebGPU lets none read what it writes, or bind ranges
@@ -106,12 +113,13 @@ function mustBeApart({ q, k, v, kCache, vCache, blockTable, rotaryCos, rotarySin
   const isWritten = (value: unknown): boolean =>
     isTensor(value) && (value.buffer === kCache.buffer || value.buffer === vCache.buffer);
   if (read.some(isWritten)) return true;
-  const [ofK, ofV] = [windowOf(kCache), windowOf(vCache)];
-  return (
-    kCache.buffer === vCache.buffer &&
-    ofK.offset < ofV.offset + ofV.size &&
-    ofV.offset < ofK.offset + ofK.size
-  );
+  return doWindowsMeet(kCache, vCache);
+}
+
+/** Whether the ranges that a dispatch binds of two tensors meet. */
+function doWindowsMeet(a: Tensor, b: Tensor): boolean {
+  const [ofA, ofB] = [windowOf(a), windowOf(b)];
+  return a.buffer === b.buffer && ofA.offset < ofB.offset + ofB.size && ofB.offset < ofA.offset + ofA.size;
 }
 
 /**
@@ -120,16 +128,44 @@ function mustBeApart({ q, k, v, kCache, vCache, blockTable, rotaryCos, rotarySin
  * @param apart whether keys, values and queries have a dispatch each
  */
 export function checkAppendApart(call: Call, args: Placed, apart: boolean): void {
-  const { k, v, kCache, vCache, blockTable, rotaryCos, rotarySin } = args;
+  const { k, v, kCache, vCache, kScale, vScale, blockTable, rotaryCos, rotarySin } = args;
   if (mayOverlap(kCache, vCache))
     call.refuse('buffer', 'kCache and vCache overlap, so new keys and values would overwrite each other.');
-  checkOwnBuffer(call, 'kCache', kCache, { k, blockTable, rotaryCos, rotarySin }, 'read');
-  checkOwnBuffer(call, 'vCache', vCache, { v, blockTable }, 'read');
+  const ofK = { k, blockTable, rotaryCos, rotarySin };
+  const ofV = { v, blockTable };
+  const isGiven = kCache.dtype === 'e4m3';
+  checkOwnBuffer(call, 'kCache', kCache, isGiven ? { ...ofK, kScale } : ofK, 'read');
+  checkOwnBuffer(call, 'vCache', vCache, isGiven ? { ...ofV, vScale } : ofV, 'read');
+  if (isScaleOfTokens(kCache, kScale) && isScaleOfTokens(vCache, vScale)) {
+    checkOwnBuffer(call, 'kScale', kScale, ofK, 'read');
+    checkOwnBuffer(call, 'vScale', vScale, ofV, 'read');
+    checkScalesApart(call, { kCache, vCache, kScale, vScale });
+  }
   if (!apart && mustBeApart(args))
     call.refuse(
       'buffer',
       'k, v or q shares its buffer with a cache, or the caches interleave, unlike the tensors that the plan was made with. Make another plan for such layers.',
     );
+}
+
+/** Checks that scales overlap neither each other nor the caches, and that a dispatch can bind them beside their codes. */
+function checkScalesApart(call: Call, tensors: Readonly<Record<string, Tensor>>): void {
+  const { kCache, vCache, kScale, vScale } = tensors;
+  const pairs = { kScale: ['vScale', 'kCache', 'vCache'], vScale: ['kCache', 'vCache'] };
+  for (const [name, others] of Object.entries(pairs))
+    for (const other of others)
+      if (mayOverlap(tensors[name]!, tensors[other]!))
+        call.refuse('buffer', `${name} and ${other} overlap, so one would overwrite the other.`);
+  const bound = [
+    ['kScale', kScale!, 'kCache', kCache!] as const,
+    ['vScale', vScale!, 'vCache', vCache!] as const,
+  ];
+  for (const [name, scale, other, cache] of bound)
+    if (doWindowsMeet(scale, cache))
+      call.refuse(
+        'buffer',
+        `${name} and ${other} are too close in one buffer: put them 256 bytes apart, or in two buffers.`,
+      );
 }
 
 /** Checks that no row of the cache and no page is written by two sequences, or twice by one. */

@@ -1,6 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { bytesPerElement, isQuantised, type FloatDType } from '../core/dtype.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { isTensor, stridesOf, windowOf } from '../core/tensor.js';
 import type {
@@ -117,17 +117,15 @@ export function rotatedQScratch({ q }: AttentionProblem): Scratch {
 
 /** Writes new keys, rotated if the problem says so, and new values to their slots, and rotates queries. */
 export function appendDispatch({ problem, tokens, writes, ...rest }: AppendArgs): Dispatch {
-  const { q, k, v, nHeads, nKvHeads, headDim, headDimV, append } = problem;
+  const { q, k, v, append } = problem;
   const { newK, newV, rotatedQ } = writes;
   const rotary = append?.rotary ?? null;
   // Values alone are not rotated.
   const angles = newK || rotatedQ ? rotary : null;
   const [appends, queries] = [newK !== null || newV !== null, rotatedQ !== null];
   const pages = appends ? problem.pages : null;
-  const kOctets = newK ? nKvHeads * octetsOf(headDim) : 0;
-  const kvOctets = kOctets + (newV ? nKvHeads * octetsOf(headDimV) : 0);
-  const tokenOctets = kvOctets + (queries ? nHeads * octetsOf(headDim) : 0);
-  const nOctets = tokens.nItems * tokens.itemTokens * tokenOctets;
+  const params = newRowsParams(problem, tokens, writes);
+  const nOctets = tokens.nItems * tokens.itemTokens * params['token_octets']!;
   return {
     kernel: kernelFor(appends, queries),
     spec: appendSpec({
@@ -137,40 +135,7 @@ export function appendDispatch({ problem, tokens, writes, ...rest }: AppendArgs)
       paged: pages !== null,
       ...accessesOf(problem, writes),
     }),
-    params: {
-      n_items: tokens.nItems,
-      item_tokens: tokens.itemTokens,
-      items_at: tokens.itemsAt,
-      token_octets: tokenOctets,
-      k_octets: kOctets,
-      kv_octets: kvOctets,
-      head_dim: headDim,
-      head_dim_v: headDimV,
-      new_type: dtypeCode((newK ?? newV)?.tensor),
-      cache_type: dtypeCode(k.tensor),
-      q_type: dtypeCode(q.tensor),
-      new_k_token: newK?.tokenStride ?? 0,
-      new_k_head: newK?.headStride ?? 0,
-      new_v_token: newV?.tokenStride ?? 0,
-      new_v_head: newV?.headStride ?? 0,
-      k_page: k.pageStride,
-      k_token: k.tokenStride,
-      k_head: k.headStride,
-      v_page: v.pageStride,
-      v_token: v.tokenStride,
-      v_head: v.headStride,
-      q_token: q.tokenStride,
-      q_head: q.headStride,
-      page_size: pages?.pageSize ?? 1,
-      n_pages: pages?.nPages ?? 0,
-      rotary_pairs: angles?.pairs ?? 0,
-      is_interleaved: angles?.interleaved ? 1 : 0,
-      queries_advance: angles?.queriesAdvance ? 1 : 0,
-      n_positions: angles?.nPositions ?? 1,
-      ...anglesParams('cos', angles),
-      ...anglesParams('sin', angles),
-      angle_type: dtypeCode(angles?.cos),
-    },
+    params,
     bindings: {
       batch_info: tokens.batchInfo,
       q: queries ? q.tensor : null,
@@ -187,7 +152,61 @@ export function appendDispatch({ problem, tokens, writes, ...rest }: AppendArgs)
   };
 }
 
-function octetsOf(headDim: number): number {
+/** The parameters of new_rows.wgsl. Without `scales`, those of scales are 0. */
+export function newRowsParams(
+  problem: AttentionProblem,
+  tokens: NewTokens,
+  { newK, newV, rotatedQ }: Appended,
+  scales: Readonly<Record<string, number>> = NO_SCALES,
+): Readonly<Record<string, number>> {
+  const { q, k, v, nHeads, nKvHeads, headDim, headDimV, append } = problem;
+  // Values alone are not rotated.
+  const angles = newK || rotatedQ ? (append?.rotary ?? null) : null;
+  const pages = newK || newV ? problem.pages : null;
+  const kOctets = newK ? nKvHeads * octetsOf(headDim) : 0;
+  const kvOctets = kOctets + (newV ? nKvHeads * octetsOf(headDimV) : 0);
+  return {
+    n_items: tokens.nItems,
+    item_tokens: tokens.itemTokens,
+    items_at: tokens.itemsAt,
+    token_octets: kvOctets + (rotatedQ ? nHeads * octetsOf(headDim) : 0),
+    k_octets: kOctets,
+    kv_octets: kvOctets,
+    head_dim: headDim,
+    head_dim_v: headDimV,
+    new_type: dtypeCode((newK ?? newV)?.tensor),
+    // Of a quantised cache the kernel knows it.
+    cache_type: isQuantised(k.tensor.dtype) ? 0 : dtypeCode(k.tensor),
+    q_type: dtypeCode(q.tensor),
+    new_k_token: newK?.tokenStride ?? 0,
+    new_k_head: newK?.headStride ?? 0,
+    new_v_token: newV?.tokenStride ?? 0,
+    new_v_head: newV?.headStride ?? 0,
+    k_page: k.pageStride,
+    k_token: k.tokenStride,
+    k_head: k.headStride,
+    v_page: v.pageStride,
+    v_token: v.tokenStride,
+    v_head: v.headStride,
+    q_token: q.tokenStride,
+    q_head: q.headStride,
+    page_size: pages?.pageSize ?? 1,
+    n_pages: pages?.nPages ?? 0,
+    rotary_pairs: angles?.pairs ?? 0,
+    is_interleaved: angles?.interleaved ? 1 : 0,
+    queries_advance: angles?.queriesAdvance ? 1 : 0,
+    n_positions: angles?.nPositions ?? 1,
+    ...anglesParams('cos', angles),
+    ...anglesParams('sin', angles),
+    angle_type: dtypeCode(angles?.cos),
+    ...scales,
+  };
+}
+
+/** Where the scales of a quantised cache are: see new_rows.wgsl. */
+const NO_SCALES = { scale_base: 0, scale_page: 0, scale_token: 0, scale_head: 0 };
+
+export function octetsOf(headDim: number): number {
   return Math.ceil(headDim / 8);
 }
 

@@ -6,7 +6,9 @@ import {
   listNewTokens,
   rotatedQScratch,
   type Appended,
+  type NewTokens,
 } from '../kernels/appendKv.js';
+import { appendQuantisedDispatch } from '../kernels/appendQuantised.js';
 import { hostSequences } from '../kernels/shared/batchInfo.js';
 import { isHostLengths, type AttentionProblem, type DeviceLengths } from '../problem/attentionProblem.js';
 import { checkWorkItems } from './limits.js';
@@ -36,13 +38,16 @@ export function planCachedAttention(
 
 /**
  * Plans what happens before attention: new tokens are written to the cache, and queries rotated. It is one dispatch where
- * the device can bind as many buffers, else one for the cache and one for queries.
+ * the device can bind as many buffers, else one for the cache and one for queries. A quantised cache takes one for keys and
+ * one for values.
  */
 export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTraits): AppendPlan {
   const { problem, memory } = shared;
-  const { append } = problem;
+  const { append, scales } = problem;
   if (!append) return NO_APPEND;
-  const { newK, newV, rotary, apart } = append;
+  const { newK, newV, rotary } = append;
+  // Keys and values of a quantised cache have more buffers together than some devices can bind.
+  const apart = append.apart || scales !== null;
   const known = isHostLengths(lengths) ? lengths : null;
   const { maxNew, maxSeqlenQ } = lengths as DeviceLengths;
   // Where lengths are on the GPU, every new token that there may be.
@@ -58,18 +63,31 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
   const appends = (newK || newV) !== null && newTokens.some((count) => count > 0);
   const nothing: Appended = { newK: null, newV: null, rotatedQ: null };
 
-  const plan = (name: string, counts: Uint32Array, writes: Appended): Dispatch => {
+  const tokensOf = (name: string, counts: Uint32Array): NewTokens => {
     const sequences = known && (() => hostSequences(problem, known, memory));
-    const tokens = listNewTokens(counts, shared.batchInfo, sequences, memory, name);
+    return listNewTokens(counts, shared.batchInfo, sequences, memory, name);
+  };
+  const plan = (name: string, counts: Uint32Array, writes: Appended): Dispatch => {
+    const tokens = tokensOf(name, counts);
     const of = [shared, ...Object.values(tokens), ...Object.values(writes)];
     return memory.keep(name, of, () => appendDispatch({ ...shared, tokens, writes }));
+  };
+  const quantised = (side: 'k' | 'v'): Dispatch => {
+    const name = `append quantised ${side}`;
+    const tokens = tokensOf(name, newTokens);
+    return memory.keep(name, [shared, ...Object.values(tokens)], () =>
+      appendQuantisedDispatch({ ...shared, tokens, side }),
+    );
   };
   const dispatches: Dispatch[] = [];
   if (appends && rotates && !apart && canAppendAndRotate(traits)) {
     const either = countsOf(shared, 'new tokens or queries', (b) => Math.max(newTokens[b]!, queries[b]!));
     dispatches.push(plan('append and rotate', either, { newK, newV, rotatedQ }));
   } else {
-    if (appends && apart) {
+    if (appends && scales) {
+      if (newK) dispatches.push(quantised('k'));
+      if (newV) dispatches.push(quantised('v'));
+    } else if (appends && apart) {
       if (newK) dispatches.push(plan('append k', newTokens, { ...nothing, newK }));
       if (newV) dispatches.push(plan('append v', newTokens, { ...nothing, newV }));
     } else if (appends) {

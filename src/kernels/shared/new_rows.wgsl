@@ -48,6 +48,10 @@ struct Params {
   sin_base: u32,
   sin_position: u32,
   angle_type: u32,
+  scale_base: u32,        // of append_quantised: the first scale of the cache, and strides, in scales
+  scale_page: u32,        // without pages, from one row of the cache to the next
+  scale_token: u32,
+  scale_head: u32,
 }
 
 // Up to item_tokens of a sequence.
@@ -265,7 +269,8 @@ fn source_word(kind: u32, word: u32) -> u32 {
 
 fn source(kind: u32, index: u32) -> Access {
   @if(QUERIES && APPENDS) if (kind == QUERY) { return q[index]; }
-  @if(APPENDS) if (kind == VALUE) { return new_v[index]; }
-  @if(APPENDS) return new_k[index];
-  @else        return q[index];
+  @if(APPENDS && !KEYS && !VALUES) if (kind == VALUE) { return new_v[index]; }
+  @if(VALUES)             return new_v[index];
+  @if(APPENDS && !VALUES) return new_k[index];
+  @if(!APPENDS)           return q[index];
 }
