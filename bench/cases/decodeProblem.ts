@@ -1,5 +1,10 @@
 import type { Tensor } from '../../src/core/tensor.js';
-import { hostLengths, type AttentionProblem, type HostLengths } from '../../src/problem/attentionProblem.js';
+import {
+  hostLengths,
+  NO_MASKS,
+  type AttentionProblem,
+  type HostLengths,
+} from '../../src/problem/attentionProblem.js';
 import { denseRows, pagedRows } from '../../src/problem/tokenRows.js';
 import { Random } from '../../tools/random.js';
 import type { DecodeCase } from './cases.js';
@@ -51,14 +56,16 @@ export function decodeProblem(
       lse: null,
       pages: { pageSize: PAGE_SIZE, nPages, table: blockTable, nRows: batch, width, stride: width },
       scales: null,
-      masks: { left: -1, right: 0, attentionChunk: 0 },
+      masks: { ...NO_MASKS, right: 0 },
       softmaxScale: 1 / Math.sqrt(headDim),
       softcap: 0,
       slopes: null,
       sinks: null,
+      mask: null,
+      bias: null,
       numSplits: 0,
       append: null,
-    sharedPrefix: null,
+      sharedPrefix: null,
     },
     lengths: hostLengths({ qLen: new Int32Array(batch).fill(1), kLen: Int32Array.from(keys) }),
   };

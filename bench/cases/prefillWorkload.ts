@@ -1,5 +1,6 @@
 import { bytesPerElement } from '../../src/core/dtype.js';
 import { attnVarlen } from '../../src/index.js';
+import { NO_MASKS } from '../../src/problem/attentionProblem.js';
 import { visibleBand } from '../../src/problem/band.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
@@ -102,7 +103,7 @@ export function visiblePairs(benchCase: PrefillCase): number {
   const keys = { firstKey: 0, kLen: length };
   let pairs = 0;
   for (let query = 0; query < length; query++) {
-    const [first, last] = visibleBand(query, keys, { left, right, attentionChunk: 0 });
+    const [first, last] = visibleBand(query, keys, { ...NO_MASKS, left, right });
     pairs += Math.max(0, last - first + 1);
   }
   return pairs;

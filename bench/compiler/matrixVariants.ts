@@ -52,6 +52,9 @@ export function matrixVariants() {
           outOctets: true,
           softcap: false,
           alibi: false,
+          firstKeys: false,
+          mask: false,
+          bias: null,
         };
         const name = `T2 attn_matrix D${headDim} ${dtype} ${paged ? 'paged' : 'contiguous'}`;
         const [prompt] = matrixPrefillCandidates(RDNA3, args);

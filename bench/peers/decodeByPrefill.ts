@@ -51,7 +51,16 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
   const maxParts = Math.max(...chunkCounts);
   const merge =
     nParts > 0
-      ? [mergeChunksDispatch({ ...shared, items: packSplitTokens(merges), parts, maxParts, sharedParts: null, traits })]
+      ? [
+          mergeChunksDispatch({
+            ...shared,
+            items: packSplitTokens(merges),
+            parts,
+            maxParts,
+            sharedParts: null,
+            traits,
+          }),
+        ]
       : [];
   return [...attend(chunks, parts), ...attend(whole, null), ...merge];
 }

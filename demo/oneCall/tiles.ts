@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../../src/index.js';
 import { decodeTileKeys } from '../../src/kernels/attnDecode.js';
 import { prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
+import { NO_MASKS } from '../../src/problem/attentionProblem.js';
 import { visibleBand } from '../../src/problem/band.js';
 import { isDecode } from '../../src/plan/attentionWork.js';
 import { decodeTile } from '../../src/plan/decodeTile.js';
@@ -28,7 +29,8 @@ export function tileBands(
   traits: DeviceTraits,
 ): TileBands {
   const { nHeads, nKvHeads, causal, windowSize, attentionChunk } = settings;
-  const masks = { left: windowSize[0], right: causal ? 0 : windowSize[1], attentionChunk };
+  const right = causal ? 0 : windowSize[1];
+  const masks = { ...NO_MASKS, left: windowSize[0], right, attentionChunk };
   const group = nHeads / nKvHeads;
   const { rows, width } = tileSize(settings, nQueries * group, nQueries, traits);
   const height = rows / group;

@@ -23,6 +23,9 @@ const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
   alibiSlopes: true,
   sinks: true,
   attentionChunk: true,
+  firstKeys: true,
+  mask: true,
+  bias: true,
   numSplits: true,
   returnLse: true,
   out: true,
@@ -137,6 +140,9 @@ function weightsNames(): WeightsNames {
     softcap: true,
     alibiSlopes: true,
     attentionChunk: true,
+    firstKeys: true,
+    mask: true,
+    bias: true,
   };
 
   const others = namesOf<Record<NotOfWeights, unknown>>({

@@ -1,6 +1,7 @@
 import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkBatch, checkSeqlens } from '../check/checkLengths.js';
+import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { planAttention } from '../plan/planAttention.js';
 import type { AttentionResult, AttnArgs } from '../problem/attentionArgs.js';
@@ -49,6 +50,8 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
   checkSeqlens(call, 'queries', [Sq]);
   checkSeqlens(call, 'keys', [Sk]);
   const options = checkOptions(call, args, B, heads);
+  const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
+  const rowsOfKeys = checkKeyRows(call, args, { q, layout: DENSE, lengths });
   const problem = {
     batch: B,
     ...heads,
@@ -60,8 +63,8 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     append: null,
     sharedPrefix: null,
     ...options,
+    ...rowsOfKeys,
   };
-  const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
   const checkOverlaps = readsWhileWriting(args);
   return attentionOperation(call, args, {
     problem,

@@ -5,6 +5,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
+import { NO_MASKS } from '../problem/attentionProblem.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { byName, eitherWay } from './matrixVariants.js';
@@ -18,6 +19,9 @@ const NAMES = namesOf<AttnVariantOptions>({
   paged: true,
   softcap: true,
   alibi: true,
+  firstKeys: true,
+  mask: true,
+  bias: true,
   group: true,
   decodeTokens: true,
   newDType: true,
@@ -40,6 +44,12 @@ export interface AttnVariantOptions {
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`. Default false. */
   readonly alibi?: boolean | undefined;
+  /** Whether calls pass `firstKeys`, with a window or chunks. Default false. */
+  readonly firstKeys?: boolean | undefined;
+  /** Whether calls pass `mask`. Default false. */
+  readonly mask?: boolean | undefined;
+  /** Type of the `bias` that calls pass. Default: they pass none. */
+  readonly bias?: FloatDType | undefined;
   /** Query heads per kv head, for the decode kernels. Default: prefill kernels only. */
   readonly group?: number | undefined;
   /** Upper bound of the query tokens of a sequence that decodes. Default: no bound. */
@@ -65,6 +75,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
   checkVariantOptions(call.name, options);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = null } = options;
   const { paged = false, rotary = false, softcap = false, alibi = false, group, decodeTokens } = options;
+  const { firstKeys = false, mask = false, bias = null } = options;
   const served: Served = {
     caller: call.name,
     nHeads: group ?? 1,
@@ -79,8 +90,10 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     softcap,
     slopes: alibi ? 'host' : null,
     sinks: 'gpu',
+    mask,
+    bias,
     lengths: 'gpu',
-    masks: { left: -1, right: -1, attentionChunk: 0 },
+    masks: firstKeys ? { ...NO_MASKS, firstKeys: 1 } : NO_MASKS,
     sharedPrefix: false,
     numSplits: 0,
     maxTokens: UNLIMITED,
@@ -116,12 +129,13 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkNames(caller, options, NAMES);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
   const { paged = false, softcap = false, alibi = false, rotary = false, weights = false } = options;
+  const { firstKeys = false, mask = false, bias = dtype } = options;
   const { group = 1, decodeTokens = 1 } = options;
   checkCounts(caller, { headDim, headDimV, group, decodeTokens });
   checkHeadDims(caller, { headDim, headDimV });
   checkHeads(caller, { group });
-  checkTypes(caller, { dtype, kvDType, newDType });
-  checkFlags(caller, { paged, softcap, alibi, rotary, weights });
+  checkTypes(caller, { dtype, kvDType, newDType, bias });
+  checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, rotary, weights });
   if (weights && options.group === undefined)
     fail('argument', caller, 'weights needs group, the number of query heads per kv head.');
 }

@@ -2,6 +2,7 @@ import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkScales } from '../check/checkScales.js';
+import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
 import { FLOATS, KV_DTYPES } from '../core/dtype.js';
@@ -92,8 +93,9 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
   );
   const { batch, lengths, pages } = checkVarlenLengths(call, args);
   const options = checkOptions(call, args, batch, heads);
+  const rowsOfKeys = checkKeyRows(call, args, { q, layout: RAGGED, lengths });
   if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const of = [q, k, v, batch, heads, pages, scales, options];
+  const of = [q, k, v, batch, heads, pages, scales, options, rowsOfKeys];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : raggedRows;
     return {
@@ -107,6 +109,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       append: null,
       sharedPrefix: null,
       ...options,
+      ...rowsOfKeys,
     };
   });
   return attentionOperation(call, args, {

@@ -5,6 +5,7 @@ import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkChosenRows, type ChosenTokens } from '../check/checkChosenRows.js';
 import { checkBatch, checkSeqlens, countSequences } from '../check/checkLengths.js';
+import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from '../check/checkOverlap.js';
 import { checkForm, checkSizedTensor, checkTensor, inBrackets, MAX_ELEMENTS } from '../check/checkTensor.js';
@@ -65,6 +66,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
   const { given, layout, batch, heads, lengths, pages } = inputs;
   const { q, lse, rows, pass } = given;
   const { sinks: _sinks, numSplits: _numSplits, ...options } = checkOptions(call, given, batch, heads);
+  const rowsOfKeys = checkKeyRows(call, given, { q, layout, lengths });
   if (pages) checkTablePages(call, pages, lengths, options.masks);
   const append = appendOf(call, inputs, options.masks);
   if (lse === undefined)
@@ -88,6 +90,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       append,
       sharedPrefix: null,
       ...options,
+      ...rowsOfKeys,
       sinks: null,
       numSplits: 0,
     },

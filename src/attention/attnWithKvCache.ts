@@ -5,6 +5,7 @@ import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
 import { checkScales } from '../check/checkScales.js';
+import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
 import { KV_DTYPES } from '../core/dtype.js';
@@ -88,10 +89,24 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   );
   const { lengths, pages } = checkCacheLengths(call, args, batch);
   const options = checkOptions(call, args, batch, heads);
+  const rowsOfKeys = checkKeyRows(call, args, { q, layout, lengths });
   if (pages) checkTablePages(call, pages, lengths, options.masks);
   const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
   const sharedPrefix = checkSharedPrefix(call, args.sharedPrefix, { pages, lengths });
-  const of = [q, kCache, vCache, layout, batch, heads, pages, scales, append, sharedPrefix, options];
+  const of = [
+    q,
+    kCache,
+    vCache,
+    layout,
+    batch,
+    heads,
+    pages,
+    scales,
+    append,
+    sharedPrefix,
+    options,
+    rowsOfKeys,
+  ];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : denseRows;
     return {
@@ -105,6 +120,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       append,
       sharedPrefix,
       ...options,
+      ...rowsOfKeys,
     };
   });
   const checkOverlaps: CheckOverlaps = (current, layer) => {

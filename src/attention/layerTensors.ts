@@ -22,6 +22,8 @@ export interface LayerTensors {
   readonly vCache?: Tensor | undefined;
   readonly kScale?: Tensor | undefined;
   readonly vScale?: Tensor | undefined;
+  readonly mask?: Tensor | undefined;
+  readonly bias?: Tensor | undefined;
   readonly out?: Tensor | undefined;
   readonly lse?: Tensor | undefined;
   /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
@@ -45,6 +47,8 @@ const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
   vCache: true,
   kScale: true,
   vScale: true,
+  mask: true,
+  bias: true,
   out: true,
   lse: true,
 };

@@ -18,7 +18,7 @@ export interface PrepareModelOptions
   extends
     AttentionShape,
     PrepareOptions,
-    Pick<AttentionOptions, 'windowSize' | 'attentionChunk' | 'numSplits'> {
+    Pick<AttentionOptions, 'windowSize' | 'attentionChunk' | 'firstKeys' | 'numSplits'> {
   /** Of q and out. */
   readonly dtype: FloatDType;
   /** Of the cache. Default `dtype`. */
@@ -43,6 +43,10 @@ export interface PrepareModelOptions
   readonly sinks?: boolean | 'gpu' | undefined;
   /** Whether calls pass `sharedPrefix`; needs `paged`. Default false. */
   readonly sharedPrefix?: boolean | undefined;
+  /** Whether calls pass `mask`. Default false. */
+  readonly mask?: boolean | undefined;
+  /** Type of the `bias` that calls pass. Default: they pass none. */
+  readonly bias?: FloatDType | undefined;
   /** Where lengths, `cacheBatchIdx` and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
   readonly lengths?: 'host' | 'gpu' | undefined;
 }
@@ -64,9 +68,12 @@ const NAMES = namesOf<PrepareModelOptions>({
   alibi: true,
   sinks: true,
   sharedPrefix: true,
+  mask: true,
+  bias: true,
   lengths: true,
   windowSize: true,
   attentionChunk: true,
+  firstKeys: true,
   numSplits: true,
   onProgress: true,
   signal: true,
@@ -131,16 +138,17 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     alibi = false,
     sinks = false,
     sharedPrefix = false,
+    mask = false,
     lengths = 'host',
   } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
   const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
   checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
   checkHeads(caller, { nHeads });
-  checkTypes(caller, { dtype, kvDType, newDType });
+  checkTypes(caller, { dtype, kvDType, newDType, bias: options.bias ?? dtype });
   checkCounts(caller, { maxTokens, maxContext });
   checkCounts(caller, { numSplits }, 0);
-  checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix });
+  checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix, mask });
   if (sharedPrefix && !paged) call.refuse('argument', 'sharedPrefix needs paged: only pages can be shared.');
   if (!appends && options.newDType !== undefined)
     call.refuse(
@@ -161,6 +169,8 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     softcap,
     slopes: whereabouts(alibi),
     sinks: whereabouts(sinks),
+    mask,
+    bias: options.bias ?? null,
     lengths,
     masks: checkMasks(call, options),
     sharedPrefix,

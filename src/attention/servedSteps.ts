@@ -39,6 +39,9 @@ export interface Served extends StepBounds {
   readonly softcap: boolean;
   readonly slopes: Whereabouts;
   readonly sinks: Whereabouts;
+  readonly mask: boolean;
+  /** Null without one. */
+  readonly bias: FloatDType | null;
   readonly lengths: 'host' | 'gpu';
   readonly masks: Masks;
   readonly numSplits: number;
@@ -62,17 +65,26 @@ export interface ServedStep {
  * one by one, as they are asked for.
  */
 export function* servedSteps(served: Served, traits: DeviceTraits): Generator<ServedStep> {
-  const problem = servedProblem(served);
-  for (const step of representativeSteps(problem, served, traits)) {
-    const dispatches = planCachedAttention(problem, lengthsOf(served, step), traits);
-    yield { step, batch: 1, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
-    if (!served.sharedPrefix || served.lengths === 'gpu') continue;
-    for (const batch of batchesOf(problem, step)) {
-      const longest = { ...step, kLen: served.maxContext };
-      const cascade = planCachedAttention(...sharingStep(problem, longest, batch, served), traits);
-      yield { step: longest, batch, variants: cascade.map(({ kernel, spec }) => ({ kernel, spec })) };
+  for (const problem of servedProblems(served)) {
+    for (const step of representativeSteps(problem, served, traits)) {
+      const dispatches = planCachedAttention(problem, lengthsOf(served, step), traits);
+      yield { step, batch: 1, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
+      if (!served.sharedPrefix || served.lengths === 'gpu') continue;
+      for (const batch of batchesOf(problem, step)) {
+        const longest = { ...step, kLen: served.maxContext };
+        const cascade = planCachedAttention(...sharingStep(problem, longest, batch, served), traits);
+        yield { step: longest, batch, variants: cascade.map(({ kernel, spec }) => ({ kernel, spec })) };
+      }
     }
   }
+}
+
+/** One problem; with a bias two, as rows of any number of keys begin at a multiple of four numbers or do not. */
+function servedProblems(served: Served): readonly AttentionProblem[] {
+  const problem = servedProblem(served);
+  const { bias } = problem;
+  if (!bias) return [problem];
+  return [problem, { ...problem, bias: RAGGED.keyRows(standIn(served.bias!, [1, 1, 1])) }];
 }
 
 /** Numbers of sequences with which the rows of all of them need different tiles: more than `MAX_DECODE_ROWS` have one. */
@@ -100,7 +112,14 @@ function sharingStep(
 
 /** The kernels of `attnWeights` for such calls. */
 export function weightsVariants(served: Served, traits: DeviceTraits): Variant[] {
-  const { append, ...problem } = servedProblem(served);
+  return servedProblems(served).flatMap((problem) => weightsVariantsOf(problem, served, traits));
+}
+
+function weightsVariantsOf(
+  { append, ...problem }: AttentionProblem,
+  served: Served,
+  traits: DeviceTraits,
+): Variant[] {
   const rotary = append?.rotary ?? null;
   const attention = {
     ...problem,
@@ -147,6 +166,8 @@ export function servedProblem(
     softcap: served.softcap ? 1 : 0,
     slopes: served.slopes && { values: numbersAt(served.slopes, nHeads), perSequence: false },
     sinks: served.sinks && numbersAt(served.sinks, nHeads),
+    mask: served.mask ? RAGGED.keyRows(standIn('u32', [1, 1, 1])) : null,
+    bias: served.bias && RAGGED.keyRows(standIn(served.bias, [1, 1, 4])),
     numSplits: served.numSplits,
     append:
       newDType || rotary

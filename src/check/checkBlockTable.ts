@@ -7,7 +7,7 @@ import {
   type HostLengths,
   type Masks,
 } from '../problem/attentionProblem.js';
-import { visibleBand } from '../problem/band.js';
+import { firstKeysEnd, visibleBand } from '../problem/band.js';
 import { isHostArray, type Call } from './call.js';
 import { MAX_LENGTH } from './checkLengths.js';
 import { checkInts } from './checkNumbers.js';
@@ -100,9 +100,14 @@ function checkPages(call: Call, blockTable: BlockTable, lengths: HostLengths, ma
   const { pageSize, nPages, table, width } = blockTable;
   if (isTensor(table)) return;
   lengths.kLen.forEach((kLen, b) => {
-    const firstUsed = firstUsedKey(lengths, b, masks);
-    if (firstUsed >= kLen) return;
-    for (let column = Math.floor(firstUsed / pageSize); column * pageSize < kLen; column++) {
+    const firstUsed = Math.floor(firstUsedKey(lengths, b, masks) / pageSize);
+    const endOfFirst = lengths.qLen[b]! > 0 && masks.firstKeys > 0 ? endOfFirstKeys(lengths, b, masks) : 0;
+    const firstColumn = Math.min(
+      firstUsed,
+      endOfFirst > 0 ? Math.floor(lengths.firstKey[b]! / pageSize) : Infinity,
+    );
+    for (let column = firstColumn; column * pageSize < kLen; column++) {
+      if (column < firstUsed && column * pageSize >= endOfFirst) continue;
       const page = table[lengths.row[b]! * width + column]!;
       if (page >= 0 && page < nPages) continue;
       const keys = keysInWords(column * pageSize, Math.min(kLen, (column + 1) * pageSize) - 1);
@@ -118,7 +123,14 @@ function keysInWords(first: number, last: number): string {
   return first === last ? `key ${first}` : `keys ${first} to ${last}`;
 }
 
-/** The first key that a query sees or that is written. */
+/** One past the first keys that the last query sees; 0 if there are none. */
+function endOfFirstKeys(lengths: HostLengths, b: number, masks: Masks): number {
+  const [kLen, firstKey] = [lengths.kLen[b]!, lengths.firstKey[b]!];
+  const end = firstKeysEnd(kLen - 1, { firstKey, kLen }, masks);
+  return end > firstKey ? end : 0;
+}
+
+/** The first key that a query sees or that is written, first keys left aside. */
 function firstUsedKey(lengths: HostLengths, b: number, masks: Masks): number {
   const [kLen, qLen, firstKey] = [lengths.kLen[b]!, lengths.qLen[b]!, lengths.firstKey[b]!];
   const firstNew = lengths.nCached[b]!;

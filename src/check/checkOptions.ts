@@ -16,9 +16,9 @@ export function checkOptions(
   heads: Pick<AttentionProblem, 'nHeads' | 'headDim'>,
 ): OptionsProblem {
   const { softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks } = options;
-  const { attentionChunk, numSplits, returnLse, pass } = options;
-  const of = [softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits];
-  return call.memory.keep('options', [...of, returnLse, pass, batch, heads], () =>
+  const { attentionChunk, firstKeys, numSplits, returnLse, pass } = options;
+  const of = [softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys];
+  return call.memory.keep('options', [...of, numSplits, returnLse, pass, batch, heads], () =>
     optionsProblem(call, options, batch, heads),
   );
 }
@@ -69,7 +69,7 @@ function checkFactors(call: Call, softmaxScale: number, softcap: number): void {
 /** The keys that the options let a query see. */
 export function checkMasks(
   call: Call,
-  options: Pick<AttentionOptions, 'causal' | 'windowSize' | 'attentionChunk'>,
+  options: Pick<AttentionOptions, 'causal' | 'windowSize' | 'attentionChunk' | 'firstKeys'>,
 ): Masks {
   const { causal = false, windowSize = [-1, -1], attentionChunk } = options;
   const isWindow =
@@ -78,10 +78,16 @@ export function checkMasks(
     Array.from(windowSize).every((bound) => Number.isInteger(bound) && bound >= -1);
   if (!isWindow) call.refuseValue('windowSize', '[left, right], whole numbers ≥ −1', windowSize);
   const [left, right] = windowSize;
+  const chunk = Math.min(call.count('attentionChunk', attentionChunk, 0), WIDEST_MASK);
+  const firstKeys = Math.min(call.count('firstKeys', options.firstKeys, 0), WIDEST_MASK);
+  // Else they are seen anyway.
+  const areHidden = left >= 0 || (right >= 0 && !causal) || chunk > 0;
   return {
     left: Math.min(left, WIDEST_MASK),
     right: causal ? 0 : Math.min(right, WIDEST_MASK),
-    attentionChunk: Math.min(call.count('attentionChunk', attentionChunk, 0), WIDEST_MASK),
+    attentionChunk: chunk,
+    firstKeys: areHidden ? firstKeys : 0,
+    causal,
   };
 }
 

@@ -90,7 +90,7 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   const features = featuresOf({ ...problem, headDimV: headDim });
   const optional = optionalBuffersOf(problem);
   return {
-    kernel: withOptional(attnWeightsKernel, optional),
+    kernel: withOptional(attnWeightsKernel, problem, optional),
     spec: weightsSpec(weightsTile(nHeads / nKvHeads, headDim), headDim, features),
     params: attentionParams({ problem, range, parts: null }),
     bindings: {
@@ -118,6 +118,8 @@ export function weightsSpec(
     HEADS: heads,
     HEAD_OCTETS: Math.ceil(headDim / 8),
     ...attentionConditions({ ...features, outWide: false }, false),
+    // Weights of all tiles are written.
+    SKIPS: false,
   };
 }
 

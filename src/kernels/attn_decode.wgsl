@@ -6,6 +6,7 @@
 //   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [items]  Item       heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
+//   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
 //   out  lse          [n_heads, tokens]   f32                                 with SPLIT (maximum, total) [parts, n_heads]
 //
@@ -31,7 +32,7 @@
 // left out, but replaced by the last key.
 //
 // Variants:
-//   those of octets, kv_words, key_offsets, out_rows, attention and lanes
+//   those of octets, kv_words, key_offsets, dense_masks, out_rows, attention and lanes
 //   PREFETCH      keys and values wait in registers: all that an invocation takes of a tile
 //   KEY_SHARED    KEY_LANES is at least ROWS, and not 1; else an invocation has all rows of its quad (LANE_ROWS)
 //   SHORT_CHAINS  sums grow by four or eight products at once, since too few of them are in the making at a time to hide
@@ -48,9 +49,11 @@ import package::shared::attention::{
   params, Job, RowMask, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
-import package::shared::band::Band;
+import package::shared::band::{Band, band_between, last_of};
+@if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
+@if(BIAS) import package::shared::dense_masks::bias_of;
 import package::shared::key_offsets::{
-  find_offsets, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
+  find_offsets, first_key_of, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
 };
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, octet_of, octet_of_run};
@@ -105,7 +108,8 @@ fn attn_decode(
   let seen = rows_seen(job, ROWS).by_any;
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
   // What is loaded beyond the last tile is its last key once more.
-  let walked = Band(seen.first, min(seen.last, i32(tiles.end * TILE_KEYS) - 1));
+  @if(!FIRST_KEYS) let walked = band_between(seen.first, min(seen.last, i32(tiles.end * TILE_KEYS) - 1));
+  @if(FIRST_KEYS)  let walked = up_to(seen, i32(first_key_of(seen, max(tiles.end, 1u) - 1u) + TILE_KEYS));
 
   @if(PAGED) find_offsets(sequence, walked, tiles.first, local);
   @if(PAGED && PREFETCH) find_offsets(sequence, walked, tiles.first + 1u, local);
@@ -164,6 +168,16 @@ fn attn_decode(
 
   for (var tile_index = tiles.first; tile_index < MANY; tile_index++) {
     if (tile_index >= tiles.end) { break; }
+    let tile_start = first_key_of(seen, tile_index);
+    let first_key = tile_start + key_quad * 4u;
+    @if(MASK) @registers var row_bits: array<u32, LANE_ROWS>;
+    @if(MASK) {
+      @unroll for (var i = 0u; i < LANE_ROWS; i++) { row_bits[i] = mask_bits(mask[i].mask_row, first_key, sequence.k_len); }
+    }
+    @if(BIAS) @registers var added: array<vec4f, LANE_ROWS>;
+    @if(BIAS) {
+      @unroll for (var i = 0u; i < LANE_ROWS; i++) { added[i] = bias_of(mask[i].bias_row, first_key, sequence.k_len); }
+    }
     @if(PREFETCH && (PAGED || KV_SCALES)) let slot = slot_of(sequence, walked, tile_index + 2u, invocation);
     @if(PREFETCH && KV_SCALES) @registers var own_k_scales: array<f32, K_GROUPS>;
     @if(PREFETCH && KV_SCALES) @registers var own_v_scales: array<f32, V_GROUPS>;
@@ -192,7 +206,7 @@ fn attn_decode(
     // octet that is there. Of max(N, ROLLED_LOOP) and MANY see lanes.
     @registers var s: array<array<vec4f, 2>, ROW_PAIRS>;
     @if(PREFETCH && KV_QUANTISED) {
-      if (i32(tile_index * TILE_KEYS + key_quad * 4u) <= seen.last) {
+      if (i32(first_key) <= last_of(seen)) {
         @unroll for (var step = 0u; step < RUNS; step++) {
           let first_octet = (step * KEY_LANES + key_lane) * K_RUN;
           @if(KV_I4) let group_scales = scales_of_keys(min(first_octet, last_octet) / 4u, key_quad);
@@ -216,7 +230,7 @@ fn attn_decode(
       }
     }
     @if(PREFETCH && !KV_QUANTISED) {
-      if (i32(tile_index * TILE_KEYS + key_quad * 4u) <= seen.last) {
+      if (i32(first_key) <= last_of(seen)) {
         @unroll for (var step = 0u; step < OCTETS; step++) {
           let octet = step * KEY_LANES + key_lane;
           let left = params.head_dim - min(octet, last_octet) * 8u;
@@ -289,7 +303,7 @@ fn attn_decode(
     }
 
     // 2 mask, row maximum
-    let key = vec4i(i32(tile_index * TILE_KEYS + key_quad * 4u)) + vec4i(0, 1, 2, 3);
+    let key = vec4i(i32(first_key)) + vec4i(0, 1, 2, 3);
     @if(PAGED) let are_there = have_pages(tile_index, key_quad);
     @if(KV_I8) let key_scales = scales_of_keys(0u, key_quad);
     @unroll for (var i = 0u; i < LANE_ROWS; i++) {
@@ -297,7 +311,10 @@ fn attn_decode(
       @if(KV_E4M3) own[i] *= head_scale;
       var is_seen = sees(mask[i], key);
       @if(PAGED) is_seen &= are_there;
-      own[i] = select(vec4f(MASKED), scores_of(own[i], key, mask[i]), is_seen);
+      @if(MASK) is_seen &= are_set(row_bits[i]);
+      own[i] = scores_of(own[i], key, mask[i]);
+      @if(BIAS) own[i] += added[i];
+      own[i] = select(vec4f(MASKED), own[i], is_seen);
       let largest = max_of_quads(largest_of(own[i]));
       lane_value[key_quad * LINE_ROWS + key_lane + i] = largest;
     }
@@ -375,7 +392,7 @@ fn attn_decode(
     }
     @if(!PREFETCH) {
       for (var step = 0u; step < max(VALUE_STEPS, ROLLED_LOOP); step++) {
-        if (step >= VALUE_STEPS || i32(tile_index * TILE_KEYS + step * VALUE_GROUPS * 4u) > seen.last) { break; }
+        if (step >= VALUE_STEPS || i32(tile_start + step * VALUE_GROUPS * 4u) > last_of(seen)) { break; }
         let quad = step * VALUE_GROUPS + value_group;
         let places = value_places(job, walked, tile_index, quad);
         @registers var p4: array<vec4f, ROWS>;
@@ -440,6 +457,11 @@ fn attn_decode(
       write_octet(job, turn * TURN_ROWS, index);
     }
   }
+}
+
+// The keys of a band before `end`.
+@if(FIRST_KEYS) fn up_to(band: Band, end: i32) -> Band {
+  return Band(band.first, min(band.last, end - 1), band.head_first, min(band.head_end, end));
 }
 
 // Loads the queries of the rows into `tile`. Query rows past the end are staged as zeros; their results are never

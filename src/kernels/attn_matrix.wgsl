@@ -7,6 +7,7 @@
 //   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [items]  Item       heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
+//   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
 //   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); with SPLIT (maximum, total) [parts, n_heads]
 //
@@ -33,7 +34,7 @@
 // that the workgroup has seen of it, which follows its peak. What is below 2^-35 of the peak is lost.
 //
 // Variants:
-//   those of octets, key_offsets, out_rows and attention
+//   those of octets, key_offsets, dense_masks, out_rows and attention
 //   F16_TILES   operands are f16; else f32. Sums are f32 in any case
 //   SCALED      operands of f16 tiles are scaled, as q, k or v is bf16
 //   Q_RAW       queries wait in registers as they are stored: Q_WIDE and Q_HALVES
@@ -52,8 +53,10 @@ import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
-import package::shared::band::Band;
-import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
+import package::shared::band::{Band, has_all_of};
+@if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
+@if(BIAS) import package::shared::dense_masks::bias_of;
+import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_offset, has_page, have_pages};
 @if(KV_SCALES) import package::shared::kv_scales::{key_scale, value_scale};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
@@ -223,7 +226,7 @@ fn attn_matrix(
   }
   for (var tile = range.first; tile < MANY; tile++) {
     if (tile >= range.end) { break; }
-    let first_key = tile * TILE_KEYS;
+    let first_key = first_key_of(seen, tile);
 
     workgroupBarrier();  // A
 
@@ -238,7 +241,7 @@ fn attn_matrix(
     }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
 
-    let has_hidden = i32(first_key) < rows.by_all.first || i32(first_key + TILE_KEYS) - 1 > rows.by_all.last;
+    let has_hidden = !has_all_of(rows.by_all, i32(first_key), i32(first_key + TILE_KEYS) - 1);
     @registers var low: array<vec4f, LANE_OCTETS>;    // the lane's octets: scores, then weights
     @registers var high: array<vec4f, LANE_OCTETS>;
     var largest = MASKED;
@@ -254,15 +257,24 @@ fn attn_matrix(
       let key = vec4i(i32(first_key + octet * 8u)) + vec4i(0, 1, 2, 3);
       low[i] = scores_of(low[i], key, mask);
       high[i] = scores_of(high[i], key + 4, mask);
+      @if(BIAS) low[i] += bias_of(mask.bias_row, first_key + octet * 8u, sequence.k_len);
+      @if(BIAS) high[i] += bias_of(mask.bias_row, first_key + octet * 8u + 4u, sequence.k_len);
       @if(PAGED)  let is_there = have_pages(tile, octet * 2u);
       @if(PAGED)  let is_there_high = have_pages(tile, octet * 2u + 1u);
-      @if(PAGED)  let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
-      @if(!PAGED) let has_hidden_keys = has_hidden;
+      @if(MASK)            let has_hidden_keys = true;
+      @if(PAGED && !MASK)  let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
+      @if(!PAGED && !MASK) let has_hidden_keys = has_hidden;
       if (has_hidden_keys) {
         var is_seen = sees(mask, key);
         var is_seen_high = sees(mask, key + 4);
         @if(PAGED) is_seen &= is_there;
         @if(PAGED) is_seen_high &= is_there_high;
+        @if(MASK) {
+          // Both quads are in one word.
+          let bits = mask_bits(mask.mask_row, first_key + octet * 8u, sequence.k_len);
+          is_seen &= are_set(bits);
+          is_seen_high &= are_set(bits >> 4u);
+        }
         low[i] = select(vec4f(MASKED), low[i], is_seen);
         high[i] = select(vec4f(MASKED), high[i], is_seen_high);
       }

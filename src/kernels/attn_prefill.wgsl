@@ -6,6 +6,7 @@
 //   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
 //   in   items        [items]  Item       heaviest first
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
+//   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
 //   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
 //   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); with SPLIT (maximum, total) [parts, n_heads]
 //
@@ -26,7 +27,7 @@
 //   4 values    VALUE_KEYS at a time: they and their weights are staged, then multiplied
 //
 // Variants:
-//   those of octets, key_offsets, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
+//   those of octets, key_offsets, dense_masks, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
 //   Q_RESIDENT   queries stay in workgroup memory; else each slice (SLICE_QUADS quads of dims) is staged with its keys
 //   F16_TILES    workgroup memory holds f16; only with SUBGROUPS
 //   BROADCAST    a team is a whole subgroup, whose lanes share queries and weights
@@ -37,8 +38,10 @@ import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, RowMask, mask_of, scores_of, sees, largest_of,
   tiles_of, Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
-import package::shared::band::Band;
-import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page, have_pages};
+import package::shared::band::{Band, has_all_of, has_any_of, last_of};
+@if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
+@if(BIAS) import package::shared::dense_masks::bias_of;
+import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_offset, has_page, have_pages};
 @if(KV_QUANTISED) import package::shared::kv_scales::{key_scale, value_scale};
 import package::shared::lanes::{
   MANY, ROLLED_LOOP, invocation_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
@@ -133,7 +136,7 @@ fn attn_prefill(
 
   for (var tile = tiles.first; tile < MANY; tile++) {
     if (tile >= tiles.end) { break; }
-    let first_key = tile * TILE_KEYS;
+    let first_key = first_key_of(seen, tile);
 
     // 1 scores: s[r][h] holds those of the lane's keys 4 h .. 4 h + 3
     @registers var s: array<array<vec4f, KEY_QUADS>, ROWS>;
@@ -163,7 +166,7 @@ fn attn_prefill(
 
     // 2 mask, row maximum
     let lane_key = first_key + lane * KEYS;
-    var has_hidden = i32(first_key) < rows.by_all.first || i32(first_key + TILE_KEYS) - 1 > rows.by_all.last;
+    var has_hidden = !has_all_of(rows.by_all, i32(first_key), i32(first_key + TILE_KEYS) - 1);
     @if(PAGED) @registers var is_there: array<Flags, KEY_QUADS>;
     @if(PAGED) {
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
@@ -171,18 +174,21 @@ fn attn_prefill(
         has_hidden |= !all(is_there[h]);
       }
     }
+    @if(MASK) has_hidden = true;
     @registers var previous: array<vec4f, ROW_QUADS>;
     @unroll for (var i = 0u; i < ROW_QUADS; i++) { previous[i] = maximum[i]; }
     @unroll for (var r = 0u; r < ROWS; r++) {
-      @if(ALIBI)  let mask = mask_of(job, job.first_row + team + r * TEAMS);
-      @if(!ALIBI) let band = row_bands[team + r * TEAMS];
-      @if(!ALIBI) let mask = RowMask(Band(band.x, band.y));
+      @if(ALIBI || MASK || BIAS || FIRST_KEYS) let mask = mask_of(job, job.first_row + team + r * TEAMS);
+      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS) let band = row_bands[team + r * TEAMS];
+      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS) let mask = RowMask(Band(band.x, band.y));
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
         let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
         s[r][h] = scores_of(s[r][h], key, mask);
+        @if(BIAS) s[r][h] += bias_of(mask.bias_row, lane_key + h * 4u, sequence.k_len);
         if (has_hidden) {
           var is_seen = sees(mask, key);
           @if(PAGED) is_seen &= is_there[h];
+          @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, lane_key + h * 4u, sequence.k_len));
           s[r][h] = select(vec4f(MASKED), s[r][h], is_seen);
         }
         maximum[r / 4][r % 4] = max(maximum[r / 4][r % 4], largest_of(s[r][h]));
@@ -213,7 +219,7 @@ fn attn_prefill(
 
     // 4 values
     for (var step = 0u; step < VALUE_STEPS; step++) {
-      if (i32(first_key + step * VALUE_KEYS) > seen.last) { break; }
+      if (i32(first_key + step * VALUE_KEYS) > last_of(seen)) { break; }
       let first_lane = step * WEIGHT_LANES;
       @if(!BROADCAST) {
         if (lane >= first_lane && lane < first_lane + WEIGHT_LANES) {
@@ -386,9 +392,9 @@ fn stage_keys(job: Job, tile: u32, seen: Band, slice: u32, local: u32) {
     let octet = index % SLICE_OCTETS;
     let tile_key = place % LANES * KEYS + place / LANES;
     let dim = (slice * SLICE_OCTETS + octet) * 8u;
-    let key = i32(tile * TILE_KEYS + tile_key);
+    let key = i32(first_key_of(seen, tile) + tile_key);
     var elements = Octet(vec4f(), vec4f());
-    if (key >= seen.first && key <= seen.last && dim < params.head_dim) {
+    if (has_any_of(seen, key, key) && dim < params.head_dim) {
       elements = k_octet(k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim, params.head_dim - dim);
       @if(KV_QUANTISED) elements = scaled_octet(elements, key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
     }
@@ -406,10 +412,10 @@ fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, local: u32) {
     let tile_key = first_key + index / VALUE_OCTETS;
     let octet = index % VALUE_OCTETS;
     let dim = octet * 8u;
-    let key = i32(tile * TILE_KEYS + tile_key);
+    let key = i32(first_key_of(seen, tile) + tile_key);
     var elements = Octet(vec4f(), vec4f());
     let row = v_offset(job.sequence, seen, tile, tile_key);
-    if (key >= seen.first && key <= seen.last && dim < params.head_dim_v && has_page(row)) {
+    if (has_any_of(seen, key, key) && dim < params.head_dim_v && has_page(row)) {
       elements = v_octet(row + job.kv_head * params.v_head + dim, params.head_dim_v - dim);
       @if(KV_QUANTISED) elements = scaled_octet(elements, value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
     }

@@ -4,6 +4,7 @@
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], as f32; out_base counts the rows before a sequence
 //   in   rows         [rows]  ChosenRow
+//   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   in   row_lse      [n_heads, tokens]   f32   natural log of what the row's scores and its sink sum up to; -inf: no key
 //   out  weights      [rows, n_heads, head_dim_v]  f32   one for each key, and zeros beyond the last
@@ -20,14 +21,17 @@
 // Stages: 1 queries, offsets of keys   2 scores   3 weights, write
 //
 // Variants:
-//   those of octets (without values), key_offsets and attention (without SPLIT)
+//   those of octets (without values), key_offsets, dense_masks and attention (without SPLIT)
 // Constants:
 //   HEADS         heads of a workgroup; those beyond the group have queries of zero, and are not written
 //   HEAD_OCTETS   octets of a head
 
 import package::shared::attention::{params, RowMask, band_of, scores_of, sees};
-@if(ALIBI) import package::shared::attention::{position_of, slope_of};
-import package::shared::band::Band;
+@if(ALIBI && !MASK && !BIAS) import package::shared::attention::{position_of, slope_of};
+@if(MASK || BIAS) import package::shared::attention::row_mask_of;
+@if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
+@if(BIAS) import package::shared::dense_masks::bias_of;
+import package::shared::band::{band_between, has_any_of};
 import package::shared::batch_info::sequence_at;
 @if(KV_QUANTISED) import package::shared::batch_info::Sequence;
 import package::shared::elements::MINUS_INFINITY;
@@ -73,10 +77,10 @@ fn attn_weights(
   let sequence = sequence_at(sequence_index);
   let token = chosen.row - sequence.out_base;
   let first_key = i32(key_tile * TILE_KEYS);
-  var seen = Band(0, -1);
+  var seen = band_between(0, -1);
   // Padding behind the last sequence belongs to none.
   if (chosen.row >= sequence.out_base && token < sequence.q_len) { seen = band_of(sequence, token); }
-  let sees_any = max(seen.first, first_key) <= min(seen.last, first_key + i32(TILE_KEYS) - 1);
+  let sees_any = has_any_of(seen, first_key, first_key + i32(TILE_KEYS) - 1);
 
   // 1 queries, offsets of keys
   if (sees_any) {
@@ -87,7 +91,7 @@ fn attn_weights(
 
   // 2 scores
   let key = vec4i(first_key + i32(local * 4u)) + vec4i(0, 1, 2, 3);
-  let sees_quad = sees_any && max(seen.first, key.x) <= min(seen.last, key.w);
+  let sees_quad = sees_any && has_any_of(seen, key.x, key.w);
   @registers var products: array<vec4f, HEADS>;
   if (sees_quad) {
     let k_at = k_offsets_of(sequence, seen, key_tile, local) + kv_head * params.k_head;
@@ -118,11 +122,15 @@ fn attn_weights(
       var p = vec4f();
       if (sees_quad) {
         let lse = row_lse[sequence.lse_base + token * params.lse_token + head * params.lse_head];
-        @if(ALIBI)  let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
-        @if(!ALIBI) let mask = RowMask(seen);
+        @if(MASK || BIAS)            let mask = row_mask_of(sequence, sequence_index, token, head);
+        @if(ALIBI && !MASK && !BIAS) let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
+        @if(!ALIBI && !MASK && !BIAS) let mask = RowMask(seen);
         var is_seen = sees(mask, key);
         @if(PAGED) is_seen &= have_pages(key_tile, local);
-        p = weights_of(select(vec4f(MASKED), scores_of(products[h], key, mask), is_seen), lse);
+        @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, u32(key.x), sequence.k_len));
+        var s = scores_of(products[h], key, mask);
+        @if(BIAS) s += bias_of(mask.bias_row, u32(key.x), sequence.k_len);
+        p = weights_of(select(vec4f(MASKED), s, is_seen), lse);
       }
       write_quad_of(chosen.weights_at + head * params.out_head, u32(key.x), p);
     }

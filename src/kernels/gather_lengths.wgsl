@@ -136,6 +136,7 @@ fn gather_lengths(
     params.table_base + row * params.table_row,
     params.new_k_base + b * params.new_k_sequence + u32(new_start) * params.new_k_token,
     params.new_v_base + b * params.new_v_sequence + u32(new_start) * params.new_v_token,
+    u32(q_start),
   );
 }
 

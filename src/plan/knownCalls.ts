@@ -1,6 +1,11 @@
 import { bytesPerElement, type DType, type FloatDType } from '../core/dtype.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
-import { hostLengths, type AttentionProblem, type HostLengths } from '../problem/attentionProblem.js';
+import {
+  hostLengths,
+  NO_MASKS,
+  type AttentionProblem,
+  type HostLengths,
+} from '../problem/attentionProblem.js';
 import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 
 /** A call of attention over sequences of new tokens and keys. Each query sees keys up to its own, or all. */
@@ -131,12 +136,14 @@ export function problemOf(call: KnownCall): {
       lse: RAGGED.lseRows(placeholder('f32', [nHeads, totalQ])),
       pages,
       scales: null,
-      masks: { left, right: call.causal ? 0 : -1, attentionChunk: 0 },
+      masks: { ...NO_MASKS, left, right: call.causal ? 0 : -1 },
       // Scores are some units apart.
       softmaxScale: (call.growth ? 24 : 4) / Math.sqrt(headDim),
       softcap: 0,
       slopes: null,
       sinks: null,
+      mask: null,
+      bias: null,
       numSplits: call.numSplits ?? 1,
       append: null,
       sharedPrefix: null,

@@ -3,6 +3,7 @@ import { splitParts } from '../kernels/shared/attention.js';
 import {
   hostLengths,
   isHostLengths,
+  NO_MASKS,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
@@ -46,7 +47,7 @@ export function cascadeOf(
       batch: 1,
       q: { ...q, sequenceStride: 0 },
       pages: { ...pages, table, nRows: 1, width, stride: width },
-      masks: { left: -1, right: -1, attentionChunk: 0 },
+      masks: NO_MASKS,
       sinks: null,
       append: null,
       sharedPrefix: null,
@@ -60,8 +61,12 @@ export function cascadeOf(
 }
 
 /** Whether every query sees every key of the prefix, with a score that does not depend on where they are. */
-function seesWhole({ masks, slopes }: AttentionProblem, lengths: HostLengths, nKeys: number): boolean {
-  if (slopes || masks.left >= 0 || masks.attentionChunk > 0) return false;
+function seesWhole(
+  { masks, slopes, mask, bias }: AttentionProblem,
+  lengths: HostLengths,
+  nKeys: number,
+): boolean {
+  if (slopes || mask || bias || masks.left >= 0 || masks.attentionChunk > 0) return false;
   return lengths.qLen.every((qLen, b) => {
     if (qLen === 0) return true;
     const lastSeen = masks.right < 0 ? Infinity : lengths.kLen[b]! - qLen + masks.right;

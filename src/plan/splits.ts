@@ -9,7 +9,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { visibleBand, type KeyRange } from '../problem/band.js';
+import { firstKeysEnd, visibleBand, type KeyRange } from '../problem/band.js';
 import { chunkRule } from './chunkRule.js';
 
 // A chunk is one of several pieces of the keys of one sequence. Each chunk of each tile of rows is a work item of its own.
@@ -59,8 +59,17 @@ export function tilesSeen(
   const group = nHeads / nKvHeads;
   const toPosition = sequence.kLen - sequence.qLen;
   const [first] = visibleBand(Math.floor(firstRow / group) + toPosition, sequence, masks);
-  const [, last] = visibleBand(Math.floor((endRow - 1) / group) + toPosition, sequence, masks);
-  return last < first ? 0 : Math.floor(last / tileKeys) - Math.floor(first / tileKeys) + 1;
+  const lastPosition = Math.floor((endRow - 1) / group) + toPosition;
+  const [, last] = visibleBand(lastPosition, sequence, masks);
+  const inBand = last < first ? 0 : Math.floor(last / tileKeys) - Math.floor(first / tileKeys) + 1;
+  if (masks.firstKeys === 0) return inBand;
+  const end = firstKeysEnd(lastPosition, sequence, masks);
+  if (end <= sequence.firstKey) return inBand;
+  // Those that both need count once.
+  const firstTile = Math.floor(sequence.firstKey / tileKeys);
+  const endTile = Math.ceil(end / tileKeys);
+  const shared = inBand === 0 ? 0 : Math.max(0, Math.min(endTile - Math.floor(first / tileKeys), inBand));
+  return inBand + endTile - firstTile - shared;
 }
 
 /** Fields that planning fills again. */

@@ -22,6 +22,23 @@ export interface AttentionOptions {
    * padding of `cacheLeftpad`. Default 0: off.
    */
   readonly attentionChunk?: number | undefined;
+  /**
+   * n: the first n keys of a sequence, those after left padding, are seen whatever window and chunks say (attention sinks as
+   * of StreamingLLM); causal order and `mask` still hold. Default 0.
+   */
+  readonly firstKeys?: number | undefined;
+  /**
+   * u32 [B or 1, Hq or 1, Sq, words], or [Hq or 1, totalQ, words] where q is [totalQ, …]: bit j % 32 of word ⌊j / 32⌋ of a
+   * row says whether it sees key j, besides the other masks. Words are at least ⌈keys of the longest sequence / 32⌉, or
+   * ⌈`maxSeqlenK` / 32⌉ where lengths are on the GPU. In a cache or in pages j is the slot, left padding counted. What lies
+   * beyond a sequence's keys is ignored. Dimensions of size 1, and those with a stride of 0, are shared.
+   */
+  readonly mask?: Tensor | undefined;
+  /**
+   * f32, f16 or bf16 [B or 1, Hq or 1, Sq, keys], or [Hq or 1, totalQ, keys] where q is [totalQ, …]: added to the scores
+   * after softcap and ALiBi. −∞, or a number below −1e30, hides the key. Keys and sharing as for `mask`.
+   */
+  readonly bias?: Tensor | undefined;
   /** How many chunks to split the keys into (split-KV, as in flash-decoding) where that is faster; 0 chooses. Default 0. */
   readonly numSplits?: number | undefined;
   /** Whether to return `lse`. Default false. */

@@ -35,6 +35,10 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly softcap: number;
   readonly slopes: Slopes | null;
   readonly sinks: SmallFloats | null;
+  /** u32, a bit for each key of a row: 32 keys in a word. Strides are 0 where rows share them. */
+  readonly mask: TokenRows | null;
+  /** What is added to the scores: a number for each key of a row, likewise. */
+  readonly bias: TokenRows | null;
   /** How many chunks (see plan/splits.ts) to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
   /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
@@ -127,7 +131,14 @@ export interface Masks {
   readonly right: number;
   /** Only keys of the same chunk of attention, of this size; 0: no chunks. */
   readonly attentionChunk: number;
+  /** Keys after the left padding that are seen whatever the others say, but causal order; 0: none. */
+  readonly firstKeys: number;
+  /** Whether first keys after p are hidden. */
+  readonly causal: boolean;
 }
+
+/** Every key is seen. */
+export const NO_MASKS: Masks = { left: -1, right: -1, attentionChunk: 0, firstKeys: 0, causal: false };
 
 /** A few numbers, on the GPU or on the host. */
 export type SmallFloats = Tensor | Float32Array;

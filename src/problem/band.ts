@@ -6,7 +6,19 @@ export interface KeyRange {
   readonly kLen: number;
 }
 
-/** The keys that a query sees: first to last, both inclusive; none if last < first. Twin of band.wgsl. */
+/** One past the last of the first keys that a query sees, as `masks` say; they begin at `firstKey`. */
+export function firstKeysEnd(
+  position: number,
+  { firstKey, kLen }: KeyRange,
+  { firstKeys, causal }: Masks,
+): number {
+  const end = Math.min(firstKey + firstKeys, kLen);
+  return causal ? Math.min(end, position + 1) : end;
+}
+
+/**
+ * The keys that a query sees, first keys left aside: first to last, both inclusive; none if last < first. Twin of band.wgsl.
+ */
 export function visibleBand(
   position: number,
   { firstKey, kLen }: KeyRange,

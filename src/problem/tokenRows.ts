@@ -19,6 +19,22 @@ export function pagedRows(tensor: Tensor): PagedRows {
   return { tensor, pageStride: page, sequenceStride: 0, tokenStride: token, headStride: head };
 }
 
+/** [B or 1, heads or 1, tokens, keys]: dimensions of size 1 are shared by all. */
+function denseKeyRows(tensor: Tensor): TokenRows {
+  const [sequence, head, token] = sharedStrides(tensor) as [number, number, number];
+  return { tensor, sequenceStride: sequence, tokenStride: token, headStride: head };
+}
+
+/** [heads or 1, tokens, keys], likewise. */
+function raggedKeyRows(tensor: Tensor): TokenRows {
+  const [head, token] = sharedStrides(tensor) as [number, number];
+  return { tensor, sequenceStride: 0, tokenStride: token, headStride: head };
+}
+
+function sharedStrides(tensor: Tensor): readonly number[] {
+  return stridesOf(tensor).map((stride, axis) => (tensor.shape[axis] === 1 ? 0 : stride));
+}
+
 /** [B, heads, tokens] */
 function denseLse(tensor: Tensor): TokenRows {
   const [sequence, head, token] = stridesOf(tensor) as [number, number, number];
@@ -40,6 +56,9 @@ export interface QueryLayout {
   readonly lseSizes: (shape: readonly number[]) => number[];
   readonly rows: (tensor: Tensor) => PagedRows;
   readonly lseRows: (tensor: Tensor) => TokenRows;
+  /** The dimensions of `mask` and `bias` before that of the keys. */
+  readonly keyDims: readonly ('B' | 'Hq' | 'Sq' | 'totalQ')[];
+  readonly keyRows: (tensor: Tensor) => TokenRows;
 }
 
 /** A dense batch: each sequence has as many tokens. */
@@ -49,6 +68,8 @@ export const DENSE: QueryLayout = {
   lseSizes: ([batch, nTokens, nHeads]) => [batch!, nHeads!, nTokens!],
   rows: denseRows,
   lseRows: denseLse,
+  keyDims: ['B', 'Hq', 'Sq'],
+  keyRows: denseKeyRows,
 };
 
 /** A ragged batch: the tokens of all sequences concatenated. */
@@ -58,4 +79,6 @@ export const RAGGED: QueryLayout = {
   lseSizes: ([nTokens, nHeads]) => [nHeads!, nTokens!],
   rows: raggedRows,
   lseRows: raggedLse,
+  keyDims: ['Hq', 'totalQ'],
+  keyRows: raggedKeyRows,
 };

@@ -1,6 +1,7 @@
 import { roundTo } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
+import { addedTo, type KeyRowOptions } from './keyRows.js';
 import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTensor.js';
 
 /** The keys that a query may see: arguments of all attention functions. */
@@ -11,10 +12,15 @@ export interface MaskOptions {
   readonly windowSize?: readonly [number, number] | undefined;
   /** c: ⌊(p − leftpad)/c⌋ = ⌊(j − leftpad)/c⌋; 0 for no chunks. Default 0. */
   readonly attentionChunk?: number | undefined;
+  /**
+   * n: the first n keys after the left padding are seen whatever window and chunks say, as far as causal order lets. Default
+   * 0.
+   */
+  readonly firstKeys?: number | undefined;
 }
 
 /** The arguments that all attention functions share. */
-export interface AttentionOptions extends MaskOptions {
+export interface AttentionOptions extends MaskOptions, KeyRowOptions {
   /** Default 1/√D. */
   readonly softmaxScale?: number | undefined;
   /** c: scores become c·tanh(s/c); 0 for no cap. Default 0. */
@@ -66,7 +72,7 @@ interface AttendArgs {
 /**
  * Returns attention by its definition, one query row at a time. With query i at p = i + nKeys − nQueries, over visible j:
  *
- *     s_j = softcap(scale · q·k_j) − slope·|p − j|
+ *     s_j = softcap(scale · q·k_j) − slope·|p − j| + bias_j
  *     lse = ln(exp(sink) + Σ_j exp(s_j))
  *     out = Σ_j exp(s_j − lse) · v_j
  */
@@ -102,25 +108,27 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
       for (let i = 0; i < nQueries; i++) {
         const row = (firstQuery + i) * nHeads + head;
         const p = i + nKeys - nQueries;
-        const { begin, end } = visibleKeys(p, nKeys, leftpad, options);
+        const ranges = seenKeys(p, nKeys, leftpad, options);
+        const added = addedTo(options, { sequence, firstQuery, i, head });
         query.set(q.data.subarray(row * headDim, (row + 1) * headDim));
 
         let largest = sink;
-        for (let j = begin; j < end; j++) {
-          scores[j] = keyRows[j] === NO_ROW ? -Infinity : scoreOf(query, keys, j, { p, slope });
+        eachKey(ranges, (j) => {
+          const more = keyRows[j] === NO_ROW ? -Infinity : added(j);
+          scores[j] = more === -Infinity ? -Infinity : scoreOf(query, keys, j, { p, slope }) + more;
           largest = Math.max(largest, scores[j]!);
-        }
+        });
         if (largest === -Infinity) continue; // no keys: out 0, lse −∞
 
         let sum = Math.exp(sink - largest);
-        for (let j = begin; j < end; j++) {
+        eachKey(ranges, (j) => {
           scores[j] = Math.exp(scores[j]! - largest);
           sum += scores[j]!;
-        }
+        });
         lse[lseIndex(head, i)] = largest + Math.log(sum);
 
         const outRow = out.subarray(row * headDimV, (row + 1) * headDimV);
-        for (let j = begin; j < end; j++) addScaled(outRow, store(scores[j]! / sum), values, j * headDimV);
+        eachKey(ranges, (j) => addScaled(outRow, store(scores[j]! / sum), values, j * headDimV));
         for (let d = 0; d < headDimV; d++) outRow[d] = store(outRow[d]!);
       }
     }
@@ -179,9 +187,29 @@ export interface KeyRange {
   readonly end: number;
 }
 
+/** Does something for each key of the ranges. */
+export function eachKey(ranges: readonly KeyRange[], run: (j: number) => void): void {
+  for (const { begin, end } of ranges) for (let j = begin; j < end; j++) run(j);
+}
+
 /**
- * Returns the keys that the query at position p sees. Every mask allows one interval of keys, so all of them together do
- * too. `leftpad` keys at the start are hidden.
+ * Returns the keys that the query at position p sees, as far as positions decide: those that window and chunks allow, and
+ * before them the first keys.
+ */
+export function seenKeys(p: number, nKeys: number, leftpad: number, mask: MaskOptions): readonly KeyRange[] {
+  const band = visibleKeys(p, nKeys, leftpad, mask);
+  const { firstKeys = 0, causal = false } = mask;
+  if (firstKeys === 0) return [band];
+  const end = Math.min(leftpad + firstKeys, nKeys, causal ? p + 1 : Infinity);
+  return [
+    { begin: leftpad, end },
+    { begin: Math.max(band.begin, end), end: band.end },
+  ];
+}
+
+/**
+ * Returns the keys that the query at position p sees, first keys left aside. Every mask allows one interval of keys, so all
+ * of them together do too. `leftpad` keys at the start are hidden.
  */
 export function visibleKeys(p: number, nKeys: number, leftpad: number, mask: MaskOptions): KeyRange {
   const [left, right] = mask.windowSize ?? [-1, -1];

@@ -1,5 +1,13 @@
 import { PageflashError } from '../core/errors.js';
-import { gather, scoring, slopeOf, visibleKeys, type AttentionOptions, type Sequence } from './attend.js';
+import {
+  eachKey,
+  gather,
+  scoring,
+  slopeOf,
+  seenKeys,
+  type AttentionOptions,
+  type Sequence,
+} from './attend.js';
 import {
   cachedSequences,
   doQueriesAdvance,
@@ -7,6 +15,7 @@ import {
   rotateQueries,
   type CachedBatch,
 } from './attnWithKvCache.js';
+import { addedTo } from './keyRows.js';
 import { checkTensors, lastSizes, NO_ROW, type HostTensor } from './hostTensor.js';
 import {
   denseSequences,
@@ -55,7 +64,7 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
     const { firstQuery, nQueries, keyRows, leftpad, lseIndex } = sequences[sequence]!;
     const i = row - firstQuery;
     const p = i + keyRows.length - nQueries;
-    const { begin, end } = visibleKeys(p, keyRows.length, leftpad, args);
+    const ranges = seenKeys(p, keyRows.length, leftpad, args);
     for (let head = 0; head < nHeads; head++) {
       const keys = gather(k, keyRows, Math.floor((head * nKvHeads) / nHeads));
       const from = (row * nHeads + head) * headDim;
@@ -63,11 +72,13 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
       const slope = slopeOf(args.alibiSlopes, sequence, head, nHeads);
       const total = lse.data[lseIndex(head, i)]!;
       if (total === -Infinity) continue;
-      for (let j = begin; j < end; j++)
-        if (keyRows[j] !== NO_ROW)
-          weights[(index * nHeads + head) * nKeys + j] = Math.exp(
-            scoreOf(query, keys, j, { p, slope }) - total,
-          );
+      const added = addedTo(args, { sequence, firstQuery, i, head });
+      const of = (index * nHeads + head) * nKeys;
+      eachKey(ranges, (j) => {
+        const more = keyRows[j] === NO_ROW ? -Infinity : added(j);
+        if (more !== -Infinity)
+          weights[of + j] = Math.exp(scoreOf(query, keys, j, { p, slope }) + more - total);
+      });
     }
   });
   return { data: weights, shape: [rows.length, nHeads, nKeys] };

@@ -7,7 +7,7 @@ import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { accessesOf, appendSpec, rotatedQScratch } from '../kernels/appendKv.js';
 import { featuresOf, type AttentionFeatures } from '../kernels/shared/attention.js';
-import type { AttentionProblem } from '../problem/attentionProblem.js';
+import { NO_MASKS, type AttentionProblem } from '../problem/attentionProblem.js';
 import { decodeSpec, decodeTileKeys, decodeWorkgroupBytes } from '../kernels/attnDecode.js';
 import {
   prefillSpec,
@@ -100,12 +100,12 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     checkHeads(caller, { group });
     const { features } = attentionOf(caller, options);
     const tile = weightsTile(group, headDim);
-    const { q, k } = attentionTensors(features, false);
+    const { q, k, bias } = attentionTensors(features, false);
     return {
       spec: weightsSpec(tile, headDim, features),
       tile: { rows: tile.heads, keys: tile.keys },
       workgroupBytes: weightsWorkgroupBytes(tile, headDim, features),
-      stored: { q: q!, k: k!, row_lse: rows('f32'), weights: rows('f32') },
+      stored: { q: q!, k: k!, row_lse: rows('f32'), weights: rows('f32'), ...(bias && { bias }) },
     };
   },
 
@@ -179,16 +179,17 @@ const NO_TILE = { tile: null, workgroupBytes: 0 } as const;
 /** The options that a problem of contiguous tensors has. */
 type Shape = Pick<
   AttnPrefillOptions,
-  'headDim' | 'headDimV' | 'dtype' | 'kvDType' | 'paged' | 'softcap' | 'alibi'
+  'headDim' | 'headDimV' | 'dtype' | 'kvDType' | 'paged' | 'softcap' | 'alibi' | 'firstKeys' | 'mask' | 'bias'
 >;
 
 function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = null): AttentionProblem {
   const { headDim, headDimV = headDim, dtype, kvDType = dtype } = shape;
-  const { paged = false, softcap = false, alibi = false } = shape;
+  const { paged = false, softcap = false, alibi = false, firstKeys = false } = shape;
+  const { mask = false, bias = dtype } = shape;
   checkCounts(caller, { headDim, headDimV });
   checkHeadDims(caller, { headDim, headDimV });
-  checkTypes(caller, { dtype, kvDType });
-  checkFlags(caller, { paged, softcap, alibi });
+  checkTypes(caller, { dtype, kvDType, bias });
+  checkFlags(caller, { paged, softcap, alibi, firstKeys, mask });
   return servedProblem({
     caller,
     nHeads: 1,
@@ -203,7 +204,9 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
     softcap,
     slopes: alibi ? 'host' : null,
     sinks: null,
-    masks: { left: -1, right: -1, attentionChunk: 0 },
+    mask,
+    bias: shape.bias ?? null,
+    masks: firstKeys ? { ...NO_MASKS, firstKeys: 1 } : NO_MASKS,
     numSplits: 0,
   });
 }
@@ -222,7 +225,14 @@ function attentionOf(
   const problem = problemOf(caller, options);
   checkFlags(caller, { split, unaligned });
   const features = featuresOf(problem);
-  const narrow = { qWide: false, kvWide: false, outWide: false, outOctets: false };
+  const { bias } = features;
+  const narrow = {
+    qWide: false,
+    kvWide: false,
+    outWide: false,
+    outOctets: false,
+    bias: bias && { ...bias, wide: false },
+  };
   return { problem, features: unaligned ? { ...features, ...narrow } : features, split };
 }
 
@@ -232,7 +242,7 @@ function rows(dtype: FloatDType, elements = 1): Stored {
 }
 
 function attentionTensors(
-  { qDType, kvDType, qWide, kvWide, outWide }: AttentionFeatures,
+  { qDType, kvDType, qWide, kvWide, outWide, bias }: AttentionFeatures,
   split: boolean,
 ): Choice['stored'] {
   const keys = rows(kvDType as FloatDType, kvWide ? wideElements(kvDType as FloatDType) : 1);
@@ -242,5 +252,6 @@ function attentionTensors(
     v: keys,
     out: split ? rows('f32', 4) : rows(qDType, outWide ? 4 : 1),
     lse: rows('f32'),
+    ...(bias && { bias: rows(bias.dtype, bias.wide ? 4 : 1) }),
   };
 }

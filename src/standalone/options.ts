@@ -32,6 +32,12 @@ interface AnyScores extends AnyKernel, AnyRows {
   readonly softcap?: boolean | undefined;
   /** Whether scores get ALiBi biases. Default false. */
   readonly alibi?: boolean | undefined;
+  /** Whether first keys are seen whatever a window and chunks say. Default false. */
+  readonly firstKeys?: boolean | undefined;
+  /** Whether a bit of each row and key says whether the row sees the key. Default false. */
+  readonly mask?: boolean | undefined;
+  /** Element type of what is added to scores, a number for each row and key. Default: nothing is. */
+  readonly bias?: FloatDType | undefined;
 }
 
 interface AnyAttention extends AnyScores {
@@ -131,6 +137,9 @@ const ATTENTION = {
   paged: true,
   softcap: true,
   alibi: true,
+  firstKeys: true,
+  mask: true,
+  bias: true,
   split: true,
   unaligned: true,
 } as const;

@@ -124,7 +124,12 @@ function allocate(call: Call, bytes: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-function viewOf(dtype: Exclude<DType, QuantisedDType>, buffer: ArrayBuffer, byteOffset: number, length: number): Stored {
+function viewOf(
+  dtype: Exclude<DType, QuantisedDType>,
+  buffer: ArrayBuffer,
+  byteOffset: number,
+  length: number,
+): Stored {
   switch (dtype) {
     case 'f32':
       return new Float32Array(buffer, byteOffset, length);

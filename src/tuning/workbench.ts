@@ -4,7 +4,12 @@ import { bytesPerElement, decode, encode, type FloatDType } from '../core/dtype.
 import type { Load } from '../core/pace.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
 import { planAttention } from '../plan/planAttention.js';
-import { hostLengths, type AttentionProblem, type HostLengths } from '../problem/attentionProblem.js';
+import {
+  hostLengths,
+  NO_MASKS,
+  type AttentionProblem,
+  type HostLengths,
+} from '../problem/attentionProblem.js';
 import { pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { writeBytes } from '../runtime/transfers.js';
@@ -149,11 +154,13 @@ export class Workbench {
               stride: width,
             }
           : null,
-        masks: { left: -1, right: 0, attentionChunk: 0 },
+        masks: { ...NO_MASKS, right: 0 },
         softmaxScale: 1 / Math.sqrt(headDim),
         softcap: 0,
         slopes: null,
         sinks: null,
+        mask: null,
+        bias: null,
         numSplits,
         append: null,
         sharedPrefix: null,

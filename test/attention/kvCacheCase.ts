@@ -17,12 +17,19 @@ import {
 import { download, downloadCodes, upload, uploadCodes } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
+import {
+  drawKeyRows,
+  placeKeyRows,
+  type KeyRows,
+  type KeyRowsCase,
+  type RowsOfBatch,
+} from './keyRowsCase.js';
 import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolerance.js';
 import { quantiseCache, type QuantisedCache } from './quantisedCache.js';
 import { withGaps } from './withGaps.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
-export interface KvCacheCase {
+export interface KvCacheCase extends KeyRowsCase {
   /** What the case tests. */
   readonly why: string;
   /** Tokens in the cache, queries and new tokens of each sequence; the last two are equal over all unless `ragged`. */
@@ -46,6 +53,7 @@ export interface KvCacheCase {
   readonly windowSize?: readonly [number, number];
   readonly softcap?: number;
   readonly attentionChunk?: number;
+  readonly firstKeys?: number;
   readonly alibi?: boolean;
   readonly sinks?: SinksCase['sinks'];
   readonly numSplits?: number;
@@ -92,7 +100,7 @@ export const SMALL_DECODE: KvCacheCase = {
   rotary: { dim: 32, interleaved: true },
 };
 
-export interface KvCacheInputs {
+export interface KvCacheInputs extends KeyRows {
   readonly q: HostTensor;
   readonly k?: HostTensor;
   readonly v?: HostTensor;
@@ -228,6 +236,23 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     }),
     ...(kvCase.alibi && { alibiSlopes: random.uniforms(nHeads, 0, 0.3) }),
     ...(kvCase.sinks && { sinks: drawSinks(random, nHeads, kvCase) }),
+    ...drawKeyRows(random, kvCase, rowsOfBatch(kvCase, cache.tables.cacheLeftpad)),
+  };
+}
+
+function rowsOfBatch({ lengths, ragged, heads }: KvCacheCase, leftpad: Int32Array | undefined): RowsOfBatch {
+  const starts = runningSum(lengths.map(([, sq]) => sq));
+  return {
+    nHeads: heads[0],
+    nKeys: Math.max(1, ...lengths.map(([cached, , fresh]) => cached + fresh)),
+    nTokens: ragged ? starts.at(-1)! : lengths[0]![1],
+    batch: ragged ? null : lengths.length,
+    sequences: lengths.map(([cached, nQueries, fresh], b) => ({
+      firstQuery: ragged ? starts[b]! : 0,
+      nQueries,
+      first: leftpad?.[b] ?? 0,
+      end: cached + fresh,
+    })),
   };
 }
 
@@ -322,8 +347,11 @@ export function placeKvCache(
   const { cacheBatchIdx, cacheLeftpad, alibiSlopes, sinks } = inputs;
   const batch = lengths.length;
   const angles = ({ shape, data }: HostTensor) => (onGpu ? lend('f32', shape, data) : (data as Float32Array));
+  const keyRows = placeKeyRows(device, kvCase, inputs);
+  lent.push(...Object.values(keyRows));
   const args: AttnWithKvCacheArgs = {
     ...optionsOf(kvCase),
+    ...keyRows,
     q: rows(dtype, inputs.q),
     ...caches(),
     ...(k && v && { k: rows(newDType, k), v: rows(newDType, v) }),
@@ -347,6 +375,10 @@ export function placeKvCache(
     ...(alibiSlopes && { alibiSlopes }),
     ...(sinks && { sinks: onGpu ? lend(dtype, [sinks.length], sinks) : sinks }),
     ...(onGpu && { maxSeqlenQ: Math.max(...lengths.map(([, sq]) => sq)) }),
+    ...(onGpu &&
+      (inputs.mask || inputs.bias) && {
+        maxSeqlenK: Math.max(...lengths.map(([cached, , fresh]) => cached + fresh)),
+      }),
   };
   return { args, lent };
 }
@@ -384,8 +416,8 @@ async function downloadCache(
   return codes.map((code, at) => code * scales[Math.floor(at / perScale)]! + 0);
 }
 
-function optionsOf({ causal, windowSize, softcap, attentionChunk, numSplits }: KvCacheCase) {
-  return { causal, windowSize, softcap, attentionChunk, numSplits };
+function optionsOf({ causal, windowSize, softcap, attentionChunk, firstKeys, numSplits }: KvCacheCase) {
+  return { causal, windowSize, softcap, attentionChunk, firstKeys, numSplits };
 }
 
 function sum(numbers: readonly number[]): number {

@@ -42,6 +42,9 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     softcap: fc.boolean(),
     alibi: numbers,
     sinks: numbers,
+    mask: fc.boolean(),
+    bias: fc.option(floats, { nil: undefined }),
+    firstKeys: fc.constantFrom(0, 0, 1, 100, 1000),
     lengths: fc.constantFrom<'host' | 'gpu'>('host', 'gpu'),
     left: fc.option(fc.integer({ min: 0, max: 2000 })),
     attentionChunk: fc.constantFrom(0, 0, 1, 100, 256, 333, 1000),
@@ -67,6 +70,7 @@ function callOf(
   const { nHeads, nKvHeads, headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = model;
   const { paged, appends, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } =
     model;
+  const { mask, bias, firstKeys } = model;
   const most = Math.max(...sequences.map(([, nKeys]) => nKeys));
   const pageSize = model.sharedPrefix ? 1 : 16;
   const width = Math.ceil(most / pageSize);
@@ -88,7 +92,10 @@ function callOf(
     cacheSeqlens: ints(sequences.map(([nNew, nKeys]) => (appends ? nKeys - nNew : nKeys))),
     windowSize,
     attentionChunk,
+    firstKeys,
     numSplits,
+    ...(mask && { mask: fakeTensor('u32', [1, total, Math.ceil(most / 32)]) }),
+    ...(bias && { bias: fakeTensor(bias, [1, total, most]) }),
     ...(appends && {
       k: fakeTensor(newDType, [total, nKvHeads, headDim]),
       v: fakeTensor(newDType, [total, nKvHeads, headDimV]),
@@ -126,7 +133,7 @@ async function compiled(
   run: (runtime: Runtime) => unknown,
 ): Promise<ReadonlySet<string>> {
   // One that binds as many buffers as appending and rotating at once takes, and one that does not.
-  const maxStorageBuffersPerShaderStage = deviceClass === 'gpu' ? 10 : 8;
+  const maxStorageBuffersPerShaderStage = 10;
   const { device } = strictDevice({ ...LARGE_LIMITS, maxStorageBuffersPerShaderStage });
   const names = new Set<string>();
   const noting = Object.assign(Object.create(device) as GPUDevice, {

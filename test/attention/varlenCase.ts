@@ -13,11 +13,12 @@ import { download, downloadGaps, upload, type Placement } from '../../tools/devi
 import { assert } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
+import { denseKeyRows, drawKeyRows, placeKeyRows, type KeyRows, type KeyRowsCase } from './keyRowsCase.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { withGaps } from './withGaps.js';
 
 /** A batch for attention, with inputs drawn from a seed. */
-export interface VarlenCase {
+export interface VarlenCase extends KeyRowsCase {
   /** What the case tests. */
   readonly why: string;
   /** Queries and keys of each sequence. */
@@ -32,6 +33,7 @@ export interface VarlenCase {
   readonly softcap?: number;
   readonly softmaxScale?: number;
   readonly attentionChunk?: number;
+  readonly firstKeys?: number;
   readonly numSplits?: number;
   readonly alibi?: 'per head' | 'per sequence';
   readonly sinks?: SinksCase['sinks'];
@@ -65,7 +67,7 @@ export const SMALL_VARLEN: VarlenCase = {
   causal: true,
 };
 
-interface Inputs {
+interface Inputs extends KeyRows {
   readonly q: HostTensor;
   readonly k: HostTensor;
   readonly v: HostTensor;
@@ -99,7 +101,7 @@ function callVarlen(runtime: Runtime, { dense, lengths }: VarlenCase, args: Attn
 
 /** The same tensors, with the sequences as a dimension of their own. */
 export function denseArgs(
-  { q, k, v, out, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>,
+  { q, k, v, out, mask, bias, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>,
   batch: number,
 ): AttnArgs {
   const split = (tensor: Tensor): Tensor => {
@@ -112,7 +114,15 @@ export function denseArgs(
       strides: [perSequence * tokenStride, tokenStride, ...rowStrides],
     };
   };
-  return { ...rest, q: split(q), k: split(k), v: split(v), ...(out && { out: split(out) }) };
+  return {
+    ...rest,
+    q: split(q),
+    k: split(k),
+    v: split(v),
+    ...(out && { out: split(out) }),
+    ...(mask && { mask: denseKeyRows(mask, batch) }),
+    ...(bias && { bias: denseKeyRows(bias, batch) }),
+  };
 }
 
 /** [B, Hq, Sq] → [Hq, B, Sq], which is [Hq, totalQ]. */
@@ -180,6 +190,18 @@ export function draw(varlen: VarlenCase): Inputs {
       alibiSlopes: random.uniforms((varlen.alibi === 'per sequence' ? batch : 1) * nHeads, 0, 0.3),
     }),
     ...(varlen.sinks && { sinks: drawSinks(random, nHeads, varlen) }),
+    ...drawKeyRows(random, varlen, {
+      nHeads,
+      nKeys: Math.max(1, ...lengths.map(([, sk]) => sk)),
+      nTokens: cuSeqlensQ.at(-1)!,
+      batch: null,
+      sequences: lengths.map(([nQueries, sk], b) => ({
+        firstQuery: cuSeqlensQ[b]!,
+        nQueries,
+        first: 0,
+        end: used ? used[b]! : sk,
+      })),
+    }),
   };
 }
 
@@ -218,8 +240,11 @@ export function place(
   const batch = varlen.lengths.length;
   const { cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, alibiSlopes, sinks } = inputs;
   const nHeads = varlen.heads[0];
+  const keyRows = placeKeyRows(device, varlen, inputs);
+  lent.push(...Object.values(keyRows));
   const args: AttnVarlenArgs = {
     ...optionsOf(varlen),
+    ...keyRows,
     q: rows(dtype, inputs.q),
     k: rows(kvDType, inputs.k),
     v: rows(kvDType, inputs.v),
@@ -235,7 +260,8 @@ export function place(
     ...(sinks && { sinks: onGpu ? lend(dtype, [nHeads], sinks) : sinks }),
     ...(onGpu && {
       maxSeqlenQ: Math.max(...varlen.lengths.map(([sq]) => sq)),
-      maxSeqlenK: pageSize ? 4096 : Math.max(...varlen.lengths.map(([, sk]) => sk)),
+      maxSeqlenK:
+        pageSize && !inputs.mask && !inputs.bias ? 4096 : Math.max(...varlen.lengths.map(([, sk]) => sk)),
     }),
     ...(gap && {
       out: lend(
@@ -250,8 +276,8 @@ export function place(
 }
 
 export function optionsOf(varlen: VarlenCase) {
-  const { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits } = varlen;
-  return { causal, windowSize, softcap, softmaxScale, attentionChunk, numSplits };
+  const { causal, windowSize, softcap, softmaxScale, attentionChunk, firstKeys, numSplits } = varlen;
+  return { causal, windowSize, softcap, softmaxScale, attentionChunk, firstKeys, numSplits };
 }
 
 /** Scatters keys and values over a random choice of three times the pages they need; all other slots are NaN. */

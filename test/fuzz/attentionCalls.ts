@@ -1,3 +1,4 @@
+import type { DType } from '../../src/core/dtype.js';
 import { elementCount, isTensor, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
@@ -35,6 +36,12 @@ function drawOptions({ random, tensor }: Maker, sizes: Sizes, shapes: Outputs): 
     random.boolean()
       ? tensor(random.pick(DTYPES), shape)
       : Array.from(random.uniforms(elementCount(shape), 0, 0.5));
+  const keyRows = (dtype: DType, width: number): unknown => {
+    const [tokens, batches] =
+      shapes.lse.length === 2 ? [shapes.lse[1]!, []] : [shapes.lse[2]!, [shapes.lse[0]!]];
+    const shared = [...batches, nHeads].map((size) => (random.boolean() ? 1 : size));
+    return tensor(dtype, [...shared, tokens, width]);
+  };
   return {
     ...maybe('softmaxScale', () => random.uniform(0.01, 2)),
     ...maybe('causal', () => random.boolean()),
@@ -43,6 +50,9 @@ function drawOptions({ random, tensor }: Maker, sizes: Sizes, shapes: Outputs): 
     ...maybe('alibiSlopes', () => floats(random.boolean() ? [nHeads] : [batch, nHeads])),
     ...maybe('sinks', () => floats([nHeads])),
     ...maybe('attentionChunk', () => random.int(0, 9)),
+    ...maybe('firstKeys', () => random.int(0, 9)),
+    ...maybe('mask', () => keyRows('u32', random.int(1, 3))),
+    ...maybe('bias', () => keyRows(random.pick(DTYPES), random.int(24, 29))),
     ...maybe('numSplits', () => random.int(0, 4)),
     ...maybe('returnLse', () => random.boolean()),
     ...maybe('out', () => tensor(dtype, shapes.out)),

@@ -53,7 +53,8 @@ export class HostBuffers {
   }
 
   write(tensor: Tensor, numbers: ArrayLike<number>): void {
-    const { buffer } = encode(tensor.dtype as FloatDType, numbers);
+    const { buffer } =
+      tensor.dtype === 'u32' ? Uint32Array.from(numbers) : encode(tensor.dtype as FloatDType, numbers);
     new Uint8Array(this.contentsOf(tensor)).set(new Uint8Array(buffer));
   }
 

@@ -96,6 +96,7 @@ const WRITTEN: Readonly<
         table_base: 0,
         new_k_base: 0,
         new_v_base: 0,
+        q_start: 0,
       },
     ],
   },

@@ -1,6 +1,7 @@
 import type { FloatDType } from '../../src/core/dtype.js';
 import {
   hostLengths,
+  NO_MASKS,
   type AppendProblem,
   type AttentionProblem,
   type HostLengths,
@@ -93,11 +94,13 @@ export function batchOf(
           stride: width,
         }
       : null,
-    masks: { left: -1, right: -1, attentionChunk: 0, ...options.masks },
+    masks: { ...NO_MASKS, ...options.masks },
     softmaxScale: 0.3,
     softcap: 0,
     slopes: null,
     sinks: null,
+    mask: null,
+    bias: null,
     numSplits: options.numSplits ?? 0,
     append: newTokens || options.rotary ? append : null,
     sharedPrefix: null,

@@ -86,7 +86,9 @@ test.each(DEVICES)(
   ({ traits }) => {
     const broken = new Set<string>();
     for (const headDim of HEAD_DIMS) {
-      for (const headDimV of headDim % 32 === 0 ? [1, Math.min(headDim, 512), 256] : [Math.min(headDim, 512)]) {
+      for (const headDimV of headDim % 32 === 0
+        ? [1, Math.min(headDim, 512), 256]
+        : [Math.min(headDim, 512)]) {
         for (const nRows of ROWS) {
           for (const kvDType of ['f16', 'f32'] as const) {
             const args = { headDim, headDimV, kvDType, nRows, paged: true };
@@ -119,6 +121,9 @@ test.each([
     paged,
     softcap: false,
     alibi: false,
+    firstKeys: false,
+    mask: false,
+    bias: null,
   } as const;
   const declared = declaredWorkgroupBytes(attnDecodeKernel, decodeSpec(tile, features, false));
   expect(decodeWorkgroupBytes(tile, features)).toBe(declared);

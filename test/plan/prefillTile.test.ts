@@ -33,17 +33,20 @@ describe.each(Object.entries(devices))('on %s', (_, traits) => {
     }
   });
 
-  test.each([64, 128, 256, 320, 512])('candidates for head size %d are told apart by their shapes', (headDim) => {
-    for (const dtype of ['f32', 'f16'] as const) {
-      const args = { headDim, headDimV: headDim, qDType: dtype, kvDType: dtype, paged: true };
-      const candidates = prefillCandidates(traits, args);
-      const shapes = candidates.map(({ teams, lanes, rows, keyQuads }) =>
-        [teams, lanes, rows, keyQuads].join(),
-      );
-      expect(new Set(shapes).size).toBe(shapes.length);
-      expect(candidates).toContainEqual(prefillTile(traits, args));
-    }
-  });
+  test.each([64, 128, 256, 320, 512])(
+    'candidates for head size %d are told apart by their shapes',
+    (headDim) => {
+      for (const dtype of ['f32', 'f16'] as const) {
+        const args = { headDim, headDimV: headDim, qDType: dtype, kvDType: dtype, paged: true };
+        const candidates = prefillCandidates(traits, args);
+        const shapes = candidates.map(({ teams, lanes, rows, keyQuads }) =>
+          [teams, lanes, rows, keyQuads].join(),
+        );
+        expect(new Set(shapes).size).toBe(shapes.length);
+        expect(candidates).toContainEqual(prefillTile(traits, args));
+      }
+    },
+  );
 });
 
 function expectRunnable(tile: PrefillTile, traits: DeviceTraits, args: PrefillTileArgs): void {

@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { StepMemory } from '../../src/core/stepMemory.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
-import { hostLengths, type AttentionProblem, type HostLengths } from '../../src/problem/attentionProblem.js';
+import {
+  hostLengths,
+  NO_MASKS,
+  type AttentionProblem,
+  type HostLengths,
+} from '../../src/problem/attentionProblem.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { batchOf, type BatchOptions } from './batch.js';
 import { traitsOf } from './traits.js';
@@ -61,8 +66,8 @@ describe('a shared prefix', () => {
   const plain = ['attn_decode', 'merge_states'];
 
   test.each<{ why: string; change: Partial<AttentionProblem> }>([
-    { why: 'with a window', change: { masks: { left: 100, right: 0, attentionChunk: 0 } } },
-    { why: 'with chunks of attention', change: { masks: { left: -1, right: 0, attentionChunk: 64 } } },
+    { why: 'with a window', change: { masks: { ...NO_MASKS, left: 100, right: 0 } } },
+    { why: 'with chunks of attention', change: { masks: { ...NO_MASKS, right: 0, attentionChunk: 64 } } },
     { why: 'with ALiBi', change: { slopes: { values: new Float32Array(8), perSequence: false } } },
     { why: 'that is no prefix', change: { sharedPrefix: null } },
   ])('is read by each sequence $why', ({ change }) => {

@@ -4,6 +4,8 @@ import { attentionWork } from '../../src/plan/attentionWork.js';
 import { batchOf } from './batch.js';
 import { Random } from '../../tools/random.js';
 import { traitsOf } from './traits.js';
+import { tilesSeen } from '../../src/plan/splits.js';
+import { seenKeys } from '../../src/reference/attend.js';
 import {
   chunksOf,
   GPU,
@@ -15,6 +17,37 @@ import {
   type PlannedItem,
   type Sequences,
 } from './work.js';
+
+test('tiles of first keys and of a window count once each, and those between not at all', () => {
+  const tileKeys = 16;
+  for (const [qLen, kLen] of [
+    [1, 300],
+    [40, 300],
+    [300, 300],
+    [5, 3],
+  ] as const)
+    for (const left of [-1, 0, 20, 100])
+      for (const firstKeys of [1, 16, 50, 400])
+        for (const firstKey of [0, 20]) {
+          const masks = { left, right: 0, firstKeys, causal: true };
+          const { problem } = batchOf([[qLen, kLen]], { masks });
+          const sequence = { sequence: 0, qLen, kLen, firstKey: Math.min(firstKey, kLen), nRows: qLen };
+          for (let first = 0; first < qLen; first += 32) {
+            const end = Math.min(first + 32, qLen);
+            const tiles = new Set<number>();
+            const options = { causal: true, windowSize: [left, -1], firstKeys } as const;
+            const [begin] = [first, end - 1].map((i) =>
+              seenKeys(i + kLen - qLen, kLen, sequence.firstKey, options),
+            );
+            const last = seenKeys(end - 1 + kLen - qLen, kLen, sequence.firstKey, options);
+            // Of the first keys those that the last row sees; of windows from the first row's to the last row's.
+            const ranges = [last[0]!, { begin: begin!.at(-1)!.begin, end: last.at(-1)!.end }];
+            for (const range of ranges)
+              for (let j = range.begin; j < range.end; j++) tiles.add(Math.floor(j / tileKeys));
+            expect(tilesSeen(problem, sequence, first, end, tileKeys)).toBe(tiles.size);
+          }
+        }
+});
 
 describe('chunks', () => {
   test('each token of a split sequence has parts of its own, one behind the other', () => {

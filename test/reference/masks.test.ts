@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { visibleBand } from '../../src/problem/band.js';
+import { NO_MASKS } from '../../src/problem/attentionProblem.js';
+import { firstKeysEnd, visibleBand } from '../../src/problem/band.js';
 import { attnVarlenReference, attnWithKvCacheReference } from '../../src/reference/attention.js';
-import { visibleKeys } from '../../src/reference/attend.js';
+import { seenKeys, visibleKeys } from '../../src/reference/attend.js';
 import { randomPaged, rowsOf, tensor, unitMatrix } from './hostTensors.js';
 import { expectNear } from './near.js';
 import { Random } from '../../tools/random.js';
@@ -70,7 +71,7 @@ describe('masks', () => {
                   const options = { causal, windowSize: [left, right], attentionChunk: chunk } as const;
                   const { begin, end } = visibleKeys(p, nKeys, leftpad, options);
                   const range = { firstKey: leftpad, kLen: nKeys };
-                  const masks = { left, right: causal ? 0 : right, attentionChunk: chunk };
+                  const masks = { ...NO_MASKS, left, right: causal ? 0 : right, attentionChunk: chunk };
                   const [first, last] = visibleBand(p, range, masks);
                   const chunkOf = (position: number) => Math.floor((position - leftpad) / chunk);
                   for (let j = 0; j < nKeys; j++) {
@@ -86,6 +87,36 @@ describe('masks', () => {
                       );
                   }
                 }
+  });
+
+  test('first keys are seen whatever windows and chunks say, for the reference and for kernels', () => {
+    for (const nKeys of [0, 1, 7])
+      for (const leftpad of [0, 2])
+        for (const causal of [false, true])
+          for (const left of [-1, 0, 2])
+            for (const right of [-1, 1])
+              for (const chunk of [0, 3])
+                for (const firstKeys of [0, 1, 3, 20])
+                  for (let p = -3; p < nKeys + 3; p++) {
+                    const windowSize = [left, right] as const;
+                    const options = { causal, windowSize, attentionChunk: chunk, firstKeys } as const;
+                    const ranges = seenKeys(p, nKeys, leftpad, options);
+                    const { begin, end } = visibleKeys(p, nKeys, leftpad, options);
+                    const range = { firstKey: leftpad, kLen: nKeys };
+                    const masks = { ...NO_MASKS, left, right: causal ? 0 : right, attentionChunk: chunk };
+                    const [first, last] = visibleBand(p, range, masks);
+                    const endOfFirst = firstKeysEnd(p, range, { ...masks, firstKeys, causal });
+                    for (let j = 0; j < nKeys; j++) {
+                      const isFirst = j >= leftpad && j < leftpad + firstKeys && (!causal || j <= p);
+                      const visible = (begin <= j && j < end) || isFirst;
+                      const inReference = ranges.filter((r) => r.begin <= j && j < r.end).length;
+                      const inKernels = (first <= j && j <= last) || (leftpad <= j && j < endOfFirst);
+                      if (inReference !== (visible ? 1 : 0) || inKernels !== visible)
+                        expect.fail(
+                          `query at ${p}, key ${j} of ${nKeys}, leftpad ${leftpad}, ${JSON.stringify(options)}`,
+                        );
+                    }
+                  }
   });
 
   test('a row that sees no key is zero, with lse −∞', () => {

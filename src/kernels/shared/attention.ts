@@ -94,7 +94,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
   const { nKvHeads, q, k, v, out, lse, pages } = problem;
   const optional = optionalBuffersOf(problem);
   return {
-    kernel: withOptional(kernel, optional),
+    kernel: withOptional(kernel, problem, optional),
     spec,
     params: attentionParams(work),
     bindings: {
@@ -119,6 +119,7 @@ export function attentionParams({
   parts,
 }: Pick<AttentionWork, 'problem' | 'range' | 'parts'>): Readonly<Record<string, number>> {
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
+  const { mask, bias } = problem;
   const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt } = batchInfoLayout(problem);
   const scale = scoreScale(softmaxScale, softcap);
   return {
@@ -155,6 +156,16 @@ export function attentionParams({
     ...scaleParams(problem),
     k_scales_at: kScalesAt,
     v_scales_at: vScalesAt,
+    mask_base: firstElementOf(mask?.tensor),
+    mask_sequence: mask?.sequenceStride ?? 0,
+    mask_token: mask?.tokenStride ?? 0,
+    mask_head: mask?.headStride ?? 0,
+    bias_base: firstElementOf(bias?.tensor),
+    bias_sequence: bias?.sequenceStride ?? 0,
+    bias_token: bias?.tokenStride ?? 0,
+    bias_head: bias?.headStride ?? 0,
+    first_keys: masks.firstKeys,
+    is_causal: masks.causal ? 1 : 0,
   };
 }
 
@@ -203,6 +214,10 @@ export interface AttentionFeatures {
   readonly paged: boolean;
   readonly softcap: boolean;
   readonly alibi: boolean;
+  readonly firstKeys: boolean;
+  readonly mask: boolean;
+  /** How the bias is stored, and whether it can be read four numbers at a time; null without one. */
+  readonly bias: { readonly dtype: FloatDType; readonly wide: boolean } | null;
 }
 
 export function featuresOf({
@@ -214,6 +229,9 @@ export function featuresOf({
   scales,
   softcap,
   slopes,
+  masks,
+  mask,
+  bias,
   ...dims
 }: AttentionProblem): AttentionFeatures {
   return {
@@ -228,6 +246,12 @@ export function featuresOf({
     paged: pages !== null,
     softcap: softcap > 0,
     alibi: slopes !== null,
+    firstKeys: masks.firstKeys > 0,
+    mask: mask !== null,
+    bias: bias && {
+      dtype: bias.tensor.dtype as FloatDType,
+      wide: hasMultiplesOf(4, bias, bias.tensor.shape.at(-1)!),
+    },
   };
 }
 
@@ -249,7 +273,20 @@ export type CacheKind = Pick<AttentionFeatures, 'paged' | 'kvDType'>;
 
 /** The conditions that both attention kernels have. `keyRun`: octets of a quantised key that are read at a time. */
 export function attentionConditions(features: AttentionFeatures, split: boolean, keyRun = 1) {
-  const { qDType, kvDType, scaleDType, qWide, kvWide, outWide, paged, softcap, alibi } = features;
+  const {
+    qDType,
+    kvDType,
+    scaleDType,
+    qWide,
+    kvWide,
+    outWide,
+    paged,
+    softcap,
+    alibi,
+    firstKeys,
+    mask,
+    bias,
+  } = features;
   const quantised = isQuantised(kvDType);
   const bytes = quantised && kvDType !== 'i4';
   const keyWords = keyRun * (bytes ? 2 : 1);
@@ -284,6 +321,14 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     PAGED: paged,
     SOFTCAP: softcap,
     ALIBI: alibi,
+    FIRST_KEYS: firstKeys,
+    SKIPS: firstKeys,
+    MASK: mask,
+    BIAS: bias !== null,
+    BIAS_F16: bias?.dtype === 'f16',
+    BIAS_BF16: bias?.dtype === 'bf16',
+    BIAS_HALVES: bias !== null && bias.dtype !== 'f32',
+    BIAS_WIDE: bias?.wide ?? false,
     SPLIT: split,
   };
 }

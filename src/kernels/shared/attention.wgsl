@@ -4,11 +4,15 @@
 // Variants:
 //   ALIBI     scores fall with distance
 //   SOFTCAP   scores are bounded by tanh
+//   FIRST_KEYS  see band
+//   MASK      bits of each row say which keys it sees
+//   BIAS      numbers of each row are added to its scores
 //   SPLIT     an item is one of several chunks of keys: its out and lse are a part, for merge_states
 //
 // A chunk is one of the pieces into which the keys of a sequence are split (split-KV). A row has one part from each.
 
-import package::shared::band::{Band, visible_band};
+import package::shared::band::{Band, Tiles, band_between, tiles_in, visible_band};
+@if(FIRST_KEYS) import package::shared::band::first_keys_end;
 import package::shared::batch_info::{Sequence, sequence_at, batch_info};
 import package::shared::out_rows::{write_lse, write_sums};
 import package::shared::scores::{LOG2_E, capped, sink_part};
@@ -54,6 +58,16 @@ struct Params {
   v_scale_head: u32,
   k_scales_at: u32,       // first scale of kv heads in batch_info, of keys
   v_scales_at: u32,       // and of values
+  mask_base: u32,         // first word of mask, and strides: 0 where rows share it
+  mask_sequence: u32,
+  mask_token: u32,
+  mask_head: u32,
+  bias_base: u32,         // likewise of bias, in elements
+  bias_sequence: u32,
+  bias_token: u32,
+  bias_head: u32,
+  first_keys: i32,        // with FIRST_KEYS
+  is_causal: u32,         // whether first keys after a query are hidden from it
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -109,10 +123,21 @@ fn head_of(job: Job, row: u32) -> u32 {
 
 // The keys that a token sees.
 fn band_of(sequence: Sequence, token: u32) -> Band {
-  return visible_band(
+  @if(!FIRST_KEYS) return visible_band(
     position_of(sequence, token), i32(sequence.first_key), i32(sequence.k_len),
     params.window_left, params.window_right, params.attention_chunk,
   );
+  @if(FIRST_KEYS) {
+    let position = position_of(sequence, token);
+    let first_key = i32(sequence.first_key);
+    let k_len = i32(sequence.k_len);
+    var band = visible_band(
+      position, first_key, k_len, params.window_left, params.window_right, params.attention_chunk,
+    );
+    band.head_first = first_key;
+    band.head_end = first_keys_end(position, first_key, k_len, params.first_keys, params.is_causal != 0u);
+    return band;
+  }
 }
 
 // The position of a token among the keys.
@@ -131,7 +156,14 @@ struct Seen {
 fn rows_seen(job: Job, tile_rows: u32) -> Seen {
   let first = band_of(job.sequence, token_of(job.first_row));
   let last = band_of(job.sequence, token_of(min(job.first_row + tile_rows, job.n_rows) - 1u));
-  return Seen(Band(first.first, last.last), Band(last.first, first.last));
+  var seen = Seen(band_between(first.first, last.last), band_between(last.first, first.last));
+  @if(FIRST_KEYS) {
+    seen.by_any.head_first = first.head_first;
+    seen.by_any.head_end = last.head_end;
+    seen.by_all.head_first = first.head_first;
+    seen.by_all.head_end = first.head_end;
+  }
+  return seen;
 }
 
 // What masks a row's keys, and with ALIBI lowers their scores.
@@ -139,16 +171,33 @@ struct RowMask {
   band: Band,
   @if(ALIBI) position: i32,
   @if(ALIBI) slope: f32,
+  @if(MASK) mask_row: u32,   // where its bits begin
+  @if(BIAS) bias_row: u32,
 }
 
 // The mask of a row; past the end, that of some other row: its results are never stored.
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
-  @if(ALIBI) {
+  @if(MASK || BIAS) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
+  @if(!MASK && !BIAS && ALIBI) {
     let slope = slope_of(job.item.sequence, head_of(job, row));
     return RowMask(band_of(job.sequence, token), position_of(job.sequence, token), slope);
   }
-  @if(!ALIBI) return RowMask(band_of(job.sequence, token));
+  @if(!MASK && !BIAS && !ALIBI) return RowMask(band_of(job.sequence, token));
+}
+
+// The mask of a head of a token, with all that a variant has.
+@if(MASK || BIAS) fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
+  var mask = RowMask();
+  mask.band = band_of(sequence, token);
+  @if(ALIBI) mask.position = position_of(sequence, token);
+  @if(ALIBI) mask.slope = slope_of(sequence_index, head);
+  let row = sequence.q_start + token;
+  @if(MASK) mask.mask_row =
+    params.mask_base + sequence_index * params.mask_sequence + row * params.mask_token + head * params.mask_head;
+  @if(BIAS) mask.bias_row =
+    params.bias_base + sequence_index * params.bias_sequence + row * params.bias_token + head * params.bias_head;
+  return mask;
 }
 
 // The slope of a head, for scores in base 2.
@@ -165,27 +214,21 @@ fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
 }
 
 fn sees(mask: RowMask, key: vec4i) -> vec4<bool> {
-  return (key >= vec4i(mask.band.first)) & (key <= vec4i(mask.band.last));
+  let is_in_band = (key >= vec4i(mask.band.first)) & (key <= vec4i(mask.band.last));
+  @if(FIRST_KEYS)  return is_in_band | ((key >= vec4i(mask.band.head_first)) & (key < vec4i(mask.band.head_end)));
+  @if(!FIRST_KEYS) return is_in_band;
 }
 
 fn largest_of(s: vec4f) -> f32 {
   return max(max(s.x, s.y), max(s.z, s.w));
 }
 
-// Tiles first .. end - 1 of keys.
-struct Tiles {
-  first: u32,
-  end: u32,
-}
-
 // The tiles that an item walks: its chunk of those in which its rows see any key.
 fn tiles_of(item: Item, seen: Band, tile_keys: u32) -> Tiles {
-  if (seen.last < seen.first) { return Tiles(0u, 0u); }
-  let first = u32(seen.first) / tile_keys;
-  let end = u32(seen.last) / tile_keys + 1u;
-  let per_chunk = (end - first + n_chunks_of(item) - 1u) / n_chunks_of(item);
-  let start = first + chunk_of(item) * per_chunk;
-  return Tiles(start, min(start + per_chunk, end));
+  let all = tiles_in(seen, tile_keys);
+  let per_chunk = (all.end - all.first + n_chunks_of(item) - 1u) / n_chunks_of(item);
+  let start = all.first + chunk_of(item) * per_chunk;
+  return Tiles(start, min(start + per_chunk, all.end));
 }
 
 // A row's sums: o and l of the online softmax, with the maximum that they are relative to.

@@ -107,6 +107,7 @@ function writeSequences(words: Uint32Array, problem: AttentionProblem, lengths: 
     words[at + places.table_base] = bases.table + row[b]! * tableRowStride(problem);
     words[at + places.new_k_base] = startOf(bases.newK, append?.newK, b, newStart[b]!);
     words[at + places.new_v_base] = startOf(bases.newV, append?.newV, b, newStart[b]!);
+    words[at + places.q_start] = qStart[b]!;
   }
 }
 
@@ -128,6 +129,7 @@ const SEQUENCE_FIELDS = {
   table_base: true,
   new_k_base: true,
   new_v_base: true,
+  q_start: true,
 } as const;
 
 function startOf(base: number, rows: TokenRows | null | undefined, index: number, token: number): number {

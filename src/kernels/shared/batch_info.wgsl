@@ -16,6 +16,7 @@ struct Sequence {
   table_base: u32,   // first entry of its row of block_table; without pages its row of the cache
   new_k_base: u32,
   new_v_base: u32,
+  q_start: u32,      // its first query token among those of all sequences; 0 in a dense batch
 }
 
 @record(batch_info) fn sequence_at(index: u32) -> Sequence;

@@ -8,11 +8,13 @@
 //
 // Variants:
 //   PAGED      keys and values lie in pages
+//   SKIPS      tiles between the first keys and those of a window have no number
 //   PREFETCH   every invocation looks up a key, some beyond the tile
 //   SCALE_OFFSETS   with PAGED, KV_SCALES: offsets of scales are looked up as well; else whoever needs scales asks for slots
 
 import package::shared::attention::params;
-import package::shared::band::Band;
+import package::shared::band::{Band, nearest_of};
+@if(SKIPS) import package::shared::band::{tile_after_head, tiles_between};
 import package::shared::batch_info::Sequence;
 import constants::{WG_SIZE, TILE_KEYS};
 
@@ -117,5 +119,14 @@ fn offset_or(offset: u32, other: u32) -> u32 {
 
 // The key in place `tile_key` of a tile, or the nearest one that is seen.
 fn key_at(seen: Band, tile: u32, tile_key: u32) -> u32 {
-  return u32(clamp(i32(tile * TILE_KEYS + tile_key), seen.first, max(seen.last, seen.first)));
+  return u32(nearest_of(seen, i32(first_key_of(seen, tile) + tile_key)));
+}
+
+// The first key of a tile.
+fn first_key_of(seen: Band, tile: u32) -> u32 {
+  @if(SKIPS) {
+    let skipped = select(0u, tiles_between(seen, TILE_KEYS), tile >= tile_after_head(seen, TILE_KEYS));
+    return (tile + skipped) * TILE_KEYS;
+  }
+  @if(!SKIPS) return tile * TILE_KEYS;
 }

@@ -5,10 +5,10 @@ import package::shared::elements::MINUS_INFINITY;
 
 const LOG2_E = 1.4426950408889634;
 const LN_2 = 0.6931471805599453;
-// The score of a key that a row may not see, and where the row's maximum starts: finite, and too far apart for any
-// exponent to bridge.
-const MASKED = -1e30;
-const NO_MAXIMUM = -1e29;
+// The score of a key that a row may not see, and where the row's maximum starts: finite, too far apart for any exponent to
+// bridge, and below the lowest score, which a bias of -1e30 gives.
+const MASKED = -1e38;
+const NO_MAXIMUM = -1e37;
 
 // tanh for the soft cap of scores. The built-in tanh may be off by 1e-5, which a cap of 50 would show.
 fn capped(x: vec4f) -> vec4f {
