@@ -32,6 +32,7 @@ import package::shared::attention::{params, RowMask, band_of, scores_of, sees};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::bias_of;
 import package::shared::band::{band_between, has_any_of};
+@if(KV_QUANTISED) import package::shared::band::Band;
 import package::shared::batch_info::sequence_at;
 @if(KV_QUANTISED) import package::shared::batch_info::Sequence;
 import package::shared::elements::MINUS_INFINITY;
