@@ -36,11 +36,11 @@ function drawOptions({ random, tensor }: Maker, sizes: Sizes, shapes: Outputs): 
     random.boolean()
       ? tensor(random.pick(DTYPES), shape)
       : Array.from(random.uniforms(elementCount(shape), 0, 0.5));
-  const keyRows = (dtype: DType, width: number): unknown => {
+  const keyRows = (type: DType, width: number): unknown => {
     const [tokens, batches] =
       shapes.lse.length === 2 ? [shapes.lse[1]!, []] : [shapes.lse[2]!, [shapes.lse[0]!]];
     const shared = [...batches, nHeads].map((size) => (random.boolean() ? 1 : size));
-    return tensor(dtype, [...shared, tokens, width]);
+    return tensor(type, [...shared, tokens, width]);
   };
   return {
     ...maybe('softmaxScale', () => random.uniform(0.01, 2)),
