@@ -1,9 +1,10 @@
 import { Call } from '../check/call.js';
-import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
+import { checkCacheFormat, checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import type { FloatDType, KvDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import { DEFAULT_SCALE_DTYPE, type ScaleDType } from '../core/kvFormats.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { NO_MASKS } from '../problem/attentionProblem.js';
 import type { Variant } from '../runtime/pipelines.js';
@@ -16,6 +17,7 @@ const NAMES = namesOf<AttnVariantOptions>({
   headDimV: true,
   dtype: true,
   kvDType: true,
+  scaleDType: true,
   paged: true,
   softcap: true,
   alibi: true,
@@ -37,7 +39,9 @@ export interface AttnVariantOptions {
   /** Of q and out. */
   readonly dtype: FloatDType;
   /** Of k and v, or of the caches. Default `dtype`. */
-  readonly kvDType?: FloatDType | undefined;
+  readonly kvDType?: KvDType | undefined;
+  /** Of the scales of an i8 or i4 cache. Default f16. */
+  readonly scaleDType?: ScaleDType | undefined;
   /** Whether calls pass `blockTable`. Default false. */
   readonly paged?: boolean | undefined;
   /** Whether calls pass `softcap`. Default false. */
@@ -84,6 +88,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     headDimV,
     dtype,
     kvDType,
+    scaleDType: options.scaleDType ?? DEFAULT_SCALE_DTYPE,
     newDType,
     paged,
     rotary,
@@ -134,7 +139,8 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkCounts(caller, { headDim, headDimV, group, decodeTokens });
   checkHeadDims(caller, { headDim, headDimV });
   checkHeads(caller, { group });
-  checkTypes(caller, { dtype, kvDType, newDType, bias });
+  checkTypes(caller, { dtype, newDType, bias });
+  checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV });
   checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, rotary, weights });
   if (weights && options.group === undefined)
     fail('argument', caller, 'weights needs group, the number of query heads per kv head.');

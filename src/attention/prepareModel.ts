@@ -1,9 +1,10 @@
 import { Call } from '../check/call.js';
-import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
+import { checkCacheFormat, checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import type { FloatDType, KvDType } from '../core/dtype.js';
+import { DEFAULT_SCALE_DTYPE, type ScaleDType } from '../core/kvFormats.js';
 import { cachePagesVariant } from '../kernels/copyPages.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
 import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOptions.js';
@@ -22,7 +23,9 @@ export interface PrepareModelOptions
   /** Of q and out. */
   readonly dtype: FloatDType;
   /** Of the cache. Default `dtype`. */
-  readonly kvDType?: FloatDType | undefined;
+  readonly kvDType?: KvDType | undefined;
+  /** Of the scales of an i8 or i4 cache. Default f16. */
+  readonly scaleDType?: ScaleDType | undefined;
   /** Whether calls pass new keys and values, `k` and `v`. Default true. */
   readonly appends?: boolean | undefined;
   /** Of new keys and values. Default `dtype`. */
@@ -58,6 +61,7 @@ const NAMES = namesOf<PrepareModelOptions>({
   headDimV: true,
   dtype: true,
   kvDType: true,
+  scaleDType: true,
   appends: true,
   newDType: true,
   paged: true,
@@ -145,7 +149,8 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
   checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
   checkHeads(caller, { nHeads });
-  checkTypes(caller, { dtype, kvDType, newDType, bias: options.bias ?? dtype });
+  checkTypes(caller, { dtype, newDType, bias: options.bias ?? dtype });
+  checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV: shape.headDimV });
   checkCounts(caller, { maxTokens, maxContext });
   checkCounts(caller, { numSplits }, 0);
   checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix, mask });
@@ -163,6 +168,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     ...shape,
     dtype,
     kvDType,
+    scaleDType: options.scaleDType ?? DEFAULT_SCALE_DTYPE,
     newDType: appends ? newDType : null,
     paged,
     rotary,

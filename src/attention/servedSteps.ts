@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
-import type { DType, FloatDType } from '../core/dtype.js';
+import { isQuantised, type DType, type FloatDType, type KvDType } from '../core/dtype.js';
+import { scaleShape, type ScaleDType } from '../core/kvFormats.js';
 import type { Tensor } from '../core/tensor.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import { planWeights } from '../plan/planWeights.js';
@@ -11,6 +12,7 @@ import {
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
+  type KvScales,
   type Masks,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
@@ -31,7 +33,9 @@ export interface Served extends StepBounds {
   /** Of q and out. */
   readonly dtype: FloatDType;
   /** Of the cache. */
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
+  /** Of the scales of an i8 or i4 cache. */
+  readonly scaleDType: ScaleDType;
   /** Of the new tokens; null if none are appended. */
   readonly newDType: FloatDType | null;
   readonly paged: boolean;
@@ -140,10 +144,11 @@ function weightsVariantsOf(
   return dispatches.map(({ kernel, spec }) => ({ kernel, spec }));
 }
 
+/** What of a served model its problem depends on. */
+type ProblemOptions = Omit<Served, keyof StepBounds | 'lengths' | 'sharedPrefix'>;
+
 /** An attention problem of a served model, with placeholders for tensors. */
-export function servedProblem(
-  served: Omit<Served, keyof StepBounds | 'lengths' | 'sharedPrefix'>,
-): AttentionProblem {
+export function servedProblem(served: ProblemOptions): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
   const keyRows = paged ? pagedRows : denseRows;
   const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);
@@ -160,7 +165,7 @@ export function servedProblem(
     out: raggedRows(standIn(dtype, [1, nHeads, headDimV])),
     lse: null,
     pages: paged ? { pageSize: 1, nPages: 1, table: Int32Array.of(0), nRows: 1, width: 1, stride: 1 } : null,
-    scales: null,
+    scales: scalesOf(served),
     masks: served.masks,
     softmaxScale: 1,
     softcap: served.softcap ? 1 : 0,
@@ -180,6 +185,23 @@ export function servedProblem(
         : null,
     sharedPrefix: null,
   };
+}
+
+/** Scales of e4m3 may be on the GPU, where they take a kernel more than on the host. */
+function scalesOf({
+  kvDType,
+  scaleDType,
+  nKvHeads,
+  headDim,
+  headDimV,
+  paged,
+}: ProblemOptions): KvScales | null {
+  if (!isQuantised(kvDType)) return null;
+  if (kvDType === 'e4m3')
+    return { per: 'head', k: numbersAt('gpu', nKvHeads), v: numbersAt('gpu', nKvHeads) };
+  const rows = paged ? pagedRows : denseRows;
+  const of = (size: number) => rows(standIn(scaleDType, scaleShape(kvDType, [1, 1, nKvHeads, size])));
+  return { per: 'token', k: of(headDim), v: of(headDimV) };
 }
 
 /** A placeholder for a tensor: planning does not look at its buffer. */

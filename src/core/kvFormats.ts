@@ -13,6 +13,9 @@ export type ScaleDType = 'f32' | 'f16';
 
 export const SCALE_DTYPES = ['f32', 'f16'] as const;
 
+/** What a cache has unless it is told: half the bytes, and a scale is rounded by less than a code. */
+export const DEFAULT_SCALE_DTYPE = 'f16' satisfies ScaleDType;
+
 /** Neighbouring elements of an i4 head that share a scale. */
 export const I4_GROUP = 32;
 

@@ -259,5 +259,8 @@ export function appendSpec({ appends, queries, rotary, paged, wide, wholeWords }
     PAGED: paged,
     WIDE: wide,
     WORDS: wholeWords,
+    // Those of append_quantised.
+    KEYS: false,
+    VALUES: false,
   };
 }

@@ -116,6 +116,7 @@ export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
     KEYS: side === 'k',
     VALUES: side === 'v',
     APPENDS: true,
+    QUERIES: false,
     I8: dtype === 'i8',
     I4: dtype === 'i4',
     E4M3: dtype === 'e4m3',

@@ -23,7 +23,8 @@ export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
   return {
     kernel: gatherHeadsKernel,
     spec: {},
-    perStep: true,
+    // Each layer has scales of its own.
+    perStep: ![scales?.k, scales?.v].some((numbers) => numbers && isTensor(numbers)),
     params: {
       has_sequences: sequences ? 1 : 0,
       slopes_at: slopesAt,

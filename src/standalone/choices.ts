@@ -5,6 +5,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import { DEFAULT_SCALE_DTYPE } from '../core/kvFormats.js';
 import { accessesOf, appendSpec, rotatedQScratch } from '../kernels/appendKv.js';
 import { featuresOf, type AttentionFeatures } from '../kernels/shared/attention.js';
 import { NO_MASKS, type AttentionProblem } from '../problem/attentionProblem.js';
@@ -198,6 +199,7 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
     headDimV,
     dtype,
     kvDType,
+    scaleDType: DEFAULT_SCALE_DTYPE,
     newDType,
     paged,
     rotary: false,

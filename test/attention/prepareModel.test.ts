@@ -287,7 +287,7 @@ describe('prepareModel', () => {
         "shape: prepareModel: headDim is 600; it must be 1 to 576.",
         "shape: prepareModel: headDimV is 600; it must be 1 to 512.",
         "argument: prepareModel: dtype must be 'f32', 'f16' or 'bf16', not "i8".",
-        "argument: prepareModel: kvDType must be 'f32', 'f16' or 'bf16', not null.",
+        "argument: prepareModel: kvDType must be 'f32', 'f16', 'bf16', 'i8', 'i4' or 'e4m3', not null.",
         "argument: prepareModel: newDType must be 'f32', 'f16' or 'bf16', not "u32".",
         "argument: prepareModel: newDType is the type of what calls append, but appends is false. Leave one out.",
         "argument: prepareModel: paged must be true or false, not undefined.",

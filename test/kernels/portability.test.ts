@@ -27,6 +27,20 @@ const FEATURES: readonly Partial<AttnVariantOptions>[] = [
   { group: 3, decodeTokens: 2, alibi: true, newDType: 'bf16', weights: true },
 ];
 
+/** Calls that append to quantised caches. */
+const APPENDED: readonly AttnVariantOptions[] = [
+  { headDim: 59, dtype: 'f32', kvDType: 'i8', newDType: 'bf16', rotary: true },
+  { headDim: 64, dtype: 'f16', kvDType: 'i8', scaleDType: 'f32', newDType: 'f16', paged: true },
+  { headDim: 64, dtype: 'f16', kvDType: 'i4', newDType: 'f16', paged: true, rotary: true },
+  { headDim: 256, dtype: 'f32', kvDType: 'i4', scaleDType: 'f32', newDType: 'f32' },
+  { headDim: 59, dtype: 'f32', kvDType: 'e4m3', newDType: 'f32', paged: true },
+  { headDim: 64, dtype: 'bf16', kvDType: 'e4m3', newDType: 'bf16', rotary: true },
+];
+
+function isAppend({ kernel }: Variant): boolean {
+  return kernel.name === 'append_quantised';
+}
+
 function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {
   const runtime = createRuntime(fakeDevice(), { tier: 'T0', deviceClass });
   const options = DTYPES.flatMap(([dtype, kvDType]) =>
@@ -34,6 +48,8 @@ function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {
   );
   const variants: Variant[] = [
     ...options.flatMap((option) => attnVariants(runtime, option)),
+    // Attention over their codes and scales binds more than every device can.
+    ...APPENDED.flatMap((option) => attnVariants(runtime, option)).filter(isAppend),
     ...[true, false].map((wide) => ({ kernel: copyPagesKernel, spec: { WIDE: wide } })),
   ];
   return new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
