@@ -84,7 +84,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   );
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
-  memory.keep('checked new tokens', [k, v, cuSeqlensKNew === undefined, batch, heads], () =>
+  memory.keep('checked new tokens', [k, v, kCache, vCache, cuSeqlensKNew === undefined, batch, heads], () =>
     checkNewTokens(call, args, { batch, ...heads }),
   );
   const { lengths, pages } = checkCacheLengths(call, args, batch);

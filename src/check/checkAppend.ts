@@ -15,10 +15,10 @@ import {
 import { denseRows, raggedRows } from '../problem/tokenRows.js';
 import { isCount, isHostArray, type Call } from './call.js';
 import { checkFloats } from './checkNumbers.js';
-import { checkNoOverlapWithin, checkOwnBuffer, mayOverlap } from './checkOverlap.js';
+import { checkNoOverlapWithin, checkOwnBuffer, isViewOfKeys, mayOverlap } from './checkOverlap.js';
 import { checkDims, checkForm, checkSameType, checkSizes, checkTensor } from './checkTensor.js';
 
-type NewTokens = Pick<AttnWithKvCacheArgs, 'k' | 'v' | 'cuSeqlensKNew'>;
+type NewTokens = Pick<AttnWithKvCacheArgs, 'k' | 'v' | 'kCache' | 'vCache' | 'cuSeqlensKNew'>;
 
 interface Sizes {
   readonly batch: number;
@@ -30,12 +30,22 @@ interface Sizes {
 /** Checks the tensors of new tokens, if there are any. */
 export function checkNewTokens(
   call: Call,
-  { k, v, cuSeqlensKNew }: NewTokens,
+  { k, v, kCache, vCache, cuSeqlensKNew }: NewTokens,
   { batch, nKvHeads, headDim, headDimV }: Sizes,
 ): void {
-  if ((k === undefined) !== (v === undefined))
-    call.refuse('argument', `${k === undefined ? 'k' : 'v'} is missing: new tokens need both k and v.`);
-  if (k === undefined || v === undefined) return;
+  if (k === undefined && v === undefined) return;
+  if (k === undefined) call.refuse('argument', 'k is missing: new tokens need both k and v.');
+  const isView = isViewOfKeys(vCache, kCache);
+  if (v === undefined && !isView)
+    call.refuse(
+      'argument',
+      'v is missing: new tokens need both k and v. It may only be left out where vCache is a view of kCache.',
+    );
+  if (v !== undefined && isView)
+    call.refuse(
+      'argument',
+      'vCache is a view of kCache, so new keys bring their values with them. Leave v out.',
+    );
   const isDense = cuSeqlensKNew === undefined;
   const tokens = isDense ? ['B', 'Snew'] : ['totalNew'];
   const dims = { k: [...tokens, 'Hkv', 'D'], v: [...tokens, 'Hkv', 'Dv'] };
@@ -43,11 +53,14 @@ export function checkNewTokens(
     ? { 3: 'If they are ragged, pass cuSeqlensKNew.' }
     : { 4: 'If each sequence has as many, leave cuSeqlensKNew out.' };
   checkTensor(call, 'k', k, { dtypes: FLOATS, dims: dims.k, hints });
-  checkTensor(call, 'v', v, { dtypes: FLOATS, dims: dims.v, hints });
-  checkSameType(call, { k: k.dtype, v: v.dtype });
-  checkDims(call, { k: [k, ...dims.k], v: [v, ...dims.v] });
+  if (v) {
+    checkTensor(call, 'v', v, { dtypes: FLOATS, dims: dims.v, hints });
+    checkSameType(call, { k: k.dtype, v: v.dtype });
+    checkDims(call, { k: [k, ...dims.k], v: [v, ...dims.v] });
+  }
   const sizes = isDense ? [batch, k.shape[1]!] : [k.shape[0]!];
   checkSizes(call, 'k', k, { dims: dims.k, sizes: [...sizes, nKvHeads, headDim] });
+  if (!v) return;
   checkSizes(call, 'v', v, { dims: dims.v, sizes: [...sizes, nKvHeads, headDimV] });
 }
 
@@ -88,9 +101,9 @@ export function checkAppend(
     memory.keep('checked writes', [lengths, pages], () => checkWrittenOnce(call, lengths, pages));
   const isDense = cuSeqlensKNew === undefined;
   return memory.keep('append problem', [k, v, rotary, isDense, apart], () => {
-    if (!k || !v) return rotary && { newK: null, newV: null, rotary, apart: false };
+    if (!k) return rotary && { newK: null, newV: null, rotary, apart: false };
     const rows = isDense ? denseRows : raggedRows;
-    return { newK: rows(k), newV: rows(v), rotary, apart };
+    return { newK: rows(k), newV: v ? rows(v) : null, rotary, apart };
   });
 }
 
@@ -113,6 +126,8 @@ function mustBeApart({ q, k, v, kCache, vCache, blockTable, rotaryCos, rotarySin
   const isWritten = (value: unknown): boolean =>
     isTensor(value) && (value.buffer === kCache.buffer || value.buffer === vCache.buffer);
   if (read.some(isWritten)) return true;
+  // Then keys bring their values with them, and the cache is bound once.
+  if (!v) return false;
   return doWindowsMeet(kCache, vCache);
 }
 
@@ -129,7 +144,9 @@ function doWindowsMeet(a: Tensor, b: Tensor): boolean {
  */
 export function checkAppendApart(call: Call, args: Placed, apart: boolean): void {
   const { k, v, kCache, vCache, kScale, vScale, blockTable, rotaryCos, rotarySin } = args;
-  if (mayOverlap(kCache, vCache))
+  if (!v && !isViewOfKeys(vCache, kCache))
+    call.refuse('buffer', 'v is left out, so vCache must be a view of kCache in every layer.');
+  if (v && mayOverlap(kCache, vCache))
     call.refuse('buffer', 'kCache and vCache overlap, so new keys and values would overwrite each other.');
   const ofK = { k, blockTable, rotaryCos, rotarySin };
   const ofV = { v, blockTable };

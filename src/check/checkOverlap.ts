@@ -1,5 +1,5 @@
 import { bytesPerElement } from '../core/dtype.js';
-import { elementCount, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
+import { elementCount, isTensor, sameNumbers, stridesOf, type Tensor } from '../core/tensor.js';
 import type { Call } from './call.js';
 import { inBrackets } from './checkTensor.js';
 
@@ -35,6 +35,25 @@ export function checkOwnBuffer(
       `${name} is in the same buffer as ${readName}. WebGPU cannot read and write a buffer in one dispatch: give ${moving} a buffer of its own.`,
     );
   }
+}
+
+/**
+ * Whether values are some neighbouring elements of each key: then both lie in one buffer with the same strides, and each
+ * value within its key.
+ */
+export function isViewOfKeys(values: Tensor, keys: Tensor): boolean {
+  const [ofKeys, ofValues] = [stridesOf(keys), stridesOf(values)];
+  const places = keys.shape.slice(0, -1);
+  const [headDim, headDimV] = [keys.shape.at(-1)!, values.shape.at(-1)!];
+  const first = (values.offset ?? 0) - (keys.offset ?? 0);
+  return (
+    values.buffer === keys.buffer &&
+    values.dtype === keys.dtype &&
+    sameNumbers(values.shape.slice(0, -1), places) &&
+    places.every((size, axis) => size <= 1 || ofKeys[axis] === ofValues[axis]) &&
+    first >= 0 &&
+    first + headDimV <= headDim
+  );
 }
 
 /** One dimension of a tensor in memory, in bytes. */

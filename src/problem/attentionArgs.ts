@@ -100,7 +100,10 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   readonly q: Tensor;
   /** [Bc, Sc, Hkv, D], or pages [P, pageSize, Hkv, D] with `blockTable`; f32, f16, bf16, i8, i4 or e4m3 */
   readonly kCache: Tensor;
-  /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; kCache's type */
+  /**
+   * [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; kCache's type. It may be a view of kCache: some of
+   * the elements of each key, as in MLA, whose values are the first 512 of 576. New tokens are then `k` alone.
+   */
   readonly vCache: Tensor;
   /**
    * Scales of a quantised kCache, by which its elements are multiplied. Of i8: a tensor f32 or f16 of the cache's shape
@@ -116,7 +119,10 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
    * bf16
    */
   readonly k?: Tensor | undefined;
-  /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew`; k's type */
+  /**
+   * New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew`; k's type. Left out where vCache is a view of
+   * kCache: values are then what is written of `k`, rotated if that is.
+   */
   readonly v?: Tensor | undefined;
   /** [B], or one number for all: tokens in the cache before the new ones. It is not changed. */
   readonly cacheSeqlens: number | Ints;

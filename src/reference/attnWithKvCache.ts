@@ -22,8 +22,10 @@ import {
 
 /** The arguments of `attnWithKvCacheReference`. */
 export interface AttnWithKvCacheReferenceArgs extends CachedBatch, AttentionOptions {
-  /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable` */
-  readonly vCache: HostTensor;
+  /** [Bc, Sc, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`. Left out with `headDimV` */
+  readonly vCache?: HostTensor | undefined;
+  /** Dv, where values are the first elements of each key as it is in the cache (MLA): without `vCache` and `v` */
+  readonly headDimV?: number | undefined;
   /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
   readonly v?: HostTensor | undefined;
   /** The type of the caches, to which new tokens are rounded. Default `dtype` */
@@ -80,20 +82,21 @@ export interface AttnWithKvCacheResult extends AttentionResult {
  */
 export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): AttnWithKvCacheResult {
   const { k, v, dtype = args.storage ?? 'f32', kvDType = dtype } = args;
+  const values = args.vCache ?? firstElements(args.kCache, args.headDimV);
   checkTensors('attnWithKvCacheReference', {
     q: args.q,
     kCache: args.kCache,
-    vCache: args.vCache,
+    vCache: values,
     ...(k && { k }),
     ...(v && { v }),
     ...(args.rotaryCos && { rotaryCos: args.rotaryCos }),
     ...(args.rotarySin && { rotarySin: args.rotarySin }),
   });
   const { sequences, lseShape } = cachedSequences(args);
-  const { q, kCache, vCache } = appendKv({
+  const appended = appendKv({
     q: args.q,
     kCache: args.kCache,
-    vCache: args.vCache,
+    vCache: values,
     k,
     v,
     sequences,
@@ -102,7 +105,21 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     dtype,
     kvDType,
   });
+  const { q, kCache } = appended;
+  const vCache = args.vCache ? appended.vCache : firstElements(kCache, args.headDimV);
   return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
+}
+
+/** The first `size` elements of each head. */
+function firstElements({ data, shape }: HostTensor, size: number | undefined): HostTensor {
+  const headDim = shape.at(-1)!;
+  if (size === undefined || size > headDim)
+    throw new PageflashError(
+      'argument',
+      `attnWithKvCache: pass vCache, or a headDimV up to the ${headDim} elements of a key.`,
+    );
+  const first = data.filter((_, i) => i % headDim < size);
+  return { data: first, shape: [...shape.slice(0, -1), size] };
 }
 
 /** Whether queries are rotated by positions of their own, rather than all of a sequence by the first. */

@@ -7,7 +7,7 @@ import {
   type QuantisedDType,
 } from '../../src/core/dtype.js';
 import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
-import { elementCount, isTensor, type Floats, type Ints, type Tensor } from '../../src/core/tensor.js';
+import { elementCount, isTensor, stridesOf, type Floats, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import {
   attnWithKvCacheReference,
@@ -39,6 +39,8 @@ export interface KvCacheCase extends KeyRowsCase {
   readonly heads: readonly [nHeads: number, nKvHeads: number];
   readonly headDim: number;
   readonly headDimV?: number;
+  /** Values are the first elements of each key, in a view of kCache, and new tokens are keys alone. */
+  readonly valuesInKeys?: boolean;
   /** Of q. */
   readonly dtype: FloatDType;
   /** Of the caches. */
@@ -106,7 +108,9 @@ export interface KvCacheInputs extends KeyRows {
   readonly v?: HostTensor;
   /** NaN wherever no key is. */
   readonly kCache: HostTensor;
-  readonly vCache: HostTensor;
+  /** Unless values are a part of keys, of `headDimV` elements. */
+  readonly vCache?: HostTensor;
+  readonly headDimV?: number;
   /** The same as codes and scales, of a quantised cache. */
   readonly quantised?: { readonly k: QuantisedCache; readonly v: QuantisedCache };
   readonly cacheSeqlens: Int32Array;
@@ -155,7 +159,8 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
   const emulated = storage && attnWithKvCacheReference({ ...args, storage }).out.data;
   checkOut({ actual: got.out, reference: want.out.data, emulated, dtype, softcap, kvCache: true, alibi });
   checkLse({ actual: got.lse, reference: want.lse.data });
-  checkSame('vCache', { actual: got.vCache, reference: Float32Array.from(want.vCache.data) });
+  if (inputs.vCache)
+    checkSame('vCache', { actual: got.vCache, reference: Float32Array.from(want.vCache.data) });
   if (rotary && appends)
     checkRotated('kCache', { actual: got.kCache, reference: want.kCache.data }, kvDType as FloatDType);
   else checkSame('kCache', { actual: got.kCache, reference: Float32Array.from(want.kCache.data) });
@@ -178,7 +183,7 @@ export function referenceArgs(kvCase: KvCacheCase, inputs: KvCacheInputs): AttnW
 
 export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
   const { lengths, ragged, heads, headDim, headDimV = headDim, dtype, rotary, softcap } = kvCase;
-  const { kvDType = dtype, newDType = dtype } = kvCase;
+  const { kvDType = dtype, newDType = dtype, valuesInKeys = false } = kvCase;
   const [nHeads, nKvHeads] = heads;
   const random = new Random(kvCase.seed ?? 1);
   const batch = lengths.length;
@@ -216,16 +221,17 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     });
     return { values: quantised.values, quantised };
   };
-  const [keys, values] = [cacheOf(headDim), cacheOf(headDimV)];
+  const keys = cacheOf(headDim);
+  const values = valuesInKeys ? null : cacheOf(headDimV);
   return {
     q: normals(dtype, [...tokens(1), nHeads, headDim], softcap || 1),
     ...(hasNew && {
       k: normals(isExact && newDType === 'f32' ? 'bf16' : newDType, [...tokens(2), nKvHeads, headDim]),
-      v: normals(newDType, [...tokens(2), nKvHeads, headDimV]),
     }),
+    ...(hasNew && !valuesInKeys && { v: normals(newDType, [...tokens(2), nKvHeads, headDimV]) }),
     kCache: keys.values,
-    vCache: values.values,
-    ...(keys.quantised && values.quantised && { quantised: { k: keys.quantised, v: values.quantised } }),
+    ...(values ? { vCache: values.values } : { headDimV }),
+    ...(keys.quantised && values?.quantised && { quantised: { k: keys.quantised, v: values.quantised } }),
     cacheSeqlens: Int32Array.from(lengths, ([cached]) => cached),
     ...(ragged && { cuSeqlensQ: runningSum(lengths.map(([, sq]) => sq)) }),
     ...(ragged && hasNew && { cuSeqlensKNew: runningSum(lengths.map(([, , fresh]) => fresh)) }),
@@ -315,7 +321,8 @@ export function intoPages(inputs: KvCacheInputs, pageSize: number): KvCacheInput
       }
     return { shape: [batch * width, pageSize, ...shape.slice(2)], data: paged };
   };
-  return { ...inputs, kCache: scatter(inputs.kCache), vCache: scatter(inputs.vCache), blockTable };
+  const { kCache, vCache } = inputs;
+  return { ...inputs, kCache: scatter(kCache), ...(vCache && { vCache: scatter(vCache) }), blockTable };
 }
 
 /** Uploads the inputs as the case asks: to the GPU, in pages, with gaps. */
@@ -333,8 +340,11 @@ export function placeKvCache(
   };
   const rows = (type: FloatDType, { shape, data }: HostTensor): Tensor => lend(type, shape, data);
   const caches = (): Pick<AttnWithKvCacheArgs, 'kCache' | 'vCache' | 'kScale' | 'vScale'> => {
-    if (!isQuantised(kvDType))
-      return { kCache: rows(kvDType, inputs.kCache), vCache: rows(kvDType, inputs.vCache) };
+    if (!isQuantised(kvDType)) {
+      const kCache = rows(kvDType, inputs.kCache);
+      const { vCache, headDimV } = inputs;
+      return { kCache, vCache: vCache ? rows(kvDType, vCache) : firstOfKeys(kCache, headDimV!) };
+    }
     const { k, v } = inputs.quantised!;
     const [kCache, kScale] = placeQuantised(device, kvCase, k);
     const [vCache, vScale] = placeQuantised(device, kvCase, v);
@@ -354,7 +364,8 @@ export function placeKvCache(
     ...keyRows,
     q: rows(dtype, inputs.q),
     ...caches(),
-    ...(k && v && { k: rows(newDType, k), v: rows(newDType, v) }),
+    ...(k && { k: rows(newDType, k) }),
+    ...(v && { v: rows(newDType, v) }),
     cacheSeqlens: ints(inputs.cacheSeqlens),
     ...(cuSeqlensQ && { cuSeqlensQ: ints(cuSeqlensQ) }),
     ...(cuSeqlensKNew && { cuSeqlensKNew: ints(cuSeqlensKNew) }),
@@ -414,6 +425,11 @@ async function downloadCache(
   if (cache.dtype === 'e4m3') return codes.map((code, at) => code * headScale(at));
   // Integers have no −0.
   return codes.map((code, at) => code * scales[Math.floor(at / perScale)]! + 0);
+}
+
+/** A view of the first elements of each key. */
+export function firstOfKeys(kCache: Tensor, headDimV: number): Tensor {
+  return { ...kCache, shape: [...kCache.shape.slice(0, -1), headDimV], strides: stridesOf(kCache) };
 }
 
 function optionsOf({ causal, windowSize, softcap, attentionChunk, firstKeys, numSplits }: KvCacheCase) {

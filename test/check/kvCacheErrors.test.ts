@@ -117,7 +117,7 @@ describe('attnWithKvCache', () => {
         "argument: attnWithKvCache: cuSeqlensKNew is given, but no new tokens k and v. Pass these, or leave it out: without them it may only be what cuSeqlensQ is.",
         "argument: attnWithKvCache: maxSeqlenK must be a whole number ≥ 0, not -1.",
         "argument: attnWithKvCache: cuSeqlensQ is on the GPU, so maxSeqlenQ is needed.",
-        "argument: attnWithKvCache: v is missing: new tokens need both k and v.",
+        "argument: attnWithKvCache: v is missing: new tokens need both k and v. It may only be left out where vCache is a view of kCache.",
         "argument: attnWithKvCache: k is missing: new tokens need both k and v.",
         "argument: attnWithKvCache: rotarySin is missing: pass rotaryCos and rotarySin together.",
         "argument: attnWithKvCache: rotaryCos is missing: pass rotaryCos and rotarySin together.",

@@ -48,6 +48,8 @@ const AXES = {
   attentionChunk: [0, 100],
   pageSize: [0, 1, 4, 16, 128, 256],
   leftpad: [false, true],
+  /** Values with a memory of their own, or those that keys begin with. */
+  values: ['apart', 'in keys'],
   batchIdx: [false, true],
   numSplits: [0, 1, 3],
   ragged: [false, true],
@@ -100,7 +102,8 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
     ragged: cell.ragged,
     heads: cell.heads,
     headDim,
-    headDimV: Math.min(headDim, 512),
+    headDimV: headDim > 512 ? 512 : headDim - (cell.values === 'in keys' ? 8 : 0),
+    valuesInKeys: cell.values === 'in keys',
     dtype,
     ...(cell.kvDType === 'other' && { kvDType: otherType(dtype) }),
     ...(cell.newDType === 'other' && { newDType: otherType(otherType(dtype)) }),

@@ -1,5 +1,5 @@
 import type { DType } from '../../src/core/dtype.js';
-import { elementCount, isTensor, type Tensor } from '../../src/core/tensor.js';
+import { elementCount, isTensor, stridesOf, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
   attnVarlen,
@@ -145,14 +145,17 @@ function kvCacheArgs(maker: Maker): Args {
   const cuSeqlensQ = ints(maker, sums(qLens));
   const hasSums = hasNew || random.boolean();
   const lse = isRagged ? [nHeads, totalQ] : [batch, nHeads, qLens[0] ?? 0];
+  const areInKeys = headDimV <= headDim && random.int(0, 4) === 0;
+  const kCache = tensor(kvDType, [...rows, nKvHeads, headDim]);
+  const vCache = areInKeys
+    ? { ...kCache, shape: [...rows, nKvHeads, headDimV], strides: stridesOf(kCache) }
+    : tensor(kvDType, [...rows, nKvHeads, headDimV]);
   return {
     q: tensor(dtype, [...tokens(qLens), nHeads, headDim]),
-    kCache: tensor(kvDType, [...rows, nKvHeads, headDim]),
-    vCache: tensor(kvDType, [...rows, nKvHeads, headDimV]),
-    ...(hasNew && {
-      k: tensor(newDType, [...tokens(fresh), nKvHeads, headDim]),
-      v: tensor(newDType, [...tokens(fresh), nKvHeads, headDimV]),
-    }),
+    kCache,
+    vCache,
+    ...(hasNew && { k: tensor(newDType, [...tokens(fresh), nKvHeads, headDim]) }),
+    ...(hasNew && !areInKeys && { v: tensor(newDType, [...tokens(fresh), nKvHeads, headDimV]) }),
     cacheSeqlens: random.int(0, 4) === 0 ? random.int(0, 16) : ints(maker, cached),
     ...(isRagged && { cuSeqlensQ, maxSeqlenQ: 5 }),
     ...(isRagged && hasSums && { cuSeqlensKNew: hasNew ? ints(maker, sums(fresh)) : cuSeqlensQ }),

@@ -237,7 +237,7 @@ describe('attention, as the fuzzer and reading have found', () => {
       refusal(() => append(half(0), half(2), { q: repeated('f32', [1, 2, 2, 32]), ...angles })),
     ]).toMatchInlineSnapshot(`
       [
-        "buffer: attnWithKvCache: kCache and vCache overlap, so new keys and values would overwrite each other.",
+        "argument: attnWithKvCache: vCache is a view of kCache, so new keys bring their values with them. Leave v out.",
         "buffer: attnWithKvCache: kCache and vCache overlap, so new keys and values would overwrite each other.",
         "shape: attnWithKvCache: elements of q overlap: its strides are [0, 0, 0, 1].",
       ]
