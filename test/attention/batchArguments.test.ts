@@ -110,10 +110,10 @@ describe('a batch or a step is passed whole', () => {
         "argument: planAttnWithKvCache.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
         "argument: planAttnWithKvCache.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
         "argument: planAttnVarlen.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
-        "argument: planAttnWithKvCache.update: there is no argument positions. There are q, kCache, vCache, kScale, vScale, k, v, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits, returnLse, out, lse, pass.",
-        "argument: planAttnVarlen.update: there is no argument seqUsedK. There are q, k, v, kScale, vScale, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnWithKvCache.update: there is no argument positions. There are q, kCache, vCache, kScale, vScale, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnVarlen.update: there is no argument seqUsedK. There are q, k, v, kScale, vScale, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, numSplits, returnLse, out, lse, pass.",
         "argument: planAttnVarlen.update: rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.",
-        "argument: planAttnWithKvCache.record: there is no argument nSequences. There are q, k, v, kCache, vCache, kScale, vScale, out, lse, pass. Lengths, tables and options are given to update.",
+        "argument: planAttnWithKvCache.record: there is no argument nSequences. There are q, k, v, kCache, vCache, kScale, vScale, mask, bias, out, lse, pass. Lengths, tables and options are given to update.",
       ]
     `);
   });
