@@ -82,7 +82,7 @@ function checkKeyRow(
   if (width >= needed) return;
   call.refuse(
     'shape',
-    `${name} has ${width} ${unit} in a row, but ${most.why} ${most.keys} keys, which take ${needed}. Pass a wider one${most.hint}.`,
+    `${name} has ${width} ${unit} in a row, but ${most.why} ${most.keys} keys${keysOfOne > 1 ? `, which take ${needed}` : ''}. Pass a wider one${most.hint}.`,
   );
 }
 

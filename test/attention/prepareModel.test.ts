@@ -65,7 +65,8 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
 function callOf(
   model: PrepareModelOptions,
   sequences: readonly SequenceStep[],
-  nShared = 0,
+  nShared: number,
+  moreKeys: number,
 ): AttnWithKvCacheArgs {
   const { nHeads, nKvHeads, headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = model;
   const { paged, appends, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } =
@@ -95,7 +96,7 @@ function callOf(
     firstKeys,
     numSplits,
     ...(mask && { mask: fakeTensor('u32', [1, total, Math.ceil(most / 32)]) }),
-    ...(bias && { bias: fakeTensor(bias, [1, total, most]) }),
+    ...(bias && { bias: fakeTensor(bias, [1, total, 4 * Math.ceil(most / 4) + moreKeys]) }),
     ...(appends && {
       k: fakeTensor(newDType, [total, nKvHeads, headDim]),
       v: fakeTensor(newDType, [total, nKvHeads, headDimV]),
@@ -120,11 +121,13 @@ function serve(
   sequences: readonly SequenceStep[],
   nShared = 0,
 ): void {
-  try {
-    attnWithKvCache(runtime, callOf(model, sequences, nShared));
-  } catch (error) {
-    if (!(error instanceof PageflashError && error.code === 'limit' && model.numSplits! > 1)) throw error;
-  }
+  // Rows of a bias are whole quads of keys, or are not.
+  for (const moreKeys of model.bias ? [0, 1] : [0])
+    try {
+      attnWithKvCache(runtime, callOf(model, sequences, nShared, moreKeys));
+    } catch (error) {
+      if (!(error instanceof PageflashError && error.code === 'limit' && model.numSplits! > 1)) throw error;
+    }
 }
 
 /** Names of the variants that something compiles, on a device of the class. */

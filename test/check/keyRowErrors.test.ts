@@ -53,7 +53,7 @@ test('mask and bias', () => {
       "shape: attn: mask is [1, 1, 1, 3]: its dimension Sq must be 3, not 1.",
       "shape: attn: mask has 2 words in a row, but sequence 0 has 70 keys, which take 3. Pass a wider one.",
       "dtype: attn: bias must be f32, f16 or bf16, not u32.",
-      "shape: attn: bias has 69 keys in a row, but sequence 0 has 70 keys, which take 70. Pass a wider one.",
+      "shape: attn: bias has 69 keys in a row, but sequence 0 has 70 keys. Pass a wider one.",
       "shape: attn: the last stride of bias must be 1, not 2.",
       "shape: attnVarlen: bias must have the shape [Hq or 1, totalQ, keys], not [1, 1, 8, 70].",
       "shape: attnVarlen: bias is [4, 7, 70]: its dimension totalQ must be 8, not 7.",

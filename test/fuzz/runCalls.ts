@@ -5,6 +5,9 @@ import { mutate, type Mutation } from './mutations.js';
 import { Random } from '../../tools/random.js';
 import { LARGE_LIMITS, strictDevice, type StrictDevice } from '../runtime/strictDevice.js';
 
+/** As many storage buffers as attention binds with all of its options. */
+const MANY_BUFFERS = { maxStorageBuffersPerShaderStage: 14 };
+
 /** What came of many malformed calls. */
 export interface FuzzFigures {
   inputs: number;
@@ -36,7 +39,7 @@ export async function fuzzCalls(firstSeed: number, nSeeds: number): Promise<Fuzz
     functions: new Map(),
     escapes: [],
   };
-  const benches = [{}, LARGE_LIMITS].map((limits): Bench => {
+  const benches = [MANY_BUFFERS, { ...MANY_BUFFERS, ...LARGE_LIMITS }].map((limits): Bench => {
     const strict = strictDevice(limits);
     return { strict, runtime: createRuntime(strict.device) };
   });
