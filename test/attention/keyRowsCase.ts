@@ -48,9 +48,13 @@ export function drawKeyRows(random: Random, kind: KeyRowsCase, rows: RowsOfBatch
   };
 }
 
+/** The most elements that take no time to draw and to upload. */
+const MOST_ELEMENTS = 2 ** 22;
+
 function shapeOf(sharing: Sharing, { nHeads, nTokens, batch }: RowsOfBatch, width: number): number[] {
-  const heads = sharing === 'nothing' ? nHeads : 1;
-  return [...(batch === null ? [] : [sharing === 'all' ? 1 : batch]), heads, nTokens, width];
+  const batches = batch === null ? [] : [sharing === 'all' ? 1 : batch];
+  const own = [...batches, nHeads, nTokens, width];
+  return sharing === 'nothing' && elementCount(own) <= MOST_ELEMENTS ? own : [...batches, 1, nTokens, width];
 }
 
 /** Of every second key about, with stretches of hidden and of seen ones, longer than tiles. */

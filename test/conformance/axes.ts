@@ -86,6 +86,40 @@ export function drawWindow(
   }
 }
 
+/** What decides, about masks of bits, biases and first keys, which kernels are compiled. */
+export const KEY_KERNELS = {
+  bits: [false, true],
+  bias: ['none', 'f32', 'f16', 'bf16'],
+  /** Where rows of the bias begin. */
+  biasAt: ['quads', 'anywhere'],
+  keepsFirst: [false, true],
+} as const;
+
+/** And what does not. */
+export const KEY_AXES = {
+  sharing: ['nothing', 'heads', 'all'],
+  firstKeys: [0, 1, 5, 100, 1_000_000],
+} as const;
+
+type KeyCell = {
+  readonly [Axis in keyof typeof KEY_KERNELS]: (typeof KEY_KERNELS)[Axis][number];
+} & { readonly [Axis in keyof typeof KEY_AXES]: (typeof KEY_AXES)[Axis][number] };
+
+/** What cannot be together. An axis that is not chosen yet contradicts nothing. */
+export function allowsKeys({ bias, biasAt, keepsFirst, firstKeys }: Partial<KeyCell>): boolean {
+  if (bias === 'none' && biasAt === 'anywhere') return false;
+  return keepsFirst === undefined || firstKeys === undefined || keepsFirst === firstKeys > 0;
+}
+
+/** Those of a case. */
+export function keysOfCase({ bits, bias, biasAt, sharing, firstKeys }: KeyCell) {
+  return {
+    ...(bits && { bits: sharing }),
+    ...(bias !== 'none' && { bias, biasSharing: sharing, biasAnywhere: biasAt === 'anywhere' }),
+    firstKeys,
+  };
+}
+
 /** A type that is not the one given. */
 export function otherType(dtype: FloatDType): FloatDType {
   return ({ f32: 'f16', f16: 'bf16', bf16: 'f32' } as const)[dtype];

@@ -3,7 +3,7 @@ import type { Tier } from '../../src/index.js';
 import { checkKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
 import { Random } from '../../tools/random.js';
-import { drawWindow, otherType, SPREADS } from './axes.js';
+import { drawWindow, otherType, SPREADS, allowsKeys, KEY_AXES, KEY_KERNELS, keysOfCase } from './axes.js';
 import type { Row } from './coveringArray.js';
 import type { ConformanceSuite } from './selection.js';
 
@@ -17,11 +17,13 @@ const KERNEL_AXES = {
   keys: ['in rows', 'in pages'],
   softcapped: [false, true],
   sloped: [false, true],
+  ...KEY_KERNELS,
   rotary: ['none', 'half', 'whole', 'half, halves apart', 'whole, halves apart'],
 } as const;
 
 const AXES = {
   ...KERNEL_AXES,
+  ...KEY_AXES,
   heads: [
     [6, 6],
     [6, 3],
@@ -74,6 +76,7 @@ export const kvCacheCells: ConformanceSuite<typeof AXES> = {
 
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
 const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
+  allowsKeys,
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
   ({ softcapped, softcap }) =>
@@ -112,6 +115,7 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
     softcap: cell.softcap,
     attentionChunk: cell.attentionChunk,
     alibi: cell.sloped,
+    ...keysOfCase(cell),
     sinks: cell.sinks,
     numSplits: cell.numSplits,
     pageSize: cell.pageSize,

@@ -3,7 +3,20 @@ import type { Tier } from '../../src/index.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
 import { Random } from '../../tools/random.js';
 import { checkVarlen, type VarlenCase } from '../attention/varlenCase.js';
-import { BATCH_NAMES, BATCHES, drawWindow, otherType, spread, SPREADS, TAKERS, WINDOWS } from './axes.js';
+import {
+  BATCH_NAMES,
+  BATCHES,
+  drawWindow,
+  otherType,
+  spread,
+  SPREADS,
+  TAKERS,
+  WINDOWS,
+  allowsKeys,
+  KEY_AXES,
+  KEY_KERNELS,
+  keysOfCase,
+} from './axes.js';
 import type { Row } from './coveringArray.js';
 import type { ConformanceSuite } from './selection.js';
 
@@ -21,10 +34,12 @@ const KERNEL_AXES = {
   keys: ['end to end', 'in pages'],
   softcapped: [false, true],
   sloped: [false, true],
+  ...KEY_KERNELS,
 } as const;
 
 const AXES = {
   ...KERNEL_AXES,
+  ...KEY_AXES,
   call: ['attn', 'attnVarlen'],
   heads: [
     [6, 6],
@@ -65,6 +80,7 @@ export const varlenCells: ConformanceSuite<typeof AXES> = {
 
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
 const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
+  allowsKeys,
   ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
@@ -100,6 +116,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     softcap: cell.softcap,
     ...(cell.alibi !== 'none' && { alibi: cell.alibi }),
     sinks: cell.sinks,
+    ...keysOfCase(cell),
     attentionChunk: cell.attentionChunk,
     numSplits: cell.numSplits,
     pageSize: cell.pageSize,

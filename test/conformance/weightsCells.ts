@@ -1,6 +1,6 @@
 import { checkKvCacheWeights, checkVarlenWeights } from '../attention/weightsCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
-import { BATCHES } from './axes.js';
+import { BATCHES, KEY_AXES, KEY_KERNELS } from './axes.js';
 import type { Row } from './coveringArray.js';
 import { kvCacheCase, kvCacheCells } from './kvCacheCells.js';
 import type { ConformanceSuite } from './selection.js';
@@ -29,12 +29,14 @@ const VARLEN_KERNELS = {
   keys: varlenCells.axes.keys,
   softcapped: [false, true],
   sloped: [false, true],
+  ...KEY_KERNELS,
 } as const;
 
 const { call, causal, window, softcap, alibi } = varlenCells.axes;
 const { sinks, attentionChunk, spread, used, numbers, scores } = varlenCells.axes;
 const VARLEN = {
   ...VARLEN_KERNELS,
+  ...KEY_AXES,
   call,
   causal,
   window,
@@ -78,10 +80,12 @@ const CACHE_KERNELS = {
   softcapped: [false, true],
   sloped: [false, true],
   rotary: kvCacheCells.axes.rotary,
+  ...KEY_KERNELS,
 } as const;
 
 const CACHE = {
   ...CACHE_KERNELS,
+  ...KEY_AXES,
   lengths: ['1, 339', '64, 256', '3, 799', '128, 128'],
   spread: kvCacheCells.axes.spread,
   fresh: kvCacheCells.axes.fresh,
