@@ -148,7 +148,6 @@ function weightsNames(): WeightsNames {
   const others = namesOf<Record<NotOfWeights, unknown>>({
     v: true,
     vCache: true,
-    kScale: true,
     vScale: true,
     sinks: true,
     numSplits: true,
@@ -165,6 +164,7 @@ function weightsNames(): WeightsNames {
       used: namesOf<VarlenWeightsArgs>({
         q: true,
         k: true,
+        kScale: true,
         ...VARLEN_LENGTHS,
         ...options,
       }),
@@ -174,6 +174,7 @@ function weightsNames(): WeightsNames {
       used: namesOf<CacheWeightsArgs>({
         q: true,
         kCache: true,
+        kScale: true,
         k: true,
         ...CACHE_PLACES,
         ...options,

@@ -8,9 +8,10 @@ import { checkBatch, checkSeqlens, countSequences } from '../check/checkLengths.
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from '../check/checkOverlap.js';
+import { checkKeyScales } from '../check/checkScales.js';
 import { checkForm, checkSizedTensor, checkTensor, inBrackets, MAX_ELEMENTS } from '../check/checkTensor.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
-import { FLOATS } from '../core/dtype.js';
+import { FLOATS, KV_DTYPES } from '../core/dtype.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Lengths } from '../plan/planAttention.js';
@@ -86,7 +87,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       k: inputs.keyRows,
       lse: layout.lseRows(lse),
       pages,
-      scales: null,
+      scales: inputs.scales,
       append,
       sharedPrefix: null,
       ...options,
@@ -119,6 +120,7 @@ interface Inputs {
   readonly batch: number;
   readonly heads: Pick<AttentionProblem, 'nHeads' | 'nKvHeads' | 'headDim'>;
   readonly keyRows: AttentionProblem['k'];
+  readonly scales: AttentionProblem['scales'];
   readonly lengths: Lengths;
   readonly pages: BlockTable | null;
   /** By name, what is read. */
@@ -158,36 +160,39 @@ function denseInputs(call: Call, given: DenseWeightsArgs): Inputs {
   checkSeqlens(call, 'keys', [Sk]);
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
   const common = { given, cached: null, layout: DENSE, pages: null, read: { ...given } };
-  return { ...common, batch: B, heads, keyRows: denseRows(k), lengths };
+  return { ...common, batch: B, heads, keyRows: denseRows(k), scales: null, lengths };
 }
 
 function varlenInputs(call: Call, given: VarlenWeightsArgs): Inputs {
-  const { q, k, blockTable } = given;
+  const { q, k, kScale, blockTable } = given;
   const isPaged = blockTable !== undefined;
   const keyDims = isPaged ? (['P', 'pageSize'] as const) : (['totalK'] as const);
   const dims = { q: ['totalQ', 'Hq', 'D'], k: [...keyDims, 'Hkv', 'D'] } as const;
   const hints = { q: RAGGED_HINTS, kv: isPaged ? PAGE_HINTS : KEY_HINTS };
-  const { heads } = checkQk(call, { q, k, dims, hints });
+  const { heads } = checkQk(call, { q, k, dims, hints, kDTypes: isPaged ? KV_DTYPES : FLOATS });
+  const scales = checkKeyScales(call, kScale, { k, name: 'k', isPaged });
   const { batch, lengths, pages } = checkVarlenLengths(call, given);
   const common = { given, cached: null, layout: RAGGED, batch, heads, read: { ...given } };
-  return { ...common, keyRows: (pages ? pagedRows : raggedRows)(k), lengths, pages };
+  return { ...common, keyRows: (pages ? pagedRows : raggedRows)(k), scales, lengths, pages };
 }
 
 function cacheInputs(call: Call, given: CacheWeightsArgs): Inputs {
   const { k, ...args } = given;
-  const { q, kCache, cuSeqlensQ, blockTable } = given;
+  const { q, kCache, kScale, cuSeqlensQ, blockTable } = given;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
   const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
   const dims = { q: [...layout.tokens, 'Hq', 'D'], k: [...keyDims, 'Hkv', 'D'] } as const;
   const hints = { q: cuSeqlensQ === undefined ? DENSE_HINTS : RAGGED_HINTS };
-  const { heads } = checkQk(call, { q, k: kCache, kName: 'kCache', dims, hints });
+  const { heads } = checkQk(call, { q, k: kCache, kName: 'kCache', dims, hints, kDTypes: KV_DTYPES });
+  const isPaged = blockTable !== undefined;
+  const scales = checkKeyScales(call, kScale, { k: kCache, name: 'kCache', isPaged });
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
   if (k) checkAppended(call, k, given, batch);
   const { lengths, pages } = checkCacheLengths(call, given, batch);
   // New keys have been written: of k only the size matters.
   const common = { given, cached: given, layout, batch, heads, read: args };
-  return { ...common, keyRows: (pages ? pagedRows : denseRows)(kCache), lengths, pages };
+  return { ...common, keyRows: (pages ? pagedRows : denseRows)(kCache), scales, lengths, pages };
 }
 
 /** Checks the new tokens of a cache as far as they say how many there are. */

@@ -64,6 +64,8 @@ interface Qk<Dim extends string> {
   readonly dims: { readonly q: readonly Dim[]; readonly k: readonly Dim[] };
   /** What the caller calls keys. Default k. */
   readonly kName?: string;
+  /** What keys may be. Default floats */
+  readonly kDTypes?: readonly DType[];
   /** What to do about other numbers of dimensions. */
   readonly hints?: { readonly q?: TensorRule['hints']; readonly kv?: TensorRule['hints'] };
 }
@@ -71,10 +73,10 @@ interface Qk<Dim extends string> {
 /** Checks queries and keys, for calls that need no values: each by itself and against each other. */
 export function checkQk<Dim extends string>(
   call: Call,
-  { q, k, dims, kName = 'k', hints = {} }: Qk<Dim | HeadDim>,
+  { q, k, dims, kName = 'k', hints = {}, kDTypes = FLOATS }: Qk<Dim | HeadDim>,
 ): { readonly heads: Omit<QkvSizes<Dim>['heads'], 'headDimV'>; readonly dims: QkvSizes<Dim>['dims'] } {
   checkTensor(call, 'q', q, { dtypes: FLOATS, dims: dims.q, hints: hints.q });
-  checkTensor(call, kName, k, { dtypes: FLOATS, dims: dims.k, hints: hints.kv });
+  checkTensor(call, kName, k, { dtypes: kDTypes, dims: dims.k, hints: hints.kv });
   const sizes = checkDims<Dim | HeadDim>(call, { q: [q, ...dims.q], [kName]: [k, ...dims.k] });
   const { Hq, Hkv, D } = sizes as Readonly<Record<HeadDim, number>>;
   checkHeadCounts(call, { q: Hq, [kName]: Hkv });

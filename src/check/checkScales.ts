@@ -64,6 +64,15 @@ export function checkScales(
   return { per: 'token', k: rows(ofK), v: rows(ofV) };
 }
 
+/** The same of keys alone, for calls that need no values: what is said of values is said of keys. */
+export function checkKeyScales(
+  call: Call,
+  kScale: Floats | undefined,
+  { k, name, isPaged }: { readonly k: Tensor; readonly name: string; readonly isPaged: boolean },
+): KvScales | null {
+  return checkScales(call, { kScale, vScale: kScale }, { k, v: k, names: { k: name, v: name }, isPaged });
+}
+
 /** Checks that a quantised cache begins with a whole word. */
 function checkWords(call: Call, name: string, { dtype, offset = 0 }: Tensor): void {
   const perWord = 4 / bytesPerElement(dtype);

@@ -88,7 +88,7 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   const { nHeads, nKvHeads, headDim, q, k, lse, pages } = problem;
   // The stand-in for values is as wide as keys.
   const features = featuresOf({ ...problem, headDimV: headDim });
-  const optional = optionalBuffersOf(problem);
+  const { v_scale: _vScale, ...optional } = optionalBuffersOf(problem);
   return {
     kernel: withOptional(attnWeightsKernel, problem, optional),
     spec: weightsSpec(weightsTile(nHeads / nKvHeads, headDim), headDim, features),

@@ -1,20 +1,13 @@
-import {
-  isQuantised,
-  roundTo,
-  type DType,
-  type FloatDType,
-  type KvDType,
-  type QuantisedDType,
-} from '../../src/core/dtype.js';
-import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
-import { elementCount, isTensor, stridesOf, type Floats, type Ints, type Tensor } from '../../src/core/tensor.js';
+import { isQuantised, roundTo, type DType, type FloatDType, type KvDType } from '../../src/core/dtype.js';
+import type { ScaleDType } from '../../src/core/kvFormats.js';
+import { elementCount, isTensor, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import {
   attnWithKvCacheReference,
   type AttnWithKvCacheReferenceArgs,
   type HostTensor,
 } from '../../src/reference/attention.js';
-import { download, downloadCodes, upload, uploadCodes } from '../../tools/deviceTensor.js';
+import { download, upload } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
 import {
@@ -25,8 +18,13 @@ import {
   type RowsOfBatch,
 } from './keyRowsCase.js';
 import { checkLse, checkOut, checkRotated, checkSame } from '../reference/tolerance.js';
-import { quantiseCache, type QuantisedCache } from './quantisedCache.js';
-import { withGaps } from './withGaps.js';
+import {
+  downloadCache,
+  drawHeadScales,
+  placeQuantised,
+  quantiseCache,
+  type QuantisedCache,
+} from './quantisedCache.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
 export interface KvCacheCase extends KeyRowsCase {
@@ -214,7 +212,7 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
   };
   const cacheOf = (size: number): { readonly values: HostTensor; readonly quantised?: QuantisedCache } => {
     if (!isQuantised(kvDType)) return { values: fill(kvDType, size) };
-    const headScales = Array.from({ length: nKvHeads }, () => 2 ** random.int(-9, -5));
+    const headScales = drawHeadScales(random, nKvHeads);
     const quantised = quantiseCache(kvDType, fill('f32', size), {
       scaleDType: kvCase.scaleDType,
       headScales,
@@ -346,8 +344,9 @@ export function placeKvCache(
       return { kCache, vCache: vCache ? rows(kvDType, vCache) : firstOfKeys(kCache, headDimV!) };
     }
     const { k, v } = inputs.quantised!;
-    const [kCache, kScale] = placeQuantised(device, kvCase, k);
-    const [vCache, vScale] = placeQuantised(device, kvCase, v);
+    const placement = { gap: kvCase.gap ?? 0, onGpu };
+    const { cache: kCache, scale: kScale } = placeQuantised(device, k, placement);
+    const { cache: vCache, scale: vScale } = placeQuantised(device, v, placement);
     for (const tensor of [kCache, vCache, kScale, vScale]) if (isTensor(tensor)) lent.push(tensor);
     return { kCache, vCache, kScale, vScale };
   };
@@ -392,39 +391,6 @@ export function placeKvCache(
       }),
   };
   return { args, lent };
-}
-
-/** The codes of a cache with the gaps of the case, and its scales: those of e4m3 on the host unless numbers are on the GPU. */
-function placeQuantised(
-  device: GPUDevice,
-  { dtype, kvDType = dtype, scaleDType = 'f32', gap = 0, onGpu }: KvCacheCase,
-  { bytes, scales, values }: QuantisedCache,
-): readonly [cache: Tensor, scale: Floats] {
-  const type = kvDType as QuantisedDType;
-  // A quantised cache begins with a whole word.
-  const placed = { strides: withGaps(values.shape, gap).strides!, offset: gap && 8 };
-  const cache = uploadCodes(device, type, values.shape, bytes, placed);
-  if (type !== 'e4m3')
-    return [cache, upload(device, scaleDType, scales.shape, scales.data, withGaps(scales.shape, gap))];
-  const numbers = scales.data as Float32Array;
-  return [cache, onGpu ? upload(device, 'f32', scales.shape, numbers) : numbers];
-}
-
-/** What a cache stands for, as a kernel left it. */
-async function downloadCache(
-  device: GPUDevice,
-  cache: Tensor,
-  scale: Floats | undefined,
-): Promise<Float32Array> {
-  if (!isQuantised(cache.dtype)) return download(device, cache);
-  const codes = await downloadCodes(device, cache);
-  const scales = isTensor(scale) ? await download(device, scale) : Float32Array.from(scale!);
-  const [nKvHeads, headDim] = cache.shape.slice(-2) as [number, number];
-  const perScale = cache.dtype === 'i4' ? I4_GROUP : headDim;
-  const headScale = (at: number) => scales[(Math.floor(at / headDim) % nKvHeads) % scales.length]!;
-  if (cache.dtype === 'e4m3') return codes.map((code, at) => code * headScale(at));
-  // Integers have no −0.
-  return codes.map((code, at) => code * scales[Math.floor(at / perScale)]! + 0);
 }
 
 /** A view of the first elements of each key. */

@@ -1,6 +1,7 @@
-import { encode, type QuantisedDType } from '../../src/core/dtype.js';
+import { isQuantised, type QuantisedDType } from '../../src/core/dtype.js';
 import {
   dequantiseHead,
+  I4_GROUP,
   packCodes,
   quantiseHead,
   scaleShape,
@@ -8,10 +9,15 @@ import {
   type ScaleDType,
 } from '../../src/core/kvFormats.js';
 import type { HostTensor } from '../../src/reference/attention.js';
-import { elementCount } from '../../src/core/tensor.js';
+import { elementCount, isTensor, type Floats, type Tensor } from '../../src/core/tensor.js';
+import { download, downloadCodes, upload, uploadCodes } from '../../tools/deviceTensor.js';
+import type { Random } from '../../tools/random.js';
+import { withGaps } from './withGaps.js';
 
 /** A cache in a quantised format. */
 export interface QuantisedCache {
+  readonly dtype: QuantisedDType;
+  readonly scaleDType: ScaleDType;
   /** As they are stored, contiguous; for i4 two elements each. Of slots that hold nothing, all bits are set: NaN in e4m3. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** NaN in slots that hold nothing. */
@@ -53,6 +59,8 @@ export function quantiseCache(
     if (perHead > 0) scales.set(quantised.scales, head * perHead);
   }
   return {
+    dtype,
+    scaleDType,
     bytes,
     scales:
       dtype === 'e4m3'
@@ -62,7 +70,48 @@ export function quantiseCache(
   };
 }
 
-/** Scales as they are stored. */
-export function scaleBytes({ data }: HostTensor, dtype: ScaleDType): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(encode(dtype, data).buffer);
+/** Scales for e4m3, by kv head, with which normal numbers use its range. */
+export function drawHeadScales(random: Random, nKvHeads: number): number[] {
+  return Array.from({ length: nKvHeads }, () => random.uniforms(1, 0.01, 0.02)[0]!);
+}
+
+interface CachePlacement {
+  /** Elements between heads, tokens and pages. */
+  readonly gap: number;
+  /** Keep scales of heads on the GPU, too. */
+  readonly onGpu: boolean;
+}
+
+/** Uploads the codes of a cache, and its scales. */
+export function placeQuantised(
+  device: GPUDevice,
+  { dtype, scaleDType, bytes, scales, values }: QuantisedCache,
+  { gap, onGpu }: CachePlacement,
+): { readonly cache: Tensor; readonly scale: Floats } {
+  // A quantised cache begins with a whole word.
+  const placement = { strides: withGaps(values.shape, gap).strides!, offset: gap && 8 };
+  const cache = uploadCodes(device, dtype, values.shape, bytes, placement);
+  if (dtype !== 'e4m3') {
+    const gaps = withGaps(scales.shape, gap);
+    return { cache, scale: upload(device, scaleDType, scales.shape, scales.data, gaps) };
+  }
+  const numbers = scales.data as Float32Array;
+  return { cache, scale: onGpu ? upload(device, 'f32', scales.shape, numbers) : numbers };
+}
+
+/** Reads what a cache of any type stands for. */
+export async function downloadCache(
+  device: GPUDevice,
+  cache: Tensor,
+  scale: Floats | undefined,
+): Promise<Float32Array> {
+  if (!isQuantised(cache.dtype)) return download(device, cache);
+  const codes = await downloadCodes(device, cache);
+  const scales = isTensor(scale) ? await download(device, scale) : Float32Array.from(scale!);
+  const [nKvHeads, headDim] = cache.shape.slice(-2) as [number, number];
+  const perScale = cache.dtype === 'i4' ? I4_GROUP : headDim;
+  const headScale = (at: number) => scales[(Math.floor(at / headDim) % nKvHeads) % scales.length]!;
+  if (cache.dtype === 'e4m3') return codes.map((code, at) => code * headScale(at));
+  // Integers have no −0.
+  return codes.map((code, at) => code * scales[Math.floor(at / perScale)]! + 0);
 }

@@ -1,5 +1,14 @@
-import { decode, encode, type DType, type FloatDType } from '../../src/core/dtype.js';
-import { elementCount, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
+import {
+  decode,
+  encode,
+  isQuantised,
+  type DType,
+  type FloatDType,
+  type KvDType,
+  type QuantisedDType,
+} from '../../src/core/dtype.js';
+import type { ScaleDType } from '../../src/core/kvFormats.js';
+import { elementCount, isTensor, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
   attnVarlen,
@@ -15,6 +24,7 @@ import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
 import { denseKeyRows, drawKeyRows, placeKeyRows, type KeyRows, type KeyRowsCase } from './keyRowsCase.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
+import { drawHeadScales, placeQuantised, quantiseCache, type QuantisedCache } from './quantisedCache.js';
 import { withGaps } from './withGaps.js';
 
 /** A batch for attention, with inputs drawn from a seed. */
@@ -27,7 +37,10 @@ export interface VarlenCase extends KeyRowsCase {
   readonly headDim: number;
   readonly headDimV?: number;
   readonly dtype: FloatDType;
-  readonly kvDType?: FloatDType;
+  /** A quantised type only in pages. */
+  readonly kvDType?: KvDType;
+  /** Of the scales of i8 and i4. Default f32. */
+  readonly scaleDType?: ScaleDType;
   readonly causal?: boolean;
   readonly windowSize?: readonly [number, number];
   readonly softcap?: number;
@@ -71,6 +84,8 @@ interface Inputs extends KeyRows {
   readonly q: HostTensor;
   readonly k: HostTensor;
   readonly v: HostTensor;
+  /** The same as codes and scales, of quantised pages. */
+  readonly quantised?: { readonly k: QuantisedCache; readonly v: QuantisedCache };
   readonly cuSeqlensQ: Int32Array;
   readonly cuSeqlensK: Int32Array;
   readonly sequsedK?: Int32Array;
@@ -138,7 +153,8 @@ export function compare(
   { out, lse }: { readonly out: Float32Array; readonly lse: Float32Array },
 ): void {
   const { dtype, softcap } = varlen;
-  const referenceArgs = { ...optionsOf(varlen), ...inputs };
+  const { quantised: _, ...given } = inputs;
+  const referenceArgs = { ...optionsOf(varlen), ...given };
   const want = attnVarlenReference(referenceArgs);
   const emulated =
     dtype === 'f32' ? undefined : attnVarlenReference({ ...referenceArgs, storage: dtype }).out.data;
@@ -147,16 +163,9 @@ export function compare(
 }
 
 export function draw(varlen: VarlenCase): Inputs {
-  const {
-    lengths,
-    heads,
-    headDim,
-    headDimV = headDim,
-    dtype,
-    kvDType = dtype,
-    pageSize,
-    magnitude = 1,
-  } = varlen;
+  const { lengths, heads, headDim, headDimV = headDim, dtype, pageSize, magnitude = 1, scaleDType } = varlen;
+  const stored = varlen.kvDType ?? dtype;
+  const kvDType = isQuantised(stored) ? 'f32' : stored;
   const [nHeads, nKvHeads] = heads;
   const random = new Random(varlen.seed ?? 1);
   const rounded = (type: FloatDType, shape: readonly number[], factor: number): HostTensor => ({
@@ -176,15 +185,22 @@ export function draw(varlen: VarlenCase): Inputs {
   const q = rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * (varlen.softcap || 1));
   const keys = rounded(kvDType, [totalK, nKvHeads, headDim], 1);
   const values = rounded(kvDType, [totalK, nKvHeads, headDimV], 1);
-  if (varlen.scores) shapeScores(varlen, random, { q, keys, cuSeqlensK });
+  if (varlen.scores) shapeScores({ ...varlen, kvDType }, random, { q, keys, cuSeqlensK });
   const used = varlen.partlyUsed && Int32Array.from(lengths, ([, sk]) => random.int(0, sk + 1));
   if (used) fillUnusedWithNaN([keys, values], cuSeqlensK, used);
   const paged = pageSize ? intoPages(random, pageSize, cuSeqlensK, keys, values) : { k: keys, v: values };
+  const quantise = (): Pick<Inputs, 'k' | 'v' | 'quantised'> => {
+    const headScales = drawHeadScales(random, nKvHeads);
+    const k = quantiseCache(stored as QuantisedDType, paged.k, { scaleDType, headScales });
+    const v = quantiseCache(stored as QuantisedDType, paged.v, { scaleDType, headScales });
+    return { k: k.values, v: v.values, quantised: { k, v } };
+  };
   return {
     q,
     cuSeqlensQ,
     cuSeqlensK,
     ...paged,
+    ...(isQuantised(stored) && quantise()),
     ...(used && { sequsedK: used }),
     ...(varlen.alibi && {
       alibiSlopes: random.uniforms((varlen.alibi === 'per sequence' ? batch : 1) * nHeads, 0, 0.3),
@@ -242,12 +258,18 @@ export function place(
   const nHeads = varlen.heads[0];
   const keyRows = placeKeyRows(device, varlen, inputs);
   lent.push(...Object.values(keyRows));
+  const keysAndValues = (): Pick<AttnVarlenArgs, 'k' | 'v' | 'kScale' | 'vScale'> => {
+    if (!isQuantised(kvDType)) return { k: rows(kvDType, inputs.k), v: rows(kvDType, inputs.v) };
+    const { cache: k, scale: kScale } = placeQuantised(device, inputs.quantised!.k, { gap, onGpu });
+    const { cache: v, scale: vScale } = placeQuantised(device, inputs.quantised!.v, { gap, onGpu });
+    for (const tensor of [k, v, kScale, vScale]) if (isTensor(tensor)) lent.push(tensor);
+    return { k, v, kScale, vScale };
+  };
   const args: AttnVarlenArgs = {
     ...optionsOf(varlen),
     ...keyRows,
     q: rows(dtype, inputs.q),
-    k: rows(kvDType, inputs.k),
-    v: rows(kvDType, inputs.v),
+    ...keysAndValues(),
     cuSeqlensQ: ints([batch + 1], cuSeqlensQ),
     cuSeqlensK: ints([batch + 1], cuSeqlensK),
     ...(sequsedK && { sequsedK: ints([batch], sequsedK) }),

@@ -1,4 +1,5 @@
-import type { FloatDType } from '../../src/core/dtype.js';
+import type { FloatDType, KvDType, QuantisedDType } from '../../src/core/dtype.js';
+import type { ScaleDType } from '../../src/core/kvFormats.js';
 import type { Random } from '../../tools/random.js';
 
 // Values that the axes of several suites share.
@@ -123,4 +124,33 @@ export function keysOfCase({ bits, bias, biasAt, sharing, firstKeys }: KeyCell) 
 /** A type that is not the one given. */
 export function otherType(dtype: FloatDType): FloatDType {
   return ({ f32: 'f16', f16: 'bf16', bf16: 'f32' } as const)[dtype];
+}
+
+/** What a cache may be, given the type of q: as an axis has it. */
+type CacheType = 'same' | 'other' | QuantisedDType;
+
+export function isQuantisedType(value: CacheType): value is QuantisedDType {
+  return value !== 'same' && value !== 'other';
+}
+
+/** The type of keys and values, and of their scales. */
+export function cacheType(
+  value: CacheType,
+  dtype: FloatDType,
+  random: Random,
+): { readonly kvDType?: KvDType; readonly scaleDType?: ScaleDType } {
+  if (value === 'same') return {};
+  if (value === 'other') return { kvDType: otherType(dtype) };
+  return { kvDType: value, scaleDType: random.int(0, 2) === 0 ? 'f32' : 'f16' };
+}
+
+interface CacheShape {
+  readonly keys?: string | undefined;
+  readonly headDim: number;
+}
+
+/** Whether a cache of some type may have a shape: quantised ones are rows or pages, groups of i4 are whole. */
+export function allowsCacheType(value: CacheType | undefined, { keys, headDim }: CacheShape): boolean {
+  if (value === undefined || !isQuantisedType(value)) return true;
+  return keys !== 'end to end' && (value !== 'i4' || headDim % 32 === 0);
 }

@@ -1,9 +1,20 @@
-import type { FloatDType } from '../../src/core/dtype.js';
+import { QUANTISED, type FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
 import { checkKvCache, type KvCacheCase } from '../attention/kvCacheCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
 import { Random } from '../../tools/random.js';
-import { drawWindow, otherType, SPREADS, allowsKeys, KEY_AXES, KEY_KERNELS, keysOfCase } from './axes.js';
+import {
+  allowsCacheType,
+  allowsKeys,
+  cacheType,
+  drawWindow,
+  isQuantisedType,
+  KEY_AXES,
+  KEY_KERNELS,
+  keysOfCase,
+  otherType,
+  SPREADS,
+} from './axes.js';
 import type { Row } from './coveringArray.js';
 import type { ConformanceSuite } from './selection.js';
 
@@ -11,7 +22,7 @@ import type { ConformanceSuite } from './selection.js';
 const KERNEL_AXES = {
   tier: ['T0', 'T1'] as readonly Tier[],
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
-  kvDType: ['same', 'other'],
+  kvDType: ['same', 'other', ...QUANTISED],
   newDType: ['same', 'other'],
   headDim: [59, 64, 128, 256, 512, 576],
   keys: ['in rows', 'in pages'],
@@ -81,6 +92,9 @@ const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
   ({ softcapped, softcap }) =>
     softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
+  ({ kvDType, headDim = 64 }) => allowsCacheType(kvDType, { headDim }),
+  ({ kvDType = 'same', values }) => !isQuantisedType(kvDType) || values !== 'in keys',
+  ({ kvDType = 'same', fresh = 'none' }) => !isQuantisedType(kvDType) || fresh === 'none',
   // Tables of one page for each key are beyond any use here.
   ({ lengths, pageSize }) =>
     lengths !== '1, 131072' || pageSize === undefined || pageSize === 0 || pageSize >= 16,
@@ -108,7 +122,9 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
     headDimV: headDim > 512 ? 512 : headDim - (cell.values === 'in keys' ? 8 : 0),
     valuesInKeys: cell.values === 'in keys',
     dtype,
-    ...(cell.kvDType === 'other' && { kvDType: otherType(dtype) }),
+    ...cacheType(cell.kvDType, dtype, random),
+    // Strides that keep octets whole, or words, or neither.
+    ...(isQuantisedType(cell.kvDType) && { gap: [0, 8, 4, 1][random.int(0, 4)]! }),
     ...(cell.newDType === 'other' && { newDType: otherType(otherType(dtype)) }),
     causal: cell.mask.startsWith('causal'),
     windowSize: drawWindow(cell.mask.endsWith('window') ? 'both' : 'none', sk, random),

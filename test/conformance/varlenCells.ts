@@ -1,4 +1,4 @@
-import type { FloatDType } from '../../src/core/dtype.js';
+import { QUANTISED, type FloatDType } from '../../src/core/dtype.js';
 import type { Tier } from '../../src/index.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
 import { Random } from '../../tools/random.js';
@@ -6,6 +6,8 @@ import { checkVarlen, type VarlenCase } from '../attention/varlenCase.js';
 import {
   BATCH_NAMES,
   BATCHES,
+  allowsCacheType,
+  cacheType,
   drawWindow,
   otherType,
   spread,
@@ -26,7 +28,7 @@ const KERNEL_AXES = {
   taker: TAKERS,
   numSplits: [0, 1, 3],
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
-  kvDType: ['same', 'other'],
+  kvDType: ['same', 'other', ...QUANTISED],
   headDim: [32, 40, 59, 64, 80, 111, 128, 160, 192, 256, 320, 512, 576],
   headDimV: ['same', 'other'],
   /** Elements between tokens and heads: units of 16 bytes stay whole, or do not. */
@@ -95,6 +97,7 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
       (cell.keys ?? 'end to end') === 'end to end' &&
       !cell.pageSize &&
       (cell.numbers ?? 'host') === 'host'),
+  ({ kvDType, keys, headDim = 32 }) => allowsCacheType(kvDType, { keys, headDim }),
   // Scores of 3e5 leave no bits for a slope.
   ({ scores, alibi, sloped }) => scores !== 'huge' || ((alibi ?? 'none') === 'none' && !sloped),
 ];
@@ -110,7 +113,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     headDim,
     headDimV: cell.headDimV === 'other' ? (headDim > 64 ? 64 : 96) : Math.min(headDim, 512),
     dtype,
-    ...(cell.kvDType === 'other' && { kvDType: otherType(dtype) }),
+    ...cacheType(cell.kvDType, dtype, random),
     gap: cell.gap,
     causal: cell.causal,
     softcap: cell.softcap,
