@@ -1,9 +1,10 @@
 import { Call } from '../check/call.js';
-import { checkCacheFormat, checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType, KvDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import { checkCacheFormat } from '../core/checkCacheFormat.js';
 import { DEFAULT_SCALE_DTYPE, type ScaleDType } from '../core/kvFormats.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { NO_MASKS } from '../problem/attentionProblem.js';

@@ -1,9 +1,10 @@
 import { Call } from '../check/call.js';
-import { checkCacheFormat, checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
+import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType, KvDType } from '../core/dtype.js';
+import { checkCacheFormat } from '../core/checkCacheFormat.js';
 import { DEFAULT_SCALE_DTYPE, type ScaleDType } from '../core/kvFormats.js';
 import { cachePagesVariant } from '../kernels/copyPages.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';

@@ -1,8 +1,10 @@
 import type { Call } from '../check/call.js';
 import { MAX_ELEMENTS } from '../check/checkTensor.js';
 import { checkAmounts, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
-import { WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
+import { bytesPerElement, hasScales, type DType, type KvDType, type QuantisedDType } from '../core/dtype.js';
+import { scaleBytesPerHead, scaleShape, type ScaleDType } from '../core/kvFormats.js';
+import { contiguousStrides, WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
+import { layerScales, scaleRoom, type HeadScalesOfLayers, type LayerScales } from './headScales.js';
 import { filledCache, SHAPE_NAMES, type CacheShape } from '../sizing/modelShape.js';
 
 /** The size of a cache: `pageSize`, and one of the others. */
@@ -18,7 +20,7 @@ export interface CacheSize {
 }
 
 /** Options of `PagedKvCache.create`. The layout does not depend on `hostPagesOf`. */
-export interface CacheOptions<Cache> extends CacheShape, CacheSize {
+export interface CacheOptions<Cache> extends CacheShape, CacheSize, LayerScales {
   /**
    * A cache whose host pages, swapped out by `movePages`, are moved to the new one: that of a lost device, before it is
    * destroyed. Both must have the same page format.
@@ -34,30 +36,45 @@ const OPTION_NAMES = [
     tokens: true,
     bytes: true,
     hostPagesOf: true,
+    kScale: true,
+    vScale: true,
   }),
   ...SHAPE_NAMES,
 ];
 
 /** Where the keys and values of all layers are stored. */
 export interface CacheLayout {
-  readonly dtype: FloatDType;
+  readonly dtype: KvDType;
+  /** Of the scales of i8 and i4. */
+  readonly scaleDType: ScaleDType;
   readonly nLayers: number;
   readonly nPages: number;
   readonly pageSize: number;
   readonly nKvHeads: number;
   readonly k: PageLayout;
   readonly v: PageLayout;
+  /** What a layer has, in the order of its memory: keys, values, and in i8 and i4 the scales of each. */
+  readonly parts: readonly PageLayout[];
+  /** The given scales of e4m3, by layer; null where there are none. */
+  readonly headScales: HeadScalesOfLayers | null;
   /** Sum of all buffers. */
   readonly bytes: number;
   /** Bytes of each buffer. */
   readonly buffers: readonly number[];
-  /** Where each tensor begins: the keys of the first layer, its values, the keys of the second, ... */
+  /** Where each tensor begins: the parts of the first layer, those of the second, ... */
   readonly locations: readonly TensorLocation[];
 }
 
-/** Layout of a page of a layer's keys or values. */
+/** Layout of a page of a layer's keys or values, or of their scales. */
 export interface PageLayout {
+  readonly name: 'kCache' | 'vCache' | 'kScale' | 'vScale';
+  readonly dtype: DType;
+  /** Elements of a head in the cache. */
   readonly headDim: number;
+  /** [pageSize, Hkv, D] of a page, or the shape of its scales. */
+  readonly shape: readonly number[];
+  /** Bytes of a token. */
+  readonly tokenBytes: number;
   /** Bytes from one page to the next: a multiple of 16, so that kernels can read every page 16 bytes at a time. */
   readonly strideBytes: number;
 }
@@ -78,24 +95,36 @@ const MAX_LAYERS = 4096;
 /** Lays out a cache within the limits of a device. */
 export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBufferSize: number): CacheLayout {
   checkNames(call.name, options, OPTION_NAMES);
-  const { nLayers, nKvHeads, headDim, headDimV, dtype } = filledCache(call.name, options);
+  const { nLayers, nKvHeads, headDim, headDimV, dtype, scaleDType } = filledCache(call.name, options);
   const { pageSize } = options;
   checkCounts(call.name, { pageSize });
   if (nLayers > MAX_LAYERS)
     call.refuse('limit', `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
-  const page = (dim: number): PageLayout => {
-    const bytes = pageSize * nKvHeads * dim * bytesPerElement(dtype);
-    return { headDim: dim, strideBytes: roundUp(bytes, PAGE_ALIGNMENT) };
+  const headScales = layerScales(call, options, { dtype, nLayers, nKvHeads });
+  const page = (name: PageLayout['name'], dim: number): PageLayout => {
+    const cache = [pageSize, nKvHeads, dim];
+    const codes = { dtype, shape: cache, tokenBytes: nKvHeads * dim * bytesPerElement(dtype) };
+    const isCache = name === 'kCache' || name === 'vCache';
+    const part = isCache ? codes : scalesOfPage(dtype, scaleDType, cache);
+    return {
+      name,
+      headDim: dim,
+      ...part,
+      strideBytes: roundUp(pageSize * part.tokenBytes, PAGE_ALIGNMENT),
+    };
   };
-  const [k, v] = [page(headDim), page(headDimV)];
+  const [k, v] = [page('kCache', headDim), page('vCache', headDimV)];
+  const parts = hasScales(dtype) ? [k, v, page('kScale', headDim), page('vScale', headDimV)] : [k, v];
   const packed = (nPages: number): Packing => {
-    const layer = [nPages * k.strideBytes, nPages * v.strideBytes];
+    const layer = parts.map(({ strideBytes }) => nPages * strideBytes);
     return packTensors(Array.from({ length: nLayers }, () => layer).flat(), maxBufferSize);
   };
-  const bytesOf = (nPages: number): number => packed(nPages).buffers.reduce((sum, bytes) => sum + bytes, 0);
+  const headScaleBytes = headScales?.bytes.length ?? 0;
+  const bytesOf = (nPages: number): number =>
+    packed(nPages).buffers.reduce((sum, bytes) => sum + bytes, headScaleBytes);
   const nPages = choosePages(call, options, {
     pageBytes: Math.max(k.strideBytes, v.strideBytes),
-    allLayersBytes: nLayers * (k.strideBytes + v.strideBytes),
+    allLayersBytes: layersBytes({ nLayers, parts }),
     bytesOf,
     limits: [
       ['maxStorageBufferBindingSize', call.traits.maxBindingBytes],
@@ -103,8 +132,25 @@ export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBuffe
       ['2³² elements', MAX_ELEMENTS * bytesPerElement(dtype)],
     ],
   });
-  const bytes = bytesOf(nPages);
-  return { dtype, nLayers, nPages, pageSize, nKvHeads, k, v, bytes, ...packed(nPages) };
+  const { buffers, locations } = packed(nPages);
+  // In a buffer of their own, since they are read while the others are written.
+  const all = headScales ? [...buffers, headScaleBytes] : buffers;
+  const shape = { dtype, scaleDType, nLayers, nPages, pageSize, nKvHeads, k, v, parts, headScales };
+  return { ...shape, bytes: bytesOf(nPages), buffers: all, locations };
+}
+
+/** Bytes of a page in all layers. */
+export function layersBytes({ nLayers, parts }: Pick<CacheLayout, 'nLayers' | 'parts'>): number {
+  return nLayers * parts.reduce((sum, { strideBytes }) => sum + strideBytes, 0);
+}
+
+function scalesOfPage(dtype: KvDType, scaleDType: ScaleDType, cache: readonly number[]) {
+  const [, nKvHeads, dim] = cache as [number, number, number];
+  return {
+    dtype: scaleDType,
+    shape: scaleShape(dtype as QuantisedDType, cache),
+    tokenBytes: nKvHeads * scaleBytesPerHead(dtype, scaleDType, dim),
+  };
 }
 
 interface Pages {
@@ -193,8 +239,16 @@ function roundUp(bytes: number, step: number): number {
 }
 
 /** A description of a page's format: equal for caches whose pages can be exchanged. */
-export function pageFormat({ dtype, nLayers, pageSize, nKvHeads, k, v }: CacheLayout): string {
-  return `${dtype} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
+export function pageFormat(layout: CacheLayout): string {
+  const { dtype, nLayers, pageSize, nKvHeads, k, v } = layout;
+  const scales = scalesInWords(layout);
+  return `${dtype}${scales && ` with scales ${scales}`} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
+}
+
+/** The type of scales that lie beside pages, or a checksum of those of e4m3; empty where there are none. */
+export function scalesInWords({ dtype, scaleDType, headScales }: CacheLayout): string {
+  if (hasScales(dtype)) return scaleDType;
+  return headScales ? headScales.checksum : '';
 }
 
 /** The pages of one layer, to be spread into the arguments of `attnWithKvCache`. */
@@ -203,31 +257,43 @@ export interface CacheLayer {
   readonly kCache: Tensor;
   /** [P, pageSize, Hkv, Dv] */
   readonly vCache: Tensor;
+  /** i8: [P, pageSize, Hkv]; i4: [P, pageSize, Hkv, D / 32]; e4m3, if scales were given: [Hkv] */
+  readonly kScale?: Tensor;
+  readonly vScale?: Tensor;
 }
 
-/** The keys and values of each layer. */
+/** The tensors of each layer. */
 export function layersOf(layout: CacheLayout, buffers: readonly GPUBuffer[]): CacheLayer[] {
-  const { nLayers, k, v, locations } = layout;
-  return Array.from({ length: nLayers }, (_, i) => ({
-    kCache: tensorOf(layout, k, locations[2 * i]!, buffers),
-    vCache: tensorOf(layout, v, locations[2 * i + 1]!, buffers),
-  }));
+  const { nLayers, nPages, nKvHeads, parts, locations, headScales } = layout;
+  return Array.from({ length: nLayers }, (_, i) => {
+    const layer = Object.fromEntries(
+      parts.map((part, j) => [part.name, tensorOf(nPages, part, locations[i * parts.length + j]!, buffers)]),
+    ) as Record<'kCache' | 'vCache', Tensor>;
+    if (!headScales) return layer;
+    const scale = (side: 0 | 1): Tensor => ({
+      buffer: buffers.at(-1)!,
+      dtype: 'f32',
+      shape: [nKvHeads],
+      offset: ((2 * i + side) * scaleRoom(nKvHeads)) / Float32Array.BYTES_PER_ELEMENT,
+    });
+    return { ...layer, kScale: scale(0), vScale: scale(1) };
+  });
 }
 
-/** All keys and values as words [P, a page with its padding], in the order of the locations. */
-export function poolsOf({ nPages, k, v, locations }: CacheLayout, buffers: readonly GPUBuffer[]): Tensor[] {
+/** All parts of all layers as words [P, a page with its padding], in the order of the locations. */
+export function poolsOf({ nPages, parts, locations }: CacheLayout, buffers: readonly GPUBuffer[]): Tensor[] {
   return locations.map(({ buffer, offset }, i) => ({
     buffer: buffers[buffer]!,
     dtype: 'u32',
-    shape: [nPages, (i % 2 === 0 ? k : v).strideBytes / 4],
+    shape: [nPages, parts[i % parts.length]!.strideBytes / 4],
     offset: offset / 4,
   }));
 }
 
-/** The tensor of the keys or the values of a layer. */
+/** The tensor of a part of a layer. */
 function tensorOf(
-  { dtype, nPages, pageSize, nKvHeads }: CacheLayout,
-  { headDim, strideBytes }: PageLayout,
+  nPages: number,
+  { dtype, shape, strideBytes }: PageLayout,
   { buffer, offset }: TensorLocation,
   buffers: readonly GPUBuffer[],
 ): Tensor {
@@ -235,8 +301,8 @@ function tensorOf(
   return {
     buffer: buffers[buffer]!,
     dtype,
-    shape: [nPages, pageSize, nKvHeads, headDim],
+    shape: [nPages, ...shape],
     offset: offset / elementBytes,
-    strides: [strideBytes / elementBytes, nKvHeads * headDim, headDim, 1],
+    strides: [strideBytes / elementBytes, ...contiguousStrides(shape)],
   };
 }

@@ -7,7 +7,10 @@ import { checkPairs, type PagePairs } from './pageMoves.js';
 import { checkPools, copyDispatches, fewestPages, runCopies } from './pagePools.js';
 
 export interface CopyPagesArgs {
-  /** [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them. */
+  /**
+   * [P, pageSize, Hkv, D] of any type: the keys or the values of a layer, or several of them; scales of a quantised cache
+   * are pools of their own, [P, pageSize, Hkv] for i8.
+   */
   readonly pools: Tensor | readonly Tensor[];
   /** Pages to copy, [[from, to], ...] or flat, in every pool. */
   readonly pairs: PagePairs;

@@ -2,7 +2,7 @@ import type { Call } from '../check/call.js';
 import { mayOverlap } from '../check/checkOverlap.js';
 import { checkTensor, inBrackets } from '../check/checkTensor.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { bytesPerElement, FLOATS, INTS } from '../core/dtype.js';
+import { bytesPerElement, FLOATS, INTS, QUANTISED } from '../core/dtype.js';
 import { elementCount, isTensor, stridesOf, type Tensor } from '../core/tensor.js';
 import { copyPagesDispatches, type PoolGroup } from '../kernels/copyPages.js';
 import { checkDispatches } from '../plan/limits.js';
@@ -15,7 +15,9 @@ export function checkPools(call: Call, pools: Tensor | readonly Tensor[]): Reado
     call.refuseValue('pools', 'a tensor or an array of tensors', pools);
   const byName = new Map<string, Tensor>();
   const check = (name: string, pool: Tensor): void => {
-    checkTensor(call, name, pool, { dtypes: [...FLOATS, ...INTS], dims: ['P', 'pageSize', 'Hkv', 'D'] });
+    // Scales of i8 have one number a head.
+    const dims = ['P', 'pageSize', 'Hkv', 'D'].slice(0, pool?.shape?.length === 3 ? 3 : 4);
+    checkTensor(call, name, pool, { dtypes: [...FLOATS, ...INTS, ...QUANTISED], dims });
     checkWords(call, name, pool);
     byName.set(name, pool);
   };
@@ -51,7 +53,7 @@ function checkWords(call: Call, name: string, pool: Tensor): void {
   if (offset % wordElements !== 0) {
     call.refuse(
       'shape',
-      `${name} must begin at a whole word of 4 bytes; its offset of ${offset} elements does not. Make it even.`,
+      `${name} must begin at a whole word of 4 bytes; its offset of ${offset} elements does not. Make it ${wordElements === 2 ? 'even' : `a multiple of ${wordElements}`}.`,
     );
   }
   if (shape[0]! < 2) return;
@@ -64,7 +66,7 @@ function checkWords(call: Call, name: string, pool: Tensor): void {
   if (pageStride % wordElements !== 0) {
     call.refuse(
       'shape',
-      `pages of ${name} must begin at whole words of 4 bytes; its page stride of ${pageStride} elements does not let them. Pad pages to ${pageStride + 1}.`,
+      `pages of ${name} must begin at whole words of 4 bytes; its page stride of ${pageStride} elements does not let them. Pad pages to ${Math.ceil(pageStride / wordElements) * wordElements}.`,
     );
   }
 }

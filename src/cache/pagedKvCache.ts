@@ -10,6 +10,7 @@ import { createBuffers, readBytes, writeBytes } from '../runtime/transfers.js';
 import type { Runtime } from '../runtime/runtime.js';
 import {
   layersOf,
+  layersBytes,
   layoutCache,
   pageFormat,
   poolsOf,
@@ -42,6 +43,10 @@ export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
  * Pages are zeros at first. They begin at multiples of 16 bytes, in as few buffers as the device allows. The tensors of
  * `layer` say where, so your own kernels can use them too; the buffers have the usages STORAGE, COPY_SRC and COPY_DST.
  *
+ * A cache of `dtype: 'i8'` or `'i4'` has scales beside its pages, of `scaleDType` (f16 by default), which `layer` gives as
+ * `kScale` and `vScale`; they are copied, moved and saved with the pages. That of `'e4m3'` has the scales 1, or those that
+ * `kScale` and `vScale` give for each layer.
+ *
  * Methods throw `PageflashError` before anything is recorded or written: `device` after `destroy`, or once the runtime
  * is gone.
  *
@@ -70,7 +75,7 @@ export class PagedKvCache {
   readonly buffers: readonly GPUBuffer[];
   readonly #runtime: Runtime;
   readonly #layers: readonly CacheLayer[];
-  /** Words [P, a page with its padding]: the keys of the first layer, its values, the keys of the second, ... */
+  /** Words [P, a page with its padding]: the keys of the first layer, its values, scales, the keys of the second, ... */
   readonly #pools: readonly Tensor[];
   readonly #groups: readonly PoolGroup[];
   readonly #layout: CacheLayout;
@@ -100,6 +105,7 @@ export class PagedKvCache {
     const cache = new PagedKvCache(runtime, layout, buffers);
     try {
       runtime.assertAlive(call.name);
+      cache.#writeHeadScales(call);
       // So that the first copy does not wait for the compiler.
       await runtime.compile(call.name, [cachePagesVariant()]);
     } catch (error) {
@@ -131,11 +137,11 @@ export class PagedKvCache {
   }
 
   private constructor(runtime: Runtime, layout: CacheLayout, buffers: readonly GPUBuffer[]) {
-    const { nLayers, nPages, pageSize, k, v, bytes } = layout;
+    const { nLayers, nPages, pageSize, bytes } = layout;
     this.nLayers = nLayers;
     this.nPages = nPages;
     this.pageSize = pageSize;
-    this.pageBytes = nLayers * (k.strideBytes + v.strideBytes);
+    this.pageBytes = layersBytes(layout);
     this.bytes = bytes;
     this.buffers = buffers;
     this.#runtime = runtime;
@@ -169,7 +175,7 @@ export class PagedKvCache {
    * overwrites them can be submitted without waiting. A staging buffer of the same size is needed.
    *
    * A page holds, layer after layer, its keys [pageSize, Hkv, D] and its values [pageSize, Hkv, Dv], in the cache's type,
-   * each padded to a multiple of 16 bytes.
+   * and in i8 and i4 the scales of its keys and of its values, each padded to a multiple of 16 bytes.
    *
    * @throws PageflashError `limit` if there is no memory for the staging buffer, `device` if the device is lost
    * @example
@@ -386,6 +392,17 @@ export class PagedKvCache {
     if (pages.length === 0) return;
     const { device } = this.#runtime;
     this.#runtime.inNameOf(call.name, () => writeBytes(device, pageTransfers(this.#pools, pages, contents)));
+  }
+
+  /** Writes the scales of e4m3 that were given, if any. */
+  #writeHeadScales(call: Call): void {
+    const { headScales } = this.#layout;
+    if (!headScales) return;
+    const { device } = this.#runtime;
+    const { bytes } = headScales;
+    this.#runtime.inNameOf(call.name, () =>
+      writeBytes(device, [{ buffer: this.buffers.at(-1)!, offset: 0, bytes }]),
+    );
   }
 
   /** A call of a method, while no earlier call waits for pages. */

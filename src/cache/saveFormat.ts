@@ -1,9 +1,8 @@
 import type { Call } from '../check/call.js';
 import { isCount, MAX_INT } from '../check/call.js';
 import { describe, shortened } from '../core/errors.js';
-import { bytesPerElement } from '../core/dtype.js';
 import type { SequenceState } from '../paging/saving.js';
-import type { CacheLayout } from './cacheLayout.js';
+import { scalesInWords, type CacheLayout } from './cacheLayout.js';
 
 // How a saved sequence looks as bytes; all numbers are little-endian:
 //
@@ -40,6 +39,8 @@ export interface SaveGeometry {
   /** The caller's name for all that decides about keys and values: model, weights, adapter, angles. */
   readonly fingerprint: string;
   readonly dtype: string;
+  /** Of a quantised cache: the type of its scales, or a checksum of those of e4m3. */
+  readonly scales?: string;
   readonly nLayers: number;
   readonly nKvHeads: number;
   readonly headDim: number;
@@ -60,7 +61,9 @@ export function checkFingerprint(call: Call, fingerprint: string): void {
 
 export function geometryOf(layout: CacheLayout, fingerprint: string): SaveGeometry {
   const { dtype, nLayers, nKvHeads, k, v, pageSize } = layout;
-  return { fingerprint, dtype, nLayers, nKvHeads, headDim: k.headDim, headDimV: v.headDim, pageSize };
+  const scales = scalesInWords(layout);
+  const shape = { nLayers, nKvHeads, headDim: k.headDim, headDimV: v.headDim, pageSize };
+  return { fingerprint, dtype, ...(scales && { scales }), ...shape };
 }
 
 /** The pages that a description announces. */
@@ -132,6 +135,7 @@ export function decodeDescription(call: Call, bytes: Uint8Array): SaveDescriptio
   return {
     fingerprint: text('fingerprint'),
     dtype: text('dtype'),
+    ...(fields['scales'] !== undefined && { scales: text('scales') }),
     nLayers: count('nLayers', 1),
     nKvHeads: count('nKvHeads', 1),
     headDim: count('headDim', 1),
@@ -158,8 +162,9 @@ function parsed(bytes: Uint8Array): Readonly<Record<string, unknown>> {
 
 /** Refuses what was saved elsewhere than where it is restored, with both values of all that differs. */
 export function checkGeometry(call: Call, saved: SaveGeometry, here: SaveGeometry): void {
-  const names = Object.keys(here) as (keyof SaveGeometry)[];
-  const differing = names.filter((name) => saved[name] !== here[name]);
+  const names = new Set<keyof SaveGeometry>(Object.keys(here) as (keyof SaveGeometry)[]);
+  if (saved.scales !== undefined) names.add('scales');
+  const differing = [...names].filter((name) => saved[name] !== here[name]);
   if (differing.length === 0) return;
   const shown = (of: SaveGeometry): string =>
     differing
@@ -173,15 +178,15 @@ export function checkGeometry(call: Call, saved: SaveGeometry, here: SaveGeometr
 
 /** Zeros in the slots of a page that have no token: they may have something of another sequence, or NaN. */
 export function clearUnusedSlots(
-  { nLayers, nKvHeads, pageSize, dtype, k, v }: CacheLayout,
+  { nLayers, pageSize, parts }: CacheLayout,
   page: Uint8Array,
   nUsed: number,
 ): void {
   if (nUsed >= pageSize) return;
   let at = 0;
   for (let layer = 0; layer < nLayers; layer++)
-    for (const { headDim, strideBytes } of [k, v]) {
-      page.fill(0, at + nUsed * nKvHeads * headDim * bytesPerElement(dtype), at + strideBytes);
+    for (const { tokenBytes, strideBytes } of parts) {
+      page.fill(0, at + nUsed * tokenBytes, at + strideBytes);
       at += strideBytes;
     }
 }

@@ -102,16 +102,14 @@ function headScales(call: Call, { kScale, vScale }: ScaleArgs, nKvHeads: number)
       return scales;
     }
     const numbers = checkFloats(call, name, scales, rule) as Float32Array;
+    // Devices divide only by such numbers.
     call.each(
       'argument',
       numbers,
-      (scale) => scale >= SMALLEST_SCALE,
-      (i) => `${name}[${i}] must be a number ≥ 2⁻¹²⁶, not ${numbers[i]}.`,
+      (scale) => scale >= 2 ** -126 && scale <= 2 ** 126,
+      (i) => `${name}[${i}] must be a number from 2⁻¹²⁶ to 2¹²⁶, not ${numbers[i]}.`,
     );
     return size === nKvHeads ? numbers : new Float32Array(nKvHeads).fill(numbers[0]!);
   };
   return { per: 'head', k: scalesOf('kScale', kScale), v: scalesOf('vScale', vScale) };
 }
-
-/** Devices may take smaller numbers for 0. */
-const SMALLEST_SCALE = 2 ** -126;

@@ -1,4 +1,4 @@
-import { roundTo, type QuantisedDType } from './dtype.js';
+import { bytesPerElement, isQuantised, roundTo, type DType, type QuantisedDType } from './dtype.js';
 
 // The quantised formats of a KV cache: how the numbers of a head become codes and scales, and codes bytes.
 //
@@ -30,6 +30,11 @@ export function scaleShape(dtype: QuantisedDType, cacheShape: readonly number[])
   const heads = cacheShape.slice(0, -1);
   if (dtype === 'e4m3') return heads.slice(-1);
   return dtype === 'i8' ? heads : [...heads, cacheShape.at(-1)! / I4_GROUP];
+}
+
+/** The bytes of the scales of a head in a cache; 0 where it has none. */
+export function scaleBytesPerHead(dtype: DType, scaleDType: ScaleDType, headDim: number): number {
+  return isQuantised(dtype) ? scalesPerHead(dtype, headDim) * bytesPerElement(scaleDType) : 0;
 }
 
 /** A head in a quantised format: element i is `codes[i]` times its scale. */

@@ -100,7 +100,8 @@ export function copyPagesDispatches({ groups, pairs, maxWorkgroupsPerDimension }
         n_pools: pools.length,
         page_units: pageUnits,
         page_stride: pageStride / unitBytes,
-        half_unit: pageBytes % 4 === 0 ? pageUnits : pageUnits - 1,
+        part_unit: pageBytes % 4 === 0 ? pageUnits : pageUnits - 1,
+        part_mask: 2 ** (8 * (pageBytes % 4)) - 1,
       },
       bindings: {
         pairs: records.words,

@@ -17,7 +17,8 @@ struct Params {
   n_pools: u32,
   page_units: u32,
   page_stride: u32,      // units from one page to the next
-  half_unit: u32,        // the unit of which only the lower half belongs to the page; page_units if there is none
+  part_unit: u32,        // the unit of which only the low bits belong to the page; page_units if there is none
+  part_mask: u32,        // these bits
 }
 
 struct PagePair {
@@ -49,8 +50,8 @@ fn copy_pages(
 
 fn copy_unit(source: u32, destination: u32, unit: u32) {
   @if(!WIDE) {
-    if (unit == params.half_unit) {
-      memory[destination] = (memory[destination] & 0xffff0000u) | (memory[source] & 0xffffu);
+    if (unit == params.part_unit) {
+      memory[destination] = (memory[destination] & ~params.part_mask) | (memory[source] & params.part_mask);
       return;
     }
   }

@@ -1,7 +1,7 @@
 import { checkAmounts, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import { bytesPerElement } from '../core/dtype.js';
 import { wholeWords } from '../core/tensor.js';
-import { bytesPerToken, checkCache, type CacheShape } from './modelShape.js';
+import { bytesPerToken, checkCache, tokenParts, type CacheShape } from './modelShape.js';
 
 /** The tokens that a KV cache is to hold. */
 export interface CacheLoad {
@@ -17,11 +17,12 @@ const LOAD_NAMES = namesOf<CacheLoad>({ nSequences: true, tokensPerSequence: tru
 
 /**
  * Returns the bytes that one token takes in the KV cache of all layers: nLayers·nKvHeads·(headDim +
- * headDimV)·bytesPerElement.
+ * headDimV)·bytesPerElement, and in i8 and i4 the scales.
  *
  * @throws PageflashError `argument`
  * @example
  * kvBytesPerToken({ nLayers: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' }); // 131 072, Llama 3 8B
+ * kvBytesPerToken({ nLayers: 32, nKvHeads: 8, headDim: 128, dtype: 'i4' }); // 36 864
  */
 export function kvBytesPerToken(cache: CacheShape): number {
   return bytesPerToken(checkCache('kvBytesPerToken', cache));
@@ -75,7 +76,7 @@ export interface DeviceLimits {
 
 /**
  * The size of a cache that fits. Each layer has its keys [nPages, pageSize, Hkv, D] in one buffer and its values
- * [nPages, pageSize, Hkv, Dv] in another.
+ * [nPages, pageSize, Hkv, Dv] in another; scales of keys and of values have a buffer each.
  */
 export interface CacheFit {
   /** Tokens per page. */
@@ -88,10 +89,13 @@ export interface CacheFit {
   readonly nSequences: number;
   /** Bytes of all buffers. */
   readonly bytes: number;
-  /** Two per layer. */
+  /** Two per layer; four where there are scales. */
   readonly nBuffers: number;
   readonly keyBufferBytes: number;
   readonly valueBufferBytes: number;
+  /** Of the scales of an i8 or i4 cache. */
+  readonly keyScaleBufferBytes?: number;
+  readonly valueScaleBufferBytes?: number;
   /** The limit that rules out one more page; `indices` if kernels could not index its elements. */
   readonly limitedBy: 'budgetBytes' | 'maxBufferSize' | 'maxStorageBufferBindingSize' | 'indices';
 }
@@ -114,7 +118,8 @@ const MAX_ELEMENTS = 2 ** 32;
  * // pageSize 64, nPages 256: 16 384 tokens, or 4 sequences, in 64 buffers of 32 MiB
  */
 export function fitKvCache(cache: CacheShape, room: CacheRoom): CacheFit {
-  const { nLayers, nKvHeads, headDim, headDimV, dtype } = checkCache('fitKvCache', cache);
+  const filled = checkCache('fitKvCache', cache);
+  const { nLayers, dtype } = filled;
   checkNames('fitKvCache', room, ROOM_NAMES, { of: 'room' });
   const { budgetBytes, limits, tokensPerSequence = USUAL_TOKENS } = room;
   checkAmounts('fitKvCache', { budgetBytes });
@@ -124,16 +129,17 @@ export function fitKvCache(cache: CacheShape, room: CacheRoom): CacheFit {
   const { maxBufferSize, maxStorageBufferBindingSize } = checkLimits(limits);
 
   const elementBytes = bytesPerElement(dtype);
-  const keyPageBytes = pageSize * nKvHeads * headDim * elementBytes;
-  const valuePageBytes = pageSize * nKvHeads * headDimV * elementBytes;
+  const pageBytes = tokenParts(filled).map((bytes) => pageSize * bytes);
+  const [keyPageBytes, valuePageBytes] = pageBytes as [number, number];
+  // Those of scales are the smallest.
   const largerPageBytes = Math.max(keyPageBytes, valuePageBytes);
   const bytesOf = (nPages: number): number =>
-    nLayers * (bufferBytes(nPages, keyPageBytes) + bufferBytes(nPages, valuePageBytes));
+    nLayers * pageBytes.reduce((sum, bytes) => sum + bufferBytes(nPages, bytes), 0);
   const withinBuffer = (bytes: number): number => Math.floor((Math.floor(bytes / 4) * 4) / largerPageBytes);
 
-  let withinBudget = Math.floor(budgetBytes / (nLayers * (keyPageBytes + valuePageBytes)));
-  // An odd number of 16-bit elements is rounded up to words, which may make it one page too many.
-  if (bytesOf(withinBudget) > budgetBytes) withinBudget--;
+  let withinBudget = Math.floor(budgetBytes / (nLayers * pageBytes.reduce((sum, bytes) => sum + bytes, 0)));
+  // Elements of less than a word are rounded up to words, which may make it a page or two too many.
+  while (bytesOf(withinBudget) > budgetBytes) withinBudget--;
   const mostPages: readonly (readonly [CacheFit['limitedBy'], number])[] = [
     ['budgetBytes', withinBudget],
     ['maxStorageBufferBindingSize', withinBuffer(maxStorageBufferBindingSize)],
@@ -147,9 +153,13 @@ export function fitKvCache(cache: CacheShape, room: CacheRoom): CacheFit {
     tokens: nPages * pageSize,
     nSequences: Math.floor(nPages / Math.ceil(tokensPerSequence / pageSize)),
     bytes: bytesOf(nPages),
-    nBuffers: 2 * nLayers,
+    nBuffers: pageBytes.length * nLayers,
     keyBufferBytes: bufferBytes(nPages, keyPageBytes),
     valueBufferBytes: bufferBytes(nPages, valuePageBytes),
+    ...(pageBytes.length > 2 && {
+      keyScaleBufferBytes: bufferBytes(nPages, pageBytes[2]!),
+      valueScaleBufferBytes: bufferBytes(nPages, pageBytes[3]!),
+    }),
     limitedBy,
   };
 }

@@ -1,6 +1,8 @@
 import { checkChoice, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { checkCacheFormat } from '../core/checkCacheFormat.js';
+import { bytesPerElement, FLOATS, type FloatDType, type KvDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
+import { DEFAULT_SCALE_DTYPE, scaleBytesPerHead, type ScaleDType } from '../core/kvFormats.js';
 
 /** The shape of a layer's attention. */
 export interface AttentionShape {
@@ -56,7 +58,9 @@ export interface CacheShape {
   readonly headDim: number;
   /** Elements of a head of v. Default `headDim`. */
   readonly headDimV?: number | undefined;
-  readonly dtype: FloatDType;
+  readonly dtype: KvDType;
+  /** Of the scales of an i8 or i4 cache. Default f16. */
+  readonly scaleDType?: ScaleDType | undefined;
 }
 
 /** The fields of a shape of any kind, since that of a model also serves for its layers, its attention and its cache. */
@@ -74,6 +78,7 @@ export const SHAPE_NAMES = namesOf<ModelShape & CacheShape>({
   biases: true,
   outputHead: true,
   dtype: true,
+  scaleDType: true,
 });
 
 /** A shape that was checked, with its defaults filled in. */
@@ -119,14 +124,14 @@ export function checkCache(caller: string, cache: CacheShape): Filled<CacheShape
 
 /** Checks the shape of a cache in an object that may have other fields too. */
 export function filledCache(caller: string, cache: CacheShape): Filled<CacheShape> {
-  const { nLayers, nKvHeads, headDim, headDimV = headDim, dtype } = cache;
+  const { nLayers, nKvHeads, headDim, headDimV = headDim, dtype, scaleDType } = cache;
   checkCounts(caller, { nLayers, nKvHeads, headDim, headDimV });
-  checkDType(caller, 'dtype', dtype);
-  return { nLayers, nKvHeads, headDim, headDimV, dtype };
+  checkCacheFormat(caller, { kvDType: dtype, scaleDType, headDim, headDimV }, 'dtype');
+  return { nLayers, nKvHeads, headDim, headDimV, dtype, scaleDType: scaleDType ?? DEFAULT_SCALE_DTYPE };
 }
 
 export function checkDType(caller: string, name: string, dtype: FloatDType): void {
-  checkChoice(caller, name, dtype, ['f32', 'f16', 'bf16']);
+  checkChoice(caller, name, dtype, FLOATS);
 }
 
 /** Returns the elements of the matrices of q, k, v and o: H·(Hq·D + Hkv·D + Hkv·Dv + Hq·Dv). */
@@ -140,7 +145,14 @@ export function feedForwardWeights(layer: Filled<LayerShape>): number {
   return layer.feedForwardMatrices * layer.hiddenSize * layer.feedForwardSize;
 }
 
-/** Returns the bytes that one token takes in the cache of all layers. */
-export function bytesPerToken({ nLayers, nKvHeads, headDim, headDimV, dtype }: Filled<CacheShape>): number {
-  return nLayers * nKvHeads * (headDim + headDimV) * bytesPerElement(dtype);
+/** Returns the bytes that one token takes in the cache of all layers, with its scales. */
+export function bytesPerToken(cache: Filled<CacheShape>): number {
+  return cache.nLayers * tokenParts(cache).reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Bytes of a token in one layer: of its keys, its values, and in i8 and i4 of the scales of each. */
+export function tokenParts({ nKvHeads, headDim, headDimV, dtype, scaleDType }: Filled<CacheShape>): number[] {
+  const codes = [headDim, headDimV].map((dim) => nKvHeads * dim * bytesPerElement(dtype));
+  const scales = [headDim, headDimV].map((dim) => nKvHeads * scaleBytesPerHead(dtype, scaleDType, dim));
+  return scales[0] === 0 ? codes : [...codes, ...scales];
 }

@@ -1,5 +1,7 @@
 import { checkAmounts, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { checkCacheFormat } from '../core/checkCacheFormat.js';
+import { bytesPerElement, type FloatDType, type KvDType } from '../core/dtype.js';
+import { DEFAULT_SCALE_DTYPE } from '../core/kvFormats.js';
 import { fail } from '../core/errors.js';
 import {
   bytesPerToken,
@@ -50,8 +52,8 @@ export interface StoredAttention extends AttentionShape {
 export interface StoredStep extends AttentionStep {
   /** Of the matrices of the model. */
   readonly weightPrecision: WeightPrecision;
-  /** Of k and v in the cache. */
-  readonly cacheDType: FloatDType;
+  /** Of k and v in the cache; the scales of i8 and i4 are counted as f16. */
+  readonly cacheDType: KvDType;
 }
 
 /** The fields of a step of any kind, so that one object serves for operations and bytes. */
@@ -211,7 +213,9 @@ export function forwardBytes(model: ModelShape, step: StoredStep): number {
   const filled = checkModel('forwardBytes', model);
   const { batch, qLen, kLen } = checkModelStep('forwardBytes', step);
   const bits = checkPrecision('forwardBytes', 'weightPrecision', step.weightPrecision);
-  checkDType('forwardBytes', 'cacheDType', step.cacheDType);
+  const { cacheDType } = step;
+  const { headDim, headDimV } = filled;
+  checkCacheFormat('forwardBytes', { kvDType: cacheDType, headDim, headDimV }, 'cacheDType');
 
   const { nLayers, hiddenSize, vocabSize, outputHead } = filled;
   const tokens = batch * qLen;
@@ -220,7 +224,10 @@ export function forwardBytes(model: ModelShape, step: StoredStep): number {
     (outputHead === 'none' ? 0 : hiddenSize * vocabSize) +
     tokens * hiddenSize;
   const cacheTokens = batch * (qLen + kLen);
-  return bytesOfWeights(nWeights, bits) + cacheTokens * bytesPerToken({ ...filled, dtype: step.cacheDType });
+  return (
+    bytesOfWeights(nWeights, bits) +
+    cacheTokens * bytesPerToken({ ...filled, dtype: cacheDType, scaleDType: DEFAULT_SCALE_DTYPE })
+  );
 }
 
 /** What some work costs, as `attentionFlops` and `forwardFlops`, `attentionBytes` and `forwardBytes` count it. */

@@ -150,12 +150,12 @@ describe('layout', () => {
         "argument: PagedKvCache.create: pageSize must be a whole number ≥ 1, not undefined.",
         "argument: PagedKvCache.create: nLayers must be a whole number ≥ 1, not "32".",
         "argument: PagedKvCache.create: headDimV must be a whole number ≥ 1, not 0.",
-        "argument: PagedKvCache.create: dtype must be 'f32', 'f16' or 'bf16', not "i32".",
+        "argument: PagedKvCache.create: dtype must be 'f32', 'f16', 'bf16', 'i8', 'i4' or 'e4m3', not "i32".",
         "limit: PagedKvCache.create: 5000 pages of a layer's keys or values take 163840000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize): 4096 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
         "limit: PagedKvCache.create: 5000 pages of a layer's keys or values take 204800000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize): 3276 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
         "limit: PagedKvCache.create: a page of a layer's keys or values takes 204800000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize). Put fewer tokens on a page.",
         "argument: PagedKvCache.create: the arguments must be one object, not null.",
-        "argument: PagedKvCache.create: there is no argument headDimv. There are pageSize, nPages, tokens, bytes, hostPagesOf, nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype.",
+        "argument: PagedKvCache.create: there is no argument headDimv. There are pageSize, nPages, tokens, bytes, hostPagesOf, kScale, vScale, nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
         "limit: f: 5000 pages of a layer's keys or values take 163840000 bytes, but this device allows 1048576 (maxBufferSize): 32 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
       ]
     `);

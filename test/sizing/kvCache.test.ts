@@ -65,8 +65,8 @@ describe('the KV cache', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: kvBytesPerToken: nKvHeads must be a whole number ≥ 1, not 0.",
-        "argument: kvBytesPerToken: dtype must be 'f32', 'f16' or 'bf16', not undefined.",
-        "argument: kvBytesPerToken: dtype must be 'f32', 'f16' or 'bf16', not "i32".",
+        "argument: kvBytesPerToken: dtype must be 'f32', 'f16', 'bf16', 'i8', 'i4' or 'e4m3', not undefined.",
+        "argument: kvBytesPerToken: dtype must be 'f32', 'f16', 'bf16', 'i8', 'i4' or 'e4m3', not "i32".",
         "argument: kvCacheBytes: tokensPerSequence must be a whole number ≥ 0, not -1.",
         "argument: kvCacheBytes: pageSize must be a whole number ≥ 1, not 0.",
         "argument: kvCacheBytes: there is no argument load.pagesize. There are nSequences, tokensPerSequence, pageSize.",

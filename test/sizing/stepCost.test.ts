@@ -124,7 +124,7 @@ describe('FLOPs', () => {
         "argument: layerFlops: kLen counts the new tokens too, so it must be at least qLen = 8, not 4.",
         "argument: forwardFlops: batch must be a whole number ≥ 0, not 0.5.",
         "argument: forwardFlops: logitsPerSequence must be a whole number ≥ 0, not -1.",
-        "argument: attentionFlops: there is no argument shape.nKVHeads. There are nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype.",
+        "argument: attentionFlops: there is no argument shape.nKVHeads. There are nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
         "argument: attentionFlops: there is no argument step.causual. There are batch, qLen, kLen, causal, logitsPerSequence, weightPrecision, cacheDType.",
       ]
     `);
@@ -165,7 +165,7 @@ describe('bytes moved', () => {
       [
         "argument: attentionBytes: dtype must be 'f32', 'f16' or 'bf16', not "f64".",
         "argument: forwardBytes: weightPrecision must be 'f32', 'f16', 'bf16' or a number of bits > 0, not -4.",
-        "argument: forwardBytes: cacheDType must be 'f32', 'f16' or 'bf16', not "u32".",
+        "argument: forwardBytes: cacheDType must be 'f32', 'f16', 'bf16', 'i8', 'i4' or 'e4m3', not "u32".",
         "argument: forwardBytes: kLen counts the new tokens too, so it must be at least qLen = 2, not 1.",
       ]
     `);
