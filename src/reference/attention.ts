@@ -15,6 +15,15 @@ export {
   type AttnWithKvCacheReferenceArgs,
   type AttnWithKvCacheResult,
 } from './attnWithKvCache.js';
+export {
+  dequantiseHead,
+  packCodes,
+  quantiseHead,
+  unpackCodes,
+  type QuantisedHead,
+  type ScaleDType,
+  type Scaling,
+} from '../core/kvFormats.js';
 export { attnWeightsReference, type AttnWeightsReferenceArgs } from './attnWeights.js';
 export type { HostFloats, HostInts, HostTensor } from './hostTensor.js';
 export type { HostWords, KeyRowOptions } from './keyRows.js';

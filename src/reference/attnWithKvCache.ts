@@ -1,6 +1,7 @@
 import { checkBeginsWithZero } from '../core/checkArguments.js';
-import { roundTo, type FloatDType } from '../core/dtype.js';
+import { isQuantised, roundTo, type FloatDType, type KvDType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
+import { DEFAULT_SCALE_DTYPE, dequantiseHead, quantiseHead, type ScaleDType } from '../core/kvFormats.js';
 import {
   attend,
   type AttentionOptions,
@@ -16,6 +17,7 @@ import {
   NO_ROW,
   pagedRows,
   sizes4,
+  type HostFloats,
   type HostInts,
   type HostTensor,
 } from './hostTensor.js';
@@ -28,8 +30,17 @@ export interface AttnWithKvCacheReferenceArgs extends CachedBatch, AttentionOpti
   readonly headDimV?: number | undefined;
   /** New tokens [B, Snew, Hkv, Dv], or [totalNew, Hkv, Dv] with `cuSeqlensKNew` */
   readonly v?: HostTensor | undefined;
-  /** The type of the caches, to which new tokens are rounded. Default `dtype` */
-  readonly kvDType?: FloatDType | undefined;
+  /**
+   * The type of the caches, to which new tokens are rounded. Default `dtype`. Of a quantised cache, `kCache` and `vCache`
+   * hold the numbers that codes and scales stand for.
+   */
+  readonly kvDType?: KvDType | undefined;
+  /** Of the scales of i8 and i4. Default f16 */
+  readonly scaleDType?: ScaleDType | undefined;
+  /** [Hkv] or [1], of e4m3: what new keys are divided by. Default 1 */
+  readonly kScale?: HostFloats | undefined;
+  /** Likewise new values. */
+  readonly vScale?: HostFloats | undefined;
 }
 
 /** Queries and the cache of their keys, and how queries are rotated. */
@@ -83,6 +94,7 @@ export interface AttnWithKvCacheResult extends AttentionResult {
 export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): AttnWithKvCacheResult {
   const { k, v, dtype = args.storage ?? 'f32', kvDType = dtype } = args;
   const values = args.vCache ?? firstElements(args.kCache, args.headDimV);
+  const { scaleDType = DEFAULT_SCALE_DTYPE, kScale = [1], vScale = [1] } = args;
   checkTensors('attnWithKvCacheReference', {
     q: args.q,
     kCache: args.kCache,
@@ -104,6 +116,9 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     queriesAdvance: doQueriesAdvance(args),
     dtype,
     kvDType,
+    scaleDType,
+    kScale,
+    vScale,
   });
   const { q, kCache } = appended;
   const vCache = args.vCache ? appended.vCache : firstElements(kCache, args.headDimV);
@@ -197,7 +212,10 @@ interface AppendKvArgs {
   /** The element type of q. */
   readonly dtype: FloatDType;
   /** The element type of the caches. */
-  readonly kvDType: FloatDType;
+  readonly kvDType: KvDType;
+  readonly scaleDType: ScaleDType;
+  readonly kScale: HostFloats;
+  readonly vScale: HostFloats;
 }
 
 interface AppendKvResult {
@@ -210,11 +228,11 @@ interface AppendKvResult {
 
 /** Rotates queries and new keys, and writes new tokens to their slots: what happens before attention to a cache. */
 function appendKv(args: AppendKvArgs): AppendKvResult {
-  const { q, kCache, vCache, k, v, sequences, rotary, kvDType } = args;
+  const { q, kCache, vCache, k, v, rotary, kScale, vScale } = args;
   return {
     q: rotary ? rotateQueries(args, rotary) : q,
-    kCache: k ? append({ cache: kCache, fresh: k, sequences, rotary, kvDType }) : kCache,
-    vCache: v ? append({ cache: vCache, fresh: v, sequences, rotary: undefined, kvDType }) : vCache,
+    kCache: k ? append({ ...args, cache: kCache, fresh: k, rotary, headScales: kScale }) : kCache,
+    vCache: v ? append({ ...args, cache: vCache, fresh: v, rotary: undefined, headScales: vScale }) : vCache,
   };
 }
 
@@ -235,12 +253,15 @@ export function rotateQueries(
   return { data, shape: q.shape };
 }
 
-interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'kvDType'> {
+interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'kvDType' | 'scaleDType'> {
+  /** [Hkv] or [1] */
+  readonly headScales: HostFloats;
   readonly cache: HostTensor;
   readonly fresh: HostTensor;
 }
 
-function append({ cache, fresh, sequences, rotary, kvDType }: AppendArgs): HostTensor {
+function append(args: AppendArgs): HostTensor {
+  const { cache, fresh, sequences, rotary, kvDType, scaleDType, headScales } = args;
   const [nKvHeads, headDim] = lastSizes(fresh);
   const data = cache.data.slice();
   sequences.forEach(({ nCached, firstNew, keyRows }) => {
@@ -251,7 +272,10 @@ function append({ cache, fresh, sequences, rotary, kvDType }: AppendArgs): HostT
         const from = ((firstNew + t) * nKvHeads + kvHead) * headDim;
         const token = Float64Array.from(fresh.data.subarray(from, from + headDim));
         if (rotary) rotate(token, nCached + t, rotary);
-        roundAll(token, kvDType);
+        if (isQuantised(kvDType)) {
+          const scale = headScales[headScales.length === 1 ? 0 : kvHead]!;
+          token.set(dequantiseHead(quantiseHead(kvDType, token, { scaleDType, scale })));
+        } else roundAll(token, kvDType);
         data.set(token, (row * nKvHeads + kvHead) * headDim);
       }
     }

@@ -9,7 +9,6 @@ import {
   allowsCacheType,
   cacheType,
   drawWindow,
-  otherType,
   spread,
   SPREADS,
   TAKERS,
