@@ -1,7 +1,12 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
-import { splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
-import { attnDecodeKernel, decodeTileKeys, type DecodeTile } from '../../src/kernels/attnDecode.js';
+import { featuresOf, splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
+import {
+  attnDecodeKernel,
+  decodeSpec,
+  decodeTileKeys,
+  type DecodeTile,
+} from '../../src/kernels/attnDecode.js';
 import {
   mergeStatesKernel,
   mergeTile,
@@ -11,6 +16,8 @@ import {
 import { attentionWork } from '../../src/plan/attentionWork.js';
 import type { AttentionProblem, HostLengths } from '../../src/problem/attentionProblem.js';
 import { visibleBand } from '../../src/problem/band.js';
+import type { Spec } from '../../src/wgsl/kernel.js';
+import { link } from '../../src/wgsl/link.js';
 import { constantOf, structOf } from '../../src/wgsl/reflection.js';
 import type { DecodeProblem } from './decodeProblem.js';
 import { sum, times, traffic, type DecodeTraffic, type Traffic } from './traffic.js';
@@ -76,7 +83,7 @@ function countItem(
   const results = split
     ? { partialsWritten: rows * (splitParts(problem, 0).rowElements * 4 + SUMS_BYTES) }
     : { out: rows * (headDimV * bytes.out + (lse ? 4 : 0)) };
-  const metadata = attnDecodeKernel.params.bytes + ITEM.bytes + SEQUENCE.bytes;
+  const metadata = paramBytes(decodeSpec(tile, featuresOf(problem), split)) + ITEM.bytes + SEQUENCE.bytes;
   const rest = { q: rows * headDim * bytes.q, metadata, ...results };
 
   const walked = keysIn(seen, tileKeys, tiles);
@@ -95,6 +102,13 @@ function countItem(
     blockTable: pages ? 4 * loaded.entries : 0,
   });
   return { moved: times(nKvHeads, moved), issued: times(nKvHeads, issued) };
+}
+
+/** The bytes of the parameters that a variant has use for. */
+function paramBytes(spec: Spec): number {
+  const text = link(attnDecodeKernel, spec);
+  const used = Object.keys(attnDecodeKernel.params.fields).filter((name) => text.includes(`params.${name}`));
+  return used.length * Uint32Array.BYTES_PER_ELEMENT;
 }
 
 /** What the invocations of a workgroup load, repeated loads included. */
