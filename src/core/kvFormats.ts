@@ -98,7 +98,8 @@ function roundScale(scale: number, dtype: ScaleDType): number {
 }
 
 function i8Code(x: number, scale: number): number {
-  return scale === 0 ? 0 : Math.max(-127, Math.min(127, roundHalfEven(x / scale)));
+  // An integer has no −0.
+  return scale === 0 ? 0 : Math.max(-127, Math.min(127, roundHalfEven(x / scale))) + 0;
 }
 
 function i4Code(x: number, scale: number): number {

@@ -286,7 +286,7 @@ fn store_codes(at: u32, left: u32, low: u32, high: u32) {
 
 // What of a word that is moved by `shift` bits comes into the next one.
 @if(!WORDS) fn carry(word: u32, shift: u32) -> u32 {
-  return select(word >> (31u - shift) >> 1u, 0u, shift == 0u);
+  return select((word >> (31u - shift)) >> 1u, 0u, shift == 0u);
 }
 
 // The rest of the word may belong to another head or lie outside the cache: it stays as it is.

@@ -94,7 +94,6 @@ const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
     softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
   ({ kvDType, headDim = 64 }) => allowsCacheType(kvDType, { headDim }),
   ({ kvDType = 'same', values }) => !isQuantisedType(kvDType) || values !== 'in keys',
-  ({ kvDType = 'same', fresh = 'none' }) => !isQuantisedType(kvDType) || fresh === 'none',
   // Tables of one page for each key are beyond any use here.
   ({ lengths, pageSize }) =>
     lengths !== '1, 131072' || pageSize === undefined || pageSize === 0 || pageSize >= 16,

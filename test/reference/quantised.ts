@@ -1,5 +1,5 @@
-import { roundTo, type QuantisedDType } from '../../src/core/dtype.js';
-import { I4_GROUP, quantiseHead, toE4m3Bits, type ScaleDType } from '../../src/core/kvFormats.js';
+import { roundTo, type FloatDType, type QuantisedDType } from '../../src/core/dtype.js';
+import { I4_GROUP, quantiseHead, type ScaleDType } from '../../src/core/kvFormats.js';
 
 /** A head as a kernel has quantised it, and the numbers that it was given. */
 export interface QuantisedRow {
@@ -67,10 +67,48 @@ function stepAt(dtype: ScaleDType, x: number): number {
   return 2 ** (Math.max(Math.floor(Math.log2(Math.abs(x))), least) - bits);
 }
 
-/** The bits of a code as it is stored. */
-export function codeBits(dtype: QuantisedDType, code: number): number {
-  if (dtype === 'e4m3') return toE4m3Bits(code);
-  return dtype === 'i8' ? code & 0xff : code + 8;
+/** A cache after an append, as codes times scales, and as the reference has it. */
+export interface AppendedCache {
+  readonly dtype: QuantisedDType;
+  readonly headDim: number;
+  readonly actual: ArrayLike<number>;
+  readonly reference: ArrayLike<number>;
+}
+
+/**
+ * Throws unless a cache is that of the reference, but for the few codes whose quotient is close to a tie, and scales which
+ * are a step off: devices divide, and rotate, to a few units in the last place. NaN, as in slots never written, must be NaN
+ * in both.
+ *
+ * @returns whether all numbers are equal
+ */
+export function checkAppended(what: string, { dtype, headDim, actual, reference }: AppendedCache): boolean {
+  const size = dtype === 'i4' ? I4_GROUP : headDim;
+  let nEqual = 0;
+  let nOff = 0;
+  for (let from = 0; from < reference.length; from += size) {
+    let largest = 0;
+    for (let i = from; i < from + size; i++) largest = Math.max(largest, Math.abs(reference[i]!) || 0);
+    for (let i = from; i < from + size; i++) {
+      const [got, want] = [actual[i]!, reference[i]!];
+      if (got === want || (Number.isNaN(got) && Number.isNaN(want))) {
+        nEqual++;
+        continue;
+      }
+      const off = Math.abs(got - want);
+      if (off <= Math.abs(want) * 2 ** -9) continue;
+      nOff++;
+      const step =
+        dtype === 'e4m3'
+          ? Math.max(Math.abs(want) / 7, largest * 2 ** -17)
+          : largest / (dtype === 'i4' ? 6 : 120);
+      if (!(off <= step))
+        throw new Error(`${what}: at ${i}: got ${got}, want ${want}, off by more than ${step}.`);
+    }
+  }
+  if (nOff > 2 + reference.length / 500)
+    throw new Error(`${what}: ${nOff} of ${reference.length} codes are not those of the reference.`);
+  return nEqual === reference.length;
 }
 
 /** Numbers as hard as they come: outliers, zeros, tiny and huge ones, infinities, NaN. */
@@ -94,11 +132,7 @@ export const HARD_HEADS: readonly { readonly why: string; readonly head: readonl
 ];
 
 /** `head` repeated to `length` elements, as numbers of a type. */
-export function repeated(
-  head: readonly number[],
-  length: number,
-  dtype: 'f32' | 'f16' | 'bf16' = 'f32',
-): Float32Array {
+export function repeated(head: readonly number[], length: number, dtype: FloatDType = 'f32'): Float32Array {
   return Float32Array.from({ length }, (_, i) =>
     roundTo(dtype, i < head.length ? head[i]! : head[i % head.length]! / 3),
   );

@@ -58,6 +58,11 @@ export function checkLse(pair: Pair): void {
   checkEach('lse', pair, (want) => (Math.abs(want) < 100 ? 1e-4 : 1e-5 * Math.abs(want)));
 }
 
+/** Within a distance. */
+export function checkNear(what: string, pair: Pair, distance: number): void {
+  checkEach(what, pair, () => distance);
+}
+
 /** 1e-5; −∞ exactly where the reference has it. */
 export function checkMerged(what: string, pair: Pair): void {
   checkEach(what, pair, () => 1e-5);
