@@ -56,7 +56,7 @@ export function isViewOfKeys(values: Tensor, keys: Tensor): boolean {
   );
 }
 
-/** One dimension of a tensor in memory, in bytes. */
+/** One dimension of a tensor in memory, in units that no element is smaller than. */
 interface Level {
   readonly size: number;
   readonly stride: number;
@@ -68,22 +68,23 @@ interface Level {
  */
 export function mayOverlap(a: Tensor, b: Tensor): boolean {
   if (a.buffer !== b.buffer || elementCount(a.shape) === 0 || elementCount(b.shape) === 0) return false;
-  const [elementBytesA, elementBytesB] = [bytesPerElement(a.dtype), bytesPerElement(b.dtype)];
-  const distance = (b.offset ?? 0) * elementBytesB - (a.offset ?? 0) * elementBytesA;
-  return meet(levelsOf(a, elementBytesA), levelsOf(b, elementBytesB), distance);
+  // In half bytes, of which an i4 has one.
+  const [sizeA, sizeB] = [2 * bytesPerElement(a.dtype), 2 * bytesPerElement(b.dtype)];
+  const distance = (b.offset ?? 0) * sizeB - (a.offset ?? 0) * sizeA;
+  return meet(levelsOf(a, sizeA), levelsOf(b, sizeB), distance);
 }
 
-/** From the largest stride to the smallest, which is that of the bytes of an element. */
-function levelsOf(tensor: Tensor, elementBytes: number): Level[] {
+/** From the largest stride to the smallest, which is that of the units of an element. */
+function levelsOf(tensor: Tensor, elementSize: number): Level[] {
   const strides = stridesOf(tensor);
   return tensor.shape
-    .map((size, axis) => ({ size, stride: strides[axis]! * elementBytes }))
-    .concat({ size: elementBytes, stride: 1 })
+    .map((size, axis) => ({ size, stride: strides[axis]! * elementSize }))
+    .concat({ size: elementSize, stride: 1 })
     .filter(({ size }) => size > 1)
     .toSorted((x, y) => y.stride - x.stride);
 }
 
-/** Whether an element of a is where one of b is; b begins `distance` bytes after a. */
+/** Whether an element of a is where one of b is; b begins `distance` units after a. */
 function meet(a: readonly Level[], b: readonly Level[], distance: number): boolean {
   const [outerA, ...innerA] = a;
   const [outerB, ...innerB] = b;

@@ -122,7 +122,7 @@ export const HARD_HEADS: readonly { readonly why: string; readonly head: readonl
   { why: 'beyond scales of f16', head: [1e9, -5e6, 3] },
   { why: 'subnormal scales of f16', head: [1e-5, -3e-5, 2e-5] },
   { why: 'scales of f16 that are 0', head: [1e-7, -1e-7] },
-  { why: 'a scale below 2^-126', head: [1e-37, -1e-38] },
+  { why: 'scales around 2^-126', head: [3e-37, -2e-37] },
   { why: 'subnormal numbers', head: [1e-40, -1e-45] },
   { why: 'two of one magnitude, the negative one first', head: [-2, 2, 1] },
   { why: 'two of one magnitude, the positive one first', head: [2, -2, 1] },
