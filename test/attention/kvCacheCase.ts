@@ -1,5 +1,5 @@
 import { isQuantised, roundTo, type DType, type FloatDType, type KvDType } from '../../src/core/dtype.js';
-import type { ScaleDType } from '../../src/core/kvFormats.js';
+import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
 import { elementCount, isTensor, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import {
@@ -111,7 +111,7 @@ export interface KvCacheInputs extends KeyRows {
   readonly vCache?: HostTensor;
   readonly headDimV?: number;
   /** The same as codes and scales, of a quantised cache. */
-  readonly quantised?: { readonly k: QuantisedCache; readonly v: QuantisedCache };
+  readonly quantised?: { readonly k: QuantisedCache; readonly v?: QuantisedCache | undefined };
   readonly cacheSeqlens: Int32Array;
   readonly cuSeqlensQ?: Int32Array;
   readonly cuSeqlensKNew?: Int32Array;
@@ -247,7 +247,7 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     ...(hasNew && !valuesInKeys && { v: normals(newDType, [...tokens(2), nKvHeads, headDimV]) }),
     kCache: keys.values,
     ...(values ? { vCache: values.values } : { headDimV }),
-    ...(keys.quantised && values?.quantised && { quantised: { k: keys.quantised, v: values.quantised } }),
+    ...(keys.quantised && { quantised: { k: keys.quantised, v: values?.quantised } }),
     cacheSeqlens: Int32Array.from(lengths, ([cached]) => cached),
     ...(ragged && { cuSeqlensQ: runningSum(lengths.map(([, sq]) => sq)) }),
     ...(ragged && hasNew && { cuSeqlensKNew: runningSum(lengths.map(([, , fresh]) => fresh)) }),
@@ -364,8 +364,15 @@ export function placeKvCache(
     const { k, v } = inputs.quantised!;
     const placement = { gap: kvCase.gap ?? 0, onGpu };
     const { cache: kCache, scale: kScale } = placeQuantised(device, k, placement);
+    for (const tensor of [kCache, kScale]) if (isTensor(tensor)) lent.push(tensor);
+    if (!v) {
+      const { headDimV = 0 } = inputs;
+      const isGrouped = kvDType === 'i4' && isTensor(kScale);
+      const vScale = isGrouped ? firstOfKeys(kScale, headDimV / I4_GROUP) : kScale;
+      return { kCache, kScale, vCache: firstOfKeys(kCache, headDimV), vScale };
+    }
     const { cache: vCache, scale: vScale } = placeQuantised(device, v, placement);
-    for (const tensor of [kCache, vCache, kScale, vScale]) if (isTensor(tensor)) lent.push(tensor);
+    for (const tensor of [vCache, vScale]) if (isTensor(tensor)) lent.push(tensor);
     return { kCache, vCache, kScale, vScale };
   };
   const ints = (data: Int32Array, shape: readonly number[] = [data.length]): Ints =>

@@ -1,5 +1,5 @@
 import { createRuntime, type RuntimeOptions } from '../../src/index.js';
-import type { GpuCase } from '../platforms/gpuCase.js';
+import { assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { checkKvCache, type KvCacheCase } from './kvCacheCase.js';
 
 /** Short, long, at the edges of tiles, and without keys. */
@@ -43,7 +43,32 @@ const rows: readonly Row[] = [
   { why: 'e4m3, prompts', lengths: CHUNKS, heads: [4, 2], headDim: 64, dtype: 'bf16', kvDType: 'e4m3', pageSize: 16, causal: true, softcap: 15 },
 ];
 
-export const cases: GpuCase[] = rows.map(({ runtime: options, ...kvCase }) => ({
+const refusals: readonly GpuCase[] = [
+  {
+    name: 'a device that binds eight buffers takes e4m3, and refuses the scales of tokens',
+    async run(t) {
+      const runtime = createRuntime(await t.device('plain'));
+      const small = {
+        why: '',
+        lengths: STEPS,
+        heads: [4, 2],
+        headDim: 64,
+        dtype: 'f32',
+        pageSize: 16,
+      } as const;
+      await checkKvCache(runtime, { ...small, kvDType: 'e4m3' });
+      const refused = await checkKvCache(runtime, { ...small, kvDType: 'i8' }).catch((error: Error) => error);
+      runtime.destroy();
+      assertEqual(
+        refused?.message,
+        'attnWithKvCache: attn_decode needs 10 storage buffers with kScale, vScale, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice().',
+        'the error',
+      );
+    },
+  },
+];
+
+const allowed: readonly GpuCase[] = rows.map(({ runtime: options, ...kvCase }) => ({
   name: kvCase.why,
   async run(t) {
     const runtime = createRuntime(await t.device('full'), options);
@@ -54,3 +79,5 @@ export const cases: GpuCase[] = rows.map(({ runtime: options, ...kvCase }) => ({
     }
   },
 }));
+
+export const cases: GpuCase[] = [...allowed, ...refusals];

@@ -118,7 +118,8 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
     ragged: cell.ragged,
     heads: cell.heads,
     headDim,
-    headDimV: headDim > 512 ? 512 : headDim - (cell.values === 'in keys' ? 8 : 0),
+    headDimV:
+      headDim > 512 ? 512 : headDim - (cell.values === 'in keys' ? (cell.kvDType === 'i4' ? 32 : 8) : 0),
     valuesInKeys: cell.values === 'in keys',
     dtype,
     ...cacheType(cell.kvDType, dtype, random),

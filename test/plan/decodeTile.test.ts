@@ -129,6 +129,27 @@ test.each([
   expect(decodeWorkgroupBytes(tile, features)).toBe(declared);
 });
 
+test.each([
+  { kvDType: 'i8', scaleDType: 'f32', keyRun: 2 },
+  { kvDType: 'i4', scaleDType: 'f16', keyRun: 4 },
+  { kvDType: 'e4m3', scaleDType: null, keyRun: 2 },
+] as const)('scales of $kvDType are counted, and 16 bytes of a key are read at a time', (format) => {
+  for (const paged of [false, true]) {
+    for (const deviceClass of ['gpu', 'software'] as const) {
+      const tile = decodeTile(traitsOf({ deviceClass }), { ...D128, ...format, nRows: 4, paged });
+      const features = {
+        ...format,
+        ...{ qDType: 'f16' as const, qWide: true, kvWide: true, outWide: true, outOctets: true },
+        ...{ paged, softcap: false, alibi: false, firstKeys: false, mask: false, bias: null },
+      } as const;
+      const spec = decodeSpec(tile, features, false);
+      expect(decodeWorkgroupBytes(tile, features)).toBe(declaredWorkgroupBytes(attnDecodeKernel, spec));
+      if (deviceClass === 'gpu') expect(spec).toMatchObject({ PREFETCH: true, K_QUADS: true });
+      else expect(spec).toMatchObject({ PREFETCH: false, K_RUN: 1 });
+    }
+  }
+});
+
 test('rows are rounded up to a power of two, at most eight', () => {
   const rows = (nRows: number) => decodeTile(traitsOf({ maxWorkgroupBytes: 65536 }), { ...D128, nRows }).rows;
   expect([1, 2, 3, 4, 5, 8, 9, 64].map(rows)).toEqual([1, 2, 4, 4, 8, 8, 8, 8]);
