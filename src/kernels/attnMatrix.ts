@@ -1,6 +1,5 @@
 import type { MatrixConfiguration } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnMatrixKernel from './attn_matrix.wgsl';
 import {
@@ -93,7 +92,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const wordsOf = (size: number) => (size * (f16Tiles ? 2 : 4)) / 16 + 1;
   const lines = keys + Math.floor((keys * wordsOf(dimsV)) / wordsOf(dims));
   const qLines = Math.min(rows, Math.floor(lines / M) * M);
-  const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16' || hasScales(kvDType));
+  const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16');
   const converted = f16Tiles && !split && qDType === 'f16' && kvDType === 'f16';
   const qRaw = qWide && qDType !== 'f32';
   const raw = kvWide && (kvDType === 'f16' || kvDType === 'bf16');

@@ -47,7 +47,7 @@
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
 //
 // Of a quantised cache (see octets) elements are multiplied by their scales as they are loaded. e4m3 fits into f16 as it is,
-// so scores and outputs are multiplied by the scales of heads instead; i8 and i4 are rounded to f16 with SCALED.
+// so scores and outputs are multiplied by the scales of heads instead; i8 and i4 are for tiles of f32.
 
 import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,

@@ -1,5 +1,5 @@
 import type { DeviceTraits, MatrixConfiguration } from '../core/deviceTraits.js';
-import type { FloatDType, KvDType } from '../core/dtype.js';
+import { hasScales, type FloatDType, type KvDType } from '../core/dtype.js';
 import {
   matrixInvocations,
   matrixRowLanes,
@@ -139,14 +139,14 @@ function candidates(traits: DeviceTraits, args: MatrixTileArgs, shapes: readonly
 }
 
 /**
- * Tiles of f16 hold what is stored in f16 or e4m3, and bf16 once it is scaled, but not f32. Of i8 and i4 they hold as much as
- * queries of halves have use for: elements lose what an f16 cache would not have either.
+ * Tiles of f16 hold what is stored in f16 or e4m3, and bf16 once it is scaled, but not f32: nor i8 and i4, whose codes times
+ * their scales have more digits.
  */
 function keepsPrecision(
   { componentType }: MatrixConfiguration,
   { qDType, kvDType }: MatrixTileArgs,
 ): boolean {
-  return componentType === 'f32' || (qDType !== 'f32' && kvDType !== 'f32');
+  return componentType === 'f32' || (qDType !== 'f32' && kvDType !== 'f32' && !hasScales(kvDType));
 }
 
 /** The tile of a shape, if matrices fill it. */

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { KEYS, kvErrors, STORAGES } from '../../bench/cases/kvAccuracy.js';
+import { KEYS, kvErrors, type Storage } from '../../bench/cases/kvAccuracy.js';
 
 const errors = kvErrors({ nKeys: 96, nQueries: 8, nHeads: 2, nKvHeads: 1, headDim: 64 });
-const of = (keys: (typeof KEYS)[number], storage: (typeof STORAGES)[number]) =>
+const of = (keys: (typeof KEYS)[number], storage: Storage) =>
   errors.find((error) => error.keys === keys && error.storage === storage)!.relative;
 
 test('fewer bits lose more', () => {

@@ -139,8 +139,17 @@ test.each([
       const tile = decodeTile(traitsOf({ deviceClass }), { ...D128, ...format, nRows: 4, paged });
       const features = {
         ...format,
-        ...{ qDType: 'f16' as const, qWide: true, kvWide: true, outWide: true, outOctets: true },
-        ...{ paged, softcap: false, alibi: false, firstKeys: false, mask: false, bias: null },
+        qDType: 'f16',
+        qWide: true,
+        kvWide: true,
+        outWide: true,
+        outOctets: true,
+        paged,
+        softcap: false,
+        alibi: false,
+        firstKeys: false,
+        mask: false,
+        bias: null,
       } as const;
       const spec = decodeSpec(tile, features, false);
       expect(decodeWorkgroupBytes(tile, features)).toBe(declaredWorkgroupBytes(attnDecodeKernel, spec));
