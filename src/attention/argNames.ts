@@ -26,6 +26,8 @@ const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
   firstKeys: true,
   mask: true,
   bias: true,
+  positions: true,
+  treeMask: true,
   numSplits: true,
   returnLse: true,
   out: true,
@@ -75,6 +77,8 @@ const CACHE_PLACES = {
   rotarySin: true,
   rotaryDim: true,
   rotaryInterleaved: true,
+  rotarySections: true,
+  rotarySectionsInterleaved: true,
 } as const;
 
 export const ATTN_NAMES: ArgNames<AttnArgs> = {
@@ -143,6 +147,8 @@ function weightsNames(): WeightsNames {
     firstKeys: true,
     mask: true,
     bias: true,
+    positions: true,
+    treeMask: true,
   };
 
   const others = namesOf<Record<NotOfWeights, unknown>>({

@@ -3,6 +3,7 @@ import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkBatch, checkSeqlens } from '../check/checkLengths.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkTokens } from '../check/checkTokens.js';
 import { planAttention } from '../plan/planAttention.js';
 import type { AttentionResult, AttnArgs } from '../problem/attentionArgs.js';
 import { hostLengths } from '../problem/attentionProblem.js';
@@ -50,7 +51,12 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
   checkSeqlens(call, 'queries', [Sq]);
   checkSeqlens(call, 'keys', [Sk]);
   const options = checkOptions(call, args, B, heads);
-  const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
+  const known = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
+  const { masks, lengths } = checkTokens(call, args, {
+    layout: DENSE,
+    masks: options.masks,
+    lengths: known,
+  });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout: DENSE, lengths });
   const problem = {
     batch: B,
@@ -63,6 +69,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     append: null,
     sharedPrefix: null,
     ...options,
+    masks,
     ...rowsOfKeys,
   };
   const checkOverlaps = readsWhileWriting(args);

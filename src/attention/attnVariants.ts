@@ -11,7 +11,7 @@ import { NO_MASKS } from '../problem/attentionProblem.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { byName, eitherWay } from './matrixVariants.js';
-import { servedSteps, UNLIMITED, weightsVariants, type Served } from './servedSteps.js';
+import { checkSectionsOf, servedSteps, UNLIMITED, weightsVariants, type Served } from './servedSteps.js';
 
 const NAMES = namesOf<AttnVariantOptions>({
   headDim: true,
@@ -29,6 +29,9 @@ const NAMES = namesOf<AttnVariantOptions>({
   decodeTokens: true,
   newDType: true,
   rotary: true,
+  positions: true,
+  treeMask: true,
+  rotarySections: true,
   weights: true,
 });
 
@@ -63,6 +66,12 @@ export interface AttnVariantOptions {
   readonly newDType?: FloatDType | undefined;
   /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
   readonly rotary?: boolean | undefined;
+  /** Whether calls pass `positions`. Default false. */
+  readonly positions?: boolean | undefined;
+  /** Whether calls pass `treeMask`. Default false. */
+  readonly treeMask?: boolean | undefined;
+  /** Whether calls pass `rotarySections`; needs `rotary` and `positions`. Default false. */
+  readonly rotarySections?: boolean | undefined;
   /** Whether `attnWeights` is called for such calls as well; needs `group`. Default false. */
   readonly weights?: boolean | undefined;
 }
@@ -93,6 +102,11 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     newDType,
     paged,
     rotary,
+    tokens: {
+      positions: options.positions ? 'gpu' : null,
+      tree: options.treeMask ? 'gpu' : null,
+      sections: options.rotarySections === true,
+    },
     softcap,
     slopes: alibi ? 'host' : null,
     sinks: 'gpu',
@@ -142,7 +156,10 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkHeads(caller, { group });
   checkTypes(caller, { dtype, newDType, bias });
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV });
+  const { positions = false, treeMask = false, rotarySections = false } = options;
   checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, rotary, weights });
+  checkFlags(caller, { positions, treeMask, rotarySections });
+  checkSectionsOf(caller, options);
   if (weights && options.group === undefined)
     fail('argument', caller, 'weights needs group, the number of query heads per kv head.');
 }

@@ -4,6 +4,7 @@ import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkTokens } from '../check/checkTokens.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
 import { FLOATS, KV_DTYPES } from '../core/dtype.js';
 import { planAttention } from '../plan/planAttention.js';
@@ -91,11 +92,16 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
   const scales = memory.keep('scales', [kScale, vScale, k, v, isPaged], () =>
     checkScales(call, args, { k, v, names: { k: 'k', v: 'v' }, isPaged }),
   );
-  const { batch, lengths, pages } = checkVarlenLengths(call, args);
+  const { batch, lengths: known, pages } = checkVarlenLengths(call, args);
   const options = checkOptions(call, args, batch, heads);
+  const { masks, lengths } = checkTokens(call, args, {
+    layout: RAGGED,
+    masks: options.masks,
+    lengths: known,
+  });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout: RAGGED, lengths });
-  if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const of = [q, k, v, batch, heads, pages, scales, options, rowsOfKeys];
+  if (pages) checkTablePages(call, pages, lengths, masks);
+  const of = [q, k, v, batch, heads, pages, scales, options, masks, rowsOfKeys];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : raggedRows;
     return {
@@ -109,6 +115,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       append: null,
       sharedPrefix: null,
       ...options,
+      masks,
       ...rowsOfKeys,
     };
   });

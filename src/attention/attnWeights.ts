@@ -7,6 +7,7 @@ import { checkChosenRows, type ChosenTokens } from '../check/checkChosenRows.js'
 import { checkBatch, checkSeqlens, countSequences } from '../check/checkLengths.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkTokens } from '../check/checkTokens.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from '../check/checkOverlap.js';
 import { checkKeyScales } from '../check/checkScales.js';
 import { checkForm, checkSizedTensor, checkTensor, inBrackets, MAX_ELEMENTS } from '../check/checkTensor.js';
@@ -64,12 +65,19 @@ const PAGE_HINTS = { 3: 'For keys end to end, leave blockTable out.' };
 export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeightsResult {
   const call = Call.on(runtime, 'attnWeights');
   const inputs = inputsOf(call, args);
-  const { given, layout, batch, heads, lengths, pages } = inputs;
+  const { given, layout, batch, heads, pages } = inputs;
   const { q, lse, rows, pass } = given;
   const { sinks: _sinks, numSplits: _numSplits, ...options } = checkOptions(call, given, batch, heads);
+  const { masks, lengths } = checkTokens(call, given, {
+    layout,
+    masks: options.masks,
+    lengths: inputs.lengths,
+    newTokens: inputs.cached?.k,
+    hasSections: inputs.cached?.rotarySections !== undefined,
+  });
   const rowsOfKeys = checkKeyRows(call, given, { q, layout, lengths });
-  if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const append = appendOf(call, inputs, options.masks);
+  if (pages) checkTablePages(call, pages, lengths, masks);
+  const append = appendOf(call, { ...inputs, lengths }, masks);
   if (lse === undefined)
     call.refuse('argument', 'lse is missing. Pass returnLse: true to the attention call, and its lse here.');
   checkSizedTensor(call, 'lse', lse, { dtypes: ['f32'], dims: layout.lse, sizes: layout.lseSizes(q.shape) });
@@ -91,6 +99,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       append,
       sharedPrefix: null,
       ...options,
+      masks,
       ...rowsOfKeys,
       sinks: null,
       numSplits: 0,

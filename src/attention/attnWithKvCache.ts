@@ -8,6 +8,7 @@ import { checkScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
+import { checkTokens } from '../check/checkTokens.js';
 import { KV_DTYPES } from '../core/dtype.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import type { AttentionResult, AttnWithKvCacheArgs } from '../problem/attentionArgs.js';
@@ -36,7 +37,8 @@ export function attnWithKvCache(
  *
  * For decoding, chunked prefill and batches of both. Returns out shaped like q with the head size of v, in q's type, and,
  * if asked for, lse f32 [B, Hq, Sq] or [Hq, totalQ]. The new key t of a sequence is at position cacheSeqlens + t; query i
- * is rotated for position cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens.
+ * is rotated for position cacheSeqlens + i if the call is causal or has a window, else for cacheSeqlens. With `positions`,
+ * both are rotated for these.
  *
  * `cuSeqlensQ` may end before totalQ, as in a padded batch: rows after it are not computed. There, `out` and `lse` keep what
  * they hold, and are zeros if they are new. New tokens after the end of `cuSeqlensKNew` are not written.
@@ -87,11 +89,18 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   memory.keep('checked new tokens', [k, v, kCache, vCache, cuSeqlensKNew === undefined, batch, heads], () =>
     checkNewTokens(call, args, { batch, ...heads }),
   );
-  const { lengths, pages } = checkCacheLengths(call, args, batch);
+  const { lengths: known, pages } = checkCacheLengths(call, args, batch);
   const options = checkOptions(call, args, batch, heads);
+  const { masks, lengths } = checkTokens(call, args, {
+    layout,
+    masks: options.masks,
+    lengths: known,
+    newTokens: k,
+    hasSections: args.rotarySections !== undefined,
+  });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout, lengths });
-  if (pages) checkTablePages(call, pages, lengths, options.masks);
-  const append = checkAppend(call, args, { lengths, pages, masks: options.masks, headDim: heads.headDim });
+  if (pages) checkTablePages(call, pages, lengths, masks);
+  const append = checkAppend(call, args, { lengths, pages, masks, headDim: heads.headDim });
   const sharedPrefix = checkSharedPrefix(call, args.sharedPrefix, { pages, lengths });
   const of = [
     q,
@@ -105,6 +114,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     append,
     sharedPrefix,
     options,
+    masks,
     rowsOfKeys,
   ];
   const problem = memory.keep('problem without outputs', of, () => {
@@ -120,6 +130,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       append,
       sharedPrefix,
       ...options,
+      masks,
       ...rowsOfKeys,
     };
   });

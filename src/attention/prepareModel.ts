@@ -13,7 +13,7 @@ import { nextTurn, type Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
 import { eitherWay } from './matrixVariants.js';
-import { servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
+import { checkSectionsOf, servedSteps, UNLIMITED, type Served, type Whereabouts } from './servedSteps.js';
 
 /** The shape of a model, and everything else that decides which kernels its steps run. */
 export interface PrepareModelOptions
@@ -39,6 +39,12 @@ export interface PrepareModelOptions
   readonly maxContext?: number | undefined;
   /** Whether calls pass `rotaryCos` and `rotarySin`. Default false. */
   readonly rotary?: boolean | undefined;
+  /** Whether calls pass `positions`; `'gpu'` if these are a tensor. Default false. */
+  readonly positions?: boolean | 'gpu' | undefined;
+  /** Whether calls pass `treeMask`; `'gpu'` if it is a tensor. Default false. */
+  readonly treeMask?: boolean | 'gpu' | undefined;
+  /** Whether calls pass `rotarySections`; needs `rotary` and `positions`. Default false. */
+  readonly rotarySections?: boolean | undefined;
   /** Whether calls pass `softcap`. Default false. */
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`; `'gpu'` if these are a tensor. Default false. */
@@ -69,6 +75,9 @@ const NAMES = namesOf<PrepareModelOptions>({
   maxTokens: true,
   maxContext: true,
   rotary: true,
+  positions: true,
+  treeMask: true,
+  rotarySections: true,
   softcap: true,
   alibi: true,
   sinks: true,
@@ -145,6 +154,9 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     sharedPrefix = false,
     mask = false,
     lengths = 'host',
+    positions = false,
+    treeMask = false,
+    rotarySections = false,
   } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
   const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
@@ -154,7 +166,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV: shape.headDimV });
   checkCounts(caller, { maxTokens, maxContext });
   checkCounts(caller, { numSplits }, 0);
-  checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix, mask });
+  checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix, mask, rotarySections });
   if (sharedPrefix && !paged) call.refuse('argument', 'sharedPrefix needs paged: only pages can be shared.');
   if (!appends && options.newDType !== undefined)
     call.refuse(
@@ -164,6 +176,9 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   checkChoice(caller, 'alibi', alibi, [true, false, 'gpu']);
   checkChoice(caller, 'sinks', sinks, [true, false, 'gpu']);
   checkChoice(caller, 'lengths', lengths, ['host', 'gpu']);
+  checkChoice(caller, 'positions', positions, [true, false, 'gpu']);
+  checkChoice(caller, 'treeMask', treeMask, [true, false, 'gpu']);
+  checkSectionsOf(caller, options);
   return {
     caller,
     ...shape,
@@ -173,6 +188,11 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     newDType: appends ? newDType : null,
     paged,
     rotary,
+    tokens: {
+      positions: whereabouts(positions),
+      tree: whereabouts(treeMask),
+      sections: rotarySections,
+    },
     softcap,
     slopes: whereabouts(alibi),
     sinks: whereabouts(sinks),

@@ -1,5 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
+import type { Dispatch } from '../core/dispatch.js';
 import { isQuantised, type DType, type FloatDType, type KvDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { scaleShape, type ScaleDType } from '../core/kvFormats.js';
 import type { Tensor } from '../core/tensor.js';
 import { planCachedAttention } from '../plan/planAppend.js';
@@ -40,6 +42,7 @@ export interface Served extends StepBounds {
   readonly newDType: FloatDType | null;
   readonly paged: boolean;
   readonly rotary: boolean;
+  readonly tokens: ServedTokens;
   readonly softcap: boolean;
   readonly slopes: Whereabouts;
   readonly sinks: Whereabouts;
@@ -52,6 +55,29 @@ export interface Served extends StepBounds {
   /** Whether calls may pass `sharedPrefix`. */
   readonly sharedPrefix: boolean;
 }
+
+/** What calls say of their query tokens. */
+export interface ServedTokens {
+  readonly positions: Whereabouts;
+  readonly tree: Whereabouts;
+  /** Whether a token has three positions. */
+  readonly sections: boolean;
+}
+
+/** Refuses sections without what they need. */
+export function checkSectionsOf(
+  caller: string,
+  {
+    rotarySections,
+    rotary,
+    positions,
+  }: Readonly<Partial<Record<'rotarySections' | 'rotary' | 'positions', unknown>>>,
+): void {
+  if (rotarySections && (!rotary || !positions))
+    fail('argument', caller, 'rotarySections needs rotary and positions: pass both, or leave it out.');
+}
+
+export const NO_TOKENS: ServedTokens = { positions: null, tree: null, sections: false };
 
 /** A number of keys and of new tokens that is as good as no bound: beyond it, the same kernels run. */
 export const UNLIMITED = 2 ** 24;
@@ -72,15 +98,38 @@ export function* servedSteps(served: Served, traits: DeviceTraits): Generator<Se
   for (const problem of servedProblems(served)) {
     for (const step of representativeSteps(problem, served, traits)) {
       const dispatches = planCachedAttention(problem, lengthsOf(served, step), traits);
-      yield { step, batch: 1, variants: dispatches.map(({ kernel, spec }) => ({ kernel, spec })) };
+      yield { step, batch: 1, variants: neededOf(served, dispatches) };
       if (!served.sharedPrefix || served.lengths === 'gpu') continue;
       for (const batch of batchesOf(problem, step)) {
         const longest = { ...step, kLen: served.maxContext };
         const cascade = planCachedAttention(...sharingStep(problem, longest, batch, served), traits);
-        yield { step: longest, batch, variants: cascade.map(({ kernel, spec }) => ({ kernel, spec })) };
+        yield { step: longest, batch, variants: neededOf(served, cascade) };
       }
     }
   }
+}
+
+/** The variants of dispatches, without gathers that are not needed: numbers of tokens are planned as if they were on the GPU. */
+function neededOf(served: Served, dispatches: readonly Dispatch[]): readonly Variant[] {
+  const needed = dispatches.filter(({ perStep }) => !perStep || !isOnHost(served));
+  return needed.map(({ kernel, spec }) => ({ kernel, spec }));
+}
+
+/** Whether nothing has to be gathered. */
+function isOnHost({ lengths, slopes, sinks, tokens, kvDType }: Served): boolean {
+  const areScalesOnHost = kvDType !== 'e4m3';
+  return areScalesOnHost && ![lengths, slopes, sinks, tokens.positions, tokens.tree].includes('gpu');
+}
+
+function numbersOfTokens({ tokens }: Pick<Served, 'tokens'>): Pick<HostLengths, 'tokens'> {
+  const { positions, tree, sections } = tokens;
+  if (!positions && !tree) return {};
+  return {
+    tokens: {
+      positions: positions && standIn('i32', sections ? [3, 1] : [1]),
+      tree: tree && standIn('u32', [1, 1]),
+    },
+  };
 }
 
 /** One problem; with a bias two, as rows of any number of keys begin at a multiple of four numbers or do not. */
@@ -103,15 +152,18 @@ function sharingStep(
   problem: AttentionProblem,
   { qLen, kLen }: SequenceStep,
   batch: number,
-  { newDType }: Served,
+  served: Served,
 ): [AttentionProblem, HostLengths] {
   const of = (n: number) => new Int32Array(batch).fill(n);
-  const nKeys = newDType ? kLen - qLen : kLen;
+  const nKeys = served.newDType ? kLen - qLen : kLen;
   const sharedPrefix = nKeys > 0 ? { nKeys, table: Int32Array.of(0) } : null;
   const row = of(0);
   const qStart = row.map((_, b) => b * qLen);
   const lengths = { qStart, qLen: of(qLen), kLen: of(kLen), nCached: of(nKeys), row };
-  return [{ ...problem, batch, sharedPrefix }, hostLengths({ ...lengths, newStart: qStart })];
+  return [
+    { ...problem, batch, sharedPrefix },
+    hostLengths({ ...lengths, newStart: qStart, ...numbersOfTokens(served) }),
+  ];
 }
 
 /** The kernels of `attnWeights` for such calls. */
@@ -138,7 +190,7 @@ function weightsVariantsOf(
       rows: [{ row: 0, sequences: [0, 1] }],
       weights: standIn('f32', [1, served.nHeads, 1]),
     },
-    hostLengths({ qLen: one, kLen: one }),
+    hostLengths({ qLen: one, kLen: one, ...numbersOfTokens(served) }),
     traits,
   );
   return dispatches.map(({ kernel, spec }) => ({ kernel, spec }));
@@ -149,7 +201,7 @@ type ProblemOptions = Omit<Served, keyof StepBounds | 'lengths' | 'sharedPrefix'
 
 /** An attention problem of a served model, with placeholders for tensors. */
 export function servedProblem(served: ProblemOptions): AttentionProblem {
-  const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged } = served;
+  const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged, tokens } = served;
   const keyRows = paged ? pagedRows : denseRows;
   const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);
   return {
@@ -166,7 +218,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
     lse: null,
     pages: paged ? { pageSize: 1, nPages: 1, table: Int32Array.of(0), nRows: 1, width: 1, stride: 1 } : null,
     scales: scalesOf(served),
-    masks: served.masks,
+    masks: { ...served.masks, ...tokenLayout(tokens) },
     softmaxScale: 1,
     softcap: served.softcap ? 1 : 0,
     slopes: served.slopes && { values: numbersAt(served.slopes, nHeads), perSequence: false },
@@ -179,7 +231,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
         ? {
             newK: fresh(headDim),
             newV: fresh(headDimV),
-            rotary: rotary ? anyRotary(headDim) : null,
+            rotary: rotary ? { ...anyRotary(headDim), ...(tokens.sections && ANY_SECTIONS) } : null,
             apart: false,
           }
         : null,
@@ -225,15 +277,28 @@ function anyRotary(headDim: number) {
   };
 }
 
-function lengthsOf({ lengths }: Served, { qLen, kLen }: SequenceStep): HostLengths | DeviceLengths {
-  if (lengths === 'host') {
+const ANY_SECTIONS = { sections: { pairs: [1, 0, 0], interleaved: false } } as const;
+
+function tokenLayout({ positions, tree, sections }: ServedTokens): Pick<Masks, 'tokens'> {
+  if (!positions && !tree) return {};
+  const positionRows = positions ? (sections ? 3 : 1) : 0;
+  return {
+    tokens: { nTokens: 1, sequenceTokens: 0, positionRows, treeWords: tree ? 1 : 0 },
+  };
+}
+
+function lengthsOf(served: Served, { qLen, kLen }: SequenceStep): HostLengths | DeviceLengths {
+  const tokens = numbersOfTokens(served);
+  if (served.lengths === 'host') {
     return hostLengths({
+      ...tokens,
       qLen: Int32Array.of(qLen),
       kLen: Int32Array.of(kLen),
       nCached: Int32Array.of(kLen - qLen),
     });
   }
   return deviceLengths({
+    ...tokens,
     totalQ: qLen,
     keysInRows: true,
     totalK: kLen,

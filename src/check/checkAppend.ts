@@ -16,6 +16,7 @@ import { denseRows, raggedRows } from '../problem/tokenRows.js';
 import { isCount, isHostArray, type Call } from './call.js';
 import { checkFloats } from './checkNumbers.js';
 import { checkNoOverlapWithin, checkOwnBuffer, isViewOfKeys, mayOverlap } from './checkOverlap.js';
+import { checkSectionArgs, checkTokenPositions, sectionsOf } from './checkSections.js';
 import { checkDims, checkForm, checkSameType, checkSizes, checkTensor } from './checkTensor.js';
 
 type NewTokens = Pick<AttnWithKvCacheArgs, 'k' | 'v' | 'kCache' | 'vCache' | 'cuSeqlensKNew'>;
@@ -64,7 +65,16 @@ export function checkNewTokens(
   checkSizes(call, 'v', v, { dims: dims.v, sizes: [...sizes, nKvHeads, headDimV] });
 }
 
-type RotaryArgs = Pick<AttnWithKvCacheArgs, 'rotaryCos' | 'rotarySin' | 'rotaryDim' | 'rotaryInterleaved'>;
+type RotaryArgs = Pick<
+  AttnWithKvCacheArgs,
+  | 'rotaryCos'
+  | 'rotarySin'
+  | 'rotaryDim'
+  | 'rotaryInterleaved'
+  | 'rotarySections'
+  | 'rotarySectionsInterleaved'
+  | 'positions'
+>;
 
 interface Context {
   readonly lengths: HostLengths | DeviceLengths;
@@ -250,15 +260,20 @@ export function checkRotary(
   { lengths, masks, headDim }: Omit<Context, 'pages'>,
 ): Rotary | null {
   const { rotaryCos, rotarySin, rotaryDim, rotaryInterleaved } = args;
+  const { rotarySections, rotarySectionsInterleaved, positions } = args;
   const of = [rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, masks, headDim];
-  const rotary = call.memory.keep('rotary', of, () => rotaryOf(call, args, masks, headDim));
-  if (rotary && isHostLengths(lengths)) checkPositions(call, lengths, rotary);
+  const sections = [rotarySections, rotarySectionsInterleaved, positions === undefined];
+  const rotary = call.memory.keep('rotary', [...of, ...sections], () => rotaryOf(call, args, masks, headDim));
+  if (!rotary || !isHostLengths(lengths)) return rotary;
+  if (positions !== undefined) checkTokenPositions(call, lengths, masks.tokens!, rotary);
+  else checkPositions(call, lengths, rotary);
   return rotary;
 }
 
 function rotaryOf(call: Call, args: RotaryArgs, masks: Masks, headDim: number): Rotary | null {
   const { rotaryCos, rotarySin, rotaryDim, rotaryInterleaved } = args;
   call.flag('rotaryInterleaved', rotaryInterleaved);
+  checkSectionArgs(call, args);
   if ((rotaryCos === undefined) !== (rotarySin === undefined)) {
     const missing = rotaryCos ? 'Sin' : 'Cos';
     call.refuse('argument', `rotary${missing} is missing: pass rotaryCos and rotarySin together.`);
@@ -278,13 +293,15 @@ function rotaryOf(call: Call, args: RotaryArgs, masks: Masks, headDim: number): 
   if (isTensor(cos) !== isTensor(sin))
     call.refuse('argument', 'pass rotaryCos and rotarySin both on the GPU or both on the host.');
   checkSameType(call, { rotaryCos: dtypeOf(cos), rotarySin: dtypeOf(sin) });
+  const sections = sectionsOf(call, args, pairs);
   return {
     cos,
     sin,
     nPositions,
     pairs,
     interleaved: rotaryInterleaved ?? true,
-    queriesAdvance: masks.left >= 0 || masks.right >= 0,
+    queriesAdvance: masks.left >= 0 || masks.right >= 0 || masks.causal,
+    ...(sections && { sections }),
   };
 }
 

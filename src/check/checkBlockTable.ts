@@ -8,6 +8,13 @@ import {
   type Masks,
 } from '../problem/attentionProblem.js';
 import { firstKeysEnd, visibleBand } from '../problem/band.js';
+import {
+  bandOfTokens,
+  firstTokenOf,
+  masksByPosition,
+  masksByTree,
+  tokenPositions,
+} from '../problem/tokenMasks.js';
 import { isHostArray, type Call } from './call.js';
 import { MAX_LENGTH } from './checkLengths.js';
 import { checkInts } from './checkNumbers.js';
@@ -135,5 +142,17 @@ function firstUsedKey(lengths: HostLengths, b: number, masks: Masks): number {
   const [kLen, qLen, firstKey] = [lengths.kLen[b]!, lengths.qLen[b]!, lengths.firstKey[b]!];
   const firstNew = lengths.nCached[b]!;
   if (qLen === 0) return firstNew;
+  if (masksByPosition(masks) || masksByTree(masks))
+    return Math.min(firstNew, firstSeenByToken(lengths, b, masks));
   return Math.min(firstNew, visibleBand(kLen - qLen, { firstKey, kLen }, masks)[0]);
+}
+
+/** Where only the GPU knows positions, windows and chunks may leave out any key. */
+function firstSeenByToken(lengths: HostLengths, b: number, masks: Masks): number {
+  const [kLen, qLen, firstKey] = [lengths.kLen[b]!, lengths.qLen[b]!, lengths.firstKey[b]!];
+  const given = masksByPosition(masks) ? lengths.tokens!.positions : null;
+  if (given && isTensor(given)) return masks.left >= 0 || masks.attentionChunk > 0 ? kLen : firstKey;
+  const positions = given ? tokenPositions(given, firstTokenOf(masks.tokens!, lengths, b), qLen) : 'indices';
+  const [first, last] = bandOfTokens({ firstKey, kLen, qLen, positions }, masks, 0, qLen - 1);
+  return first <= last ? first : kLen;
 }

@@ -6,7 +6,7 @@ import { checkFloats, isFinite32 } from './checkNumbers.js';
 import type { SizeRule } from './checkTensor.js';
 
 /** Windows and chunks beyond this change nothing, and positions may still be added to them in 32 bits. */
-const WIDEST_MASK = 2 ** 30;
+export const WIDEST_MASK = 2 ** 30;
 
 /** The part of an attention problem that the common options decide. */
 export function checkOptions(

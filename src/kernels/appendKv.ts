@@ -14,6 +14,7 @@ import type { Kernel } from '../wgsl/kernel.js';
 import { placesOf } from '../wgsl/records.js';
 import { constantOf, structOf, withBindings } from '../wgsl/reflection.js';
 import appendKvKernel from './append_kv.wgsl';
+import { batchInfoLayout } from './shared/batchInfo.js';
 import { dtypeCode, firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
 
 /** What a dispatch of append_kv writes, at least one of them. */
@@ -51,8 +52,8 @@ const ITEM_TOKENS = 16;
  * Lists `counts[b]` tokens of sequence b. Where all have about as many, as when all decode, each sequence is an item and
  * nothing needs to be listed.
  *
- * @param sequences returns the `Sequence` records of the batch, which a list follows; null where lengths are on the GPU, so
- * that counts are all the same
+ * @param sequences returns the `Sequence` records of the batch, or all of its `batch_info`, which a list follows; null where
+ * some of it is on the GPU
  * @param memory has the words of the list, by `name`
  */
 export function listNewTokens(
@@ -133,6 +134,7 @@ export function appendDispatch({ problem, tokens, writes, ...rest }: AppendArgs)
       queries,
       rotary: rotary !== null,
       paged: pages !== null,
+      ...positionsOf(problem, angles),
       ...accessesOf(problem, writes),
     }),
     params,
@@ -199,6 +201,7 @@ export function newRowsParams(
     ...anglesParams('cos', angles),
     ...anglesParams('sin', angles),
     angle_type: dtypeCode(angles?.cos),
+    ...positionsParams(problem, angles),
     ...scales,
   };
 }
@@ -214,6 +217,29 @@ function anglesParams(name: 'cos' | 'sin', rotary: Rotary | null): Record<string
   const angles: SmallFloats | undefined = rotary?.[name];
   const position = angles && isTensor(angles) ? stridesOf(angles)[0]! : (rotary?.pairs ?? 0);
   return { [`${name}_base`]: firstElementOf(angles), [`${name}_position`]: position };
+}
+
+/** Whether tokens are rotated by positions of their own, and by three each. */
+export function positionsOf(
+  { masks: { tokens } }: AttentionProblem,
+  angles: Rotary | null,
+): { readonly positions: boolean; readonly sections: boolean } {
+  const positions = angles !== null && tokens !== undefined && tokens.positionRows > 0;
+  return { positions, sections: positions && angles.sections !== undefined };
+}
+
+function positionsParams(problem: AttentionProblem, angles: Rotary | null): Record<string, number> {
+  const { tokensAt, positionsAt } = batchInfoLayout(problem);
+  const { pairs = [0, 0, 0], interleaved = false } = angles?.sections ?? {};
+  return {
+    tokens_at: tokensAt,
+    positions_at: positionsAt,
+    n_tokens: problem.masks.tokens?.nTokens ?? 0,
+    time_pairs: pairs[0],
+    height_pairs: pairs[1],
+    width_pairs: pairs[2],
+    pairs_take_turns: interleaved ? 1 : 0,
+  };
 }
 
 /** How a dispatch may access its tensors. */
@@ -249,13 +275,19 @@ export interface AppendFeatures extends AppendAccesses {
   readonly queries: boolean;
   readonly rotary: boolean;
   readonly paged: boolean;
+  /** Whether tokens have positions of their own to be rotated by, and three each. Default false. */
+  readonly positions?: boolean;
+  readonly sections?: boolean;
 }
 
-export function appendSpec({ appends, queries, rotary, paged, wide, wholeWords }: AppendFeatures) {
+export function appendSpec(features: AppendFeatures) {
+  const { appends, queries, rotary, paged, wide, wholeWords, positions, sections } = features;
   return {
     APPENDS: appends,
     QUERIES: queries,
     ROTARY: rotary,
+    POSITIONS: positions === true,
+    SECTIONS: sections === true,
     PAGED: paged,
     WIDE: wide,
     WORDS: wholeWords,

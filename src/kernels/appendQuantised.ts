@@ -5,7 +5,7 @@ import { isTensor } from '../core/tensor.js';
 import type { AttentionProblem, KvScales, SmallFloats, TokenRows } from '../problem/attentionProblem.js';
 import type { Kernel } from '../wgsl/kernel.js';
 import { constantOf, withBindings } from '../wgsl/reflection.js';
-import { newRowsParams, octetsOf, type NewTokens } from './appendKv.js';
+import { newRowsParams, octetsOf, positionsOf, type NewTokens } from './appendKv.js';
 import appendQuantisedKernel from './append_quantised.wgsl';
 import { firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
 
@@ -25,6 +25,9 @@ export interface AppendQuantisedFeatures {
   readonly scaleDType: ScaleDType;
   readonly headDim: number;
   readonly rotary: boolean;
+  /** Whether tokens have positions of their own to be rotated by, and three each. Default false. */
+  readonly positions?: boolean;
+  readonly sections?: boolean;
   readonly paged: boolean;
   /** Whether rows of new tokens can be read 16 bytes at a time. */
   readonly wide: boolean;
@@ -47,6 +50,7 @@ export function appendQuantisedDispatch(args: AppendQuantisedArgs): Dispatch {
     scaleDType: scales.per === 'token' ? (scales[side].tensor.dtype as ScaleDType) : 'f32',
     headDim: isKeys ? problem.headDim : problem.headDimV,
     rotary: rotary !== null,
+    ...positionsOf(problem, rotary),
     paged: pages !== null,
     ...quantisedAccesses(problem, fresh, side),
   };
@@ -110,6 +114,7 @@ const MAX_LANES = 32;
 
 export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
   const { side, dtype, scaleDType, headDim, rotary, paged, wide, wholeWords } = features;
+  const { positions = false, sections = false } = features;
   const octets = octetsOf(headDim);
   const lanes = Math.min(MAX_LANES, 2 ** Math.ceil(Math.log2(octets)));
   return {
@@ -122,6 +127,8 @@ export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
     E4M3: dtype === 'e4m3',
     SCALE_F16: dtype !== 'e4m3' && scaleDType === 'f16',
     ROTARY: rotary && side === 'k',
+    POSITIONS: positions && side === 'k',
+    SECTIONS: sections && side === 'k',
     PAGED: paged,
     WIDE: wide,
     WORDS: wholeWords,

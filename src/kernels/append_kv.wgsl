@@ -4,7 +4,7 @@
 //   in   q            [queries, n_heads, head_dim]               any strides; only with QUERIES
 //   in   new_k        [new tokens, n_kv_heads, head_dim]         any strides; these two only with APPENDS
 //   in   new_v        [new tokens, n_kv_heads, head_dim_v]
-//   in   batch_info   Sequence [B], NewTokens [n_items]          see items_at
+//   in   batch_info   Sequence [B], NewTokens [n_items]          see items_at; with POSITIONS see token_masks, too
 //   in   cosines      [positions, rotary_dim / 2]                f32, or packed halves; only with ROTARY
 //   in   sines        [positions, rotary_dim / 2]
 //   in   block_table  [B, table_width]                           page of every page_size slots; only with PAGED
@@ -23,6 +23,8 @@
 //   APPENDS   keys and values are written to the cache
 //   QUERIES   queries are rotated; with ROTARY
 //   ROTARY    elements below rotary_dim are rotated, but for those of values
+//   POSITIONS tokens have positions of their own; with ROTARY
+//   SECTIONS  three each, of which every pair is turned by one; with POSITIONS
 //   PAGED     the cache is in pages
 //   WIDE      rows of all tensors allow accesses of 16 bytes
 //   WORDS     no row of halves shares a word with another one that is written
@@ -32,6 +34,7 @@ import package::shared::elements::{F32, F16, f16_bits, bf16_bits};
 import package::shared::new_rows::{
   Access, Numbers, Row, Stored, params, item_at, row_of, load_octet, numbers_of, rotated_of, VALUE, QUERY, NONE,
 };
+@if(POSITIONS) import package::shared::new_rows::at_own_position;
 
 const WG_SIZE = 64u;
 
@@ -60,7 +63,8 @@ fn append_kv(
   let token = tokens.first_token + index % params.item_tokens;
   let sequence = sequence_at(tokens.sequence);
   // One call, since compilers write out what is called.
-  let row = row_of(sequence, token, octet);
+  @if(!POSITIONS) let row = row_of(sequence, token, octet);
+  @if(POSITIONS)  let row = at_own_position(row_of(sequence, token, octet), tokens.sequence, sequence, token);
   if (row.kind != NONE) { write_octet(row); }
 }
 

@@ -2,7 +2,7 @@
 //
 //   in   new_k        [new tokens, n_kv_heads, head_dim]         any strides; with KEYS
 //   in   new_v        [new tokens, n_kv_heads, head_dim_v]       any strides; with VALUES
-//   in   batch_info   Sequence [B], NewTokens [n_items]          see items_at
+//   in   batch_info   Sequence [B], NewTokens [n_items]          see items_at; with POSITIONS see token_masks, too
 //   in   cosines      [positions, rotary_dim / 2]                f32, or packed halves; only with ROTARY
 //   in   sines        [positions, rotary_dim / 2]
 //   in   block_table  [B, table_width]                           page of every page_size slots; only with PAGED
@@ -26,6 +26,8 @@
 //   I8, I4, E4M3     the format
 //   SCALE_F16        scales are halves, else f32
 //   ROTARY           elements below rotary_dim are rotated; with KEYS
+//   POSITIONS        tokens have positions of their own; with ROTARY
+//   SECTIONS         three each, of which every pair is turned by one; with POSITIONS
 //   PAGED            the cache is in pages
 //   WIDE             rows of new tokens allow accesses of 16 bytes
 //   WORDS            heads of the cache begin and end with whole words
@@ -35,6 +37,7 @@ import package::shared::elements::f16_bits;
 import package::shared::new_rows::{
   Numbers, Row, params, item_at, row_of, load_octet, numbers_of, rotated_of, block_table, NONE,
 };
+@if(POSITIONS) import package::shared::new_rows::at_own_position;
 import constants::{LANES, OCTETS};
 
 const WG_SIZE = 64u;
@@ -86,7 +89,8 @@ fn append_quantised(
     let tokens = item_at(item);
     let token = tokens.first_token + index % params.item_tokens;
     let sequence = sequence_at(tokens.sequence);
-    row = row_of(sequence, token, head * row_octets);
+    @if(!POSITIONS) row = row_of(sequence, token, head * row_octets);
+    @if(POSITIONS)  row = at_own_position(row_of(sequence, token, head * row_octets), tokens.sequence, sequence, token);
     if (row.kind != NONE) { scale_at = first_scale(sequence, sequence.n_cached + token, head); }
   }
 

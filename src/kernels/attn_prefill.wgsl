@@ -178,9 +178,9 @@ fn attn_prefill(
     @registers var previous: array<vec4f, ROW_QUADS>;
     @unroll for (var i = 0u; i < ROW_QUADS; i++) { previous[i] = maximum[i]; }
     @unroll for (var r = 0u; r < ROWS; r++) {
-      @if(ALIBI || MASK || BIAS || FIRST_KEYS) let mask = mask_of(job, job.first_row + team + r * TEAMS);
-      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS) let band = row_bands[team + r * TEAMS];
-      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS) let mask = RowMask(Band(band.x, band.y));
+      @if(ALIBI || MASK || BIAS || FIRST_KEYS || BY_TOKEN) let mask = mask_of(job, job.first_row + team + r * TEAMS);
+      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN) let band = row_bands[team + r * TEAMS];
+      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN) let mask = RowMask(Band(band.x, band.y));
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
         let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
         s[r][h] = scores_of(s[r][h], key, mask);
@@ -360,8 +360,8 @@ fn find_rows(job: Job, local: u32) {
     let row = job.first_row + tile_row;
     let q_at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head;
     row_offsets[tile_row] = select(NO_ROW, q_at, row < job.n_rows);
-    let band = mask_of(job, row).band;
-    row_bands[tile_row] = vec2i(band.first, band.last);
+    @if(!BY_TOKEN) let band = mask_of(job, row).band;
+    @if(!BY_TOKEN) row_bands[tile_row] = vec2i(band.first, band.last);
   }
 }
 

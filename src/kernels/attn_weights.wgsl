@@ -21,14 +21,16 @@
 // Stages: 1 queries, offsets of keys   2 scores   3 weights, write
 //
 // Variants:
-//   those of octets (without values), key_offsets, dense_masks and attention (without SPLIT)
+//   those of octets (without values), key_offsets, dense_masks, attention (without SPLIT) and token_masks
 // Constants:
 //   HEADS         heads of a workgroup; those beyond the group have queries of zero, and are not written
 //   HEAD_OCTETS   octets of a head
 
-import package::shared::attention::{params, RowMask, band_of, scores_of, sees};
-@if(ALIBI && !MASK && !BIAS) import package::shared::attention::{position_of, slope_of};
-@if(MASK || BIAS) import package::shared::attention::row_mask_of;
+import package::shared::attention::{params, RowMask, scores_of, sees};
+@if(!BY_TOKEN) import package::shared::attention::band_of;
+@if(ALIBI && !MASK && !BIAS && !BY_TOKEN) import package::shared::attention::{position_of, slope_of};
+@if(MASK || BIAS || BY_TOKEN) import package::shared::attention::row_mask_of;
+@if(BY_TOKEN) import package::shared::token_masks::tokens_seen;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::bias_of;
 import package::shared::band::{band_between, has_any_of};
@@ -80,7 +82,10 @@ fn attn_weights(
   let first_key = i32(key_tile * TILE_KEYS);
   var seen = band_between(0, -1);
   // Padding behind the last sequence belongs to none.
-  if (chosen.row >= sequence.out_base && token < sequence.q_len) { seen = band_of(sequence, token); }
+  if (chosen.row >= sequence.out_base && token < sequence.q_len) {
+    @if(!BY_TOKEN) seen = band_of(sequence, token);
+    @if(BY_TOKEN)  seen = tokens_seen(sequence_index, sequence, token, token).by_any;
+  }
   let sees_any = has_any_of(seen, first_key, first_key + i32(TILE_KEYS) - 1);
 
   // 1 queries, offsets of keys
@@ -123,9 +128,9 @@ fn attn_weights(
       var p = vec4f();
       if (sees_quad) {
         let lse = row_lse[sequence.lse_base + token * params.lse_token + head * params.lse_head];
-        @if(MASK || BIAS)            let mask = row_mask_of(sequence, sequence_index, token, head);
-        @if(ALIBI && !MASK && !BIAS) let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
-        @if(!ALIBI && !MASK && !BIAS) let mask = RowMask(seen);
+        @if(MASK || BIAS || BY_TOKEN)              let mask = row_mask_of(sequence, sequence_index, token, head);
+        @if(ALIBI && !MASK && !BIAS && !BY_TOKEN)  let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
+        @if(!ALIBI && !MASK && !BIAS && !BY_TOKEN) let mask = RowMask(seen);
         var is_seen = sees(mask, key);
         @if(PAGED) is_seen &= have_pages(key_tile, local);
         @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, u32(key.x), sequence.k_len));

@@ -15,7 +15,7 @@ export interface GatherLengthsArgs {
 /** Writes the sequences at the beginning of `batch_info` from lengths that are on the GPU. */
 export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
   const { problem, lengths, batchInfo, maxWorkgroupsPerDimension } = args;
-  const { batch, q, k, v, out, lse, append } = problem;
+  const { batch, q, k, v, out, lse, append, masks } = problem;
   const { cuSeqlensQ, cuSeqlensK, nCached, cuSeqlensKNew, cacheBatchIdx, cacheLeftpad } = lengths;
   const bases = basesOf(problem);
   return {
@@ -31,7 +31,8 @@ export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
       max_seqlen_k: lengths.maxSeqlenK,
       n_new: lengths.maxNew,
       n_rows: lengths.nRows,
-      n_positions: append?.rotary?.nPositions ?? 0,
+      // gather_tokens compares positions of the tokens' own.
+      n_positions: masks.tokens?.positionRows ? 0 : (append?.rotary?.nPositions ?? 0),
       queries_advance: append?.rotary?.queriesAdvance ? 1 : 0,
       has_cu_q: cuSeqlensQ ? 1 : 0,
       has_cu_k: cuSeqlensK ? 1 : 0,

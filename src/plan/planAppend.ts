@@ -63,10 +63,8 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
   const appends = (newK || newV) !== null && newTokens.some((count) => count > 0);
   const nothing: Appended = { newK: null, newV: null, rotatedQ: null };
 
-  const tokensOf = (name: string, counts: Uint32Array): NewTokens => {
-    const sequences = known && (() => hostSequences(problem, known, memory));
-    return listNewTokens(counts, shared.batchInfo, sequences, memory, name);
-  };
+  const tokensOf = (name: string, counts: Uint32Array): NewTokens =>
+    listNewTokens(counts, shared.batchInfo, recordsOf(shared, lengths), memory, name);
   const plan = (name: string, counts: Uint32Array, writes: Appended): Dispatch => {
     const tokens = tokensOf(name, counts);
     const of = [shared, ...Object.values(tokens), ...Object.values(writes)];
@@ -96,6 +94,13 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
     if (rotates) dispatches.push(plan('rotate', queries, { ...nothing, rotatedQ }));
   }
   return memory.keep('append plan', [rotatedQ, ...dispatches], () => ({ dispatches, rotatedQ }));
+}
+
+/** What a list of tokens can follow, as far as the host knows it: lengths of sequences, and positions where they have any. */
+function recordsOf({ problem, batchInfo, memory }: Shared, lengths: Lengths): (() => Uint32Array) | null {
+  if (!isHostLengths(lengths)) return null;
+  if (!problem.masks.tokens?.positionRows) return () => hostSequences(problem, lengths, memory);
+  return batchInfo instanceof Uint32Array ? () => batchInfo : null;
 }
 
 function countsOf(

@@ -2,12 +2,13 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { UNKNOWN_PACE, type Pace } from '../core/pace.js';
 import { StepMemory } from '../core/stepMemory.js';
-import { isTensor } from '../core/tensor.js';
+import { isTensor, type Tensor } from '../core/tensor.js';
 import { attnDecodeDispatch } from '../kernels/attnDecode.js';
 import { attnMatrixDispatch } from '../kernels/attnMatrix.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
 import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
+import { gatherTokensDispatch } from '../kernels/gatherTokens.js';
 import { mergeChunksDispatch, packSplitTokens, type SharedParts } from '../kernels/mergeStates.js';
 import { packItems, splitParts, type AttentionWork, type SplitParts } from '../kernels/shared/attention.js';
 import { batchInfoLayout, headScalesOf, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
@@ -177,7 +178,7 @@ function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
 
 const NO_DISPATCHES: readonly Dispatch[] = [];
 
-/** Lengths, slopes, sinks and scales of heads for all kernels: from the host, or gathered on the GPU where any of them is there. */
+/** Lengths, and numbers of heads and tokens, for all kernels: from the host, or gathered on the GPU where any is there. */
 export function planBatchInfo(
   problem: AttentionProblem,
   lengths: Lengths,
@@ -186,10 +187,12 @@ export function planBatchInfo(
 ): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
   const { slopes, sinks } = problem;
   const scales = headScalesOf(problem);
-  const headsOnGpu = [slopes?.values, sinks, scales?.k, scales?.v].some(
+  const { tokens } = lengths;
+  const heads = [slopes?.values, sinks, scales?.k, scales?.v];
+  const areOnGpu = [...heads, tokens?.positions, tokens?.tree].some(
     (numbers) => numbers && isTensor(numbers),
   );
-  if (isHostLengths(lengths) && !headsOnGpu) {
+  if (isHostLengths(lengths) && !areOnGpu) {
     const fill = () => hostBatchInfo(problem, lengths, memory);
     return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_DISPATCHES };
   }
@@ -199,11 +202,21 @@ export function planBatchInfo(
   }));
   const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths, memory) : null;
   const onGpu = isHostLengths(lengths) ? null : lengths;
-  const gathers = memory.keep('gathers', [problem, batchInfo, sequences, onGpu], () => {
-    const heads = gatherHeadsDispatch({ problem, sequences, batchInfo, maxWorkgroupsPerDimension });
-    if (!onGpu) return [heads];
-    const gathered = gatherLengthsDispatch({ problem, lengths: onGpu, batchInfo, maxWorkgroupsPerDimension });
-    return slopes || sinks || scales ? [gathered, heads] : [gathered];
+  const starts = tokens ? startsOf(problem, lengths) : null;
+  const of = [problem, batchInfo, sequences, onGpu, tokens?.positions, tokens?.tree, starts];
+  const gathers = memory.keep('gathers', of, () => {
+    const common = { problem, batchInfo, maxWorkgroupsPerDimension };
+    const dispatches: Dispatch[] = [];
+    if (onGpu) dispatches.push(gatherLengthsDispatch({ ...common, lengths: onGpu }));
+    if (!onGpu || slopes || sinks || scales) dispatches.push(gatherHeadsDispatch({ ...common, sequences }));
+    if (tokens) dispatches.push(gatherTokensDispatch({ ...common, tokens, starts }));
+    return dispatches;
   });
   return { batchInfo, gathers };
+}
+
+/** The first query token of each sequence; null in a dense batch. */
+function startsOf({ masks }: AttentionProblem, lengths: Lengths): Tensor | Int32Array | null {
+  if (masks.tokens!.sequenceTokens > 0) return null;
+  return isHostLengths(lengths) ? lengths.qStart : lengths.cuSeqlensQ;
 }

@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { AttentionProblem, Masks } from '../problem/attentionProblem.js';
+import { masksByPosition } from '../problem/tokenMasks.js';
 import { chooseTile, type AssignedSequence } from './attentionWork.js';
 import { chunkRule } from './chunkRule.js';
 import { chooseSplits, tilesSeen, type SequenceToPlan } from './splits.js';
@@ -76,8 +77,13 @@ function* queries(
   }
 }
 
-function sequenceOf({ nHeads, nKvHeads }: AttentionProblem, qLen: number, kLen: number): SequenceToPlan {
-  return { sequence: 0, qLen, kLen, firstKey: 0, nRows: (qLen * nHeads) / nKvHeads };
+function sequenceOf(
+  { nHeads, nKvHeads, masks }: AttentionProblem,
+  qLen: number,
+  kLen: number,
+): SequenceToPlan {
+  const positions = masksByPosition(masks) ? undefined : 'indices';
+  return { sequence: 0, qLen, kLen, firstKey: 0, nRows: (qLen * nHeads) / nKvHeads, positions };
 }
 
 /** The number of keys within the bounds with which so many queries see the most tiles. */

@@ -8,6 +8,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
+import { masksByPosition, masksByTree } from '../problem/tokenMasks.js';
 import { bytesPerElement } from '../core/dtype.js';
 import { MAX_PART_BYTES } from './splits.js';
 
@@ -60,16 +61,26 @@ export function cascadeOf(
   });
 }
 
-/** Whether every query sees every key of the prefix, with a score that does not depend on where they are. */
+/**
+ * Whether every query sees every key of the prefix, with a score that does not depend on where they are. Causal order is by
+ * index. Positions of query tokens count for windows, chunks and slopes alone; trees for the keys of query tokens alone,
+ * which are the last ones of a sequence.
+ */
 function seesWhole(
   { masks, slopes, mask, bias }: AttentionProblem,
   lengths: HostLengths,
   nKeys: number,
 ): boolean {
-  if (slopes || mask || bias || masks.left >= 0 || masks.attentionChunk > 0) return false;
+  const { left, right, attentionChunk, firstKeys, causal } = masks;
+  if (slopes || mask || bias || left >= 0 || attentionChunk > 0) return false;
+  // They are counted from the left padding, as which the prefix is hidden from the rest of the call.
+  if (firstKeys > 0) return false;
+  if (right >= 0 && masksByPosition(masks)) return false;
+  const inWindow = right < 0 ? Infinity : right;
+  const inOrder = masksByTree(masks) ? -1 : causal ? 0 : Infinity;
   return lengths.qLen.every((qLen, b) => {
     if (qLen === 0) return true;
-    const lastSeen = masks.right < 0 ? Infinity : lengths.kLen[b]! - qLen + masks.right;
+    const lastSeen = lengths.kLen[b]! - qLen + Math.min(inWindow, inOrder);
     return lengths.firstKey[b] === 0 && lastSeen >= nKeys - 1;
   });
 }

@@ -2,14 +2,24 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import { fail } from '../core/errors.js';
 import type { TunedChunks } from '../core/tuning.js';
 import { StepMemory } from '../core/stepMemory.js';
+import { isTensor } from '../core/tensor.js';
 import { maxChunks, splitParts } from '../kernels/shared/attention.js';
 import {
   isHostLengths,
   type AttentionProblem,
   type DeviceLengths,
   type HostLengths,
+  type Masks,
 } from '../problem/attentionProblem.js';
 import { firstKeysEnd, visibleBand, type KeyRange } from '../problem/band.js';
+import {
+  bandOfTokens,
+  firstTokenOf,
+  masksByPosition,
+  masksByTree,
+  tokenPositions,
+  type TokenSequence,
+} from '../problem/tokenMasks.js';
 import { chunkRule } from './chunkRule.js';
 
 // A chunk is one of several pieces of the keys of one sequence. Each chunk of each tile of rows is a work item of its own.
@@ -21,6 +31,8 @@ export interface SequenceToPlan extends KeyRange {
   readonly qLen: number;
   /** Rows for each kv head: the query tokens of all heads that share it. */
   readonly nRows: number;
+  /** Where masks are by token: see `TokenSequence`. */
+  readonly positions?: TokenSequence['positions'];
 }
 
 /** The sequences that have queries. The list is one of `memory`. */
@@ -43,9 +55,22 @@ export function sequencesOf(
     each.kLen = known ? known.kLen[sequence]! : maxSeqlenK;
     each.firstKey = known ? known.firstKey[sequence]! : 0;
     each.nRows = qLen * group;
+    each.positions = positionsOf(problem, known, sequence);
   }
   sequences.length = n;
   return sequences;
+}
+
+/** What the host knows of the positions of a sequence's tokens. */
+function positionsOf(
+  { masks }: AttentionProblem,
+  lengths: HostLengths | null,
+  sequence: number,
+): TokenSequence['positions'] {
+  if (!masksByPosition(masks)) return 'indices';
+  const positions = lengths?.tokens?.positions;
+  if (!lengths || !positions || isTensor(positions)) return undefined;
+  return tokenPositions(positions, firstTokenOf(masks.tokens!, lengths, sequence), lengths.qLen[sequence]!);
 }
 
 /** Returns how many tiles of keys the rows from firstRow to endRow, that one not included, see together. */
@@ -57,19 +82,34 @@ export function tilesSeen(
   tileKeys: number,
 ): number {
   const group = nHeads / nKvHeads;
-  const toPosition = sequence.kLen - sequence.qLen;
-  const [first] = visibleBand(Math.floor(firstRow / group) + toPosition, sequence, masks);
-  const lastPosition = Math.floor((endRow - 1) / group) + toPosition;
-  const [, last] = visibleBand(lastPosition, sequence, masks);
+  const [firstToken, lastToken] = [Math.floor(firstRow / group), Math.floor((endRow - 1) / group)];
+  const [first, last] = bandOfRows(masks, sequence, firstToken, lastToken);
   const inBand = last < first ? 0 : Math.floor(last / tileKeys) - Math.floor(first / tileKeys) + 1;
   if (masks.firstKeys === 0) return inBand;
-  const end = firstKeysEnd(lastPosition, sequence, masks);
+  // A tree takes the place of causal order.
+  const lastIndex = masksByTree(masks) ? sequence.kLen - 1 : lastToken + sequence.kLen - sequence.qLen;
+  const end = firstKeysEnd(lastIndex, sequence, masks);
   if (end <= sequence.firstKey) return inBand;
   // Those that both need count once.
   const firstTile = Math.floor(sequence.firstKey / tileKeys);
   const endTile = Math.ceil(end / tileKeys);
   const shared = inBand === 0 ? 0 : Math.max(0, Math.min(endTile - Math.floor(first / tileKeys), inBand));
   return inBand + endTile - firstTile - shared;
+}
+
+/** From the first to the last key that tokens see together. */
+function bandOfRows(
+  masks: Masks,
+  sequence: SequenceToPlan,
+  firstToken: number,
+  lastToken: number,
+): readonly [first: number, last: number] {
+  if (masksByPosition(masks) || masksByTree(masks))
+    return bandOfTokens(sequence, masks, firstToken, lastToken);
+  const toPosition = sequence.kLen - sequence.qLen;
+  const [first] = visibleBand(firstToken + toPosition, sequence, masks);
+  const [, last] = visibleBand(lastToken + toPosition, sequence, masks);
+  return [first, last];
 }
 
 /** Fields that planning fills again. */

@@ -24,7 +24,7 @@ export interface AttentionOptions {
   readonly attentionChunk?: number | undefined;
   /**
    * n: the first n keys of a sequence, those after left padding, are seen whatever window and chunks say (attention sinks as
-   * of StreamingLLM); causal order and `mask` still hold. Default 0.
+   * of StreamingLLM); causal order, `treeMask` and `mask` still hold. Default 0.
    */
   readonly firstKeys?: number | undefined;
   /**
@@ -39,6 +39,18 @@ export interface AttentionOptions {
    * after softcap and ALiBi. −∞, or a number below −1e30, hides the key. Keys and sharing as for `mask`.
    */
   readonly bias?: Tensor | undefined;
+  /**
+   * [totalQ], or [B, Sq] where q is dense; on the host flat: the position of query i of a sequence, and of the key
+   * sk − sq + i, for windows, chunks, ALiBi and rotary embedding. The keys before those stand at their index, left padding
+   * counted. `causal` goes by indices all the same. Default: query i is at sk − sq + i, and every key at its index.
+   */
+  readonly positions?: Ints | undefined;
+  /**
+   * u32 [totalQ, words], or [B, Sq, words]; on the host flat: bit t % 32 of word ⌊t / 32⌋ of a query says whether it sees
+   * query token t of its own sequence, which is key sk − sq + t. Among these keys there is no causal order then; windows,
+   * chunks, `mask` and `bias` hold for all keys. There are as many words as the longest sequence needs, or more.
+   */
+  readonly treeMask?: Ints | undefined;
   /** How many chunks to split the keys into (split-KV, as in flash-decoding) where that is faster; 0 chooses. Default 0. */
   readonly numSplits?: number | undefined;
   /** Whether to return `lse`. Default false. */
@@ -159,7 +171,8 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   readonly sharedPrefix?: SharedPrefixArgs | undefined;
   /**
    * `[L, rotaryDim / 2]`: cosines by position; on the host flat, row after row. New keys and queries are rotated by them.
-   * A sequence beyond position L − 1 is an error; where only the GPU knows its length, it has no keys, and nothing is written.
+   * A sequence beyond position L − 1 is an error; where only the GPU knows its length, or its `positions`, it has no keys,
+   * and nothing is written.
    */
   readonly rotaryCos?: Floats | undefined;
   /** `[L, rotaryDim / 2]`: sines, on the same side as the cosines and of the same type. */
@@ -168,6 +181,17 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
   readonly rotaryDim?: number | undefined;
   /** Whether pairs are elements (2t, 2t + 1), as in GPT-J; else (t, t + rotaryDim / 2), as in GPT-NeoX. Default true. */
   readonly rotaryInterleaved?: boolean | undefined;
+  /**
+   * [time, height, width], which sum up to rotaryDim / 2: M-RoPE, as in Qwen2-VL. A token has three positions, and
+   * `positions` is [3, totalQ] or [3, B, Sq]: its first one turns as many pairs as the first number says, and so on.
+   * Windows, chunks and ALiBi go by indices then, as without `positions`.
+   */
+  readonly rotarySections?: readonly [time: number, height: number, width: number] | undefined;
+  /**
+   * Whether the pairs of `rotarySections` take turns, as in Qwen3-VL: pair 3n + 1 is one of height, 3n + 2 of width, as
+   * long as there are any, and all others are of time. Default false: first those of time, then height, then width.
+   */
+  readonly rotarySectionsInterleaved?: boolean | undefined;
 }
 
 /** The first tokens of all sequences of a batch, where these are in the same pages. */

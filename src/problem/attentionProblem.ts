@@ -74,8 +74,17 @@ export interface Rotary {
   readonly pairs: number;
   /** Pairs are (2t, 2t + 1), else (t, t + rotary_dim / 2). */
   readonly interleaved: boolean;
-  /** Whether query i is at position nCached + i; else all queries are at nCached. */
+  /** Whether query i is at position nCached + i; else all queries are at nCached. Not with positions of tokens. */
   readonly queriesAdvance: boolean;
+  /** Where a token has three positions: which of them turns which pairs. */
+  readonly sections?: RotarySections;
+}
+
+/** How many pairs are turned by each of three positions of a token: time, height and width. */
+export interface RotarySections {
+  readonly pairs: readonly [time: number, height: number, width: number];
+  /** Whether pairs take turns, as in Qwen3-VL, rather than sections lie one behind the other. */
+  readonly interleaved: boolean;
 }
 
 /** A tensor with its strides, in elements. */
@@ -131,10 +140,32 @@ export interface Masks {
   readonly right: number;
   /** Only keys of the same chunk of attention, of this size; 0: no chunks. */
   readonly attentionChunk: number;
-  /** Keys after the left padding that are seen whatever the others say, but causal order; 0: none. */
+  /** Keys after the left padding that are seen whatever window and chunks say; 0: none. */
   readonly firstKeys: number;
-  /** Whether first keys after p are hidden. */
+  /** Whether keys behind a query are hidden, by their index. `right` is 0 then, but with `tokens` that of a window alone. */
   readonly causal: boolean;
+  /** Where query tokens have positions of their own, or a tree. */
+  readonly tokens?: TokenLayout;
+}
+
+/** What a call says of each of its query tokens, without the numbers themselves. */
+export interface TokenLayout {
+  /** Query tokens of all sequences, as q has them. */
+  readonly nTokens: number;
+  /** Those of each sequence in a dense batch; 0 where sequences lie end to end. */
+  readonly sequenceTokens: number;
+  /** Positions of a token; three are those of the sections of a rotary embedding, which masks do not look at. */
+  readonly positionRows: 0 | 1 | 3;
+  /** Words of 32 bits for the tokens that a token sees; 0: there is no tree. */
+  readonly treeWords: number;
+}
+
+/** The numbers of a step's query tokens. */
+export interface TokenNumbers {
+  /** i32 [positionRows, nTokens]; as a tensor [B, Sq] where that is q's shape */
+  readonly positions: Tensor | Int32Array | null;
+  /** u32 [nTokens, treeWords]; as a tensor [B, Sq, treeWords] */
+  readonly tree: Tensor | Uint32Array | null;
 }
 
 /** Every key is seen. */
@@ -164,6 +195,7 @@ export interface HostLengths {
   readonly firstKey: Int32Array;
   /** The row of each sequence in a dense batch, a cache or a block table. */
   readonly row: Int32Array;
+  readonly tokens?: TokenNumbers;
 }
 
 /** Lengths of which at least some are known to the GPU only, with upper bounds for all of them. */
@@ -190,6 +222,7 @@ export interface DeviceLengths {
   readonly nRows: number;
   readonly maxSeqlenQ: number;
   readonly maxSeqlenK: number;
+  readonly tokens?: TokenNumbers;
 }
 
 export function isHostLengths(lengths: HostLengths | DeviceLengths): lengths is HostLengths {

@@ -3,6 +3,7 @@ import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
 import { addedTo, type KeyRowOptions } from './keyRows.js';
 import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTensor.js';
+import { tokenRow, type TokenOptions, type TokenRow } from './tokens.js';
 
 /** The keys that a query may see: arguments of all attention functions. */
 export interface MaskOptions {
@@ -20,7 +21,7 @@ export interface MaskOptions {
 }
 
 /** The arguments that all attention functions share. */
-export interface AttentionOptions extends MaskOptions, KeyRowOptions {
+export interface AttentionOptions extends MaskOptions, KeyRowOptions, TokenOptions {
   /** Default 1/√D. */
   readonly softmaxScale?: number | undefined;
   /** c: scores become c·tanh(s/c); 0 for no cap. Default 0. */
@@ -70,7 +71,8 @@ interface AttendArgs {
 }
 
 /**
- * Returns attention by its definition, one query row at a time. With query i at p = i + nKeys − nQueries, over visible j:
+ * Returns attention by its definition, one query row at a time. With query i at p = i + nKeys − nQueries, or where tokens.ts
+ * has it and keys, over visible j:
  *
  *     s_j = softcap(scale · q·k_j) − slope·|p − j| + bias_j
  *     lse = ln(exp(sink) + Σ_j exp(s_j))
@@ -90,7 +92,7 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   const out = new Float64Array(nRows * headDimV);
   const lse = new Float64Array(nRows).fill(-Infinity);
 
-  sequences.forEach(({ firstQuery, nQueries, keyRows, leftpad, lseIndex }, sequence) => {
+  sequences.forEach(({ firstQuery, nQueries, keyRows, lseIndex }, sequence) => {
     const nKeys = keyRows.length;
     const scores = new Float64Array(nKeys);
     const query = new Float64Array(headDim);
@@ -107,15 +109,15 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
 
       for (let i = 0; i < nQueries; i++) {
         const row = (firstQuery + i) * nHeads + head;
-        const p = i + nKeys - nQueries;
-        const ranges = seenKeys(p, nKeys, leftpad, options);
+        const place = rowOf(sequences[sequence]!, i, options, nRows / nHeads);
+        const { ranges } = place;
         const added = addedTo(options, { sequence, firstQuery, i, head });
         query.set(q.data.subarray(row * headDim, (row + 1) * headDim));
 
         let largest = sink;
         eachKey(ranges, (j) => {
-          const more = keyRows[j] === NO_ROW ? -Infinity : added(j);
-          scores[j] = more === -Infinity ? -Infinity : scoreOf(query, keys, j, { p, slope }) + more;
+          const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);
+          scores[j] = more === -Infinity ? -Infinity : scoreOf(query, keys, j, { ...place, slope }) + more;
           largest = Math.max(largest, scores[j]!);
         });
         if (largest === -Infinity) continue; // no keys: out 0, lse −∞
@@ -140,9 +142,17 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
   };
 }
 
+/** The keys of query i of a sequence; where tokens.ts has nothing of it, it is at p = i + nKeys − nQueries, and key j at j. */
+export function rowOf(sequence: Sequence, i: number, options: AttentionOptions, nTokens: number): TokenRow {
+  if (options.positions || options.treeMask) return tokenRow(sequence, i, options, nTokens);
+  const { nQueries, keyRows, leftpad } = sequence;
+  const p = i + keyRows.length - nQueries;
+  const ranges = seenKeys(p, keyRows.length, leftpad, options);
+  return { p, ranges, sees: () => true, positionOf: (j) => j };
+}
+
 /** Where a row stands among its keys, and how its scores fall with distance. */
-interface RowPlace {
-  readonly p: number;
+interface RowPlace extends Pick<TokenRow, 'p' | 'positionOf'> {
   readonly slope: number;
 }
 
@@ -152,10 +162,10 @@ export function scoring(
   { softmaxScale = 1 / Math.sqrt(headDim), softcap = 0, storage }: AttentionOptions,
 ): (query: Float64Array, keys: Float64Array, j: number, place: RowPlace) => number {
   const { dot, store } = arithmeticOf(storage);
-  return (query, keys, j, { p, slope }) => {
+  return (query, keys, j, { p, positionOf, slope }) => {
     const score = store(softmaxScale * dot(query, keys, j * headDim));
     const capped = softcap > 0 ? store(softcap * store(Math.tanh(store(score / softcap)))) : score;
-    return capped - slope * Math.abs(p - j);
+    return capped - slope * Math.abs(p - positionOf(j));
   };
 }
 

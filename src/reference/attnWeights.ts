@@ -1,21 +1,16 @@
 import { PageflashError } from '../core/errors.js';
-import {
-  eachKey,
-  gather,
-  scoring,
-  slopeOf,
-  seenKeys,
-  type AttentionOptions,
-  type Sequence,
-} from './attend.js';
+import { eachKey, gather, rowOf, scoring, slopeOf, type AttentionOptions, type Sequence } from './attend.js';
 import {
   cachedSequences,
   doQueriesAdvance,
+  maskOptions,
   rotaryOf,
   rotateQueries,
+  tokenPositionOf,
   type CachedBatch,
 } from './attnWithKvCache.js';
 import { addedTo } from './keyRows.js';
+import { elementCount } from '../core/tensor.js';
 import { checkTensors, lastSizes, NO_ROW, type HostTensor } from './hostTensor.js';
 import {
   denseSequences,
@@ -49,6 +44,7 @@ export type AttnWeightsReferenceArgs = ChosenRows &
 export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor {
   const { rows, lse } = args;
   const { q, k, sequences, lseShape } = batchOf(args);
+  const options = 'kCache' in args ? maskOptions(args) : args;
   checkTensors('attnWeightsReference', { q, k, lse });
   if (lse.shape.join() !== lseShape.join())
     throw new PageflashError('shape', `attnWeights: lse is [${lse.shape}], but must be [${lseShape}].`);
@@ -61,10 +57,9 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
 
   chosen.forEach(({ row, sequence }, index) => {
     if (sequence < 0) return;
-    const { firstQuery, nQueries, keyRows, leftpad, lseIndex } = sequences[sequence]!;
+    const { firstQuery, keyRows, lseIndex } = sequences[sequence]!;
     const i = row - firstQuery;
-    const p = i + keyRows.length - nQueries;
-    const ranges = seenKeys(p, keyRows.length, leftpad, args);
+    const place = rowOf(sequences[sequence]!, i, options, elementCount(q.shape.slice(0, -2)));
     for (let head = 0; head < nHeads; head++) {
       const keys = gather(k, keyRows, Math.floor((head * nKvHeads) / nHeads));
       const from = (row * nHeads + head) * headDim;
@@ -74,10 +69,10 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
       if (total === -Infinity) continue;
       const added = addedTo(args, { sequence, firstQuery, i, head });
       const of = (index * nHeads + head) * nKeys;
-      eachKey(ranges, (j) => {
-        const more = keyRows[j] === NO_ROW ? -Infinity : added(j);
+      eachKey(place.ranges, (j) => {
+        const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);
         if (more !== -Infinity)
-          weights[of + j] = Math.exp(scoreOf(query, keys, j, { p, slope }) + more - total);
+          weights[of + j] = Math.exp(scoreOf(query, keys, j, { ...place, slope }) + more - total);
       });
     }
   });
@@ -96,7 +91,10 @@ function batchOf(args: AttnWeightsReferenceArgs): Batch {
     const { sequences, lseShape } = cachedSequences(args);
     const rotary = rotaryOf(args);
     const queriesAdvance = doQueriesAdvance(args);
-    const rotated = rotary ? rotateQueries({ q, sequences, queriesAdvance, dtype }, rotary) : q;
+    const tokenPosition = tokenPositionOf(args);
+    const rotated = rotary
+      ? rotateQueries({ q, sequences, queriesAdvance, tokenPosition, dtype }, rotary)
+      : q;
     return { q: rotated, k: kCache, sequences, lseShape };
   }
   const { q, k } = args;

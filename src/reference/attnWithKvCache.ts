@@ -2,6 +2,7 @@ import { checkBeginsWithZero } from '../core/checkArguments.js';
 import { isQuantised, roundTo, type FloatDType, type KvDType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { DEFAULT_SCALE_DTYPE, dequantiseHead, quantiseHead, type ScaleDType } from '../core/kvFormats.js';
+import { elementCount } from '../core/tensor.js';
 import {
   attend,
   type AttentionOptions,
@@ -74,6 +75,15 @@ export interface CachedBatch {
   readonly rotarySin?: HostTensor | undefined;
   /** Whether elements (2t, 2t + 1) of a head are a pair, else (t, t + rotaryDim / 2). Default true */
   readonly rotaryInterleaved?: boolean | undefined;
+  /**
+   * [time, height, width]: how many pairs are turned by each of three positions of a token. `positions` is
+   * [3 · totalQ], or [3 · B · Sq], and is not looked at by masks
+   */
+  readonly rotarySections?: readonly [number, number, number] | undefined;
+  /** Whether pairs 3n + 1 are those of height, and 3n + 2 of width, as far as there are any. Default false */
+  readonly rotarySectionsInterleaved?: boolean | undefined;
+  /** Of query tokens, and of the new keys, by which both are rotated. Default: see `TokenOptions` */
+  readonly positions?: HostInts | undefined;
   /** The type of q, to which rotated queries are rounded. Default `storage`, else f32 */
   readonly dtype?: FloatDType | undefined;
 }
@@ -114,6 +124,7 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     sequences,
     rotary: rotaryOf(args),
     queriesAdvance: doQueriesAdvance(args),
+    tokenPosition: tokenPositionOf(args),
     dtype,
     kvDType,
     scaleDType,
@@ -122,8 +133,24 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
   });
   const { q, kCache } = appended;
   const vCache = args.vCache ? appended.vCache : firstElements(kCache, args.headDimV);
-  return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options: args }), kCache, vCache };
+  const options = maskOptions(args);
+  return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options }), kCache, vCache };
 }
+
+/** The arguments without positions if these are those of sections. */
+export function maskOptions<Args extends CachedBatch>(args: Args): Args {
+  return args.rotarySections ? { ...args, positions: undefined } : args;
+}
+
+/** Returns what gives the positions of a query token by its index among those of all sequences: one, or three. */
+export function tokenPositionOf({ positions, rotarySections, q }: CachedBatch): TokenPosition | undefined {
+  if (!positions) return undefined;
+  const nTokens = elementCount(q.shape.slice(0, -2));
+  if (!rotarySections) return (token) => positions[token]!;
+  return (token) => [0, 1, 2].map((section) => positions[section * nTokens + token]!);
+}
+
+type TokenPosition = (token: number) => number | readonly number[];
 
 /** The first `size` elements of each head. */
 function firstElements({ data, shape }: HostTensor, size: number | undefined): HostTensor {
@@ -146,11 +173,14 @@ export function rotaryOf({
   rotaryCos,
   rotarySin,
   rotaryInterleaved = true,
+  rotarySections,
+  rotarySectionsInterleaved = false,
 }: CachedBatch): Rotary | undefined {
   if (!rotaryCos && !rotarySin) return undefined;
   if (!rotaryCos || !rotarySin)
     throw new PageflashError('argument', 'attnWithKvCache: pass rotaryCos and rotarySin together.');
-  return { cos: rotaryCos, sin: rotarySin, interleaved: rotaryInterleaved };
+  const sectionOf = rotarySections && sectioning(rotarySections, rotarySectionsInterleaved);
+  return { cos: rotaryCos, sin: rotarySin, interleaved: rotaryInterleaved, sectionOf };
 }
 
 export function cachedSequences(args: CachedBatch): {
@@ -209,6 +239,8 @@ interface AppendKvArgs {
   readonly rotary: Rotary | undefined;
   /** Whether query i has position nCached + i; otherwise all queries of a sequence have position nCached. */
   readonly queriesAdvance: boolean;
+  /** Positions of query tokens, and so of new keys, if they have any of their own. */
+  readonly tokenPosition: TokenPosition | undefined;
   /** The element type of q. */
   readonly dtype: FloatDType;
   /** The element type of the caches. */
@@ -237,7 +269,13 @@ function appendKv(args: AppendKvArgs): AppendKvResult {
 }
 
 export function rotateQueries(
-  { q, sequences, queriesAdvance, dtype }: Pick<AppendKvArgs, 'q' | 'sequences' | 'queriesAdvance' | 'dtype'>,
+  {
+    q,
+    sequences,
+    queriesAdvance,
+    tokenPosition,
+    dtype,
+  }: Pick<AppendKvArgs, 'q' | 'sequences' | 'queriesAdvance' | 'tokenPosition' | 'dtype'>,
   rotary: Rotary,
 ): HostTensor {
   const [nHeads, headDim] = lastSizes(q);
@@ -247,13 +285,17 @@ export function rotateQueries(
       for (let head = 0; head < nHeads; head++) {
         const from = ((firstQuery + i) * nHeads + head) * headDim;
         const query = data.subarray(from, from + headDim);
-        rotate(query, queriesAdvance ? nCached + i : nCached, rotary);
+        const byDefault = queriesAdvance ? nCached + i : nCached;
+        rotate(query, tokenPosition?.(firstQuery + i) ?? byDefault, rotary);
         roundAll(query, dtype);
       }
   return { data, shape: q.shape };
 }
 
-interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'kvDType' | 'scaleDType'> {
+interface AppendArgs extends Pick<
+  AppendKvArgs,
+  'sequences' | 'rotary' | 'tokenPosition' | 'kvDType' | 'scaleDType'
+> {
   /** [Hkv] or [1] */
   readonly headScales: HostFloats;
   readonly cache: HostTensor;
@@ -261,17 +303,18 @@ interface AppendArgs extends Pick<AppendKvArgs, 'sequences' | 'rotary' | 'kvDTyp
 }
 
 function append(args: AppendArgs): HostTensor {
-  const { cache, fresh, sequences, rotary, kvDType, scaleDType, headScales } = args;
+  const { cache, fresh, sequences, rotary, tokenPosition, kvDType, scaleDType, headScales } = args;
   const [nKvHeads, headDim] = lastSizes(fresh);
   const data = cache.data.slice();
-  sequences.forEach(({ nCached, firstNew, keyRows }) => {
+  sequences.forEach(({ firstQuery, nQueries, nCached, firstNew, keyRows }) => {
     for (let t = 0; nCached + t < keyRows.length; t++) {
       const row = keyRows[nCached + t]!;
       if (row === NO_ROW) continue;
       for (let kvHead = 0; kvHead < nKvHeads; kvHead++) {
         const from = ((firstNew + t) * nKvHeads + kvHead) * headDim;
         const token = Float64Array.from(fresh.data.subarray(from, from + headDim));
-        if (rotary) rotate(token, nCached + t, rotary);
+        const query = nCached + t - (keyRows.length - nQueries);
+        if (rotary) rotate(token, tokenPosition?.(firstQuery + query) ?? nCached + t, rotary);
         if (isQuantised(kvDType)) {
           const scale = headScales[headScales.length === 1 ? 0 : kvHead]!;
           token.set(dequantiseHead(quantiseHead(kvDType, token, { scaleDType, scale })));
@@ -295,6 +338,21 @@ interface Rotary {
   readonly sin: HostTensor;
   /** Whether pair t is elements (2t, 2t + 1); otherwise (t, t + rotaryDim / 2). */
   readonly interleaved: boolean;
+  /** Which of three positions turns pair t. */
+  readonly sectionOf?: ((t: number) => number) | undefined;
+}
+
+/** Sections that lie one behind the other; or pairs that take turns, as long as height and width have any left. */
+function sectioning(
+  [time, height, width]: readonly [number, number, number],
+  interleaved: boolean,
+): (t: number) => number {
+  if (!interleaved) return (t) => (t < time ? 0 : t < time + height ? 1 : 2);
+  return (t) => {
+    const section = t % 3;
+    const isLeft = Math.floor(t / 3) < [time, height, width][section]!;
+    return isLeft ? section : 0;
+  };
 }
 
 /**
@@ -302,17 +360,24 @@ interface Rotary {
  *
  *     x' = x cos − y sin      y' = x sin + y cos
  *
+ * With sections there are three positions, of which each pair has one.
+ *
  * @throws PageflashError `length` if the tables have no such position
  */
-export function rotate(head: Float32Array | Float64Array, position: number, rotary: Rotary): void {
-  const { cos, sin, interleaved } = rotary;
+export function rotate(
+  head: Float32Array | Float64Array,
+  positions: number | readonly number[],
+  { cos, sin, interleaved, sectionOf }: Rotary,
+): void {
   const [nPositions, nPairs] = cos.shape as [number, number];
-  if (position >= nPositions)
-    throw new PageflashError(
-      'length',
-      `rotaryCos has the positions 0 to ${nPositions - 1}, not position ${position}.`,
-    );
+  for (const position of [positions].flat())
+    if (position < 0 || position >= nPositions)
+      throw new PageflashError(
+        'length',
+        `rotaryCos has the positions 0 to ${nPositions - 1}, not position ${position}.`,
+      );
   for (let t = 0; t < nPairs; t++) {
+    const position = typeof positions === 'number' ? positions : positions[sectionOf!(t)]!;
     const c = cos.data[position * nPairs + t]!;
     const s = sin.data[position * nPairs + t]!;
     const xIndex = interleaved ? 2 * t : t;

@@ -1,4 +1,4 @@
-import { servedProblem } from '../attention/servedSteps.js';
+import { checkSectionsOf, NO_TOKENS, servedProblem } from '../attention/servedSteps.js';
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkChoice, checkCounts, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
@@ -115,7 +115,11 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     const { paged = false, rotary = false, queries = false, appends = !queries } = options;
     checkTypes(caller, { dtype, qDType });
     const problem = problemOf(caller, { ...options, dtype: qDType, kvDType }, dtype);
-    checkFlags(caller, { rotary, queries, appends, unaligned });
+    const { positions = false, rotarySections = false } = options;
+    checkFlags(caller, { rotary, queries, appends, unaligned, positions, rotarySections });
+    if (positions && !rotary)
+      fail('argument', caller, 'positions of tokens are what heads are rotated by: pass rotary: true, too.');
+    checkSectionsOf(caller, options);
     const alone = queries && !appends;
     if (queries && (!rotary || (alone && (paged || kvDType !== dtype))))
       fail(
@@ -136,7 +140,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
     const aligned = (type: FloatDType, words = false): Stored =>
       rows(type, wide ? wideElements(type) : words && bytesPerElement(type) === 2 ? 2 : 1);
     return {
-      spec: appendSpec({ appends, queries, rotary, paged, ...accesses }),
+      spec: appendSpec({ appends, queries, rotary, paged, positions, sections: rotarySections, ...accesses }),
       stored: {
         q: aligned(qDType, wholeWords),
         new_k: aligned(dtype),
@@ -173,6 +177,7 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
 
   gather_lengths: () => ({ spec: {}, stored: {}, ...NO_TILE }),
   gather_heads: () => ({ spec: {}, stored: {}, ...NO_TILE }),
+  gather_tokens: () => ({ spec: {}, stored: {}, ...NO_TILE }),
 };
 
 const NO_TILE = { tile: null, workgroupBytes: 0 } as const;
@@ -203,6 +208,7 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
     newDType,
     paged,
     rotary: false,
+    tokens: NO_TOKENS,
     softcap,
     slopes: alibi ? 'host' : null,
     sinks: null,
@@ -226,7 +232,9 @@ function attentionOf(
   const { split = false, unaligned = false }: Pick<AttnPrefillOptions, 'split' | 'unaligned'> = options;
   const problem = problemOf(caller, options);
   checkFlags(caller, { split, unaligned });
-  const features = featuresOf(problem);
+  const { positions = false, treeMask = false } = options;
+  checkFlags(caller, { positions, treeMask });
+  const features = { ...featuresOf(problem), positions, tree: treeMask };
   const { bias } = features;
   const narrow = {
     qWide: false,

@@ -38,6 +38,10 @@ interface AnyScores extends AnyKernel, AnyRows {
   readonly mask?: boolean | undefined;
   /** Element type of what is added to scores, a number for each row and key. Default: nothing is. */
   readonly bias?: FloatDType | undefined;
+  /** Whether query tokens have positions of their own, in `batch_info`. Default false. */
+  readonly positions?: boolean | undefined;
+  /** Whether query tokens see each other along a tree, in `batch_info`. Default false. */
+  readonly treeMask?: boolean | undefined;
 }
 
 interface AnyAttention extends AnyScores {
@@ -80,6 +84,10 @@ export interface AppendKvOptions extends AnyKernel, AnyRows {
   readonly paged?: boolean | undefined;
   /** Whether to apply rotary embeddings. Default false. */
   readonly rotary?: boolean | undefined;
+  /** Whether tokens are rotated by positions of their own, in `batch_info`; with `rotary`. Default false. */
+  readonly positions?: boolean | undefined;
+  /** Whether they have three each, for pairs by sections; with `positions`. Default false. */
+  readonly rotarySections?: boolean | undefined;
   /** Whether to rotate queries into memory that is laid out like q. Default false. */
   readonly queries?: boolean | undefined;
   /** Whether to append keys and values. Default: not with `queries`. Both take ten storage buffers. */
@@ -110,6 +118,10 @@ export interface GatherHeadsOptions extends AnyKernel {
   readonly kernel: 'gather_heads';
 }
 
+export interface GatherTokensOptions extends AnyKernel {
+  readonly kernel: 'gather_tokens';
+}
+
 /** A kernel, and what decides its variant. */
 export type KernelVariantOptions =
   | AttnPrefillOptions
@@ -119,7 +131,8 @@ export type KernelVariantOptions =
   | MergeStatesOptions
   | CopyPagesOptions
   | GatherLengthsOptions
-  | GatherHeadsOptions;
+  | GatherHeadsOptions
+  | GatherTokensOptions;
 
 export type KernelName = KernelVariantOptions['kernel'];
 
@@ -140,6 +153,8 @@ const ATTENTION = {
   firstKeys: true,
   mask: true,
   bias: true,
+  positions: true,
+  treeMask: true,
   split: true,
   unaligned: true,
 } as const;
@@ -160,6 +175,8 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
     qDType: true,
     paged: true,
     rotary: true,
+    positions: true,
+    rotarySections: true,
     queries: true,
     appends: true,
     unaligned: true,
@@ -174,6 +191,7 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
   copy_pages: namesOf<CopyPagesOptions>({ ...ANY, unaligned: true }),
   gather_lengths: namesOf<GatherLengthsOptions>(ANY),
   gather_heads: namesOf<GatherHeadsOptions>(ANY),
+  gather_tokens: namesOf<GatherTokensOptions>(ANY),
 };
 
 export const KERNEL_NAMES = Object.keys(OPTION_NAMES) as KernelName[];

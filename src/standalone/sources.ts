@@ -11,6 +11,8 @@ import copyPages from '../kernels/copy_pages.wgsl';
 import copyPagesNotes from '../kernels/copy_pages.wgsl?notes';
 import gatherHeads from '../kernels/gather_heads.wgsl';
 import gatherHeadsNotes from '../kernels/gather_heads.wgsl?notes';
+import gatherTokens from '../kernels/gather_tokens.wgsl';
+import gatherTokensNotes from '../kernels/gather_tokens.wgsl?notes';
 import gatherLengths from '../kernels/gather_lengths.wgsl';
 import gatherLengthsNotes from '../kernels/gather_lengths.wgsl?notes';
 import mergeStates from '../kernels/merge_states.wgsl';
@@ -80,9 +82,15 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
     factors: [{ plus: ['slopes_at', 'n_slopes', 'n_sinks'] }],
     jobInvocations: 1,
   },
+  gather_tokens: {
+    kernel: gatherTokens,
+    notes: gatherTokensNotes,
+    factors: ['batch'],
+    jobInvocations: 'workgroup',
+  },
 };
 
-/** Has `Sequence`, which gather_heads copies without having the struct. */
+/** Has `Sequence`, which gather_heads and gather_tokens copy or change without having the struct. */
 export const BATCH_INFO: { readonly modules: readonly WgslModule[]; readonly notes: WgslNotes } = {
   modules: [batchInfo],
   notes: batchInfoNotes,

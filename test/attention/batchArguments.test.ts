@@ -101,7 +101,7 @@ describe('a batch or a step is passed whole', () => {
       // @ts-expect-error The other fields of a batch are not arguments.
       refusal(() => plan.update({ nSequences, slotMapping })),
       refusal(() => varlen.update(withGetters({ slotMapping }) as never)),
-      refusal(() => plan.update({ ...BATCH, positions: [5, 9, 10] } as never)),
+      refusal(() => plan.update({ ...BATCH, place: [5, 9, 10] } as never)),
       refusal(() => varlen.update({ cuSeqlensQ, seqUsedK: sequsedK } as never)),
       refusal(() => varlen.update({ ...BATCH, cacheBatchIdx: [1, 0] } as never)),
       refusal(() => plan.record(BATCH as never)),
@@ -110,8 +110,8 @@ describe('a batch or a step is passed whole', () => {
         "argument: planAttnWithKvCache.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
         "argument: planAttnWithKvCache.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
         "argument: planAttnVarlen.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
-        "argument: planAttnWithKvCache.update: there is no argument positions. There are q, kCache, vCache, kScale, vScale, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, numSplits, returnLse, out, lse, pass.",
-        "argument: planAttnVarlen.update: there is no argument seqUsedK. There are q, k, v, kScale, vScale, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnWithKvCache.update: there is no argument place. There are q, kCache, vCache, k, v, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, rotarySections, rotarySectionsInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, positions, treeMask, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnVarlen.update: there is no argument seqUsedK. There are q, k, v, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, positions, treeMask, numSplits, returnLse, out, lse, pass.",
         "argument: planAttnVarlen.update: rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.",
         "argument: planAttnWithKvCache.record: there is no argument nSequences. There are q, k, v, kCache, vCache, kScale, vScale, mask, bias, out, lse, pass. Lengths, tables and options are given to update.",
       ]

@@ -26,9 +26,10 @@ import {
   quantiseCache,
   type QuantisedCache,
 } from './quantisedCache.js';
+import { drawTokens, type TokenInputs, type TokensCase } from './tokenInputs.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
-export interface KvCacheCase extends KeyRowsCase {
+export interface KvCacheCase extends KeyRowsCase, TokensCase {
   /** What the case tests. */
   readonly why: string;
   /** Tokens in the cache, queries and new tokens of each sequence; the last two are equal over all unless `ragged`. */
@@ -70,7 +71,12 @@ export interface KvCacheCase extends KeyRowsCase {
    * Needs `onGpu`, and for rows `batchIdx`.
    */
   readonly missing?: 'pages' | 'rows';
-  readonly rotary?: { readonly dim: number; readonly interleaved: boolean };
+  readonly rotary?: {
+    readonly dim: number;
+    readonly interleaved: boolean;
+    /** Needs positions, of which a token has three then. */
+    readonly sections?: 'behind each other' | 'in turns' | undefined;
+  };
   /** Keep lengths, tables and angles on the GPU. */
   readonly onGpu?: boolean;
   readonly seed?: number;
@@ -101,7 +107,7 @@ export const SMALL_DECODE: KvCacheCase = {
   rotary: { dim: 32, interleaved: true },
 };
 
-export interface KvCacheInputs extends KeyRows {
+export interface KvCacheInputs extends KeyRows, TokenInputs {
   readonly q: HostTensor;
   readonly k?: HostTensor;
   readonly v?: HostTensor;
@@ -188,12 +194,25 @@ export function referenceArgs(kvCase: KvCacheCase, inputs: KvCacheInputs): AttnW
   return {
     ...optionsOf(kvCase),
     ...rest,
-    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved }),
+    ...(rotary && { rotaryCos, rotarySin, rotaryInterleaved: rotary.interleaved, ...sectionsOf(kvCase) }),
     dtype,
     kvDType,
     scaleDType: kvCase.scaleDType ?? 'f32',
     ...(kvDType === 'e4m3' &&
       quantised && { kScale: quantised.k.scales.data, vScale: quantised.v.scales.data }),
+  };
+}
+
+/** About as Qwen2-VL and Qwen3-VL have them. */
+function sectionsOf({
+  rotary,
+}: KvCacheCase): Pick<AttnWithKvCacheArgs, 'rotarySections' | 'rotarySectionsInterleaved'> {
+  if (!rotary?.sections) return {};
+  const pairs = rotary.dim / 2;
+  const [height, width] = [Math.floor(pairs / 3), Math.floor(pairs / 4)];
+  return {
+    rotarySections: [pairs - height - width, height, width],
+    rotarySectionsInterleaved: rotary.sections === 'in turns',
   };
 }
 
@@ -259,6 +278,12 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
     ...(kvCase.alibi && { alibiSlopes: random.uniforms(nHeads, 0, 0.3) }),
     ...(kvCase.sinks && { sinks: drawSinks(random, nHeads, kvCase) }),
     ...drawKeyRows(random, kvCase, rowsOfBatch(kvCase, cache.tables.cacheLeftpad)),
+    ...drawTokens(
+      random,
+      kvCase,
+      lengths.map(([cached, sq, fresh]) => [sq, cached + fresh]),
+      rotary && { rows: rotary.sections ? 3 : 1, limit: nPositions },
+    ),
   };
 }
 
@@ -378,7 +403,8 @@ export function placeKvCache(
   const ints = (data: Int32Array, shape: readonly number[] = [data.length]): Ints =>
     onGpu ? lend('i32', shape, data) : data;
   const { k, v, rotaryCos, rotarySin, cuSeqlensQ, cuSeqlensKNew, blockTable, sharedPrefix } = inputs;
-  const { cacheBatchIdx, cacheLeftpad, alibiSlopes, sinks } = inputs;
+  const { cacheBatchIdx, cacheLeftpad, alibiSlopes, sinks, positions, treeMask } = inputs;
+  const tokens = inputs.q.shape.slice(0, -2);
   const batch = lengths.length;
   const angles = ({ shape, data }: HostTensor) => (onGpu ? lend('f32', shape, data) : (data as Float32Array));
   const keyRows = placeKeyRows(device, kvCase, inputs);
@@ -406,9 +432,14 @@ export function placeKvCache(
         rotarySin: angles(rotarySin),
         rotaryDim: rotary.dim,
         rotaryInterleaved: rotary.interleaved,
+        ...sectionsOf(kvCase),
       }),
     ...(alibiSlopes && { alibiSlopes }),
     ...(sinks && { sinks: onGpu ? lend(dtype, [sinks.length], sinks) : sinks }),
+    ...(positions && { positions: ints(positions, rotary?.sections ? [3, ...tokens] : tokens) }),
+    ...(treeMask && {
+      treeMask: onGpu ? lend('u32', [...tokens, treeMask.length / elementCount(tokens)], treeMask) : treeMask,
+    }),
     ...(onGpu && { maxSeqlenQ: Math.max(...lengths.map(([, sq]) => sq)) }),
     ...(onGpu &&
       (inputs.mask || inputs.bias) && {

@@ -25,10 +25,11 @@ import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from 
 import { denseKeyRows, drawKeyRows, placeKeyRows, type KeyRows, type KeyRowsCase } from './keyRowsCase.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { drawHeadScales, placeQuantised, quantiseCache, type QuantisedCache } from './quantisedCache.js';
+import { drawTokens, type TokenInputs, type TokensCase } from './tokenInputs.js';
 import { withGaps } from './withGaps.js';
 
 /** A batch for attention, with inputs drawn from a seed. */
-export interface VarlenCase extends KeyRowsCase {
+export interface VarlenCase extends KeyRowsCase, TokensCase {
   /** What the case tests. */
   readonly why: string;
   /** Queries and keys of each sequence. */
@@ -80,7 +81,7 @@ export const SMALL_VARLEN: VarlenCase = {
   causal: true,
 };
 
-interface Inputs extends KeyRows {
+interface Inputs extends KeyRows, TokenInputs {
   readonly q: HostTensor;
   readonly k: HostTensor;
   readonly v: HostTensor;
@@ -109,14 +110,14 @@ export async function checkVarlen(runtime: Runtime, varlen: VarlenCase): Promise
 
 function callVarlen(runtime: Runtime, { dense, lengths }: VarlenCase, args: AttnVarlenArgs): AttentionResult {
   if (!dense) return attnVarlen(runtime, args);
-  const { cuSeqlensQ: _q, cuSeqlensK: _k, ...rest } = args;
+  const { cuSeqlensQ: _q, cuSeqlensK: _k, maxSeqlenQ: _sq, maxSeqlenK: _sk, ...rest } = args;
   const { out, lse } = attn(runtime, denseArgs(rest, lengths.length));
   return { out, lse: headsFirst(lse!) };
 }
 
 /** The same tensors, with the sequences as a dimension of their own. */
 export function denseArgs(
-  { q, k, v, out, mask, bias, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>,
+  { q, k, v, out, mask, bias, positions, treeMask, ...rest }: Omit<AttnVarlenArgs, 'cuSeqlensQ'>,
   batch: number,
 ): AttnArgs {
   const split = (tensor: Tensor): Tensor => {
@@ -129,6 +130,12 @@ export function denseArgs(
       strides: [perSequence * tokenStride, tokenStride, ...rowStrides],
     };
   };
+  const splitInts = (ints: Ints): Ints => {
+    if (!isTensor(ints)) return ints;
+    const { strides: _strides, ...contiguous } = ints;
+    const [tokens, ...words] = ints.shape as [number, ...number[]];
+    return { ...contiguous, shape: [batch, tokens / batch, ...words] };
+  };
   return {
     ...rest,
     q: split(q),
@@ -137,6 +144,8 @@ export function denseArgs(
     ...(out && { out: split(out) }),
     ...(mask && { mask: denseKeyRows(mask, batch) }),
     ...(bias && { bias: denseKeyRows(bias, batch) }),
+    ...(positions && { positions: splitInts(positions) }),
+    ...(treeMask && { treeMask: splitInts(treeMask) }),
   };
 }
 
@@ -188,6 +197,7 @@ export function draw(varlen: VarlenCase): Inputs {
   if (varlen.scores) shapeScores({ ...varlen, kvDType }, random, { q, keys, cuSeqlensK });
   const used = varlen.partlyUsed && Int32Array.from(lengths, ([, sk]) => random.int(0, sk + 1));
   if (used) fillUnusedWithNaN([keys, values], cuSeqlensK, used);
+  const keysUsed = lengths.map(([sq, sk], b) => [sq, used ? used[b]! : sk] as const);
   const paged = pageSize ? intoPages(random, pageSize, cuSeqlensK, keys, values) : { k: keys, v: values };
   const quantise = (): Pick<Inputs, 'k' | 'v' | 'quantised'> => {
     const headScales = drawHeadScales(random, nKvHeads);
@@ -218,6 +228,7 @@ export function draw(varlen: VarlenCase): Inputs {
         end: used ? used[b]! : sk,
       })),
     }),
+    ...drawTokens(random, varlen, keysUsed),
   };
 }
 
@@ -254,7 +265,8 @@ export function place(
   const ints = (shape: readonly number[], data: Int32Array): Ints =>
     onGpu ? lend('i32', shape, data) : data;
   const batch = varlen.lengths.length;
-  const { cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, alibiSlopes, sinks } = inputs;
+  const { cuSeqlensQ, cuSeqlensK, sequsedK, blockTable, alibiSlopes, sinks, positions, treeMask } = inputs;
+  const totalQ = inputs.q.shape[0]!;
   const nHeads = varlen.heads[0];
   const keyRows = placeKeyRows(device, varlen, inputs);
   lent.push(...Object.values(keyRows));
@@ -280,6 +292,10 @@ export function place(
         : alibiSlopes,
     }),
     ...(sinks && { sinks: onGpu ? lend(dtype, [nHeads], sinks) : sinks }),
+    ...(positions && { positions: ints([totalQ], positions) }),
+    ...(treeMask && {
+      treeMask: onGpu ? lend('u32', [totalQ, treeMask.length / totalQ], treeMask) : treeMask,
+    }),
     ...(onGpu && {
       maxSeqlenQ: Math.max(...varlen.lengths.map(([sq]) => sq)),
       maxSeqlenK:

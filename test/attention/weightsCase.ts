@@ -25,8 +25,16 @@ export async function checkVarlenWeights(runtime: Runtime, varlen: VarlenCase): 
   const args = { ...optionsOf(varlen), ...inputs };
   const lse = rounded(attnVarlenReference(args).lse);
   const { args: placed, lent } = place(device, varlen, inputs);
-  const { out: _out, cuSeqlensQ, cuSeqlensK, ...whole } = placed;
-  const given = dense ? denseArgs(whole, lengths.length) : { ...whole, cuSeqlensQ, cuSeqlensK };
+  const { out: _out, cuSeqlensQ, cuSeqlensK, maxSeqlenQ, maxSeqlenK, ...whole } = placed;
+  const given = dense
+    ? denseArgs(whole, lengths.length)
+    : {
+        ...whole,
+        cuSeqlensQ,
+        cuSeqlensK,
+        ...(maxSeqlenQ && { maxSeqlenQ }),
+        ...(maxSeqlenK && { maxSeqlenK }),
+      };
   const placedLse = dense ? sequencesFirst(lse, lengths.length) : lse;
   await check(runtime, {
     given,

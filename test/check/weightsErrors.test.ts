@@ -108,7 +108,7 @@ describe('attnWeights', () => {
     ]).toMatchInlineSnapshot(`
       [
         "shape: attnWeights: q must have the shape [B, Sq, Hq, D], not [6, 4, 64]. For sequences end to end, pass cuSeqlensQ.",
-        "argument: attnWeights: there is no argument cacheSeqlens. There are q, k, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias.",
+        "argument: attnWeights: there is no argument cacheSeqlens. There are q, k, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask.",
         "shape: attnWeights: q must have the shape [totalQ, Hq, D], not [2, 3, 4, 64]. For a dense batch, leave cuSeqlensQ out.",
         "shape: attnWeights: k must have the shape [totalK, Hkv, D], not [2, 5, 2, 64]. For a dense batch, leave cuSeqlensQ out; for pages, pass blockTable.",
         "shape: attnWeights: k must have the shape [P, pageSize, Hkv, D], not [12, 2, 64]. For keys end to end, leave blockTable out.",

@@ -1,6 +1,7 @@
 import type { FloatDType, KvDType, QuantisedDType } from '../../src/core/dtype.js';
 import type { ScaleDType } from '../../src/core/kvFormats.js';
 import type { Random } from '../../tools/random.js';
+import type { TokensCase } from '../attention/tokenInputs.js';
 
 // Values that the axes of several suites share.
 
@@ -118,6 +119,22 @@ export function keysOfCase({ bits, bias, biasAt, sharing, firstKeys }: KeyCell) 
     ...(bits && { bits: sharing }),
     ...(bias !== 'none' && { bias, biasSharing: sharing, biasAnywhere: biasAt === 'anywhere' }),
     firstKeys,
+  };
+}
+
+/** Positions and trees of query tokens. */
+export const POSITIONS = ['none', 'their own', 'rising', 'any'] as const;
+export const TREES = ['none', 'chain', 'branches'] as const;
+
+interface TokenCell {
+  readonly positions: (typeof POSITIONS)[number];
+  readonly tree: (typeof TREES)[number];
+}
+
+export function tokensCase({ positions, tree }: TokenCell): TokensCase {
+  return {
+    ...(positions !== 'none' && { positions }),
+    ...(tree !== 'none' && { tree }),
   };
 }
 

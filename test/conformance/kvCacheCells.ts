@@ -13,7 +13,10 @@ import {
   KEY_KERNELS,
   keysOfCase,
   otherType,
+  POSITIONS,
   SPREADS,
+  tokensCase,
+  TREES,
 } from './axes.js';
 import type { Row } from './coveringArray.js';
 import type { ConformanceSuite } from './selection.js';
@@ -30,6 +33,9 @@ const KERNEL_AXES = {
   sloped: [false, true],
   ...KEY_KERNELS,
   rotary: ['none', 'half', 'whole', 'half, halves apart', 'whole, halves apart'],
+  sections: ['none', 'behind each other', 'in turns'],
+  positioned: [false, true],
+  treed: [false, true],
 } as const;
 
 const AXES = {
@@ -67,6 +73,8 @@ const AXES = {
   numSplits: [0, 1, 3],
   ragged: [false, true],
   numbers: ['host', 'GPU'],
+  positions: POSITIONS,
+  tree: TREES,
 } as const;
 
 export type KvCacheCell = Row<typeof AXES>;
@@ -94,6 +102,17 @@ const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
     softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
   ({ kvDType, headDim = 64 }) => allowsCacheType(kvDType, { headDim }),
   ({ kvDType = 'same', values }) => !isQuantisedType(kvDType) || values !== 'in keys',
+  ({ positioned, positions }) =>
+    positioned === undefined || positions === undefined || positioned === (positions !== 'none'),
+  ({ treed, tree }) => treed === undefined || tree === undefined || treed === (tree !== 'none'),
+  // With positions, each new token is a query.
+  ({ positioned, positions = 'none', fresh }) =>
+    (!positioned && positions === 'none') ||
+    fresh === undefined ||
+    fresh === 'none' ||
+    fresh === 'as many as queries',
+  ({ sections = 'none', rotary, positioned, positions }) =>
+    sections === 'none' || (rotary !== 'none' && positioned !== false && positions !== 'none'),
   // Tables of one page for each key are beyond any use here.
   ({ lengths, pageSize }) =>
     lengths !== '1, 131072' || pageSize === undefined || pageSize === 0 || pageSize >= 16,
@@ -141,8 +160,10 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
       rotary: {
         dim: rotary.startsWith('half') ? 2 * Math.floor(headDim / 4) : 2 * Math.floor(headDim / 2),
         interleaved: !rotary.endsWith('apart'),
+        ...(cell.sections !== 'none' && { sections: cell.sections }),
       },
     }),
+    ...tokensCase(cell),
     onGpu: cell.numbers === 'GPU',
     seed,
   };
@@ -150,7 +171,7 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
 
 /** Cached, queries and new tokens of each sequence; the last two differ between sequences where they are ragged. */
 function drawLengths(
-  { lengths, spread, fresh, ragged }: Omit<KvCacheCell, 'tier'>,
+  { lengths, spread, fresh, ragged, positions }: Omit<KvCacheCell, 'tier'>,
   random: Random,
 ): KvCacheCase['lengths'] {
   const [sq, sk] = sizesOf(lengths);
@@ -165,7 +186,8 @@ function drawLengths(
     const isEmpty = spread === 'upper two thirds' && b === batch - 1 && batch > 1;
     const least = { full: sk, 'last 20': sk - 20, 'upper two thirds': Math.ceil(sk / 3) }[spread];
     const queries = ragged ? random.int(b === 0 ? sq : 0, sq + 1) : sq;
-    const added = ragged ? Math.min(nNew[fresh], random.int(0, nNew[fresh] + 1)) : nNew[fresh];
+    const some = ragged ? Math.min(nNew[fresh], random.int(0, nNew[fresh] + 1)) : nNew[fresh];
+    const added = positions === 'none' || fresh === 'none' ? some : queries;
     const cached = isEmpty ? 0 : Math.max(0, random.int(least, sk + 1) - added);
     return [cached, queries, added];
   });

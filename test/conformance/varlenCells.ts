@@ -10,8 +10,11 @@ import {
   cacheType,
   drawWindow,
   spread,
+  POSITIONS,
   SPREADS,
   TAKERS,
+  tokensCase,
+  TREES,
   WINDOWS,
   allowsKeys,
   KEY_AXES,
@@ -36,6 +39,8 @@ const KERNEL_AXES = {
   softcapped: [false, true],
   sloped: [false, true],
   ...KEY_KERNELS,
+  positioned: [false, true],
+  treed: [false, true],
 } as const;
 
 const AXES = {
@@ -59,6 +64,8 @@ const AXES = {
   pageSize: [0, 1, 2, 3, 4, 13, 16, 64, 128, 250, 256],
   numbers: ['host', 'GPU'],
   scores: ['normal', 'equal', 'spike', 'huge'],
+  positions: POSITIONS,
+  tree: TREES,
 } as const;
 
 export type VarlenCell = Row<typeof AXES>;
@@ -88,6 +95,9 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
   ({ softcapped, softcap }) =>
     softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
   ({ sloped, alibi }) => sloped === undefined || alibi === undefined || sloped === (alibi !== 'none'),
+  ({ positioned, positions }) =>
+    positioned === undefined || positions === undefined || positioned === (positions !== 'none'),
+  ({ treed, tree }) => treed === undefined || tree === undefined || treed === (tree !== 'none'),
   // attn takes sequences of one length, end to end, and no lengths.
   ({ call, ...cell }) =>
     call !== 'attn' ||
@@ -125,6 +135,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     partlyUsed: cell.used === 'part',
     onGpu: cell.numbers === 'GPU',
     scores: cell.scores,
+    ...tokensCase(cell),
     seed,
   } as const;
   const batches =

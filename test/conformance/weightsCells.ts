@@ -30,10 +30,12 @@ const VARLEN_KERNELS = {
   softcapped: [false, true],
   sloped: [false, true],
   ...KEY_KERNELS,
+  positioned: [false, true],
+  treed: [false, true],
 } as const;
 
 const { call, causal, window, softcap, alibi } = varlenCells.axes;
-const { sinks, attentionChunk, spread, used, numbers, scores } = varlenCells.axes;
+const { sinks, attentionChunk, spread, used, numbers, scores, positions, tree } = varlenCells.axes;
 const VARLEN = {
   ...VARLEN_KERNELS,
   ...KEY_AXES,
@@ -48,6 +50,8 @@ const VARLEN = {
   used,
   numbers,
   scores,
+  positions,
+  tree,
   batch: ['single tokens', 'few keys', 'primes', 'prompts and decoding', 'all prime'],
   pageSize: [0, 1, 3, 16, 250],
 } as const;
@@ -81,6 +85,9 @@ const CACHE_KERNELS = {
   sloped: [false, true],
   rotary: kvCacheCells.axes.rotary,
   ...KEY_KERNELS,
+  sections: kvCacheCells.axes.sections,
+  positioned: [false, true],
+  treed: [false, true],
 } as const;
 
 const CACHE = {
@@ -98,6 +105,8 @@ const CACHE = {
   batchIdx: [false, true],
   ragged: [false, true],
   numbers: kvCacheCells.axes.numbers,
+  positions,
+  tree,
 } as const;
 
 type CacheRow = Row<typeof CACHE>;

@@ -1,15 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Dispatch } from '../../src/core/dispatch.js';
-import {
-  packItems,
-  splitParts,
-  type AttentionWork,
-  type WorkItem,
-} from '../../src/kernels/shared/attention.js';
 import type { TokenRows } from '../../src/problem/attentionProblem.js';
 import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
 import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
-import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
 import { link } from '../../src/wgsl/link.js';
 import { mergeChunksDispatch, packSplitTokens } from '../../src/kernels/mergeStates.js';
 import { attnVarlenReference } from '../../src/reference/attention.js';
@@ -17,47 +10,12 @@ import { batchOf, type Batch } from '../plan/batch.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
 import { traitsOf } from '../plan/traits.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
-import { filled, GRID, withoutPages } from './batchesOnHost.js';
+import { filled, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, workOf } from './tinyTiles.js';
 
 // The kernels run on the CPU, where every access to memory is noted, and give what the reference gives. Tiles are tiny,
 // since this is slow, but have several of everything.
-
-/** 8 rows and 16 keys; values of one lane at a time. */
-const PREFILL_TILE: PrefillTile = {
-  teams: 2,
-  lanes: 2,
-  rows: 4,
-  keyQuads: 2,
-  cols: 4,
-  headQuads: 8,
-  sliceQuads: 4,
-  valueKeys: 8,
-  qResident: false,
-  subgroups: false,
-  broadcast: false,
-  f16Tiles: false,
-  rolled: false,
-};
-
-/** 16 keys. */
-const DECODE_TILE: DecodeTile = {
-  invocations: 8,
-  rows: 2,
-  keyLanes: 2,
-  headOctets: 4,
-  quadLanes: 1,
-  valueLanes: 4,
-  cols: 1,
-  turnRows: 1,
-  prefetch: false,
-  subgroups: false,
-  broadcastLanes: 0,
-  rolled: false,
-};
-
-/** 8 keys. */
-const PREFETCH_TILE: DecodeTile = { ...DECODE_TILE, keyLanes: 4, prefetch: true };
 
 /** ms, for a busy machine. */
 const SLOW = 30_000;
@@ -76,28 +34,6 @@ function causalBatch(pageSize?: number): Batch {
 /** Just enough for every barrier to stand between something. */
 function smallBatch(): Batch {
   return batchOf([[2, 23]], { ...CAUSAL, pageSize: 3 });
-}
-
-/** Every tile of rows against every chunk of keys. */
-function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): AttentionWork {
-  const group = problem.nHeads / problem.nKvHeads;
-  const items: WorkItem[] = [];
-  let nParts = 0;
-  lengths.qLen.forEach((qLen, sequence) => {
-    for (let rowTile = 0; rowTile * rows < qLen * group; rowTile++)
-      for (let chunk = 0; chunk < nChunks; chunk++)
-        items.push({ sequence, rowTile, chunk, nChunks, firstPart: nParts });
-    nParts += qLen * nChunks;
-  });
-  return {
-    problem,
-    batchInfo: hostBatchInfo(problem, lengths),
-    items: packItems(items),
-    range: [0, items.length],
-    parts: nChunks > 1 ? splitParts(problem, nParts) : null,
-    rotatedQ: null,
-    ...GRID,
-  };
 }
 
 function prefill(batch: Batch, tile: PrefillTile): Dispatch {

@@ -25,6 +25,8 @@ const FEATURES: readonly Partial<AttnVariantOptions>[] = [
   { group: 1 },
   { group: 8, paged: true, softcap: true, newDType: 'f32', rotary: true, weights: true },
   { group: 3, decodeTokens: 2, alibi: true, newDType: 'bf16', weights: true },
+  { group: 2, alibi: true, positions: true, treeMask: true, newDType: 'f16', rotary: true, weights: true },
+  { group: 2, positions: true, newDType: 'f16', rotary: true, rotarySections: true, treeMask: true },
 ];
 
 /** Calls that append to quantised caches. */

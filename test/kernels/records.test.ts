@@ -7,6 +7,7 @@ import attnWeights from '../../src/kernels/attn_weights.wgsl';
 import { packChosenRows } from '../../src/kernels/attnWeights.js';
 import copyPages from '../../src/kernels/copy_pages.wgsl';
 import { copyPagesDispatches } from '../../src/kernels/copyPages.js';
+import gatherTokens from '../../src/kernels/gather_tokens.wgsl';
 import gatherHeads from '../../src/kernels/gather_heads.wgsl';
 import gatherLengths from '../../src/kernels/gather_lengths.wgsl';
 import mergeStates from '../../src/kernels/merge_states.wgsl';
@@ -26,6 +27,7 @@ const KERNELS: readonly Kernel[] = [
   attnWeights,
   copyPages,
   gatherHeads,
+  gatherTokens,
   gatherLengths,
   mergeStates,
 ];

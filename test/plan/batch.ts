@@ -8,6 +8,7 @@ import {
   type Masks,
   type PagedRows,
   type Rotary,
+  type TokenLayout,
 } from '../../src/problem/attentionProblem.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 
@@ -27,6 +28,11 @@ export interface BatchOptions {
   /** New tokens of each sequence, which are the last of its keys. */
   readonly newTokens?: readonly number[];
   readonly rotary?: Rotary;
+  /** Of query tokens, one behind the other: positions, three after each other with sections, and rows of a tree. */
+  readonly tokens?: {
+    readonly positions?: Int32Array;
+    readonly tree?: Uint32Array;
+  };
 }
 
 /** A problem with the lengths of its sequences. */
@@ -94,7 +100,11 @@ export function batchOf(
           stride: width,
         }
       : null,
-    masks: { ...NO_MASKS, ...options.masks },
+    masks: {
+      ...NO_MASKS,
+      ...options.masks,
+      ...(options.tokens && { tokens: tokenLayout(options, queries.total) }),
+    },
     softmaxScale: 0.3,
     softcap: 0,
     slopes: null,
@@ -114,8 +124,17 @@ export function batchOf(
       nCached: keys.lengths.map((length, b) => length - newTokens[b]!),
       newStart: fresh.starts,
     }),
+    ...(options.tokens && {
+      tokens: { positions: options.tokens.positions ?? null, tree: options.tokens.tree ?? null },
+    }),
   });
   return { problem, lengths };
+}
+
+function tokenLayout({ tokens, rotary }: BatchOptions, nTokens: number): TokenLayout {
+  const { positions, tree } = tokens!;
+  const positionRows = positions ? (rotary?.sections ? 3 : 1) : 0;
+  return { nTokens, sequenceTokens: 0, positionRows, treeWords: tree ? tree.length / nTokens : 0 };
 }
 
 function endToEnd(counts: readonly number[]) {

@@ -232,6 +232,7 @@ const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'copy_pages' },
   { kernel: 'gather_lengths' },
   { kernel: 'gather_heads' },
+  { kernel: 'gather_tokens' },
 ];
 
 test('every kernel is tested', () => {

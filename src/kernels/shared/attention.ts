@@ -3,6 +3,7 @@ import { hasScales, isQuantised, type FloatDType, type KvDType } from '../../cor
 import type { ScaleDType } from '../../core/kvFormats.js';
 import { StepMemory } from '../../core/stepMemory.js';
 import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem/attentionProblem.js';
+import { masksByPosition, masksByTree } from '../../problem/tokenMasks.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import { placesOf } from '../../wgsl/records.js';
 import { constantOf, structOf } from '../../wgsl/reflection.js';
@@ -120,7 +121,8 @@ export function attentionParams({
 }: Pick<AttentionWork, 'problem' | 'range' | 'parts'>): Readonly<Record<string, number>> {
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
   const { mask, bias } = problem;
-  const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt } = batchInfoLayout(problem);
+  const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt, tokensAt, positionsAt, treeAt } =
+    batchInfoLayout(problem);
   const scale = scoreScale(softmaxScale, softcap);
   return {
     first_item: range[0],
@@ -166,6 +168,10 @@ export function attentionParams({
     bias_head: bias?.headStride ?? 0,
     first_keys: masks.firstKeys,
     is_causal: masks.causal ? 1 : 0,
+    tokens_at: tokensAt,
+    positions_at: positionsAt,
+    tree_at: treeAt,
+    tree_words: masks.tokens?.treeWords ?? 0,
   };
 }
 
@@ -218,6 +224,10 @@ export interface AttentionFeatures {
   readonly mask: boolean;
   /** How the bias is stored, and whether it can be read four numbers at a time; null without one. */
   readonly bias: { readonly dtype: FloatDType; readonly wide: boolean } | null;
+  /** Whether masks and ALiBi look at positions of query tokens. */
+  readonly positions?: boolean;
+  /** Whether query tokens see each other along a tree. */
+  readonly tree?: boolean;
 }
 
 export function featuresOf({
@@ -252,6 +262,8 @@ export function featuresOf({
       dtype: bias.tensor.dtype as FloatDType,
       wide: hasMultiplesOf(4, bias, bias.tensor.shape.at(-1)!),
     },
+    positions: masksByPosition(masks),
+    tree: masksByTree(masks),
   };
 }
 
@@ -286,6 +298,8 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     firstKeys,
     mask,
     bias,
+    positions = false,
+    tree = false,
   } = features;
   const quantised = isQuantised(kvDType);
   const bytes = quantised && kvDType !== 'i4';
@@ -329,6 +343,9 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     BIAS_BF16: bias?.dtype === 'bf16',
     BIAS_HALVES: bias !== null && bias.dtype !== 'f32',
     BIAS_WIDE: bias?.wide ?? false,
+    BY_TOKEN: positions || tree,
+    POSITIONS: positions,
+    TREE: tree,
     SPLIT: split,
   };
 }

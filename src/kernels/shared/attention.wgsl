@@ -8,6 +8,7 @@
 //   MASK      bits of each row say which keys it sees
 //   BIAS      numbers of each row are added to its scores
 //   SPLIT     an item is one of several chunks of keys: its out and lse are a part, for merge_states
+//   BY_TOKEN  masks differ by more than where a token stands: see token_masks, also for POSITIONS and TREE
 //
 // A chunk is one of the pieces into which the keys of a sequence are split (split-KV). A row has one part from each.
 
@@ -16,6 +17,9 @@ import package::shared::band::{Band, Tiles, band_between, tiles_in, visible_band
 import package::shared::batch_info::{Sequence, sequence_at, batch_info};
 import package::shared::out_rows::{write_lse, write_sums};
 import package::shared::scores::{LOG2_E, capped, sink_part};
+@if(BY_TOKEN) import package::shared::token_masks::{
+  TokenMask, token_mask_of, index_band_of, key_positions, lets_see, tokens_seen,
+};
 
 struct Params {
   first_item: u32,        // of the items of the whole plan, the first of this dispatch
@@ -67,7 +71,11 @@ struct Params {
   bias_token: u32,
   bias_head: u32,
   first_keys: i32,        // with FIRST_KEYS
-  is_causal: u32,         // whether first keys after a query are hidden from it
+  is_causal: u32,         // with FIRST_KEYS, whether those after a query are hidden from it; with BY_TOKEN whether any are
+  tokens_at: u32,         // in batch_info, see token_masks
+  positions_at: u32,
+  tree_at: u32,
+  tree_words: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -153,7 +161,7 @@ struct Seen {
 
 // What the rows of a job see, at most `tile_rows` of them. Bands move forward with the token, so the first and the last
 // token bound both.
-fn rows_seen(job: Job, tile_rows: u32) -> Seen {
+@if(!BY_TOKEN) fn rows_seen(job: Job, tile_rows: u32) -> Seen {
   let first = band_of(job.sequence, token_of(job.first_row));
   let last = band_of(job.sequence, token_of(min(job.first_row + tile_rows, job.n_rows) - 1u));
   var seen = Seen(band_between(first.first, last.last), band_between(last.first, first.last));
@@ -166,10 +174,16 @@ fn rows_seen(job: Job, tile_rows: u32) -> Seen {
   return seen;
 }
 
+@if(BY_TOKEN) fn rows_seen(job: Job, tile_rows: u32) -> Seen {
+  let last_token = token_of(min(job.first_row + tile_rows, job.n_rows) - 1u);
+  return tokens_seen(job.item.sequence, job.sequence, token_of(job.first_row), last_token);
+}
+
 // What masks a row's keys, and with ALIBI lowers their scores.
 struct RowMask {
   band: Band,
-  @if(ALIBI) position: i32,
+  @if(BY_TOKEN) token: TokenMask,
+  @if(ALIBI && !BY_TOKEN) position: i32,
   @if(ALIBI) slope: f32,
   @if(MASK) mask_row: u32,   // where its bits begin
   @if(BIAS) bias_row: u32,
@@ -178,21 +192,23 @@ struct RowMask {
 // The mask of a row; past the end, that of some other row: its results are never stored.
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
-  @if(MASK || BIAS) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
-  @if(!MASK && !BIAS && ALIBI) {
+  @if(MASK || BIAS || BY_TOKEN) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
+  @if(!MASK && !BIAS && !BY_TOKEN && ALIBI) {
     let slope = slope_of(job.item.sequence, head_of(job, row));
     return RowMask(band_of(job.sequence, token), position_of(job.sequence, token), slope);
   }
-  @if(!MASK && !BIAS && !ALIBI) return RowMask(band_of(job.sequence, token));
+  @if(!MASK && !BIAS && !BY_TOKEN && !ALIBI) return RowMask(band_of(job.sequence, token));
 }
 
 // The mask of a head of a token, with all that a variant has.
-@if(MASK || BIAS) fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
+@if(MASK || BIAS || BY_TOKEN) fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
   var mask = RowMask();
-  mask.band = band_of(sequence, token);
-  @if(ALIBI) mask.position = position_of(sequence, token);
+  @if(!BY_TOKEN) mask.band = band_of(sequence, token);
+  @if(BY_TOKEN)  mask.band = index_band_of(sequence, token);
+  @if(BY_TOKEN)  mask.token = token_mask_of(sequence_index, sequence, token);
+  @if(ALIBI && !BY_TOKEN) mask.position = position_of(sequence, token);
   @if(ALIBI) mask.slope = slope_of(sequence_index, head);
-  let row = sequence.q_start + token;
+  @if(MASK || BIAS) let row = sequence.q_start + token;
   @if(MASK) mask.mask_row =
     params.mask_base + sequence_index * params.mask_sequence + row * params.mask_token + head * params.mask_head;
   @if(BIAS) mask.bias_row =
@@ -209,14 +225,16 @@ fn mask_of(job: Job, row: u32) -> RowMask {
 fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
   var s = products * params.score_scale;
   @if(SOFTCAP) s = capped(s) * params.softcap_log2;
-  @if(ALIBI) s -= mask.slope * vec4f(abs(key - mask.position));
+  @if(ALIBI && BY_TOKEN)  s -= mask.slope * vec4f(abs(key_positions(mask.token.own, key) - mask.token.position));
+  @if(ALIBI && !BY_TOKEN) s -= mask.slope * vec4f(abs(key - mask.position));
   return s;
 }
 
 fn sees(mask: RowMask, key: vec4i) -> vec4<bool> {
   let is_in_band = (key >= vec4i(mask.band.first)) & (key <= vec4i(mask.band.last));
-  @if(FIRST_KEYS)  return is_in_band | ((key >= vec4i(mask.band.head_first)) & (key < vec4i(mask.band.head_end)));
-  @if(!FIRST_KEYS) return is_in_band;
+  @if(BY_TOKEN)                 return is_in_band & lets_see(mask.token, key);
+  @if(!BY_TOKEN && FIRST_KEYS)  return is_in_band | ((key >= vec4i(mask.band.head_first)) & (key < vec4i(mask.band.head_end)));
+  @if(!BY_TOKEN && !FIRST_KEYS) return is_in_band;
 }
 
 fn largest_of(s: vec4f) -> f32 {

@@ -1,12 +1,16 @@
 import { StepMemory } from '../../core/stepMemory.js';
 import { isTensor, windowOf } from '../../core/tensor.js';
 import type { AttentionProblem, HeadScales, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
+import { firstTokenOf, masksByPosition, tokenPositions } from '../../problem/tokenMasks.js';
 import type { StructLayout } from '../../wgsl/kernel.js';
 import { placesOf } from '../../wgsl/records.js';
-import { structOf } from '../../wgsl/reflection.js';
+import { constantOf, structOf } from '../../wgsl/reflection.js';
 import batchInfo from './batch_info.wgsl?module';
 
-/** Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, then sinks, then scales of kv heads. */
+/**
+ * Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, sinks, scales of kv heads, positions and trees
+ * of tokens.
+ */
 export interface BatchInfoLayout {
   readonly slopesAt: number;
   /** Words from a sequence's slopes to the next one's; 0 where all share them. */
@@ -20,11 +24,15 @@ export interface BatchInfoLayout {
   readonly vScalesAt: number;
   /** How many of either. */
   readonly nScales: number;
+  /** Where the tokens of each sequence begin. */
+  readonly tokensAt: number;
+  readonly positionsAt: number;
+  readonly treeAt: number;
   readonly words: number;
 }
 
 export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
-  const { batch, nHeads, nKvHeads, slopes, sinks } = problem;
+  const { batch, nHeads, nKvHeads, slopes, sinks, masks } = problem;
   const slopesSequence = slopes?.perSequence ? nHeads : 0;
   const nSlopes = slopes ? (slopes.perSequence ? batch : 1) * nHeads : 0;
   const nSinks = sinks ? nHeads : 0;
@@ -33,6 +41,10 @@ export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
   const nScales = headScalesOf(problem) ? nKvHeads : 0;
   const kScalesAt = sinksAt + nSinks;
   const vScalesAt = kScalesAt + nScales;
+  const tokensAt = vScalesAt + nScales;
+  const { nTokens, positionRows, treeWords } = masks.tokens ?? NO_TOKENS;
+  const positionsAt = tokensAt + (masks.tokens ? batch * tokenPlaceWords() : 0);
+  const treeAt = positionsAt + positionRows * nTokens;
   return {
     slopesAt,
     slopesSequence,
@@ -42,8 +54,17 @@ export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
     kScalesAt,
     vScalesAt,
     nScales,
-    words: vScalesAt + nScales,
+    tokensAt,
+    positionsAt,
+    treeAt,
+    words: treeAt + treeWords * nTokens,
   };
+}
+
+const NO_TOKENS = { nTokens: 0, positionRows: 0, treeWords: 0 };
+
+function tokenPlaceWords(): number {
+  return constantOf({ modules: [batchInfo] }, 'TOKEN_PLACE_WORDS');
 }
 
 /** The scales of a cache whose heads have one each, whatever the token. */
@@ -68,7 +89,24 @@ export function hostBatchInfo(
     info.set(bitsOf(scales.k as Float32Array), kScalesAt);
     info.set(bitsOf(scales.v as Float32Array), vScalesAt);
   }
+  if (problem.masks.tokens) writeTokens(info, problem, lengths);
   return info;
+}
+
+/** Writes where each sequence's tokens begin, then positions and trees. */
+function writeTokens(info: Uint32Array, problem: AttentionProblem, lengths: HostLengths): void {
+  const { batch, masks } = problem;
+  const { tokensAt, positionsAt, treeAt } = batchInfoLayout(problem);
+  const positions = lengths.tokens!.positions as Int32Array | null;
+  const tree = lengths.tokens!.tree as Uint32Array | null;
+  for (let b = 0; b < batch; b++) {
+    const start = firstTokenOf(masks.tokens!, lengths, b);
+    const inOrder = !masksByPosition(masks) || tokenPositions(positions!, start, lengths.qLen[b]!).inOrder;
+    info[tokensAt + b * tokenPlaceWords()] = start;
+    info[tokensAt + b * tokenPlaceWords() + 1] = inOrder ? 1 : 0;
+  }
+  if (positions) info.set(positions, positionsAt);
+  if (tree) info.set(tree, treeAt);
 }
 
 function bitsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {
@@ -81,7 +119,7 @@ export function hostSequences(
   lengths: HostLengths,
   memory = new StepMemory(),
 ): Uint32Array {
-  const { words } = placesOf(sequenceLayout(), SEQUENCE_FIELDS);
+  const { words } = sequencePlaces();
   const sequences = memory.words('sequences', problem.batch * words);
   writeSequences(sequences, problem, lengths);
   return sequences;
@@ -92,7 +130,7 @@ function writeSequences(words: Uint32Array, problem: AttentionProblem, lengths: 
   const { batch, q, k, v, out, lse, append } = problem;
   const { qStart, qLen, kStart, kLen, firstKey, nCached, newStart, row } = lengths;
   const bases = basesOf(problem);
-  const places = placesOf(sequenceLayout(), SEQUENCE_FIELDS);
+  const places = sequencePlaces();
   for (let b = 0; b < batch; b++) {
     const at = b * places.words;
     words[at + places.q_len] = qLen[b]!;
@@ -131,6 +169,11 @@ const SEQUENCE_FIELDS = {
   new_v_base: true,
   q_start: true,
 } as const;
+
+/** The word of each field of a `Sequence`, and how many words it has. */
+export function sequencePlaces() {
+  return placesOf(sequenceLayout(), SEQUENCE_FIELDS);
+}
 
 function startOf(base: number, rows: TokenRows | null | undefined, index: number, token: number): number {
   return rows ? base + index * rows.sequenceStride + token * rows.tokenStride : 0;

@@ -1,5 +1,6 @@
 // batch_info: one record per sequence (lengths, and where its data begin in each tensor), then slopes and sinks of
-// heads, and scales of kv heads. It is one array, since a kernel may have eight storage buffers.
+// heads, scales of kv heads, and positions and trees of query tokens. It is one array, since a kernel may have eight storage
+// buffers.
 
 @group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks, scales
 
@@ -20,3 +21,6 @@ struct Sequence {
 }
 
 @record(batch_info) fn sequence_at(index: u32) -> Sequence;
+
+// What token_masks has of each sequence.
+const TOKEN_PLACE_WORDS = 2u;

@@ -7,10 +7,13 @@
 //   VALUES    of new tokens only values are bound
 //   KEYS      of new tokens only keys are bound
 //   ROTARY    elements below rotary_dim are rotated, but for those of values
+//   POSITIONS tokens have positions of their own, for keys and queries; with ROTARY
+//   SECTIONS  three each, of which every pair is turned by one; with POSITIONS
 //   PAGED     the cache is in pages
 //   WIDE      rows of all tensors allow accesses of 16 bytes; in append_quantised those that are read
 
 import package::shared::batch_info::{Sequence, batch_info};
+@if(POSITIONS) import package::shared::batch_info::TOKEN_PLACE_WORDS;
 import package::shared::elements::{F32, F16, quad_from_f16, quad_from_bf16, word_of, number_from};
 
 struct Params {
@@ -52,6 +55,13 @@ struct Params {
   scale_page: u32,        // without pages, from one row of the cache to the next
   scale_token: u32,
   scale_head: u32,
+  tokens_at: u32,         // with POSITIONS, in batch_info: where the tokens of sequences begin
+  positions_at: u32,
+  n_tokens: u32,          // of all sequences: from the first positions of tokens to the second ones
+  time_pairs: u32,        // with SECTIONS, pairs that are turned by each of them
+  height_pairs: u32,
+  width_pairs: u32,
+  pairs_take_turns: u32,
 }
 
 // Up to item_tokens of a sequence.
@@ -137,7 +147,7 @@ fn item_at(item: u32) -> NewTokens {
   }
   if (slot >= sequence.k_len) { row.kind = NONE; return row; }
   // gather_lengths leaves no keys to a sequence with a query beyond the rotary tables.
-  @if(ROTARY) if (!is_value && slot >= params.n_positions) { row.kind = NONE; return row; }
+  @if(ROTARY && !POSITIONS) if (!is_value && slot >= params.n_positions) { row.kind = NONE; return row; }
   @if(!PAGED) row.write_at += slot * select(params.k_token, params.v_token, is_value);
   @if(PAGED) {
     let page = block_table[sequence.table_base + slot / params.page_size];
@@ -152,10 +162,28 @@ fn item_at(item: u32) -> NewTokens {
   let position = sequence.n_cached + token * params.queries_advance;
   let row_octets = (params.head_dim + 7u) / 8u;
   let at = sequence.q_base + token * params.q_token + octet / row_octets * params.q_head;
-  let is_there = token < sequence.q_len && position < params.n_positions;
+  @if(!POSITIONS) let is_there = token < sequence.q_len && position < params.n_positions;
+  @if(POSITIONS)  let is_there = token < sequence.q_len;
   return Row(
     select(NONE, QUERY, is_there), octet % row_octets * 8u, at, at, params.head_dim, params.q_type, params.q_type, position,
   );
+}
+
+// The row with the position that its token has, or with SECTIONS the place of the first one in batch_info. The last keys of
+// a sequence are those of its query tokens. gather_tokens leaves no keys to a sequence with a token beyond the rotary tables.
+@if(POSITIONS) fn at_own_position(given: Row, sequence_index: u32, sequence: Sequence, query: u32) -> Row {
+  var row = given;
+  if (row.kind != KEY && row.kind != QUERY) { return row; }
+  var token = query;
+  if (row.kind == KEY) { token = row.position + sequence.q_len - sequence.k_len; }
+  if (token >= sequence.q_len) { row.kind = NONE; return row; }
+  let at = params.positions_at + batch_info[params.tokens_at + sequence_index * TOKEN_PLACE_WORDS] + token;
+  var position = batch_info[at];
+  @if(SECTIONS)  position = max(position, max(batch_info[at + params.n_tokens], batch_info[at + 2u * params.n_tokens]));
+  @if(SECTIONS)  row.position = at;
+  @if(!SECTIONS) row.position = position;
+  if (position >= params.n_positions) { row.kind = NONE; }
+  return row;
 }
 
 // An octet with its elements below rotary_dim rotated.
@@ -208,13 +236,33 @@ fn item_at(item: u32) -> NewTokens {
   return select(-1.0, 1.0, is_y) * number_from(source_word(row.kind, word_of(at, row.read_type)), at, row.read_type);
 }
 
+// The positions of pairs, by the section that each belongs to; `at` is where the first one of the token is in batch_info.
+@if(SECTIONS) fn positions_of(at: u32, pair: vec4u) -> vec4u {
+  let last = params.rotary_pairs - 1u;
+  return vec4u(
+    batch_info[at + section_of(min(pair.x, last)) * params.n_tokens], batch_info[at + section_of(min(pair.y, last)) * params.n_tokens],
+    batch_info[at + section_of(min(pair.z, last)) * params.n_tokens], batch_info[at + section_of(min(pair.w, last)) * params.n_tokens],
+  );
+}
+
+@if(SECTIONS) fn section_of(pair: u32) -> u32 {
+  if (params.pairs_take_turns != 0u) {
+    if (pair % 3u == 1u && pair < 3u * params.height_pairs) { return 1u; }
+    if (pair % 3u == 2u && pair < 3u * params.width_pairs) { return 2u; }
+    return 0u;
+  }
+  return select(0u, 1u, pair >= params.time_pairs) + select(0u, 1u, pair >= params.time_pairs + params.height_pairs);
+}
+
 @if(ROTARY) fn cos_of(position: u32, pair: vec4u) -> vec4f {
-  let at = vec4u(params.cos_base + position * params.cos_position) + min(pair, vec4u(params.rotary_pairs - 1u));
+  @if(SECTIONS)  let at = vec4u(params.cos_base) + positions_of(position, pair) * params.cos_position + min(pair, vec4u(params.rotary_pairs - 1u));
+  @if(!SECTIONS) let at = vec4u(params.cos_base + position * params.cos_position) + min(pair, vec4u(params.rotary_pairs - 1u));
   return vec4f(cosine(at.x), cosine(at.y), cosine(at.z), cosine(at.w));
 }
 
 @if(ROTARY) fn sin_of(position: u32, pair: vec4u) -> vec4f {
-  let at = vec4u(params.sin_base + position * params.sin_position) + min(pair, vec4u(params.rotary_pairs - 1u));
+  @if(SECTIONS)  let at = vec4u(params.sin_base) + positions_of(position, pair) * params.sin_position + min(pair, vec4u(params.rotary_pairs - 1u));
+  @if(!SECTIONS) let at = vec4u(params.sin_base + position * params.sin_position) + min(pair, vec4u(params.rotary_pairs - 1u));
   return vec4f(sine(at.x), sine(at.y), sine(at.z), sine(at.w));
 }
 
