@@ -63,7 +63,9 @@ fn gather_tokens(
   // As gather_lengths has it, within the tokens that there are.
   let n = min(batch_info[record + params.q_len_word], params.n_tokens - first);
   if (local < 4u) { atomicStore(&flags[local], 0u); }
-  let n_new = batch_info[record + params.k_len_word] - batch_info[record + params.n_cached_word];
+  // A bound of keys may leave fewer than were there before.
+  let k_len = batch_info[record + params.k_len_word];
+  let n_new = k_len - min(k_len, batch_info[record + params.n_cached_word]);
   workgroupBarrier();
 
   for (var step = 0u; step < MANY; step++) {

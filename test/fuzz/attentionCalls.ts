@@ -28,7 +28,10 @@ interface Outputs {
   readonly lse: readonly number[];
 }
 
-function drawOptions({ random, tensor }: Maker, sizes: Sizes, shapes: Outputs): Args {
+/** @param mayHavePositions whether each new token is a query */
+function drawOptions(maker: Maker, sizes: Sizes, shapes: Outputs, mayHavePositions = true): Args {
+  const { random, tensor } = maker;
+  const tokens = shapes.out.slice(0, -2);
   const { batch, nHeads, dtype } = sizes;
   const maybe = (name: string, draw: () => unknown): Args =>
     random.int(0, 5) === 0 ? { [name]: draw() } : {};
@@ -53,11 +56,21 @@ function drawOptions({ random, tensor }: Maker, sizes: Sizes, shapes: Outputs): 
     ...maybe('firstKeys', () => random.int(0, 9)),
     ...maybe('mask', () => keyRows('u32', random.int(1, 3))),
     ...maybe('bias', () => keyRows(random.pick(DTYPES), random.int(24, 29))),
+    ...(mayHavePositions &&
+      maybe('positions', () => ints(maker, drawInts(random, elementCount(tokens), 0, 40), tokens))),
+    ...maybe('treeMask', () => {
+      const words = random.pick([1, 1, 2]);
+      return ints(maker, drawInts(random, elementCount(tokens) * words, -99, 99), [...tokens, words]);
+    }),
     ...maybe('numSplits', () => random.int(0, 4)),
     ...maybe('returnLse', () => random.boolean()),
     ...maybe('out', () => tensor(dtype, shapes.out)),
     ...maybe('lse', () => tensor('f32', shapes.lse)),
   };
+}
+
+function drawInts(random: Random, length: number, first: number, end: number): number[] {
+  return Array.from({ length }, () => random.int(first, end));
 }
 
 /** Integers of a sequence each, on the host or on the GPU. */
@@ -171,7 +184,7 @@ function kvCacheArgs(maker: Maker): Args {
       rotaryDim: 2 * pairs,
       rotaryInterleaved: random.boolean(),
     }),
-    ...drawOptions(maker, sizes, { out, lse }),
+    ...drawOptions(maker, sizes, { out, lse }, !hasNew),
   };
 }
 

@@ -41,6 +41,9 @@ interface Numbers {
   readonly cacheLeftpad: Int32Array;
   readonly maxSeqlenQ: number;
   readonly maxSeqlenK: number;
+  /** Of query tokens, if they have any: positions, and a word each of a tree. */
+  readonly positions: Int32Array | undefined;
+  readonly treeMask: Int32Array | undefined;
 }
 
 /** An integer, valid more often than not. */
@@ -59,7 +62,14 @@ function drawNumbers(random: Random): Numbers {
   const blockTable = list(BATCH * WIDTH, N_PAGES - 1);
   // The padding of a fixed batch.
   if (random.int(0, 3) === 0) blockTable.fill(-1, WIDTH * random.int(0, BATCH));
+  // Mostly inside of the tables, or sequences would have no keys.
+  const position = () =>
+    random.int(0, 40) === 0 ? anyInteger(random, N_POSITIONS) : random.int(0, N_POSITIONS);
+  const perToken = (draw: () => number) =>
+    random.boolean() ? Int32Array.from({ length: TOTAL_Q }, draw) : undefined;
   return {
+    positions: perToken(position),
+    treeMask: perToken(() => random.int(-(2 ** 31), 2 ** 31)),
     cuSeqlensQ: sums(TOTAL_Q),
     cuSeqlensK: sums(TOTAL_K),
     used: list(BATCH, ROOM),
@@ -101,7 +111,11 @@ function clamped(kind: BatchKind, numbers: Numbers, b: number): Clamped {
     nQueries > 0 ? nCached + nQueries - 1 : -1,
     allKeys > nCached ? allKeys - 1 : -1,
   );
-  const nKeys = isThere && !(isCache && lastPosition >= N_POSITIONS) ? allKeys : 0;
+  const own = numbers.positions?.subarray(firstQuery, firstQuery + nQueries);
+  const isBeyond = own
+    ? allKeys - nCached > nQueries || own.some((position) => position < 0 || position >= N_POSITIONS)
+    : lastPosition >= N_POSITIONS;
+  const nKeys = isThere && !(isCache && isBeyond) ? allKeys : 0;
   const slotOf = (key: number): number => {
     if (kind === 'end to end') return kStart + key;
     if (kind === 'rows of a cache') return row * ROOM + key;
@@ -133,6 +147,7 @@ const SHAPES: Readonly<Record<BatchKind, readonly number[]>> = {
 export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, random: Random): Promise<void> {
   const { device } = runtime;
   const numbers = drawNumbers(random);
+  const { positions, treeMask } = numbers;
   const numSplits = random.pick([0, 2]);
   const sequences = Array.from({ length: BATCH }, (_, b) => clamped(kind, numbers, b));
   const isCache = kind.endsWith('cache');
@@ -177,6 +192,8 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
           : ints(numbers.blockTable, [BATCH, WIDTH]),
     }),
     causal: true,
+    ...(positions && { positions: ints(positions) }),
+    ...(treeMask && { treeMask: ints(treeMask, [TOTAL_Q, 1]) }),
     numSplits,
     out: lend('f32', [TOTAL_Q, N_HEADS, HEAD_DIM], 'canaries'),
     lse: lend('f32', [N_HEADS, TOTAL_Q], 'canaries'),
@@ -233,11 +250,12 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
 
   // New tokens. A slot that is written for two may hold either.
   const writers = new Map<number, number>();
-  for (const { keyRows, nCached, newStart } of sequences) {
+  for (const { keyRows, nCached, newStart, firstQuery, nQueries } of sequences) {
     for (let key = nCached; key < keyRows.length; key++) {
       const [slot, fresh] = [keyRows[key]!, newStart + key - nCached];
       if (slot === NO_ROW) continue;
-      host.k.set(rotated(host.newK, fresh, key), slot * HEAD_DIM);
+      const position = positions?.[firstQuery + key - keyRows.length + nQueries] ?? key;
+      host.k.set(rotated(host.newK, fresh, position), slot * HEAD_DIM);
       host.v.set(host.newV.subarray(fresh * HEAD_DIM, (fresh + 1) * HEAD_DIM), slot * HEAD_DIM);
       writers.set(slot, (writers.get(slot) ?? 0) + 1);
     }
@@ -253,7 +271,8 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
     if (own.length !== 1 || own[0]!.keyRows.length === 0) return;
     for (let head = 0; head < N_HEADS; head++) {
       const row = token * N_HEADS + head;
-      host.q.set(rotated(host.q, row, own[0]!.nCached + token - own[0]!.firstQuery), row * HEAD_DIM);
+      const position = positions?.[token] ?? own[0]!.nCached + token - own[0]!.firstQuery;
+      host.q.set(rotated(host.q, row, position), row * HEAD_DIM);
     }
   });
   const flat = (data: Float32Array) => ({ data, shape: [data.length / HEAD_DIM, 1, HEAD_DIM] });
@@ -263,7 +282,11 @@ export async function checkMalformedBatch(runtime: Runtime, kind: BatchKind, ran
     v: flat(host.v),
     sequences,
     lseShape: [N_HEADS, TOTAL_Q],
-    options: { causal: true },
+    options: {
+      causal: true,
+      ...(positions && { positions }),
+      ...(treeMask && { treeMask }),
+    },
   });
   checkRows(owners, isDisputed, { out: out!, lse: lse! }, { out: want.out.data, lse: want.lse.data });
   // Where sequences do not lie in order, a row may not be found.
