@@ -82,9 +82,9 @@ fn attn_weights(
   let first_key = i32(key_tile * TILE_KEYS);
   var seen = band_between(0, -1);
   // Padding behind the last sequence belongs to none.
-  if (chosen.row >= sequence.out_base && token < sequence.q_len) {
-    @if(!BY_TOKEN) seen = band_of(sequence, token);
-    @if(BY_TOKEN)  seen = tokens_seen(sequence_index, sequence, token, token).by_any;
+  @if(!BY_TOKEN) if (chosen.row >= sequence.out_base && token < sequence.q_len) { seen = band_of(sequence, token); }
+  @if(BY_TOKEN) if (chosen.row >= sequence.out_base && token < sequence.q_len) {
+    seen = tokens_seen(sequence_index, sequence, token, token).by_any;
   }
   let sees_any = has_any_of(seen, first_key, first_key + i32(TILE_KEYS) - 1);
 
