@@ -58,7 +58,8 @@ function quantised(options: BatchOptions, { dtype, scaleDType = 'f32', gap = 0 }
 
 function dispatchOf({ problem, lengths }: Batch, side: 'k' | 'v') {
   const info = hostBatchInfo(problem, lengths);
-  const tokens = listNewTokens(Uint32Array.from(NEW_TOKENS), info, () => info);
+  const counts = Uint32Array.from(lengths.kLen, (kLen, b) => kLen - lengths.nCached[b]!);
+  const tokens = listNewTokens(counts, info, () => info);
   return appendQuantisedDispatch({ problem, tokens, side, ...GRID });
 }
 
@@ -93,6 +94,16 @@ function halfOf(bits: number): number {
   return (bits & 0x8000 ? -1 : 1) * (exponent === 31 ? (fraction ? NaN : Infinity) : magnitude);
 }
 
+/** What a new key is rotated for: its position, or three of them. */
+function positionsOfKey({ problem, lengths }: Batch, b: number, key: number): number | readonly number[] {
+  const positions = lengths.tokens?.positions as Int32Array | undefined;
+  if (!positions) return key;
+  const { nTokens, positionRows } = problem.masks.tokens!;
+  const token = lengths.qStart[b]! + key - lengths.kLen[b]! + lengths.qLen[b]!;
+  if (positionRows === 1) return positions[token]!;
+  return [0, 1, 2].map((row) => positions[row * nTokens + token]!);
+}
+
 /** Checks new tokens by the host's twin, and that nothing else has changed. */
 function checkWritten(batch: Batch, side: 'k' | 'v', before: HostBuffers, after: HostBuffers): void {
   const { problem, lengths } = batch;
@@ -122,7 +133,14 @@ function checkWritten(batch: Batch, side: 'k' | 'v', before: HostBuffers, after:
         if (rotary) {
           const shape = [rotary.nPositions, rotary.pairs];
           const of = (data: unknown) => ({ data: data as Float32Array, shape });
-          rotate(values, key, { cos: of(rotary.cos), sin: of(rotary.sin), interleaved: rotary.interleaved });
+          const { interleaved, sections } = rotary;
+          rotate(values, positionsOfKey(batch, b, key), {
+            cos: of(rotary.cos),
+            sin: of(rotary.sin),
+            interleaved,
+            // With [0, 1, 1].
+            ...(sections && { sectionOf: (pair: number) => pair + 1 }),
+          });
         }
         const codesAt = at(cache, head);
         for (let i = 0; i < headDim; i++) written.codes.add(codesAt + i);
@@ -156,6 +174,10 @@ const rotary: Rotary = {
   interleaved: true,
   queriesAdvance: true,
 };
+
+/** New tokens with positions are queries. */
+const AS_QUERIES = SEQUENCES.map(([sq]) => sq);
+const POSITIONS = Int32Array.of(5, 0, 6, 3, 3, 1);
 
 /** Numbers of a batch, and a cache of other bytes. */
 function contentsOf(batch: Batch): HostBuffers {
@@ -196,6 +218,35 @@ describe('append_quantised', () => {
     {
       why: 'e4m3, rotated as halves of a head',
       options: { headDim: 16, rotary: { ...rotary, interleaved: false } },
+      format: { dtype: 'e4m3' },
+    },
+    {
+      why: 'i8, at positions of their own',
+      options: { headDim: 6, rotary, newTokens: AS_QUERIES, tokens: { positions: POSITIONS } },
+      format: { dtype: 'i8' },
+    },
+    {
+      why: 'i4 in pages, at positions by sections',
+      options: {
+        headDim: 32,
+        pageSize: 2,
+        rotary: { ...rotary, sections: { pairs: [0, 1, 1], interleaved: false } },
+        newTokens: AS_QUERIES,
+        tokens: {
+          positions: Int32Array.of(...POSITIONS, ...POSITIONS.toReversed(), ...POSITIONS.map((x) => 6 - x)),
+        },
+      },
+      format: { dtype: 'i4', scaleDType: 'f16' },
+    },
+    {
+      why: 'e4m3, at positions of their own, halves of a head',
+      options: {
+        headDim: 16,
+        dtype: 'bf16',
+        rotary: { ...rotary, interleaved: false },
+        newTokens: AS_QUERIES,
+        tokens: { positions: POSITIONS },
+      },
       format: { dtype: 'e4m3' },
     },
     { why: 'e4m3 in pages', options: { headDim: 12, dtype: 'bf16', pageSize: 3 }, format: { dtype: 'e4m3' } },

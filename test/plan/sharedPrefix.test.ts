@@ -68,12 +68,52 @@ describe('a shared prefix', () => {
   test.each<{ why: string; change: Partial<AttentionProblem> }>([
     { why: 'with a window', change: { masks: { ...NO_MASKS, left: 100, right: 0 } } },
     { why: 'with chunks of attention', change: { masks: { ...NO_MASKS, right: 0, attentionChunk: 64 } } },
+    {
+      why: 'with first keys, which are counted from left padding',
+      change: { masks: { ...NO_MASKS, right: 3, firstKeys: 8 } },
+    },
     { why: 'with ALiBi', change: { slopes: { values: new Float32Array(8), perSequence: false } } },
     { why: 'that is no prefix', change: { sharedPrefix: null } },
   ])('is read by each sequence $why', ({ change }) => {
     const { problem, lengths } = sharing(DECODE, 1024);
     const changed = { ...problem, ...change };
     expect(kernels(changed, lengths)).toEqual(kernels({ ...changed, sharedPrefix: null }, lengths));
+  });
+
+  const TREES = [[3, 1027] as const, [2, 1026] as const, [1, 1025] as const, [4, 1100] as const];
+  const tree = new Uint32Array(10).fill(1);
+  const positions = Int32Array.from({ length: 10 }, (_, i) => 2000 - i);
+
+  test.each<{ why: string; options: BatchOptions; isShared: boolean }>([
+    { why: 'a tree', options: { tokens: { tree }, masks: { causal: true } }, isShared: true },
+    { why: 'positions', options: { tokens: { positions }, masks: { causal: true } }, isShared: true },
+    { why: 'both', options: { tokens: { positions, tree }, masks: {} }, isShared: true },
+    {
+      why: 'a right window of positions',
+      options: { tokens: { positions }, masks: { right: 9 } },
+      isShared: false,
+    },
+    { why: 'a window', options: { tokens: { tree }, masks: { left: 2000 } }, isShared: false },
+    {
+      why: 'chunks of attention',
+      options: { tokens: { positions }, masks: { attentionChunk: 4000 } },
+      isShared: false,
+    },
+  ])('of query tokens with $why: read once: $isShared', ({ options, isShared }) => {
+    const { problem, lengths } = sharing(TREES, 1024, options);
+    const dispatches = planCachedAttention(problem, lengths, GPU);
+    const prefixes = dispatches.filter(({ spec }) => 'BY_TOKEN' in spec && !spec['BY_TOKEN']);
+    expect(prefixes).toHaveLength(isShared ? 1 : 0);
+    expect(prefixes.every(({ bindings }) => bindings['block_table'] === problem.sharedPrefix!.table)).toBe(
+      true,
+    );
+  });
+
+  test('is read by each sequence if a token of a tree is in it, whose key others may not see', () => {
+    const within = TREES.map(([sq, sk], b) => (b === 1 ? ([sq, 1025] as const) : ([sq, sk] as const)));
+    const { problem, lengths } = sharing(within, 1024, { tokens: { tree }, masks: { causal: true } });
+    const alone = { ...problem, sharedPrefix: null };
+    expect(kernels(problem, lengths)).toEqual(kernels(alone, lengths));
   });
 
   test('is read by each sequence with left padding, and if a query stands within it', () => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Masks } from '../../src/problem/attentionProblem.js';
 import { bandOfTokens, tokenPositions, type TokenSequence } from '../../src/problem/tokenMasks.js';
-import { rowOf } from '../../src/reference/attend.js';
+import { eachKey, rowOf } from '../../src/reference/attend.js';
 import { Random } from '../../tools/random.js';
 import { drawTokens } from '../attention/tokenInputs.js';
 import { batchOf } from './batch.js';
@@ -28,12 +28,13 @@ test('the keys of some tokens are within their band, which is no longer where po
     };
     const masks: Masks = {
       ...bounds,
+      causal,
+      firstKeys: 0,
       tokens: {
         nTokens: qLen,
         sequenceTokens: 0,
         positionRows: positions ? 1 : 0,
         treeWords: treeMask ? treeMask.length / qLen : 0,
-        causal,
       },
     };
     const sequence: TokenSequence = {
@@ -64,7 +65,9 @@ test('the keys of some tokens are within their band, which is no longer where po
         },
         qLen,
       );
-      for (let j = row.begin; j < row.end; j++) if (row.sees(j)) seen.push(j);
+      eachKey(row.ranges, (j) => {
+        if (row.sees(j)) seen.push(j);
+      });
     }
     const want = [Math.min(...seen), Math.max(...seen)] as const;
     const [first, last] = bandOfTokens(sequence, masks, firstToken, lastToken);
@@ -85,11 +88,11 @@ test('the keys of some tokens are within their band, which is no longer where po
 
 test('positions that are known shorten the work of a window, and others do not', () => {
   const own = Int32Array.from({ length: 32 }, (_, i) => 288 + i);
-  const window = { left: 40, right: -1 };
+  const window = { left: 40, right: -1, causal: true };
   const tilesOf = (positions: Int32Array) =>
-    workOf([[32, 320]], { masks: window, tokens: { positions, causal: true }, numSplits: 1 }).lists.map(
-      ({ keyTiles }) => [...keyTiles],
-    );
+    workOf([[32, 320]], { masks: window, tokens: { positions }, numSplits: 1 }).lists.map(({ keyTiles }) => [
+      ...keyTiles,
+    ]);
   const without = workOf([[32, 320]], { masks: { left: 40, right: 0 }, numSplits: 1 }).lists.map(
     ({ keyTiles }) => [...keyTiles],
   );
@@ -104,5 +107,5 @@ test('chunks of a tree are planned as for all of its keys', () => {
   expect(lengths.tokens!.tree).toBe(tree);
   expect(problem.masks.tokens).toMatchObject({ treeWords: 1, positionRows: 0 });
   const tiles = (options: object) => workOf([[8, 300]], options).lists.map(({ keyTiles }) => [...keyTiles]);
-  expect(tiles({ tokens: { tree, causal: true } })).toEqual(tiles({}));
+  expect(tiles({ tokens: { tree }, masks: { causal: true } })).toEqual(tiles({}));
 });
