@@ -199,7 +199,10 @@ export function referenceArgs(kvCase: KvCacheCase, inputs: KvCacheInputs): AttnW
     kvDType,
     scaleDType: kvCase.scaleDType ?? 'f32',
     ...(kvDType === 'e4m3' &&
-      quantised && { kScale: quantised.k.scales.data, vScale: quantised.v.scales.data }),
+      quantised && {
+        kScale: quantised.k.scales.data,
+        ...(quantised.v && { vScale: quantised.v.scales.data }),
+      }),
   };
 }
 
