@@ -4,7 +4,7 @@ import { checkOutputsApart, checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
-import { checkScales } from '../check/checkScales.js';
+import { checkScales, checkSharedScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
@@ -89,6 +89,10 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   memory.keep('checked new tokens', [k, v, kCache, vCache, cuSeqlensKNew === undefined, batch, heads], () =>
     checkNewTokens(call, args, { batch, ...heads }),
   );
+  if (k && !v)
+    memory.keep('checked shared scales', [kCache, vCache, kScale, vScale], () =>
+      checkSharedScales(call, args),
+    );
   const { lengths: known, pages } = checkCacheLengths(call, args, batch);
   const options = checkOptions(call, args, batch, heads);
   const { masks, lengths } = checkTokens(call, args, {

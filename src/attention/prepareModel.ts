@@ -66,6 +66,7 @@ const NAMES = namesOf<PrepareModelOptions>({
   nKvHeads: true,
   headDim: true,
   headDimV: true,
+  valuesInKeys: true,
   dtype: true,
   kvDType: true,
   scaleDType: true,
@@ -159,7 +160,8 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     rotarySections = false,
   } = options;
   const { numSplits = 0, nHeads, nKvHeads, headDim } = options;
-  const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
+  const { headDimV, valuesInKeys } = options;
+  const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV, valuesInKeys });
   checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
   checkHeads(caller, { nHeads });
   checkTypes(caller, { dtype, newDType, bias: options.bias ?? dtype });

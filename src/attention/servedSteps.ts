@@ -3,7 +3,7 @@ import type { Dispatch } from '../core/dispatch.js';
 import { isQuantised, type DType, type FloatDType, type KvDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
 import { scaleShape, type ScaleDType } from '../core/kvFormats.js';
-import type { Tensor } from '../core/tensor.js';
+import { contiguousStrides, type Tensor } from '../core/tensor.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import { planWeights } from '../plan/planWeights.js';
 import { MAX_DECODE_ROWS } from '../plan/attentionWork.js';
@@ -32,6 +32,8 @@ export interface Served extends StepBounds {
   readonly nKvHeads: number;
   readonly headDim: number;
   readonly headDimV: number;
+  /** Whether values are a view of keys; new tokens are keys alone. Default false. */
+  readonly valuesInKeys?: boolean;
   /** Of q and out. */
   readonly dtype: FloatDType;
   /** Of the cache. */
@@ -202,7 +204,10 @@ type ProblemOptions = Omit<Served, keyof StepBounds | 'lengths' | 'sharedPrefix'
 /** An attention problem of a served model, with placeholders for tensors. */
 export function servedProblem(served: ProblemOptions): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged, tokens } = served;
+  const { valuesInKeys = false } = served;
   const keyRows = paged ? pagedRows : denseRows;
+  const keys = [1, 1, nKvHeads, headDim];
+  const values = standIn(kvDType, [1, 1, nKvHeads, headDimV]);
   const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);
   return {
     caller: served.caller,
@@ -212,8 +217,8 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
     headDim,
     headDimV,
     q: raggedRows(standIn(dtype, [1, nHeads, headDim])),
-    k: keyRows(standIn(kvDType, [1, 1, nKvHeads, headDim])),
-    v: keyRows(standIn(kvDType, [1, 1, nKvHeads, headDimV])),
+    k: keyRows(standIn(kvDType, keys)),
+    v: keyRows(valuesInKeys ? { ...values, strides: contiguousStrides(keys) } : values),
     out: raggedRows(standIn(dtype, [1, nHeads, headDimV])),
     lse: null,
     pages: paged ? { pageSize: 1, nPages: 1, table: Int32Array.of(0), nRows: 1, width: 1, stride: 1 } : null,
@@ -230,7 +235,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
       newDType || rotary
         ? {
             newK: fresh(headDim),
-            newV: fresh(headDimV),
+            newV: valuesInKeys ? null : fresh(headDimV),
             rotary: rotary ? { ...anyRotary(headDim), ...(tokens.sections && ANY_SECTIONS) } : null,
             apart: false,
           }
@@ -246,6 +251,7 @@ function scalesOf({
   nKvHeads,
   headDim,
   headDimV,
+  valuesInKeys = false,
   paged,
 }: ProblemOptions): KvScales | null {
   if (!isQuantised(kvDType)) return null;
@@ -253,7 +259,8 @@ function scalesOf({
     return { per: 'head', k: numbersAt('gpu', nKvHeads), v: numbersAt('gpu', nKvHeads) };
   const rows = paged ? pagedRows : denseRows;
   const of = (size: number) => rows(standIn(scaleDType, scaleShape(kvDType, [1, 1, nKvHeads, size])));
-  return { per: 'token', k: of(headDim), v: of(headDimV) };
+  const ofKeys = of(headDim);
+  return { per: 'token', k: ofKeys, v: valuesInKeys ? ofKeys : of(headDimV) };
 }
 
 /** A placeholder for a tensor: planning does not look at its buffer. */

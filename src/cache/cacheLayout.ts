@@ -53,8 +53,13 @@ export interface CacheLayout {
   readonly nKvHeads: number;
   readonly k: PageLayout;
   readonly v: PageLayout;
-  /** What a layer has, in the order of its memory: keys, values, and in i8 and i4 the scales of each. */
+  /**
+   * What a layer stores, in the order of its memory: keys, values, and in i8 and i4 the scales of each; nothing of values
+   * that are a part of keys.
+   */
   readonly parts: readonly PageLayout[];
+  /** Whether values are a view of keys, and have their scales. */
+  readonly valuesInKeys: boolean;
   /** The given scales of e4m3, by layer; null where there are none. */
   readonly headScales: HeadScalesOfLayers | null;
   /** Sum of all buffers. */
@@ -95,17 +100,20 @@ const MAX_LAYERS = 4096;
 /** Lays out a cache within the limits of a device. */
 export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBufferSize: number): CacheLayout {
   checkNames(call.name, options, OPTION_NAMES);
-  const { nLayers, nKvHeads, headDim, headDimV, dtype, scaleDType } = filledCache(call.name, options);
+  const { nLayers, nKvHeads, headDim, headDimV, valuesInKeys, dtype, scaleDType } = filledCache(
+    call.name,
+    options,
+  );
   const { pageSize } = options;
   checkCounts(call.name, { pageSize });
   if (nLayers > MAX_LAYERS)
     call.refuse('limit', `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
-  const headScales = layerScales(call, options, { dtype, nLayers, nKvHeads });
+  const headScales = layerScales(call, options, { dtype, nLayers, nKvHeads, valuesInKeys });
   const page = (name: PageLayout['name'], dim: number): PageLayout => {
     const cache = [pageSize, nKvHeads, dim];
-    const codes = { dtype, shape: cache, tokenBytes: nKvHeads * dim * bytesPerElement(dtype) };
+    const elements = { dtype, shape: cache, tokenBytes: nKvHeads * dim * bytesPerElement(dtype) };
     const isCache = name === 'kCache' || name === 'vCache';
-    const part = isCache ? codes : scalesOfPage(dtype, scaleDType, cache);
+    const part = isCache ? elements : scalesOfPage(dtype, scaleDType, cache);
     return {
       name,
       headDim: dim,
@@ -113,8 +121,11 @@ export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBuffe
       strideBytes: roundUp(pageSize * part.tokenBytes, PAGE_ALIGNMENT),
     };
   };
-  const [k, v] = [page('kCache', headDim), page('vCache', headDimV)];
-  const parts = hasScales(dtype) ? [k, v, page('kScale', headDim), page('vScale', headDimV)] : [k, v];
+  const k = page('kCache', headDim);
+  const v = { ...page('vCache', headDimV), ...(valuesInKeys && { strideBytes: k.strideBytes }) };
+  const codes = valuesInKeys ? [k] : [k, v];
+  const scales = [page('kScale', headDim), page('vScale', headDimV)].slice(0, codes.length);
+  const parts = hasScales(dtype) ? [...codes, ...scales] : codes;
   const packed = (nPages: number): Packing => {
     const layer = parts.map(({ strideBytes }) => nPages * strideBytes);
     return packTensors(Array.from({ length: nLayers }, () => layer).flat(), maxBufferSize);
@@ -135,7 +146,19 @@ export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBuffe
   const { buffers, locations } = packed(nPages);
   // In a buffer of their own, since they are read while the others are written.
   const all = headScales ? [...buffers, headScaleBytes] : buffers;
-  const shape = { dtype, scaleDType, nLayers, nPages, pageSize, nKvHeads, k, v, parts, headScales };
+  const shape = {
+    dtype,
+    scaleDType,
+    nLayers,
+    nPages,
+    pageSize,
+    nKvHeads,
+    k,
+    v,
+    parts,
+    valuesInKeys,
+    headScales,
+  };
   return { ...shape, bytes: bytesOf(nPages), buffers: all, locations };
 }
 
@@ -240,9 +263,11 @@ function roundUp(bytes: number, step: number): number {
 
 /** A description of a page's format: equal for caches whose pages can be exchanged. */
 export function pageFormat(layout: CacheLayout): string {
-  const { dtype, nLayers, pageSize, nKvHeads, k, v } = layout;
+  const { dtype, nLayers, pageSize, nKvHeads, k, v, valuesInKeys } = layout;
   const scales = scalesInWords(layout);
-  return `${dtype}${scales && ` with scales ${scales}`} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}] and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
+  const keys = `${dtype}${scales && ` with scales ${scales}`} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}]`;
+  if (valuesInKeys) return `${keys} with values of ${v.headDim} in them`;
+  return `${keys} and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
 }
 
 /** The type of scales that lie beside pages, or a checksum of those of e4m3; empty where there are none. */
@@ -255,29 +280,40 @@ export function scalesInWords({ dtype, scaleDType, headScales }: CacheLayout): s
 export interface CacheLayer {
   /** [P, pageSize, Hkv, D] */
   readonly kCache: Tensor;
-  /** [P, pageSize, Hkv, Dv] */
+  /** [P, pageSize, Hkv, Dv]; with `valuesInKeys` a view of kCache */
   readonly vCache: Tensor;
   /** i8: [P, pageSize, Hkv]; i4: [P, pageSize, Hkv, D / 32]; e4m3, if scales were given: [Hkv] */
   readonly kScale?: Tensor;
+  /** Likewise of values; with `valuesInKeys` a view of kScale */
   readonly vScale?: Tensor;
 }
 
 /** The tensors of each layer. */
 export function layersOf(layout: CacheLayout, buffers: readonly GPUBuffer[]): CacheLayer[] {
-  const { nLayers, nPages, nKvHeads, parts, locations, headScales } = layout;
+  const { nLayers, nPages, nKvHeads, parts, locations, headScales, valuesInKeys } = layout;
   return Array.from({ length: nLayers }, (_, i) => {
-    const layer = Object.fromEntries(
+    const stored = Object.fromEntries(
       parts.map((part, j) => [part.name, tensorOf(nPages, part, locations[i * parts.length + j]!, buffers)]),
-    ) as Record<'kCache' | 'vCache', Tensor>;
+    ) as unknown as CacheLayer;
+    const layer = valuesInKeys ? withValuesInKeys(layout, stored) : stored;
     if (!headScales) return layer;
-    const scale = (side: 0 | 1): Tensor => ({
+    const scale = (side: number): Tensor => ({
       buffer: buffers.at(-1)!,
       dtype: 'f32',
       shape: [nKvHeads],
-      offset: ((2 * i + side) * scaleRoom(nKvHeads)) / Float32Array.BYTES_PER_ELEMENT,
+      offset: ((headScales.nSides * i + side) * scaleRoom(nKvHeads)) / Float32Array.BYTES_PER_ELEMENT,
     });
-    return { ...layer, kScale: scale(0), vScale: scale(1) };
+    return { ...layer, kScale: scale(0), vScale: scale(headScales.nSides - 1) };
   });
+}
+
+/** Values as the first elements of stored keys, with the scales of these. */
+function withValuesInKeys({ dtype, v }: CacheLayout, { kCache, kScale }: CacheLayer): CacheLayer {
+  const values = [...kCache.shape.slice(0, -1), v.headDim];
+  const layer = { kCache, vCache: { ...kCache, shape: values } };
+  if (!kScale) return layer;
+  const vScale = { ...kScale, shape: scaleShape(dtype as QuantisedDType, values) };
+  return { ...layer, kScale, vScale };
 }
 
 /** All parts of all layers as words [P, a page with its padding], in the order of the locations. */

@@ -10,12 +10,14 @@ export type ScalesByLayer = readonly (number | readonly number[] | Float32Array)
 export interface LayerScales {
   /** Of keys, e4m3 only. Default 1. */
   readonly kScale?: ScalesByLayer | undefined;
-  /** Of values, e4m3 only. Default 1. */
+  /** Of values, e4m3 only. Default 1; with `valuesInKeys` they have those of keys. */
   readonly vScale?: ScalesByLayer | undefined;
 }
 
 /** Scales that were checked. */
 export interface HeadScalesOfLayers {
+  /** 2, or 1 where values have the scales of keys. */
+  readonly nSides: number;
   /** Of each layer the scales of its keys [Hkv], then those of its values, at multiples of `scaleRoom` bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Different for other scales. */
@@ -27,15 +29,18 @@ export function scaleRoom(nKvHeads: number): number {
   return Math.ceil((nKvHeads * Float32Array.BYTES_PER_ELEMENT) / WINDOW_ALIGNMENT) * WINDOW_ALIGNMENT;
 }
 
+interface ScaledCache {
+  readonly dtype: KvDType;
+  readonly nLayers: number;
+  readonly nKvHeads: number;
+  readonly valuesInKeys: boolean;
+}
+
 /** Checks the scales that are given for an e4m3 cache. Returns null if none are. */
 export function layerScales(
   call: Call,
   { kScale, vScale }: LayerScales,
-  {
-    dtype,
-    nLayers,
-    nKvHeads,
-  }: { readonly dtype: KvDType; readonly nLayers: number; readonly nKvHeads: number },
+  { dtype, nLayers, nKvHeads, valuesInKeys }: ScaledCache,
 ): HeadScalesOfLayers | null {
   const given = Object.entries({ kScale, vScale }).filter(([, scales]) => scales !== undefined);
   if (given.length === 0) return null;
@@ -44,10 +49,16 @@ export function layerScales(
       'argument',
       `${given[0]![0]} is for caches of e4m3, but dtype is ${dtype}${dtype === 'i8' || dtype === 'i4' ? ', whose scales are those of its tokens' : ''}. Leave it out.`,
     );
+  if (valuesInKeys && vScale !== undefined)
+    call.refuse(
+      'argument',
+      'vScale is given, but values are a part of keys, whose kScale serves both. Leave it out.',
+    );
+  const sides = valuesInKeys ? [kScale] : [kScale, vScale];
   const room = scaleRoom(nKvHeads);
-  const numbers = new Float32Array((nLayers * 2 * room) / Float32Array.BYTES_PER_ELEMENT);
+  const numbers = new Float32Array((nLayers * sides.length * room) / Float32Array.BYTES_PER_ELEMENT);
   const step = room / Float32Array.BYTES_PER_ELEMENT;
-  [kScale, vScale].forEach((scales, side) => {
+  sides.forEach((scales, side) => {
     const name = side === 0 ? 'kScale' : 'vScale';
     if (scales !== undefined && (!Array.isArray(scales) || scales.length !== nLayers))
       call.refuse(
@@ -57,11 +68,11 @@ export function layerScales(
     for (let layer = 0; layer < nLayers; layer++)
       numbers.set(
         scalesOfHeads(call, `${name}[${layer}]`, scales ? scales[layer] : 1, nKvHeads),
-        (2 * layer + side) * step,
+        (sides.length * layer + side) * step,
       );
   });
   const bytes = new Uint8Array(numbers.buffer);
-  return { bytes, checksum: crc32(bytes).toString(16).padStart(8, '0') };
+  return { nSides: sides.length, bytes, checksum: crc32(bytes).toString(16).padStart(8, '0') };
 }
 
 function scalesOfHeads(call: Call, name: string, scales: unknown, nKvHeads: number): ArrayLike<number> {

@@ -40,6 +40,9 @@ export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
  * The GPU memory of a paged KV cache. Each page exists in every layer, for keys and for values. A `BlockAllocator` or a
  * `PageManager` decides which sequence a page belongs to.
  *
+ * With `valuesInKeys`, as for MLA, only keys are stored: `layer` gives values as a view of them, and `attnWithKvCache` is
+ * called without `v`.
+ *
  * Pages are zeros at first. They begin at multiples of 16 bytes, in as few buffers as the device allows. The tensors of
  * `layer` say where, so your own kernels can use them too; the buffers have the usages STORAGE, COPY_SRC and COPY_DST.
  *
@@ -175,7 +178,8 @@ export class PagedKvCache {
    * overwrites them can be submitted without waiting. A staging buffer of the same size is needed.
    *
    * A page holds, layer after layer, its keys [pageSize, Hkv, D] and its values [pageSize, Hkv, Dv], in the cache's type,
-   * and in i8 and i4 the scales of its keys and of its values, each padded to a multiple of 16 bytes.
+   * and in i8 and i4 the scales of its keys and of its values, each padded to a multiple of 16 bytes. Of values that are a
+   * part of keys there is nothing.
    *
    * @throws PageflashError `limit` if there is no memory for the staging buffer, `device` if the device is lost
    * @example

@@ -45,6 +45,8 @@ export interface SaveGeometry {
   readonly nKvHeads: number;
   readonly headDim: number;
   readonly headDimV: number;
+  /** Whether pages have no values of their own. In the description only if they have none. */
+  readonly valuesInKeys: boolean;
   readonly pageSize: number;
 }
 
@@ -60,10 +62,10 @@ export function checkFingerprint(call: Call, fingerprint: string): void {
 }
 
 export function geometryOf(layout: CacheLayout, fingerprint: string): SaveGeometry {
-  const { dtype, nLayers, nKvHeads, k, v, pageSize } = layout;
+  const { dtype, nLayers, nKvHeads, k, v, valuesInKeys, pageSize } = layout;
   const scales = scalesInWords(layout);
-  const shape = { nLayers, nKvHeads, headDim: k.headDim, headDimV: v.headDim, pageSize };
-  return { fingerprint, dtype, ...(scales && { scales }), ...shape };
+  const heads = { nKvHeads, headDim: k.headDim, headDimV: v.headDim, valuesInKeys };
+  return { fingerprint, dtype, ...(scales && { scales }), nLayers, ...heads, pageSize };
 }
 
 /** The pages that a description announces. */
@@ -81,7 +83,9 @@ export function piecesOf(description: SaveDescription): number[] {
 
 /** The bytes from the magic to the description. */
 export function encodeDescription(description: SaveDescription): Uint8Array<ArrayBuffer> {
-  const json = new TextEncoder().encode(JSON.stringify(description));
+  const { valuesInKeys, ...others } = description;
+  const fields = { ...others, ...(valuesInKeys && { valuesInKeys }) };
+  const json = new TextEncoder().encode(JSON.stringify(fields));
   const bytes = new Uint8Array(PREAMBLE_BYTES + json.length);
   bytes.set(MAGIC);
   const words = new DataView(bytes.buffer);
@@ -127,7 +131,7 @@ export function decodeDescription(call: Call, bytes: Uint8Array): SaveDescriptio
     const value = fields[name];
     return typeof value === 'string' ? value : wrong(name);
   };
-  const { salt, isPrivate } = fields;
+  const { salt, isPrivate, valuesInKeys = false } = fields;
   const pageSize = count('pageSize', 1);
   const nTokens = count('nTokens');
   const nOnceComputed = count('nOnceComputed', 0, nTokens);
@@ -140,6 +144,7 @@ export function decodeDescription(call: Call, bytes: Uint8Array): SaveDescriptio
     nKvHeads: count('nKvHeads', 1),
     headDim: count('headDim', 1),
     headDimV: count('headDimV', 1),
+    valuesInKeys: typeof valuesInKeys === 'boolean' ? valuesInKeys : wrong('valuesInKeys'),
     pageSize,
     nTokens,
     nComputed,

@@ -15,6 +15,7 @@ import {
 import { denseRows, raggedRows } from '../problem/tokenRows.js';
 import { isCount, isHostArray, type Call } from './call.js';
 import { checkFloats } from './checkNumbers.js';
+import { checkSharedScales } from './checkScales.js';
 import { checkNoOverlapWithin, checkOwnBuffer, isViewOfKeys, mayOverlap } from './checkOverlap.js';
 import { checkSectionArgs, checkTokenPositions, sectionsOf } from './checkSections.js';
 import { checkDims, checkForm, checkSameType, checkSizes, checkTensor } from './checkTensor.js';
@@ -105,7 +106,7 @@ export function checkAppend(
     checkNoOverlapWithin(call, 'kCache', kCache);
     checkNoOverlapWithin(call, 'vCache', vCache);
     if (isScaleOfTokens(kCache, kScale)) checkNoOverlapWithin(call, 'kScale', kScale);
-    if (isScaleOfTokens(vCache, vScale)) checkNoOverlapWithin(call, 'vScale', vScale);
+    if (v && isScaleOfTokens(vCache, vScale)) checkNoOverlapWithin(call, 'vScale', vScale);
   });
   if (k && isHostLengths(lengths))
     memory.keep('checked writes', [lengths, pages], () => checkWrittenOnce(call, lengths, pages));
@@ -156,6 +157,7 @@ export function checkAppendApart(call: Call, args: Placed, apart: boolean): void
   const { k, v, kCache, vCache, kScale, vScale, blockTable, rotaryCos, rotarySin } = args;
   if (!v && !isViewOfKeys(vCache, kCache))
     call.refuse('buffer', 'v is left out, so vCache must be a view of kCache in every layer.');
+  if (!v) checkSharedScales(call, args);
   if (v && mayOverlap(kCache, vCache))
     call.refuse('buffer', 'kCache and vCache overlap, so new keys and values would overwrite each other.');
   const ofK = { k, blockTable, rotaryCos, rotarySin };
@@ -163,10 +165,12 @@ export function checkAppendApart(call: Call, args: Placed, apart: boolean): void
   const isGiven = kCache.dtype === 'e4m3';
   checkOwnBuffer(call, 'kCache', kCache, isGiven ? { ...ofK, kScale } : ofK, 'read');
   checkOwnBuffer(call, 'vCache', vCache, isGiven ? { ...ofV, vScale } : ofV, 'read');
-  if (isScaleOfTokens(kCache, kScale) && isScaleOfTokens(vCache, vScale)) {
+  if (isScaleOfTokens(kCache, kScale)) {
+    // Without v, these serve values too.
+    const ofValues = v && isScaleOfTokens(vCache, vScale) ? vScale : undefined;
     checkOwnBuffer(call, 'kScale', kScale, ofK, 'read');
-    checkOwnBuffer(call, 'vScale', vScale, ofV, 'read');
-    checkScalesApart(call, { kCache, vCache, kScale, vScale });
+    if (ofValues) checkOwnBuffer(call, 'vScale', ofValues, ofV, 'read');
+    checkScalesApart(call, { kCache, vCache, kScale, vScale: ofValues });
   }
   if (!apart && mustBeApart(args))
     call.refuse(
@@ -175,20 +179,30 @@ export function checkAppendApart(call: Call, args: Placed, apart: boolean): void
     );
 }
 
+interface QuantisedTensors {
+  readonly kCache: Tensor;
+  readonly vCache: Tensor;
+  readonly kScale: Tensor;
+  /** Undefined where those of keys serve values too. */
+  readonly vScale: Tensor | undefined;
+}
+
 /** Checks that scales overlap neither each other nor the caches, and that a dispatch can bind them beside their codes. */
-function checkScalesApart(call: Call, tensors: Readonly<Record<string, Tensor>>): void {
+function checkScalesApart(call: Call, tensors: QuantisedTensors): void {
   const { kCache, vCache, kScale, vScale } = tensors;
-  const pairs = { kScale: ['vScale', 'kCache', 'vCache'], vScale: ['kCache', 'vCache'] };
-  for (const [name, others] of Object.entries(pairs))
-    for (const other of others)
-      if (mayOverlap(tensors[name]!, tensors[other]!))
+  const pairs = { kScale: ['vScale', 'kCache', 'vCache'], vScale: ['kCache', 'vCache'] } as const;
+  for (const name of ['kScale', 'vScale'] as const)
+    for (const other of pairs[name]) {
+      const [scale, written] = [tensors[name], tensors[other]];
+      if (scale && written && mayOverlap(scale, written))
         call.refuse('buffer', `${name} and ${other} overlap, so one would overwrite the other.`);
+    }
   const bound = [
-    ['kScale', kScale!, 'kCache', kCache!] as const,
-    ['vScale', vScale!, 'vCache', vCache!] as const,
+    ['kScale', kScale, 'kCache', kCache] as const,
+    ['vScale', vScale, 'vCache', vCache] as const,
   ];
   for (const [name, scale, other, cache] of bound)
-    if (doWindowsMeet(scale, cache))
+    if (scale && doWindowsMeet(scale, cache))
       call.refuse(
         'buffer',
         `${name} and ${other} are too close in one buffer: put them 256 bytes apart, or in two buffers.`,

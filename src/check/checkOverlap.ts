@@ -56,6 +56,17 @@ export function isViewOfKeys(values: Tensor, keys: Tensor): boolean {
   );
 }
 
+/** Whether the scales of values are those of keys from one on, likewise in one buffer with the same strides. */
+export function areScalesOfView(ofValues: Tensor, ofKeys: Tensor, first: number): boolean {
+  const [stridesOfKeys, stridesOfValues] = [stridesOf(ofKeys), stridesOf(ofValues)];
+  return (
+    ofValues.buffer === ofKeys.buffer &&
+    ofValues.dtype === ofKeys.dtype &&
+    (ofValues.offset ?? 0) === (ofKeys.offset ?? 0) + first &&
+    ofValues.shape.every((size, axis) => size <= 1 || stridesOfKeys[axis] === stridesOfValues[axis])
+  );
+}
+
 /** One dimension of a tensor in memory, in units that no element is smaller than. */
 interface Level {
   readonly size: number;

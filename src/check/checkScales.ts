@@ -1,10 +1,11 @@
 import { bytesPerElement, isQuantised } from '../core/dtype.js';
 import { I4_GROUP, SCALE_DTYPES, scaleShape } from '../core/kvFormats.js';
-import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
+import { isTensor, sameNumbers, type Floats, type Tensor } from '../core/tensor.js';
 import type { HeadScales, KvScales, SmallFloats } from '../problem/attentionProblem.js';
 import { denseRows, pagedRows } from '../problem/tokenRows.js';
 import type { Call } from './call.js';
 import { checkFloats } from './checkNumbers.js';
+import { areScalesOfView, isViewOfKeys } from './checkOverlap.js';
 import { checkSameType, checkSizedTensor } from './checkTensor.js';
 
 export interface ScaleArgs {
@@ -20,7 +21,10 @@ interface CacheTensors {
   readonly isPaged: boolean;
 }
 
-/** Checks the scales of a cache. Returns null for one of floats, which has none. */
+/**
+ * Checks the scales of a cache. Returns null for one of floats, which has none. Where values are a view of keys, those of keys
+ * serve both unless the caller gives others.
+ */
 export function checkScales(
   call: Call,
   { kScale, vScale }: ScaleArgs,
@@ -38,10 +42,18 @@ export function checkScales(
   }
   checkWords(call, names.k, k);
   checkWords(call, names.v, v);
-  if (dtype === 'e4m3') return headScales(call, { kScale, vScale }, k.shape.at(-2)!);
+  const areShared = vScale === undefined && isViewOfKeys(v, k);
+  if (dtype === 'e4m3')
+    return headScales(call, { kScale, vScale: areShared ? kScale : vScale }, k.shape.at(-2)!);
   if (dtype === 'i4') {
     checkGroups(call, names.k, k);
     checkGroups(call, names.v, v);
+    const first = firstOf(v, k);
+    if (areShared && first !== 0)
+      call.refuse(
+        'argument',
+        `vScale is missing: ${names.v} begins ${first} elements after ${names.k}, so its scales do not begin with those of ${names.k}. Pass the view of kScale that it has.`,
+      );
   }
   const rows = isPaged ? pagedRows : denseRows;
   const scalesOf = (name: string, scales: Floats | undefined, cache: Tensor, size: string): Tensor => {
@@ -59,6 +71,7 @@ export function checkScales(
     return tensor;
   };
   const ofK = scalesOf('kScale', kScale, k, 'D');
+  if (areShared) return { per: 'token', k: rows(ofK), v: rows(ofK) };
   const ofV = scalesOf('vScale', vScale, v, 'Dv');
   checkSameType(call, { kScale: ofK.dtype, vScale: ofV.dtype });
   return { per: 'token', k: rows(ofK), v: rows(ofV) };
@@ -71,6 +84,43 @@ export function checkKeyScales(
   { k, name, isPaged }: { readonly k: Tensor; readonly name: string; readonly isPaged: boolean },
 ): KvScales | null {
   return checkScales(call, { kScale, vScale: kScale }, { k, v: k, names: { k: name, v: name }, isPaged });
+}
+
+type SharedScales = ScaleArgs & { readonly kCache: Tensor; readonly vCache: Tensor };
+
+/** Checks that new keys, whose values are a view of them, are read as values with the scales they are stored with. */
+export function checkSharedScales(call: Call, { kScale, vScale, kCache, vCache }: SharedScales): void {
+  const { dtype } = kCache;
+  if (!isQuantised(dtype)) return;
+  const first = firstOf(vCache, kCache);
+  if (dtype === 'i4' && first % I4_GROUP !== 0)
+    call.refuse(
+      'shape',
+      `vCache begins ${first} elements after kCache; in i4, values that are a view of keys begin with a multiple of ${I4_GROUP}, whose elements share a scale.`,
+    );
+  if (vScale === undefined) return;
+  const isSame = isTensor(vScale)
+    ? isTensor(kScale) && areScalesOfView(vScale, kScale, dtype === 'i4' ? first / I4_GROUP : 0)
+    : areSameNumbers(vScale, kScale);
+  if (!isSame)
+    call.refuse(
+      'argument',
+      'v is left out, so values have the scales of new keys: leave vScale out, or pass the view of kScale that goes with vCache.',
+    );
+}
+
+/** Whether numbers of e4m3 scales are the same, 1 being the default. */
+function areSameNumbers(vScale: Floats | undefined, kScale: Floats = [1]): boolean {
+  if (vScale === undefined || isTensor(vScale) || isTensor(kScale)) return false;
+  const [ofV, ofK] = [Array.from(vScale), Array.from(kScale)];
+  const size = Math.max(ofV.length, ofK.length);
+  const filled = (numbers: number[]) => (numbers.length === 1 ? Array(size).fill(numbers[0]) : numbers);
+  return sameNumbers(filled(ofV), filled(ofK));
+}
+
+/** The element of a key with which its value begins, if that is a part of it. */
+function firstOf(v: Tensor, k: Tensor): number {
+  return (v.offset ?? 0) - (k.offset ?? 0);
 }
 
 /** Checks that a quantised cache begins with a whole word. */

@@ -86,7 +86,7 @@ export interface AttnVarlenArgs extends AttentionOptions {
    * for i4; f32 [Hkv] or [1] for e4m3, by default 1.
    */
   readonly kScale?: Floats | undefined;
-  /** Likewise of v. */
+  /** Likewise of v; by default kScale where v is a view of k. */
   readonly vScale?: Floats | undefined;
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
   readonly cuSeqlensQ: Ints;
@@ -124,7 +124,10 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
    * tokens are divided; default 1.
    */
   readonly kScale?: Floats | undefined;
-  /** Likewise of vCache, with Dv. */
+  /**
+   * Likewise of vCache, with Dv. Where vCache is a view of kCache it is a view of kScale: of i8 and e4m3 the same scales, of
+   * i4 those of the elements that values have. Default there: kScale.
+   */
   readonly vScale?: Floats | undefined;
   /**
    * New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, written to the cache first; f32, f16 or

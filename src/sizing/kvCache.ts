@@ -17,12 +17,13 @@ const LOAD_NAMES = namesOf<CacheLoad>({ nSequences: true, tokensPerSequence: tru
 
 /**
  * Returns the bytes that one token takes in the KV cache of all layers: nLayers·nKvHeads·(headDim +
- * headDimV)·bytesPerElement, and in i8 and i4 the scales.
+ * headDimV)·bytesPerElement, and in i8 and i4 the scales; with `valuesInKeys` of keys alone.
  *
  * @throws PageflashError `argument`
  * @example
  * kvBytesPerToken({ nLayers: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' }); // 131 072, Llama 3 8B
  * kvBytesPerToken({ nLayers: 32, nKvHeads: 8, headDim: 128, dtype: 'i4' }); // 36 864
+ * kvBytesPerToken({ nLayers: 61, nKvHeads: 1, headDim: 576, headDimV: 512, valuesInKeys: true, dtype: 'f16' }); // 70 272, MLA
  */
 export function kvBytesPerToken(cache: CacheShape): number {
   return bytesPerToken(checkCache('kvBytesPerToken', cache));
@@ -76,7 +77,8 @@ export interface DeviceLimits {
 
 /**
  * The size of a cache that fits. Each layer has its keys [nPages, pageSize, Hkv, D] in one buffer and its values
- * [nPages, pageSize, Hkv, Dv] in another; scales of keys and of values have a buffer each.
+ * [nPages, pageSize, Hkv, Dv] in another; scales of keys and of values have a buffer each. Values that are a part of keys
+ * have none.
  */
 export interface CacheFit {
   /** Tokens per page. */
@@ -89,7 +91,7 @@ export interface CacheFit {
   readonly nSequences: number;
   /** Bytes of all buffers. */
   readonly bytes: number;
-  /** Two per layer; four where there are scales. */
+  /** Two per layer; four where there are scales. Half as many with `valuesInKeys`. */
   readonly nBuffers: number;
   readonly keyBufferBytes: number;
   readonly valueBufferBytes: number;
@@ -129,8 +131,12 @@ export function fitKvCache(cache: CacheShape, room: CacheRoom): CacheFit {
   const { maxBufferSize, maxStorageBufferBindingSize } = checkLimits(limits);
 
   const elementBytes = bytesPerElement(dtype);
-  const pageBytes = tokenParts(filled).map((bytes) => pageSize * bytes);
-  const [keyPageBytes, valuePageBytes] = pageBytes as [number, number];
+  const [keyPageBytes, valuePageBytes, keyScaleBytes, valueScaleBytes] = tokenParts(filled).map(
+    (bytes) => pageSize * bytes,
+  ) as [number, number, number, number];
+  const pageBytes = [keyPageBytes, valuePageBytes, keyScaleBytes, valueScaleBytes].filter(
+    (bytes) => bytes > 0,
+  );
   // Those of scales are the smallest.
   const largerPageBytes = Math.max(keyPageBytes, valuePageBytes);
   const bytesOf = (nPages: number): number =>
@@ -156,17 +162,17 @@ export function fitKvCache(cache: CacheShape, room: CacheRoom): CacheFit {
     nBuffers: pageBytes.length * nLayers,
     keyBufferBytes: bufferBytes(nPages, keyPageBytes),
     valueBufferBytes: bufferBytes(nPages, valuePageBytes),
-    ...(pageBytes.length > 2 && {
-      keyScaleBufferBytes: bufferBytes(nPages, pageBytes[2]!),
-      valueScaleBufferBytes: bufferBytes(nPages, pageBytes[3]!),
+    ...(keyScaleBytes > 0 && {
+      keyScaleBufferBytes: bufferBytes(nPages, keyScaleBytes),
+      valueScaleBufferBytes: bufferBytes(nPages, valueScaleBytes),
     }),
     limitedBy,
   };
 }
 
-/** Returns the bytes of a buffer of pages; without pages there is no buffer. */
+/** Returns the bytes of a buffer of pages; without pages, or with nothing in them, there is no buffer. */
 function bufferBytes(nPages: number, pageBytes: number): number {
-  return nPages === 0 ? 0 : wholeWords(nPages * pageBytes);
+  return nPages * pageBytes === 0 ? 0 : wholeWords(nPages * pageBytes);
 }
 
 function checkLimits(limits: DeviceLimits | undefined): DeviceLimits {

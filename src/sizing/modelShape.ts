@@ -1,4 +1,4 @@
-import { checkChoice, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
+import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
 import { checkCacheFormat } from '../core/checkCacheFormat.js';
 import { bytesPerElement, FLOATS, type FloatDType, type KvDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
@@ -13,6 +13,11 @@ export interface AttentionShape {
   readonly headDim: number;
   /** Elements of a head of v. Default `headDim`. */
   readonly headDimV?: number | undefined;
+  /**
+   * Whether values are the first `headDimV` elements of keys, so that only keys are computed and stored, as in MLA.
+   * Default false.
+   */
+  readonly valuesInKeys?: boolean | undefined;
 }
 
 /** The shape of a transformer layer: q, k, v and o projections around the attention, then a feed-forward network. */
@@ -58,6 +63,10 @@ export interface CacheShape {
   readonly headDim: number;
   /** Elements of a head of v. Default `headDim`. */
   readonly headDimV?: number | undefined;
+  /**
+   * Whether values are the first `headDimV` elements of keys, so that only keys are stored, as in MLA. Default false.
+   */
+  readonly valuesInKeys?: boolean | undefined;
   readonly dtype: KvDType;
   /** Of the scales of an i8 or i4 cache. Default f16. */
   readonly scaleDType?: ScaleDType | undefined;
@@ -71,6 +80,7 @@ export const SHAPE_NAMES = namesOf<ModelShape & CacheShape>({
   nKvHeads: true,
   headDim: true,
   headDimV: true,
+  valuesInKeys: true,
   feedForwardSize: true,
   feedForwardMatrices: true,
   vocabSize: true,
@@ -86,15 +96,16 @@ export type Filled<Shape> = { readonly [Name in keyof Shape]-?: Exclude<Shape[Na
 
 export function checkAttention(caller: string, shape: AttentionShape): Filled<AttentionShape> {
   checkNames(caller, shape, SHAPE_NAMES, { of: 'shape' });
-  const { nHeads, nKvHeads, headDim, headDimV = headDim } = shape;
+  const { nHeads, nKvHeads, headDim, headDimV = headDim, valuesInKeys = false } = shape;
   checkCounts(caller, { nHeads, nKvHeads, headDim, headDimV });
+  checkValuesInKeys(caller, { valuesInKeys, headDim, headDimV });
   if (nHeads % nKvHeads !== 0)
     fail(
       'argument',
       caller,
       `nHeads must be a multiple of nKvHeads, but there are ${nHeads} and ${nKvHeads}.`,
     );
-  return { nHeads, nKvHeads, headDim, headDimV };
+  return { nHeads, nKvHeads, headDim, headDimV, valuesInKeys };
 }
 
 export function checkLayer(caller: string, layer: LayerShape): Filled<LayerShape> {
@@ -124,20 +135,40 @@ export function checkCache(caller: string, cache: CacheShape): Filled<CacheShape
 
 /** Checks the shape of a cache in an object that may have other fields too. */
 export function filledCache(caller: string, cache: CacheShape): Filled<CacheShape> {
-  const { nLayers, nKvHeads, headDim, headDimV = headDim, dtype, scaleDType } = cache;
+  const { nLayers, nKvHeads, headDim, headDimV = headDim, valuesInKeys = false, dtype } = cache;
+  const { scaleDType = DEFAULT_SCALE_DTYPE } = cache;
   checkCounts(caller, { nLayers, nKvHeads, headDim, headDimV });
-  checkCacheFormat(caller, { kvDType: dtype, scaleDType, headDim, headDimV }, 'dtype');
-  return { nLayers, nKvHeads, headDim, headDimV, dtype, scaleDType: scaleDType ?? DEFAULT_SCALE_DTYPE };
+  checkValuesInKeys(caller, { valuesInKeys, headDim, headDimV });
+  checkCacheFormat(caller, { kvDType: dtype, scaleDType: cache.scaleDType, headDim, headDimV }, 'dtype');
+  return { nLayers, nKvHeads, headDim, headDimV, valuesInKeys, dtype, scaleDType };
+}
+
+type StoredHead = Pick<Filled<CacheShape>, 'headDim' | 'headDimV' | 'valuesInKeys'>;
+
+/** The elements of a key and its value that are computed and stored. */
+export function storedElements({ headDim, headDimV, valuesInKeys }: StoredHead): number {
+  return headDim + (valuesInKeys ? 0 : headDimV);
+}
+
+/** Checks that values which are a part of keys are no larger. */
+function checkValuesInKeys(caller: string, { valuesInKeys, headDim, headDimV }: StoredHead): void {
+  checkFlags(caller, { valuesInKeys });
+  if (valuesInKeys && headDimV > headDim)
+    fail(
+      'argument',
+      caller,
+      `values of ${headDimV} elements cannot be a part of keys of ${headDim}. Pass a smaller headDimV, or leave valuesInKeys out.`,
+    );
 }
 
 export function checkDType(caller: string, name: string, dtype: FloatDType): void {
   checkChoice(caller, name, dtype, FLOATS);
 }
 
-/** Returns the elements of the matrices of q, k, v and o: H·(Hq·D + Hkv·D + Hkv·Dv + Hq·Dv). */
+/** Returns the elements of the matrices of q, k, v and o: H·(Hq·D + Hkv·D + Hkv·Dv + Hq·Dv), v's if there is one. */
 export function projectionWeights(layer: Filled<LayerShape>): number {
   const { hiddenSize, nHeads, nKvHeads, headDim, headDimV } = layer;
-  return hiddenSize * (nHeads + nKvHeads) * (headDim + headDimV);
+  return hiddenSize * (nHeads * (headDim + headDimV) + nKvHeads * storedElements(layer));
 }
 
 /** Returns the elements of the matrices of a layer's feed-forward network. */
@@ -150,9 +181,14 @@ export function bytesPerToken(cache: Filled<CacheShape>): number {
   return cache.nLayers * tokenParts(cache).reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** Bytes of a token in one layer: of its keys, its values, and in i8 and i4 of the scales of each. */
-export function tokenParts({ nKvHeads, headDim, headDimV, dtype, scaleDType }: Filled<CacheShape>): number[] {
-  const codes = [headDim, headDimV].map((dim) => nKvHeads * dim * bytesPerElement(dtype));
-  const scales = [headDim, headDimV].map((dim) => nKvHeads * scaleBytesPerHead(dtype, scaleDType, dim));
-  return scales[0] === 0 ? codes : [...codes, ...scales];
+/**
+ * Bytes of a token in one layer: of its keys, its values, the scales of its keys and those of its values; 0 for what is not
+ * stored.
+ */
+export function tokenParts(cache: Filled<CacheShape>): [number, number, number, number] {
+  const { nKvHeads, headDim, headDimV, valuesInKeys, dtype, scaleDType } = cache;
+  const codes = (dim: number) => nKvHeads * dim * bytesPerElement(dtype);
+  const scales = (dim: number) => nKvHeads * scaleBytesPerHead(dtype, scaleDType, dim);
+  const ofValues = valuesInKeys ? 0 : headDimV;
+  return [codes(headDim), codes(ofValues), scales(headDim), valuesInKeys ? 0 : scales(headDimV)];
 }

@@ -11,6 +11,7 @@ import {
   checkModel,
   feedForwardWeights,
   projectionWeights,
+  storedElements,
   type AttentionShape,
   type Filled,
   type LayerShape,
@@ -185,7 +186,7 @@ function scoresPerHead({ qLen, kLen, causal }: Filled<AttentionStep>): number {
 
 /**
  * Returns the least bytes that attention moves: q, k and v read once and out written once, which is
- * B·(Hq·Sq + Hkv·Sk)·(D + Dv)·bytesPerElement. FlashAttention comes near it when q is short. A long prefill reads k and v
+ * B·(Hq·Sq + Hkv·Sk)·(D + Dv)·bytesPerElement; with `valuesInKeys` there are no values to read. FlashAttention comes near it when q is short. A long prefill reads k and v
  * once for every tile of queries, mostly from the device's caches.
  *
  * @throws PageflashError `argument`
@@ -193,11 +194,12 @@ function scoresPerHead({ qLen, kLen, causal }: Filled<AttentionStep>): number {
  * attentionBytes({ ...llama3, dtype: 'f16' }, { qLen: 1, kLen: 8192 }); // 33 570 816
  */
 export function attentionBytes(shape: StoredAttention, step: AttentionStep): number {
-  const { nHeads, nKvHeads, headDim, headDimV } = checkAttention('attentionBytes', shape);
+  const checked = checkAttention('attentionBytes', shape);
+  const { nHeads, nKvHeads, headDim, headDimV } = checked;
   checkDType('attentionBytes', 'dtype', shape.dtype);
   const { batch, qLen, kLen } = checkStep('attentionBytes', step);
-  const headsByTokens = nHeads * qLen + nKvHeads * kLen;
-  return batch * headsByTokens * (headDim + headDimV) * bytesPerElement(shape.dtype);
+  const elements = nHeads * qLen * (headDim + headDimV) + nKvHeads * kLen * storedElements(checked);
+  return batch * elements * bytesPerElement(shape.dtype);
 }
 
 /**

@@ -1,7 +1,13 @@
 import { checkCounts } from '../core/checkArguments.js';
 import { bytesPerElement, type FloatDType } from '../core/dtype.js';
 import { describe, fail } from '../core/errors.js';
-import { checkModel, feedForwardWeights, projectionWeights, type ModelShape } from './modelShape.js';
+import {
+  checkModel,
+  feedForwardWeights,
+  projectionWeights,
+  storedElements,
+  type ModelShape,
+} from './modelShape.js';
 
 /** Parameters of a model, the sum over all layers. */
 export interface ParameterCounts {
@@ -35,7 +41,7 @@ export function parameterCounts(model: ModelShape): ParameterCounts {
   const { nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize } = filled;
   const { feedForwardMatrices, vocabSize, nPositions, biases, outputHead: head } = filled;
 
-  const qkvBiases = biases === 'none' ? 0 : nHeads * headDim + nKvHeads * (headDim + headDimV);
+  const qkvBiases = biases === 'none' ? 0 : nHeads * headDim + nKvHeads * storedElements(filled);
   const oBias = biases === 'all' ? hiddenSize : 0;
   const feedForwardBiases = biases === 'all' ? (feedForwardMatrices - 1) * feedForwardSize + hiddenSize : 0;
   const norm = biases === 'all' ? 2 * hiddenSize : hiddenSize;

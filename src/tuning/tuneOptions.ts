@@ -36,6 +36,7 @@ const NAMES = namesOf<TuneOptions>({
   nKvHeads: true,
   headDim: true,
   headDimV: true,
+  valuesInKeys: true,
   dtype: true,
   kvDType: true,
   paged: true,
@@ -56,7 +57,8 @@ export function checkTuneOptions(caller: string, options: TuneOptions): CheckedT
   checkNames(caller, options, NAMES, { alsoTaken: SHAPE_NAMES });
   const { nHeads, nKvHeads, headDim, dtype, kvDType = dtype, paged = true } = options;
   const { budgetMs = DEFAULT_BUDGET_MS, onProgress, signal } = options;
-  const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV: options.headDimV });
+  const { headDimV, valuesInKeys } = options;
+  const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV, valuesInKeys });
   checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
   checkHeads(caller, { nHeads });
   checkTypes(caller, { dtype, kvDType });

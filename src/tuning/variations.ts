@@ -4,6 +4,7 @@ import { isSameMatrix, type MatrixConfiguration } from '../core/matrixConfigurat
 import type { TunedDecode, TunedPrefill, Tuning } from '../core/tuning.js';
 import { MERGE_CANDIDATES, mergeTile } from '../kernels/mergeStates.js';
 import { chunkRule } from '../plan/chunkRule.js';
+import { isDecode } from '../plan/attentionWork.js';
 import { decodeCandidates } from '../plan/decodeTile.js';
 import { deviceDefaults } from '../plan/deviceDefaults.js';
 import { matrixDecodeCandidates, matrixPrefillCandidates } from '../plan/matrixTile.js';
@@ -78,10 +79,14 @@ export function prefillVariations(tuning: Tuning, model: TunedModel, traits: Dev
   ];
 }
 
-/** Likewise with each tile of attn_decode and of attn_matrix for one new token. */
+/**
+ * Likewise with each tile of attn_decode and of attn_matrix for one new token, unless so many large heads share a kv head that
+ * attn_prefill takes it.
+ */
 export function decodeVariations(tuning: Tuning, model: TunedModel, traits: DeviceTraits): Variation[] {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged } = model;
   const args = { headDim, headDimV, qDType: dtype, kvDType, nRows: nHeads / nKvHeads, paged };
+  if (!isDecode(1, args.nRows, headDim)) return [{ name: 'as it is', tuning }];
   const rows = tunedRows(args.nRows);
   const others = tuning.decode.filter((entry) => !isDecodeEntryFor(args, entry));
   const tiles = [

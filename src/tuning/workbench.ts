@@ -2,7 +2,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import { bytesPerElement, decode, encode, type FloatDType } from '../core/dtype.js';
 import type { Load } from '../core/pace.js';
-import { elementCount, type Tensor } from '../core/tensor.js';
+import { elementCount, stridesOf, type Tensor } from '../core/tensor.js';
 import { planAttention } from '../plan/planAttention.js';
 import {
   hostLengths,
@@ -20,6 +20,8 @@ export interface TunedModel {
   readonly nKvHeads: number;
   readonly headDim: number;
   readonly headDimV: number;
+  /** Whether values are the first elements of keys. Default false. */
+  readonly valuesInKeys?: boolean;
   readonly dtype: FloatDType;
   readonly kvDType: FloatDType;
   /** Whether keys are in pages, of 16 tokens. */
@@ -61,7 +63,7 @@ export class Workbench {
     this.#caller = caller;
     this.model = model;
     this.room = { ...room, keys: Math.ceil(room.keys / PAGE_SIZE) * PAGE_SIZE };
-    const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged } = model;
+    const { nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, paged } = model;
     const nPages = this.room.keys / PAGE_SIZE;
     const tokens = paged ? [nPages, PAGE_SIZE] : [this.room.keys];
     const made: Tensor[] = [];
@@ -72,12 +74,16 @@ export class Workbench {
       return tensor;
     };
     try {
-      this.#tensors = runtime.inNameOf(caller, () => ({
-        q: make('q', [room.queries, nHeads, headDim], dtype),
-        k: make('k', [...tokens, nKvHeads, headDim], kvDType),
-        v: make('v', [...tokens, nKvHeads, headDimV], kvDType),
-        out: make('out', [room.queries, nHeads, headDimV], dtype),
-      }));
+      this.#tensors = runtime.inNameOf(caller, () => {
+        const k = make('k', [...tokens, nKvHeads, headDim], kvDType);
+        const values = [...tokens, nKvHeads, headDimV];
+        return {
+          q: make('q', [room.queries, nHeads, headDim], dtype),
+          k,
+          v: valuesInKeys ? { ...k, shape: values, strides: stridesOf(k) } : make('v', values, kvDType),
+          out: make('out', [room.queries, nHeads, headDimV], dtype),
+        };
+      });
     } catch (error) {
       for (const { buffer } of made) buffer.destroy();
       throw error;

@@ -17,6 +17,7 @@ import type { AttnWithKvCacheArgs } from '../../src/problem/attentionArgs.js';
 import { Random } from '../../tools/random.js';
 import { rejection } from '../check/refusal.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
+import { contiguousStrides } from '../../src/core/tensor.js';
 import { LARGE_LIMITS, strictDevice } from '../runtime/strictDevice.js';
 import { compilingDevice, MODEL } from './compilingDevice.js';
 
@@ -32,6 +33,7 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     group: fc.constantFrom(1, 2, 3, 5, 8, 17),
     headDim: fc.constantFrom(8, 30, 32, 59, 64, 128, 256, 320, 512),
     headDimV: fc.option(fc.constantFrom(8, 31, 64, 256, 512), { nil: undefined }),
+    inKeys: fc.constantFrom(false, false, true),
     dtype: floats,
     kvDType: floats,
     newDType: fc.option(floats, { nil: undefined }),
@@ -52,9 +54,10 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     maxTokens: fc.integer({ min: 1, max: 600 }),
     maxContext: fc.integer({ min: 1, max: 4000 }),
   })
-  .map(({ group, left, rotary, newDType, shares, ...model }) => ({
+  .map(({ group, left, rotary, newDType, shares, inKeys, ...model }) => ({
     ...model,
     sharedPrefix: shares && model.paged,
+    valuesInKeys: inKeys && (model.headDimV ?? 0) <= model.headDim,
     newDType: model.appends ? newDType : undefined,
     nHeads: group * model.nKvHeads,
     rotary: rotary && model.headDim % 2 === 0,
@@ -69,8 +72,19 @@ function callOf(
   moreKeys: number,
 ): AttnWithKvCacheArgs {
   const { nHeads, nKvHeads, headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = model;
-  const { paged, appends, rotary, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits } =
-    model;
+  const {
+    valuesInKeys,
+    paged,
+    appends,
+    rotary,
+    softcap,
+    alibi,
+    sinks,
+    lengths,
+    windowSize,
+    attentionChunk,
+    numSplits,
+  } = model;
   const { mask, bias, firstKeys } = model;
   const most = Math.max(...sequences.map(([, nKeys]) => nKeys));
   const pageSize = model.sharedPrefix ? 1 : 16;
@@ -84,11 +98,15 @@ function callOf(
     where === 'gpu' ? fakeTensor('f32', [nHeads]) : new Float32Array(nHeads).fill(0.5);
   const cache = paged ? [sequences.length * width, pageSize] : [sequences.length, most];
   const pageAt = (i: number) => (i % width < nShared ? i % width : i);
+  const kCache = fakeTensor(kvDType, [...cache, nKvHeads, headDim]);
+  const values = [...cache, nKvHeads, headDimV];
   const angles = rotary ? fakeTensor('f32', [most + total, headDim / 2]) : undefined;
   return {
     q: fakeTensor(dtype, [total, nHeads, headDim]),
-    kCache: fakeTensor(kvDType, [...cache, nKvHeads, headDim]),
-    vCache: fakeTensor(kvDType, [...cache, nKvHeads, headDimV]),
+    kCache,
+    vCache: valuesInKeys
+      ? { ...kCache, shape: values, strides: contiguousStrides(kCache.shape) }
+      : fakeTensor(kvDType, values),
     cuSeqlensQ: ints(starts),
     cacheSeqlens: ints(sequences.map(([nNew, nKeys]) => (appends ? nKeys - nNew : nKeys))),
     windowSize,
@@ -99,7 +117,7 @@ function callOf(
     ...(bias && { bias: fakeTensor(bias, [1, total, 4 * Math.ceil(most / 4) + moreKeys]) }),
     ...(appends && {
       k: fakeTensor(newDType, [total, nKvHeads, headDim]),
-      v: fakeTensor(newDType, [total, nKvHeads, headDimV]),
+      ...(!valuesInKeys && { v: fakeTensor(newDType, [total, nKvHeads, headDimV]) }),
       cuSeqlensKNew: ints(starts),
     }),
     ...(paged && { blockTable: Array.from({ length: sequences.length * width }, (_, i) => pageAt(i)) }),
@@ -283,7 +301,7 @@ describe('prepareModel', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: prepareModel: the arguments must be one object, not undefined.",
-        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, appends, newDType, paged, maxTokens, maxContext, rotary, positions, treeMask, rotarySections, softcap, alibi, sinks, lengths, windowSize, attentionChunk, numSplits, onProgress, signal, warmUp.",
+        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, scaleDType, appends, newDType, paged, maxTokens, maxContext, rotary, positions, treeMask, rotarySections, softcap, alibi, sinks, sharedPrefix, mask, bias, lengths, windowSize, attentionChunk, firstKeys, numSplits, onProgress, signal, warmUp.",
         "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
         "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
         "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",

@@ -1,6 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { layoutCache, packTensors, type CacheOptions, type CacheSize } from '../../src/cache/cacheLayout.js';
+import {
+  layersBytes,
+  layersOf,
+  layoutCache,
+  packTensors,
+  pageFormat,
+  poolsOf,
+  type CacheLayer,
+  type CacheOptions,
+  type CacheSize,
+} from '../../src/cache/cacheLayout.js';
 import { Call } from '../../src/check/call.js';
+import { isViewOfKeys } from '../../src/check/checkOverlap.js';
 import { PageflashError } from '../../src/index.js';
 import { Random } from '../../tools/random.js';
 import { refusal } from '../check/refusal.js';
@@ -74,6 +85,49 @@ describe('layout', () => {
     expect([odd.k.strideBytes, odd.v.strideBytes]).toEqual([64, 48]);
     expect(odd.locations.map(({ offset }) => offset)).toEqual([0, 1024, 512, 1280]);
     expect(odd.bytes).toBe(1280 + 240);
+  });
+
+  test('values that are a part of keys take no memory, and are a view of them', () => {
+    const shape = { nLayers: 3, nKvHeads: 1, headDim: 576, headDimV: 512, valuesInKeys: true };
+    const mla = layout({ pageSize: 16, nPages: 4 }, shape);
+    const page = 16 * 576 * 2;
+    expect(mla.bytes).toBe(3 * 4 * page);
+    expect(mla.locations.length).toBe(3);
+    const buffers = mla.buffers.map(() => ({}) as GPUBuffer);
+    const [, second] = layersOf(mla, buffers);
+    expect(second!.vCache).toEqual({ ...second!.kCache, shape: [4, 16, 1, 512] });
+    expect(isViewOfKeys(second!.vCache, second!.kCache)).toBe(true);
+    expect(poolsOf(mla, buffers).map((pool) => pool.shape)).toEqual(Array(3).fill([4, page / 4]));
+    expect(pageFormat(mla)).toBe('f16 of 3 layers, [16, 1, 576] with values of 512 in them');
+    expect(() => layout({ pageSize: 16, nPages: 4 }, { ...shape, headDim: 64 })).toThrow(
+      'values of 512 elements cannot be a part of keys of 64. Pass a smaller headDimV, or leave valuesInKeys out.',
+    );
+  });
+
+  test('quantised keys have scales, which serve the values that are a part of them', () => {
+    const shape = { nLayers: 2, nKvHeads: 1, headDim: 576, headDimV: 512, valuesInKeys: true };
+    const size = { pageSize: 16, nPages: 4 };
+    const perToken = { i8: 576 + 2, i4: 288 + 36, e4m3: 576 } as const;
+    for (const dtype of ['i8', 'i4', 'e4m3'] as const) {
+      const quantised = layout(size, { ...shape, dtype });
+      expect(quantised.parts.map(({ name }) => name)).toEqual(
+        dtype === 'e4m3' ? ['kCache'] : ['kCache', 'kScale'],
+      );
+      expect(layersBytes(quantised)).toBe(2 * 16 * perToken[dtype]);
+      const buffers = quantised.buffers.map(() => ({}) as GPUBuffer);
+      const [, { kCache, vCache, kScale, vScale }] = layersOf(quantised, buffers) as [CacheLayer, CacheLayer];
+      expect(isViewOfKeys(vCache, kCache)).toBe(true);
+      if (dtype === 'e4m3') expect(vScale).toBeUndefined();
+      else expect(vScale).toEqual({ ...kScale, shape: dtype === 'i8' ? [4, 16, 1] : [4, 16, 1, 16] });
+    }
+    const given = layout(size, { ...shape, dtype: 'e4m3', kScale: [0.5, 2] });
+    const buffers = given.buffers.map(() => ({}) as GPUBuffer);
+    const layers = layersOf(given, buffers);
+    expect(layers.map(({ kScale }) => kScale!.offset)).toEqual([0, 64]);
+    expect(layers.map(({ vScale }) => vScale)).toEqual(layers.map(({ kScale }) => kScale));
+    expect(() => layout(size, { ...shape, dtype: 'e4m3', vScale: [1, 1] })).toThrow(
+      'vScale is given, but values are a part of keys, whose kScale serves both. Leave it out.',
+    );
   });
 
   test('whatever the shape: within limits and budget, aligned, apart, and not a page too few', () => {
@@ -155,7 +209,7 @@ describe('layout', () => {
         "limit: PagedKvCache.create: 5000 pages of a layer's keys or values take 204800000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize): 3276 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
         "limit: PagedKvCache.create: a page of a layer's keys or values takes 204800000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize). Put fewer tokens on a page.",
         "argument: PagedKvCache.create: the arguments must be one object, not null.",
-        "argument: PagedKvCache.create: there is no argument headDimv. There are pageSize, nPages, tokens, bytes, hostPagesOf, kScale, vScale, nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
+        "argument: PagedKvCache.create: there is no argument headDimv. There are pageSize, nPages, tokens, bytes, hostPagesOf, kScale, vScale, nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, valuesInKeys, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
         "limit: f: 5000 pages of a layer's keys or values take 163840000 bytes, but this device allows 1048576 (maxBufferSize): 32 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
       ]
     `);

@@ -29,6 +29,26 @@ describe('the KV cache', () => {
     expect(kvBytesPerToken(cache)).toBe(3 * 2 * (192 + 128) * 2);
   });
 
+  test('values that are a part of keys take nothing', () => {
+    const mla = {
+      nLayers: 61,
+      nKvHeads: 1,
+      headDim: 576,
+      headDimV: 512,
+      valuesInKeys: true,
+      dtype: 'f16',
+    } as const;
+    expect(kvBytesPerToken(mla)).toBe(70_272);
+    expect(fitKvCache(mla, { budgetBytes: GIB, pageSize: 64 })).toMatchObject({
+      nPages: Math.floor(GIB / (64 * 70_272)),
+      nBuffers: 61,
+      valueBufferBytes: 0,
+    });
+    expect(refusal(() => kvBytesPerToken({ ...mla, headDim: 128 }))).toMatchInlineSnapshot(
+      `"argument: kvBytesPerToken: values of 512 elements cannot be a part of keys of 128. Pass a smaller headDimV, or leave valuesInKeys out."`,
+    );
+  });
+
   test('of OPT-175B with 512 sequences of 512 + 32 tokens takes 1.2 TiB, 3.8 times its weights', () => {
     const bytes = kvCacheBytes(
       { ...OPT_175B, dtype: 'f16' },

@@ -124,7 +124,7 @@ describe('FLOPs', () => {
         "argument: layerFlops: kLen counts the new tokens too, so it must be at least qLen = 8, not 4.",
         "argument: forwardFlops: batch must be a whole number ≥ 0, not 0.5.",
         "argument: forwardFlops: logitsPerSequence must be a whole number ≥ 0, not -1.",
-        "argument: attentionFlops: there is no argument shape.nKVHeads. There are nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
+        "argument: attentionFlops: there is no argument shape.nKVHeads. There are nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, valuesInKeys, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
         "argument: attentionFlops: there is no argument step.causual. There are batch, qLen, kLen, causal, logitsPerSequence, weightPrecision, cacheDType.",
       ]
     `);

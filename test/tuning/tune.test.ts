@@ -289,7 +289,7 @@ describe('tune', () => {
         "argument: tune: budgetMs must be a whole number ≥ 0, not -1.",
         "argument: tune: onProgress must be a function, not 5.",
         "argument: tune: signal must be an AbortSignal, not a plain object.",
-        "argument: tune: there is no argument headSize. There are nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, paged, budgetMs, onProgress, signal.",
+        "argument: tune: there is no argument headSize. There are nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, paged, budgetMs, onProgress, signal.",
       ]
     `);
   });
