@@ -15,8 +15,9 @@ export interface DecodeTensors {
   readonly q: Tensor;
   /** [P, PAGE_SIZE, Hkv, D] */
   readonly kCache: Tensor;
+  /** [P, PAGE_SIZE, Hkv, Dv] */
   readonly vCache: Tensor;
-  /** [B, 1, Hq, D] */
+  /** [B, 1, Hq, Dv] */
   readonly out: Tensor;
 }
 
@@ -36,7 +37,7 @@ export interface DecodeProblem {
 
 /** The problem that `attnWithKvCache` plans for a case, for counting what its plan moves or for planning it otherwise. */
 export function decodeProblem(
-  { nHeads, nKvHeads, headDim, keys }: DecodeCase,
+  { nHeads, nKvHeads, headDim, headDimV = headDim, keys }: DecodeCase,
   { q, kCache, vCache, out }: DecodeTensors,
   { nPages, blockTable, width }: DecodePages,
 ): DecodeProblem {
@@ -48,7 +49,7 @@ export function decodeProblem(
       nHeads,
       nKvHeads,
       headDim,
-      headDimV: headDim,
+      headDimV,
       q: denseRows(q),
       k: pagedRows(kCache),
       v: pagedRows(vCache),

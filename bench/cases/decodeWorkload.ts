@@ -1,5 +1,5 @@
-import type { Tensor } from '../../src/core/tensor.js';
-import { attnWithKvCache } from '../../src/index.js';
+import { contiguousStrides, type Tensor } from '../../src/core/tensor.js';
+import { attnWithKvCache, type Runtime } from '../../src/index.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
 import { decodeByPrefill } from '../peers/decodeByPrefill.js';
@@ -25,22 +25,26 @@ interface Inputs {
   readonly q: Input;
   /** [P, PAGE_SIZE, Hkv, D] */
   readonly kCache: Input;
+  /** [P, PAGE_SIZE, Hkv, Dv]; perhaps a view of kCache */
   readonly vCache: Input;
 }
 
 /** A decode step over a paged cache; the peers are naive attention and pageflash's own prefill kernel. */
 export function decodeWorkload(device: GPUDevice, benchCase: DecodeCase): Workload {
-  const { nHeads, headDim, keys, dtype } = benchCase;
+  const { nHeads, headDim, headDimV = headDim, keys, dtype } = benchCase;
   const pages = shuffledPages(benchCase);
   const inputs = createInputs(device, benchCase, pages);
   const tensors = { q: inputs.q.tensor, kCache: inputs.kCache.tensor, vCache: inputs.vCache.tensor };
   const problemFor = (out: Tensor) => decodeProblem(benchCase, { ...tensors, out }, pages);
-  // The output is shaped like the queries.
-  const problem = problemFor(tensors.q);
-  const bytes = totalBytes(countNeeded(problem));
+  const outShape = [keys.length, 1, nHeads, headDimV];
+  // Only its shape counts.
+  const problem = problemFor({ ...tensors.q, shape: outShape });
+  const areInKeys = benchCase.headDimV !== undefined;
+  const needed = countNeeded(problem);
+  const bytes = totalBytes(areInKeys ? { ...needed, v: 0 } : needed);
   const kLens = Uint32Array.from(keys);
   return {
-    outShape: [keys.length, 1, nHeads, headDim],
+    outShape,
     flops: flopsOf(benchCase),
     pageflash: {
       name: 'pageflash',
@@ -54,7 +58,10 @@ export function decodeWorkload(device: GPUDevice, benchCase: DecodeCase): Worklo
       {
         name: 'naive',
         bytes,
-        unsupported: bindingLimit(device, 'what it gathers takes', naiveDecodeBinding({ ...tensors, kLens })),
+        unsupported:
+          headDimV === headDim
+            ? bindingLimit(device, 'what it gathers takes', naiveDecodeBinding({ ...tensors, kLens }))
+            : 'it gathers keys and values of one size',
         prepare(runtime, out) {
           const dispatches = naiveDecode({ ...tensors, out, blockTable: pages.blockTable, kLens });
           return () => runtime.submit(dispatches);
@@ -70,7 +77,8 @@ export function decodeWorkload(device: GPUDevice, benchCase: DecodeCase): Worklo
       },
     ],
     check: (out) => checkAgainstReference(out, expectedRows(inputs, pages, benchCase), dtype),
-    traffic: ({ traits }) => countTraffic(problem, traits),
+    // Values that are a part of keys are read again, from caches, and many rows by attn_prefill.
+    ...(!areInKeys && { traffic: ({ traits }: Runtime) => countTraffic(problem, traits) }),
     destroy: () => destroyInputs(Object.values(inputs) as Input[]),
   };
 }
@@ -78,25 +86,38 @@ export function decodeWorkload(device: GPUDevice, benchCase: DecodeCase): Worklo
 /** Random inputs, the same in every run. */
 function createInputs(
   device: GPUDevice,
-  { nHeads, nKvHeads, headDim, keys, dtype }: DecodeCase,
+  { nHeads, nKvHeads, headDim, headDimV, keys, dtype }: DecodeCase,
   { nPages }: DecodePages,
 ): Inputs {
   const random = new Random(nPages);
   const create = (shape: readonly number[]): Input => createInput(device, random, shape, dtype);
   const pages = [nPages, PAGE_SIZE, nKvHeads, headDim];
-  return { q: create([keys.length, 1, nHeads, headDim]), kCache: create(pages), vCache: create(pages) };
+  const q = create([keys.length, 1, nHeads, headDim]);
+  const kCache = create(pages);
+  return { q, kCache, vCache: headDimV === undefined ? create(pages) : firstOf(kCache, headDimV) };
+}
+
+/** A view of the first elements of each head. */
+function firstOf({ tensor, host }: Input, size: number): Input {
+  const { shape } = tensor;
+  const headDim = shape.at(-1)!;
+  const first = [...shape.slice(0, -1), size];
+  return {
+    tensor: { ...tensor, shape: first, strides: contiguousStrides(shape) },
+    host: { shape: first, data: host.data.filter((_, i) => i % headDim < size) },
+  };
 }
 
 /** Multiplications and additions of Q·Kᵀ and P·V. */
-function flopsOf({ nHeads, headDim, keys }: DecodeCase): number {
-  return 2 * 2 * headDim * nHeads * keys.reduce((total, n) => total + n, 0);
+function flopsOf({ nHeads, headDim, headDimV = headDim, keys }: DecodeCase): number {
+  return 2 * (headDim + headDimV) * nHeads * keys.reduce((total, n) => total + n, 0);
 }
 
 /** The reference's output for all heads of a few sequences. */
 function expectedRows(
   inputs: Inputs,
   { blockTable, width }: DecodePages,
-  { keys }: DecodeCase,
+  { nHeads, headDim, headDimV = headDim, keys }: DecodeCase,
 ): ExpectedRows[] {
   return firstMiddleLast(keys.length).map((sequence) => {
     const q = queryOf(inputs, sequence);
@@ -108,7 +129,7 @@ function expectedRows(
       sequsedK: [keys[sequence]!],
       blockTable: blockTable.subarray(sequence * width, (sequence + 1) * width),
     });
-    return { expected: out.data, firstIndex: sequence * q.data.length };
+    return { expected: out.data, firstIndex: sequence * nHeads * headDimV };
   });
 }
 

@@ -23,6 +23,8 @@ export interface PrefillShape extends ModelHeads {
 
 /** One decode step over a paged cache: one new token per sequence. */
 export interface DecodeShape extends ModelHeads {
+  /** With it, values are the first elements of each key, as in MLA; else they are as large as keys, with pages of their own. */
+  readonly headDimV?: number;
   /** The number of keys of each sequence. */
   readonly keys: readonly number[];
 }
@@ -77,6 +79,17 @@ export const PREFILL_SHAPES: readonly PrefillShape[] = [
     softcap: 50,
     // The window hides keys only beyond 4096 tokens.
     lengths: [...LENGTHS, 8192],
+  },
+  {
+    name: 'gemma-4-global',
+    model: 'Gemma 4, a layer without a window',
+    nHeads: 8,
+    nKvHeads: 2,
+    headDim: 512,
+    causal: true,
+    window: 0,
+    softcap: 0,
+    lengths: LENGTHS,
   },
   {
     name: 'llama-3.2-1b',
@@ -134,6 +147,32 @@ export const DECODE_SHAPES: readonly DecodeShape[] = [
     nKvHeads: 1,
     headDim: 128,
     keys: [16384],
+  },
+  {
+    name: 'decode-gemma',
+    model: 'Gemma 4, a layer without a window, one sequence',
+    nHeads: 8,
+    nKvHeads: 2,
+    headDim: 512,
+    keys: [4096],
+  },
+  {
+    name: 'decode-mla',
+    model: 'DeepSeek-V2-Lite (MLA), four sequences',
+    nHeads: 16,
+    nKvHeads: 1,
+    headDim: 576,
+    headDimV: 512,
+    keys: [4096, 4096, 4096, 4096],
+  },
+  {
+    name: 'decode-mla-wide',
+    model: 'DeepSeek-V3 (MLA), one sequence',
+    nHeads: 128,
+    nKvHeads: 1,
+    headDim: 576,
+    headDimV: 512,
+    keys: [4096],
   },
   {
     name: 'decode-small',

@@ -9,7 +9,7 @@ import { prefillTile } from '../../src/plan/prefillTile.js';
 import { chooseSplits, sequencesOf } from '../../src/plan/splits.js';
 import type { DecodeProblem } from '../cases/decodeProblem.js';
 
-/** A decode step by attn_prefill, with the tiles and chunks of a prompt. A plan would always choose attn_decode. */
+/** A decode step by attn_prefill, with the tiles and chunks of a prompt. A plan would choose attn_decode, unless heads are large and many. */
 export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: DeviceTraits): Dispatch[] {
   const { maxWorkgroupsPerDimension } = traits;
   const dtypes = {

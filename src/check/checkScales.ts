@@ -1,6 +1,6 @@
 import { bytesPerElement, isQuantised } from '../core/dtype.js';
 import { I4_GROUP, SCALE_DTYPES, scaleShape } from '../core/kvFormats.js';
-import { isTensor, sameNumbers, type Floats, type Tensor } from '../core/tensor.js';
+import { isTensor, type Floats, type Tensor } from '../core/tensor.js';
 import type { HeadScales, KvScales, SmallFloats } from '../problem/attentionProblem.js';
 import { denseRows, pagedRows } from '../problem/tokenRows.js';
 import type { Call } from './call.js';
@@ -114,8 +114,8 @@ function areSameNumbers(vScale: Floats | undefined, kScale: Floats = [1]): boole
   if (vScale === undefined || isTensor(vScale) || isTensor(kScale)) return false;
   const [ofV, ofK] = [Array.from(vScale), Array.from(kScale)];
   const size = Math.max(ofV.length, ofK.length);
-  const filled = (numbers: number[]) => (numbers.length === 1 ? Array(size).fill(numbers[0]) : numbers);
-  return sameNumbers(filled(ofV), filled(ofK));
+  const at = (numbers: number[], head: number) => numbers[numbers.length === 1 ? 0 : head];
+  return Array.from({ length: size }, (_, head) => at(ofV, head) === at(ofK, head)).every(Boolean);
 }
 
 /** The element of a key with which its value begins, if that is a part of it. */

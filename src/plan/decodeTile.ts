@@ -198,11 +198,8 @@ const MAX_BYTES = 14336;
 
 /** A tile with as many rows written at a time as its workgroup memory has room for. */
 function withTurns(tile: DecodeTile, args: DecodeTileArgs, maxBytes: number): DecodeTile {
-  const { headOctets, rows, cols, turnRows, invocations } = tile;
-  if (turnRows === 1 || decodeWorkgroupBytes(tile, args) <= maxBytes) return tile;
-  // They take the place of the queries.
-  if (turnRows * cols * invocations <= headOctets * rows) return tile;
-  return withTurns({ ...tile, turnRows: turnRows / 2 }, args, maxBytes);
+  if (tile.turnRows === 1 || decodeWorkgroupBytes(tile, args) <= maxBytes) return tile;
+  return withTurns({ ...tile, turnRows: tile.turnRows / 2 }, args, maxBytes);
 }
 
 /** The smallest power of two ≥ n. */

@@ -84,6 +84,7 @@ const rows: readonly Row[] = [
   // Values that are a part of each key, as in MLA.
   { why: 'values in keys, a mixed batch in pages', device: 'full', lengths: MIXED, ragged: true, heads: [16, 1], headDim: 576, headDimV: 512, valuesInKeys: true, dtype: 'bf16', causal: true, pageSize: 64 },
   { why: 'values in keys, in rows, rotated, numbers on the GPU', device: 'plain', lengths: DECODE, heads: [4, 1], headDim: 72, headDimV: 64, valuesInKeys: true, dtype: 'f16', kvDType: 'f32', causal: true, leftpad: true, onGpu: true, rotary: { dim: 32, interleaved: false } },
+  { why: 'values in keys, rotated where they are appended', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 72, headDimV: 64, valuesInKeys: true, dtype: 'f16', causal: true, pageSize: 16, rotary: { dim: 32, interleaved: true } },
   { why: 'odd values in odd keys of two heads, in pages of three, split', device: 'full', lengths: DECODE, heads: [4, 2], headDim: 59, headDimV: 31, valuesInKeys: true, dtype: 'f16', causal: true, pageSize: 3, numSplits: 3 },
   { why: 'values in keys, the tile of GPUs', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: DECODE, heads: [8, 1], headDim: 576, headDimV: 512, valuesInKeys: true, dtype: 'f16', causal: true, pageSize: 16 },
 

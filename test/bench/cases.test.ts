@@ -59,7 +59,16 @@ describe('cases', () => {
 
   test('the lengths of a decode step are shown as sequences × longest', () => {
     const cases = decodeCases(OPTIONS);
-    expect(cases.map(lengthOf)).toEqual(['1 × 2048', '2 × 2048', '8 × ≤ 4000', '1 × 16384', '1 × 2048']);
+    expect(cases.map(lengthOf)).toEqual([
+      '1 × 2048',
+      '2 × 2048',
+      '8 × ≤ 4000',
+      '1 × 16384',
+      '1 × 4096',
+      '4 × 4096',
+      '1 × 4096',
+      '1 × 2048',
+    ]);
   });
 });
 

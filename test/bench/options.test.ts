@@ -90,7 +90,7 @@ describe('options', () => {
     });
     expect(messages).toMatchInlineSnapshot(`
       [
-        "Error: --shape must be one of llama-7b, llama-3-8b, qwen2.5-7b, gemma-2-9b, llama-3.2-1b, encoder-base, decode-mha, decode-gqa, decode-ragged, decode-long, decode-small, recording, not "llama"",
+        "Error: --shape must be one of llama-7b, llama-3-8b, qwen2.5-7b, gemma-2-9b, gemma-4-global, llama-3.2-1b, encoder-base, decode-mha, decode-gqa, decode-ragged, decode-long, decode-gemma, decode-mla, decode-mla-wide, decode-small, recording, not "llama"",
         "Error: --dtype must be one of f32, f16, bf16, not "i8"",
         "Error: --adapter must be one of chrome, node, not "firefox"",
         "Error: Unknown option '--fast'",
