@@ -97,7 +97,7 @@ describe('layout', () => {
     const [, second] = layersOf(mla, buffers);
     expect(second!.vCache).toEqual({ ...second!.kCache, shape: [4, 16, 1, 512] });
     expect(isViewOfKeys(second!.vCache, second!.kCache)).toBe(true);
-    expect(poolsOf(mla, buffers).map((pool) => pool.shape)).toEqual(Array(3).fill([4, page / 4]));
+    expect(poolsOf(mla, buffers).map((pool) => pool.shape)).toEqual([1, 2, 3].map(() => [4, page / 4]));
     expect(pageFormat(mla)).toBe('f16 of 3 layers, [16, 1, 576] with values of 512 in them');
     expect(() => layout({ pageSize: 16, nPages: 4 }, { ...shape, headDim: 64 })).toThrow(
       'values of 512 elements cannot be a part of keys of 64. Pass a smaller headDimV, or leave valuesInKeys out.',
