@@ -43,8 +43,8 @@ import package::shared::scores::{LOG2_E, MASKED};
   }
 }
 
-// Below -1e30, whose bits these are, to -inf.
-@if(BIAS && !BIAS_F16) const HIDING_BITS = 0xf149f2cau;
+// Beyond the last number that is not below -1e30, which f32 itself does not have, to -inf.
+@if(BIAS && !BIAS_F16) const HIDING_BITS = 0xf149f2c9u;
 @if(BIAS && !BIAS_F16) const MINUS_INFINITY_BITS = 0xff800000u;
 
 @if(BIAS && !BIAS_F16) fn bias_of_bits(bits: vec4u) -> vec4f {
