@@ -20,8 +20,7 @@ export interface ChosenRows {
 }
 
 /** Arguments of attention without which weights are the same; they may be passed all the same. */
-export type NotOfWeights =
-  'v' | 'vCache' | 'vScale' | 'sinks' | 'numSplits' | 'returnLse' | 'sharedPrefix';
+export type NotOfWeights = 'v' | 'vCache' | 'vScale' | 'sinks' | 'numSplits' | 'returnLse' | 'sharedPrefix';
 
 /** The arguments of an attention call that decide about its weights. */
 type WeightsOf<Args extends object> = Omit<Args, NotOfWeights | 'out' | 'lse' | 'pass'> &

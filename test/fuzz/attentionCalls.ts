@@ -40,10 +40,10 @@ function drawOptions(maker: Maker, sizes: Sizes, shapes: Outputs, mayHavePositio
       ? tensor(random.pick(DTYPES), shape)
       : Array.from(random.uniforms(elementCount(shape), 0, 0.5));
   const keyRows = (type: DType, width: number): unknown => {
-    const [tokens, batches] =
+    const [nTokens, batches] =
       shapes.lse.length === 2 ? [shapes.lse[1]!, []] : [shapes.lse[2]!, [shapes.lse[0]!]];
     const shared = [...batches, nHeads].map((size) => (random.boolean() ? 1 : size));
-    return tensor(type, [...shared, tokens, width]);
+    return tensor(type, [...shared, nTokens, width]);
   };
   return {
     ...maybe('softmaxScale', () => random.uniform(0.01, 2)),
