@@ -106,8 +106,8 @@ const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
     positioned === undefined || positions === undefined || positioned === (positions !== 'none'),
   ({ treed, tree }) => treed === undefined || tree === undefined || treed === (tree !== 'none'),
   // With positions, each new token is a query.
-  ({ positioned, positions = 'none', fresh }) =>
-    (!positioned && positions === 'none') ||
+  ({ positioned, positions = 'none', sections = 'none', fresh }) =>
+    (!positioned && positions === 'none' && sections === 'none') ||
     fresh === undefined ||
     fresh === 'none' ||
     fresh === 'as many as queries',

@@ -106,7 +106,13 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
       (cell.keys ?? 'end to end') === 'end to end' &&
       !cell.pageSize &&
       (cell.numbers ?? 'host') === 'host'),
-  ({ kvDType, keys, headDim = 32 }) => allowsCacheType(kvDType, { keys, headDim }),
+  ({
+    kvDType,
+    call,
+    pageSize,
+    keys = call === 'attn' || pageSize === 0 ? 'end to end' : undefined,
+    headDim = 32,
+  }) => allowsCacheType(kvDType, { keys, headDim }),
   // Scores of 3e5 leave no bits for a slope.
   ({ scores, alibi, sloped }) => scores !== 'huge' || ((alibi ?? 'none') === 'none' && !sloped),
 ];
