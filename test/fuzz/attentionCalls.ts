@@ -242,7 +242,7 @@ export function weightsCall(maker: Maker): PublicCall {
   const { random, tensor } = maker;
   const draw = random.pick([attnArgs, varlenArgs, kvCacheArgs]);
   // Of these nothing depends, so they are not looked at.
-  const { out: _out, v, vCache, sinks, ...args } = draw(maker);
+  const { out: _out, v, vCache, sinks, numSplits, returnLse, ...args } = draw(maker);
   const { q, cuSeqlensQ } = args as { q: Tensor; cuSeqlensQ?: Tensor | ArrayLike<number> };
   const tokens = q.shape.slice(0, -2);
   const nHeads = q.shape.at(-2)!;
@@ -258,7 +258,8 @@ export function weightsCall(maker: Maker): PublicCall {
     ...(random.boolean() && { weights: tensor('f32', [rows.length, nHeads, 40]) }),
   };
   const form = draw === attnArgs ? (changed: Args): Args => changed : drawForm(random);
-  const unseen = random.boolean() ? { v, ...(vCache !== undefined && { vCache }), sinks } : {};
+  const outputs = { v, ...(vCache !== undefined && { vCache }), sinks, numSplits, returnLse };
+  const unseen = random.boolean() ? outputs : {};
   const run = (runtime: Runtime, changed: Args): unknown =>
     attnWeights(runtime, form(isObject(changed) ? { ...unseen, ...changed } : changed) as never);
   return { name: 'attnWeights', args: given, run };
