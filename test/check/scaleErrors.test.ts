@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { attnVarlen, attnWithKvCache, createRuntime, type AttnWithKvCacheArgs } from '../../src/index.js';
+import { contiguousStrides, type Tensor } from '../../src/core/tensor.js';
 import { fakeBuffer, fakeDevice, fakeTensor } from '../runtime/fakeDevice.js';
 import { refusal } from './refusal.js';
 
@@ -128,4 +129,45 @@ test('keys that follow each other are no cache', () => {
       "argument: attnVarlen: kScale is given, but k is f16: only i8, i4 and e4m3 have scales.",
     ]
   `);
+});
+
+test('scales of new keys whose values are a view of them', () => {
+  const viewed = (from: AttnWithKvCacheArgs, offset = 0): AttnWithKvCacheArgs => {
+    const { kCache } = from;
+    const vCache = {
+      ...kCache,
+      shape: [...kCache.shape.slice(0, -1), 32],
+      offset,
+      strides: contiguousStrides(kCache.shape),
+    };
+    return { ...from, vCache, v: undefined, vScale: undefined };
+  };
+  const elsewhere = fakeTensor('f16', [6, 4, 2]);
+  const ofI4 = i4.kScale as Tensor;
+  const view = { ...ofI4, shape: [6, 4, 2, 1], strides: contiguousStrides(ofI4.shape) };
+  expect([
+    message({ vScale: elsewhere }, viewed(i8)),
+    message({ vScale: view }, viewed(i4, 32)),
+    message({}, viewed(i4, 32)),
+    message({ vScale: view }, viewed(i4, 8)),
+    message({ vScale: [2] }, viewed(e4m3)),
+    message({ vScale: fakeTensor('f32', [2]) }, viewed(e4m3)),
+  ]).toMatchInlineSnapshot(`
+    [
+      "argument: attnWithKvCache: v is left out, so values have the scales of new keys: leave vScale out, or pass the view of kScale that goes with vCache.",
+      "argument: attnWithKvCache: v is left out, so values have the scales of new keys: leave vScale out, or pass the view of kScale that goes with vCache.",
+      "argument: attnWithKvCache: vScale is missing: vCache begins 32 elements after kCache, so its scales do not begin with those of kCache. Pass the view of kScale that it has.",
+      "shape: attnWithKvCache: vCache begins 8 elements after kCache; in i4, values that are a view of keys begin with a multiple of 32, whose elements share a scale.",
+      "argument: attnWithKvCache: v is left out, so values have the scales of new keys: leave vScale out, or pass the view of kScale that goes with vCache.",
+      "argument: attnWithKvCache: v is left out, so values have the scales of new keys: leave vScale out, or pass the view of kScale that goes with vCache.",
+    ]
+  `);
+  // What is taken comes to the device, which fails.
+  const isTaken = (change: object, from: AttnWithKvCacheArgs) =>
+    expect(() => message(change, from)).toThrow();
+  isTaken({}, viewed(i8));
+  isTaken({ vScale: i8.kScale }, viewed(i8));
+  isTaken({ vScale: view }, viewed(i4));
+  isTaken({ vScale: { ...view, offset: 1 } }, viewed(i4, 32));
+  isTaken({ vScale: [1, 0.5] }, viewed(e4m3));
 });
