@@ -133,6 +133,6 @@ export function checkTensorArguments(
     Array.isArray(shape) && shape.findIndex((size) => !Number.isSafeInteger(size) || size < 0) < 0;
   if (!isShape) fail('shape', caller, `shape must be whole numbers ≥ 0, not ${describe(shape)}.`);
   if (!isDType(dtype))
-    fail('dtype', caller, `dtype must be f32, f16, bf16, i32 or u32, not ${describe(dtype)}.`);
+    fail('dtype', caller, `dtype must be f32, f16, bf16, i32, u32, i8, i4 or e4m3, not ${describe(dtype)}.`);
   if (typeof label !== 'string') fail('argument', caller, `label must be a string, not ${describe(label)}.`);
 }
