@@ -1,4 +1,11 @@
-import { createRuntime } from '../../src/index.js';
+import { attnWithKvCache, createRuntime, read, tensorFrom } from '../../src/index.js';
+import { QUANTISED } from '../../src/core/dtype.js';
+import { scaleShape } from '../../src/core/kvFormats.js';
+import { elementCount } from '../../src/core/tensor.js';
+import { attnWithKvCacheReference } from '../../src/reference/attention.js';
+import { Random } from '../../tools/random.js';
+import { checkNear } from '../reference/tolerance.js';
+import { downloadCache } from './quantisedCache.js';
 import type { GpuCase } from '../platforms/gpuCase.js';
 import { checkKvCache, type KvCacheCase } from './kvCacheCase.js';
 
@@ -33,7 +40,50 @@ const rows: readonly KvCacheCase[] = [
   { why: 'e4m3, scales on the GPU', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'bf16', newDType: 'f32', kvDType: 'e4m3', rotary: WHOLE, pageSize: 4, onGpu: true, missing: 'pages' },
 ];
 
-export const cases: GpuCase[] = rows.map((kvCase) => ({
+const inBoth: GpuCase[] = QUANTISED.map((dtype) => ({
+  name: `${dtype}, values that are a view of keys`,
+  async run(t) {
+    const runtime = createRuntime(await t.device('full'));
+    const [nTokens, nHeads, headDim, headDimV] = [9, 4, 96, 64];
+    const random = new Random(5);
+    const normals = (shape: readonly number[]) => {
+      const data = random.normals(elementCount(shape));
+      return { data, shape, tensor: tensorFrom(runtime, data, { shape }) };
+    };
+    const q = normals([1, nTokens, nHeads, headDim]);
+    const k = normals([1, nTokens, 1, headDim]);
+    const kCache = runtime.createTensor([1, 12, 1, headDim], dtype, 'keys');
+    const vCache = { ...kCache, shape: [1, 12, 1, headDimV], strides: [12 * headDim, headDim, headDim, 1] };
+    const kScale =
+      dtype === 'e4m3' ? [0.01] : runtime.createTensor(scaleShape(dtype, kCache.shape), 'f16', 'scales');
+    const { out } = attnWithKvCache(runtime, {
+      q: q.tensor,
+      k: k.tensor,
+      kCache,
+      vCache,
+      kScale,
+      cacheSeqlens: 0,
+      causal: true,
+    });
+    const got = await read(runtime, out);
+    const keys = await downloadCache(runtime.device, kCache, kScale);
+    checkNear('keys', { actual: keys.subarray(0, k.data.length), reference: k.data }, 0.25);
+    const values = Float32Array.from({ length: 12 * headDimV }, (_, i) => {
+      return keys[Math.floor(i / headDimV) * headDim + (i % headDimV)]!;
+    });
+    const want = attnWithKvCacheReference({
+      q,
+      kCache: { data: keys, shape: kCache.shape },
+      vCache: { data: values, shape: vCache.shape },
+      cacheSeqlens: nTokens,
+      causal: true,
+    });
+    checkNear('out', { actual: got, reference: want.out.data }, 1e-5);
+    runtime.destroy();
+  },
+}));
+
+const appended: GpuCase[] = rows.map((kvCase) => ({
   name: kvCase.why,
   async run(t) {
     const runtime = createRuntime(await t.device('full'));
@@ -44,3 +94,5 @@ export const cases: GpuCase[] = rows.map((kvCase) => ({
     }
   },
 }));
+
+export const cases: GpuCase[] = [...appended, ...inBoth];
