@@ -1,5 +1,6 @@
 import { PageflashError } from '../core/errors.js';
-import { eachKey, gather, rowOf, scoring, slopeOf, type AttentionOptions, type Sequence } from './attend.js';
+import { eachKey } from './masks.js';
+import { gather, rowOf, scoring, slopeOf, type AttentionOptions, type Sequence } from './attend.js';
 import {
   cachedSequences,
   doQueriesAdvance,

@@ -3,13 +3,8 @@ import { isQuantised, roundTo, type FloatDType, type KvDType } from '../core/dty
 import { PageflashError } from '../core/errors.js';
 import { DEFAULT_SCALE_DTYPE, dequantiseHead, quantiseHead, type ScaleDType } from '../core/kvFormats.js';
 import { elementCount } from '../core/tensor.js';
-import {
-  attend,
-  type AttentionOptions,
-  type AttentionResult,
-  type MaskOptions,
-  type Sequence,
-} from './attend.js';
+import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
+import type { MaskOptions } from './masks.js';
 import {
   blockTableOf,
   cacheRows,

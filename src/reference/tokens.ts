@@ -1,4 +1,4 @@
-import type { KeyRange, MaskOptions } from './attend.js';
+import type { KeyRange, MaskOptions } from './masks.js';
 import type { HostInts } from './hostTensor.js';
 
 /** What may be said of each query token: arguments of all attention functions. */

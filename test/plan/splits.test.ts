@@ -5,7 +5,7 @@ import { batchOf } from './batch.js';
 import { Random } from '../../tools/random.js';
 import { traitsOf } from './traits.js';
 import { tilesSeen } from '../../src/plan/splits.js';
-import { seenKeys } from '../../src/reference/attend.js';
+import { seenKeys } from '../../src/reference/masks.js';
 import {
   chunksOf,
   GPU,
