@@ -1,6 +1,6 @@
 import type { FloatDType } from '../../src/index.js';
 import { attnVarlenReference } from '../../src/reference/attention.js';
-import { visibleKeys } from '../../src/reference/attend.js';
+import { visibleKeys } from '../../src/reference/masks.js';
 import { Random } from '../../tools/random.js';
 import { rowOf, type Inputs } from './inputs.js';
 import { alibiSlopes, sinkScores, totalQueries, type Settings } from './settings.js';

@@ -1,4 +1,4 @@
-import { visibleKeys } from '../../src/reference/attend.js';
+import { visibleKeys } from '../../src/reference/masks.js';
 import { rowOf, type Inputs } from './inputs.js';
 import { alibiSlopes, type Settings } from './settings.js';
 

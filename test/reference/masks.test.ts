@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { NO_MASKS } from '../../src/problem/attentionProblem.js';
 import { firstKeysEnd, visibleBand } from '../../src/problem/band.js';
 import { attnVarlenReference, attnWithKvCacheReference } from '../../src/reference/attention.js';
-import { seenKeys, visibleKeys } from '../../src/reference/attend.js';
+import { seenKeys, visibleKeys } from '../../src/reference/masks.js';
 import { randomPaged, rowsOf, tensor, unitMatrix } from './hostTensors.js';
 import { expectNear } from './near.js';
 import { Random } from '../../tools/random.js';
