@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import type { Masks } from '../../src/problem/attentionProblem.js';
 import { bandOfTokens, tokenPositions, type TokenSequence } from '../../src/problem/tokenMasks.js';
-import { eachKey, rowOf } from '../../src/reference/masks.js';
+import { rowOf } from '../../src/reference/attend.js';
+import { eachKey } from '../../src/reference/masks.js';
 import { Random } from '../../tools/random.js';
 import { drawTokens } from '../attention/tokenInputs.js';
 import { batchOf } from './batch.js';
