@@ -14,6 +14,10 @@ const GUIDE = {
     ['Serving conversations', 'serving'],
     ['Saving conversations', 'saving'],
     ['Pages, memory, what fits', 'memory'],
+    ['Caches of fewer bits', 'kv-formats'],
+    ['Masks, biases, first keys', 'masks'],
+    ['Positions and trees', 'speculation'],
+    ['Large heads and MLA', 'large-heads'],
     ['Errors by code', 'errors'],
   ],
   Understand: [
