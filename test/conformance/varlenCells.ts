@@ -113,8 +113,9 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
     keys = call === 'attn' || pageSize === 0 ? 'end to end' : undefined,
     headDim = 32,
   }) => allowsCacheType(kvDType, { keys, headDim }),
-  // Scores of 3e5 leave no bits for a slope.
-  ({ scores, alibi, sloped }) => scores !== 'huge' || ((alibi ?? 'none') === 'none' && !sloped),
+  // Scores of 3e5 leave no bits for a slope or a bias.
+  ({ scores, alibi, sloped, bias }) =>
+    scores !== 'huge' || ((alibi ?? 'none') === 'none' && !sloped && (bias ?? 'none') === 'none'),
 ];
 
 /** The calls of a cell: one of attnVarlen, or one of attn for each pair of lengths. */
