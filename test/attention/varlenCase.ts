@@ -191,7 +191,9 @@ export function draw(varlen: VarlenCase): Inputs {
   const cuSeqlensK = runningSum(lengths.map(([, sk]) => sk));
   const totalK = cuSeqlensK.at(-1)!;
   const batch = lengths.length;
-  const q = rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * (varlen.softcap || 1));
+  // Scores that reach a cap. A spike does by itself: in sums as large as a factor would make, lse had no digits left.
+  const factor = varlen.scores === 'spike' ? 1 : varlen.softcap || 1;
+  const q = rounded(dtype, [cuSeqlensQ.at(-1)!, nHeads, headDim], magnitude * factor);
   const keys = rounded(kvDType, [totalK, nKvHeads, headDim], 1);
   const values = rounded(kvDType, [totalK, nKvHeads, headDimV], 1);
   if (varlen.scores) shapeScores({ ...varlen, kvDType }, random, { q, keys, cuSeqlensK });
@@ -294,7 +296,7 @@ export function place(
     ...(sinks && { sinks: onGpu ? lend(dtype, [nHeads], sinks) : sinks }),
     ...(positions && { positions: ints([totalQ], positions) }),
     ...(treeMask && {
-      treeMask: onGpu ? lend('u32', [totalQ, treeMask.length / totalQ], treeMask) : treeMask,
+      treeMask: onGpu ? lend('u32', [totalQ, treeMask.length / (totalQ || 1)], treeMask) : treeMask,
     }),
     ...(onGpu && {
       maxSeqlenQ: Math.max(...varlen.lengths.map(([sq]) => sq)),
