@@ -150,8 +150,8 @@ export async function checkKvCache(runtime: Runtime, kvCase: KvCacheCase): Promi
 export interface KvCacheOutputs {
   readonly out: Float32Array;
   readonly lse: Float32Array;
-  readonly kCache: Float32Array | Float64Array;
-  readonly vCache: Float32Array | Float64Array;
+  readonly kCache: Float32Array;
+  readonly vCache: Float32Array;
 }
 
 /** Throws unless the results are those of the reference. */
@@ -441,7 +441,9 @@ export function placeKvCache(
     ...(sinks && { sinks: onGpu ? lend(dtype, [sinks.length], sinks) : sinks }),
     ...(positions && { positions: ints(positions, rotary?.sections ? [3, ...tokens] : tokens) }),
     ...(treeMask && {
-      treeMask: onGpu ? lend('u32', [...tokens, treeMask.length / (elementCount(tokens) || 1)], treeMask) : treeMask,
+      treeMask: onGpu
+        ? lend('u32', [...tokens, treeMask.length / (elementCount(tokens) || 1)], treeMask)
+        : treeMask,
     }),
     ...(onGpu && { maxSeqlenQ: Math.max(...lengths.map(([, sq]) => sq)) }),
     ...(onGpu &&

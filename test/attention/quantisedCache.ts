@@ -46,7 +46,7 @@ export function quantiseCache(
   const headBytes = dtype === 'i4' ? headDim / 2 : headDim;
   const bytes = new Uint8Array(nHeads * headBytes).fill(0xff);
   const scales = new Float32Array(nHeads * perHead).fill(NaN);
-  const values = new Float64Array(data.length).fill(NaN);
+  const values = new Float32Array(data.length).fill(NaN);
   for (let head = 0; head < nHeads; head++) {
     const numbers = data.subarray(head * headDim, (head + 1) * headDim);
     if (Number.isNaN(numbers[0]!)) continue;
@@ -104,9 +104,9 @@ export async function downloadCache(
   device: GPUDevice,
   cache: Tensor,
   scale: Floats | undefined,
-): Promise<Float32Array | Float64Array> {
+): Promise<Float32Array> {
   if (!isQuantised(cache.dtype)) return download(device, cache);
-  const codes = Float64Array.from(await downloadCodes(device, cache));
+  const codes = await downloadCodes(device, cache);
   const scales = isTensor(scale) ? await download(device, scale) : Float32Array.from(scale!);
   const [nKvHeads, headDim] = cache.shape.slice(-2) as [number, number];
   const perScale = cache.dtype === 'i4' ? I4_GROUP : headDim;
