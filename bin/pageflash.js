@@ -19,6 +19,7 @@ What decides the variant; each kernel takes the options that it depends on:
   --softcap                  scores are capped
   --alibi                    scores fall with distance
   --split                    items are chunks of keys, which merge_states combines
+  --return-lse               the lse of each row is written, too
   --group N                  attn_decode, attn_weights: query heads that share a kv head; default 1
   --tokens N                 attn_decode: query tokens of a sequence; default 1
   --rotary                   append_kv: apply rotary embeddings
@@ -53,6 +54,7 @@ const KERNEL_OPTIONS = {
   softcap: 'boolean',
   alibi: 'boolean',
   split: 'boolean',
+  'return-lse': 'boolean',
   group: 'number',
   tokens: 'number',
   rotary: 'boolean',

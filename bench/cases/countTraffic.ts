@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import { bytesPerElement } from '../../src/core/dtype.js';
-import { featuresOf, splitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
+import { featuresOf, splitParts, SUMS_ELEMENTS } from '../../src/kernels/shared/attention.js';
+import type { WorkItem } from '../../src/kernels/shared/batchInfo.js';
 import {
   attnDecodeKernel,
   decodeSpec,
@@ -187,7 +188,7 @@ function steppedParts(items: readonly SplitToken[], partLanes: number, stepParts
 }
 
 /** Bytes of a partial result's maximum and total. */
-const SUMS_BYTES = 8;
+const SUMS_BYTES = SUMS_ELEMENTS * Float32Array.BYTES_PER_ELEMENT;
 const ITEM = structOf(attnDecodeKernel, 'Item');
 const SEQUENCE = structOf(attnDecodeKernel, 'Sequence');
 /** Bytes of a sequence that merge_states reads: q_len, out_base and lse_base. */

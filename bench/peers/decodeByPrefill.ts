@@ -1,9 +1,9 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { FloatDType } from '../../src/core/dtype.js';
-import { packItems, splitParts, type SplitParts, type WorkItem } from '../../src/kernels/shared/attention.js';
+import { splitParts, type SplitParts } from '../../src/kernels/shared/attention.js';
 import { attnPrefillDispatch, prefillTileKeys, prefillTileRows } from '../../src/kernels/attnPrefill.js';
-import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import { hostBatchInfo, packItems, type WorkItem } from '../../src/kernels/shared/batchInfo.js';
 import { mergeChunksDispatch, packSplitTokens, type SplitToken } from '../../src/kernels/mergeStates.js';
 import { prefillTile } from '../../src/plan/prefillTile.js';
 import { chooseSplits, sequencesOf } from '../../src/plan/splits.js';
@@ -40,12 +40,12 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
     nParts += nChunks;
   });
 
-  const shared = { problem, batchInfo: hostBatchInfo(problem, lengths), maxWorkgroupsPerDimension };
+  const batchInfo = hostBatchInfo(problem, lengths, packItems([chunks, whole]));
+  const shared = { problem, batchInfo, maxWorkgroupsPerDimension };
   const parts = splitParts(problem, nParts);
-  const attend = (items: readonly WorkItem[], into: SplitParts | null): Dispatch[] => {
-    if (items.length === 0) return [];
-    const range = [0, items.length] as const;
-    const work = { ...shared, items: packItems(items), range, parts: into, rotatedQ: null };
+  const attend = (first: number, end: number, into: SplitParts | null): Dispatch[] => {
+    if (first === end) return [];
+    const work = { ...shared, range: [first, end] as const, parts: into, rotatedQ: null };
     return [attnPrefillDispatch(work, tile)];
   };
   const maxParts = Math.max(...chunkCounts);
@@ -62,5 +62,6 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
           }),
         ]
       : [];
-  return [...attend(chunks, parts), ...attend(whole, null), ...merge];
+  const nItems = chunks.length + whole.length;
+  return [...attend(0, chunks.length, parts), ...attend(chunks.length, nItems, null), ...merge];
 }

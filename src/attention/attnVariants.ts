@@ -20,6 +20,7 @@ const NAMES = namesOf<AttnVariantOptions>({
   kvDType: true,
   scaleDType: true,
   paged: true,
+  returnLse: true,
   softcap: true,
   alibi: true,
   firstKeys: true,
@@ -48,6 +49,8 @@ export interface AttnVariantOptions {
   readonly scaleDType?: ScaleDType | undefined;
   /** Whether calls pass `blockTable`. Default false. */
   readonly paged?: boolean | undefined;
+  /** Whether calls pass `returnLse` or `lse`. Default false. */
+  readonly returnLse?: boolean | undefined;
   /** Whether calls pass `softcap`. Default false. */
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`. Default false. */
@@ -102,6 +105,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     newDType,
     paged,
     rotary,
+    returnLse: options.returnLse ?? false,
     tokens: {
       positions: options.positions ? 'gpu' : null,
       tree: options.treeMask ? 'gpu' : null,
@@ -156,7 +160,8 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkHeads(caller, { group });
   checkTypes(caller, { dtype, newDType, bias });
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV });
-  const { positions = false, treeMask = false, rotarySections = false } = options;
+  const { positions = false, treeMask = false, rotarySections = false, returnLse = false } = options;
+  checkFlags(caller, { returnLse });
   checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, rotary, weights });
   checkFlags(caller, { positions, treeMask, rotarySections });
   checkSectionsOf(caller, options);

@@ -45,6 +45,8 @@ export interface PrepareModelOptions
   readonly treeMask?: boolean | 'gpu' | undefined;
   /** Whether calls pass `rotarySections`; needs `rotary` and `positions`. Default false. */
   readonly rotarySections?: boolean | undefined;
+  /** Whether calls pass `returnLse` or `lse`. Default false. */
+  readonly returnLse?: boolean | undefined;
   /** Whether calls pass `softcap`. Default false. */
   readonly softcap?: boolean | undefined;
   /** Whether calls pass `alibiSlopes`; `'gpu'` if these are a tensor. Default false. */
@@ -79,6 +81,7 @@ const NAMES = namesOf<PrepareModelOptions>({
   positions: true,
   treeMask: true,
   rotarySections: true,
+  returnLse: true,
   softcap: true,
   alibi: true,
   sinks: true,
@@ -149,6 +152,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   const {
     appends = true,
     rotary = false,
+    returnLse = false,
     softcap = false,
     alibi = false,
     sinks = false,
@@ -168,7 +172,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV: shape.headDimV });
   checkCounts(caller, { maxTokens, maxContext });
   checkCounts(caller, { numSplits }, 0);
-  checkFlags(caller, { paged, appends, rotary, softcap, sharedPrefix, mask, rotarySections });
+  checkFlags(caller, { paged, appends, rotary, returnLse, softcap, sharedPrefix, mask, rotarySections });
   if (sharedPrefix && !paged) call.refuse('argument', 'sharedPrefix needs paged: only pages can be shared.');
   if (!appends && options.newDType !== undefined)
     call.refuse(
@@ -190,6 +194,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     newDType: appends ? newDType : null,
     paged,
     rotary,
+    returnLse,
     tokens: {
       positions: whereabouts(positions),
       tree: whereabouts(treeMask),

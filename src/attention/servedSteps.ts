@@ -44,6 +44,8 @@ export interface Served extends StepBounds {
   readonly newDType: FloatDType | null;
   readonly paged: boolean;
   readonly rotary: boolean;
+  /** Whether calls ask for the lse. */
+  readonly returnLse: boolean;
   readonly tokens: ServedTokens;
   readonly softcap: boolean;
   readonly slopes: Whereabouts;
@@ -220,7 +222,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
     k: keyRows(standIn(kvDType, keys)),
     v: keyRows(valuesInKeys ? { ...values, strides: contiguousStrides(keys) } : values),
     out: raggedRows(standIn(dtype, [1, nHeads, headDimV])),
-    lse: null,
+    lse: served.returnLse ? RAGGED.lseRows(standIn('f32', [nHeads, 1])) : null,
     pages: paged ? { pageSize: 1, nPages: 1, table: Int32Array.of(0), nRows: 1, width: 1, stride: 1 } : null,
     scales: scalesOf(served),
     masks: { ...served.masks, ...tokenLayout(tokens) },

@@ -14,7 +14,7 @@ import {
   type AttentionWork,
   type CacheKind,
 } from './shared/attention.js';
-import { optionalBuffersOf, withOptional } from './shared/optionalBuffers.js';
+import { optionalBuffersOf, withBuffers } from './shared/optionalBuffers.js';
 
 /** What a workgroup of attn_weights takes at a time. */
 export interface WeightsTile {
@@ -73,36 +73,33 @@ export interface AttnWeightsWork extends Pick<
   AttentionWork,
   'problem' | 'batchInfo' | 'rotatedQ' | 'range' | 'maxWorkgroupsPerDimension'
 > {
-  /** What `packChosenRows` returns. */
-  readonly rows: Uint32Array;
   readonly weights: Tensor;
 }
 
 /**
- * The weights of chosen rows, from their lse. `problem` is that of attention whose values are the identity matrix: its
+ * The weights of chosen rows, from their lse. What `packChosenRows` returns is in `batchInfo`, in the place of items. `problem` is that of attention whose values are the identity matrix: its
  * `headDimV` is how many keys a row of the weights has, and its `out` counts rows, from one head's weights to the next by
  * `headStride`.
  */
 export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
-  const { problem, batchInfo, rotatedQ, range, rows, weights, maxWorkgroupsPerDimension } = work;
-  const { nHeads, nKvHeads, headDim, q, k, lse, pages } = problem;
+  const { problem, batchInfo, rotatedQ, range, weights, maxWorkgroupsPerDimension } = work;
+  const { nHeads, nKvHeads, headDim, q, k, lse } = problem;
   // The stand-in for values is as wide as keys.
   const features = featuresOf({ ...problem, headDimV: headDim });
   const { v_scale: _vScale, ...optional } = optionalBuffersOf(problem);
+  const bindings = {
+    q: rotatedQ ?? q.tensor,
+    k: k.tensor,
+    batch_info: batchInfo,
+    weights,
+    row_lse: lse!.tensor,
+    ...optional,
+  };
   return {
-    kernel: withOptional(attnWeightsKernel, problem, optional),
+    kernel: withBuffers(attnWeightsKernel, bindings),
     spec: weightsSpec(weightsTile(nHeads / nKvHeads, headDim), headDim, features),
     params: attentionParams({ problem, range, parts: null }),
-    bindings: {
-      q: rotatedQ ?? q.tensor,
-      k: k.tensor,
-      batch_info: batchInfo,
-      rows,
-      block_table: pages?.table ?? null,
-      weights,
-      row_lse: lse!.tensor,
-      ...optional,
-    },
+    bindings,
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };
 }
@@ -117,7 +114,7 @@ export function weightsSpec(
     TILE_KEYS: keys,
     HEADS: heads,
     HEAD_OCTETS: Math.ceil(headDim / 8),
-    ...attentionConditions({ ...features, outWide: false }, false),
+    ...attentionConditions({ ...features, outWide: false, lse: false }, false),
     // Weights of all tiles are written.
     SKIPS: false,
   };

@@ -3,12 +3,13 @@
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
-//   in   items        [items]  Item       heaviest first
+//   in   batch_info   Sequence [B], ALiBi slopes [B or 1, n_heads] and sinks [n_heads] as f32, ...; see batch_info
+//                     Item [items], heaviest first, from items_at on
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
-//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
-//   out  lse          [n_heads, tokens]   f32                                 with SPLIT (maximum, total) [parts, n_heads]
+//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...] f32
+//                     (maximum, total, 0, 0) [parts, n_heads]  f32              behind them, only with SPLIT
+//   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); only with LSE, not SPLIT
 //
 // A row is one query token of one query head. One workgroup takes one item of one kv head: up to ROWS rows, those of all
 // heads that share the kv head, against a chunk of the keys (see attention), so each key is read once for all of them.
@@ -632,5 +633,5 @@ fn write_octet(job: Job, first_row: u32, index: u32) {
   let row_at = out_row(job, token_of(row), head);
   write_quad(row_at, octet * 8u, params.head_dim_v, low * out_scale);
   write_quad(row_at, octet * 8u + 4u, params.head_dim_v, high * out_scale);
-  if (octet == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
+  @if(LSE) if (octet == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
 }

@@ -3,12 +3,13 @@
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
 //   in   v            [tokens or pages × page_size, n_kv_heads, head_dim_v]
-//   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], then sinks [n_heads], as f32
-//   in   items        [items]  Item       heaviest first
+//   in   batch_info   Sequence [B], ALiBi slopes [B or 1, n_heads] and sinks [n_heads] as f32, ...; see batch_info
+//                     Item [items], heaviest first, from items_at on
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
-//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...]
-//   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); with SPLIT (maximum, total) [parts, n_heads]
+//   out  out          [tokens, n_heads, head_dim_v]                           see out_rows; with SPLIT [parts, ...] f32
+//                     (maximum, total, 0, 0) [parts, n_heads]  f32              behind them, only with SPLIT
+//   out  lse          [n_heads, tokens]   f32                                 ln(sum(exp(score))); only with LSE, not SPLIT
 //
 // A row is one query token of one query head. The `group` heads that share a kv head are packed as neighbouring rows, so
 // a workgroup reads a tile of keys and values once for all of them. One workgroup takes one item of one kv head:
@@ -295,11 +296,11 @@ struct RowEnd {
   scale: f32,
 }
 
-// Writes the lse of a row.
+// Writes the lse of a row, if it is asked for.
 fn finish_row(job: Job, row: u32, lane: u32, sums: Sums) -> RowEnd {
   let head = head_of(job, row);
   let sums_with_sink = with_sink(sums, head);
-  if (lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
+  @if(LSE) if (lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
   return RowEnd(out_row(job, token_of(row), head), out_scale_of(sums, sums_with_sink));
 }
 

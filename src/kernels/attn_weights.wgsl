@@ -2,8 +2,8 @@
 //
 //   in   q            [tokens, n_heads, head_dim]                             any strides; see octets
 //   in   k            [tokens or pages × page_size, n_kv_heads, head_dim]
-//   in   batch_info   Sequence [B], then ALiBi slopes [B or 1, n_heads], as f32; out_base counts the rows before a sequence
-//   in   rows         [rows]  ChosenRow
+//   in   batch_info   Sequence [B], ALiBi slopes [B or 1, n_heads] as f32, ...; out_base counts the rows before a sequence
+//                     ChosenRow [rows], from items_at on
 //   in   mask, bias   [B or 1, n_heads or 1, tokens, words or keys]           see dense_masks; with MASK, BIAS
 //   in   block_table  [B, table_width]    page of every page_size keys; only with PAGED
 //   in   row_lse      [n_heads, tokens]   f32   natural log of what the row's scores and its sink sum up to; -inf: no key
@@ -35,7 +35,7 @@ import package::shared::attention::{params, RowMask, scores_of, sees};
 @if(BIAS) import package::shared::dense_masks::bias_of;
 import package::shared::band::{band_between, has_any_of};
 @if(KV_QUANTISED) import package::shared::band::Band;
-import package::shared::batch_info::sequence_at;
+import package::shared::batch_info::{batch_info, sequence_at};
 @if(KV_QUANTISED) import package::shared::batch_info::Sequence;
 import package::shared::elements::MINUS_INFINITY;
 import package::shared::key_offsets::{find_offsets, k_offsets_of, have_pages};
@@ -54,7 +54,9 @@ struct ChosenRow {
   weights_at: u32,       // the first element of its weights
 }
 
-@group(0) @binding(5) var<storage, read> rows: array<ChosenRow>;
+// As many words as an Item has, in whose place they are.
+@record(batch_info) fn chosen_row_at(index: u32) -> ChosenRow;
+
 @group(0) @binding(7) var<storage, read_write> weights: array<f32>;
 @group(0) @binding(8) var<storage, read> row_lse: array<u32>;   // the bits of f32
 
@@ -74,7 +76,7 @@ fn attn_weights(
   let key_tiles = (params.head_dim_v + TILE_KEYS - 1u) / TILE_KEYS;
   let first_head = item % head_tiles * HEADS;   // of those that share the kv head
   let key_tile = item / head_tiles % key_tiles;
-  let chosen = rows[item / head_tiles / key_tiles];
+  let chosen = chosen_row_at(params.items_at + item / head_tiles / key_tiles);
 
   let sequence_index = sequence_of(chosen);
   let sequence = sequence_at(sequence_index);

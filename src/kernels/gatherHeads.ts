@@ -10,15 +10,19 @@ export interface GatherHeadsArgs {
   readonly problem: AttentionProblem;
   /** Where the host knows all lengths. */
   readonly sequences: Uint32Array | null;
+  /** What `packItems` returns, or other records of their size; null where gather_lengths writes them. */
+  readonly items: Uint32Array | null;
   readonly batchInfo: Scratch;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Writes the slopes, sinks and scales of `batch_info` where any of them is on the GPU. */
+/** Writes the slopes, sinks and scales of `batch_info` where any of them is on the GPU, and what the host knows of the rest. */
 export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
-  const { problem, sequences, batchInfo, maxWorkgroupsPerDimension } = args;
+  const { problem, sequences, items, batchInfo, maxWorkgroupsPerDimension } = args;
   const { nHeads, slopes, sinks } = problem;
-  const { slopesAt, nSlopes, nSinks, nScales, words } = batchInfoLayout(problem);
+  const { slopesAt, nSlopes, nSinks, nScales, itemWord } = batchInfoLayout(problem);
+  const nItemWords = items?.length ?? 0;
+  const words = slopesAt + nSlopes + nSinks + 2 * nScales + nItemWords;
   const scales = headScalesOf(problem);
   return {
     kernel: gatherHeadsKernel,
@@ -41,12 +45,15 @@ export function gatherHeadsDispatch(args: GatherHeadsArgs): Dispatch {
       k_scales_step: stepOf(scales?.k),
       v_scales_base: firstElementOf(scales?.v),
       v_scales_step: stepOf(scales?.v),
+      item_word: itemWord,
+      n_item_words: nItemWords,
     },
     bindings: {
       slopes: slopes?.values ?? null,
       sinks,
       sequences,
-      batch_info: batchInfo,
+      items,
+      gathered: batchInfo,
       k_scales: scales?.k ?? null,
       v_scales: scales?.v ?? null,
     },

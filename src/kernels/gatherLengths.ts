@@ -1,6 +1,6 @@
 import { grid2d, type Dispatch, type Scratch } from '../core/dispatch.js';
 import type { AttentionProblem, DeviceLengths } from '../problem/attentionProblem.js';
-import { basesOf, tableRowStride } from './shared/batchInfo.js';
+import { basesOf, batchInfoLayout, tableRowStride } from './shared/batchInfo.js';
 import { constantOf } from '../wgsl/reflection.js';
 import gatherLengthsKernel from './gather_lengths.wgsl';
 import { firstElementOf } from './shared/elements.js';
@@ -8,13 +8,15 @@ import { firstElementOf } from './shared/elements.js';
 export interface GatherLengthsArgs {
   readonly problem: AttentionProblem;
   readonly lengths: DeviceLengths;
+  /** What `packItems` returns, or other records of their size. */
+  readonly items: Uint32Array;
   readonly batchInfo: Scratch;
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Writes the sequences at the beginning of `batch_info` from lengths that are on the GPU. */
+/** Writes the sequences of `batch_info` from lengths that are on the GPU, and its items. */
 export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
-  const { problem, lengths, batchInfo, maxWorkgroupsPerDimension } = args;
+  const { problem, lengths, items, batchInfo, maxWorkgroupsPerDimension } = args;
   const { batch, q, k, v, out, lse, append, masks } = problem;
   const { cuSeqlensQ, cuSeqlensK, nCached, cuSeqlensKNew, cacheBatchIdx, cacheLeftpad } = lengths;
   const bases = basesOf(problem);
@@ -70,6 +72,8 @@ export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
       cu_k_new_base: firstElementOf(cuSeqlensKNew),
       batch_idx_base: firstElementOf(cacheBatchIdx),
       leftpad_base: firstElementOf(cacheLeftpad),
+      item_word: batchInfoLayout(problem).itemWord,
+      n_item_words: items.length,
     },
     bindings: {
       cu_seqlens_q: cuSeqlensQ,
@@ -78,8 +82,12 @@ export function gatherLengthsDispatch(args: GatherLengthsArgs): Dispatch {
       cu_seqlens_k_new: cuSeqlensKNew,
       cache_batch_idx: cacheBatchIdx,
       cache_leftpad: cacheLeftpad,
-      sequences: batchInfo,
+      items,
+      gathered: batchInfo,
     },
-    grid: grid2d(Math.ceil(batch / constantOf(gatherLengthsKernel, 'WG_SIZE')), maxWorkgroupsPerDimension),
+    grid: grid2d(
+      Math.ceil((batch + items.length) / constantOf(gatherLengthsKernel, 'WG_SIZE')),
+      maxWorkgroupsPerDimension,
+    ),
   };
 }

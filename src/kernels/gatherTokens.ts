@@ -56,7 +56,7 @@ export function gatherTokensDispatch(args: GatherTokensArgs): Dispatch {
       first_key_word: first_key,
       n_cached_word: n_cached,
     },
-    bindings: { positions, trees: tree, starts, batch_info: batchInfo },
+    bindings: { positions, trees: tree, starts, gathered: batchInfo },
     grid: grid2d(problem.batch, maxWorkgroupsPerDimension),
   };
 }

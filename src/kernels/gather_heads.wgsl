@@ -1,14 +1,17 @@
-// gather_heads: writes the slopes, sinks and scales of batch_info where any of them is on the GPU.
+// gather_heads: writes the slopes, sinks and scales of batch_info where any of them is on the GPU, and where the host knows
+// all lengths what depends on these.
 //
 //   in   slopes      [B or 1, n_heads]  f32, or packed halves
 //   in   sinks       [n_heads]          f32, or packed halves
 //   in   k_scales    [n_kv_heads or 1]  f32
 //   in   v_scales    [n_kv_heads or 1]  f32
 //   in   sequences   Sequence [B]       only if has_sequences: where the host knows all lengths
-//   out  batch_info  Sequence [B], slopes, sinks, scales of keys, scales of values
+//   in   items       [n_item_words]     u32; none where gather_lengths copies them
+//   out  gathered    Sequence [B], slopes, sinks, scales of keys, scales of values, ..., items; see batch_info
 //
-// One invocation writes one word.
+// One invocation writes one word, of those that are here.
 
+import package::shared::batch_info::gathered;
 import package::shared::elements::{F16, word_of, number_from, MINUS_INFINITY};
 
 const WG_SIZE = 64u;
@@ -30,15 +33,17 @@ struct Params {
   k_scales_step: u32,     // 0: one for all heads
   v_scales_base: u32,
   v_scales_step: u32,
+  item_word: u32,         // the first word of the items in batch_info
+  n_item_words: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> slopes: array<u32>;
 @group(0) @binding(2) var<storage, read> sinks: array<u32>;
 @group(0) @binding(3) var<storage, read> sequences: array<u32>;      // Sequence [B]
-@group(0) @binding(4) var<storage, read_write> batch_info: array<u32>;   // Sequence [B], slopes, sinks, scales
 @group(0) @binding(5) var<storage, read> k_scales: array<u32>;   // the bits of f32
 @group(0) @binding(6) var<storage, read> v_scales: array<u32>;
+@group(0) @binding(7) var<storage, read> items: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_heads(
@@ -48,25 +53,30 @@ fn gather_heads(
 ) {
   let word = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
   if (word < params.slopes_at) {
-    if (params.has_sequences != 0u) { batch_info[word] = sequences[word]; }
+    if (params.has_sequences != 0u) { gathered[word] = sequences[word]; }
     return;
   }
   let slope = word - params.slopes_at;
   if (slope < params.n_slopes) {
-    batch_info[word] = slope_bits(slope);
+    gathered[word] = slope_bits(slope);
     return;
   }
   let sink = slope - params.n_slopes;
   if (sink < params.n_sinks) {
-    batch_info[word] = sink_bits(sink);
+    gathered[word] = sink_bits(sink);
     return;
   }
   let head = sink - params.n_sinks;
   if (head < params.n_scales) {
-    batch_info[word] = k_scales[params.k_scales_base + head * params.k_scales_step];
-  } else if (head < 2u * params.n_scales) {
-    batch_info[word] = v_scales[params.v_scales_base + (head - params.n_scales) * params.v_scales_step];
+    gathered[word] = k_scales[params.k_scales_base + head * params.k_scales_step];
+    return;
   }
+  if (head < 2u * params.n_scales) {
+    gathered[word] = v_scales[params.v_scales_base + (head - params.n_scales) * params.v_scales_step];
+    return;
+  }
+  let item_word = head - 2u * params.n_scales;
+  if (item_word < params.n_item_words) { gathered[params.item_word + item_word] = items[item_word]; }
 }
 
 fn slope_bits(slope: u32) -> u32 {

@@ -1,4 +1,5 @@
-// gather_lengths: writes the `Sequence` records of a batch (lengths, and where data begin) where lengths are on the GPU.
+// gather_lengths: writes the `Sequence` records of a batch (lengths, and where data begin) where lengths are on the GPU, and
+// copies the items that were planned for it.
 //
 //   in   cu_seqlens_q      [B + 1]  i32   if has_cu_q; else every sequence has max_seqlen_q queries
 //   in   cu_seqlens_k      [B + 1]  i32   if has_cu_k
@@ -6,13 +7,14 @@
 //   in   cu_seqlens_k_new  [B + 1]  i32   if has_cu_k_new; else every sequence has n_new new tokens
 //   in   cache_batch_idx   [B]      i32   if has_batch_idx; else sequence b has row b of the cache
 //   in   cache_leftpad     [B]      i32   if has_leftpad
-//   out  sequences         [B]      Sequence   the beginning of batch_info
+//   in   items             [n_item_words]  u32
+//   out  gathered          Sequence [B], ..., items; see batch_info
 //
-// One invocation writes one sequence. Lengths are clamped to what the tensors hold, so that no later kernel reaches
+// One invocation writes one sequence, or copies one word of the items. Lengths are clamped to what the tensors hold, so that no later kernel reaches
 // outside of them, whatever the lengths say. A sequence whose row is not there (-1 for padding), or whose queries or new
 // keys have positions beyond the rotary tables, has no keys, and nothing is appended.
 
-import package::shared::batch_info::Sequence;
+import package::shared::batch_info::{Sequence, gathered, put_sequence};
 
 const WG_SIZE = 64u;
 
@@ -63,16 +65,18 @@ struct Params {
   cu_k_new_base: u32,
   batch_idx_base: u32,
   leftpad_base: u32,
+  item_word: u32,         // the first word of the items in batch_info
+  n_item_words: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> cu_seqlens_q: array<i32>;
 @group(0) @binding(2) var<storage, read> cu_seqlens_k: array<i32>;
 @group(0) @binding(3) var<storage, read> cached_keys: array<i32>;
-@group(0) @binding(4) var<storage, read> cu_seqlens_k_new: array<i32>;
-@group(0) @binding(5) var<storage, read> cache_batch_idx: array<u32>;
-@group(0) @binding(6) var<storage, read> cache_leftpad: array<i32>;
-@group(0) @binding(7) var<storage, read_write> sequences: array<Sequence>;
+@group(0) @binding(5) var<storage, read> cu_seqlens_k_new: array<i32>;
+@group(0) @binding(6) var<storage, read> cache_batch_idx: array<u32>;
+@group(0) @binding(7) var<storage, read> cache_leftpad: array<i32>;
+@group(0) @binding(8) var<storage, read> items: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn gather_lengths(
@@ -81,7 +85,11 @@ fn gather_lengths(
   @builtin(local_invocation_index) local: u32,
 ) {
   let b = (workgroup_id.y * grid.x + workgroup_id.x) * WG_SIZE + local;
-  if (b >= params.batch) { return; }
+  if (b >= params.batch) {
+    let word = b - params.batch;
+    if (word < params.n_item_words) { gathered[params.item_word + word] = items[word]; }
+    return;
+  }
 
   var q_start = 0;
   var q_len = params.max_seqlen_q;
@@ -123,7 +131,7 @@ fn gather_lengths(
   var first_key = 0;
   if (params.has_leftpad != 0u) { first_key = clamp(cache_leftpad[params.leftpad_base + b], 0, k_len); }
 
-  sequences[b] = Sequence(
+  put_sequence(b, Sequence(
     u32(q_len),
     u32(k_len),
     u32(first_key),
@@ -137,7 +145,7 @@ fn gather_lengths(
     params.new_k_base + b * params.new_k_sequence + u32(new_start) * params.new_k_token,
     params.new_v_base + b * params.new_v_sequence + u32(new_start) * params.new_v_token,
     u32(q_start),
-  );
+  ));
 }
 
 fn is_beyond_angles(n_cached: i32, q_len: i32, k_len: i32) -> bool {

@@ -4,13 +4,14 @@
 //   in      positions   [position_rows, tokens]  i32   if position_rows is not 0
 //   in      trees       [tokens, tree_words]     u32   if tree_words is not 0
 //   in      starts      [B]                      i32   if has_starts: the first token of each sequence
-//   in-out  batch_info  Sequence [B], slopes, sinks, TokenPlace [B], positions, trees: see token_masks
+//   in-out  gathered    Sequence [B], ..., TokenPlace [B], positions, trees, ...: see batch_info, token_masks
 //
 // One workgroup takes a sequence; its invocations take tokens in turn.
 //
 // With rotary tables, a sequence that has a position which these do not have, or more new tokens than queries, loses its
 // keys, as gather_lengths has it, so that nothing of it is read or written. Other positions are clamped to where windows around them can be computed.
 
+import package::shared::batch_info::gathered;
 import package::shared::lanes::MANY;
 
 const WG_SIZE = 64u;
@@ -44,7 +45,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> positions: array<i32>;
 @group(0) @binding(2) var<storage, read> trees: array<u32>;
 @group(0) @binding(3) var<storage, read> starts: array<i32>;
-@group(0) @binding(4) var<storage, read_write> batch_info: array<u32>;   // Sequence [B], slopes, sinks, TokenPlace [B], positions, trees
 
 const FARTHEST = 1073741823;   // 2^30 - 1
 
@@ -61,11 +61,11 @@ fn gather_tokens(
   let record = b * params.sequence_words;
   let first = first_token_of(b);
   // As gather_lengths has it, within the tokens that there are.
-  let n = min(batch_info[record + params.q_len_word], params.n_tokens - first);
+  let n = min(gathered[record + params.q_len_word], params.n_tokens - first);
   if (local < 4u) { atomicStore(&flags[local], 0u); }
   // A bound of keys may leave fewer than were there before.
-  let k_len = batch_info[record + params.k_len_word];
-  let n_new = k_len - min(k_len, batch_info[record + params.n_cached_word]);
+  let k_len = gathered[record + params.k_len_word];
+  let n_new = k_len - min(k_len, gathered[record + params.n_cached_word]);
   workgroupBarrier();
 
   for (var step = 0u; step < MANY; step++) {
@@ -77,12 +77,12 @@ fn gather_tokens(
   workgroupBarrier();
 
   if (local == 0u) {
-    batch_info[params.tokens_at + b * 2u] = first;
-    batch_info[params.tokens_at + b * 2u + 1u] = select(0u, 1u, atomicLoad(&flags[0]) == 0u);
+    gathered[params.tokens_at + b * 2u] = first;
+    gathered[params.tokens_at + b * 2u + 1u] = select(0u, 1u, atomicLoad(&flags[0]) == 0u);
     if (atomicLoad(&flags[1]) != 0u || (params.n_positions > 0u && n_new > n)) {
-      batch_info[record + params.k_len_word] = 0u;
-      batch_info[record + params.first_key_word] = 0u;
-      batch_info[record + params.n_cached_word] = 0u;
+      gathered[record + params.k_len_word] = 0u;
+      gathered[record + params.first_key_word] = 0u;
+      gathered[record + params.n_cached_word] = 0u;
     }
   }
 }
@@ -96,7 +96,7 @@ fn copy_positions(b: u32, first: u32, i: u32) {
   for (var row = 0u; row < 3u; row++) {
     if (row >= params.position_rows) { break; }
     let position = position_at(row, b, first, i);
-    batch_info[params.positions_at + row * params.n_tokens + first + i] = bitcast<u32>(clamp(position, -FARTHEST, FARTHEST));
+    gathered[params.positions_at + row * params.n_tokens + first + i] = bitcast<u32>(clamp(position, -FARTHEST, FARTHEST));
     if (i > 0u && position_at(row, b, first, i - 1u) > position) { atomicOr(&flags[0], 1u); }
     if (params.n_positions > 0u && u32(position) >= params.n_positions) { atomicOr(&flags[1], 1u); }
   }
@@ -110,7 +110,7 @@ fn copy_tree(b: u32, first: u32, i: u32) {
   let at = params.tree_base + place_of(b, first, i, params.tree_sequence, params.tree_token);
   for (var word = 0u; word < MANY; word++) {
     if (word >= params.tree_words) { break; }
-    batch_info[params.tree_at + (first + i) * params.tree_words + word] = trees[at + word];
+    gathered[params.tree_at + (first + i) * params.tree_words + word] = trees[at + word];
   }
 }
 

@@ -7,7 +7,7 @@ import type { AttentionProblem, TokenRows } from '../problem/attentionProblem.js
 import { placesOf, recordCount } from '../wgsl/records.js';
 import { constantOf, structOf } from '../wgsl/reflection.js';
 import mergeStatesKernel from './merge_states.wgsl';
-import type { SplitParts } from './shared/attention.js';
+import { SUMS_ELEMENTS, type SplitParts } from './shared/attention.js';
 import { batchInfoLayout } from './shared/batchInfo.js';
 import { dtypeCode, firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
 
@@ -125,9 +125,9 @@ export function mergeChunksDispatch({
   const { nHeads, headDimV, out, lse, sinks } = problem;
   // An item says where its token's parts begin and how many there are.
   const byItem = { sequenceStride: 0, tokenStride: 0 };
-  const statesOf = ({ out: tensor, sums, rowElements }: SplitParts): States => ({
+  const statesOf = ({ scratch: tensor, rowElements }: SplitParts): States => ({
     out: { tensor, headStride: rowElements, ...byItem },
-    lse: { tensor: sums, headStride: 2, ...byItem },
+    lse: { tensor, headStride: SUMS_ELEMENTS, ...byItem },
     hasTotals: true,
   });
   const nShared = sharedParts ? sharedParts.nOfToken : 0;
@@ -146,12 +146,15 @@ export function mergeChunksDispatch({
     hasTotals: false,
     params: {
       a_part: nHeads * parts.rowElements,
-      a_lse_part: 2 * nHeads,
+      a_lse_part: nHeads * SUMS_ELEMENTS,
+      a_lse_base: parts.sumsAt,
+      b_lse_base: sharedParts?.sumsAt ?? 0,
       n_b: nShared,
       sinks_at: batchInfoLayout(problem).sinksAt,
       has_sinks: sinks ? 1 : 0,
     },
-    bindings: { batch_info: batchInfo, items },
+    // Sums are behind the outputs.
+    bindings: { batch_info: batchInfo, items, a_lse: null, b_lse: null },
   });
 }
 

@@ -3,11 +3,11 @@
 //   in   a_out       [parts, tokens, n_heads, head_dim]  each part's output; with CHUNKS [parts, n_heads, ...], f32
 //   in   a_lse       [parts, tokens, n_heads]  f32       ln(sum(exp(score))); -inf: no key seen, out is ignored
 //                    [...] (f32, f32)                    if a_has_totals: m_c and l_c, sum(exp(score)) = l_c * e^m_c
-//                    [parts, n_heads] (f32, f32)         with CHUNKS: the same of l_c * 2^m_c
+//                    in a_out, [parts, n_heads] (f32, f32, ...) from a_lse_base on  with CHUNKS: the same of l_c * 2^m_c
 //   in   b_out       [tokens, n_heads, head_dim]         the second part; only with PAIR
 //                    [parts, n_heads, ...]    f32        only with SHARED
 //   in   b_lse       [tokens, n_heads]         f32       or if b_has_totals (f32, f32)
-//                    [parts, n_heads] (f32, f32)         with SHARED, as a_lse with CHUNKS
+//                    in b_out, from b_lse_base on        with SHARED, as a_lse with CHUNKS
 //   in   batch_info  Sequence [B], ..., sinks [n_heads]  only with CHUNKS
 //   in   items       [n_items]  SplitToken               only with CHUNKS
 //   out  out         [tokens, n_heads, head_dim]         see out_rows
@@ -105,8 +105,7 @@ struct SplitToken {
 @group(0) @binding(0) var<uniform> params: Params;
 @if(WIDE) @group(0) @binding(1) var<storage, read> a_out: array<vec4u>;
 @else     @group(0) @binding(1) var<storage, read> a_out: array<u32>;
-@if(CHUNKS) @group(0) @binding(2) var<storage, read> a_lse: array<vec2f>;
-@else       @group(0) @binding(2) var<storage, read> a_lse: array<u32>;
+@group(0) @binding(2) var<storage, read> a_lse: array<u32>;
 @if(WIDE) @group(0) @binding(3) var<storage, read> b_out: array<vec4u>;
 @else     @group(0) @binding(3) var<storage, read> b_out: array<u32>;
 @group(0) @binding(5) var<storage, read> items: array<SplitToken>;
@@ -247,9 +246,9 @@ fn share_of(weight: Weight, maximum: f32) -> f32 {
   let sequence = sequence_at(item.sequence);
   return Row(
     item.first_part, item.n_parts + params.n_b, item.n_parts,
-    head * params.a_head, head * params.a_lse_head,
+    head * params.a_head, params.a_lse_base + head * params.a_lse_head,
     index * params.n_b * params.a_part + head * params.b_head,
-    index * params.n_b * params.a_lse_part + head * params.b_lse_head,
+    params.b_lse_base + index * params.n_b * params.a_lse_part + head * params.b_lse_head,
     sequence.out_base + item.token * params.out_token + head * params.out_head,
     sequence.lse_base + item.token * params.lse_token + head * params.lse_head,
   );
@@ -280,12 +279,11 @@ fn weight_of(row: Row, part: u32) -> Weight {
   }
   @if(SHARED) {
     if (part >= row.n_own) {
-      let at = row.b_lse + (part - row.n_own) * params.a_lse_part;
-      return Weight(bitcast<f32>(b_lse[at]), bitcast<f32>(b_lse[at + 1u]));
+      return bitcast<vec2f>(b_out[(row.b_lse + (part - row.n_own) * params.a_lse_part) / 4u].xy);
     }
   }
   let at = row.a_lse + (row.first_part + part) * params.a_lse_part;
-  @if(CHUNKS) return a_lse[at / 2u];
+  @if(CHUNKS) return bitcast<vec2f>(a_out[at / 4u].xy);
   @if(!CHUNKS) {
     if (params.a_has_totals == 0u) { return weight_from_lse(a_lse[at]); }
     return Weight(bitcast<f32>(a_lse[at]), bitcast<f32>(a_lse[at + 1u]));

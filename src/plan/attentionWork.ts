@@ -5,7 +5,7 @@ import { decodeTileKeys, type DecodeTile } from '../kernels/attnDecode.js';
 import { matrixTileRows, type MatrixTile } from '../kernels/attnMatrix.js';
 import { prefillTileKeys, prefillTileRows, type PrefillTile } from '../kernels/attnPrefill.js';
 import type { SplitToken } from '../kernels/mergeStates.js';
-import type { WorkItem } from '../kernels/shared/attention.js';
+import type { WorkItem } from '../kernels/shared/batchInfo.js';
 import type { AttentionProblem, DeviceLengths, HostLengths } from '../problem/attentionProblem.js';
 import { checkWorkItems } from './limits.js';
 import {

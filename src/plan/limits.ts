@@ -49,15 +49,16 @@ export function checkDispatches(caller: string, dispatches: readonly Dispatch[],
   }
 }
 
-/** Bindings that every variant of a kernel has, at most: those beyond them are options of a call. */
-const NEVER_OPTIONAL = 8;
+/** Bindings from here on are options of a call, and so are these. */
+const FIRST_OPTION = 9;
+const OPTIONS_BEFORE = new Set(['block_table', 'lse']);
 
 /** Checks that a device binds as many storage buffers as a kernel needs for the options of a call. */
 function checkStorageBuffers(caller: string, { name, bindings }: Kernel, maxStorageBuffers: number): void {
   const storage = bindings.filter(({ access }) => access !== 'uniform');
   if (storage.length <= maxStorageBuffers) return;
   const options = storage
-    .filter(({ binding }) => binding > NEVER_OPTIONAL)
+    .filter(({ name: bound, binding }) => binding >= FIRST_OPTION || OPTIONS_BEFORE.has(bound))
     .map((option) => option.name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
   fail(
     'limit',

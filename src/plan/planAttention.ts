@@ -10,8 +10,14 @@ import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
 import { gatherTokensDispatch } from '../kernels/gatherTokens.js';
 import { mergeChunksDispatch, packSplitTokens, type SharedParts } from '../kernels/mergeStates.js';
-import { packItems, splitParts, type AttentionWork, type SplitParts } from '../kernels/shared/attention.js';
-import { batchInfoLayout, headScalesOf, hostBatchInfo, hostSequences } from '../kernels/shared/batchInfo.js';
+import { splitParts, type AttentionWork, type SplitParts } from '../kernels/shared/attention.js';
+import {
+  batchInfoLayout,
+  headScalesOf,
+  hostBatchInfo,
+  hostSequences,
+  packItems,
+} from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
   type AttentionProblem,
@@ -89,7 +95,8 @@ export function planWith<Problem extends AttentionProblem>(
   const { lists, merges, nParts } = memory.keep('work', [problem, lengths, traits], () =>
     attentionWork(problem, lengths, traits, memory, cascade !== null),
   );
-  const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits, memory);
+  const items = packItemsOf(lists, memory);
+  const { batchInfo, gathers } = planBatchInfo({ problem, lengths, items, traits, memory });
   const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
     problem,
     batchInfo,
@@ -110,11 +117,19 @@ export function planWith<Problem extends AttentionProblem>(
       ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts, maxParts, sharedParts, traits })]
       : [],
   );
-  const beside = prefix ? prefix.dispatches : NO_DISPATCHES;
-  return memory.keep('dispatches', [gathers, append.dispatches, beside, merge, ...attention], () => {
-    const work = [...append.dispatches, ...beside, ...attention.flat(), ...merge];
-    return work.length > 0 ? [...gathers, ...work] : [];
+  const besides = prefix ?? NO_PREFIX;
+  const of = [gathers, besides, append.dispatches, merge, ...attention];
+  return memory.keep('dispatches', of, () => {
+    const work = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge];
+    return work.length > 0 ? [...gathers, ...besides.gathers, ...work] : [];
   });
+}
+
+function packItemsOf(lists: readonly WorkList[], memory: StepMemory): Uint32Array {
+  return packItems(
+    lists.map(({ items }) => items),
+    memory,
+  );
 }
 
 interface ListsToPlan {
@@ -126,34 +141,47 @@ interface ListsToPlan {
   readonly pace: Pace;
 }
 
-/** The dispatches of each work list. */
+/** The dispatches of each work list, whose items follow those of the list before it. */
 function planLists({ shared, lists, parts, rotatedQ, traits, pace }: ListsToPlan): Dispatch[][] {
   const { problem, memory } = shared;
+  let firstItem = 0;
   return lists.map((list, i) => {
-    const items = packItems(list.items, memory, `items ${i}`);
+    const first = firstItem;
+    firstItem += list.items.length;
     const cuts = cutsOf(list, problem, traits, pace);
-    const ranges = cuts.flatMap(({ range }) => range);
-    const of = [shared, items, list.tile, list.split && parts, rotatedQ, ...ranges];
+    const ends = cuts.flatMap(({ range }) => range);
+    const of = [shared, list.tile, list.split && parts, rotatedQ, first, ...ends];
     const dispatches = memory.keep(`attention ${i}`, of, () => {
-      const work = { ...shared, items, parts: list.split ? parts : null, rotatedQ };
-      return cuts.map(({ range }) => attentionDispatchOf({ ...work, range }, list.tile));
+      const work = { ...shared, parts: list.split ? parts : null, rotatedQ };
+      return cuts.map(({ range: [start, end] }) =>
+        attentionDispatchOf({ ...work, range: [first + start, first + end] }, list.tile),
+      );
     });
     cuts.forEach(({ load }, cut) => (dispatches[cut]!.load = load));
     return dispatches;
   });
 }
 
+/** The attention over a shared prefix: what it needs first, its dispatches, and where they leave results. */
+interface PrefixPlan {
+  readonly gathers: readonly Dispatch[];
+  readonly dispatches: readonly Dispatch[];
+  readonly parts: SharedParts;
+}
+
 /** Plans the attention of all query tokens over the prefix that their sequences share. */
 function planPrefix(
   { prefix: problem, prefixLengths: lengths }: Cascade,
   context: Pick<ListsToPlan, 'rotatedQ' | 'traits' | 'pace'> & { readonly memory: StepMemory },
-): { readonly dispatches: readonly Dispatch[]; readonly parts: SharedParts } {
+): PrefixPlan {
   const { traits } = context;
   const memory = context.memory.within('shared prefix');
   const { lists, nParts } = memory.keep('work', [problem, lengths, traits], () =>
     attentionWork(problem, lengths, traits, memory, true),
   );
-  const { batchInfo } = planBatchInfo(problem, lengths, traits, memory);
+  const items = packItemsOf(lists, memory);
+  const name = 'batch info of the shared prefix';
+  const { batchInfo, gathers } = planBatchInfo({ problem, lengths, items, traits, memory, name });
   const { maxWorkgroupsPerDimension } = traits;
   const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
     problem,
@@ -167,7 +195,11 @@ function planPrefix(
     nOfToken,
   }));
   const attention = planLists({ ...context, shared, lists, parts });
-  return { dispatches: memory.keep('dispatches', attention, () => attention.flat()), parts };
+  return memory.keep('plan', [gathers, parts, ...attention], () => ({
+    gathers,
+    dispatches: attention.flat(),
+    parts,
+  }));
 }
 
 /** The dispatch of the kernel that a tile belongs to. */
@@ -177,14 +209,32 @@ function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
 }
 
 const NO_DISPATCHES: readonly Dispatch[] = [];
+const NO_PREFIX = { gathers: NO_DISPATCHES, dispatches: NO_DISPATCHES };
 
-/** Lengths, and numbers of heads and tokens, for all kernels: from the host, or gathered on the GPU where any is there. */
-export function planBatchInfo(
-  problem: AttentionProblem,
-  lengths: Lengths,
-  { maxWorkgroupsPerDimension }: DeviceTraits,
-  memory: StepMemory,
-): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
+interface BatchToPlan {
+  readonly problem: AttentionProblem;
+  readonly lengths: Lengths;
+  /** What `packItems` returns for them on this device, or other records of their size. */
+  readonly items: Uint32Array;
+  readonly traits: DeviceTraits;
+  readonly memory: StepMemory;
+  /** Of the memory in which it is gathered. */
+  readonly name?: string;
+}
+
+/**
+ * Lengths, numbers of heads and tokens, and items, for all kernels: from the host, or gathered on the GPU where any of it is
+ * there.
+ */
+export function planBatchInfo({
+  problem,
+  lengths,
+  items,
+  traits,
+  memory,
+  name = 'batch info',
+}: BatchToPlan): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
+  const { maxWorkgroupsPerDimension } = traits;
   const { slopes, sinks } = problem;
   const scales = headScalesOf(problem);
   const { tokens } = lengths;
@@ -193,22 +243,23 @@ export function planBatchInfo(
     (numbers) => numbers && isTensor(numbers),
   );
   if (isHostLengths(lengths) && !areOnGpu) {
-    const fill = () => hostBatchInfo(problem, lengths, memory);
-    return { batchInfo: memory.keep('batch info', [problem, lengths], fill), gathers: NO_DISPATCHES };
+    const fill = () => hostBatchInfo(problem, lengths, items, memory);
+    return { batchInfo: memory.keep('batch info', [problem, lengths, traits], fill), gathers: NO_DISPATCHES };
   }
-  const batchInfo = memory.keep('gathered batch info', [problem], (): Scratch => ({
-    scratch: 'batch info',
-    bytes: Uint32Array.BYTES_PER_ELEMENT * batchInfoLayout(problem).words,
+  const batchInfo = memory.keep('gathered batch info', [problem, items.length], (): Scratch => ({
+    scratch: name,
+    bytes: Uint32Array.BYTES_PER_ELEMENT * (batchInfoLayout(problem).itemWord + items.length),
   }));
   const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths, memory) : null;
   const onGpu = isHostLengths(lengths) ? null : lengths;
   const starts = tokens ? startsOf(problem, lengths) : null;
-  const of = [problem, batchInfo, sequences, onGpu, tokens?.positions, tokens?.tree, starts];
+  const of = [problem, batchInfo, sequences, items, onGpu, tokens?.positions, tokens?.tree, starts];
   const gathers = memory.keep('gathers', of, () => {
     const common = { problem, batchInfo, maxWorkgroupsPerDimension };
     const dispatches: Dispatch[] = [];
-    if (onGpu) dispatches.push(gatherLengthsDispatch({ ...common, lengths: onGpu }));
-    if (!onGpu || slopes || sinks || scales) dispatches.push(gatherHeadsDispatch({ ...common, sequences }));
+    if (onGpu) dispatches.push(gatherLengthsDispatch({ ...common, items, lengths: onGpu }));
+    if (!onGpu || slopes || sinks || scales)
+      dispatches.push(gatherHeadsDispatch({ ...common, sequences, items: onGpu ? null : items }));
     if (tokens) dispatches.push(gatherTokensDispatch({ ...common, tokens, starts }));
     return dispatches;
   });

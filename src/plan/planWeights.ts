@@ -50,12 +50,12 @@ export function planWeights(
   };
   const memory = new StepMemory();
   const { maxWorkgroupsPerDimension } = traits;
-  const { batchInfo, gathers } = planBatchInfo(problem, lengths, traits, memory);
+  const { firstElement } = windowOf(weights);
+  const items = packChosenRows(rows.map((row, i) => ({ ...row, weightsAt: firstElement + i * rowStride })));
+  const { batchInfo, gathers } = planBatchInfo({ problem, lengths, items, traits, memory });
   const shared = { problem, batchInfo, maxWorkgroupsPerDimension, memory };
   const { dispatches, rotatedQ } = planAppend(shared, lengths, traits);
 
-  const { firstElement } = windowOf(weights);
-  const packed = packChosenRows(rows.map((row, i) => ({ ...row, weightsAt: firstElement + i * rowStride })));
   const { nHeads, nKvHeads, headDim, k } = problem;
   const group = nHeads / nKvHeads;
   const tile = weightsTile(group, headDim);
@@ -68,7 +68,7 @@ export function planWeights(
   return [
     ...gathers,
     ...dispatches,
-    ...cuts.map((range) => attnWeightsDispatch({ ...shared, rotatedQ, range, rows: packed, weights })),
+    ...cuts.map((range) => attnWeightsDispatch({ ...shared, rotatedQ, range, weights })),
   ];
 }
 

@@ -99,6 +99,6 @@ function saves(problem: AttentionProblem, { qLen }: HostLengths, totalQ: number)
   const readers = qLen.reduce((n, length) => n + Math.min(length, 1), 0);
   const keyBytes = nKvHeads * (headDim + headDimV) * bytesPerElement(k.tensor.dtype);
   const saved = (readers - 1) * sharedPrefix!.nKeys * keyBytes;
-  const partBytes = splitParts(problem, totalQ).out.bytes;
+  const partBytes = splitParts(problem, totalQ).scratch.bytes;
   return partBytes * Math.max(1, problem.numSplits) <= MAX_PART_BYTES && saved > 2 * 2 * partBytes;
 }

@@ -3,7 +3,8 @@ import { fail } from '../core/errors.js';
 import type { TunedChunks } from '../core/tuning.js';
 import { StepMemory } from '../core/stepMemory.js';
 import { isTensor } from '../core/tensor.js';
-import { maxChunks, splitParts } from '../kernels/shared/attention.js';
+import { splitParts } from '../kernels/shared/attention.js';
+import { maxChunks } from '../kernels/shared/batchInfo.js';
 import {
   isHostLengths,
   type AttentionProblem,
@@ -212,5 +213,5 @@ function partBytes(
     (sum, { qLen }, i) => sum + (chunkCounts[i]! > 1 ? qLen * chunkCounts[i]! : 0),
     0,
   );
-  return splitParts(problem, nParts).out.bytes;
+  return splitParts(problem, nParts).scratch.bytes;
 }

@@ -208,6 +208,7 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
     newDType,
     paged,
     rotary: false,
+    returnLse: false,
     tokens: NO_TOKENS,
     softcap,
     slopes: alibi ? 'host' : null,
@@ -219,6 +220,9 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
   });
 }
 
+/** The options of how results are written. */
+type WrittenOptions = Pick<AttnPrefillOptions, 'split' | 'returnLse' | 'unaligned'>;
+
 interface Attention {
   readonly problem: AttentionProblem;
   readonly features: AttentionFeatures;
@@ -229,12 +233,12 @@ function attentionOf(
   caller: string,
   options: AttnPrefillOptions | AttnDecodeOptions | AttnWeightsOptions,
 ): Attention {
-  const { split = false, unaligned = false }: Pick<AttnPrefillOptions, 'split' | 'unaligned'> = options;
+  const { split = false, returnLse = false, unaligned = false }: WrittenOptions = options;
   const problem = problemOf(caller, options);
-  checkFlags(caller, { split, unaligned });
+  checkFlags(caller, { split, returnLse, unaligned });
   const { positions = false, treeMask = false } = options;
   checkFlags(caller, { positions, treeMask });
-  const features = { ...featuresOf(problem), positions, tree: treeMask };
+  const features = { ...featuresOf(problem), lse: returnLse, positions, tree: treeMask };
   const { bias } = features;
   const narrow = {
     qWide: false,

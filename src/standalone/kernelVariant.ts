@@ -155,7 +155,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
     tile,
     bindings,
     params: noted('Params', kernel.params, notes),
-    records: recordsOf(bindings, kernel, notes),
+    records: recordsOf(bindings, code, { kernel, notes }),
     constants,
     grid: gridRule({
       factors,
@@ -188,14 +188,19 @@ function bindingsOf(code: string, { kernel, notes, stored }: Described): Variant
   });
 }
 
+/** A function that reads a struct out of an array of words, as the build writes it. */
+const RECORD_FUNCTION = /^fn \w+\(index: u32\) -> (\w+) \{\n  let first = index \* \d+u;/gm;
+
+/** The structs that bindings consist of or begin with, and those that the text reads out of arrays of words. */
 function recordsOf(
   bindings: readonly VariantBinding[],
-  kernel: Kernel,
-  notes: WgslNotes,
+  code: string,
+  { kernel, notes }: Pick<Described, 'kernel' | 'notes'>,
 ): Record<string, VariantStruct> {
-  const names = bindings.flatMap(({ record }) => record ?? []);
+  const read = Array.from(code.matchAll(RECORD_FUNCTION), ([, struct]) => struct!);
+  const names = new Set([...bindings.flatMap(({ record }) => record ?? []), ...read]);
   return Object.fromEntries(
-    names.map((name) => {
+    Array.from(names, (name) => {
       const isOwn = declarationOf(kernel.modules, name) !== '';
       const source = isOwn ? { modules: kernel.modules, notes } : BATCH_INFO;
       return [name, noted(name, structOf(source, name), source.notes)];

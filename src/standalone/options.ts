@@ -49,6 +49,8 @@ interface AnyAttention extends AnyScores {
   readonly headDimV?: number | undefined;
   /** Whether items are chunks of keys, so that `merge_states` has to combine their results. Default false. */
   readonly split?: boolean | undefined;
+  /** Whether the lse of each row is written, too. With `split` merge_states does it. Default false. */
+  readonly returnLse?: boolean | undefined;
 }
 
 export interface AttnPrefillOptions extends AnyAttention {
@@ -156,10 +158,11 @@ const ATTENTION = {
   positions: true,
   treeMask: true,
   split: true,
+  returnLse: true,
   unaligned: true,
 } as const;
 
-const { headDimV: _headDimV, split: _split, ...SCORES } = ATTENTION;
+const { headDimV: _headDimV, split: _split, returnLse: _returnLse, ...SCORES } = ATTENTION;
 
 /** The names of the options of each kernel. */
 export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof OptionsOf<Name> & string)[] } = {

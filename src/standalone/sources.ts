@@ -73,13 +73,13 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
   gather_lengths: {
     kernel: gatherLengths,
     notes: gatherLengthsNotes,
-    factors: ['batch'],
+    factors: [{ plus: ['batch', 'n_item_words'] }],
     jobInvocations: 1,
   },
   gather_heads: {
     kernel: gatherHeads,
     notes: gatherHeadsNotes,
-    factors: [{ plus: ['slopes_at', 'n_slopes', 'n_sinks'] }],
+    factors: [{ plus: ['slopes_at', 'n_slopes', 'n_sinks', 'n_scales', 'n_scales', 'n_item_words'] }],
     jobInvocations: 1,
   },
   gather_tokens: {

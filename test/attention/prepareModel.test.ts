@@ -41,6 +41,7 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     paged: fc.boolean(),
     shares: fc.boolean(),
     rotary: fc.boolean(),
+    returnLse: fc.boolean(),
     softcap: fc.boolean(),
     alibi: numbers,
     sinks: numbers,
@@ -77,6 +78,7 @@ function callOf(
     paged,
     appends,
     rotary,
+    returnLse,
     softcap,
     alibi,
     sinks,
@@ -113,6 +115,7 @@ function callOf(
     attentionChunk,
     firstKeys,
     numSplits,
+    returnLse,
     ...(mask && { mask: fakeTensor('u32', [1, total, Math.ceil(most / 32)]) }),
     ...(bias && { bias: fakeTensor(bias, [1, total, 4 * Math.ceil(most / 4) + moreKeys]) }),
     ...(appends && {
@@ -301,7 +304,7 @@ describe('prepareModel', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: prepareModel: the arguments must be one object, not undefined.",
-        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, scaleDType, appends, newDType, paged, maxTokens, maxContext, rotary, positions, treeMask, rotarySections, softcap, alibi, sinks, sharedPrefix, mask, bias, lengths, windowSize, attentionChunk, firstKeys, numSplits, onProgress, signal, warmUp.",
+        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, scaleDType, appends, newDType, paged, maxTokens, maxContext, rotary, positions, treeMask, rotarySections, returnLse, softcap, alibi, sinks, sharedPrefix, mask, bias, lengths, windowSize, attentionChunk, firstKeys, numSplits, onProgress, signal, warmUp.",
         "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
         "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
         "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",
@@ -322,7 +325,7 @@ describe('prepareModel', () => {
         "argument: prepareModel: attentionChunk must be a whole number ≥ 0, not -1.",
         "argument: prepareModel: numSplits must be a whole number ≥ 0, not 0.5.",
         "argument: prepareModel: warmUp must be true or false, not "yes".",
-        "limit: prepareModel: numSplits = 65535 needs 201328128 bytes for the parts of the output; this device binds at most 134217728. Pass fewer, or 0 to let it be chosen.",
+        "limit: prepareModel: numSplits = 65535 needs 226494144 bytes for the parts of the output; this device binds at most 134217728. Pass fewer, or 0 to let it be chosen.",
       ]
     `);
     expect(modules).toEqual([]);

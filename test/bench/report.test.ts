@@ -324,14 +324,14 @@ test('the tables for the terminal', () => {
     encoder-base     2/2×64  512      11 ms  44 ms  4.00× [4.00×, 4.00×]        5      5       2.5 KiB  4 MiB
 
     shape                heads        keys  pageflash  naive              speed-up  attn_prefill  speed-up  GB/s  moved ÷ needed  issued ÷ needed  extra memory  naive
-    decode-mha         8/8×128    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.007            1.087       2.5 KiB  4 MiB
-    decode-gqa         8/1×128    2 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.046            1.108       2.5 KiB  4 MiB
-    decode-ragged      8/2×128  8 × ≤ 4000      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.100       2.5 KiB  4 MiB
-    decode-long        8/1×128   1 × 16384      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.048            1.110       2.5 KiB  4 MiB
-    decode-gemma       4/1×512    1 × 4096      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.023            1.032       2.5 KiB  4 MiB
+    decode-mha         8/8×128    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.007            1.088       2.5 KiB  4 MiB
+    decode-gqa         8/1×128    2 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.047            1.116       2.5 KiB  4 MiB
+    decode-ragged      8/2×128  8 × ≤ 4000      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.108       2.5 KiB  4 MiB
+    decode-long        8/1×128   1 × 16384      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.049            1.118       2.5 KiB  4 MiB
+    decode-gemma       4/1×512    1 × 4096      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.023            1.036       2.5 KiB  4 MiB
     decode-mla        16/1×576    4 × 4096      11 ms  44 ms  4.00× [4.00×, 4.00×]             —         —     2               —                —       2.5 KiB  4 MiB
     decode-mla-wide  128/1×576    1 × 4096      11 ms  44 ms  4.00× [4.00×, 4.00×]             —         —     2               —                —       2.5 KiB  4 MiB
-    decode-small        8/2×64    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.111       2.5 KiB  4 MiB
+    decode-small        8/2×64    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.116       2.5 KiB  4 MiB
 
     a layer does  sequences  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers
     append                4           4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing

@@ -76,9 +76,10 @@ test('a device that binds too few buffers', () => {
     mask: fakeTensor('u32', [1, 1, 2, 2]),
     bias: fakeTensor('f32', [1, 1, 2, 40]),
     out: fakeTensor('f32', [1, 2, 4, 16]),
+    lse: fakeTensor('f32', [1, 4, 2]),
   };
   expect(refusal(() => attnWithKvCache(runtime, cached))).toMatchInlineSnapshot(
-    `"limit: attnWithKvCache: attn_decode needs 10 storage buffers with mask, bias, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice()."`,
+    `"limit: attnWithKvCache: attn_decode needs 9 storage buffers with blockTable, lse, mask, bias, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice()."`,
   );
 });
 

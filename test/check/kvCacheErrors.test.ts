@@ -374,7 +374,7 @@ describe('attnWithKvCache', () => {
     ]).toMatchInlineSnapshot(`
       [
         "limit: attnWithKvCache: the smallest tile for headDim 64 needs 4624 bytes of workgroup memory; this device allows 2048. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().",
-        "limit: attnWithKvCache: numSplits = 60 needs 102400 bytes for the parts of the output; this device binds at most 32768. Pass fewer, or 0 to let it be chosen.",
+        "limit: attnWithKvCache: numSplits = 60 needs 204800 bytes for the parts of the output; this device binds at most 32768. Pass fewer, or 0 to let it be chosen.",
       ]
     `);
   });

@@ -10,7 +10,7 @@ import { Random } from '../../tools/random.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { checkQuantised, HARD_HEADS, repeated } from '../reference/quantised.js';
-import { filled, GRID, withoutPages } from './batchesOnHost.js';
+import { filled, GRID, NO_ITEMS, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
 
 interface Format {
@@ -57,7 +57,7 @@ function quantised(options: BatchOptions, { dtype, scaleDType = 'f32', gap = 0 }
 }
 
 function dispatchOf({ problem, lengths }: Batch, side: 'k' | 'v') {
-  const info = hostBatchInfo(problem, lengths);
+  const info = hostBatchInfo(problem, lengths, NO_ITEMS);
   const counts = Uint32Array.from(lengths.kLen, (kLen, b) => kLen - lengths.nCached[b]!);
   const tokens = listNewTokens(counts, info, () => info);
   return appendQuantisedDispatch({ problem, tokens, side, ...GRID });

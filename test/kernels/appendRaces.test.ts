@@ -8,7 +8,7 @@ import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { Random } from '../../tools/random.js';
 import { checkRotated, checkSame } from '../reference/tolerance.js';
-import { filled, GRID, withoutPages } from './batchesOnHost.js';
+import { filled, GRID, NO_ITEMS, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
 
 describe('append_kv', () => {
@@ -31,7 +31,7 @@ describe('append_kv', () => {
   /** A dispatch over so many tokens of each sequence, which writes new keys and values unless it is given what to. */
   function dispatchOf({ problem, lengths }: Batch, counts: readonly number[], given: Partial<Appended> = {}) {
     const { newK, newV } = problem.append!;
-    const info = hostBatchInfo(problem, lengths);
+    const info = hostBatchInfo(problem, lengths, NO_ITEMS);
     const tokens = listNewTokens(Uint32Array.from(counts), info, () => info);
     return appendDispatch({ problem, tokens, writes: { newK, newV, rotatedQ: null, ...given }, ...GRID });
   }

@@ -27,3 +27,6 @@ export function withoutPages({ problem, lengths }: Batch): Batch {
   });
   return { problem: { ...problem, pages: { ...pages, table } }, lengths };
 }
+
+/** For kernels that read none. */
+export const NO_ITEMS = new Uint32Array();

@@ -23,14 +23,14 @@ const HEAD_DIMS = [64, 59, 256, 512];
 /** Each feature of a kernel that text depends on is in some of these, and is not in others. */
 const FEATURES: readonly Partial<AttnVariantOptions>[] = [
   { group: 1 },
-  { group: 8, paged: true, softcap: true, newDType: 'f32', rotary: true, weights: true },
+  { group: 8, paged: true, softcap: true, returnLse: true, newDType: 'f32', rotary: true, weights: true },
   { group: 3, decodeTokens: 2, alibi: true, newDType: 'bf16', weights: true },
   { group: 2, alibi: true, positions: true, treeMask: true, newDType: 'f16', rotary: true, weights: true },
   { group: 2, positions: true, newDType: 'f16', rotary: true, rotarySections: true, treeMask: true },
 ];
 
-/** Calls that append to quantised caches. */
-const APPENDED: readonly AttnVariantOptions[] = [
+/** Calls over quantised caches. */
+const QUANTISED: readonly AttnVariantOptions[] = [
   { headDim: 59, dtype: 'f32', kvDType: 'i8', newDType: 'bf16', rotary: true },
   { headDim: 64, dtype: 'f16', kvDType: 'i8', scaleDType: 'f32', newDType: 'f16', paged: true },
   { headDim: 64, dtype: 'f16', kvDType: 'i4', newDType: 'f16', paged: true, rotary: true },
@@ -39,10 +39,6 @@ const APPENDED: readonly AttnVariantOptions[] = [
   { headDim: 64, dtype: 'bf16', kvDType: 'e4m3', newDType: 'bf16', rotary: true },
 ];
 
-function isAppend({ kernel }: Variant): boolean {
-  return kernel.name === 'append_quantised';
-}
-
 function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {
   const runtime = createRuntime(fakeDevice(), { tier: 'T0', deviceClass });
   const options = DTYPES.flatMap(([dtype, kvDType]) =>
@@ -50,8 +46,7 @@ function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {
   );
   const variants: Variant[] = [
     ...options.flatMap((option) => attnVariants(runtime, option)),
-    // Attention over their codes and scales binds more than every device can.
-    ...APPENDED.flatMap((option) => attnVariants(runtime, option)).filter(isAppend),
+    ...QUANTISED.flatMap((option) => attnVariants(runtime, option)),
     ...[true, false].map((wide) => ({ kernel: copyPagesKernel, spec: { WIDE: wide } })),
   ];
   return new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));

@@ -5,8 +5,8 @@ import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
 import { elementCount } from '../../src/core/tensor.js';
 import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
 import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
-import { packItems, type AttentionWork, type WorkItem } from '../../src/kernels/shared/attention.js';
-import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import type { AttentionWork } from '../../src/kernels/shared/attention.js';
+import { hostBatchInfo, packItems, type WorkItem } from '../../src/kernels/shared/batchInfo.js';
 import type { AttentionProblem, KvScales, PagedRows } from '../../src/problem/attentionProblem.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { link } from '../../src/wgsl/link.js';
@@ -147,8 +147,7 @@ function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
   });
   return {
     problem,
-    batchInfo: hostBatchInfo(problem, lengths),
-    items: packItems(items),
+    batchInfo: hostBatchInfo(problem, lengths, packItems([items])),
     range: [0, items.length],
     parts: null,
     rotatedQ: null,

@@ -12,8 +12,7 @@ import gatherHeads from '../../src/kernels/gather_heads.wgsl';
 import gatherLengths from '../../src/kernels/gather_lengths.wgsl';
 import mergeStates from '../../src/kernels/merge_states.wgsl';
 import { packSplitTokens } from '../../src/kernels/mergeStates.js';
-import { packItems } from '../../src/kernels/shared/attention.js';
-import { hostSequences } from '../../src/kernels/shared/batchInfo.js';
+import { hostSequences, packItems } from '../../src/kernels/shared/batchInfo.js';
 import type { Kernel } from '../../src/wgsl/kernel.js';
 import { declarationOf } from '../../src/wgsl/module.js';
 import { Records } from '../../src/wgsl/records.js';
@@ -38,7 +37,7 @@ const WRITTEN: Readonly<
 > = {
   Item: {
     kernel: attnPrefill,
-    words: () => packItems([{ sequence: 1, rowTile: 2, chunk: 3, nChunks: 4, firstPart: 5 }]),
+    words: () => packItems([[{ sequence: 1, rowTile: 2, chunk: 3, nChunks: 4, firstPart: 5 }]]),
     read: [{ sequence: 1, row_tile: 2, chunks: 3 + 4 * 65_536, first_part: 5 }],
   },
   ChosenRow: {

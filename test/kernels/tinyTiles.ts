@@ -1,12 +1,7 @@
 import type { DecodeTile } from '../../src/kernels/attnDecode.js';
 import type { PrefillTile } from '../../src/kernels/attnPrefill.js';
-import {
-  packItems,
-  splitParts,
-  type AttentionWork,
-  type WorkItem,
-} from '../../src/kernels/shared/attention.js';
-import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import { splitParts, type AttentionWork } from '../../src/kernels/shared/attention.js';
+import { hostBatchInfo, packItems, type WorkItem } from '../../src/kernels/shared/batchInfo.js';
 import type { Batch } from '../plan/batch.js';
 import { GRID } from './batchesOnHost.js';
 
@@ -61,8 +56,7 @@ export function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): 
   });
   return {
     problem,
-    batchInfo: hostBatchInfo(problem, lengths),
-    items: packItems(items),
+    batchInfo: hostBatchInfo(problem, lengths, packItems([items])),
     range: [0, items.length],
     parts: nChunks > 1 ? splitParts(problem, nParts) : null,
     rotatedQ: null,

@@ -13,7 +13,7 @@ import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { traitsOf } from '../plan/traits.js';
 import { checkLse, checkOut, checkWeights } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
-import { filled, GRID } from './batchesOnHost.js';
+import { filled, GRID, NO_ITEMS } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
 import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, workOf } from './tinyTiles.js';
 
@@ -142,7 +142,7 @@ describe('gather_tokens', { timeout: SLOW }, () => {
   /** What it makes of what the host has written, but for what it has to write itself. */
   function gathered(batch: Batch, edit?: (code: string) => string) {
     const { problem, lengths } = batch;
-    const want = hostBatchInfo(problem, lengths);
+    const want = hostBatchInfo(problem, lengths, NO_ITEMS);
     const { tokensAt } = batchInfoLayout(problem);
     const batchInfo: Scratch = { scratch: 'batch info', bytes: want.byteLength };
     const buffers = filled(batch);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { packItems, splitParts } from '../../src/kernels/shared/attention.js';
+import { splitParts } from '../../src/kernels/shared/attention.js';
+import { packItems } from '../../src/kernels/shared/batchInfo.js';
 import { attentionWork } from '../../src/plan/attentionWork.js';
 import { batchOf } from './batch.js';
 import { Random } from '../../tools/random.js';
@@ -98,7 +99,7 @@ describe('chunks', () => {
   test('numSplits: no more than an item can count', () => {
     const roomy = traitsOf({ maxBindingBytes: 2 ** 30 });
     const last = { sequence: 0, rowTile: 0, chunk: 65_534, nChunks: 65_535, firstPart: 0 };
-    expect(packItems([last])).toContain(65_534 + 65_535 * 65_536);
+    expect(packItems([[last]])).toContain(65_534 + 65_535 * 65_536);
     const most = itemsOf(workOf([[1, 64 * 65_535]], { numSplits: 70_000 }, roomy));
     expect(most).toHaveLength(65_535);
     // A tile more, and each chunk has two.
@@ -181,7 +182,7 @@ describe('chunks', () => {
       for (const { sequences, options } of randomBatches(60)) {
         const batch = batchOf(sequences, { ...options, numSplits: 0, heads: [64, 4] });
         const { nParts } = attentionWork(batch.problem, batch.lengths, traits);
-        const { bytes } = splitParts(batch.problem, nParts).out;
+        const { bytes } = splitParts(batch.problem, nParts).scratch;
         expect(bytes).toBeLessThanOrEqual(Math.min(2 ** 25, maxBindingBytes));
       }
     }
@@ -191,7 +192,7 @@ describe('chunks', () => {
     expect(() =>
       workOf([[1, 9000]], { numSplits: 64 }, traitsOf({ maxBindingBytes: 8192 })),
     ).toThrowErrorMatchingInlineSnapshot(
-      `[PageflashError: test: numSplits = 64 needs 12032 bytes for the parts of the output; this device binds at most 8192. Pass fewer, or 0 to let it be chosen.]`,
+      `[PageflashError: test: numSplits = 64 needs 12784 bytes for the parts of the output; this device binds at most 8192. Pass fewer, or 0 to let it be chosen.]`,
     );
   });
 });

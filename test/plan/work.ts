@@ -1,5 +1,5 @@
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
-import { type WorkItem } from '../../src/kernels/shared/attention.js';
+import type { WorkItem } from '../../src/kernels/shared/batchInfo.js';
 import { matrixTileRows } from '../../src/kernels/attnMatrix.js';
 import { prefillTileRows } from '../../src/kernels/attnPrefill.js';
 import { attentionWork, tileKeysOf, type Work, type WorkList } from '../../src/plan/attentionWork.js';

@@ -54,7 +54,7 @@ const PLANNED: readonly Planned[] = [
       [1, 200],
     ],
     batch: { heads: [8, 2], headDim: 128, dtype: 'f16', pageSize: 16 },
-    options: [{ kernel: 'attn_decode', headDim: 128, dtype: 'f16', paged: true, group: 4 }],
+    options: [{ kernel: 'attn_decode', returnLse: true, headDim: 128, dtype: 'f16', paged: true, group: 4 }],
   },
   {
     why: 'several tokens, split, on a device with features',
@@ -64,6 +64,7 @@ const PLANNED: readonly Planned[] = [
     options: [
       {
         kernel: 'attn_decode',
+        returnLse: true,
         headDim: 80,
         dtype: 'bf16',
         kvDType: 'f16',
@@ -80,7 +81,7 @@ const PLANNED: readonly Planned[] = [
     sequences: [[100, 100]],
     batch: { heads: [4, 2], headDim: 64, dtype: 'f16' },
     device: T1,
-    options: [{ kernel: 'attn_prefill', headDim: 64, dtype: 'f16', device: T1 }],
+    options: [{ kernel: 'attn_prefill', returnLse: true, headDim: 64, dtype: 'f16', device: T1 }],
   },
   {
     why: 'an odd head, in software',
@@ -88,7 +89,14 @@ const PLANNED: readonly Planned[] = [
     batch: { heads: [2, 2], headDim: 59, pageSize: 3 },
     device: { deviceClass: 'software' },
     options: [
-      { kernel: 'attn_prefill', headDim: 59, dtype: 'f32', paged: true, device: { deviceClass: 'software' } },
+      {
+        kernel: 'attn_prefill',
+        returnLse: true,
+        headDim: 59,
+        dtype: 'f32',
+        paged: true,
+        device: { deviceClass: 'software' },
+      },
     ],
   },
   {
@@ -106,7 +114,16 @@ const PLANNED: readonly Planned[] = [
     options: [
       { kernel: 'append_kv', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true, rotary: true },
       { kernel: 'append_kv', headDim: 64, dtype: 'f32', rotary: true, queries: true },
-      { kernel: 'attn_decode', headDim: 64, dtype: 'f32', kvDType: 'f16', paged: true, group: 2, tokens: 2 },
+      {
+        kernel: 'attn_decode',
+        returnLse: true,
+        headDim: 64,
+        dtype: 'f32',
+        kvDType: 'f16',
+        paged: true,
+        group: 2,
+        tokens: 2,
+      },
     ],
   },
   {
@@ -128,7 +145,15 @@ const PLANNED: readonly Planned[] = [
         appends: true,
         device: { maxStorageBuffers: 10 },
       },
-      { kernel: 'attn_decode', headDim: 6, dtype: 'f32', kvDType: 'f16', group: 2, tokens: 7 },
+      {
+        kernel: 'attn_decode',
+        returnLse: true,
+        headDim: 6,
+        dtype: 'f32',
+        kvDType: 'f16',
+        group: 2,
+        tokens: 7,
+      },
     ],
   },
 ];
@@ -176,7 +201,10 @@ describe('a variant is what the planner runs', () => {
     );
     expectSame(kernelVariant({ kernel: 'gather_lengths' }), gathered!);
     expectSame(kernelVariant({ kernel: 'gather_heads' }), heads!);
-    expectSame(kernelVariant({ kernel: 'attn_decode', headDim: 64, dtype: 'f32', alibi: true }), attention!);
+    expectSame(
+      kernelVariant({ kernel: 'attn_decode', returnLse: true, headDim: 64, dtype: 'f32', alibi: true }),
+      attention!,
+    );
   });
 
   test.each([
@@ -283,7 +311,7 @@ test('the device decides about features and tiles', () => {
 
 test('rows that may begin at any element', () => {
   const [wide, narrow] = [false, true].map((unaligned) =>
-    kernelVariant({ kernel: 'attn_decode', ...WHOLE, unaligned }),
+    kernelVariant({ kernel: 'attn_decode', ...WHOLE, returnLse: true, unaligned }),
   );
   const alignments = ({ bindings }: KernelVariant) => bindings.flatMap(({ alignment }) => alignment ?? []);
   expect(alignments(wide!)).toEqual([16, 16, 16, 8, 4]);

@@ -32,7 +32,7 @@ export const cases: GpuCase[] = [
       const width = paged.blockTable.length / lengths.length;
 
       const group = nHeads / nKvHeads;
-      const sizes = { headDim: d, dtype: 'f16', paged: true, group } as const;
+      const sizes = { headDim: d, dtype: 'f16', paged: true, group, returnLse: true } as const;
       const variant = kernelVariant({ kernel: 'attn_decode', ...sizes, device: { deviceClass: 'software' } });
       assertEqual(variant.tile!.rows, group, 'rows of a tile');
       // Two sequences of one token, each one item of one chunk.
@@ -49,17 +49,19 @@ export const cases: GpuCase[] = [
         out_base: b * nHeads * d,
         lse_base: b,
         table_base: b * width,
+        q_start: b,
       }));
+      const batchInfo = batchInfoIn(variant, sequences, items);
       const pages = { k_page: pageSize * row, v_page: pageSize * row, page_size: pageSize };
       const heads = { nHeads, nKvHeads, d, tokens: lengths.length };
-      const params = { ...contiguous(heads, items.length), ...pages, n_pages: kCache.shape[0]! };
+      const counts = { items: items.length, itemsAt: batchInfo.itemsAt };
+      const params = { ...contiguous(heads, counts), ...pages, n_pages: kCache.shape[0]! };
       const nRows = lengths.length * nHeads;
       const results = await runBare(device, variant, params, {
         q: encode('f16', q.data),
         k: encode('f16', kCache.data),
         v: encode('f16', vCache.data),
-        batch_info: recordsIn(variant, 'Sequence', sequences),
-        items: recordsIn(variant, 'Item', items),
+        batch_info: batchInfo.bytes,
         block_table: Int32Array.from(paged.blockTable),
         out: new Uint16Array(nRows * d),
         lse: new Float32Array(nRows),
@@ -94,6 +96,7 @@ export const cases: GpuCase[] = [
         kernel: 'attn_prefill',
         headDim: d,
         dtype: 'f32',
+        returnLse: true,
         device: { deviceClass: 'software' },
       });
       const group = nHeads / nKvHeads;
@@ -120,14 +123,16 @@ export const cases: GpuCase[] = [
         table_base: 0,
         new_k_base: 0,
         new_v_base: 0,
+        q_start: starts[b]!,
       }));
-      const params = contiguous({ nHeads, nKvHeads, d, tokens: 61 }, items.length);
+      const batchInfo = batchInfoIn(variant, sequences, items);
+      const counts = { items: items.length, itemsAt: batchInfo.itemsAt };
+      const params = contiguous({ nHeads, nKvHeads, d, tokens: 61 }, counts);
       const results = await runBare(device, variant, params, {
         q: Float32Array.from(q.data),
         k: Float32Array.from(k.data),
         v: Float32Array.from(v.data),
-        batch_info: recordsIn(variant, 'Sequence', sequences),
-        items: recordsIn(variant, 'Item', items),
+        batch_info: batchInfo.bytes,
         out: new Float32Array(q.data.length),
         lse: new Float32Array(61 * nHeads),
       });
@@ -151,10 +156,14 @@ interface Sizes {
 }
 
 /** Params of causal attention over tensors [tokens, heads, d] without gaps, with lse [heads, tokens]. */
-function contiguous({ nHeads, nKvHeads, d, tokens }: Sizes, nItems: number): Record<string, number> {
+function contiguous(
+  { nHeads, nKvHeads, d, tokens }: Sizes,
+  { items, itemsAt }: { readonly items: number; readonly itemsAt: number },
+): Record<string, number> {
   return {
     first_item: 0,
-    end_item: nItems,
+    end_item: items,
+    items_at: itemsAt,
     n_kv_heads: nKvHeads,
     group: nHeads / nKvHeads,
     head_dim: d,
@@ -182,8 +191,23 @@ function contiguous({ nHeads, nKvHeads, d, tokens }: Sizes, nItems: number): Rec
     slopes_sequence: 0,
     sinks_at: 0,
     has_sinks: 0,
-    has_lse: 1,
   };
+}
+
+/** Sequences, then items at a multiple of their size. */
+function batchInfoIn(
+  variant: KernelVariant,
+  sequences: readonly Readonly<Record<string, number>>[],
+  items: readonly Readonly<Record<string, number>>[],
+): { readonly bytes: Uint8Array<ArrayBuffer>; readonly itemsAt: number } {
+  const itemBytes = variant.records['Item']!.bytes;
+  const first = recordsIn(variant, 'Sequence', sequences);
+  const last = recordsIn(variant, 'Item', items);
+  const itemsAt = Math.ceil(first.length / itemBytes);
+  const bytes = new Uint8Array(itemsAt * itemBytes + last.length);
+  bytes.set(first);
+  bytes.set(last, itemsAt * itemBytes);
+  return { bytes, itemsAt };
 }
 
 /** Records one after another, by the offsets of their fields; each field must be given, and no other. */
@@ -226,7 +250,10 @@ async function runBare(
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
   const names = bindings.map(({ name }) => name).filter((name) => name !== 'params');
   assertEqual(names.toSorted().join(), Object.keys(contents).toSorted().join(), 'bindings');
-  const all: Readonly<Record<string, Bytes>> = { ...contents, params: structIn(layout, params) };
+  // What only options need is 0.
+  const unused = Object.fromEntries(Object.keys(layout.fields).map((name) => [name, 0]));
+  const written = structIn(layout, { ...unused, ...params });
+  const all: Readonly<Record<string, Bytes>> = { ...contents, params: written };
   const buffers = bindings.map(({ name, access }) => {
     const bytes = new Uint8Array(all[name]!.buffer, all[name]!.byteOffset, all[name]!.byteLength);
     const usage = (access === 'uniform' ? UNIFORM : STORAGE) | COPY_SRC | COPY_DST;

@@ -119,7 +119,7 @@ describe('records in an array of words', () => {
 
   test('have only u32 fields, and their struct stands above', () => {
     expect(() => kernelIn({ root: root('a: u32, b: f32') })).toThrowErrorMatchingInlineSnapshot(
-      `[SyntaxError: root.wgsl:4: b of Pair is f32, but only u32 can be read.]`,
+      `[SyntaxError: root.wgsl:4: b of Pair is f32, but only u32 can be read or written.]`,
     );
     expect(() =>
       kernelIn({ root: root('a: u32').replace('struct Pair', 'struct Other') }),

@@ -105,7 +105,7 @@ class ModuleParser extends CodeParser {
 
   /**
    * `@record(words) fn record_at(index: u32) -> Record;` is the function that reads a struct, declared above, from an
-   * array of u32 that begins with such structs.
+   * array of u32 that begins with such structs; `@record(words) fn put_record(index: u32, record: Record);` writes it there.
    */
   #record(): ParsedTemplate {
     this.takeAll('@', 'record', '(');
@@ -113,18 +113,36 @@ class ModuleParser extends CodeParser {
     const words: NameUse = { name: this.takeName(), line };
     this.takeAll(')', 'fn');
     const name = this.takeName();
-    this.takeAll('(', 'index', ':', 'u32', ')', '-', '>');
+    this.takeAll('(', 'index', ':', 'u32');
+    let written: string | undefined;
+    if (this.is(',')) {
+      this.take();
+      written = this.takeName();
+      this.take(':');
+    } else {
+      this.takeAll(')', '-', '>');
+    }
     const struct: NameUse = { name: this.takeName(), line };
+    if (written) this.take(')');
     const fields = this.structs.get(struct.name);
     if (!fields) this.fail(`${struct.name} must be a struct that is declared above.`);
     const other = fields.find(({ type }) => type !== 'u32');
-    if (other) this.fail(`${other.name} of ${struct.name} is ${other.type}, but only u32 can be read.`);
+    if (other)
+      this.fail(`${other.name} of ${struct.name} is ${other.type}, but only u32 can be read or written.`);
     this.take(';');
     this.takeSpace();
     this.declared = { name, line };
     this.locals = new Map();
-    const read = fields.flatMap((_, i) => ['\n', words, `[first + ${i}u],`]);
     const first = `\nlet first = index * ${fields.length}u;`;
+    if (written) {
+      const write = fields.flatMap((field, i) => [
+        '\n',
+        words,
+        `[first + ${i}u] = ${written}.${field.name};`,
+      ]);
+      return [`\nfn ${name}(index: u32, ${written}: `, struct, `) {${first}`, ...write, '\n}'];
+    }
+    const read = fields.flatMap((_, i) => ['\n', words, `[first + ${i}u],`]);
     return [`\nfn ${name}(index: u32) -> `, struct, ` {${first}\nreturn `, struct, '(', ...read, '\n);\n}'];
   }
 }

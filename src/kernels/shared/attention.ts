@@ -1,24 +1,18 @@
 import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
 import { hasScales, isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
 import type { ScaleDType } from '../../core/kvFormats.js';
-import { StepMemory } from '../../core/stepMemory.js';
 import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem/attentionProblem.js';
 import { masksByPosition, masksByTree } from '../../problem/tokenMasks.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
-import { placesOf } from '../../wgsl/records.js';
-import { constantOf, structOf } from '../../wgsl/reflection.js';
-import attention from './attention.wgsl?module';
 import { batchInfoLayout } from './batchInfo.js';
 import { firstElementOf, hasMultiplesOf, isWide } from './elements.js';
-import { optionalBuffersOf, withOptional } from './optionalBuffers.js';
+import { optionalBuffersOf, withBuffers } from './optionalBuffers.js';
 
 /** Work for one dispatch of an attention kernel. */
 export interface AttentionWork {
   readonly problem: AttentionProblem;
   readonly batchInfo: Uint32Array | Scratch;
-  /** What `packItems` returns. */
-  readonly items: Uint32Array;
-  /** Which of the items a dispatch takes: first, and one past the last. */
+  /** Which of the items in `batchInfo` a dispatch takes: first, and one past the last. */
   readonly range: readonly [number, number];
   /** Where the parts of split keys go; null where keys are not split, so that results are final. */
   readonly parts: SplitParts | null;
@@ -27,88 +21,47 @@ export interface AttentionWork {
   readonly maxWorkgroupsPerDimension: number;
 }
 
-/** Room for the results of chunks: out f32 [parts, n_heads, row_elements], sums f32 [parts, n_heads, 2]. */
+/** Room for the results of chunks: out f32 [parts, n_heads, row_elements], then sums f32 [parts, n_heads, 4]. */
 export interface SplitParts {
-  readonly out: Scratch;
-  /** Maximum and total of each row. */
-  readonly sums: Scratch;
+  readonly scratch: Scratch;
   /** Elements from one head's output to the next. */
   readonly rowElements: number;
+  /** Where the sums begin, in elements. */
+  readonly sumsAt: number;
 }
+
+/** Of the maximum and the total of a row: a vector of its own, half of which is empty. */
+export const SUMS_ELEMENTS = 4;
 
 /** @param of whose parts they are, if there are others beside them */
 export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: number, of = ''): SplitParts {
   const rowElements = Math.ceil(headDimV / 4) * 4;
+  const sumsAt = nParts * nHeads * rowElements;
   return {
-    out: { scratch: `parts of out${of}`, bytes: 4 * nParts * nHeads * rowElements },
-    sums: { scratch: `sums of parts${of}`, bytes: 8 * nParts * nHeads },
+    scratch: { scratch: `parts${of}`, bytes: 4 * (sumsAt + nParts * nHeads * SUMS_ELEMENTS) },
     rowElements,
+    sumsAt,
   };
-}
-
-const MODULES = { modules: [attention] };
-
-/** A tile of a sequence's rows against a chunk of the keys that they see; see attention.wgsl. */
-export interface WorkItem {
-  readonly sequence: number;
-  readonly rowTile: number;
-  readonly chunk: number;
-  readonly nChunks: number;
-  /** Index of the first part of a split sequence. */
-  readonly firstPart: number;
-}
-
-/** Packs items as `Item` of attention.wgsl, into words of `memory`. */
-export function packItems(
-  items: readonly WorkItem[],
-  memory = new StepMemory(),
-  name = 'items',
-): Uint32Array {
-  const places = placesOf(structOf(MODULES, 'Item'), ITEM_FIELDS);
-  const words = memory.words(name, items.length * places.words);
-  const limit = chunkLimit();
-  for (let i = 0; i < items.length; i++) {
-    const { sequence, rowTile, chunk, nChunks, firstPart } = items[i]!;
-    const at = i * places.words;
-    words[at + places.sequence] = sequence;
-    words[at + places.row_tile] = rowTile;
-    words[at + places.chunks] = chunk + nChunks * limit;
-    words[at + places.first_part] = firstPart;
-  }
-  return words;
-}
-
-const ITEM_FIELDS = { sequence: true, row_tile: true, chunks: true, first_part: true } as const;
-
-/** The most chunks that an item can count. */
-export function maxChunks(): number {
-  return Math.min(chunkLimit(), 2 ** 32 / chunkLimit() - 1);
-}
-
-function chunkLimit(): number {
-  return constantOf(MODULES, 'CHUNK_LIMIT');
 }
 
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
-  const { problem, batchInfo, items, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
-  const { nKvHeads, q, k, v, out, lse, pages } = problem;
-  const optional = optionalBuffersOf(problem);
+  const { problem, batchInfo, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
+  const { nKvHeads, q, k, v, out, lse } = problem;
+  const bindings = {
+    q: rotatedQ ?? q.tensor,
+    k: k.tensor,
+    v: v.tensor,
+    batch_info: batchInfo,
+    out: parts ? parts.scratch : out.tensor,
+    ...(lse && !parts && { lse: lse.tensor }),
+    ...optionalBuffersOf(problem),
+  };
   return {
-    kernel: withOptional(kernel, problem, optional),
+    kernel: withBuffers(kernel, bindings),
     spec,
     params: attentionParams(work),
-    bindings: {
-      q: rotatedQ ?? q.tensor,
-      k: k.tensor,
-      v: v.tensor,
-      batch_info: batchInfo,
-      items,
-      block_table: pages?.table ?? null,
-      out: parts ? parts.out : out.tensor,
-      lse: parts ? parts.sums : (lse?.tensor ?? null),
-      ...optional,
-    },
+    bindings,
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };
 }
@@ -121,12 +74,13 @@ export function attentionParams({
 }: Pick<AttentionWork, 'problem' | 'range' | 'parts'>): Readonly<Record<string, number>> {
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
   const { mask, bias } = problem;
-  const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt, tokensAt, positionsAt, treeAt } =
+  const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt, tokensAt, positionsAt, treeAt, itemsAt } =
     batchInfoLayout(problem);
   const scale = scoreScale(softmaxScale, softcap);
   return {
     first_item: range[0],
     end_item: range[1],
+    items_at: itemsAt,
     n_kv_heads: nKvHeads,
     group: nHeads / nKvHeads,
     head_dim: problem.headDim,
@@ -141,8 +95,9 @@ export function attentionParams({
     v_head: v.headStride,
     out_token: parts ? nHeads * parts.rowElements : out.tokenStride,
     out_head: parts ? parts.rowElements : out.headStride,
-    lse_token: parts ? 2 * nHeads : (lse?.tokenStride ?? 0),
-    lse_head: parts ? 2 : (lse?.headStride ?? 0),
+    lse_token: parts ? nHeads * SUMS_ELEMENTS : (lse?.tokenStride ?? 0),
+    lse_head: parts ? SUMS_ELEMENTS : (lse?.headStride ?? 0),
+    sums_at: parts?.sumsAt ?? 0,
     page_size: pages?.pageSize ?? 1,
     n_pages: pages?.nPages ?? 0,
     window_left: masks.left,
@@ -154,7 +109,6 @@ export function attentionParams({
     slopes_sequence: slopesSequence,
     sinks_at: sinksAt,
     has_sinks: sinks ? 1 : 0,
-    has_lse: parts || lse ? 1 : 0,
     ...scaleParams(problem),
     k_scales_at: kScalesAt,
     v_scales_at: vScalesAt,
@@ -217,6 +171,8 @@ export interface AttentionFeatures {
   readonly outWide: boolean;
   /** Whether halves of out can be written eight at a time. */
   readonly outOctets: boolean;
+  /** Whether the lse of rows is asked for. Default false. */
+  readonly lse?: boolean;
   readonly paged: boolean;
   readonly softcap: boolean;
   readonly alibi: boolean;
@@ -235,6 +191,7 @@ export function featuresOf({
   k,
   v,
   out,
+  lse,
   pages,
   scales,
   softcap,
@@ -253,6 +210,7 @@ export function featuresOf({
     kvWide: isWide(k, dims.headDim) && isWide(v, dims.headDimV),
     outWide: hasMultiplesOf(4, out, dims.headDimV),
     outOctets: hasMultiplesOf(8, out, dims.headDimV),
+    lse: lse !== null,
     paged: pages !== null,
     softcap: softcap > 0,
     alibi: slopes !== null,
@@ -292,6 +250,7 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     qWide,
     kvWide,
     outWide,
+    lse = false,
     paged,
     softcap,
     alibi,
@@ -347,5 +306,6 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     POSITIONS: positions,
     TREE: tree,
     SPLIT: split,
+    LSE: split || lse,
   };
 }

@@ -7,15 +7,16 @@
 //   FIRST_KEYS  see band
 //   MASK      bits of each row say which keys it sees
 //   BIAS      numbers of each row are added to its scores
-//   SPLIT     an item is one of several chunks of keys: its out and lse are a part, for merge_states
+//   SPLIT     an item is one of several chunks of keys: its out and sums are a part, for merge_states
+//   LSE       the lse of each row is written, or with SPLIT its sums
 //   BY_TOKEN  masks differ by more than where a token stands: see token_masks, also for POSITIONS and TREE
 //
 // A chunk is one of the pieces into which the keys of a sequence are split (split-KV). A row has one part from each.
 
 import package::shared::band::{Band, Tiles, band_between, tiles_in, visible_band};
 @if(FIRST_KEYS) import package::shared::band::first_keys_end;
-import package::shared::batch_info::{Sequence, sequence_at, batch_info};
-import package::shared::out_rows::{write_lse, write_sums};
+import package::shared::batch_info::{CHUNK_LIMIT, Item, Sequence, work_item_at, sequence_at, batch_info};
+import package::shared::out_rows::{out, write_lse};
 import package::shared::scores::{LOG2_E, capped, sink_part};
 @if(BY_TOKEN) import package::shared::token_masks::{
   TokenMask, token_mask_of, index_band_of, key_positions, lets_see, tokens_seen,
@@ -24,6 +25,7 @@ import package::shared::scores::{LOG2_E, capped, sink_part};
 struct Params {
   first_item: u32,        // of the items of the whole plan, the first of this dispatch
   end_item: u32,          // one past its last
+  items_at: u32,          // the first item of the plan in batch_info, in items
   n_kv_heads: u32,
   group: u32,             // query heads per kv head
   head_dim: u32,
@@ -38,8 +40,9 @@ struct Params {
   v_head: u32,
   out_token: u32,         // with SPLIT: of a part
   out_head: u32,
-  lse_token: u32,         // with SPLIT: of a part
+  lse_token: u32,         // with SPLIT: of the sums of a part
   lse_head: u32,
+  sums_at: u32,           // with SPLIT: the first sums in out, behind the outputs of all parts
   page_size: u32,
   n_pages: u32,
   window_left: i32,       // -1: no bound
@@ -51,7 +54,6 @@ struct Params {
   slopes_sequence: u32,   // stride of a sequence: n_heads or 0
   sinks_at: u32,          // first sink in batch_info
   has_sinks: u32,
-  has_lse: u32,
   k_scale_base: u32,      // first scale of a quantised cache, and strides
   k_scale_page: u32,      // without pages, from one row of the cache to the next
   k_scale_token: u32,
@@ -79,17 +81,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(5) var<storage, read> items: array<Item>;
-
-// A tile of a sequence's rows against a chunk of the keys that they see.
-struct Item {
-  sequence: u32,
-  row_tile: u32,
-  chunks: u32,            // its chunk + how many there are * CHUNK_LIMIT
-  first_part: u32,        // with SPLIT: of the sequence
-}
-
-const CHUNK_LIMIT = 65536u;  // numbers of chunks are below it
 
 fn chunk_of(item: Item) -> u32 {
   return item.chunks % CHUNK_LIMIT;
@@ -114,7 +105,7 @@ fn item_index(workgroup_index: u32) -> u32 {
 }
 
 fn job_of(workgroup_index: u32, tile_rows: u32) -> Job {
-  let item = items[item_index(workgroup_index)];
+  let item = work_item_at(params.items_at + item_index(workgroup_index));
   let sequence = sequence_at(item.sequence);
   return Job(
     item, sequence, workgroup_index % params.n_kv_heads, item.row_tile * tile_rows, sequence.q_len * params.group,
@@ -278,12 +269,17 @@ fn out_row(job: Job, token: u32, head: u32) -> u32 {
   return row + head * params.out_head;
 }
 
-fn write_lse_of(job: Job, token: u32, head: u32, sums: Sums) {
-  if (params.has_lse == 0u) { return; }
-  @if(SPLIT)  let row = part_of(job.item, token) * params.lse_token;
+@if(LSE) fn write_lse_of(job: Job, token: u32, head: u32, sums: Sums) {
+  @if(SPLIT)  let row = params.sums_at + part_of(job.item, token) * params.lse_token;
   @if(!SPLIT) let row = job.sequence.lse_base + token * params.lse_token;
-  @if(SPLIT)  write_sums(row + head * params.lse_head, sums.maximum, sums.total);
+  @if(SPLIT)  write_part_sums(row + head * params.lse_head, sums.maximum, sums.total);
   @if(!SPLIT) write_lse(row + head * params.lse_head, sums.maximum, sums.total);
+}
+
+// Writes both numbers of a part behind the outputs, for merge_states: where scores are huge, a single number cannot tell how
+// parts weigh. out is f32 and OUT_WIDE then. They fill a whole vector, since invocations must not write to one vector together.
+@if(SPLIT) fn write_part_sums(at: u32, maximum: f32, total: f32) {
+  out[at / 4u] = vec4u(bitcast<u32>(maximum), bitcast<u32>(total), 0u, 0u);
 }
 
 // The index of the part that an item writes for a token.

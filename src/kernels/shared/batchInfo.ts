@@ -9,7 +9,7 @@ import batchInfo from './batch_info.wgsl?module';
 
 /**
  * Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, sinks, scales of kv heads, positions and trees
- * of tokens.
+ * of tokens, and last the items of the plan, of which there may be any number.
  */
 export interface BatchInfoLayout {
   readonly slopesAt: number;
@@ -28,7 +28,10 @@ export interface BatchInfoLayout {
   readonly tokensAt: number;
   readonly positionsAt: number;
   readonly treeAt: number;
-  readonly words: number;
+  /** Where items begin, in items. */
+  readonly itemsAt: number;
+  /** The same in words: all that is before them. */
+  readonly itemWord: number;
 }
 
 export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
@@ -45,6 +48,8 @@ export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
   const { nTokens, positionRows, treeWords } = masks.tokens ?? NO_TOKENS;
   const positionsAt = tokensAt + (masks.tokens ? batch * tokenPlaceWords() : 0);
   const treeAt = positionsAt + positionRows * nTokens;
+  const { words: wordsOfItem } = itemPlaces();
+  const itemsAt = Math.ceil((treeAt + treeWords * nTokens) / wordsOfItem);
   return {
     slopesAt,
     slopesSequence,
@@ -57,7 +62,8 @@ export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
     tokensAt,
     positionsAt,
     treeAt,
-    words: treeAt + treeWords * nTokens,
+    itemsAt,
+    itemWord: itemsAt * wordsOfItem,
   };
 }
 
@@ -72,15 +78,21 @@ export function headScalesOf({ scales }: AttentionProblem): HeadScales | null {
   return scales?.per === 'head' ? scales : null;
 }
 
-/** `batch_info` where the host knows all of it, in words of `memory`. */
+/**
+ * `batch_info` where the host knows all of it, in words of `memory`.
+ *
+ * @param items what `packItems` returns, or other records of their size
+ */
 export function hostBatchInfo(
   problem: AttentionProblem,
   lengths: HostLengths,
+  items: Uint32Array,
   memory = new StepMemory(),
 ): Uint32Array {
   const { slopes, sinks } = problem;
-  const { slopesAt, sinksAt, kScalesAt, vScalesAt, words } = batchInfoLayout(problem);
-  const info = memory.words('batch info', words);
+  const { slopesAt, sinksAt, kScalesAt, vScalesAt, itemWord } = batchInfoLayout(problem);
+  const info = memory.words('batch info', itemWord + items.length);
+  info.set(items, itemWord);
   writeSequences(info, problem, lengths);
   if (slopes) info.set(bitsOf(slopes.values as Float32Array), slopesAt);
   if (sinks) info.set(bitsOf(sinks as Float32Array), sinksAt);
@@ -147,6 +159,50 @@ function writeSequences(words: Uint32Array, problem: AttentionProblem, lengths: 
     words[at + places.new_v_base] = startOf(bases.newV, append?.newV, b, newStart[b]!);
     words[at + places.q_start] = qStart[b]!;
   }
+}
+
+/** A tile of a sequence's rows against a chunk of the keys that they see; see batch_info.wgsl. */
+export interface WorkItem {
+  readonly sequence: number;
+  readonly rowTile: number;
+  readonly chunk: number;
+  readonly nChunks: number;
+  /** Index of the first part of a split sequence. */
+  readonly firstPart: number;
+}
+
+/** Packs the items of lists, one after another, as `Item` of batch_info.wgsl, into words of `memory`. */
+export function packItems(lists: readonly (readonly WorkItem[])[], memory = new StepMemory()): Uint32Array {
+  const places = itemPlaces();
+  const nItems = lists.reduce((sum, items) => sum + items.length, 0);
+  const words = memory.words('items', nItems * places.words);
+  const limit = chunkLimit();
+  let at = 0;
+  for (const items of lists) {
+    for (const { sequence, rowTile, chunk, nChunks, firstPart } of items) {
+      words[at + places.sequence] = sequence;
+      words[at + places.row_tile] = rowTile;
+      words[at + places.chunks] = chunk + nChunks * limit;
+      words[at + places.first_part] = firstPart;
+      at += places.words;
+    }
+  }
+  return words;
+}
+
+const ITEM_FIELDS = { sequence: true, row_tile: true, chunks: true, first_part: true } as const;
+
+function itemPlaces() {
+  return placesOf(structOf({ modules: [batchInfo] }, 'Item'), ITEM_FIELDS);
+}
+
+/** The most chunks that an item can count. */
+export function maxChunks(): number {
+  return Math.min(chunkLimit(), 2 ** 32 / chunkLimit() - 1);
+}
+
+function chunkLimit(): number {
+  return constantOf({ modules: [batchInfo] }, 'CHUNK_LIMIT');
 }
 
 /** From one row to the next in what `table_base` counts: entries of the block table, or where there is none rows of the cache. */

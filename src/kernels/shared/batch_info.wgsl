@@ -1,8 +1,10 @@
-// batch_info: one record per sequence (lengths, and where its data begin in each tensor), then slopes and sinks of
-// heads, scales of kv heads, and positions and trees of query tokens. It is one array, since a kernel may have eight storage
-// buffers.
+// batch_info: what is planned of a batch. One record per sequence (lengths, and where its data begin in each tensor), then
+// slopes and sinks of heads, scales of kv heads, positions and trees of query tokens, and last the items of the attention
+// kernels. It is one array, since a kernel may have eight storage buffers.
 
-@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks, scales
+@group(0) @binding(4) var<storage, read> batch_info: array<u32>;   // Sequence [B], slopes, sinks, scales, tokens, Item [items]
+// The same where it is gathered.
+@group(0) @binding(4) var<storage, read_write> gathered: array<u32>;   // Sequence [B], and the rest as in batch_info
 
 struct Sequence {
   q_len: u32,
@@ -21,6 +23,20 @@ struct Sequence {
 }
 
 @record(batch_info) fn sequence_at(index: u32) -> Sequence;
+@record(gathered) fn put_sequence(index: u32, sequence: Sequence);
+
+// A tile of a sequence's rows against a chunk of the keys that they see.
+struct Item {
+  sequence: u32,
+  row_tile: u32,
+  chunks: u32,       // its chunk + how many there are * CHUNK_LIMIT
+  first_part: u32,   // with SPLIT: of the sequence
+}
+
+// Items begin at a multiple of their own size.
+@record(batch_info) fn work_item_at(index: u32) -> Item;
+
+const CHUNK_LIMIT = 65536u;  // numbers of chunks are below it
 
 // What token_masks has of each sequence.
 const TOKEN_PLACE_WORDS = 2u;

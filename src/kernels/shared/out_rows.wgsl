@@ -65,7 +65,7 @@ fn write_natural_lse(at: u32, maximum: f32, total: f32) {
   lse[at] = select(MINUS_INFINITY, bitcast<u32>(maximum + log2(total) * LN_2), total > 0.0);
 }
 
-// Writes both numbers of a part, for merge_states: where scores are huge, a single number cannot tell how parts weigh.
+// Writes both numbers, to be merged on: where scores are huge, a single number cannot tell how parts weigh.
 fn write_sums(at: u32, maximum: f32, total: f32) {
   lse[at] = bitcast<u32>(maximum);
   lse[at + 1u] = bitcast<u32>(total);
