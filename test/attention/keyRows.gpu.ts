@@ -50,6 +50,8 @@ const varlen: readonly (VarlenCase & On)[] = [
   { why: 'first keys, right bound alone, bits and a bias', lengths: RAGGED, ...BASE, windowSize: [30, 5], firstKeys: 70, bits: 'nothing', bias: 'f32' },
   { why: 'first keys on matrices', matrices: '16×16×16 of f16 by 32', lengths: [...RAGGED, [60, 1000]], ...BASE, dtype: 'f16', causal: true, windowSize: [100, -1], firstKeys: 70, pageSize: 16 },
   { why: 'plain: bits, end to end', device: 'plain', lengths: RAGGED, ...BASE, bits: 'heads', causal: true },
+  { why: 'plain: bits and a bias', device: 'plain', lengths: RAGGED, ...BASE, bits: 'heads', bias: 'f16', sinks: true, causal: true },
+  { why: 'plain: bits and a bias, pages, no lse', device: 'plain', lengths: RAGGED, ...BASE, bits: 'nothing', bias: 'f32', pageSize: 16, returnLse: false },
   { why: 'plain: a bias, end to end', device: 'plain', lengths: RAGGED, ...BASE, bias: 'bf16', biasAnywhere: true, causal: true },
 ];
 
@@ -61,6 +63,7 @@ const kvCache: readonly (KvCacheCase & On)[] = [
   { why: 'both, in a dense batch of single tokens, split', lengths: [[203, 1, 1], [64, 1, 1], [900, 1, 1]], heads: [8, 1], headDim: 64, dtype: 'f16', bits: 'nothing', bias: 'f16', numSplits: 3, ...GPU },
   { why: 'first keys after left padding', lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, windowSize: [20, -1], firstKeys: 7, leftpad: true, pageSize: 3 },
   { why: 'first keys, lengths on the GPU, chunks', lengths: [[203, 1, 1], [64, 1, 1], [1900, 1, 1]], heads: [8, 1], headDim: 64, dtype: 'f16', attentionChunk: 150, firstKeys: 40, leftpad: true, onGpu: true, numSplits: 3, ...GPU },
+  { why: 'plain: bits over pages, numbers on the GPU', device: 'plain', lengths: MIXED, ragged: true, heads: [4, 2], headDim: 64, dtype: 'f32', bits: 'heads', pageSize: 3, onGpu: true, alibi: true, rotary: { dim: 32, interleaved: true } },
   { why: 'both, pages and rows that are not there', lengths: MIXED, ragged: true, heads: [4, 2], headDim: 64, dtype: 'f32', bits: 'heads', bias: 'f32', batchIdx: true, missing: 'pages', pageSize: 3, onGpu: true, rotary: { dim: 32, interleaved: true } },
 ];
 

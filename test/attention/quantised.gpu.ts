@@ -10,6 +10,12 @@ const STEPS = [
   [700, 1, 0],
 ] as const;
 
+/** All of them long enough to be split. */
+const LONG_STEPS = [
+  [1900, 1, 0],
+  [1300, 1, 0],
+] as const;
+
 const CHUNKS = [
   [96, 40, 0],
   [40, 40, 0],
@@ -45,7 +51,7 @@ const rows: readonly Row[] = [
 
 const refusals: readonly GpuCase[] = [
   {
-    name: 'a device that binds eight buffers takes e4m3, and refuses the scales of tokens',
+    name: 'a device that binds eight buffers takes any format with one more option',
     async run(t) {
       const runtime = createRuntime(await t.device('plain'));
       const small = {
@@ -54,14 +60,23 @@ const refusals: readonly GpuCase[] = [
         heads: [4, 2],
         headDim: 64,
         dtype: 'f32',
-        pageSize: 16,
       } as const;
-      await checkKvCache(runtime, { ...small, kvDType: 'e4m3' });
-      const refused = await checkKvCache(runtime, { ...small, kvDType: 'i8' }).catch((error: Error) => error);
+      const paged = { ...small, pageSize: 16 };
+      await checkKvCache(runtime, { ...paged, kvDType: 'e4m3', bits: 'heads' });
+      for (const kvDType of ['i8', 'i4'] as const) {
+        const withoutLse = { ...small, kvDType, returnLse: false };
+        await checkKvCache(runtime, { ...small, kvDType });
+        await checkKvCache(runtime, { ...withoutLse, pageSize: 16 });
+        await checkKvCache(runtime, { ...withoutLse, bits: 'heads' });
+        await checkKvCache(runtime, { ...withoutLse, bias: 'f32' });
+        // merge_states writes the lse.
+        await checkKvCache(runtime, { ...paged, kvDType, lengths: LONG_STEPS, numSplits: 2 });
+      }
+      const refused = await checkKvCache(runtime, { ...paged, kvDType: 'i8' }).catch((error: Error) => error);
       runtime.destroy();
       assertEqual(
         refused?.message,
-        'attnWithKvCache: attn_decode needs 10 storage buffers with kScale, vScale, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice().',
+        'attnWithKvCache: attn_decode needs 9 storage buffers with blockTable, lse, kScale, vScale, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice().',
         'the error',
       );
     },

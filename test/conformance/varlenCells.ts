@@ -39,6 +39,7 @@ const KERNEL_AXES = {
   softcapped: [false, true],
   sloped: [false, true],
   ...KEY_KERNELS,
+  returnLse: [true, false],
   positioned: [false, true],
   treed: [false, true],
 } as const;
@@ -135,6 +136,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     softcap: cell.softcap,
     ...(cell.alibi !== 'none' && { alibi: cell.alibi }),
     sinks: cell.sinks,
+    returnLse: cell.returnLse,
     ...keysOfCase(cell),
     attentionChunk: cell.attentionChunk,
     numSplits: cell.numSplits,
