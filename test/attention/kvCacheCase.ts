@@ -79,6 +79,8 @@ export interface KvCacheCase extends KeyRowsCase, TokensCase {
   };
   /** Keep lengths, tables and angles on the GPU. */
   readonly onGpu?: boolean;
+  /** Keep the scales of e4m3 there, in any case. */
+  readonly scalesOnGpu?: boolean;
   /** Default true. */
   readonly returnLse?: boolean;
   readonly seed?: number;
@@ -393,7 +395,7 @@ export function placeKvCache(
       return { kCache, vCache: vCache ? rows(kvDType, vCache) : firstOfKeys(kCache, headDimV!) };
     }
     const { k, v } = inputs.quantised!;
-    const placement = { gap: kvCase.gap ?? 0, onGpu };
+    const placement = { gap: kvCase.gap ?? 0, onGpu: onGpu || kvCase.scalesOnGpu === true };
     const { cache: kCache, scale: kScale } = placeQuantised(device, k, placement);
     for (const tensor of [kCache, kScale]) if (isTensor(tensor)) lent.push(tensor);
     if (!v) {

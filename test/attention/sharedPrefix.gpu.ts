@@ -46,6 +46,7 @@ const rows: readonly Row[] = [
   { ...BASE, why: 'f16 in odd heads and pages of three, rows in any order', lengths: DECODE, heads: [3, 1], headDim: 59, headDimV: 31, dtype: 'f16', pageSize: 3, batchIdx: true, causal: true },
   { ...BASE, why: 'bf16, a large head', lengths: DECODE, heads: [8, 1], headDim: 256, dtype: 'bf16', pageSize: 64, causal: true },
   { ...BASE, why: 'f32 queries, f16 cache', lengths: DECODE, kvDType: 'f16', causal: true },
+  { ...BASE, why: 'e4m3 with scales on the GPU', lengths: DECODE, kvDType: 'e4m3', causal: true, scalesOnGpu: true },
   // Where each sequence reads its own.
   { ...BASE, why: 'a window', lengths: DECODE, causal: true, windowSize: [100, -1] },
   { ...BASE, why: 'ALiBi', lengths: DECODE, causal: true, alibi: true },

@@ -132,6 +132,10 @@ test.each(Object.entries(WRITTEN))('%s is written field by field', (name, { kern
   expect(found).toEqual(read);
 });
 
+test('rows that are chosen take the place of items', () => {
+  expect(structOf(attnWeights, 'ChosenRow').bytes).toBe(structOf(attnPrefill, 'Item').bytes);
+});
+
 test('a record without one of its fields is refused', () => {
   const records = new Records(structOf(appendKv, 'NewTokens'), 1);
   expect(() => records.set(0, { sequence: 0 })).toThrowErrorMatchingInlineSnapshot(

@@ -117,6 +117,24 @@ describe('records in an array of words', () => {
     );
   });
 
+  test('are written by one, too', () => {
+    const { name, modules } = kernelIn({
+      root: root('a: u32, b: u32')
+        .replace('storage, read>', 'storage, read_write>')
+        .replace('pair_at(index: u32) -> Pair', 'put_pair(index: u32, pair: Pair)')
+        .replace('f(pair_at(3u))', 'put_pair(3u, Pair(1u, 2u))'),
+    });
+    expect(link({ name, modules }, {})).toContain(
+      [
+        'fn put_pair(index: u32, pair: Pair) {',
+        '  let first = index * 2u;',
+        '  words[first + 0u] = pair.a;',
+        '  words[first + 1u] = pair.b;',
+        '}',
+      ].join('\n'),
+    );
+  });
+
   test('have only u32 fields, and their struct stands above', () => {
     expect(() => kernelIn({ root: root('a: u32, b: f32') })).toThrowErrorMatchingInlineSnapshot(
       `[SyntaxError: root.wgsl:4: b of Pair is f32, but only u32 can be read or written.]`,
