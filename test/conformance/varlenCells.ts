@@ -115,8 +115,8 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
     headDim = 32,
   }) => allowsCacheType(kvDType, { keys, headDim }),
   // Scores of 3e5 leave no bits for a slope or a bias.
-  ({ scores, alibi, sloped, bias }) =>
-    scores !== 'huge' || ((alibi ?? 'none') === 'none' && !sloped && (bias ?? 'none') === 'none'),
+  ({ scores, alibi = 'none', sloped, bias = 'none', biasAt }) =>
+    scores !== 'huge' || (alibi === 'none' && !sloped && bias === 'none' && biasAt !== 'anywhere'),
 ];
 
 /** The calls of a cell: one of attnVarlen, or one of attn for each pair of lengths. */

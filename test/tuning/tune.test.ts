@@ -185,7 +185,8 @@ describe('tune', () => {
     const uneven: Behaviour = {
       msOf(dispatch) {
         if (!isDecode(dispatch) || dispatch.spec['WG_SIZE'] !== 64) return alike.msOf(dispatch);
-        const isBatch = (dispatch.bindings['batch_info'] as Uint32Array).length > 60;
+        // Items are behind the sequences.
+        const isBatch = dispatch.params['items_at']! > 15;
         return isBatch ? 0.1 : 2;
       },
     };
