@@ -10,7 +10,14 @@ import { download, downloadGaps, upload } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
 import { assert } from '../platforms/gpuCase.js';
 import { checkWeights } from '../reference/tolerance.js';
-import { drawKvCache, placeKvCache, referenceArgs, type KvCacheCase } from './kvCacheCase.js';
+import {
+  drawKvCache,
+  placeKvCache,
+  referenceArgs,
+  type KvCacheCase,
+  type KvCacheInputs,
+} from './kvCacheCase.js';
+import { quantiseCache } from './quantisedCache.js';
 import { denseArgs, draw, optionsOf, place, type VarlenCase } from './varlenCase.js';
 import { withGaps } from './withGaps.js';
 
@@ -53,8 +60,9 @@ export async function checkKvCacheWeights(runtime: Runtime, kvCase: KvCacheCase)
   const args = referenceArgs(kvCase, inputs);
   const appended = attnWithKvCacheReference(args);
   const lse = rounded(appended.lse);
-  const { kCache } = appended;
-  const { args: given, lent } = placeKvCache(device, kvCase, { ...inputs, kCache });
+  const placed = withKeys(inputs, appended.kCache);
+  const { kCache } = placed;
+  const { args: given, lent } = placeKvCache(device, kvCase, placed);
   await check(runtime, {
     given,
     lse: upload(device, 'f32', lse.shape, lse.data),
@@ -63,6 +71,16 @@ export async function checkKvCacheWeights(runtime: Runtime, kvCase: KvCacheCase)
     lent,
     want: (rows, nKeys) => ({ weights: attnWeightsReference({ ...args, kCache, rows, lse, nKeys }), lse }),
   });
+}
+
+/** The inputs with other keys. A quantised cache has these as codes, too, and of the keys what they stand for. */
+function withKeys(inputs: KvCacheInputs, kCache: HostTensor): KvCacheInputs {
+  const { quantised } = inputs;
+  if (!quantised) return { ...inputs, kCache };
+  const { dtype, scaleDType, scales } = quantised.k;
+  const headScales = dtype === 'e4m3' ? Array.from(scales.data) : undefined;
+  const k = quantiseCache(dtype, kCache, { scaleDType, headScales });
+  return { ...inputs, kCache: k.values, quantised: { ...quantised, k } };
 }
 
 interface Check {
