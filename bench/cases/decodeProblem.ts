@@ -64,6 +64,7 @@ export function decodeProblem(
       sinks: null,
       mask: null,
       bias: null,
+      mods: null,
       numSplits: 0,
       append: null,
       sharedPrefix: null,

@@ -28,6 +28,8 @@ const OPTIONS: Readonly<Record<keyof AttentionOptions, true>> = {
   bias: true,
   positions: true,
   treeMask: true,
+  scoreMod: true,
+  maskMod: true,
   numSplits: true,
   returnLse: true,
   out: true,
@@ -149,6 +151,8 @@ function weightsNames(): WeightsNames {
     bias: true,
     positions: true,
     treeMask: true,
+    scoreMod: true,
+    maskMod: true,
   };
 
   const others = namesOf<Record<NotOfWeights, unknown>>({

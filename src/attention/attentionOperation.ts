@@ -10,6 +10,7 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
 import type { DType } from '../core/dtype.js';
 import { isTensor, type Tensor } from '../core/tensor.js';
+import { modTensors } from '../check/checkMods.js';
 import { checkDispatches } from '../plan/limits.js';
 import type { Lengths, PlanContext } from '../plan/planAttention.js';
 import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs.js';
@@ -56,7 +57,7 @@ export interface CheckedInputs<Append extends AppendProblem | null> {
 /** The operation of checked inputs. Checks the outputs, if the caller gave any, and that nothing overlaps. */
 export function attentionOperation<Append extends AppendProblem | null>(
   call: Call,
-  args: GivenOutputs,
+  args: GivenOutputs & GivenMods,
   { problem, lengths, layout, checkOverlaps, planProblem }: CheckedInputs<Append>,
 ): AttentionOperation {
   const { memory, name, traits } = call;
@@ -73,7 +74,8 @@ export function attentionOperation<Append extends AppendProblem | null>(
     };
   });
   memory.keep('checked outputs', [out, lse, rules], () => checkOutputs(call, { out, lse }, rules));
-  memory.keep('checked overlaps', Object.values(args).filter(isTensor), () => checkOverlaps(call, {}));
+  const tensors = [...Object.values(args).filter(isTensor), ...Object.values(modTensors(args))];
+  memory.keep('checked overlaps', tensors, () => checkOverlaps(call, {}));
   const plan = (outputs: Outputs): readonly Dispatch[] => {
     const whole = memory.keep('problem', [name, problem, outputs.out, outputs.lse], () => ({
       caller: name,
@@ -87,12 +89,14 @@ export function attentionOperation<Append extends AppendProblem | null>(
 }
 
 /** The check of overlaps for a call that reads all of its arguments while it writes its outputs. */
-export function readsWhileWriting(args: GivenOutputs): CheckOverlaps {
+export function readsWhileWriting(args: GivenOutputs & GivenMods): CheckOverlaps {
   return (call, layer) => {
-    const { out, lse, ...read } = { ...args, ...layer };
+    const { out, lse, ...read } = { ...args, ...modTensors(args), ...layer };
     checkOutputsApart(call, { out, lse }, read);
   };
 }
+
+type GivenMods = Pick<AttentionOptions, 'scoreMod' | 'maskMod'>;
 
 /** The options that decide where an operation writes. */
 type OutputOptions = Pick<AttentionOptions, 'out' | 'lse' | 'returnLse'>;
@@ -156,6 +160,7 @@ export function runPlanned<Planned extends { readonly dispatches: readonly Dispa
   try {
     return runtime.inNameOf(name, () => {
       const planned = plan(makeTensor);
+      if (pass) runtime.assertPrepared(name, planned.dispatches);
       if (pass) runtime.record(planned.dispatches, pass);
       else runtime.submit(planned.dispatches);
       return planned;

@@ -145,6 +145,7 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     checkNames(call.name, tensors, RECORD_NAMES, RECORD_HINT);
     const { pass } = tensors;
     checkPass(call, pass);
+    if (pass) this.#recording.assertPrepared(call.name);
     if (this.#recording.isStale) {
       this.#runtime.inNameOf(call.name, () => this.#recording.renew());
       this.#layers.clear();

@@ -2,6 +2,7 @@ import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkBatch, checkSeqlens } from '../check/checkLengths.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
+import { checkMods } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkTokens } from '../check/checkTokens.js';
 import { planAttention } from '../plan/planAttention.js';
@@ -58,6 +59,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     lengths: known,
   });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout: DENSE, lengths });
+  const mods = checkMods(call, args);
   const problem = {
     batch: B,
     ...heads,
@@ -71,6 +73,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     ...options,
     masks,
     ...rowsOfKeys,
+    mods,
   };
   const checkOverlaps = readsWhileWriting(args);
   return attentionOperation(call, args, {

@@ -1,5 +1,6 @@
 import { Call } from '../check/call.js';
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
+import { checkPreparedMods, type PreparedMod } from '../check/checkMods.js';
 import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType, KvDType } from '../core/dtype.js';
@@ -26,6 +27,8 @@ const NAMES = namesOf<AttnVariantOptions>({
   firstKeys: true,
   mask: true,
   bias: true,
+  scoreMod: true,
+  maskMod: true,
   group: true,
   decodeTokens: true,
   newDType: true,
@@ -61,6 +64,9 @@ export interface AttnVariantOptions {
   readonly mask?: boolean | undefined;
   /** Type of the `bias` that calls pass. Default: they pass none. */
   readonly bias?: FloatDType | undefined;
+  /** The mods that calls pass; instead of their tensors, types will do. Default: none. */
+  readonly scoreMod?: PreparedMod | undefined;
+  readonly maskMod?: PreparedMod | undefined;
   /** Query heads per kv head, for the decode kernels. Default: prefill kernels only. */
   readonly group?: number | undefined;
   /** Upper bound of the query tokens of a sequence that decodes. Default: no bound. */
@@ -116,6 +122,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     sinks: 'gpu',
     mask,
     bias,
+    mods: checkPreparedMods(call, options),
     lengths: 'gpu',
     masks: firstKeys ? { ...NO_MASKS, firstKeys: 1 } : NO_MASKS,
     sharedPrefix: false,

@@ -3,6 +3,7 @@ import { checkQkv } from '../check/checkAttentionTensors.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
+import { checkMods } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkTokens } from '../check/checkTokens.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
@@ -100,8 +101,9 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     lengths: known,
   });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout: RAGGED, lengths });
+  const mods = checkMods(call, args);
   if (pages) checkTablePages(call, pages, lengths, masks);
-  const of = [q, k, v, batch, heads, pages, scales, options, masks, rowsOfKeys];
+  const of = [q, k, v, batch, heads, pages, scales, options, masks, rowsOfKeys, mods];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : raggedRows;
     return {
@@ -117,6 +119,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       ...options,
       masks,
       ...rowsOfKeys,
+      mods,
     };
   });
   return attentionOperation(call, args, {

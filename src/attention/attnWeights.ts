@@ -6,6 +6,7 @@ import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkChosenRows, type ChosenTokens } from '../check/checkChosenRows.js';
 import { checkBatch, checkSeqlens, countSequences } from '../check/checkLengths.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
+import { checkMods, modTensors } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkTokens } from '../check/checkTokens.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from '../check/checkOverlap.js';
@@ -76,6 +77,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
     hasSections: inputs.cached?.rotarySections !== undefined,
   });
   const rowsOfKeys = checkKeyRows(call, given, { q, layout, lengths });
+  const mods = checkMods(call, given);
   if (pages) checkTablePages(call, pages, lengths, masks);
   const append = appendOf(call, { ...inputs, lengths }, masks);
   if (lse === undefined)
@@ -101,6 +103,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       ...options,
       masks,
       ...rowsOfKeys,
+      mods,
       sinks: null,
       numSplits: 0,
     },
@@ -250,5 +253,5 @@ function checkWeights(
     );
   checkNoOverlapWithin(call, 'weights', weights);
   const { weights: _weights, ...others } = args;
-  checkOwnBuffer(call, 'weights', weights, others);
+  checkOwnBuffer(call, 'weights', weights, { ...others, ...modTensors(others) });
 }

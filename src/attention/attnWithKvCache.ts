@@ -6,6 +6,7 @@ import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkBatch, countSequences } from '../check/checkLengths.js';
 import { checkScales, checkSharedScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
+import { checkMods, modTensors } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
 import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
 import { checkTokens } from '../check/checkTokens.js';
@@ -103,6 +104,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     hasSections: args.rotarySections !== undefined,
   });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout, lengths });
+  const mods = checkMods(call, args);
   if (pages) checkTablePages(call, pages, lengths, masks);
   const append = checkAppend(call, args, { lengths, pages, masks, headDim: heads.headDim });
   const sharedPrefix = checkSharedPrefix(call, args.sharedPrefix, { pages, lengths });
@@ -120,6 +122,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     options,
     masks,
     rowsOfKeys,
+    mods,
   ];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : denseRows;
@@ -136,10 +139,11 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       ...options,
       masks,
       ...rowsOfKeys,
+      mods,
     };
   });
   const checkOverlaps: CheckOverlaps = (current, layer) => {
-    const placed = { ...args, ...layer };
+    const placed = { ...args, ...modTensors(args), ...layer };
     if (append?.newK) checkAppendApart(current, placed, append.apart);
     // New tokens are read before anything else is written.
     const { k: _k, v: _v, rotaryCos: _cos, rotarySin: _sin, out, lse, ...read } = placed;

@@ -1,5 +1,6 @@
 import { Call } from '../check/call.js';
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
+import { checkPreparedMods, type PreparedMod } from '../check/checkMods.js';
 import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
@@ -59,6 +60,9 @@ export interface PrepareModelOptions
   readonly mask?: boolean | undefined;
   /** Type of the `bias` that calls pass. Default: they pass none. */
   readonly bias?: FloatDType | undefined;
+  /** The mods that calls pass; instead of their tensors, types will do. Default: none. */
+  readonly scoreMod?: PreparedMod | undefined;
+  readonly maskMod?: PreparedMod | undefined;
   /** Where lengths, `cacheBatchIdx` and left padding are; `'gpu'` if any of them is a tensor. Default `'host'`. */
   readonly lengths?: 'host' | 'gpu' | undefined;
 }
@@ -88,6 +92,8 @@ const NAMES = namesOf<PrepareModelOptions>({
   sharedPrefix: true,
   mask: true,
   bias: true,
+  scoreMod: true,
+  maskMod: true,
   lengths: true,
   windowSize: true,
   attentionChunk: true,
@@ -205,6 +211,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     sinks: whereabouts(sinks),
     mask,
     bias: options.bias ?? null,
+    mods: checkPreparedMods(call, options),
     lengths,
     masks: checkMasks(call, options),
     sharedPrefix,

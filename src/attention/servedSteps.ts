@@ -16,10 +16,12 @@ import {
   type HostLengths,
   type KvScales,
   type Masks,
+  type Mods,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
 import { denseRows, pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
+import { MOD_PARAMS } from '../wgsl/mods.js';
 
 /** Whether numbers are on the host or on the GPU; null where there are none. */
 export type Whereabouts = 'host' | 'gpu' | null;
@@ -53,6 +55,8 @@ export interface Served extends StepBounds {
   readonly mask: boolean;
   /** Null without one. */
   readonly bias: FloatDType | null;
+  /** Null without any. */
+  readonly mods: Pick<Mods, 'scoreMod' | 'maskMod'> | null;
   readonly lengths: 'host' | 'gpu';
   readonly masks: Masks;
   readonly numSplits: number;
@@ -232,6 +236,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
     sinks: served.sinks && numbersAt(served.sinks, nHeads),
     mask: served.mask ? RAGGED.keyRows(standIn('u32', [1, 1, 1])) : null,
     bias: served.bias && RAGGED.keyRows(standIn(served.bias, [1, 1, 4])),
+    mods: served.mods && { ...served.mods, params: new Float32Array(2 * MOD_PARAMS) },
     numSplits: served.numSplits,
     append:
       newDType || rotary

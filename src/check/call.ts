@@ -8,6 +8,8 @@ import { StepMemory } from '../core/stepMemory.js';
 export interface CallRuntime {
   readonly traits: DeviceTraits;
   readonly pace: Pace;
+  /** By kind and name, the label of each mod that kernels have been made with. */
+  readonly modLabels: ReadonlyMap<string, string>;
   /** Throws in the name of a call once the runtime cannot be used any more. */
   assertAlive(caller: string): void;
 }
@@ -17,11 +19,15 @@ export class Call {
   /** The public function. */
   readonly name: string;
   readonly pace: Pace;
-  readonly #runtime: Pick<CallRuntime, 'traits'>;
+  readonly #runtime: Pick<CallRuntime, 'traits'> & Partial<CallRuntime>;
   /** What an earlier step of a plan has left; nothing for a single call. */
   readonly memory: StepMemory;
 
-  constructor(name: string, runtime: Pick<CallRuntime, 'traits' | 'pace'>, memory = new StepMemory()) {
+  constructor(
+    name: string,
+    runtime: Pick<CallRuntime, 'traits' | 'pace'> & Partial<CallRuntime>,
+    memory = new StepMemory(),
+  ) {
     this.name = name;
     this.#runtime = runtime;
     this.pace = runtime.pace;
@@ -31,6 +37,11 @@ export class Call {
   /** Those of now: a plan asks in each step. */
   get traits(): DeviceTraits {
     return this.#runtime.traits;
+  }
+
+  /** See `CallRuntime`. */
+  get modLabels(): ReadonlyMap<string, string> {
+    return this.#runtime.modLabels ?? NO_LABELS;
   }
 
   /**
@@ -87,6 +98,8 @@ export class Call {
     if (value !== undefined && typeof value !== 'boolean') this.refuseValue(name, 'true or false', value);
   }
 }
+
+const NO_LABELS: ReadonlyMap<string, string> = new Map();
 
 /** Arguments by name, and fields that are accepted beside them without being used. */
 export interface ArgNames<Args extends object> {

@@ -14,6 +14,7 @@ import {
   type AttentionWork,
   type CacheKind,
 } from './shared/attention.js';
+import { modsOf, withMods } from './shared/mods.js';
 import { optionalBuffersOf, withBuffers } from './shared/optionalBuffers.js';
 
 /** What a workgroup of attn_weights takes at a time. */
@@ -96,7 +97,7 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
     ...optional,
   };
   return {
-    kernel: withBuffers(attnWeightsKernel, bindings),
+    kernel: withBuffers(withMods(attnWeightsKernel, modsOf(problem.mods)), bindings),
     spec: weightsSpec(weightsTile(nHeads / nKvHeads, headDim), headDim, features),
     params: attentionParams({ problem, range, parts: null }),
     bindings,

@@ -50,6 +50,8 @@ import package::shared::attention::{
   params, Job, RowMask, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
+@if(SCORE_MOD) import package::shared::attention::modified;
+@if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, band_between, last_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::bias_of;
@@ -313,8 +315,10 @@ fn attn_decode(
       var is_seen = sees(mask[i], key);
       @if(PAGED) is_seen &= are_there;
       @if(MASK) is_seen &= are_set(row_bits[i]);
+      @if(MASK_MOD) is_seen &= lets_see_by_mod(mask[i], key);
       own[i] = scores_of(own[i], key, mask[i]);
       @if(BIAS) own[i] += added[i];
+      @if(SCORE_MOD) own[i] = modified(own[i], key, mask[i]);
       own[i] = select(vec4f(MASKED), own[i], is_seen);
       let largest = max_of_quads(largest_of(own[i]));
       lane_value[key_quad * LINE_ROWS + key_lane + i] = largest;

@@ -54,6 +54,8 @@ import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
+@if(SCORE_MOD) import package::shared::attention::modified;
+@if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, has_all_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::bias_of;
@@ -260,11 +262,13 @@ fn attn_matrix(
       high[i] = scores_of(high[i], key + 4, mask);
       @if(BIAS) low[i] += bias_of(mask.bias_row, first_key + octet * 8u, sequence.k_len);
       @if(BIAS) high[i] += bias_of(mask.bias_row, first_key + octet * 8u + 4u, sequence.k_len);
+      @if(SCORE_MOD) low[i] = modified(low[i], key, mask);
+      @if(SCORE_MOD) high[i] = modified(high[i], key + 4, mask);
       @if(PAGED)  let is_there = have_pages(tile, octet * 2u);
       @if(PAGED)  let is_there_high = have_pages(tile, octet * 2u + 1u);
-      @if(MASK)            let has_hidden_keys = true;
-      @if(PAGED && !MASK)  let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
-      @if(!PAGED && !MASK) let has_hidden_keys = has_hidden;
+      @if(MASK || MASK_MOD) let has_hidden_keys = true;
+      @if(PAGED && !MASK && !MASK_MOD) let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
+      @if(!PAGED && !MASK && !MASK_MOD) let has_hidden_keys = has_hidden;
       if (has_hidden_keys) {
         var is_seen = sees(mask, key);
         var is_seen_high = sees(mask, key + 4);
@@ -276,6 +280,8 @@ fn attn_matrix(
           is_seen &= are_set(bits);
           is_seen_high &= are_set(bits >> 4u);
         }
+        @if(MASK_MOD) is_seen &= lets_see_by_mod(mask, key);
+        @if(MASK_MOD) is_seen_high &= lets_see_by_mod(mask, key + 4);
         low[i] = select(vec4f(MASKED), low[i], is_seen);
         high[i] = select(vec4f(MASKED), high[i], is_seen_high);
       }

@@ -39,6 +39,8 @@ import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, RowMask, mask_of, scores_of, sees, largest_of,
   tiles_of, Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
+@if(SCORE_MOD) import package::shared::attention::modified;
+@if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, has_all_of, has_any_of, last_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::bias_of;
@@ -175,21 +177,23 @@ fn attn_prefill(
         has_hidden |= !all(is_there[h]);
       }
     }
-    @if(MASK) has_hidden = true;
+    @if(MASK || MASK_MOD) has_hidden = true;
     @registers var previous: array<vec4f, ROW_QUADS>;
     @unroll for (var i = 0u; i < ROW_QUADS; i++) { previous[i] = maximum[i]; }
     @unroll for (var r = 0u; r < ROWS; r++) {
-      @if(ALIBI || MASK || BIAS || FIRST_KEYS || BY_TOKEN) let mask = mask_of(job, job.first_row + team + r * TEAMS);
-      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN) let band = row_bands[team + r * TEAMS];
-      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN) let mask = RowMask(Band(band.x, band.y));
+      @if(ALIBI || MASK || BIAS || FIRST_KEYS || BY_TOKEN || MODS) let mask = mask_of(job, job.first_row + team + r * TEAMS);
+      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN && !MODS) let band = row_bands[team + r * TEAMS];
+      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN && !MODS) let mask = RowMask(Band(band.x, band.y));
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
         let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
         s[r][h] = scores_of(s[r][h], key, mask);
         @if(BIAS) s[r][h] += bias_of(mask.bias_row, lane_key + h * 4u, sequence.k_len);
+        @if(SCORE_MOD) s[r][h] = modified(s[r][h], key, mask);
         if (has_hidden) {
           var is_seen = sees(mask, key);
           @if(PAGED) is_seen &= is_there[h];
           @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, lane_key + h * 4u, sequence.k_len));
+          @if(MASK_MOD) is_seen &= lets_see_by_mod(mask, key);
           s[r][h] = select(vec4f(MASKED), s[r][h], is_seen);
         }
         maximum[r / 4][r % 4] = max(maximum[r / 4][r % 4], largest_of(s[r][h]));

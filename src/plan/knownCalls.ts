@@ -144,6 +144,7 @@ export function problemOf(call: KnownCall): {
       sinks: null,
       mask: null,
       bias: null,
+      mods: null,
       numSplits: call.numSplits ?? 1,
       append: null,
       sharedPrefix: null,

@@ -67,12 +67,12 @@ export function cascadeOf(
  * which are the last ones of a sequence.
  */
 function seesWhole(
-  { masks, slopes, mask, bias }: AttentionProblem,
+  { masks, slopes, mask, bias, mods }: AttentionProblem,
   lengths: HostLengths,
   nKeys: number,
 ): boolean {
   const { left, right, attentionChunk, firstKeys, causal } = masks;
-  if (slopes || mask || bias || left >= 0 || attentionChunk > 0) return false;
+  if (slopes || mask || bias || mods || left >= 0 || attentionChunk > 0) return false;
   // They are counted from the left padding, as which the prefix is hidden from the rest of the call.
   if (firstKeys > 0) return false;
   if (right >= 0 && masksByPosition(masks)) return false;

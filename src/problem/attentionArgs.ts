@@ -51,6 +51,23 @@ export interface AttentionOptions {
    * chunks, `mask` and `bias` hold for all keys. There are as many words as the longest sequence needs, or more.
    */
   readonly treeMask?: Ints | undefined;
+  /**
+   * A WGSL function of your own, compiled into the kernels, that changes scores after bias and before masks:
+   *
+   *     fn score_mod(score: f32, b: u32, h: u32, q: i32, k: i32) -> f32
+   *
+   * `score` is natural, softmaxScale included; b the sequence, h the query head, q and k the positions of query and key:
+   * `positions` where they are given, else i + sk − sq and the key's index, left padding counted. Below −1e30, −∞ and NaN
+   * hide the key. `lse` includes it. It has to be prepared: `attnVariants` and `prepareModel` take it, too. A prefix that
+   * is shared is then read by each sequence for itself.
+   */
+  readonly scoreMod?: ScoreMod | undefined;
+  /**
+   * Likewise a function that says which keys are seen, besides the other masks:
+   *
+   *     fn mask_mod(b: u32, h: u32, q: i32, k: i32) -> bool
+   */
+  readonly maskMod?: MaskMod | undefined;
   /** How many chunks to split the keys into (split-KV, as in flash-decoding) where that is faster; 0 chooses. Default 0. */
   readonly numSplits?: number | undefined;
   /** Whether to return `lse`. Default false. */
@@ -62,6 +79,24 @@ export interface AttentionOptions {
   /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
   readonly pass?: GPUComputePassEncoder | undefined;
 }
+
+/** A WGSL function of your own in the kernels of attention. */
+export interface Mod {
+  /** By which pipelines are kept, and errors call it. In a runtime, a name stands for one code. */
+  readonly name: string;
+  /** WGSL: the function, and whatever functions, constants, structs and aliases it needs besides. */
+  readonly code: string;
+  /** Up to eight numbers, f32, which the code reads as `mod_params[i]`. They may differ from call to call. */
+  readonly params?: readonly number[] | Float32Array | undefined;
+  /**
+   * Tensors that the code reads by their names, as `array<f32>`, `array<i32>` or `array<u32>`: contiguous, f32, i32 or
+   * u32, beginning at a multiple of 256 bytes. Up to two, of both mods of a call together.
+   */
+  readonly tensors?: Readonly<Record<string, Tensor>> | undefined;
+}
+
+export type ScoreMod = Mod;
+export type MaskMod = Mod;
 
 /** What `attn` takes. */
 export interface AttnArgs extends AttentionOptions {

@@ -1,5 +1,6 @@
 import { StepMemory } from '../core/stepMemory.js';
 import type { Tensor } from '../core/tensor.js';
+import type { ParsedMod } from '../wgsl/mods.js';
 
 /** The largest size of a head of q and k that kernels take. */
 export const MAX_HEAD_DIM = 576;
@@ -39,6 +40,8 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly mask: TokenRows | null;
   /** What is added to the scores: a number for each key of a row, likewise. */
   readonly bias: TokenRows | null;
+  /** Functions of the caller's own; null without any. */
+  readonly mods: Mods | null;
   /** How many chunks (see plan/splits.ts) to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
   /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */
@@ -166,6 +169,23 @@ export interface TokenNumbers {
   readonly positions: Tensor | Int32Array | null;
   /** u32 [nTokens, treeWords]; as a tensor [B, Sq, treeWords] */
   readonly tree: Tensor | Uint32Array | null;
+}
+
+/** Functions of the caller's own: of scores, and of which keys are seen. At least one. */
+export interface Mods {
+  readonly scoreMod: AttentionMod | null;
+  readonly maskMod: AttentionMod | null;
+  /** [2, MOD_PARAMS]: the parameters of scoreMod, then those of maskMod. In a plan, each step fills it again. */
+  readonly params: Float32Array;
+}
+
+/** Tensors that the mods of a call read together, at most. */
+export const MAX_MOD_TENSORS = 2;
+
+export interface AttentionMod {
+  readonly text: ParsedMod;
+  /** By the names in its code. */
+  readonly tensors: Readonly<Record<string, Tensor>>;
 }
 
 /** Every key is seen. */

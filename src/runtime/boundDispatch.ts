@@ -91,10 +91,7 @@ function bindingRanges({ kernel, bindings }: Dispatch, locations: DataLocations)
     const { offset, size } = windowOf(tensor);
     return { buffer: tensor.buffer, offset, size };
   };
-  return kernel.bindings.map(({ name, binding, access }) => [
-    binding,
-    access === 'uniform' ? params : rangeOf(name),
-  ]);
+  return kernel.bindings.map(({ name, binding }) => [binding, name === 'params' ? params : rangeOf(name)]);
 }
 
 function isEmpty(bound: NonNullable<Dispatch['bindings'][string]>): boolean {

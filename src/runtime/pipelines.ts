@@ -1,7 +1,8 @@
 import type { Kernel, KernelBinding, Spec } from '../wgsl/kernel.js';
-import { PageflashError } from '../core/errors.js';
+import { fail, PageflashError } from '../core/errors.js';
 import type { SelfTest } from '../core/knownAnswer.js';
 import { link, variantName } from '../wgsl/link.js';
+import { inOwnNames, linesOf, modLineOf } from '../wgsl/mods.js';
 import { closeScope, type Faults } from './faults.js';
 
 /** `GPUShaderStage.COMPUTE`, which Node lacks as a global. */
@@ -19,6 +20,13 @@ export interface Variant {
 export interface MatrixCondition {
   readonly matrices: boolean;
   readonly test: SelfTest;
+}
+
+/** A module that is compiled. */
+interface Compiled {
+  readonly kernel: Kernel;
+  readonly code: string;
+  readonly module: GPUShaderModule;
 }
 
 const BUFFER_TYPES: Readonly<Record<KernelBinding['access'], GPUBufferBindingType>> = {
@@ -39,6 +47,12 @@ export class Pipelines {
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
   readonly #refused = new Map<string, PageflashError>();
+  /** Those with mods that a compiler is known to accept. */
+  readonly #accepted = new Set<string>();
+  /** Refusals for which a mod is to blame. */
+  readonly #ofMods = new WeakSet<PageflashError>();
+  /** By kind and name of a mod, its label. */
+  readonly #modLabels = new Map<string, string>();
   readonly #onRefusal: (refusal: PageflashError, code: string) => void;
 
   /** @param onRefusal is called for a variant that was not prepared, when the compiler refuses it */
@@ -66,13 +80,13 @@ export class Pipelines {
     const pipeline = this.#device.createComputePipeline(descriptor);
     this.#ready.set(name, pipeline);
     // WebGPU reports a refusal later; from then on the variant throws.
-    const refusal = compilerReport(this.#device, name, code, module);
+    const refusal = this.#report(name, { kernel, code, module });
     this.#faults.expect(refusal);
     void refusal.then((found) => {
-      if (!found) return;
+      if (!found) return this.#accept(name, kernel);
       this.#ready.delete(name);
-      this.#refused.set(name, found);
-      this.#onRefusal(found, code);
+      this.#refuse(name, kernel, found);
+      if (!this.#ofMods.has(found)) this.#onRefusal(found, code);
     });
     return pipeline;
   }
@@ -106,9 +120,58 @@ export class Pipelines {
     this.#throwIfRefused(byName.keys());
   }
 
-  /** What the compiler has said of a variant that it has refused. */
+  /** What the compiler has said of a variant that it has refused, unless a mod is to blame. */
   refusalOf({ kernel, spec }: Variant): PageflashError | undefined {
-    return this.#refused.get(this.#nameOf(kernel, spec));
+    const refusal = this.#refused.get(this.#nameOf(kernel, spec));
+    return refusal && this.#ofMods.has(refusal) ? undefined : refusal;
+  }
+
+  /** By kind and name of a mod, the label of its text. */
+  get modLabels(): ReadonlyMap<string, string> {
+    return this.#modLabels;
+  }
+
+  /**
+   * Checks that the compiler has accepted a variant that has mods.
+   *
+   * @throws PageflashError `compile` if it has refused it; `argument` if it is not known yet
+   */
+  assertAccepted(caller: string, { kernel, spec }: Variant): void {
+    if (!kernel.mods) return;
+    const name = this.#nameOf(kernel, spec);
+    if (this.#accepted.has(name)) return;
+    this.#throwIfRefused([name]);
+    const mods = kernel.mods.map((mod) => `${mod.kind} "${mod.name}"`).join(' and ');
+    fail(
+      'argument',
+      caller,
+      `${mods} must be prepared before a call records into a pass, since what the compiler says of it would come too late. Await runtime.prepare(attnVariants(runtime, { …, ${kernel.mods.map(({ kind }) => kind).join(', ')} })) or prepareModel first, or leave pass out.`,
+    );
+  }
+
+  #accept(name: string, { mods }: Kernel): void {
+    if (mods) this.#accepted.add(name);
+  }
+
+  #refuse(name: string, { mods = [] }: Kernel, refusal: PageflashError): void {
+    this.#refused.set(name, refusal);
+    if (!this.#ofMods.has(refusal)) return;
+    // Its name is free for a code that is right.
+    for (const { kind, name: mod } of mods) this.#modLabels.delete(`${kind} ${mod}`);
+  }
+
+  /**
+   * Notes the mods of a kernel that is to be compiled.
+   *
+   * @throws PageflashError `argument` if one of their names stands for another code
+   */
+  #note({ mods = [] }: Kernel): void {
+    for (const { kind, name, label } of mods) {
+      const known = this.#modLabels.get(`${kind} ${name}`);
+      if (known !== undefined && known !== label)
+        throw new PageflashError('argument', `${kind} "${name}" has two codes. Give each a name of its own.`);
+    }
+    for (const { kind, name, label } of mods) this.#modLabels.set(`${kind} ${name}`, label);
   }
 
   bindGroupLayout(kernel: Kernel): GPUBindGroupLayout {
@@ -130,6 +193,7 @@ export class Pipelines {
   /** Returns the variant's name, from a key that takes less time to write than the name. */
   #nameOf(kernel: Kernel, spec: Spec): string {
     let key = kernel.name;
+    if (kernel.mods) for (const { kind, label } of kernel.mods) key += ` ${kind} ${label}`;
     for (const part in spec) key += ` ${part} ${String(spec[part])}`;
     let name = this.#names.get(key);
     if (name === undefined) this.#names.set(key, (name = variantName(kernel, spec)));
@@ -153,14 +217,15 @@ export class Pipelines {
     void closeScope(this.#device);
     try {
       this.#ready.set(name, await this.#device.createComputePipelineAsync(descriptor));
+      this.#accept(name, kernel);
     } catch (error) {
-      const refusal =
-        (await compilerReport(this.#device, name, code, module)) ?? unexplained(name, error as Error);
-      this.#refused.set(name, refusal);
+      const found = await this.#report(name, { kernel, code, module });
+      this.#refuse(name, kernel, found ?? unexplained(name, error as Error));
     }
   }
 
   #describe(name: string, kernel: Kernel, spec: Spec) {
+    this.#note(kernel);
     const code = link(kernel, spec);
     const module = this.#device.createShaderModule({ label: name, code });
     const descriptor: GPUComputePipelineDescriptor = {
@@ -174,6 +239,27 @@ export class Pipelines {
     return { module, descriptor, code };
   }
 
+  /** What the compiler says against a module, with the lines of its code, or of a mod's; undefined if it has nothing to say. */
+  async #report(name: string, { kernel, code, module }: Compiled): Promise<PageflashError | undefined> {
+    const errors = await errorsOf(this.#device, module);
+    if (errors.length === 0) return undefined;
+    const lines = code.split('\n');
+    for (const error of errors) {
+      const place = modLineOf(kernel, lines, error.lineNum);
+      if (!place) continue;
+      const { mod, line } = place;
+      const report = lineReport(line, inOwnNames(error.message, mod), linesOf(mod.code)[line - 1]!.trim());
+      const message = `The compiler refused ${mod.kind} "${mod.name}".\n  ${report}`;
+      const refusal = new PageflashError('compile', message);
+      this.#ofMods.add(refusal);
+      return refusal;
+    }
+    const report = errors.map(({ lineNum, message }) =>
+      lineReport(lineNum, message, lines[lineNum - 1]?.trim()),
+    );
+    return new PageflashError('compile', `The compiler refused ${name}.\n  ${report.join('\n  ')}`);
+  }
+
   #throwIfRefused(names: Iterable<string>): void {
     for (const name of names) {
       const refusal = this.#refused.get(name);
@@ -182,25 +268,21 @@ export class Pipelines {
   }
 }
 
-/** Returns the compiler's errors about a module, with the lines of code; undefined if it has none. */
-async function compilerReport(
+/** The errors of a compiler about a module, if it has any. */
+async function errorsOf(
   device: GPUDevice,
-  name: string,
-  code: string,
   module: GPUShaderModule,
-): Promise<PageflashError | undefined> {
+): Promise<readonly GPUCompilationMessage[]> {
   const info = module.getCompilationInfo();
   // Chrome may never answer where the device has nothing else to do.
   device.queue.onSubmittedWorkDone().catch(() => {});
   const { messages } = await info;
-  const errors = messages.filter(({ type }) => type === 'error');
-  if (errors.length === 0) return undefined;
-  const lines = code.split('\n');
-  const report = errors.map(({ lineNum, message }) => {
-    const line = lines[lineNum - 1]?.trim();
-    return line ? `line ${lineNum}: ${message}\n    ${line}` : message;
-  });
-  return new PageflashError('compile', `The compiler refused ${name}.\n  ${report.join('\n  ')}`);
+  return messages.filter(({ type }) => type === 'error');
+}
+
+/** What a compiler says of a line. */
+function lineReport(lineNumber: number, message: string, line: string | undefined): string {
+  return line ? `line ${lineNumber}: ${message}\n    ${line}` : message;
 }
 
 function unexplained(name: string, { message }: Error): PageflashError {

@@ -32,6 +32,8 @@ export class Recording {
   /** Changes when anything but tensors moves. */
   #layout = '';
   #nLost = 0;
+  /** Dispatches with mods of which it is not known that the compiler accepts them. */
+  #unprepared: readonly Dispatch[] = [];
 
   constructor(device: GPUDevice, memory: Memory, pipelines: Pipelines, bindGroups: BindGroups) {
     this.#memory = memory;
@@ -39,6 +41,16 @@ export class Recording {
     this.#bindGroups = bindGroups;
     this.#uploads = new PersistentUploads(device, memory);
     this.#scratch = new ScratchBuffers(memory);
+  }
+
+  /**
+   * Checks that the dispatches may be recorded into a caller's pass.
+   *
+   * @throws PageflashError `argument` if one has mods that were not prepared
+   */
+  assertPrepared(caller: string): void {
+    for (const dispatch of this.#unprepared) this.#pipelines.assertAccepted(caller, dispatch);
+    this.#unprepared = [];
   }
 
   /**
@@ -72,6 +84,7 @@ export class Recording {
     this.#uploads.flush();
     this.#compiled = compiled;
     this.#dispatches = dispatches;
+    this.#unprepared = dispatches.filter(({ kernel }) => kernel.mods);
     this.#arrays = arrays;
     this.#arrayWords = arrayWords;
     const nPerStep = dispatches.findIndex(({ perStep }) => !perStep);

@@ -32,6 +32,7 @@ import {
 } from './runtimeOptions.js';
 import { readBytes, type Transfer } from './transfers.js';
 import { packParams, Uploads, wordsOf } from './uploads.js';
+import { MOD_PARAMS } from '../wgsl/mods.js';
 
 /**
  * Returns a runtime on any device, one from `requestDevice` or the engine's own.
@@ -104,6 +105,11 @@ export class Runtime {
     return this.#matrices.fallback;
   }
 
+  /** @internal By kind and name, the label of each mod that kernels have been made with. */
+  get modLabels(): ReadonlyMap<string, string> {
+    return this.#pipelines.modLabels;
+  }
+
   /** How fast the device has proven to be with work that the runtime has submitted itself. */
   get pace(): Pace {
     return this.#pacer;
@@ -117,10 +123,15 @@ export class Runtime {
     this.#pacer.watch(this.device, dispatches);
   }
 
-  /** Records dispatches, in order, into a pass that the caller ends and submits. */
+  /**
+   * Records dispatches, in order, into a pass that the caller ends and submits.
+   *
+   * @throws PageflashError `argument` if one has mods that were not prepared
+   */
   record(dispatches: readonly Dispatch[], pass: GPUComputePassEncoder): void {
     this.assertAlive('record');
     if (dispatches.length === 0) return;
+    this.assertPrepared('record', dispatches);
     const bound = this.inNameOf('record', () => this.#bind(dispatches, (parts) => this.#uploads.keep(parts)));
     for (const dispatch of bound) encode(dispatch, pass);
   }
@@ -173,6 +184,11 @@ export class Runtime {
   createRecording(): Recording {
     this.assertAlive('createRecording');
     return new Recording(this.device, this.#memory, this.#pipelines, this.#bindGroups);
+  }
+
+  /** @internal Checks that dispatches may be recorded into a caller's pass: that their mods, if any, are compiled. */
+  assertPrepared(caller: string, dispatches: readonly Dispatch[]): void {
+    for (const dispatch of dispatches) this.#pipelines.assertAccepted(caller, dispatch);
   }
 
   /** @internal For plans: submits what a recording does for a layer, in a pass of its own. */
@@ -368,7 +384,8 @@ export class Runtime {
 /** Returns a dispatch that reads and writes nothing, since its params are 0. */
 function idle({ kernel, spec }: Variant): Dispatch {
   const params = Object.fromEntries(Object.keys(kernel.params.fields).map((name) => [name, 0]));
-  return { kernel, spec, params, bindings: {}, grid: [1, 1, 1] };
+  const bindings = kernel.mods ? { mod_params: new Float32Array(2 * MOD_PARAMS) } : {};
+  return { kernel, spec, params, bindings, grid: [1, 1, 1] };
 }
 
 /** The beginning of what an error says, in one line without a full stop. */

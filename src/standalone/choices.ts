@@ -215,6 +215,7 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
     sinks: null,
     mask,
     bias: shape.bias ?? null,
+    mods: null,
     masks: firstKeys ? { ...NO_MASKS, firstKeys: 1 } : NO_MASKS,
     numSplits: 0,
   });

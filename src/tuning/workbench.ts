@@ -167,6 +167,7 @@ export class Workbench {
         sinks: null,
         mask: null,
         bias: null,
+        mods: null,
         numSplits,
         append: null,
         sharedPrefix: null,

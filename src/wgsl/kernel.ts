@@ -8,6 +8,22 @@ export interface Kernel {
   readonly bindings: readonly KernelBinding[];
   /** How the `params` uniform is laid out. */
   readonly params: StructLayout;
+  /** Functions of a caller's own that its text has. Default: none. */
+  readonly mods?: readonly KernelMod[];
+}
+
+/** The argument by which a caller gives a function of its own: see mods.ts. */
+export type ModKind = 'scoreMod' | 'maskMod';
+
+/** A function of a caller's own in a kernel. */
+export interface KernelMod {
+  readonly kind: ModKind;
+  readonly name: string;
+  /** Equal for mods of the same text alone. */
+  readonly label: string;
+  readonly code: string;
+  /** What its names are in the code, by what they are in the kernel. */
+  readonly names: ReadonlyMap<string, string>;
 }
 
 /** A `.wgsl` file as text in which marks stand for what a variant decides; `link.ts` says which. */

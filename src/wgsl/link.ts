@@ -52,12 +52,13 @@ function indented(code: string): string {
   return lines.join('\n');
 }
 
-/** A name for a variant, such as `attn_prefill{PAGED Q_F16 ROWS=4}`. */
-export function variantName({ name }: Pick<Kernel, 'name'>, spec: Spec): string {
+/** A name for a variant, such as `attn_prefill{PAGED Q_F16 ROWS=4}`, with its mods last. */
+export function variantName({ name, mods = [] }: Pick<Kernel, 'name' | 'mods'>, spec: Spec): string {
   const parts = Object.entries(spec)
     .filter(([, value]) => value !== false)
     .map(([part, value]) => (value === true ? part : `${part}=${value}`));
-  return `${name}{${parts.toSorted().join(' ')}}`;
+  const ofMods = mods.map(({ kind, label }) => `${kind}=${label}`);
+  return `${name}{${[...parts.toSorted(), ...ofMods].join(' ')}}`;
 }
 
 /**

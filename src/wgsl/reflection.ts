@@ -22,11 +22,12 @@ export function kernelOf(name: string, modules: readonly WgslModule[]): Kernel {
 
 /** The same kernel with a layout of its own, for variants that bind no more than some of its buffers. */
 export function withBindings(kernel: Kernel, isBound: (name: string, binding: number) => boolean): Kernel {
-  const { name, modules } = kernel;
+  const { name, modules, mods } = kernel;
   let bindings: readonly KernelBinding[] | undefined;
   return {
     name,
     modules,
+    ...(mods && { mods }),
     get bindings() {
       return (bindings ??= kernel.bindings.filter(({ name: bound, binding }) => isBound(bound, binding)));
     },

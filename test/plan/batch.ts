@@ -111,6 +111,7 @@ export function batchOf(
     sinks: null,
     mask: null,
     bias: null,
+    mods: null,
     numSplits: options.numSplits ?? 0,
     append: newTokens || options.rotary ? append : null,
     sharedPrefix: null,

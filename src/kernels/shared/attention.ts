@@ -6,6 +6,7 @@ import { masksByPosition, masksByTree } from '../../problem/tokenMasks.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import { batchInfoLayout } from './batchInfo.js';
 import { firstElementOf, hasMultiplesOf, isWide } from './elements.js';
+import { modsOf, withMods } from './mods.js';
 import { optionalBuffersOf, withBuffers } from './optionalBuffers.js';
 
 /** Work for one dispatch of an attention kernel. */
@@ -58,7 +59,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
     ...optionalBuffersOf(problem),
   };
   return {
-    kernel: withBuffers(kernel, bindings),
+    kernel: withBuffers(withMods(kernel, modsOf(problem.mods)), bindings),
     spec,
     params: attentionParams(work),
     bindings,
@@ -184,6 +185,8 @@ export interface AttentionFeatures {
   readonly positions?: boolean;
   /** Whether query tokens see each other along a tree. */
   readonly tree?: boolean;
+  /** Which mods there are. */
+  readonly mods?: Readonly<Record<'scoreMod' | 'maskMod', boolean>>;
 }
 
 export function featuresOf({
@@ -199,6 +202,7 @@ export function featuresOf({
   masks,
   mask,
   bias,
+  mods,
   ...dims
 }: AttentionProblem): AttentionFeatures {
   return {
@@ -222,6 +226,7 @@ export function featuresOf({
     },
     positions: masksByPosition(masks),
     tree: masksByTree(masks),
+    mods: { scoreMod: Boolean(mods?.scoreMod), maskMod: Boolean(mods?.maskMod) },
   };
 }
 
@@ -259,6 +264,7 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     bias,
     positions = false,
     tree = false,
+    mods = NO_MODS,
   } = features;
   const quantised = isQuantised(kvDType);
   const bytes = quantised && kvDType !== 'i4';
@@ -305,7 +311,12 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     BY_TOKEN: positions || tree,
     POSITIONS: positions,
     TREE: tree,
+    MODS: mods.scoreMod || mods.maskMod,
+    SCORE_MOD: mods.scoreMod,
+    MASK_MOD: mods.maskMod,
     SPLIT: split,
     LSE: split || lse,
   };
 }
+
+const NO_MODS = { scoreMod: false, maskMod: false };

@@ -10,6 +10,7 @@
 //   SPLIT     an item is one of several chunks of keys: its out and sums are a part, for merge_states
 //   LSE       the lse of each row is written, or with SPLIT its sums
 //   BY_TOKEN  masks differ by more than where a token stands: see token_masks, also for POSITIONS and TREE
+//   MODS      the caller has functions of its own: SCORE_MOD changes scores, MASK_MOD hides keys; see mods
 //
 // A chunk is one of the pieces into which the keys of a sequence are split (split-KV). A row has one part from each.
 
@@ -18,6 +19,9 @@ import package::shared::band::{Band, Tiles, band_between, tiles_in, visible_band
 import package::shared::batch_info::{CHUNK_LIMIT, Item, Sequence, work_item_at, sequence_at, batch_info};
 import package::shared::out_rows::{out, write_lse};
 import package::shared::scores::{LOG2_E, capped, sink_part};
+@if(SCORE_MOD) import package::shared::mods::score_mod;
+@if(MASK_MOD) import package::shared::mods::mask_mod;
+@if(SCORE_MOD) import package::shared::scores::{LN_2, MASKED, NO_MAXIMUM};
 @if(BY_TOKEN) import package::shared::token_masks::{
   TokenMask, token_mask_of, index_band_of, key_positions, lets_see, tokens_seen,
 };
@@ -174,8 +178,10 @@ struct Seen {
 struct RowMask {
   band: Band,
   @if(BY_TOKEN) token: TokenMask,
-  @if(ALIBI && !BY_TOKEN) position: i32,
+  @if((ALIBI || MODS) && !BY_TOKEN) position: i32,
   @if(ALIBI) slope: f32,
+  @if(MODS) sequence: u32,
+  @if(MODS) head: u32,
   @if(MASK) mask_row: u32,   // where its bits begin
   @if(BIAS) bias_row: u32,
 }
@@ -183,21 +189,23 @@ struct RowMask {
 // The mask of a row; past the end, that of some other row: its results are never stored.
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
-  @if(MASK || BIAS || BY_TOKEN) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
-  @if(!MASK && !BIAS && !BY_TOKEN && ALIBI) {
+  @if(MASK || BIAS || BY_TOKEN || MODS) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
+  @if(!MASK && !BIAS && !BY_TOKEN && !MODS && ALIBI) {
     let slope = slope_of(job.item.sequence, head_of(job, row));
     return RowMask(band_of(job.sequence, token), position_of(job.sequence, token), slope);
   }
-  @if(!MASK && !BIAS && !BY_TOKEN && !ALIBI) return RowMask(band_of(job.sequence, token));
+  @if(!MASK && !BIAS && !BY_TOKEN && !MODS && !ALIBI) return RowMask(band_of(job.sequence, token));
 }
 
 // The mask of a head of a token, with all that a variant has.
-@if(MASK || BIAS || BY_TOKEN) fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
+@if(MASK || BIAS || BY_TOKEN || MODS) fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
   var mask = RowMask();
   @if(!BY_TOKEN) mask.band = band_of(sequence, token);
   @if(BY_TOKEN)  mask.band = index_band_of(sequence, token);
   @if(BY_TOKEN)  mask.token = token_mask_of(sequence_index, sequence, token);
-  @if(ALIBI && !BY_TOKEN) mask.position = position_of(sequence, token);
+  @if((ALIBI || MODS) && !BY_TOKEN) mask.position = position_of(sequence, token);
+  @if(MODS) mask.sequence = sequence_index;
+  @if(MODS) mask.head = head;
   @if(ALIBI) mask.slope = slope_of(sequence_index, head);
   @if(MASK || BIAS) let row = sequence.q_start + token;
   @if(MASK) mask.mask_row =
@@ -219,6 +227,42 @@ fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
   @if(ALIBI && BY_TOKEN)  s -= mask.slope * vec4f(abs(key_positions(mask.token.own, key) - mask.token.position));
   @if(ALIBI && !BY_TOKEN) s -= mask.slope * vec4f(abs(key - mask.position));
   return s;
+}
+
+// The scores of four keys, bias included, as score_mod has them. Keys that a bias hides stay hidden. What is below -1e30 or
+// NaN hides the key, which its bits tell, since arithmetic must not meet it.
+@if(SCORE_MOD) fn modified(s: vec4f, key: vec4i, mask: RowMask) -> vec4f {
+  @if(BY_TOKEN)  let q = mask.token.position;
+  @if(BY_TOKEN)  let k = key_positions(mask.token.own, key);
+  @if(!BY_TOKEN) let q = mask.position;
+  @if(!BY_TOKEN) let k = key;
+  let is_hidden = s < vec4f(NO_MAXIMUM);
+  let natural = select(s * LN_2, vec4f(), is_hidden);
+  let modded = vec4f(
+    score_mod(natural.x, mask.sequence, mask.head, q, k.x), score_mod(natural.y, mask.sequence, mask.head, q, k.y),
+    score_mod(natural.z, mask.sequence, mask.head, q, k.z), score_mod(natural.w, mask.sequence, mask.head, q, k.w),
+  );
+  let bits = bitcast<vec4u>(modded);
+  let is_lost = (bits > vec4u(LOWEST_BITS)) | ((bits & vec4u(0x7fffffff)) > vec4u(INFINITY_BITS));
+  let finite = min(bitcast<vec4f>(select(bits, vec4u(), is_lost)), vec4f(HIGHEST_SCORE));
+  return select(finite * LOG2_E, vec4f(MASKED), is_hidden | is_lost);
+}
+
+// The last number that is not below -1e30, as for a bias.
+@if(SCORE_MOD) const LOWEST_BITS = 0xf149f2c9u;
+@if(SCORE_MOD) const INFINITY_BITS = 0x7f800000u;
+@if(SCORE_MOD) const HIGHEST_SCORE = 1e30;
+
+// Which of four keys mask_mod lets a row see.
+@if(MASK_MOD) fn lets_see_by_mod(mask: RowMask, key: vec4i) -> vec4<bool> {
+  @if(BY_TOKEN)  let q = mask.token.position;
+  @if(BY_TOKEN)  let k = key_positions(mask.token.own, key);
+  @if(!BY_TOKEN) let q = mask.position;
+  @if(!BY_TOKEN) let k = key;
+  return vec4<bool>(
+    mask_mod(mask.sequence, mask.head, q, k.x), mask_mod(mask.sequence, mask.head, q, k.y),
+    mask_mod(mask.sequence, mask.head, q, k.z), mask_mod(mask.sequence, mask.head, q, k.w),
+  );
 }
 
 fn sees(mask: RowMask, key: vec4i) -> vec4<bool> {

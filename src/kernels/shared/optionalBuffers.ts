@@ -3,17 +3,19 @@ import type { Tensor } from '../../core/tensor.js';
 import type { AttentionProblem } from '../../problem/attentionProblem.js';
 import type { Kernel } from '../../wgsl/kernel.js';
 import { withBindings } from '../../wgsl/reflection.js';
+import { modBuffers } from './mods.js';
 
 /** Buffers that an attention kernel binds for some problems only, by their names in WGSL. */
 export type OptionalBuffers = Readonly<Record<string, Tensor | HostData>>;
 
 /** The optional buffers that a problem has, but for those of results. */
-export function optionalBuffersOf({ pages, scales, mask, bias }: AttentionProblem): OptionalBuffers {
+export function optionalBuffersOf({ pages, scales, mask, bias, mods }: AttentionProblem): OptionalBuffers {
   return {
     ...(pages && { block_table: pages.table }),
     ...(scales?.per === 'token' && { k_scale: scales.k.tensor, v_scale: scales.v.tensor }),
     ...(mask && { mask: mask.tensor }),
     ...(bias && { bias: bias.tensor }),
+    ...modBuffers(mods),
   };
 }
 
