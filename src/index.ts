@@ -29,9 +29,13 @@ export type {
   AttnArgs,
   AttnVarlenArgs,
   AttnWithKvCacheArgs,
+  MaskMod,
+  Mod,
+  ScoreMod,
   SharedPrefixArgs,
 } from './problem/attentionArgs.js';
 export type { AttnWeightsArgs, AttnWeightsResult, ChosenRows } from './problem/weightsArgs.js';
+export type { PreparedMod } from './check/checkMods.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';
 export { mergeStates, type AttentionState, type MergeStatesArgs } from './attention/mergeStates.js';
 export { read, readInts } from './tensors/readTensor.js';

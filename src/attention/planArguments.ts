@@ -1,6 +1,6 @@
 import { isHostArray } from '../check/call.js';
 import { isTensor, sameNumbers, type Ints, type Tensor } from '../core/tensor.js';
-import type { SharedPrefixArgs } from '../problem/attentionArgs.js';
+import type { Mod, SharedPrefixArgs } from '../problem/attentionArgs.js';
 import { copyOfTensor } from './layerTensors.js';
 
 type Values = Record<string, unknown>;
@@ -55,6 +55,7 @@ export class PlanArguments<Args extends object> {
     const old = this.#current[name];
     if (isTensor(given)) return isTensor(old) && isSame(given, old) ? old : copyOfTensor(given);
     if (isPrefix(given)) return isPrefix(old) && isSamePrefix(given, old) ? old : copyOfPrefix(given);
+    if (isMod(given)) return isMod(old) ? copyOfMod(given, old) : copyOfMod(given);
     if (!isHostArray(given)) return given;
     if (!isHostArray(old) || old.length !== given.length || !holdsAlike(old, given)) {
       this.#borrowed.push(name);
@@ -100,6 +101,51 @@ function copyOfPrefix(given: SharedPrefixArgs): SharedPrefixArgs {
   const { blockTable } = given;
   if (isTensor(blockTable)) return { ...given, blockTable: copyOfTensor(blockTable) };
   return { ...given, blockTable: isHostArray(blockTable) ? (copyOfArray(blockTable) as Ints) : blockTable };
+}
+
+/** A `scoreMod` or a `maskMod`, whatever its fields are. */
+function isMod(value: unknown): value is Mod {
+  return typeof value === 'object' && value !== null && 'name' in value && 'code' in value;
+}
+
+/** Returns a copy, or an earlier one that is the same. Tensors that are as they were stay the same objects. */
+function copyOfMod(given: Mod, old?: Mod): Mod {
+  const { params, tensors } = given;
+  const copy = {
+    ...given,
+    ...(isHostArray(params) && { params: copyOfArray(params) as readonly number[] }),
+    ...(typeof tensors === 'object' && tensors !== null && { tensors: copyOfTensors(tensors, old?.tensors) }),
+  };
+  return old && isSameMod(copy, old) ? old : copy;
+}
+
+function copyOfTensors(
+  given: NonNullable<Mod['tensors']>,
+  old: Mod['tensors'],
+): Readonly<Record<string, Tensor>> {
+  const copies = Object.entries(given).map(([name, tensor]) => {
+    if (!isTensor(tensor)) return [name, tensor];
+    const known = old?.[name];
+    return [name, known && isSame(tensor, known) ? known : copyOfTensor(tensor)];
+  });
+  return Object.fromEntries(copies) as Record<string, Tensor>;
+}
+
+function isSameMod({ name, code, params, tensors, ...rest }: Mod, old: Mod): boolean {
+  return (
+    name === old.name &&
+    code === old.code &&
+    Object.keys(rest).length === 0 &&
+    isSameList(params, old.params) &&
+    isSameList(Object.keys(tensors ?? {}), Object.keys(old.tensors ?? {})) &&
+    isSameList(Object.values(tensors ?? {}), Object.values(old.tensors ?? {}))
+  );
+}
+
+function isSameList(a: ArrayLike<unknown> | undefined, b: ArrayLike<unknown> | undefined): boolean {
+  if (!a || !b || a.length !== b.length) return a === b;
+  for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return false;
+  return true;
 }
 
 /** Whether an array of the plan can hold all that another has. */

@@ -10,7 +10,7 @@
  * | `length` | sequence lengths, offsets or tables contradict the tensors |
  * | `limit` | the device's limits, features or memory do not allow it |
  * | `device` | the device is lost or destroyed, or a tensor was made by another one than the runtime's |
- * | `compile` | a kernel was refused by the shader compiler: always a bug in pageflash or the driver |
+ * | `compile` | a kernel was refused by the shader compiler: an error in the code of a mod, which is quoted; else always a bug in pageflash or the driver |
  */
 export type ErrorCode = 'argument' | 'shape' | 'dtype' | 'buffer' | 'length' | 'limit' | 'device' | 'compile';
 

@@ -54,15 +54,22 @@ const FIRST_OPTION = 9;
 const OPTIONS_BEFORE = new Set(['block_table', 'lse']);
 
 /** Checks that a device binds as many storage buffers as a kernel needs for the options of a call. */
-function checkStorageBuffers(caller: string, { name, bindings }: Kernel, maxStorageBuffers: number): void {
+function checkStorageBuffers(caller: string, kernel: Kernel, maxStorageBuffers: number): void {
+  const { name, bindings } = kernel;
   const storage = bindings.filter(({ access }) => access !== 'uniform');
   if (storage.length <= maxStorageBuffers) return;
   const options = storage
     .filter(({ name: bound, binding }) => binding >= FIRST_OPTION || OPTIONS_BEFORE.has(bound))
-    .map((option) => option.name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+    .map((option) => argumentOf(kernel, option.name));
   fail(
     'limit',
     caller,
     `${name} needs ${storage.length} storage buffers with ${options.join(', ')}, but this device binds at most ${maxStorageBuffers}. Ask for maxStorageBuffersPerShaderStage, or use requestDevice().`,
   );
+}
+
+/** The argument that a buffer is of. */
+function argumentOf({ mods = [] }: Kernel, binding: string): string {
+  for (const { kind, names } of mods) if (names.has(binding)) return `${kind}.tensors.${names.get(binding)!}`;
+  return binding.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -3,11 +3,12 @@ import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
 import { addedTo, type KeyRowOptions } from './keyRows.js';
 import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTensor.js';
+import { modified, type ModOptions } from './mods.js';
 import { eachKey, seenKeys, type MaskOptions } from './masks.js';
 import { tokenRow, type TokenOptions, type TokenRow } from './tokens.js';
 
 /** The arguments that all attention functions share. */
-export interface AttentionOptions extends MaskOptions, KeyRowOptions, TokenOptions {
+export interface AttentionOptions extends MaskOptions, KeyRowOptions, TokenOptions, ModOptions {
   /** Default 1/√D. */
   readonly softmaxScale?: number | undefined;
   /** c: scores become c·tanh(s/c); 0 for no cap. Default 0. */
@@ -60,7 +61,7 @@ interface AttendArgs {
  * Returns attention by its definition, one query row at a time. With query i at p = i + nKeys − nQueries, or where tokens.ts
  * has it and keys, over visible j:
  *
- *     s_j = softcap(scale · q·k_j) − slope·|p − j| + bias_j
+ *     s_j = scoreMod(softcap(scale · q·k_j) − slope·|p − j| + bias_j)
  *     lse = ln(exp(sink) + Σ_j exp(s_j))
  *     out = Σ_j exp(s_j − lse) · v_j
  */
@@ -98,12 +99,14 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
         const place = rowOf(sequences[sequence]!, i, options, nRows / nHeads);
         const { ranges } = place;
         const added = addedTo(options, { sequence, firstQuery, i, head });
+        const becomes = modified(options, { sequence, head, ...place });
         query.set(q.data.subarray(row * headDim, (row + 1) * headDim));
 
         let largest = sink;
         eachKey(ranges, (j) => {
           const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);
-          scores[j] = more === -Infinity ? -Infinity : scoreOf(query, keys, j, { ...place, slope }) + more;
+          const score = more === -Infinity ? more : scoreOf(query, keys, j, { ...place, slope }) + more;
+          scores[j] = becomes(score, j);
           largest = Math.max(largest, scores[j]!);
         });
         if (largest === -Infinity) continue; // no keys: out 0, lse −∞

@@ -27,6 +27,7 @@ export {
 export { attnWeightsReference, type AttnWeightsReferenceArgs } from './attnWeights.js';
 export type { HostFloats, HostInts, HostTensor } from './hostTensor.js';
 export type { HostWords, KeyRowOptions } from './keyRows.js';
+export type { ModOptions } from './mods.js';
 export type { DenseBatch, RaggedBatch } from './sequences.js';
 
 // Attention by its definition, in f64 on the host: what every kernel must equal. Shapes in comments use B sequences, Sq

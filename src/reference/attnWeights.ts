@@ -1,4 +1,5 @@
 import { PageflashError } from '../core/errors.js';
+import { modified } from './mods.js';
 import { eachKey } from './masks.js';
 import { gather, rowOf, scoring, slopeOf, type AttentionOptions, type Sequence } from './attend.js';
 import {
@@ -69,11 +70,13 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
       const total = lse.data[lseIndex(head, i)]!;
       if (total === -Infinity) continue;
       const added = addedTo(args, { sequence, firstQuery, i, head });
+      const becomes = modified(args, { sequence, head, ...place });
       const of = (index * nHeads + head) * nKeys;
       eachKey(place.ranges, (j) => {
         const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);
-        if (more !== -Infinity)
-          weights[of + j] = Math.exp(scoreOf(query, keys, j, { ...place, slope }) + more - total);
+        if (more === -Infinity) return;
+        const score = scoreOf(query, keys, j, { ...place, slope }) + more;
+        weights[of + j] = Math.exp(becomes(score, j) - total);
       });
     }
   });

@@ -100,7 +100,8 @@ function isEmpty(bound: NonNullable<Dispatch['bindings'][string]>): boolean {
 
 function keyOf({ kernel }: Dispatch, ranges: BindingRanges): string {
   let key = kernel.name;
-  for (const [, { buffer, offset, size }] of ranges) key += ` ${bufferId(buffer)}:${offset}:${size}`;
+  for (const [binding, { buffer, offset, size }] of ranges)
+    key += ` ${binding}@${bufferId(buffer)}:${offset}:${size}`;
   return key;
 }
 

@@ -114,6 +114,13 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
       'attn_matrix is not given as text: the shape of subgroup matrices is that of one adapter, the extension is an experiment, and drivers are only used once they have passed a self-test. Ask for attn_prefill or attn_decode.',
     );
   checkChoice(CALLER, 'kernel', name, KERNEL_NAMES);
+  for (const mod of ['scoreMod', 'maskMod'])
+    if (mod in options)
+      fail(
+        'argument',
+        CALLER,
+        `${mod} is compiled into the kernels of pageflash itself. Kernels given as text have a place for a function of your own where they compute scores: change their code.`,
+      );
   checkNames(CALLER, options, OPTION_NAMES[name], { hint: `They are those of ${name}.` });
   const traits = traitsOf(CALLER, options.device ?? {});
   const { kernel, notes, factors, jobInvocations } = SOURCES[name];

@@ -50,9 +50,11 @@ const PARAMS = 'mod_params';
 export function parseMod(source: ModSource): ParsedMod {
   const tokens = tokensOf(source.code);
   const declared = new ModReader(source, tokens).declarations();
-  declared.delete(MOD_FUNCTIONS[source.kind].name);
   for (const name of [...Object.keys(source.tensors), PARAMS])
     if (declared.has(name)) throw new SyntaxError(`it declares ${name}, which is given to it`);
+  if (Object.hasOwn(source.tensors, PARAMS))
+    throw new SyntaxError(`${PARAMS} cannot be the name of a tensor`);
+  declared.delete(MOD_FUNCTIONS[source.kind].name);
   const types = Object.entries(source.tensors).map(([name, element]) => `${name}:${element}`);
   const label = `${source.name}#${hashOf([...types, source.code].join('\n'))}`;
   return { ...source, label, tokens, declared };

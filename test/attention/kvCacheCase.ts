@@ -26,10 +26,11 @@ import {
   quantiseCache,
   type QuantisedCache,
 } from './quantisedCache.js';
+import { drawMods, placeMods, type ModInputs, type ModsCase } from './modsCase.js';
 import { drawTokens, type TokenInputs, type TokensCase } from './tokenInputs.js';
 
 /** A batch over a KV cache, with inputs drawn from a seed. */
-export interface KvCacheCase extends KeyRowsCase, TokensCase {
+export interface KvCacheCase extends KeyRowsCase, TokensCase, ModsCase {
   /** What the case tests. */
   readonly why: string;
   /** Tokens in the cache, queries and new tokens of each sequence; the last two are equal over all unless `ragged`. */
@@ -111,7 +112,7 @@ export const SMALL_DECODE: KvCacheCase = {
   rotary: { dim: 32, interleaved: true },
 };
 
-export interface KvCacheInputs extends KeyRows, TokenInputs {
+export interface KvCacheInputs extends KeyRows, TokenInputs, ModInputs {
   readonly q: HostTensor;
   readonly k?: HostTensor;
   readonly v?: HostTensor;
@@ -292,6 +293,10 @@ export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
       lengths.map(([cached, sq, fresh]) => [sq, cached + fresh]),
       rotary && { rows: rotary.sections ? 3 : 1, limit: nPositions },
     ),
+    ...drawMods(random, kvCase, {
+      nHeads,
+      nKeys: Math.max(1, ...lengths.map(([cached, , fresh]) => cached + fresh)),
+    }),
   };
 }
 
@@ -417,9 +422,12 @@ export function placeKvCache(
   const angles = ({ shape, data }: HostTensor) => (onGpu ? lend('f32', shape, data) : (data as Float32Array));
   const keyRows = placeKeyRows(device, kvCase, inputs);
   lent.push(...Object.values(keyRows));
+  const mods = placeMods(device, kvCase, inputs);
+  lent.push(...mods.lent);
   const args: AttnWithKvCacheArgs = {
     ...optionsOf(kvCase),
     ...keyRows,
+    ...mods.args,
     q: rows(dtype, inputs.q),
     ...caches(),
     ...(k && { k: rows(newDType, k) }),

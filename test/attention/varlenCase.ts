@@ -25,11 +25,12 @@ import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from 
 import { denseKeyRows, drawKeyRows, placeKeyRows, type KeyRows, type KeyRowsCase } from './keyRowsCase.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { drawHeadScales, placeQuantised, quantiseCache, type QuantisedCache } from './quantisedCache.js';
+import { drawMods, placeMods, type ModInputs, type ModsCase } from './modsCase.js';
 import { drawTokens, type TokenInputs, type TokensCase } from './tokenInputs.js';
 import { withGaps } from './withGaps.js';
 
 /** A batch for attention, with inputs drawn from a seed. */
-export interface VarlenCase extends KeyRowsCase, TokensCase {
+export interface VarlenCase extends KeyRowsCase, TokensCase, ModsCase {
   /** What the case tests. */
   readonly why: string;
   /** Queries and keys of each sequence. */
@@ -83,7 +84,7 @@ export const SMALL_VARLEN: VarlenCase = {
   causal: true,
 };
 
-interface Inputs extends KeyRows, TokenInputs {
+interface Inputs extends KeyRows, TokenInputs, ModInputs {
   readonly q: HostTensor;
   readonly k: HostTensor;
   readonly v: HostTensor;
@@ -233,6 +234,7 @@ export function draw(varlen: VarlenCase): Inputs {
       })),
     }),
     ...drawTokens(random, varlen, keysUsed),
+    ...drawMods(random, varlen, { nHeads, nKeys: Math.max(1, ...lengths.map(([, sk]) => sk)) }),
   };
 }
 
@@ -274,6 +276,8 @@ export function place(
   const nHeads = varlen.heads[0];
   const keyRows = placeKeyRows(device, varlen, inputs);
   lent.push(...Object.values(keyRows));
+  const mods = placeMods(device, varlen, inputs);
+  lent.push(...mods.lent);
   const keysAndValues = (): Pick<AttnVarlenArgs, 'k' | 'v' | 'kScale' | 'vScale'> => {
     if (!isQuantised(kvDType)) return { k: rows(kvDType, inputs.k), v: rows(kvDType, inputs.v) };
     const { cache: k, scale: kScale } = placeQuantised(device, inputs.quantised!.k, { gap, onGpu });
@@ -284,6 +288,7 @@ export function place(
   const args: AttnVarlenArgs = {
     ...optionsOf(varlen),
     ...keyRows,
+    ...mods.args,
     q: rows(dtype, inputs.q),
     ...keysAndValues(),
     cuSeqlensQ: ints([batch + 1], cuSeqlensQ),
