@@ -1,4 +1,4 @@
-import type { Kernel, KernelBinding, Spec } from '../wgsl/kernel.js';
+import type { Kernel, KernelBinding, KernelMod, Spec } from '../wgsl/kernel.js';
 import { fail, PageflashError } from '../core/errors.js';
 import type { SelfTest } from '../core/knownAnswer.js';
 import { link, variantName } from '../wgsl/link.js';
@@ -47,10 +47,10 @@ export class Pipelines {
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
   readonly #refused = new Map<string, PageflashError>();
-  /** Those with mods that a compiler is known to accept. */
+  /** By kind and label, the mods that the compiler is known to accept, in whatever kernel. */
   readonly #accepted = new Set<string>();
   /** Refusals for which a mod is to blame. */
-  readonly #ofMods = new WeakSet<PageflashError>();
+  readonly #ofMods = new WeakMap<PageflashError, KernelMod>();
   /** By kind and name of a mod, its label. */
   readonly #modLabels = new Map<string, string>();
   readonly #onRefusal: (refusal: PageflashError, code: string) => void;
@@ -83,9 +83,9 @@ export class Pipelines {
     const refusal = this.#report(name, { kernel, code, module });
     this.#faults.expect(refusal);
     void refusal.then((found) => {
-      if (!found) return this.#accept(name, kernel);
+      if (!found) return this.#accept(kernel);
       this.#ready.delete(name);
-      this.#refuse(name, kernel, found);
+      this.#refuse(name, found);
       if (!this.#ofMods.has(found)) this.#onRefusal(found, code);
     });
     return pipeline;
@@ -132,15 +132,14 @@ export class Pipelines {
   }
 
   /**
-   * Checks that the compiler has accepted a variant that has mods.
+   * Checks that the compiler has accepted the mods of a variant, if it has any, in this kernel or another one.
    *
-   * @throws PageflashError `compile` if it has refused it; `argument` if it is not known yet
+   * @throws PageflashError `compile` if it has refused the variant; `argument` if it has not been asked about one of the mods
    */
   assertAccepted(caller: string, { kernel, spec }: Variant): void {
     if (!kernel.mods) return;
-    const name = this.#nameOf(kernel, spec);
-    if (this.#accepted.has(name)) return;
-    this.#throwIfRefused([name]);
+    this.#throwIfRefused([this.#nameOf(kernel, spec)]);
+    if (kernel.mods.every(({ kind, label }) => this.#accepted.has(`${kind} ${label}`))) return;
     const mods = kernel.mods.map((mod) => `${mod.kind} "${mod.name}"`).join(' and ');
     fail(
       'argument',
@@ -149,15 +148,15 @@ export class Pipelines {
     );
   }
 
-  #accept(name: string, { mods }: Kernel): void {
-    if (mods) this.#accepted.add(name);
+  #accept({ mods = [] }: Kernel): void {
+    for (const { kind, label } of mods) this.#accepted.add(`${kind} ${label}`);
   }
 
-  #refuse(name: string, { mods = [] }: Kernel, refusal: PageflashError): void {
+  #refuse(name: string, refusal: PageflashError): void {
     this.#refused.set(name, refusal);
-    if (!this.#ofMods.has(refusal)) return;
+    const mod = this.#ofMods.get(refusal);
     // Its name is free for a code that is right.
-    for (const { kind, name: mod } of mods) this.#modLabels.delete(`${kind} ${mod}`);
+    if (mod) this.#modLabels.delete(`${mod.kind} ${mod.name}`);
   }
 
   /**
@@ -217,10 +216,10 @@ export class Pipelines {
     void closeScope(this.#device);
     try {
       this.#ready.set(name, await this.#device.createComputePipelineAsync(descriptor));
-      this.#accept(name, kernel);
+      this.#accept(kernel);
     } catch (error) {
       const found = await this.#report(name, { kernel, code, module });
-      this.#refuse(name, kernel, found ?? unexplained(name, error as Error));
+      this.#refuse(name, found ?? unexplained(name, error as Error));
     }
   }
 
@@ -251,7 +250,7 @@ export class Pipelines {
       const report = lineReport(line, inOwnNames(error.message, mod), linesOf(mod.code)[line - 1]!.trim());
       const message = `The compiler refused ${mod.kind} "${mod.name}".\n  ${report}`;
       const refusal = new PageflashError('compile', message);
-      this.#ofMods.add(refusal);
+      this.#ofMods.set(refusal, mod);
       return refusal;
     }
     const report = errors.map(({ lineNum, message }) =>

@@ -24,7 +24,7 @@ export function interpret(
     entryPoint: kernel.name,
     grid: [grid[0], grid[1], 1],
     bytesOf: ({ name, space }) => {
-      if (space === 'uniform') return packParams(kernel.params, params).buffer;
+      if (space === 'uniform' && name === 'params') return packParams(kernel.params, params).buffer;
       const bound = bindings[name];
       if (!bound) return new ArrayBuffer(16);
       return ArrayBuffer.isView(bound) ? (bound.slice().buffer as ArrayBuffer) : buffers.contentsOf(bound);
