@@ -195,7 +195,7 @@ test('a device that binds too few buffers', () => {
     },
   };
   expect(refusal(() => attnWithKvCache(runtime, cached))).toMatchInlineSnapshot(
-    `"limit: attnWithKvCache: attn_decode needs 11 storage buffers with mask, maskMod.tensors.ids, maskMod.tensors.old_ids, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice()."`,
+    `"limit: attnWithKvCache: attn_decode needs 9 storage buffers with blockTable, mask, maskMod.tensors.ids, maskMod.tensors.old_ids, but this device binds at most 8. Ask for maxStorageBuffersPerShaderStage, or use requestDevice()."`,
   );
 });
 

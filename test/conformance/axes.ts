@@ -1,6 +1,7 @@
 import type { FloatDType, KvDType, QuantisedDType } from '../../src/core/dtype.js';
 import type { ScaleDType } from '../../src/core/kvFormats.js';
 import type { Random } from '../../tools/random.js';
+import type { ModsCase } from '../attention/modsCase.js';
 import type { TokensCase } from '../attention/tokenInputs.js';
 
 // Values that the axes of several suites share.
@@ -136,6 +137,18 @@ export function tokensCase({ positions, tree }: TokenCell): TokensCase {
     ...(positions !== 'none' && { positions }),
     ...(tree !== 'none' && { tree }),
   };
+}
+
+/** Functions of the caller's own, each a kernel of its own. */
+export const MOD_KERNELS = {
+  scoreMod: ['none', 'slopes', 'relative', 'hiding', 'scaled'],
+  maskMod: ['none', 'documents', 'window', 'stripes'],
+} as const;
+
+type ModCell = { readonly [Axis in keyof typeof MOD_KERNELS]: (typeof MOD_KERNELS)[Axis][number] };
+
+export function modsCase({ scoreMod, maskMod }: ModCell): ModsCase {
+  return { ...(scoreMod !== 'none' && { scoreMod }), ...(maskMod !== 'none' && { maskMod }) };
 }
 
 /** A type that is not the one given. */

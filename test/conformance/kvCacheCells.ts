@@ -16,6 +16,8 @@ import {
   POSITIONS,
   SPREADS,
   tokensCase,
+  MOD_KERNELS,
+  modsCase,
   TREES,
 } from './axes.js';
 import type { Row } from './coveringArray.js';
@@ -37,6 +39,7 @@ const KERNEL_AXES = {
   sections: ['none', 'behind each other', 'in turns'],
   positioned: [false, true],
   treed: [false, true],
+  ...MOD_KERNELS,
 } as const;
 
 const AXES = {
@@ -166,6 +169,7 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
       },
     }),
     ...tokensCase(cell),
+    ...modsCase(cell),
     onGpu: cell.numbers === 'GPU',
     seed,
   };

@@ -14,6 +14,8 @@ import {
   SPREADS,
   TAKERS,
   tokensCase,
+  MOD_KERNELS,
+  modsCase,
   TREES,
   WINDOWS,
   allowsKeys,
@@ -42,6 +44,7 @@ const KERNEL_AXES = {
   returnLse: [true, false],
   positioned: [false, true],
   treed: [false, true],
+  ...MOD_KERNELS,
 } as const;
 
 const AXES = {
@@ -115,8 +118,9 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
     headDim = 32,
   }) => allowsCacheType(kvDType, { keys, headDim }),
   // Scores of 3e5 leave no bits for a slope or a bias.
-  ({ scores, alibi = 'none', sloped, bias = 'none', biasAt }) =>
-    scores !== 'huge' || (alibi === 'none' && !sloped && bias === 'none' && biasAt !== 'anywhere'),
+  ({ scores, alibi = 'none', sloped, bias = 'none', biasAt, scoreMod = 'none' }) =>
+    scores !== 'huge' ||
+    (alibi === 'none' && !sloped && bias === 'none' && biasAt !== 'anywhere' && scoreMod === 'none'),
 ];
 
 /** The calls of a cell: one of attnVarlen, or one of attn for each pair of lengths. */
@@ -145,6 +149,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     onGpu: cell.numbers === 'GPU',
     scores: cell.scores,
     ...tokensCase(cell),
+    ...modsCase(cell),
     seed,
   } as const;
   const batches =

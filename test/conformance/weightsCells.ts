@@ -1,6 +1,6 @@
 import { checkKvCacheWeights, checkVarlenWeights } from '../attention/weightsCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
-import { BATCHES, KEY_AXES, KEY_KERNELS } from './axes.js';
+import { BATCHES, KEY_AXES, KEY_KERNELS, MOD_KERNELS } from './axes.js';
 import type { Row } from './coveringArray.js';
 import { kvCacheCase, kvCacheCells } from './kvCacheCells.js';
 import type { ConformanceSuite } from './selection.js';
@@ -32,6 +32,7 @@ const VARLEN_KERNELS = {
   ...KEY_KERNELS,
   positioned: [false, true],
   treed: [false, true],
+  ...MOD_KERNELS,
 } as const;
 
 const { call, causal, window, softcap, alibi } = varlenCells.axes;
@@ -88,6 +89,7 @@ const CACHE_KERNELS = {
   sections: kvCacheCells.axes.sections,
   positioned: [false, true],
   treed: [false, true],
+  ...MOD_KERNELS,
 } as const;
 
 const CACHE = {

@@ -3,8 +3,8 @@ import type { Dispatch } from '../../src/core/dispatch.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
 import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
-import { packItems, type AttentionWork } from '../../src/kernels/shared/attention.js';
-import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import type { AttentionWork } from '../../src/kernels/shared/attention.js';
+import { hostBatchInfo, packItems } from '../../src/kernels/shared/batchInfo.js';
 import { attnVarlenReference, type ModOptions } from '../../src/reference/attention.js';
 import { MOD_PARAMS, parseMod, type ModSource } from '../../src/wgsl/mods.js';
 import { batchOf, type Batch } from '../plan/batch.js';
@@ -124,8 +124,7 @@ function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
   );
   return {
     problem,
-    batchInfo: hostBatchInfo(problem, lengths),
-    items: packItems(items),
+    batchInfo: hostBatchInfo(problem, lengths, packItems([items])),
     range: [0, items.length],
     parts: null,
     rotatedQ: null,
