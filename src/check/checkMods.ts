@@ -11,7 +11,7 @@ import { checkForm, checkTensor } from './checkTensor.js';
 
 /** A mod of which kernels are to be prepared: of tensors, their types are enough. */
 export interface PreparedMod extends Omit<Mod, 'tensors' | 'params'> {
-  /** Not looked at. */
+  /** Kernels do not depend on them. */
   readonly params?: Mod['params'];
   readonly tensors?: Readonly<Record<string, Tensor | ModElement>> | undefined;
 }
@@ -53,7 +53,12 @@ export function checkPreparedMods(
   if (given.scoreMod === undefined && given.maskMod === undefined) return null;
   const [scoreMod, maskMod] = KINDS.map((kind) => {
     const mod = given[kind];
-    return mod === undefined ? null : checkText(call, kind, mod);
+    if (mod === undefined) return null;
+    const text = checkText(call, kind, mod);
+    checkParams(call, kind, mod.params);
+    for (const [name, tensor] of Object.entries(mod.tensors ?? {}))
+      if (isTensor(tensor)) checkArray(call, `${kind}.tensors.${name}`, tensor);
+    return text;
   }) as [ParsedMod | null, ParsedMod | null];
   checkCount(call, [scoreMod?.tensors, maskMod?.tensors]);
   const withStandIns = (text: ParsedMod | null): AttentionMod | null => {

@@ -62,12 +62,33 @@ function drawOptions(maker: Maker, sizes: Sizes, shapes: Outputs, mayHavePositio
       const words = random.pick([1, 1, 2]);
       return ints(maker, drawInts(random, elementCount(tokens) * words, -99, 99), [...tokens, words]);
     }),
+    ...maybe('scoreMod', () => drawMod(random, SCORE_MOD)),
+    ...maybe('maskMod', () => drawMod(random, MASK_MOD)),
     ...maybe('numSplits', () => random.int(0, 4)),
     ...maybe('returnLse', () => random.boolean()),
     ...maybe('out', () => tensor(dtype, shapes.out)),
     ...maybe('lse', () => tensor('f32', shapes.lse)),
   };
 }
+
+const SCORE_MOD = `fn score_mod(score: f32, b: u32, h: u32, q: i32, k: i32) -> f32 {
+  return score * table[q - k] + mod_params[0];
+}`;
+const MASK_MOD = 'fn mask_mod(b: u32, h: u32, q: i32, k: i32) -> bool { return table[k] < mod_params[h]; }';
+
+/** A mod with a name of its own, so that another one with a changed code has another name. */
+export function drawMod(random: Random, code: string): Args {
+  const nParams = random.int(0, 9);
+  const table = { buffer: fakeBuffer(64), dtype: 'f32', shape: [random.int(0, 17)] };
+  return {
+    name: `number ${random.int(0, 2 ** 30)}`,
+    code,
+    ...(nParams < 8 && { params: Array.from(random.uniforms(nParams, -1, 1)) }),
+    tensors: { table },
+  };
+}
+
+export const MODS = { scoreMod: SCORE_MOD, maskMod: MASK_MOD };
 
 function drawInts(random: Random, length: number, first: number, end: number): number[] {
   return Array.from({ length }, () => random.int(first, end));

@@ -22,6 +22,8 @@ function takenCall(seed: number): PublicCall | undefined {
   const call = drawPlainCall(random);
   const mutation = mutate(random, call.args);
   if (mutation.what === 'nothing' || !isTaken(call)) return undefined;
+  // A changed code is another function, if it is one.
+  if ('scoreMod' in call.args || 'maskMod' in call.args) return undefined;
   // Numbers on the GPU are zeros here, which tells little.
   const tensors = Object.entries(call.args).filter(([, value]) => isTensor(value));
   const isPlain = tensors.every(

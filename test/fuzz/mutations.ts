@@ -95,6 +95,8 @@ function malformedValues({ path, value }: Slot): readonly Replacement[] {
   if (path.endsWith('buffer')) return value ? buffersFor(value as GPUBuffer) : KINDS;
   if (isTensor(value)) return isIntact(value) ? [...KINDS, ...tensorsFor(value)] : KINDS;
   if (typeof value === 'number') return [...KINDS, ...numbersFor(path, value)];
+  // A mod may have any name.
+  if (/Mod\.name$/.test(path)) return KINDS.filter(({ value: kind }) => typeof kind !== 'string');
   if (typeof value === 'string') return [...KINDS, ...WORDS];
   if (typeof value === 'boolean') return [...KINDS, { name: 'the opposite', value: !value }];
   if (isShort(value)) return [...KINDS, ...listsFor(path, value)];
@@ -152,7 +154,7 @@ const HUGE = [
 
 /** Numbers that may have a fraction. */
 const REAL =
-  /softmaxScale|softcap|alibiSlopes|sinks|rotaryCos|rotarySin|budgetBytes|options.bytes|^data|theta|Factor|rope_/;
+  /softmaxScale|softcap|alibiSlopes|sinks|rotaryCos|rotarySin|budgetBytes|options.bytes|^data|theta|Factor|rope_|Mod\.params/;
 
 /** Numbers that may be any. */
 const ANY = /^data/;

@@ -9,6 +9,7 @@ import {
   tune,
   type Runtime,
 } from '../../src/index.js';
+import { drawMod, MODS } from './attentionCalls.js';
 import { drawSizes, DTYPES, type Args, type Maker, type PublicCall } from './callMaker.js';
 
 export function rotaryCall({ random }: Maker): PublicCall {
@@ -53,6 +54,8 @@ export function variantsCall(maker: Maker): PublicCall {
       weights: random.boolean(),
     }),
     ...(random.boolean() && { newDType: kvDType, rotary: random.boolean() }),
+    ...(random.boolean() && { scoreMod: drawMod(random, MODS.scoreMod) }),
+    ...(random.boolean() && { maskMod: drawMod(random, MODS.maskMod) }),
   };
   return {
     name: 'attnVariants',
@@ -76,6 +79,8 @@ export function modelCall(maker: Maker): PublicCall {
     maxTokens: random.int(1, 100),
     maxContext: random.int(1, 3000),
     ...(random.boolean() && { newDType: kvDType, rotary: random.boolean() }),
+    ...(random.boolean() && { scoreMod: drawMod(random, MODS.scoreMod) }),
+    ...(random.boolean() && { maskMod: drawMod(random, MODS.maskMod) }),
     ...(random.boolean() && { alibi: random.pick([true, 'gpu']), sinks: random.pick([false, 'gpu']) }),
     ...(random.boolean() && { windowSize: [random.int(-1, 9), -1], attentionChunk: random.int(0, 50) }),
     ...(random.boolean() && { numSplits: random.int(0, 4), lengths: random.pick(['host', 'gpu']) }),
