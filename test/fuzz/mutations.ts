@@ -96,7 +96,7 @@ function malformedValues({ path, value }: Slot): readonly Replacement[] {
   if (isTensor(value)) return isIntact(value) ? [...KINDS, ...tensorsFor(value)] : KINDS;
   if (typeof value === 'number') return [...KINDS, ...numbersFor(path, value)];
   // A mod may have any name.
-  if (/Mod\.name$/.test(path)) return KINDS.filter(({ value: kind }) => typeof kind !== 'string');
+  if (path.endsWith('Mod.name')) return KINDS.filter(({ value: kind }) => typeof kind !== 'string');
   if (typeof value === 'string') return [...KINDS, ...WORDS];
   if (typeof value === 'boolean') return [...KINDS, { name: 'the opposite', value: !value }];
   if (isShort(value)) return [...KINDS, ...listsFor(path, value)];

@@ -21,6 +21,7 @@ import package::shared::out_rows::{out, write_lse};
 import package::shared::scores::{LOG2_E, capped, sink_part};
 @if(SCORE_MOD) import package::shared::mods::score_mod;
 @if(MASK_MOD) import package::shared::mods::mask_mod;
+@if(MODS) import package::shared::lanes::ROLLED_LOOP;
 @if(SCORE_MOD) import package::shared::scores::{LN_2, MASKED, NO_MAXIMUM};
 @if(BY_TOKEN) import package::shared::token_masks::{
   TokenMask, token_mask_of, index_band_of, key_positions, lets_see, tokens_seen,
@@ -238,11 +239,13 @@ fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
   @if(!BY_TOKEN) let k = key;
   let is_hidden = s < vec4f(NO_MAXIMUM);
   let natural = select(s * LN_2, vec4f(), is_hidden);
-  let modded = vec4f(
-    score_mod(natural.x, mask.sequence, mask.head, q, k.x), score_mod(natural.y, mask.sequence, mask.head, q, k.y),
-    score_mod(natural.z, mask.sequence, mask.head, q, k.z), score_mod(natural.w, mask.sequence, mask.head, q, k.w),
-  );
-  let bits = bitcast<vec4u>(modded);
+  var bits = vec4u();
+  // Drivers that compile for a CPU take long for each copy of a function.
+  for (var i = 0u; i < max(4u, ROLLED_LOOP); i++) {
+    if (i >= 4u) { break; }
+    let modded = bitcast<u32>(score_mod(natural[i], mask.sequence, mask.head, q, k[i]));
+    bits = select(bits, vec4u(modded), vec4u(i) == vec4u(0, 1, 2, 3));
+  }
   let is_lost = (bits > vec4u(LOWEST_BITS)) | ((bits & vec4u(0x7fffffff)) > vec4u(INFINITY_BITS));
   let finite = min(bitcast<vec4f>(select(bits, vec4u(), is_lost)), vec4f(HIGHEST_SCORE));
   return select(finite * LOG2_E, vec4f(MASKED), is_hidden | is_lost);
@@ -259,10 +262,12 @@ fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
   @if(BY_TOKEN)  let k = key_positions(mask.token.own, key);
   @if(!BY_TOKEN) let q = mask.position;
   @if(!BY_TOKEN) let k = key;
-  return vec4<bool>(
-    mask_mod(mask.sequence, mask.head, q, k.x), mask_mod(mask.sequence, mask.head, q, k.y),
-    mask_mod(mask.sequence, mask.head, q, k.z), mask_mod(mask.sequence, mask.head, q, k.w),
-  );
+  var seen = vec4<bool>();
+  for (var i = 0u; i < max(4u, ROLLED_LOOP); i++) {
+    if (i >= 4u) { break; }
+    seen |= vec4<bool>(mask_mod(mask.sequence, mask.head, q, k[i])) & (vec4u(i) == vec4u(0, 1, 2, 3));
+  }
+  return seen;
 }
 
 fn sees(mask: RowMask, key: vec4i) -> vec4<bool> {
