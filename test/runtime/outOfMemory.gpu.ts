@@ -102,7 +102,7 @@ export const cases: GpuCase[] = [
         await runtime.done();
       }),
   },
-  ...['parts of out', 'uploads'].map((name): GpuCase => ({
+  ...['parts', 'uploads'].map((name): GpuCase => ({
     name: `a call that there is no memory for is reported, and smaller ones go on: ${name}`,
     run: (t) =>
       withoutMemory(t, `pageflash ${name}`, async (runtime, full) => {
