@@ -44,7 +44,7 @@ const varlen: readonly (VarlenCase & On)[] = [
   { why: 'a window and first keys', lengths: RAGGED, ...BASE, maskMod: 'window', windowSize: [50, -1], causal: true, firstKeys: 4 },
   { why: 'positions and a tree', weighs: true, lengths: RAGGED, ...BASE, scoreMod: 'slopes', maskMod: 'stripes', positions: 'rising', tree: 'branches' },
   { why: 'any positions, parameters, splits', ...GPU, lengths: RAGGED, ...BASE, dtype: 'bf16', scoreMod: 'scaled', maskMod: 'prefix', positions: 'any', numSplits: 3 },
-  { why: 'plain: both with tensors', device: 'plain', lengths: RAGGED, ...BASE, scoreMod: 'scaled', maskMod: 'window', causal: true },
+  { why: 'plain: both with tensors', device: 'plain', lengths: RAGGED, ...BASE, scoreMod: 'relative', maskMod: 'documents', causal: true },
 ];
 
 // prettier-ignore

@@ -101,7 +101,7 @@ async function inPass<T>({ device }: Runtime, record: (pass: GPUComputePassEncod
   return result;
 }
 
-const VARIANTS = { headDim: 32, dtype: 'f32', group: 2, decodeTokens: 1 } as const;
+const VARIANTS = { headDim: 32, dtype: 'f32', group: 2, decodeTokens: 8 } as const;
 
 export const cases: GpuCase[] = [
   {
