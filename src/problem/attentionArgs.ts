@@ -24,7 +24,7 @@ export interface AttentionOptions {
   readonly attentionChunk?: number | undefined;
   /**
    * n: the first n keys of a sequence, those after left padding, are seen whatever window and chunks say (attention sinks as
-   * of StreamingLLM); causal order, `treeMask` and `mask` still hold. Default 0.
+   * of StreamingLLM); causal order, `treeMask`, `mask` and `maskMod` still hold. Default 0.
    */
   readonly firstKeys?: number | undefined;
   /**

@@ -50,7 +50,7 @@ const PARAMS = 'mod_params';
 export function parseMod(source: ModSource): ParsedMod {
   const tokens = tokensOf(source.code);
   const declared = new ModReader(source, tokens).declarations();
-  for (const name of [...Object.keys(source.tensors), PARAMS])
+  for (const name of Object.keys(source.tensors))
     if (declared.has(name)) throw new SyntaxError(`it declares ${name}, which is given to it`);
   if (Object.hasOwn(source.tensors, PARAMS))
     throw new SyntaxError(`${PARAMS} cannot be the name of a tensor`);
@@ -128,6 +128,11 @@ class ModReader {
       if (!isSpace(text)) this.#tokens.push({ text, line });
       if (text === '\n') line++;
     }
+    this.#tokens.forEach((token, i) => {
+      const [before, after] = [this.#tokens[i - 1]?.text, this.#tokens[i + 1]?.text];
+      if (token.text === PARAMS && before !== '.' && after !== '[')
+        throw new SyntaxError(`line ${token.line} has ${PARAMS} otherwise than as ${PARAMS}[i]`);
+    });
   }
 
   declarations(): Set<string> {

@@ -139,6 +139,7 @@ describe('what is refused', () => {
     [`const table = 1;\n${SCORE} { return score; }`, 'a tensor'],
     [`${SCORE} { return score; }\n\n#if`, 'no WGSL'],
     [`let x = 1;`, 'no declaration'],
+    [`${SCORE} {\n  let all = mod_params;\n  return all[0]; }`, 'parameters as a whole'],
   ])('%j: %s', (code) => {
     let message = '';
     try {
