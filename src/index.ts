@@ -13,6 +13,11 @@ export {
 } from './attention/attentionPlan.js';
 export type { LayerTensors } from './attention/layerTensors.js';
 export { attnWithKvCache } from './attention/attnWithKvCache.js';
+export {
+  createBlockMask,
+  type CreateBlockMaskArgs,
+  type CreatedBlockMask,
+} from './attention/createBlockMask.js';
 export { attnVariants, type AttnVariantOptions } from './attention/attnVariants.js';
 export { attnVarlen } from './attention/attnVarlen.js';
 export { attnWeights } from './attention/attnWeights.js';
@@ -34,6 +39,7 @@ export type {
   ScoreMod,
   SharedPrefixArgs,
 } from './problem/attentionArgs.js';
+export type { BlockMask } from './problem/blockMask.js';
 export type { AttnWeightsArgs, AttnWeightsResult, ChosenRows } from './problem/weightsArgs.js';
 export type { PreparedMod } from './check/checkMods.js';
 export { prepareModel, type PrepareModelOptions } from './attention/prepareModel.js';

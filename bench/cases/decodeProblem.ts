@@ -65,6 +65,7 @@ export function decodeProblem(
       mask: null,
       bias: null,
       mods: null,
+      blocks: null,
       numSplits: 0,
       append: null,
       sharedPrefix: null,

@@ -45,7 +45,7 @@ export function decodeByPrefill({ problem, lengths }: DecodeProblem, traits: Dev
   const parts = splitParts(problem, nParts);
   const attend = (first: number, end: number, into: SplitParts | null): Dispatch[] => {
     if (first === end) return [];
-    const work = { ...shared, range: [first, end] as const, parts: into, rotatedQ: null };
+    const work = { ...shared, range: [first, end] as const, parts: into, rotatedQ: null, links: null };
     return [attnPrefillDispatch(work, tile)];
   };
   const maxParts = Math.max(...chunkCounts);

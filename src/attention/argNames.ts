@@ -84,7 +84,7 @@ const CACHE_PLACES = {
 } as const;
 
 export const ATTN_NAMES: ArgNames<AttnArgs> = {
-  used: namesOf<AttnArgs>({ q: true, k: true, v: true, ...OPTIONS }),
+  used: namesOf<AttnArgs>({ q: true, k: true, v: true, blockMask: true, ...OPTIONS }),
   unused: [],
 };
 
@@ -95,6 +95,7 @@ export const VARLEN_NAMES: ArgNames<AttnVarlenArgs> = {
     v: true,
     kScale: true,
     vScale: true,
+    blockMask: true,
     ...VARLEN_LENGTHS,
     ...OPTIONS,
   }),
@@ -167,7 +168,7 @@ function weightsNames(): WeightsNames {
 
   return {
     dense: {
-      used: namesOf<DenseWeightsArgs>({ q: true, k: true, ...options }),
+      used: namesOf<DenseWeightsArgs>({ q: true, k: true, blockMask: true, ...options }),
       unused: others,
     },
     varlen: {
@@ -175,6 +176,7 @@ function weightsNames(): WeightsNames {
         q: true,
         k: true,
         kScale: true,
+        blockMask: true,
         ...VARLEN_LENGTHS,
         ...options,
       }),

@@ -1,5 +1,6 @@
 import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
+import { checkBlockMask } from '../check/checkBlockMask.js';
 import { checkBatch, checkSeqlens } from '../check/checkLengths.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkMods } from '../check/checkMods.js';
@@ -60,6 +61,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
   });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout: DENSE, lengths });
   const mods = checkMods(call, args);
+  const blocks = checkBlockMask(call, args.blockMask, { batch: B, nHeads: heads.nHeads, lengths });
   const problem = {
     batch: B,
     ...heads,
@@ -74,6 +76,7 @@ function attnOperation(call: Call, args: AttnArgs): Operation {
     masks,
     ...rowsOfKeys,
     mods,
+    blocks,
   };
   const checkOverlaps = readsWhileWriting(args);
   return attentionOperation(call, args, {

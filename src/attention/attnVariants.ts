@@ -26,6 +26,7 @@ const NAMES = namesOf<AttnVariantOptions>({
   alibi: true,
   firstKeys: true,
   mask: true,
+  blockMask: true,
   bias: true,
   scoreMod: true,
   maskMod: true,
@@ -62,6 +63,8 @@ export interface AttnVariantOptions {
   readonly firstKeys?: boolean | undefined;
   /** Whether calls pass `mask`. Default false. */
   readonly mask?: boolean | undefined;
+  /** Whether calls pass `blockMask`. Default false. */
+  readonly blockMask?: boolean | undefined;
   /** Type of the `bias` that calls pass. Default: they pass none. */
   readonly bias?: FloatDType | undefined;
   /** The mods that calls pass; instead of their tensors, types will do. Default: none. */
@@ -98,7 +101,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
   checkVariantOptions(call.name, options);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = null } = options;
   const { paged = false, rotary = false, softcap = false, alibi = false, group, decodeTokens } = options;
-  const { firstKeys = false, mask = false, bias = null } = options;
+  const { firstKeys = false, mask = false, blockMask = false, bias = null } = options;
   const served: Served = {
     caller: call.name,
     nHeads: group ?? 1,
@@ -121,6 +124,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     slopes: alibi ? 'host' : null,
     sinks: 'gpu',
     mask,
+    blocks: blockMask,
     bias,
     mods: checkPreparedMods(call, options),
     lengths: 'gpu',
@@ -160,7 +164,7 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkNames(caller, options, NAMES);
   const { headDim, headDimV = headDim, dtype, kvDType = dtype, newDType = dtype } = options;
   const { paged = false, softcap = false, alibi = false, rotary = false, weights = false } = options;
-  const { firstKeys = false, mask = false, bias = dtype } = options;
+  const { firstKeys = false, mask = false, blockMask = false, bias = dtype } = options;
   const { group = 1, decodeTokens = 1 } = options;
   checkCounts(caller, { headDim, headDimV, group, decodeTokens });
   checkHeadDims(caller, { headDim, headDimV });
@@ -169,7 +173,7 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV });
   const { positions = false, treeMask = false, rotarySections = false, returnLse = false } = options;
   checkFlags(caller, { returnLse });
-  checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, rotary, weights });
+  checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, blockMask, rotary, weights });
   checkFlags(caller, { positions, treeMask, rotarySections });
   checkSectionsOf(caller, options);
   if (weights && options.group === undefined)

@@ -1,5 +1,6 @@
 import { Call, readArgs } from '../check/call.js';
 import { checkQkv } from '../check/checkAttentionTensors.js';
+import { checkBlockMask } from '../check/checkBlockMask.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
@@ -102,8 +103,9 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
   });
   const rowsOfKeys = checkKeyRows(call, args, { q, layout: RAGGED, lengths });
   const mods = checkMods(call, args);
+  const blocks = checkBlockMask(call, args.blockMask, { batch, nHeads: heads.nHeads, lengths: known });
   if (pages) checkTablePages(call, pages, lengths, masks);
-  const of = [q, k, v, batch, heads, pages, scales, options, masks, rowsOfKeys, mods];
+  const of = [q, k, v, batch, heads, pages, scales, options, masks, rowsOfKeys, mods, blocks];
   const problem = memory.keep('problem without outputs', of, () => {
     const keyRows = pages ? pagedRows : raggedRows;
     return {
@@ -120,6 +122,7 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
       masks,
       ...rowsOfKeys,
       mods,
+      blocks,
     };
   });
   return attentionOperation(call, args, {

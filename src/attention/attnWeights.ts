@@ -1,6 +1,7 @@
 import { Call, readArgs, type ArgNames } from '../check/call.js';
 import { checkRotary } from '../check/checkAppend.js';
 import { checkQk } from '../check/checkAttentionTensors.js';
+import { checkBlockMask } from '../check/checkBlockMask.js';
 import { checkTablePages } from '../check/checkBlockTable.js';
 import { checkCacheLengths } from '../check/checkCacheLengths.js';
 import { checkChosenRows, type ChosenTokens } from '../check/checkChosenRows.js';
@@ -19,6 +20,7 @@ import { checkDispatches } from '../plan/limits.js';
 import type { Lengths } from '../plan/planAttention.js';
 import { planWeights, type WeightsProblem } from '../plan/planWeights.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
+import type { BlockMask } from '../problem/blockMask.js';
 import { hostLengths, type AttentionProblem, type BlockTable } from '../problem/attentionProblem.js';
 import { DENSE, denseRows, pagedRows, RAGGED, raggedRows, type QueryLayout } from '../problem/tokenRows.js';
 import type {
@@ -33,6 +35,7 @@ import type { Runtime } from '../runtime/runtime.js';
 import { WEIGHTS_NAMES } from './argNames.js';
 import { runPlanned } from './attentionOperation.js';
 import { checkRowOrder } from './attnVarlen.js';
+import { checkNoBlockMask } from './attnWithKvCache.js';
 
 /** What to do about tensors of another number of dimensions: in a dense batch, in one end to end, and of pages. */
 const DENSE_HINTS = { 3: 'For sequences end to end, pass cuSeqlensQ.' };
@@ -78,6 +81,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
   });
   const rowsOfKeys = checkKeyRows(call, given, { q, layout, lengths });
   const mods = checkMods(call, given);
+  const blocks = checkBlockMask(call, given.blockMask, { batch, nHeads: heads.nHeads, lengths });
   if (pages) checkTablePages(call, pages, lengths, masks);
   const append = appendOf(call, { ...inputs, lengths }, masks);
   if (lse === undefined)
@@ -104,6 +108,7 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
       masks,
       ...rowsOfKeys,
       mods,
+      blocks,
       sinks: null,
       numSplits: 0,
     },
@@ -125,7 +130,8 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
 
 /** The arguments of a call of any kind, checked as far as they decide where queries and keys are. */
 interface Inputs {
-  readonly given: ChosenRows & Omit<AttentionOptions, 'lse'> & { readonly q: Tensor };
+  readonly given: ChosenRows &
+    Omit<AttentionOptions, 'lse'> & { readonly q: Tensor; readonly blockMask?: BlockMask | undefined };
   /** Of attnWithKvCache: its rotary embedding. */
   readonly cached: CacheWeightsArgs | null;
   readonly layout: QueryLayout;
@@ -142,8 +148,10 @@ interface Inputs {
 function inputsOf(call: Call, args: AttnWeightsArgs): Inputs {
   // What is no object at all is refused as arguments of attn.
   const given = ((args as unknown) ?? {}) as Distinctive;
-  if (given.kCache !== undefined)
+  if (given.kCache !== undefined) {
+    checkNoBlockMask(call, args);
     return cacheInputs(call, read<CacheWeightsArgs>(call, args, WEIGHTS_NAMES.cache));
+  }
   if (given.cuSeqlensQ !== undefined) {
     checkRowOrder(call, given);
     return varlenInputs(call, read<VarlenWeightsArgs>(call, args, WEIGHTS_NAMES.varlen));

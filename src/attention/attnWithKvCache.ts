@@ -63,7 +63,17 @@ export function attnWithKvCache(runtime: Runtime, args: AttnWithKvCacheArgs): At
 
 /** The arguments, or some of them, without the fields that are not used. */
 export function readKvCacheArgs<Given extends Partial<AttnWithKvCacheArgs>>(call: Call, given: Given): Given {
+  checkNoBlockMask(call, given);
   return readArgs<AttnWithKvCacheArgs, Given>(call, given, KV_CACHE_NAMES);
+}
+
+/** Refuses `blockMask`, whose blocks are those of sequences of one length: in a cache they grow. */
+export function checkNoBlockMask(call: Call, given: object): void {
+  if (typeof given === 'object' && given !== null && 'blockMask' in given && given.blockMask !== undefined)
+    call.refuse(
+      'argument',
+      'a cache takes no blockMask: its sequences grow, and blocks are those of one length. Pass mask, or call attn or attnVarlen.',
+    );
 }
 
 /** Checks a call and returns the operation, which can be planned. In a step of a plan, only what changed is checked. */
@@ -140,6 +150,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
       masks,
       ...rowsOfKeys,
       mods,
+      blocks: null,
     };
   });
   const checkOverlaps: CheckOverlaps = (current, layer) => {

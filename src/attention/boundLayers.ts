@@ -82,7 +82,7 @@ export class BoundLayers {
    * Reads the tensors of a layer, by names that are written out, which is several times as fast as by names in variables.
    * Returns whether the plan has all of them.
    */
-  #read({ q, k, v, kCache, vCache, kScale, vScale, mask, bias, out, lse }: LayerTensors): boolean {
+  #read({ q, k, v, kCache, vCache, kScale, vScale, bias, out, lse }: LayerTensors): boolean {
     const given = this.#given;
     given[0] = q;
     given[1] = k;
@@ -91,10 +91,9 @@ export class BoundLayers {
     given[4] = vCache;
     given[5] = kScale;
     given[6] = vScale;
-    given[7] = mask;
-    given[8] = bias;
-    given[9] = out;
-    given[10] = lse;
+    given[7] = bias;
+    given[8] = out;
+    given[9] = lse;
     for (let i = 0; i < given.length; i++) {
       if (given[i] === undefined) given[i] = this.#defaults[i];
       else if (!this.#plannedOf[i]) return false;

@@ -22,7 +22,6 @@ export interface LayerTensors {
   readonly vCache?: Tensor | undefined;
   readonly kScale?: Tensor | undefined;
   readonly vScale?: Tensor | undefined;
-  readonly mask?: Tensor | undefined;
   readonly bias?: Tensor | undefined;
   readonly out?: Tensor | undefined;
   readonly lse?: Tensor | undefined;
@@ -47,7 +46,6 @@ const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
   vCache: true,
   kScale: true,
   vScale: true,
-  mask: true,
   bias: true,
   out: true,
   lse: true,

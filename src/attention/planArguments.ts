@@ -1,6 +1,6 @@
 import { isHostArray } from '../check/call.js';
-import { isTensor, sameNumbers, type Ints, type Tensor } from '../core/tensor.js';
-import type { Mod, SharedPrefixArgs } from '../problem/attentionArgs.js';
+import { isTensor, sameNumbers, type Tensor } from '../core/tensor.js';
+import type { Mod } from '../problem/attentionArgs.js';
 import { copyOfTensor } from './layerTensors.js';
 
 type Values = Record<string, unknown>;
@@ -54,8 +54,9 @@ export class PlanArguments<Args extends object> {
   #copyOf(name: string, given: unknown): unknown {
     const old = this.#current[name];
     if (isTensor(given)) return isTensor(old) && isSame(given, old) ? old : copyOfTensor(given);
-    if (isPrefix(given)) return isPrefix(old) && isSamePrefix(given, old) ? old : copyOfPrefix(given);
     if (isMod(given)) return isMod(old) ? copyOfMod(given, old) : copyOfMod(given);
+    if (name !== 'pass' && hasFields(given))
+      return hasFields(old) && hasSameFields(given, old) ? old : copyOfFields(given);
     if (!isHostArray(given)) return given;
     if (!isHostArray(old) || old.length !== given.length || !holdsAlike(old, given)) {
       this.#borrowed.push(name);
@@ -85,22 +86,32 @@ function isSame({ buffer, dtype, shape, offset, strides }: Tensor, old: Tensor):
   );
 }
 
-/** A `sharedPrefix`, whatever its fields are. */
-function isPrefix(value: unknown): value is SharedPrefixArgs {
-  return typeof value === 'object' && value !== null && 'blockTable' in value && 'length' in value;
+/** An argument that has fields: tensors, arrays and values. */
+type Fields = Readonly<Record<string, unknown>>;
+
+function hasFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !isTensor(value) && !isHostArray(value);
 }
 
-function isSamePrefix({ blockTable, length, ...rest }: SharedPrefixArgs, old: SharedPrefixArgs): boolean {
-  if (length !== old.length || Object.keys(rest).length > 0) return false;
-  if (isTensor(blockTable)) return isTensor(old.blockTable) && isSame(blockTable, old.blockTable);
-  return isHostArray(blockTable) && isHostArray(old.blockTable) && sameNumbers(blockTable, old.blockTable);
+function hasSameFields(given: Fields, old: Fields): boolean {
+  const names = Object.keys(given);
+  if (names.length !== Object.keys(old).length) return false;
+  return names.every((name) => {
+    const [value, other] = [given[name], old[name]];
+    if (isTensor(value)) return isTensor(other) && isSame(value, other);
+    if (isHostArray(value)) return isHostArray(other) && sameNumbers(value, other);
+    return value === other;
+  });
 }
 
 /** Returns a copy; what no plan can use is kept, for the check that refuses it. */
-function copyOfPrefix(given: SharedPrefixArgs): SharedPrefixArgs {
-  const { blockTable } = given;
-  if (isTensor(blockTable)) return { ...given, blockTable: copyOfTensor(blockTable) };
-  return { ...given, blockTable: isHostArray(blockTable) ? (copyOfArray(blockTable) as Ints) : blockTable };
+function copyOfFields(given: Fields): Fields {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => {
+      if (isTensor(value)) return [name, copyOfTensor(value)];
+      return [name, isHostArray(value) ? copyOfArray(value) : value];
+    }),
+  );
 }
 
 /** A `scoreMod` or a `maskMod`, whatever its fields are. */

@@ -215,6 +215,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     lengths,
     masks: checkMasks(call, options),
     sharedPrefix,
+    blocks: false,
     numSplits,
     maxTokens,
     maxContext: Math.min(maxContext, UNLIMITED),

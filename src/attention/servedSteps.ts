@@ -4,6 +4,7 @@ import { isQuantised, type DType, type FloatDType, type KvDType } from '../core/
 import { fail } from '../core/errors.js';
 import { scaleShape, type ScaleDType } from '../core/kvFormats.js';
 import { contiguousStrides, type Tensor } from '../core/tensor.js';
+import { maskTilesKernel } from '../kernels/maskTiles.js';
 import { planCachedAttention } from '../plan/planAppend.js';
 import { planWeights } from '../plan/planWeights.js';
 import { MAX_DECODE_ROWS } from '../plan/attentionWork.js';
@@ -19,6 +20,7 @@ import {
   type Mods,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
+import type { BlockLists, Blocks } from '../problem/blockMask.js';
 import { denseRows, pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
 import { MOD_PARAMS } from '../wgsl/mods.js';
@@ -53,6 +55,8 @@ export interface Served extends StepBounds {
   readonly slopes: Whereabouts;
   readonly sinks: Whereabouts;
   readonly mask: boolean;
+  /** Whether calls pass `blockMask`, on the GPU. */
+  readonly blocks: boolean;
   /** Null without one. */
   readonly bias: FloatDType | null;
   /** Null without any. */
@@ -119,14 +123,18 @@ export function* servedSteps(served: Served, traits: DeviceTraits): Generator<Se
 
 /** The variants of dispatches, without gathers that are not needed: numbers of tokens are planned as if they were on the GPU. */
 function neededOf(served: Served, dispatches: readonly Dispatch[]): readonly Variant[] {
-  const needed = dispatches.filter(({ perStep }) => !perStep || !isOnHost(served));
+  const isNeeded = ({ perStep, kernel }: Dispatch): boolean =>
+    !perStep || kernel.name === maskTilesKernel.name || !isOnHost(served);
+  const needed = dispatches.filter(isNeeded);
   return needed.map(({ kernel, spec }) => ({ kernel, spec }));
 }
 
 /** Whether nothing has to be gathered. */
-function isOnHost({ lengths, slopes, sinks, tokens, kvDType }: Served): boolean {
+function isOnHost({ lengths, slopes, sinks, tokens, kvDType, blocks }: Served): boolean {
   const areScalesOnHost = kvDType !== 'e4m3';
-  return areScalesOnHost && ![lengths, slopes, sinks, tokens.positions, tokens.tree].includes('gpu');
+  return (
+    areScalesOnHost && !blocks && ![lengths, slopes, sinks, tokens.positions, tokens.tree].includes('gpu')
+  );
 }
 
 function numbersOfTokens({ tokens }: Pick<Served, 'tokens'>): Pick<HostLengths, 'tokens'> {
@@ -237,6 +245,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
     mask: served.mask ? RAGGED.keyRows(standIn('u32', [1, 1, 1])) : null,
     bias: served.bias && RAGGED.keyRows(standIn(served.bias, [1, 1, 4])),
     mods: served.mods && { ...served.mods, params: new Float32Array(2 * MOD_PARAMS) },
+    blocks: served.blocks ? anyBlocks() : null,
     numSplits: served.numSplits,
     append:
       newDType || rotary
@@ -277,6 +286,17 @@ function standIn(dtype: DType, shape: readonly number[]): Tensor {
 
 function numbersAt(where: 'host' | 'gpu', count: number): SmallFloats {
   return where === 'gpu' ? standIn('f32', [count]) : new Float32Array(count);
+}
+
+function anyBlocks(): Blocks {
+  const lists: BlockLists = {
+    counts: standIn('i32', [1, 1, 1]),
+    indices: standIn('i32', [1, 1, 1, 1]),
+    countShape: [1, 1, 1],
+    indexShape: [1, 1, 1, 1],
+  };
+  const sizes = { sequences: 1, heads: 1, nRows: 1, nColumns: 1, rowTokens: 1, columnKeys: 1 };
+  return { ...sizes, listed: lists, full: null };
 }
 
 function anyRotary(headDim: number) {

@@ -99,7 +99,7 @@ export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   return {
     kernel: withBuffers(withMods(attnWeightsKernel, modsOf(problem.mods)), bindings),
     spec: weightsSpec(weightsTile(nHeads / nKvHeads, headDim), headDim, features),
-    params: attentionParams({ problem, range, parts: null }),
+    params: attentionParams({ problem, range, parts: null, links: null }),
     bindings,
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
   };

@@ -65,6 +65,7 @@ import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, 
 import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 import package::shared::out_rows::write_quad;
+@if(LINKED) import package::shared::tile_links::{first_visited, links_at, visited_after};
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
   WG_SIZE, TILE_KEYS, ROWS, ROW_PAIRS, ROW_QUADS, LANE_ROWS, LINE_ROWS, KEY_LANES, KEY_LANE_BITS, LANE_PARTS, QUAD_LANES,
@@ -114,9 +115,14 @@ fn attn_decode(
   @if(!FIRST_KEYS) let walked = band_between(seen.first, min(seen.last, i32(tiles.end * TILE_KEYS) - 1));
   @if(FIRST_KEYS)  let walked = up_to(seen, i32(first_key_of(seen, max(tiles.end, 1u) - 1u) + TILE_KEYS));
 
-  @if(PAGED) find_offsets(sequence, walked, tiles.first, local);
-  @if(PAGED && PREFETCH) find_offsets(sequence, walked, tiles.first + 1u, local);
-  @if(KV_SCALES) find_key_scales(job, walked, tiles.first, local);
+  @if(LINKED)  let links = links_at(item_index(workgroup_index), job.kv_head);
+  @if(LINKED)  let first_tile = first_visited(links, tiles);
+  @if(LINKED)  let second_tile = visited_after(links, tiles, first_tile);
+  @if(!LINKED) let first_tile = tiles.first;
+  @if(!LINKED) let second_tile = tiles.first + 1u;
+  @if(PAGED) find_offsets(sequence, walked, first_tile, local);
+  @if(PAGED && PREFETCH) find_offsets(sequence, walked, second_tile, local);
+  @if(KV_SCALES) find_key_scales(job, walked, first_tile, local);
   stage_queries(job, local);
   @if(SUBGROUPS) start_numbering(local);
   workgroupBarrier();
@@ -144,24 +150,24 @@ fn attn_decode(
   @registers var high: array<array<vec4f, COLS>, ROWS>;
 
   // Where the keys lie whose scales this invocation asks for.
-  @if(PREFETCH && KV_SCALES) var slot_of_value = slot_of(sequence, walked, tiles.first, invocation);
-  @if(PREFETCH && KV_SCALES) var slot_of_key = slot_of(sequence, walked, tiles.first + 1u, invocation);
+  @if(PREFETCH && KV_SCALES) var slot_of_value = slot_of(sequence, walked, first_tile, invocation);
+  @if(PREFETCH && KV_SCALES) var slot_of_key = slot_of(sequence, walked, second_tile, invocation);
   @if(KV_E4M3) let head_scale = k_head_scale(job.kv_head) * E4M3_UNIT;
 
   @if(PREFETCH && !KV_QUANTISED) @registers var keys: array<QuadWords, OCTETS>;  // of the tile to be scored next
   @if(PREFETCH && KV_QUANTISED) @registers var keys: array<QuadRuns, RUNS>;
   @if(PREFETCH && KV_QUANTISED) let last_run = last_octet / K_RUN;
   @if(PREFETCH && KV_QUANTISED) {
-    if (tiles.first < tiles.end) {
-      let k_at = k_offsets_of(sequence, walked, tiles.first, key_quad) + job.kv_head * params.k_head;
+    if (first_tile < tiles.end) {
+      let k_at = k_offsets_of(sequence, walked, first_tile, key_quad) + job.kv_head * params.k_head;
       @unroll for (var step = 0u; step < RUNS; step++) {
         keys[step] = k_runs(k_at + min(step * KEY_LANES + key_lane, last_run) * K_RUN * 8u);
       }
     }
   }
   @if(PREFETCH && !KV_QUANTISED) {
-    if (tiles.first < tiles.end) {
-      let k_at = k_offsets_of(sequence, walked, tiles.first, key_quad) + job.kv_head * params.k_head;
+    if (first_tile < tiles.end) {
+      let k_at = k_offsets_of(sequence, walked, first_tile, key_quad) + job.kv_head * params.k_head;
       @unroll for (var step = 0u; step < OCTETS; step++) {
         let dim = min(step * KEY_LANES + key_lane, last_octet) * 8u;
         keys[step] = k_quad(k_at + dim, params.head_dim - dim);
@@ -169,8 +175,12 @@ fn attn_decode(
     }
   }
 
-  for (var tile_index = tiles.first; tile_index < MANY; tile_index++) {
+  for (var tile_index = first_tile; tile_index < MANY; tile_index++) {
     if (tile_index >= tiles.end) { break; }
+    @if(LINKED)  let next_index = visited_after(links, tiles, tile_index);
+    @if(!LINKED) let next_index = tile_index + 1u;
+    @if(PREFETCH && LINKED)  let index_after = visited_after(links, tiles, next_index);
+    @if(PREFETCH && !LINKED) let index_after = tile_index + 2u;
     let tile_start = first_key_of(seen, tile_index);
     let first_key = tile_start + key_quad * 4u;
     @if(MASK) @registers var row_bits: array<u32, LANE_ROWS>;
@@ -181,7 +191,7 @@ fn attn_decode(
     @if(BIAS) {
       @unroll for (var i = 0u; i < LANE_ROWS; i++) { added[i] = bias_of(mask[i].bias_row, first_key, sequence.k_len); }
     }
-    @if(PREFETCH && (PAGED || KV_SCALES)) let slot = slot_of(sequence, walked, tile_index + 2u, invocation);
+    @if(PREFETCH && (PAGED || KV_SCALES)) let slot = slot_of(sequence, walked, index_after, invocation);
     @if(PREFETCH && KV_SCALES) @registers var own_k_scales: array<f32, K_GROUPS>;
     @if(PREFETCH && KV_SCALES) @registers var own_v_scales: array<f32, V_GROUPS>;
     @if(PREFETCH && KV_SCALES) {
@@ -227,7 +237,7 @@ fn attn_decode(
           }
         }
       }
-      let next_at = k_offsets_of(sequence, walked, tile_index + 1u, key_quad) + job.kv_head * params.k_head;
+      let next_at = k_offsets_of(sequence, walked, next_index, key_quad) + job.kv_head * params.k_head;
       @unroll for (var step = 0u; step < RUNS; step++) {
         keys[step] = k_runs(next_at + min(step * KEY_LANES + key_lane, last_run) * K_RUN * 8u);
       }
@@ -248,7 +258,7 @@ fn attn_decode(
           }
         }
       }
-      let next_at = k_offsets_of(sequence, walked, tile_index + 1u, key_quad) + job.kv_head * params.k_head;
+      let next_at = k_offsets_of(sequence, walked, next_index, key_quad) + job.kv_head * params.k_head;
       @unroll for (var step = 0u; step < OCTETS; step++) {
         let dim = min(step * KEY_LANES + key_lane, last_octet) * 8u;
         keys[step] = k_quad(next_at + dim, params.head_dim - dim);
@@ -326,9 +336,9 @@ fn attn_decode(
     workgroupBarrier();
     @if(PAGED && PREFETCH) {
       // The offsets of this tile, which stood there, have been read.
-      keep_offsets(sequence, tile_index + 2u, invocation, slot);
+      keep_offsets(sequence, index_after, invocation, slot);
     }
-    @if(PAGED && !PREFETCH) find_offsets(sequence, walked, tile_index + 1u, invocation);
+    @if(PAGED && !PREFETCH) find_offsets(sequence, walked, next_index, invocation);
     @if(KV_SCALES && PREFETCH) {
       @unroll for (var group = 0u; group < K_GROUPS; group++) { k_scales[group * SCALE_LINE + invocation] = own_k_scales[group]; }
       @unroll for (var group = 0u; group < V_GROUPS; group++) { v_scales[group * SCALE_LINE + invocation] = own_v_scales[group]; }
@@ -336,7 +346,7 @@ fn attn_decode(
       slot_of_key = slot;
     }
     @if(KV_SCALES && !PREFETCH) {
-      find_key_scales(job, walked, tile_index + 1u, invocation);
+      find_key_scales(job, walked, next_index, invocation);
       find_value_scales(job, walked, tile_index, invocation);
     }
 
@@ -435,6 +445,7 @@ fn attn_decode(
         }
       }
     }
+    @if(LINKED) tile_index = next_index - 1u;
   }
 
   // 5 sum over groups, write: TURN_ROWS rows at a time. Each lane has summed the weights of its own keys.

@@ -68,6 +68,7 @@ import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
 @if(KV_QUANTISED) import package::shared::octets::scaled_octet;
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
+@if(LINKED) import package::shared::tile_links::{first_visited, is_full, links_at, visited_after};
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 @if(Q_F16)   import package::shared::elements::quad_from_f16 as quad_from_q;
 @if(Q_BF16)  import package::shared::elements::quad_from_bf16 as quad_from_q;
@@ -151,6 +152,11 @@ fn attn_matrix(
   let rows = rows_seen(job, TILE_ROWS);
   let seen = rows.by_any;
   let range = tiles_of(job.item, seen, TILE_KEYS);
+  @if(LINKED)  let links = links_at(item_index(workgroup_index), job.kv_head);
+  @if(LINKED)  let first_tile = first_visited(links, range);
+  @if(LINKED)  let second_tile = visited_after(links, range, first_tile);
+  @if(!LINKED) let first_tile = range.first;
+  @if(!LINKED) let second_tile = range.first + 1u;
 
   // All loads that come before the first tile begin before any of them is waited for.
   @registers var queries: array<array<LoadedQuery, Q_LOADS>, Q_TURNS>;
@@ -160,20 +166,20 @@ fn attn_matrix(
   if (invocation < 4u) { has_moved[invocation] = 0u; }
   @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
   @if(PAGED) {
-    find_offsets(sequence, seen, range.first, invocation);
-    find_offsets(sequence, seen, range.first + 1u, invocation);
+    find_offsets(sequence, seen, first_tile, invocation);
+    find_offsets(sequence, seen, second_tile, invocation);
   }
   @if(PAGED || SCALED) workgroupBarrier();
   // Where there is no tile, some key that is never used.
   @registers var first_keys: array<Loaded, K_LOADS>;
-  @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = load_key(job, seen, range.first, i * WG_SIZE + invocation); }
+  @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = load_key(job, seen, first_tile, i * WG_SIZE + invocation); }
   var scale = Scales(1.0, 1.0, 1.0);
   @if(SCALED) {
     var q_largest = 0.0;
     var k_largest = 0.0;
     var v_largest = 0.0;
     @unroll for (var i = 0u; i < V_LOADS; i++) {
-      v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, range.first, i * WG_SIZE + invocation))));
+      v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, first_tile, i * WG_SIZE + invocation))));
     }
     @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
       @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
@@ -227,15 +233,19 @@ fn attn_matrix(
       }
     }
   }
-  for (var tile = range.first; tile < MANY; tile++) {
+  for (var tile = first_tile; tile < MANY; tile++) {
     if (tile >= range.end) { break; }
+    @if(LINKED)  let next_tile = visited_after(links, range, tile);
+    @if(LINKED)  let tile_after = visited_after(links, range, next_tile);
+    @if(!LINKED) let tile_after = tile + 2u;
     let first_key = first_key_of(seen, tile);
 
     workgroupBarrier();  // A
 
     // 2 weights
     // After the last tile comes that tile again: a branch would cost more.
-    let next = min(tile + 1u, range.end - 1u);
+    @if(LINKED)  let next = select(tile, next_tile, next_tile < range.end);
+    @if(!LINKED) let next = min(tile + 1u, range.end - 1u);
     @if(AHEAD) @registers var next_keys: array<Loaded, K_LOADS>;
     @if(AHEAD) @registers var values: array<Loaded, V_LOADS>;
     @if(AHEAD) {
@@ -266,9 +276,12 @@ fn attn_matrix(
       @if(SCORE_MOD) high[i] = modified(high[i], key + 4, mask);
       @if(PAGED)  let is_there = have_pages(tile, octet * 2u);
       @if(PAGED)  let is_there_high = have_pages(tile, octet * 2u + 1u);
-      @if(MASK || MASK_MOD) let has_hidden_keys = true;
-      @if(PAGED && !MASK && !MASK_MOD) let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
-      @if(!PAGED && !MASK && !MASK_MOD) let has_hidden_keys = has_hidden;
+      @if((MASK || BLOCKS || MASK_MOD) && !LINKED) let has_hidden_keys = true;
+      @if(LINKED)           let has_hidden_bits = has_hidden || !is_full(links, range, tile);
+      @if(PAGED && LINKED)  let has_hidden_keys = has_hidden_bits || !all(is_there & is_there_high);
+      @if(!PAGED && LINKED) let has_hidden_keys = has_hidden_bits;
+      @if(PAGED && !MASK && !BLOCKS && !MASK_MOD)  let has_hidden_keys = has_hidden || !all(is_there & is_there_high);
+      @if(!PAGED && !MASK && !BLOCKS && !MASK_MOD) let has_hidden_keys = has_hidden;
       if (has_hidden_keys) {
         var is_seen = sees(mask, key);
         var is_seen_high = sees(mask, key + 4);
@@ -339,7 +352,7 @@ fn attn_matrix(
         _ = stage_values(job, seen, tile, scale.v, invocation);
         workgroupBarrier();
       }
-      if (tile > range.first) {
+      if (tile > first_tile) {
         @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
             if (multiplies) {
@@ -360,7 +373,7 @@ fn attn_matrix(
         }
       }
     }
-    @if(PAGED) find_offsets(sequence, seen, tile + 2u, invocation);
+    @if(PAGED) find_offsets(sequence, seen, tile_after, invocation);
 
     // 4 values
     if (multiplies) {
@@ -399,6 +412,7 @@ fn attn_matrix(
         }
       }
     }
+    @if(LINKED) tile = next_tile - 1u;
   }
 
   @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) { total += subgroupShuffleXor(total, LANE_STEP << bit); }

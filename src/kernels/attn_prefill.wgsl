@@ -52,6 +52,7 @@ import package::shared::lanes::{
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
 @if(KV_QUANTISED) import package::shared::octets::scaled_octet;
 import package::shared::out_rows::write_quad;
+@if(LINKED) import package::shared::tile_links::{first_visited, is_full, links_at, visited_after};
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
   WG_SIZE, TILE_KEYS, TEAMS, LANES, ROWS, ROW_QUADS, KEYS, KEY_QUADS, COLS, OWN_ROWS, HEAD_QUADS, SLICE_QUADS, VALUE_KEYS,
@@ -128,7 +129,10 @@ fn attn_prefill(
 
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
   find_rows(job, local);
-  @if(PAGED) find_offsets(sequence, seen, tiles.first, local);
+  @if(LINKED)  let links = links_at(item_index(workgroup_index), job.kv_head);
+  @if(LINKED)  let first_tile = first_visited(links, tiles);
+  @if(!LINKED) let first_tile = tiles.first;
+  @if(PAGED) find_offsets(sequence, seen, first_tile, local);
   workgroupBarrier();
   @if(Q_RESIDENT) {
     for (var slice = 0u; slice < SLICES; slice++) {
@@ -137,8 +141,10 @@ fn attn_prefill(
     }
   }
 
-  for (var tile = tiles.first; tile < MANY; tile++) {
+  for (var tile = first_tile; tile < MANY; tile++) {
     if (tile >= tiles.end) { break; }
+    @if(LINKED)  let next_tile = visited_after(links, tiles, tile);
+    @if(!LINKED) let next_tile = tile + 1u;
     let first_key = first_key_of(seen, tile);
 
     // 1 scores: s[r][h] holds those of the lane's keys 4 h .. 4 h + 3
@@ -177,13 +183,14 @@ fn attn_prefill(
         has_hidden |= !all(is_there[h]);
       }
     }
-    @if(MASK || MASK_MOD) has_hidden = true;
+    @if(LINKED) has_hidden |= !is_full(links, tiles, tile);
+    @if((MASK || BLOCKS || MASK_MOD) && !LINKED) has_hidden = true;
     @registers var previous: array<vec4f, ROW_QUADS>;
     @unroll for (var i = 0u; i < ROW_QUADS; i++) { previous[i] = maximum[i]; }
     @unroll for (var r = 0u; r < ROWS; r++) {
-      @if(ALIBI || MASK || BIAS || FIRST_KEYS || BY_TOKEN || MODS) let mask = mask_of(job, job.first_row + team + r * TEAMS);
-      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN && !MODS) let band = row_bands[team + r * TEAMS];
-      @if(!ALIBI && !MASK && !BIAS && !FIRST_KEYS && !BY_TOKEN && !MODS) let mask = RowMask(Band(band.x, band.y));
+      @if(ALIBI || MASK || BIAS || BLOCKS || FIRST_KEYS || BY_TOKEN || MODS) let mask = mask_of(job, job.first_row + team + r * TEAMS);
+      @if(!ALIBI && !MASK && !BIAS && !BLOCKS && !FIRST_KEYS && !BY_TOKEN && !MODS) let band = row_bands[team + r * TEAMS];
+      @if(!ALIBI && !MASK && !BIAS && !BLOCKS && !FIRST_KEYS && !BY_TOKEN && !MODS) let mask = RowMask(Band(band.x, band.y));
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
         let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
         s[r][h] = scores_of(s[r][h], key, mask);
@@ -199,7 +206,7 @@ fn attn_prefill(
         maximum[r / 4][r % 4] = max(maximum[r / 4][r % 4], largest_of(s[r][h]));
       }
     }
-    @if(PAGED) find_offsets(sequence, seen, tile + 1u, local);
+    @if(PAGED) find_offsets(sequence, seen, next_tile, local);
     @if(SUBGROUPS) {
       @unroll for (var r = 0u; r < ROWS; r++) { maximum[r / 4][r % 4] = max_of_lanes(maximum[r / 4][r % 4]); }
     }
@@ -253,6 +260,7 @@ fn attn_prefill(
       }
       workgroupBarrier();  // the next values and weights overwrite these, or the next tile does
     }
+    @if(LINKED) tile = next_tile - 1u;
   }
 
   // Each lane has summed the weights of its own keys.

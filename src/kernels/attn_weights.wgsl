@@ -28,8 +28,8 @@
 
 import package::shared::attention::{params, RowMask, scores_of, sees};
 @if(!BY_TOKEN) import package::shared::attention::band_of;
-@if(ALIBI && !MASK && !BIAS && !BY_TOKEN && !MODS) import package::shared::attention::{position_of, slope_of};
-@if(MASK || BIAS || BY_TOKEN || MODS) import package::shared::attention::row_mask_of;
+@if(ALIBI && !MASK && !BIAS && !BLOCKS && !BY_TOKEN && !MODS) import package::shared::attention::{position_of, slope_of};
+@if(MASK || BIAS || BLOCKS || BY_TOKEN || MODS) import package::shared::attention::row_mask_of;
 @if(SCORE_MOD) import package::shared::attention::modified;
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 @if(BY_TOKEN) import package::shared::token_masks::tokens_seen;
@@ -132,9 +132,9 @@ fn attn_weights(
       var p = vec4f();
       if (sees_quad) {
         let lse = row_lse[sequence.lse_base + token * params.lse_token + head * params.lse_head];
-        @if(MASK || BIAS || BY_TOKEN || MODS)               let mask = row_mask_of(sequence, sequence_index, token, head);
-        @if(ALIBI && !MASK && !BIAS && !BY_TOKEN && !MODS)  let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
-        @if(!ALIBI && !MASK && !BIAS && !BY_TOKEN && !MODS) let mask = RowMask(seen);
+        @if(MASK || BIAS || BLOCKS || BY_TOKEN || MODS)               let mask = row_mask_of(sequence, sequence_index, token, head);
+        @if(ALIBI && !MASK && !BIAS && !BLOCKS && !BY_TOKEN && !MODS)  let mask = RowMask(seen, position_of(sequence, token), slope_of(sequence_index, head));
+        @if(!ALIBI && !MASK && !BIAS && !BLOCKS && !BY_TOKEN && !MODS) let mask = RowMask(seen);
         var is_seen = sees(mask, key);
         @if(PAGED) is_seen &= have_pages(key_tile, local);
         @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, u32(key.x), sequence.k_len));

@@ -170,7 +170,8 @@ export function chooseTile(
   return { isDecode: decodes, tile, tileRows: tileRowsOf(tile), tileKeys: tileKeysOf(tile) };
 }
 
-function tileRowsOf(tile: KernelTile): number {
+/** Rows that a kernel takes at a time. */
+export function tileRowsOf(tile: KernelTile): number {
   if ('matrix' in tile) return matrixTileRows(tile.matrix);
   return 'decode' in tile ? tile.decode.rows : prefillTileRows(tile.prefill);
 }

@@ -145,6 +145,7 @@ export function problemOf(call: KnownCall): {
       mask: null,
       bias: null,
       mods: null,
+      blocks: null,
       numSplits: call.numSplits ?? 1,
       append: null,
       sharedPrefix: null,

@@ -7,10 +7,18 @@ import { attnDecodeDispatch } from '../kernels/attnDecode.js';
 import { attnMatrixDispatch } from '../kernels/attnMatrix.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
 import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
+import { classifiesTiles, maskTilesDispatch, tileLinks } from '../kernels/maskTiles.js';
+import { canLinkTiles } from '../kernels/shared/optionalBuffers.js';
+import { gatherBlocksDispatch } from '../kernels/gatherBlocks.js';
 import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
 import { gatherTokensDispatch } from '../kernels/gatherTokens.js';
 import { mergeChunksDispatch, packSplitTokens, type SharedParts } from '../kernels/mergeStates.js';
-import { splitParts, type AttentionWork, type SplitParts } from '../kernels/shared/attention.js';
+import {
+  splitParts,
+  type AttentionWork,
+  type SplitParts,
+  type TileLinks,
+} from '../kernels/shared/attention.js';
 import {
   batchInfoLayout,
   headScalesOf,
@@ -24,7 +32,7 @@ import {
   type DeviceLengths,
   type HostLengths,
 } from '../problem/attentionProblem.js';
-import { attentionWork, type KernelTile, type WorkList } from './attentionWork.js';
+import { attentionWork, tileKeysOf, tileRowsOf, type KernelTile, type WorkList } from './attentionWork.js';
 import { cutsOf } from './dispatchCuts.js';
 import type { Cascade } from './sharedPrefix.js';
 
@@ -106,7 +114,9 @@ export function planWith<Problem extends AttentionProblem>(
   const append = planAppend(shared, lengths, traits);
   const parts = memory.keep('parts', [problem, nParts], () => splitParts(problem, nParts));
   const { rotatedQ } = append;
-  const attention = planLists({ shared, lists, parts, rotatedQ, traits, pace });
+  const links = linksOf(shared, lists, traits);
+  const linking = lists.map((list, i) => planLinks(shared, list, links[i]!));
+  const attention = planLists({ shared, lists, links, parts, rotatedQ, traits, pace });
   const prefix = cascade && planPrefix(cascade, { rotatedQ, traits, pace, memory });
 
   const splitTokens = packSplitTokens(merges, memory);
@@ -118,10 +128,10 @@ export function planWith<Problem extends AttentionProblem>(
       : [],
   );
   const besides = prefix ?? NO_PREFIX;
-  const of = [gathers, besides, append.dispatches, merge, ...attention];
+  const of = [gathers, ...linking, besides, append.dispatches, merge, ...attention];
   return memory.keep('dispatches', of, () => {
     const work = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge];
-    return work.length > 0 ? [...gathers, ...besides.gathers, ...work] : [];
+    return work.length > 0 ? [...gathers, ...linking.flat(), ...besides.gathers, ...work] : [];
   });
 }
 
@@ -135,6 +145,8 @@ function packItemsOf(lists: readonly WorkList[], memory: StepMemory): Uint32Arra
 interface ListsToPlan {
   readonly shared: Shared;
   readonly lists: readonly WorkList[];
+  /** Of each list. */
+  readonly links: readonly (TileLinks | null)[];
   readonly parts: SplitParts;
   readonly rotatedQ: Scratch | null;
   readonly traits: DeviceTraits;
@@ -142,7 +154,7 @@ interface ListsToPlan {
 }
 
 /** The dispatches of each work list, whose items follow those of the list before it. */
-function planLists({ shared, lists, parts, rotatedQ, traits, pace }: ListsToPlan): Dispatch[][] {
+function planLists({ shared, lists, links, parts, rotatedQ, traits, pace }: ListsToPlan): Dispatch[][] {
   const { problem, memory } = shared;
   let firstItem = 0;
   return lists.map((list, i) => {
@@ -150,9 +162,9 @@ function planLists({ shared, lists, parts, rotatedQ, traits, pace }: ListsToPlan
     firstItem += list.items.length;
     const cuts = cutsOf(list, problem, traits, pace);
     const ends = cuts.flatMap(({ range }) => range);
-    const of = [shared, list.tile, list.split && parts, rotatedQ, first, ...ends];
+    const of = [shared, list.tile, list.split && parts, rotatedQ, links[i], first, ...ends];
     const dispatches = memory.keep(`attention ${i}`, of, () => {
-      const work = { ...shared, parts: list.split ? parts : null, rotatedQ };
+      const work = { ...shared, parts: list.split ? parts : null, rotatedQ, links: links[i]! };
       return cuts.map(({ range: [start, end] }) =>
         attentionDispatchOf({ ...work, range: [first + start, first + end] }, list.tile),
       );
@@ -160,6 +172,46 @@ function planLists({ shared, lists, parts, rotatedQ, traits, pace }: ListsToPlan
     cuts.forEach(({ load }, cut) => (dispatches[cut]!.load = load));
     return dispatches;
   });
+}
+
+/** Links are made for so many tiles more at a time, so that a plan's grow seldom. */
+const LINKED_TILES = 64;
+
+/** Bytes of links that a list may take; beyond them its items visit all tiles of their bands. */
+const MOST_LINK_BYTES = 2 ** 28;
+
+/** For each list room for the links of its tiles, where there are masks to classify them by; else null. */
+function linksOf(
+  { problem, memory }: Shared,
+  lists: readonly WorkList[],
+  traits: DeviceTraits,
+): (TileLinks | null)[] {
+  const mostBytes = Math.min(MOST_LINK_BYTES, traits.maxBindingBytes);
+  const areLinked = classifiesTiles(problem) && canLinkTiles(problem, traits.maxStorageBuffers);
+  let firstItem = 0;
+  return lists.map(({ items, keyTiles }, i) => {
+    const first = firstItem;
+    firstItem += items.length;
+    if (!areLinked || items.length === 0) return null;
+    const mostTiles = Math.ceil(Math.max(1, keyTiles[0]!) / LINKED_TILES) * LINKED_TILES;
+    const name = `tile links ${i}`;
+    const links = memory.keep(name, [problem, first, items.length, mostTiles], () =>
+      tileLinks(problem, { first, count: items.length }, mostTiles, name),
+    );
+    return links.links.bytes <= mostBytes ? links : null;
+  });
+}
+
+/** What makes the links of a list. */
+function planLinks(shared: Shared, { items, tile }: WorkList, links: TileLinks | null): readonly Dispatch[] {
+  if (!links) return NO_DISPATCHES;
+  const first = links.firstItem;
+  return shared.memory.keep(`linking of ${links.links.scratch}`, [shared, items.length, links, tile], () => [
+    maskTilesDispatch(
+      { ...shared, range: [first, first + items.length], parts: null, rotatedQ: null, links },
+      { rows: tileRowsOf(tile), keys: tileKeysOf(tile) },
+    ),
+  ]);
 }
 
 /** The attention over a shared prefix: what it needs first, its dispatches, and where they leave results. */
@@ -194,7 +246,7 @@ function planPrefix(
     ...splitParts(problem, nParts, ' of the shared prefix'),
     nOfToken,
   }));
-  const attention = planLists({ ...context, shared, lists, parts });
+  const attention = planLists({ ...context, shared, lists, links: lists.map(() => null), parts });
   return memory.keep('plan', [gathers, parts, ...attention], () => ({
     gathers,
     dispatches: attention.flat(),
@@ -223,8 +275,8 @@ interface BatchToPlan {
 }
 
 /**
- * Lengths, numbers of heads and tokens, and items, for all kernels: from the host, or gathered on the GPU where any of it is
- * there.
+ * Lengths, numbers of heads and tokens, blocks, and items, for all kernels: from the host, or gathered on the GPU where any
+ * of it is there.
  */
 export function planBatchInfo({
   problem,
@@ -235,11 +287,12 @@ export function planBatchInfo({
   name = 'batch info',
 }: BatchToPlan): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
   const { maxWorkgroupsPerDimension } = traits;
-  const { slopes, sinks } = problem;
+  const { slopes, sinks, blocks } = problem;
   const scales = headScalesOf(problem);
   const { tokens } = lengths;
   const heads = [slopes?.values, sinks, scales?.k, scales?.v];
-  const areOnGpu = [...heads, tokens?.positions, tokens?.tree].some(
+  const lists = [blocks?.listed.counts, blocks?.full?.counts];
+  const areOnGpu = [...heads, tokens?.positions, tokens?.tree, ...lists].some(
     (numbers) => numbers && isTensor(numbers),
   );
   if (isHostLengths(lengths) && !areOnGpu) {
@@ -260,6 +313,7 @@ export function planBatchInfo({
     if (onGpu) dispatches.push(gatherLengthsDispatch({ ...common, items, lengths: onGpu }));
     if (!onGpu || slopes || sinks || scales)
       dispatches.push(gatherHeadsDispatch({ ...common, sequences, items: onGpu ? null : items }));
+    if (blocks) dispatches.push(gatherBlocksDispatch({ ...common, blocks }));
     if (tokens) dispatches.push(gatherTokensDispatch({ ...common, tokens, starts }));
     return dispatches;
   });

@@ -1,3 +1,4 @@
+import type { BlockMask } from './blockMask.js';
 import type { Floats, Ints, Tensor } from '../core/tensor.js';
 
 /** What all attention functions take besides their tensors. */
@@ -106,6 +107,8 @@ export interface AttnArgs extends AttentionOptions {
   readonly k: Tensor;
   /** [B, Sk, Hkv, Dv] in k's type */
   readonly v: Tensor;
+  /** Which blocks of keys the queries of a block see, besides the other masks: see `createBlockMask`. */
+  readonly blockMask?: BlockMask | undefined;
 }
 
 /** What `attnVarlen` takes. */
@@ -116,6 +119,11 @@ export interface AttnVarlenArgs extends AttentionOptions {
   readonly k: Tensor;
   /** [totalK, Hkv, Dv], or pages [P, pageSize, Hkv, Dv] with `blockTable`; k's type */
   readonly v: Tensor;
+  /**
+   * Which blocks of keys the queries of a block see, besides the other masks: see `createBlockMask`. Sequences are of one
+   * length then, known to the host.
+   */
+  readonly blockMask?: BlockMask | undefined;
   /**
    * Scales of quantised pages, see `attnWithKvCache`: f32 or f16, [P, pageSize, Hkv] for i8, [P, pageSize, Hkv, D / 32]
    * for i4; f32 [Hkv] or [1] for e4m3, by default 1.

@@ -1,6 +1,7 @@
 import { StepMemory } from '../core/stepMemory.js';
 import type { Tensor } from '../core/tensor.js';
 import type { ParsedMod } from '../wgsl/mods.js';
+import type { Blocks } from './blockMask.js';
 
 /** The largest size of a head of q and k that kernels take. */
 export const MAX_HEAD_DIM = 576;
@@ -42,6 +43,8 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly bias: TokenRows | null;
   /** Functions of the caller's own; null without any. */
   readonly mods: Mods | null;
+  /** Which blocks of keys each block of queries sees; null: all. */
+  readonly blocks: Blocks | null;
   /** How many chunks (see plan/splits.ts) to split the keys of every sequence into; 0 chooses. */
   readonly numSplits: number;
   /** New tokens to append and rotary embedding to apply before attention; null if there is neither. */

@@ -1,6 +1,7 @@
 import { roundTo } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
 import { elementCount } from '../core/tensor.js';
+import { isFullFor } from './blockMask.js';
 import { addedTo, type KeyRowOptions } from './keyRows.js';
 import { lastSizes, NO_ROW, type HostFloats, type HostTensor } from './hostTensor.js';
 import { modified, type ModOptions } from './mods.js';
@@ -98,8 +99,10 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
         const row = (firstQuery + i) * nHeads + head;
         const place = rowOf(sequences[sequence]!, i, options, nRows / nHeads);
         const { ranges } = place;
-        const added = addedTo(options, { sequence, firstQuery, i, head });
-        const becomes = modified(options, { sequence, head, ...place });
+        const which = { sequence, firstQuery, i, head };
+        const added = addedTo(options, which);
+        const isFull = isFullFor(options.blockMask, which);
+        const becomes = modified(options, { sequence, head, isFull, ...place });
         query.set(q.data.subarray(row * headDim, (row + 1) * headDim));
 
         let largest = sink;

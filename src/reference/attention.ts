@@ -25,6 +25,7 @@ export {
   type Scaling,
 } from '../core/kvFormats.js';
 export { attnWeightsReference, type AttnWeightsReferenceArgs } from './attnWeights.js';
+export type { HostBlockMask, HostInt32s } from './blockMask.js';
 export type { HostFloats, HostInts, HostTensor } from './hostTensor.js';
 export type { HostWords, KeyRowOptions } from './keyRows.js';
 export type { ModOptions } from './mods.js';

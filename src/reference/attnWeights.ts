@@ -11,6 +11,7 @@ import {
   tokenPositionOf,
   type CachedBatch,
 } from './attnWithKvCache.js';
+import { isFullFor } from './blockMask.js';
 import { addedTo } from './keyRows.js';
 import { elementCount } from '../core/tensor.js';
 import { checkTensors, lastSizes, NO_ROW, type HostTensor } from './hostTensor.js';
@@ -69,8 +70,10 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
       const slope = slopeOf(args.alibiSlopes, sequence, head, nHeads);
       const total = lse.data[lseIndex(head, i)]!;
       if (total === -Infinity) continue;
-      const added = addedTo(args, { sequence, firstQuery, i, head });
-      const becomes = modified(args, { sequence, head, ...place });
+      const which = { sequence, firstQuery, i, head };
+      const added = addedTo(args, which);
+      const isFull = isFullFor(args.blockMask, which);
+      const becomes = modified(args, { sequence, head, isFull, ...place });
       const of = (index * nHeads + head) * nKeys;
       eachKey(place.ranges, (j) => {
         const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);

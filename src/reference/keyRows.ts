@@ -1,7 +1,9 @@
 import { PageflashError } from '../core/errors.js';
+import { seesBlockOf, type HostBlockMask } from './blockMask.js';
 import type { HostTensor } from './hostTensor.js';
 
-// What a call says about each pair of a row and a key: a bit whether the row sees the key, a number to add to its score.
+// What a call says about each pair of a row and a key: a bit whether the row sees the key, a number to add to its score, and
+// which blocks of keys the row sees.
 
 /** u32 words in host memory, contiguous and row-major. */
 export interface HostWords {
@@ -17,6 +19,8 @@ export interface KeyRowOptions {
   readonly mask?: HostWords | undefined;
   /** `[B or 1, Hq or 1, Sq, keys]`, or `[Hq or 1, totalQ, keys]`: added to the scores; below −1e30 it hides the key. */
   readonly bias?: HostTensor | undefined;
+  /** Which blocks of keys the queries of a block see. */
+  readonly blockMask?: HostBlockMask | undefined;
 }
 
 /** A row of queries: head `head` of query `i` of a sequence, whose first query is `firstQuery` among those of all. */
@@ -53,12 +57,14 @@ function at(index: number, size: number): number {
 const LOWEST_BIAS = -1e30;
 
 /** Returns what is added to the scores of a row, by key: −∞ for a key that it does not see. */
-export function addedTo({ mask, bias }: KeyRowOptions, row: QueryRow): (j: number) => number {
-  if (!mask && !bias) return () => 0;
+export function addedTo({ mask, bias, blockMask }: KeyRowOptions, row: QueryRow): (j: number) => number {
+  if (!mask && !bias && !blockMask) return () => 0;
+  const isInBlock = seesBlockOf(blockMask, row);
   const maskAt = mask ? rowStart('mask', mask, row) : 0;
   const biasAt = bias ? rowStart('bias', bias, row) : 0;
   return (j) => {
     if (mask && ((mask.data[maskAt + Math.floor(j / 32)]! >>> (j % 32)) & 1) === 0) return -Infinity;
+    if (!isInBlock(j)) return -Infinity;
     const added = bias ? bias.data[biasAt + j]! : 0;
     return added < LOWEST_BIAS ? -Infinity : added;
   };

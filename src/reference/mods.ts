@@ -15,6 +15,8 @@ interface ModRow {
   readonly head: number;
   readonly p: number;
   readonly positionOf: (j: number) => number;
+  /** Whether maskMod is not asked about a key. */
+  readonly isFull: (j: number) => boolean;
 }
 
 /** Scores below it hide keys. */
@@ -23,13 +25,13 @@ const LOWEST_SCORE = -1e30;
 /** Returns what a score of a row becomes by its key; −∞ for a key that the row does not see. */
 export function modified(
   { scoreMod, maskMod }: ModOptions,
-  { sequence, head, p, positionOf }: ModRow,
+  { sequence, head, p, positionOf, isFull }: ModRow,
 ): (score: number, j: number) => number {
   if (!scoreMod && !maskMod) return (score) => score;
   return (score, j) => {
     if (score === -Infinity) return score;
     const k = positionOf(j);
-    if (maskMod && !maskMod(sequence, head, p, k)) return -Infinity;
+    if (maskMod && !isFull(j) && !maskMod(sequence, head, p, k)) return -Infinity;
     if (!scoreMod) return score;
     const becomes = scoreMod(score, sequence, head, p, k);
     return becomes >= LOWEST_SCORE ? becomes : -Infinity;

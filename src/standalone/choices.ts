@@ -214,6 +214,7 @@ function problemOf(caller: string, shape: Shape, newDType: FloatDType | null = n
     slopes: alibi ? 'host' : null,
     sinks: null,
     mask,
+    blocks: false,
     bias: shape.bias ?? null,
     mods: null,
     masks: firstKeys ? { ...NO_MASKS, firstKeys: 1 } : NO_MASKS,

@@ -168,6 +168,7 @@ export class Workbench {
         mask: null,
         bias: null,
         mods: null,
+        blocks: null,
         numSplits,
         append: null,
         sharedPrefix: null,

@@ -1,8 +1,21 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
+import { elementCount, type Tensor } from '../../src/core/tensor.js';
+import {
+  attn,
+  attnVarlen,
+  createRuntime,
+  planAttnVarlen,
+  type AttnVarlenArgs,
+  type RuntimeOptions,
+} from '../../src/index.js';
+import { attnReference } from '../../src/reference/attention.js';
+import { download, upload } from '../../tools/deviceTensor.js';
+import { Random } from '../../tools/random.js';
 import { matricesOf, type MatrixName } from '../matrices/matrixDevices.js';
-import { assert, type DeviceKind, type GpuCase } from '../platforms/gpuCase.js';
+import { assert, assertEqual, type DeviceKind, type GpuCase } from '../platforms/gpuCase.js';
+import { withRuntime } from '../platforms/withRuntime.js';
+import { checkOut } from '../reference/tolerance.js';
 import { checkKvCache, MIXED, type KvCacheCase } from './kvCacheCase.js';
-import { checkVarlen, type VarlenCase } from './varlenCase.js';
+import { checkVarlen, draw, place, type VarlenCase } from './varlenCase.js';
 import { checkKvCacheWeights, checkVarlenWeights } from './weightsCase.js';
 
 // Masks of bits, biases and first keys.
@@ -88,7 +101,94 @@ async function run<Case extends VarlenCase | KvCacheCase>(
   }
 }
 
+/** Layers with biases of their own, and a step whose mask has other bits. */
+const plans: GpuCase = {
+  name: 'plans: a bias for each layer, a mask for each step',
+  run: (t) =>
+    withRuntime(t, async (runtime) => {
+      const { device } = runtime;
+      const varlenCase = { ...BASE, why: '', lengths: RAGGED, bits: 'nothing', bias: 'f32' } as const;
+      const { args, lent } = place(device, varlenCase, draw(varlenCase));
+      const other = place(device, varlenCase, draw({ ...varlenCase, seed: 2 }));
+      const out = upload(device, 'f32', args.q.shape, new Float32Array(elementCount(args.q.shape)));
+      const plan = planAttnVarlen(runtime, args);
+      const expectSame = async (layer: Partial<AttnVarlenArgs>, what: string): Promise<void> => {
+        plan.record({ bias: layer.bias, out });
+        const called = attnVarlen(runtime, { ...args, ...layer });
+        assertEqual(await download(device, out), await download(device, called.out), what);
+        called.out.buffer.destroy();
+      };
+      await expectSame({}, 'the bias of the plan');
+      await expectSame({ bias: other.args.bias }, 'that of another layer');
+      const { mask } = other.args;
+      plan.update({ mask });
+      await expectSame({ mask }, 'another mask');
+      // The same tensor with other bits.
+      device.queue.writeBuffer(mask!.buffer, 0, new Uint32Array(mask!.buffer.size / 4).fill(0x0ff0));
+      plan.update({ mask });
+      await expectSame({ mask }, 'other bits');
+      plan.destroy();
+      for (const { buffer } of [...lent, ...other.lent, out]) buffer.destroy();
+    }),
+};
+
+/** Strides of 0, and the lowest numbers that do not hide a key. */
+const shared: GpuCase = {
+  name: 'a row that all share by strides of 0; biases of -9e29 and -1.01e30',
+  run: (t) =>
+    withRuntime(t, async (runtime) => {
+      const { device } = runtime;
+      const [nKeys, headDim] = [70, 16];
+      const random = new Random(3);
+      const normals = (shape: readonly number[]) => ({ shape, data: random.normals(elementCount(shape)) });
+      const [q, k, v] = [
+        normals([2, 5, 2, headDim]),
+        normals([2, nKeys, 1, headDim]),
+        normals([2, nKeys, 1, headDim]),
+      ];
+      const row = Float32Array.from({ length: nKeys }, (_, j) => [-9e29, -1.01e30, -9e29][j % 3]!);
+      const words = Uint32Array.of(0xffff0000, 0x0000ffff, 0xff);
+      const lent = [q, k, v].map(({ shape, data }) => upload(device, 'f32', shape, data));
+      const bias = upload(device, 'f32', [1, 1, 1, nKeys], row);
+      const mask = upload(device, 'u32', [1, 1, 1, 3], words);
+      const everyRow = (tensor: Tensor): Tensor => ({
+        ...tensor,
+        shape: [2, 2, 5, tensor.shape[3]!],
+        strides: [0, 0, 0, 1],
+      });
+      const result = attn(runtime, {
+        q: lent[0]!,
+        k: lent[1]!,
+        v: lent[2]!,
+        bias: everyRow(bias),
+        mask: everyRow(mask),
+        returnLse: true,
+      });
+      const repeated = <Numbers extends Float32Array | Uint32Array>(numbers: Numbers): Numbers => {
+        const all = new (numbers.constructor as new (length: number) => Numbers)(20 * numbers.length);
+        for (let i = 0; i < 20; i++) all.set(numbers, i * numbers.length);
+        return all;
+      };
+      const want = attnReference({
+        q,
+        k,
+        v,
+        bias: { shape: [2, 2, 5, nKeys], data: repeated(row) },
+        mask: { shape: [2, 2, 5, 3], data: repeated(words) },
+      });
+      checkOut({ actual: await download(device, result.out), reference: want.out.data, dtype: 'f32' });
+      const lse = await download(device, result.lse);
+      assert(
+        lse.every((x) => Math.abs(x / -9e29 - 1) < 1e-6),
+        `the lse is ${lse[0]}`,
+      );
+      for (const { buffer } of [...lent, bias, mask, result.out, result.lse]) buffer.destroy();
+    }),
+};
+
 export const cases: GpuCase[] = [
+  plans,
+  shared,
   ...varlen.map((one) => ({ name: one.why, run: (t) => run(t, one, checkVarlen) }) as GpuCase),
   ...kvCache.map((one) => ({ name: one.why, run: (t) => run(t, one, checkKvCache) }) as GpuCase),
   ...varlen

@@ -17,10 +17,11 @@ import {
   type AttnVarlenArgs,
   type Runtime,
 } from '../../src/index.js';
-import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
+import { attnVarlenReference, type HostBlockMask, type HostTensor } from '../../src/reference/attention.js';
 import { download, downloadGaps, upload, type Placement } from '../../tools/deviceTensor.js';
 import { assert } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
+import { drawBlocks, placeBlocks, type BlocksCase } from './blockMaskCase.js';
 import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
 import { denseKeyRows, drawKeyRows, placeKeyRows, type KeyRows, type KeyRowsCase } from './keyRowsCase.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
@@ -30,7 +31,7 @@ import { drawTokens, type TokenInputs, type TokensCase } from './tokenInputs.js'
 import { withGaps } from './withGaps.js';
 
 /** A batch for attention, with inputs drawn from a seed. */
-export interface VarlenCase extends KeyRowsCase, TokensCase, ModsCase {
+export interface VarlenCase extends KeyRowsCase, TokensCase, ModsCase, BlocksCase {
   /** What the case tests. */
   readonly why: string;
   /** Queries and keys of each sequence. */
@@ -96,6 +97,7 @@ interface Inputs extends KeyRows, TokenInputs, ModInputs {
   readonly blockTable?: Int32Array;
   readonly alibiSlopes?: Float32Array;
   readonly sinks?: Float32Array;
+  readonly blockMask?: HostBlockMask;
 }
 
 /** Runs the case on the runtime and compares with the reference. */
@@ -235,6 +237,7 @@ export function draw(varlen: VarlenCase): Inputs {
     }),
     ...drawTokens(random, varlen, keysUsed),
     ...drawMods(random, varlen, { nHeads, nKeys: Math.max(1, ...lengths.map(([, sk]) => sk)) }),
+    ...drawBlocks(random, varlen, { batch, nHeads, sq: lengths[0]?.[0] ?? 0, sk: keysUsed[0]?.[1] ?? 0 }),
   };
 }
 
@@ -278,6 +281,8 @@ export function place(
   lent.push(...Object.values(keyRows));
   const mods = placeMods(device, varlen, inputs);
   lent.push(...mods.lent);
+  const blocks = inputs.blockMask && placeBlocks(device, varlen, { batch, nHeads }, inputs.blockMask);
+  if (blocks) lent.push(...blocks.lent);
   const keysAndValues = (): Pick<AttnVarlenArgs, 'k' | 'v' | 'kScale' | 'vScale'> => {
     if (!isQuantised(kvDType)) return { k: rows(kvDType, inputs.k), v: rows(kvDType, inputs.v) };
     const { cache: k, scale: kScale } = placeQuantised(device, inputs.quantised!.k, { gap, onGpu });
@@ -289,6 +294,7 @@ export function place(
     ...optionsOf(varlen),
     ...keyRows,
     ...mods.args,
+    ...(blocks && { blockMask: blocks.blockMask }),
     q: rows(dtype, inputs.q),
     ...keysAndValues(),
     cuSeqlensQ: ints([batch + 1], cuSeqlensQ),

@@ -1,6 +1,7 @@
 import type { FloatDType, KvDType, QuantisedDType } from '../../src/core/dtype.js';
 import type { ScaleDType } from '../../src/core/kvFormats.js';
 import type { Random } from '../../tools/random.js';
+import { BLOCK_SHARING, type BlocksCase } from '../attention/blockMaskCase.js';
 import type { ModsCase } from '../attention/modsCase.js';
 import type { TokensCase } from '../attention/tokenInputs.js';
 
@@ -34,6 +35,7 @@ const edges = (...queries: number[]): Batch =>
 /** Batches by name: sizes at which tiles, chunks and pages begin and end, and mixtures that a server sees. */
 export const BATCHES = {
   'single tokens': single(1, 239, 33, 1024, 700),
+  'single tokens of one length': single(300, 300, 300),
   'a long cache among single keys': single(1, 1, 1, 1024, 1, 1, 1, 1),
   'few keys': prompts([64, 1], [239, 1], [799, 3]),
   primes: prompts([113, 203], [113, 211], [128, 217], [108, 256]),
@@ -121,6 +123,46 @@ export function keysOfCase({ bits, bias, biasAt, sharing, firstKeys }: KeyCell) 
     ...(bias !== 'none' && { bias, biasSharing: sharing, biasAnywhere: biasAt === 'anywhere' }),
     firstKeys,
   };
+}
+
+/** Block masks: `blocked` decides which kernels are compiled. */
+export const BLOCK_AXES = {
+  blocks: ['none', ...BLOCK_SHARING],
+  /** Queries and keys. */
+  blockSize: ['16, 16', '128, 128', '1, 7', '40, 300'],
+  fullBlocks: [false, true],
+  blocksAt: ['host', 'GPU'],
+} as const;
+
+type BlockCell = { readonly [Axis in keyof typeof BLOCK_AXES]: (typeof BLOCK_AXES)[Axis][number] } & {
+  readonly blocked: boolean;
+};
+
+/** A cell as far as it decides whether a call can have a block mask. */
+interface BlockedCell extends BlockCell {
+  readonly call: string;
+  readonly batch: keyof typeof BATCHES;
+  readonly spread: string;
+  readonly used: string;
+  readonly numbers: string;
+}
+
+/** Whether sequences are of one length, which the host knows, where there are blocks. */
+export function allowsBlocks(cell: Partial<BlockedCell>): boolean {
+  const { blocked, blocks, call, batch, spread = 'full', used = 'all', numbers = 'host' } = cell;
+  if (blocked !== undefined && blocks !== undefined && blocked !== (blocks !== 'none')) return false;
+  const isBlocked = blocked ?? (blocks !== undefined && blocks !== 'none');
+  if (!isBlocked || call === 'attn') return true;
+  if (spread !== 'full' || used !== 'all' || numbers !== 'host') return false;
+  if (batch === undefined || call === undefined) return true;
+  const [first, ...others] = BATCHES[batch].most as readonly Lengths[];
+  return others.every((lengths) => String(lengths) === String(first));
+}
+
+export function blocksOfCase({ blocks, blockSize, fullBlocks, blocksAt }: BlockCell): BlocksCase {
+  if (blocks === 'none') return {};
+  const [q, k] = blockSize.split(', ').map(Number) as [number, number];
+  return { blocks, blockSize: [q, k], fullBlocks, blocksOnGpu: blocksAt === 'GPU' };
 }
 
 /** Positions and trees of query tokens. */

@@ -6,7 +6,10 @@ import { checkVarlen, type VarlenCase } from '../attention/varlenCase.js';
 import {
   BATCH_NAMES,
   BATCHES,
+  allowsBlocks,
   allowsCacheType,
+  BLOCK_AXES,
+  blocksOfCase,
   cacheType,
   drawWindow,
   spread,
@@ -45,11 +48,13 @@ const KERNEL_AXES = {
   positioned: [false, true],
   treed: [false, true],
   ...MOD_KERNELS,
+  blocked: [false, true],
 } as const;
 
 const AXES = {
   ...KERNEL_AXES,
   ...KEY_AXES,
+  ...BLOCK_AXES,
   call: ['attn', 'attnVarlen'],
   heads: [
     [6, 6],
@@ -93,6 +98,7 @@ export const varlenCells: ConformanceSuite<typeof AXES> = {
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
 const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
   allowsKeys,
+  allowsBlocks,
   ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
@@ -142,6 +148,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     sinks: cell.sinks,
     returnLse: cell.returnLse,
     ...keysOfCase(cell),
+    ...blocksOfCase(cell),
     attentionChunk: cell.attentionChunk,
     numSplits: cell.numSplits,
     pageSize: cell.pageSize,

@@ -1,6 +1,6 @@
 import { checkKvCacheWeights, checkVarlenWeights } from '../attention/weightsCase.js';
 import { sharedRuntime } from '../platforms/withRuntime.js';
-import { BATCHES, KEY_AXES, KEY_KERNELS, MOD_KERNELS } from './axes.js';
+import { BATCHES, BLOCK_AXES, KEY_AXES, KEY_KERNELS, MOD_KERNELS } from './axes.js';
 import type { Row } from './coveringArray.js';
 import { kvCacheCase, kvCacheCells } from './kvCacheCells.js';
 import type { ConformanceSuite } from './selection.js';
@@ -33,6 +33,7 @@ const VARLEN_KERNELS = {
   positioned: [false, true],
   treed: [false, true],
   ...MOD_KERNELS,
+  blocked: [false, true],
 } as const;
 
 const { call, causal, window, softcap, alibi } = varlenCells.axes;
@@ -40,6 +41,7 @@ const { sinks, attentionChunk, spread, used, numbers, scores, positions, tree } 
 const VARLEN = {
   ...VARLEN_KERNELS,
   ...KEY_AXES,
+  ...BLOCK_AXES,
   call,
   causal,
   window,
@@ -53,7 +55,14 @@ const VARLEN = {
   scores,
   positions,
   tree,
-  batch: ['single tokens', 'few keys', 'primes', 'prompts and decoding', 'all prime'],
+  batch: [
+    'single tokens',
+    'single tokens of one length',
+    'few keys',
+    'primes',
+    'prompts and decoding',
+    'all prime',
+  ],
   pageSize: [0, 1, 3, 16, 250],
 } as const;
 

@@ -4,6 +4,7 @@ import type { Dispatch } from '../../src/core/dispatch.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
 import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
+import { maskTilesDispatch, tileLinks } from '../../src/kernels/maskTiles.js';
 import type { AttentionWork } from '../../src/kernels/shared/attention.js';
 import { hostBatchInfo, packItems } from '../../src/kernels/shared/batchInfo.js';
 import { RAGGED } from '../../src/problem/tokenRows.js';
@@ -95,9 +96,11 @@ function drawn(options: Options): Drawn {
   const random = new Random(7);
   const nTokens = SEQUENCES.reduce((sum, [qLen]) => sum + qLen, 0);
   const words = (shape: readonly number[]): Uint32Array =>
-    // Whole words of hidden keys, so that no row sees anything of some tiles.
+    // Whole words of hidden keys, so that no row sees anything of some tiles, or none of the first head.
     Uint32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) =>
-      i % WORDS === 1 ? 0 : random.int(0, 2 ** 31) * 2 + random.int(0, 2),
+      i % WORDS === 1 || (i % WORDS === 2 && i < nTokens * WORDS)
+        ? 0
+        : random.int(0, 2 ** 31) * 2 + random.int(0, 2),
     );
   const mask = bits ? { shape: [2, nTokens, WORDS], data: words([2, nTokens, WORDS]) } : undefined;
   const bias = kind && {
@@ -136,6 +139,7 @@ function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
     range: [0, items.length],
     parts: null,
     rotatedQ: null,
+    links: null,
     ...GRID,
   };
 }
@@ -184,6 +188,55 @@ const CASES: readonly Case[] = [
   { why: 'first keys before a window', windowSize: [5, -1], firstKeys: 3 },
   { why: 'first keys of several tiles, in pages', windowSize: [20, -1], firstKeys: 40, pageSize: 3 },
 ];
+
+/** The same with tiles of 16 keys left out that the mask hides. */
+function linked(dispatchOf: (work: AttentionWork) => Dispatch, rows: number, keys: number) {
+  return (given: Drawn): readonly string[] => {
+    const work = workOf(given.batch, rows);
+    const items = { first: 0, count: work.range[1] };
+    const links = tileLinks(given.batch.problem, items, Math.ceil(128 / keys), 'links');
+    const whole = { ...work, links };
+    return [
+      ...interpret(maskTilesDispatch(whole, { rows, keys }), given.buffers),
+      ...interpret(dispatchOf(whole), given.buffers),
+    ];
+  };
+}
+
+describe('tiles that the mask hides are left out', () => {
+  test.each([
+    ['attn_prefill', linked((work) => attnPrefillDispatch(work, PREFILL_TILE), 8, 16)],
+    ['attn_decode', linked((work) => attnDecodeDispatch(work, DECODE_TILE), 2, 16)],
+    ['attn_decode, loaded ahead', linked((work) => attnDecodeDispatch(work, PREFETCH_TILE), 2, 8)],
+  ] as const)('%s', { timeout: SLOW }, (_, run) => {
+    for (const options of [
+      {},
+      { pageSize: 3 },
+      { windowSize: [30, -1], firstKeys: 9, pageSize: 3 },
+    ] as const) {
+      const given = drawn({ bits: true, ...options });
+      expect(run(given)).toEqual([]);
+      expectReference(given);
+    }
+  });
+
+  test('their keys may hold anything', { timeout: SLOW }, () => {
+    // Whole words of hidden keys: those from 32 to 63 of each sequence.
+    const given = drawn({ bits: true });
+    const { k, v } = given.batch.problem;
+    const want = { k: given.buffers.read(k.tensor), v: given.buffers.read(v.tensor) };
+    const first = SEQUENCES[0]![1];
+    for (const { tensor } of [k, v]) {
+      const data = given.buffers.read(tensor).slice();
+      given.buffers.write(tensor, data.fill(NaN, (first + 32) * 32, (first + 64) * 32));
+    }
+    const run = linked((work) => attnPrefillDispatch(work, PREFILL_TILE), 8, 16);
+    expect(run(given)).toEqual([]);
+    given.buffers.write(k.tensor, want.k);
+    given.buffers.write(v.tensor, want.v);
+    expectReference(given);
+  });
+});
 
 describe.each(KERNELS)('%s', (_, dispatchOf) => {
   test.each(CASES)('has no race: $why', { timeout: SLOW }, ({ why: _why, ...options }) => {

@@ -128,6 +128,7 @@ function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
     range: [0, items.length],
     parts: null,
     rotatedQ: null,
+    links: null,
     ...GRID,
   };
 }

@@ -60,6 +60,7 @@ export function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): 
     range: [0, items.length],
     parts: nChunks > 1 ? splitParts(problem, nParts) : null,
     rotatedQ: null,
+    links: null,
     ...GRID,
   };
 }

@@ -112,6 +112,7 @@ export function batchOf(
     mask: null,
     bias: null,
     mods: null,
+    blocks: null,
     numSplits: options.numSplits ?? 0,
     append: newTokens || options.rotary ? append : null,
     sharedPrefix: null,

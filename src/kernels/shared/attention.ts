@@ -2,6 +2,7 @@ import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
 import { hasScales, isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
 import type { ScaleDType } from '../../core/kvFormats.js';
 import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem/attentionProblem.js';
+import { blockWords, sparesMaskMod } from '../../problem/blockMask.js';
 import { masksByPosition, masksByTree } from '../../problem/tokenMasks.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
 import { batchInfoLayout } from './batchInfo.js';
@@ -19,7 +20,19 @@ export interface AttentionWork {
   readonly parts: SplitParts | null;
   /** Where the queries are instead, laid out like q. */
   readonly rotatedQ: Scratch | null;
+  /** Which tiles the items visit; null where that is for all of their bands. */
+  readonly links: TileLinks | null;
   readonly maxWorkgroupsPerDimension: number;
+}
+
+/** What links the tiles of a work list; see tile_links.wgsl. */
+export interface TileLinks {
+  readonly links: Scratch;
+  /** The first item that has any. */
+  readonly firstItem: number;
+  /** Words from one item to the next, and from one kv head to the next: 0 where heads share the masks. */
+  readonly perItem: number;
+  readonly perHead: number;
 }
 
 /** Room for the results of chunks: out f32 [parts, n_heads, row_elements], then sums f32 [parts, n_heads, 4]. */
@@ -47,7 +60,7 @@ export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: numbe
 
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
-  const { problem, batchInfo, range, parts, rotatedQ, maxWorkgroupsPerDimension } = work;
+  const { problem, batchInfo, range, parts, rotatedQ, links, maxWorkgroupsPerDimension } = work;
   const { nKvHeads, q, k, v, out, lse } = problem;
   const bindings = {
     q: rotatedQ ?? q.tensor,
@@ -57,10 +70,11 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
     out: parts ? parts.scratch : out.tensor,
     ...(lse && !parts && { lse: lse.tensor }),
     ...optionalBuffersOf(problem),
+    ...(links && { tile_links: links.links }),
   };
   return {
     kernel: withBuffers(withMods(kernel, modsOf(problem.mods)), bindings),
-    spec,
+    spec: links ? { ...spec, LINKED: true } : spec,
     params: attentionParams(work),
     bindings,
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
@@ -72,7 +86,8 @@ export function attentionParams({
   problem,
   range,
   parts,
-}: Pick<AttentionWork, 'problem' | 'range' | 'parts'>): Readonly<Record<string, number>> {
+  links,
+}: Pick<AttentionWork, 'problem' | 'range' | 'parts' | 'links'>): Readonly<Record<string, number>> {
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
   const { mask, bias } = problem;
   const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt, tokensAt, positionsAt, treeAt, itemsAt } =
@@ -127,6 +142,28 @@ export function attentionParams({
     positions_at: positionsAt,
     tree_at: treeAt,
     tree_words: masks.tokens?.treeWords ?? 0,
+    links_first: links?.firstItem ?? 0,
+    links_item: links?.perItem ?? 0,
+    links_head: links?.perHead ?? 0,
+    ...blockParams(problem),
+  };
+}
+
+/** The bits of blocks in batch_info. */
+function blockParams(problem: AttentionProblem) {
+  const { blocks } = problem;
+  const { blocksAt, fullBlocksAt } = batchInfoLayout(problem);
+  const words = blocks ? blockWords(blocks) : 0;
+  const nRows = blocks?.nRows ?? 0;
+  return {
+    blocks_at: blocksAt,
+    full_blocks: fullBlocksAt - blocksAt,
+    blocks_sequence: blocks && blocks.sequences > 1 ? blocks.heads * nRows * words : 0,
+    blocks_head: blocks && blocks.heads > 1 ? nRows * words : 0,
+    blocks_row: words,
+    block_tokens: blocks?.rowTokens ?? 1,
+    block_keys: blocks?.columnKeys ?? 1,
+    n_blocks: Math.max(1, blocks?.nColumns ?? 1),
   };
 }
 
@@ -181,6 +218,9 @@ export interface AttentionFeatures {
   readonly mask: boolean;
   /** How the bias is stored, and whether it can be read four numbers at a time; null without one. */
   readonly bias: { readonly dtype: FloatDType; readonly wide: boolean } | null;
+  readonly blocks?: boolean;
+  /** Whether some are full, so that maskMod is not asked about them. */
+  readonly fullBlocks?: boolean;
   /** Whether masks and ALiBi look at positions of query tokens. */
   readonly positions?: boolean;
   /** Whether query tokens see each other along a tree. */
@@ -203,6 +243,7 @@ export function featuresOf({
   mask,
   bias,
   mods,
+  blocks,
   ...dims
 }: AttentionProblem): AttentionFeatures {
   return {
@@ -224,6 +265,8 @@ export function featuresOf({
       dtype: bias.tensor.dtype as FloatDType,
       wide: hasMultiplesOf(4, bias, bias.tensor.shape.at(-1)!),
     },
+    blocks: blocks !== null,
+    fullBlocks: sparesMaskMod({ blocks, mods }),
     positions: masksByPosition(masks),
     tree: masksByTree(masks),
     mods: { scoreMod: Boolean(mods?.scoreMod), maskMod: Boolean(mods?.maskMod) },
@@ -262,6 +305,8 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     firstKeys,
     mask,
     bias,
+    blocks = false,
+    fullBlocks = false,
     positions = false,
     tree = false,
     mods = NO_MODS,
@@ -308,6 +353,8 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     BIAS_BF16: bias?.dtype === 'bf16',
     BIAS_HALVES: bias !== null && bias.dtype !== 'f32',
     BIAS_WIDE: bias?.wide ?? false,
+    BLOCKS: blocks,
+    FULL_BLOCKS: fullBlocks,
     BY_TOKEN: positions || tree,
     POSITIONS: positions,
     TREE: tree,

@@ -6,6 +6,7 @@
 //   SOFTCAP   scores are bounded by tanh
 //   FIRST_KEYS  see band
 //   MASK      bits of each row say which keys it sees
+//   BLOCKS    bits of each block of query tokens say which blocks of keys it sees: see block_masks
 //   BIAS      numbers of each row are added to its scores
 //   SPLIT     an item is one of several chunks of keys: its out and sums are a part, for merge_states
 //   LSE       the lse of each row is written, or with SPLIT its sums
@@ -19,6 +20,7 @@ import package::shared::band::{Band, Tiles, band_between, tiles_in, visible_band
 import package::shared::batch_info::{CHUNK_LIMIT, Item, Sequence, work_item_at, sequence_at, batch_info};
 import package::shared::out_rows::{out, write_lse};
 import package::shared::scores::{LOG2_E, capped, sink_part};
+@if(BLOCKS) import package::shared::block_masks::{block_row_of, in_blocks};
 @if(SCORE_MOD) import package::shared::mods::score_mod;
 @if(MASK_MOD) import package::shared::mods::mask_mod;
 @if(MODS) import package::shared::lanes::ROLLED_LOOP;
@@ -83,6 +85,17 @@ struct Params {
   positions_at: u32,
   tree_at: u32,
   tree_words: u32,
+  links_first: u32,       // the first item that has tile_links
+  links_item: u32,        // words of tile_links from an item to the next, and from a kv head to the next
+  links_head: u32,
+  blocks_at: u32,         // in batch_info, see block_masks
+  blocks_sequence: u32,   // words from the rows of a sequence to those of the next: 0 where sequences share them
+  blocks_head: u32,       // likewise of heads
+  blocks_row: u32,        // and from one row to the next
+  block_tokens: u32,      // query tokens of a block
+  block_keys: u32,
+  n_blocks: u32,          // of keys
+  full_blocks: u32,       // words from the bits of a block to those which say what is full
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -185,21 +198,22 @@ struct RowMask {
   @if(MODS) head: u32,
   @if(MASK) mask_row: u32,   // where its bits begin
   @if(BIAS) bias_row: u32,
+  @if(BLOCKS) block_row: u32,
 }
 
 // The mask of a row; past the end, that of some other row: its results are never stored.
 fn mask_of(job: Job, row: u32) -> RowMask {
   let token = min(token_of(row), job.sequence.q_len - 1u);
-  @if(MASK || BIAS || BY_TOKEN || MODS) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
-  @if(!MASK && !BIAS && !BY_TOKEN && !MODS && ALIBI) {
+  @if(MASK || BIAS || BLOCKS || BY_TOKEN || MODS) return row_mask_of(job.sequence, job.item.sequence, token, head_of(job, row));
+  @if(!MASK && !BIAS && !BLOCKS && !BY_TOKEN && !MODS && ALIBI) {
     let slope = slope_of(job.item.sequence, head_of(job, row));
     return RowMask(band_of(job.sequence, token), position_of(job.sequence, token), slope);
   }
-  @if(!MASK && !BIAS && !BY_TOKEN && !MODS && !ALIBI) return RowMask(band_of(job.sequence, token));
+  @if(!MASK && !BIAS && !BLOCKS && !BY_TOKEN && !MODS && !ALIBI) return RowMask(band_of(job.sequence, token));
 }
 
 // The mask of a head of a token, with all that a variant has.
-@if(MASK || BIAS || BY_TOKEN || MODS) fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
+fn row_mask_of(sequence: Sequence, sequence_index: u32, token: u32, head: u32) -> RowMask {
   var mask = RowMask();
   @if(!BY_TOKEN) mask.band = band_of(sequence, token);
   @if(BY_TOKEN)  mask.band = index_band_of(sequence, token);
@@ -213,6 +227,7 @@ fn mask_of(job: Job, row: u32) -> RowMask {
     params.mask_base + sequence_index * params.mask_sequence + row * params.mask_token + head * params.mask_head;
   @if(BIAS) mask.bias_row =
     params.bias_base + sequence_index * params.bias_sequence + row * params.bias_token + head * params.bias_head;
+  @if(BLOCKS) mask.block_row = block_row_of(sequence_index, token, head);
   return mask;
 }
 
@@ -256,8 +271,10 @@ fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
 @if(SCORE_MOD) const INFINITY_BITS = 0x7f800000u;
 @if(SCORE_MOD) const HIGHEST_SCORE = 1e30;
 
-// Which of four keys mask_mod lets a row see.
+// Which of four keys mask_mod lets a row see. It is not asked about blocks that are full.
 @if(MASK_MOD) fn lets_see_by_mod(mask: RowMask, key: vec4i) -> vec4<bool> {
+  @if(FULL_BLOCKS) let is_full = in_blocks(mask.block_row + params.full_blocks, key);
+  @if(FULL_BLOCKS) if (all(is_full)) { return is_full; }
   @if(BY_TOKEN)  let q = mask.token.position;
   @if(BY_TOKEN)  let k = key_positions(mask.token.own, key);
   @if(!BY_TOKEN) let q = mask.position;
@@ -267,14 +284,22 @@ fn scores_of(products: vec4f, key: vec4i, mask: RowMask) -> vec4f {
     if (i >= 4u) { break; }
     seen |= vec4<bool>(mask_mod(mask.sequence, mask.head, q, k[i])) & (vec4u(i) == vec4u(0, 1, 2, 3));
   }
-  return seen;
+  @if(FULL_BLOCKS)  return seen | is_full;
+  @if(!FULL_BLOCKS) return seen;
 }
 
 fn sees(mask: RowMask, key: vec4i) -> vec4<bool> {
   let is_in_band = (key >= vec4i(mask.band.first)) & (key <= vec4i(mask.band.last));
-  @if(BY_TOKEN)                 return is_in_band & lets_see(mask.token, key);
-  @if(!BY_TOKEN && FIRST_KEYS)  return is_in_band | ((key >= vec4i(mask.band.head_first)) & (key < vec4i(mask.band.head_end)));
-  @if(!BY_TOKEN && !FIRST_KEYS) return is_in_band;
+  @if(BLOCKS) {
+    var is_seen = in_blocks(mask.block_row, key);
+    @if(BY_TOKEN)                 is_seen &= is_in_band & lets_see(mask.token, key);
+    @if(!BY_TOKEN && FIRST_KEYS)  is_seen &= is_in_band | ((key >= vec4i(mask.band.head_first)) & (key < vec4i(mask.band.head_end)));
+    @if(!BY_TOKEN && !FIRST_KEYS) is_seen &= is_in_band;
+    return is_seen;
+  }
+  @if(!BLOCKS && BY_TOKEN)                 return is_in_band & lets_see(mask.token, key);
+  @if(!BLOCKS && !BY_TOKEN && FIRST_KEYS)  return is_in_band | ((key >= vec4i(mask.band.head_first)) & (key < vec4i(mask.band.head_end)));
+  @if(!BLOCKS && !BY_TOKEN && !FIRST_KEYS) return is_in_band;
 }
 
 fn largest_of(s: vec4f) -> f32 {

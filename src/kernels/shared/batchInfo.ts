@@ -1,6 +1,7 @@
 import { StepMemory } from '../../core/stepMemory.js';
 import { isTensor, windowOf } from '../../core/tensor.js';
 import type { AttentionProblem, HeadScales, HostLengths, TokenRows } from '../../problem/attentionProblem.js';
+import { blockWords, sparesMaskMod, type BlockLists, type Blocks } from '../../problem/blockMask.js';
 import { firstTokenOf, masksByPosition, tokenPositions } from '../../problem/tokenMasks.js';
 import type { StructLayout } from '../../wgsl/kernel.js';
 import { placesOf } from '../../wgsl/records.js';
@@ -9,7 +10,7 @@ import batchInfo from './batch_info.wgsl?module';
 
 /**
  * Where things lie in the words of `batch_info`: sequences, then ALiBi slopes, sinks, scales of kv heads, positions and trees
- * of tokens, and last the items of the plan, of which there may be any number.
+ * of tokens, bits of blocks, and last the items of the plan, of which there may be any number.
  */
 export interface BatchInfoLayout {
   readonly slopesAt: number;
@@ -28,6 +29,10 @@ export interface BatchInfoLayout {
   readonly tokensAt: number;
   readonly positionsAt: number;
   readonly treeAt: number;
+  /** Rows of bits, a bit for each block of keys that is seen. */
+  readonly blocksAt: number;
+  /** Likewise of those that are full, where a function of the caller's need not be asked about them. */
+  readonly fullBlocksAt: number;
   /** Where items begin, in items. */
   readonly itemsAt: number;
   /** The same in words: all that is before them. */
@@ -35,7 +40,7 @@ export interface BatchInfoLayout {
 }
 
 export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
-  const { batch, nHeads, nKvHeads, slopes, sinks, masks } = problem;
+  const { batch, nHeads, nKvHeads, slopes, sinks, masks, blocks } = problem;
   const slopesSequence = slopes?.perSequence ? nHeads : 0;
   const nSlopes = slopes ? (slopes.perSequence ? batch : 1) * nHeads : 0;
   const nSinks = sinks ? nHeads : 0;
@@ -48,8 +53,12 @@ export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
   const { nTokens, positionRows, treeWords } = masks.tokens ?? NO_TOKENS;
   const positionsAt = tokensAt + (masks.tokens ? batch * tokenPlaceWords() : 0);
   const treeAt = positionsAt + positionRows * nTokens;
+  const blocksAt = treeAt + treeWords * nTokens;
+  const allBlockWords = blocks ? nBlockRows(blocks) * blockWords(blocks) : 0;
+  const fullBlocksAt = blocksAt + allBlockWords;
   const { words: wordsOfItem } = itemPlaces();
-  const itemsAt = Math.ceil((treeAt + treeWords * nTokens) / wordsOfItem);
+  const endOfBlocks = fullBlocksAt + (sparesMaskMod(problem) ? allBlockWords : 0);
+  const itemsAt = Math.ceil(endOfBlocks / wordsOfItem);
   return {
     slopesAt,
     slopesSequence,
@@ -62,9 +71,16 @@ export function batchInfoLayout(problem: AttentionProblem): BatchInfoLayout {
     tokensAt,
     positionsAt,
     treeAt,
+    blocksAt,
+    fullBlocksAt,
     itemsAt,
     itemWord: itemsAt * wordsOfItem,
   };
+}
+
+/** Rows of bits, of all sequences and heads that have some. */
+export function nBlockRows({ sequences, heads, nRows }: Blocks): number {
+  return sequences * heads * nRows;
 }
 
 const NO_TOKENS = { nTokens: 0, positionRows: 0, treeWords: 0 };
@@ -102,6 +118,7 @@ export function hostBatchInfo(
     info.set(bitsOf(scales.v as Float32Array), vScalesAt);
   }
   if (problem.masks.tokens) writeTokens(info, problem, lengths);
+  if (problem.blocks) writeBlocks(info, problem, problem.blocks);
   return info;
 }
 
@@ -119,6 +136,32 @@ function writeTokens(info: Uint32Array, problem: AttentionProblem, lengths: Host
   }
   if (positions) info.set(positions, positionsAt);
   if (tree) info.set(tree, treeAt);
+}
+
+/** Writes a bit for each block that is listed, and for each that is full where that counts. */
+function writeBlocks(info: Uint32Array, problem: AttentionProblem, blocks: Blocks): void {
+  const { blocksAt, fullBlocksAt, itemWord } = batchInfoLayout(problem);
+  info.fill(0, blocksAt, itemWord);
+  writeLists(info, blocks, blocks.listed, blocksAt);
+  if (!blocks.full) return;
+  writeLists(info, blocks, blocks.full, blocksAt);
+  if (sparesMaskMod(problem)) writeLists(info, blocks, blocks.full, fullBlocksAt);
+}
+
+function writeLists(info: Uint32Array, blocks: Blocks, lists: BlockLists, at: number): void {
+  const { heads, nRows } = blocks;
+  const [listSequences, listHeads, , width] = lists.indexShape;
+  const counts = lists.counts as Int32Array;
+  const indices = lists.indices as Int32Array;
+  for (let row = 0; row < nBlockRows(blocks); row++) {
+    const sequence = listSequences === 1 ? 0 : Math.floor(row / (heads * nRows));
+    const head = listHeads === 1 ? 0 : Math.floor(row / nRows) % heads;
+    const list = (sequence * listHeads + head) * nRows + (row % nRows);
+    for (let i = 0; i < counts[list]!; i++) {
+      const block = indices[list * width + i]!;
+      info[at + row * blockWords(blocks) + Math.floor(block / 32)]! |= 1 << (block % 32);
+    }
+  }
 }
 
 function bitsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {

@@ -19,6 +19,13 @@ export function optionalBuffersOf({ pages, scales, mask, bias, mods }: Attention
   };
 }
 
+/** Whether a device can bind what says which tiles masks hide, beside all that a problem binds. */
+export function canLinkTiles(problem: AttentionProblem, maxStorageBuffers: number): boolean {
+  const { mod_params: _uniform, ...storage } = optionalBuffersOf(problem);
+  const always = problem.lse ? 6 : 5;
+  return always + Object.keys(storage).length + 1 <= maxStorageBuffers;
+}
+
 /** Kernels by the buffers that they bind: each such set has a layout of its own. */
 const kernels = new WeakMap<Kernel, Map<string, Kernel>>();
 

@@ -1,0 +1,46 @@
+import { grid2d, type Dispatch } from '../core/dispatch.js';
+import type { Tensor } from '../core/tensor.js';
+import type { Mods } from '../problem/attentionProblem.js';
+import { elementsOf, type BlockGrid } from '../problem/blockMask.js';
+import listBlocksKernel from './list_blocks.wgsl';
+import { firstElementOf } from './shared/elements.js';
+import { modBuffers, modsOf, withMods } from './shared/mods.js';
+
+export interface ListBlocksArgs {
+  readonly blocks: BlockGrid;
+  /** With maskMod. */
+  readonly mods: Mods;
+  /** i32, as `elementsOf` divides it. */
+  readonly lists: Tensor;
+  readonly maxWorkgroupsPerDimension: number;
+}
+
+/** Lists the blocks of keys that maskMod lets each block of queries see. */
+export function listBlocksDispatch(args: ListBlocksArgs): Dispatch {
+  const { blocks, mods, lists, maxWorkgroupsPerDimension } = args;
+  const { batch, nHeads, nRows, nColumns, seqlenQ, seqlenK, rowTokens, columnKeys } = blocks;
+  const { counts, fullCounts, indices, fullIndices } = elementsOf(blocks);
+  const base = firstElementOf(lists);
+  return {
+    kernel: withMods(listBlocksKernel, modsOf(mods)),
+    spec: {},
+    params: {
+      n_all_rows: batch * nHeads * nRows,
+      n_heads: nHeads,
+      n_rows: nRows,
+      n_columns: nColumns,
+      n_queries: seqlenQ,
+      n_keys: seqlenK,
+      row_tokens: rowTokens,
+      column_keys: columnKeys,
+      counts_at: base + counts,
+      full_counts_at: base + fullCounts,
+      indices_at: base + indices,
+      full_indices_at: base + fullIndices,
+    },
+    bindings: { lists, ...modBuffers(mods) },
+    grid: grid2d(batch * nHeads * nRows, maxWorkgroupsPerDimension),
+  };
+}
+
+export { listBlocksKernel };
