@@ -6,6 +6,7 @@ import { gatherBlocksDispatch } from '../../src/kernels/gatherBlocks.js';
 import { maskTilesDispatch, tileLinks } from '../../src/kernels/maskTiles.js';
 import type { AttentionWork } from '../../src/kernels/shared/attention.js';
 import { batchInfoLayout, hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import type { AttentionMod } from '../../src/problem/attentionProblem.js';
 import type { BlockLists, Blocks } from '../../src/problem/blockMask.js';
 import { attnVarlenReference, type HostBlockMask } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
@@ -159,6 +160,19 @@ describe('gather_blocks', { timeout: SLOW }, () => {
     expect(got).toEqual(want);
   });
 
+  /** As if there were a mask of the caller's own, which is not asked about full blocks. */
+  function withMod({ problem, lengths }: Batch): Batch {
+    const mods = { scoreMod: null, maskMod: {} as AttentionMod, params: new Float32Array(16) };
+    return { problem: { ...problem, mods }, lengths };
+  }
+
+  test('writes full blocks by themselves where maskMod is not asked about them', () => {
+    const { buffers, ...batch } = drawn({ ...CASES[1]! }, LENGTHS);
+    const { races, want, got } = gathered(withMod(batch), buffers);
+    expect(races).toEqual([]);
+    expect(got).toEqual(want);
+  });
+
   test('blocks that there are not are left out, and counts are those of whole lists at most', () => {
     const { buffers, ...batch } = drawn({ blocks: 'all', blockSize: [100, 16] }, LENGTHS);
     const listed: BlockLists = {
@@ -169,10 +183,11 @@ describe('gather_blocks', { timeout: SLOW }, () => {
     };
     const problem = { ...batch.problem, blocks: { ...batch.problem.blocks!, listed } };
     const { got } = gathered({ ...batch, problem }, buffers);
-    expect(got.at(-1)).toBe(0b100001);
+    const { blocksAt } = batchInfoLayout(problem);
+    expect(got[blocksAt]).toBe(0b100001);
     const none = { ...listed, counts: Int32Array.of(-1) };
     const blocks = { ...problem.blocks, listed: none };
-    expect(gathered({ ...batch, problem: { ...problem, blocks } }, buffers).got.at(-1)).toBe(0);
+    expect(gathered({ ...batch, problem: { ...problem, blocks } }, buffers).got[blocksAt]).toBe(0);
   });
 
   test('every barrier is needed', () => {
@@ -180,12 +195,12 @@ describe('gather_blocks', { timeout: SLOW }, () => {
       let seen = 0;
       return code.replace(/workgroupBarrier\(\);/g, (barrier) => (seen++ === removed ? '' : barrier));
     };
-    for (const removed of [0, 1]) {
+    for (const removed of [0, 1, 2, 3]) {
       const { buffers, ...batch } = drawn(
         { blocks: 'heads', blockSize: [4, 1], fullBlocks: true },
         [5, 2500],
       );
-      const { want, got } = gathered(batch, buffers, without(removed));
+      const { want, got } = gathered(withMod(batch), buffers, without(removed));
       expect(got).not.toEqual(want);
     }
   });
