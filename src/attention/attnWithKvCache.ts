@@ -72,7 +72,7 @@ export function checkNoBlockMask(call: Call, given: object): void {
   if (typeof given === 'object' && given !== null && 'blockMask' in given && given.blockMask !== undefined)
     call.refuse(
       'argument',
-      'a cache takes no blockMask: its sequences grow, and blocks are those of one length. Pass mask, or call attn or attnVarlen.',
+      'a cache takes no blockMask: its sequences grow, and blocks are those of one length. Pass mask or maskMod, or call attn or attnVarlen.',
     );
 }
 
