@@ -16,6 +16,7 @@ const GUIDE = {
     ['Pages, memory, what fits', 'memory'],
     ['Caches of fewer bits', 'kv-formats'],
     ['Masks, biases, first keys', 'masks'],
+    ['Block masks', 'block-masks'],
     ['Functions of your own', 'mods'],
     ['Positions and trees', 'speculation'],
     ['Large heads and MLA', 'large-heads'],

@@ -1,6 +1,7 @@
 import { Call, checkPass } from '../check/call.js';
 import { checkMods } from '../check/checkMods.js';
 import { checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
+import type { Dispatch } from '../core/dispatch.js';
 import { describe } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { listBlocksDispatch } from '../kernels/listBlocks.js';
@@ -85,6 +86,7 @@ export function createBlockMask(runtime: Runtime, args: CreateBlockMaskArgs): Cr
     call.refuse('argument', `pass mask or maskMod${mods ? ', not both' : ''}.`);
   if (mask !== undefined && typeof mask !== 'function')
     call.refuseValue('mask', 'a function (b, h, q, k) => boolean', mask);
+  checkPairs(call, blocks, mask !== undefined);
   const listed = mask && listBlocks(call, mask, blocks);
   const { lists } = runPlanned(runtime, { name: call.name, pass }, (makeTensor) => {
     const tensor = makeTensor([elementsOf(blocks).end], 'i32', 'block mask');
@@ -96,15 +98,26 @@ export function createBlockMask(runtime: Runtime, args: CreateBlockMaskArgs): Cr
   return blockMaskOf(lists, blocks);
 }
 
+/** Pairs of a query and a key that a dispatch looks at, so that none takes long. */
+const MOST_DISPATCHED = 2 ** 31;
+
+/** And that JavaScript is asked about, and the GPU: some seconds of either. */
+const MOST_ASKED = 2 ** 28;
+const MOST_COMPUTED = 2 ** 40;
+
 function planLists(
   call: Call,
   work: { readonly blocks: BlockGrid; readonly mods: Mods; readonly lists: Tensor },
 ) {
-  const { batch, nHeads, nRows } = work.blocks;
-  if (batch * nHeads * nRows === 0) return [];
-  const dispatches = [
-    listBlocksDispatch({ ...work, maxWorkgroupsPerDimension: call.traits.maxWorkgroupsPerDimension }),
-  ];
+  const { batch, nHeads, nRows, rowTokens, seqlenK } = work.blocks;
+  const { maxWorkgroupsPerDimension } = call.traits;
+  const nAllRows = batch * nHeads * nRows;
+  const perDispatch = Math.max(1, Math.floor(MOST_DISPATCHED / (rowTokens * Math.max(1, seqlenK))));
+  const dispatches: Dispatch[] = [];
+  for (let first = 0; first < nAllRows; first += perDispatch) {
+    const range = [first, Math.min(first + perDispatch, nAllRows)] as const;
+    dispatches.push(listBlocksDispatch({ ...work, range, maxWorkgroupsPerDimension }));
+  }
   checkDispatches(call.name, dispatches, call.traits);
   return dispatches;
 }
@@ -124,6 +137,17 @@ function gridOf(call: Call, args: CreateBlockMaskArgs): BlockGrid {
       `lists of ${batch * nHeads * nRows} × ${nColumns} blocks take ${bytes} bytes, but this device binds at most ${maxBindingBytes}, and sequences have at most 2³⁰ tokens. Pass larger blocks, or fewer heads.`,
     );
   return blocks;
+}
+
+function checkPairs(call: Call, { batch, nHeads, seqlenQ, seqlenK }: BlockGrid, isOnHost: boolean): void {
+  const pairs = batch * nHeads * seqlenQ * seqlenK;
+  const most = isOnHost ? MOST_ASKED : MOST_COMPUTED;
+  if (pairs <= most) return;
+  const remedy = isOnHost ? 'Pass a maskMod, which the GPU computes, or fewer heads.' : 'Pass fewer heads.';
+  call.refuse(
+    'limit',
+    `${isOnHost ? 'mask' : 'maskMod'} would be asked about ${pairs} pairs of a query and a key, but ${most} are the most. ${remedy}`,
+  );
 }
 
 /** The lists of a predicate. */

@@ -20,7 +20,7 @@ import {
   type Mods,
   type SmallFloats,
 } from '../problem/attentionProblem.js';
-import type { BlockLists, Blocks } from '../problem/blockMask.js';
+import { sparesMaskMod, type BlockLists, type Blocks } from '../problem/blockMask.js';
 import { denseRows, pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 import type { Variant } from '../runtime/pipelines.js';
 import { MOD_PARAMS } from '../wgsl/mods.js';
@@ -148,12 +148,19 @@ function numbersOfTokens({ tokens }: Pick<Served, 'tokens'>): Pick<HostLengths, 
   };
 }
 
-/** One problem; with a bias two, as rows of any number of keys begin at a multiple of four numbers or do not. */
+/**
+ * One problem; with a bias two, as rows of any number of keys begin at a multiple of four numbers or do not, and twice as
+ * many where lists of full blocks spare maskMod or are not given.
+ */
 function servedProblems(served: Served): readonly AttentionProblem[] {
   const problem = servedProblem(served);
-  const { bias } = problem;
-  if (!bias) return [problem];
-  return [problem, { ...problem, bias: RAGGED.keyRows(standIn(served.bias!, [1, 1, 1])) }];
+  const { bias, blocks } = problem;
+  const problems = sparesMaskMod(problem)
+    ? [problem, { ...problem, blocks: { ...blocks!, full: null } }]
+    : [problem];
+  if (!bias) return problems;
+  const anywhere = RAGGED.keyRows(standIn(served.bias!, [1, 1, 1]));
+  return problems.flatMap((each) => [each, { ...each, bias: anywhere }]);
 }
 
 /** Numbers of sequences with which the rows of all of them need different tiles: more than `MAX_DECODE_ROWS` have one. */
@@ -296,7 +303,7 @@ function anyBlocks(): Blocks {
     indexShape: [1, 1, 1, 1],
   };
   const sizes = { sequences: 1, heads: 1, nRows: 1, nColumns: 1, rowTokens: 1, columnKeys: 1 };
-  return { ...sizes, listed: lists, full: null };
+  return { ...sizes, listed: lists, full: lists };
 }
 
 function anyRotary(headDim: number) {

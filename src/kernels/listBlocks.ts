@@ -12,20 +12,23 @@ export interface ListBlocksArgs {
   readonly mods: Mods;
   /** i32, as `elementsOf` divides it. */
   readonly lists: Tensor;
+  /** Which of the rows of all sequences and heads a dispatch takes: first, and one past the last. */
+  readonly range: readonly [number, number];
   readonly maxWorkgroupsPerDimension: number;
 }
 
 /** Lists the blocks of keys that maskMod lets each block of queries see. */
 export function listBlocksDispatch(args: ListBlocksArgs): Dispatch {
-  const { blocks, mods, lists, maxWorkgroupsPerDimension } = args;
-  const { batch, nHeads, nRows, nColumns, seqlenQ, seqlenK, rowTokens, columnKeys } = blocks;
+  const { blocks, mods, lists, range, maxWorkgroupsPerDimension } = args;
+  const { nHeads, nRows, nColumns, seqlenQ, seqlenK, rowTokens, columnKeys } = blocks;
   const { counts, fullCounts, indices, fullIndices } = elementsOf(blocks);
   const base = firstElementOf(lists);
   return {
     kernel: withMods(listBlocksKernel, modsOf(mods)),
     spec: {},
     params: {
-      n_all_rows: batch * nHeads * nRows,
+      first_row: range[0],
+      end_row: range[1],
       n_heads: nHeads,
       n_rows: nRows,
       n_columns: nColumns,
@@ -39,7 +42,7 @@ export function listBlocksDispatch(args: ListBlocksArgs): Dispatch {
       full_indices_at: base + fullIndices,
     },
     bindings: { lists, ...modBuffers(mods) },
-    grid: grid2d(batch * nHeads * nRows, maxWorkgroupsPerDimension),
+    grid: grid2d(range[1] - range[0], maxWorkgroupsPerDimension),
   };
 }
 

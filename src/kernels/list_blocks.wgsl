@@ -14,7 +14,8 @@ import package::shared::mods::mask_mod;
 const WG_SIZE = 64u;
 
 struct Params {
-  n_all_rows: u32,        // of all sequences and heads
+  first_row: u32,         // of all rows, the first of this dispatch
+  end_row: u32,           // one past its last
   n_heads: u32,
   n_rows: u32,
   n_columns: u32,
@@ -42,8 +43,8 @@ fn list_blocks(
   @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let row = workgroup_id.y * grid.x + workgroup_id.x;
-  if (row >= params.n_all_rows) { return; }
+  let row = params.first_row + workgroup_id.y * grid.x + workgroup_id.x;
+  if (row >= params.end_row) { return; }
   var n_partial = 0u;
   var n_full = 0u;
   for (var column = 0u; column < MANY; column++) {

@@ -143,6 +143,14 @@ test('createBlockMask', () => {
     of({ ...sizes, mask, batch: 0 }),
     of({ ...sizes, mask, blockSize: [128] }),
     of({ ...sizes, mask, seqlenQ: 2 ** 20, seqlenK: 2 ** 20, blockSize: [16, 16] }),
+    of({ mask, seqlenQ: 2 ** 15, seqlenK: 2 ** 15 }),
+    of({
+      maskMod: { name: 'all', code },
+      seqlenQ: 2 ** 20,
+      seqlenK: 2 ** 20,
+      nHeads: 2,
+      blockSize: [2 ** 14, 2 ** 14],
+    }),
     of({ ...sizes, mask, nHead: 4 }),
   ]).toMatchInlineSnapshot(`
     [
@@ -155,6 +163,8 @@ test('createBlockMask', () => {
       "argument: createBlockMask: batch must be a whole number ≥ 1, not 0.",
       "argument: createBlockMask: blockSize must be [q, k], whole numbers from 1 on, not [128].",
       "limit: createBlockMask: lists of 65536 × 65536 blocks take 34360262656 bytes, but this device binds at most 134217728, and sequences have at most 2³⁰ tokens. Pass larger blocks, or fewer heads.",
+      "limit: createBlockMask: mask would be asked about 1073741824 pairs of a query and a key, but 268435456 are the most. Pass a maskMod, which the GPU computes, or fewer heads.",
+      "limit: createBlockMask: maskMod would be asked about 2199023255552 pairs of a query and a key, but 1099511627776 are the most. Pass fewer heads.",
       "argument: createBlockMask: there is no argument nHead. There are mask, maskMod, batch, nHeads, seqlenQ, seqlenK, blockSize, pass.",
     ]
   `);

@@ -13,6 +13,7 @@ import {
 import type { Random } from '../../tools/random.js';
 import { withGetters } from '../attention/planInputs.js';
 import { fakeBuffer } from '../runtime/fakeDevice.js';
+import { drawBlockMask } from './blockMaskCalls.js';
 import {
   drawSizes,
   DTYPES,
@@ -114,6 +115,7 @@ function attnArgs(maker: Maker): Args {
     q: tensor(dtype, [batch, sq, nHeads, headDim]),
     k: tensor(kvDType, [batch, sk, nKvHeads, headDim]),
     v: tensor(kvDType, [batch, sk, nKvHeads, headDimV]),
+    ...(random.int(0, 4) === 0 && { blockMask: drawBlockMask(maker, { batch, nHeads, sq, sk }) }),
     ...drawOptions(maker, sizes, { out: [batch, sq, nHeads, headDimV], lse: [batch, nHeads, sq] }),
   };
 }

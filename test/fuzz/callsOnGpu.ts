@@ -30,7 +30,7 @@ function takenCall(seed: number): PublicCall | undefined {
     ([name, tensor]) => ['q', 'k', 'v', 'out', 'lse'].includes(name) && (tensor as Tensor).dtype === 'f32',
   );
   const bytes = tensors.reduce((sum, [, tensor]) => sum + (tensor as Tensor).buffer.size, 0);
-  return isPlain && bytes < MOST_BYTES ? call : undefined;
+  return isPlain && !('blockMask' in call.args) && bytes < MOST_BYTES ? call : undefined;
 }
 
 function isTaken({ args, run }: PublicCall): boolean {

@@ -1,5 +1,6 @@
 import type { Random } from '../../tools/random.js';
 import { attnCall, kvCacheCall, planCall, varlenCall, weightsCall } from './attentionCalls.js';
+import { createBlockMaskCall } from './blockMaskCalls.js';
 import { drawTensor, DTYPES, type Maker, type PublicCall } from './callMaker.js';
 import {
   modelCall,
@@ -42,6 +43,7 @@ const MAKERS: readonly ((maker: Maker) => PublicCall)[] = [
   (maker) => planCall(maker, 'planAttnWithKvCache'),
   weightsCall,
   weightsCall,
+  createBlockMaskCall,
   mergeCall,
   copyCall,
   cacheCall,

@@ -3,6 +3,7 @@ import { attnVariants, type AttnVariantOptions } from '../../src/attention/attnV
 import type { DeviceClass } from '../../src/core/deviceTraits.js';
 import type { FloatDType } from '../../src/core/dtype.js';
 import copyPagesKernel from '../../src/kernels/copy_pages.wgsl';
+import { listBlocksKernel } from '../../src/kernels/listBlocks.js';
 import { link, variantName } from '../../src/wgsl/link.js';
 import type { Variant } from '../../src/runtime/pipelines.js';
 import { MATRIX_EXTENSION } from '../../src/runtime/adapterInfo.js';
@@ -28,6 +29,7 @@ const FEATURES: readonly Partial<AttnVariantOptions>[] = [
   { group: 2, alibi: true, positions: true, treeMask: true, newDType: 'f16', rotary: true, weights: true },
   { group: 2, positions: true, newDType: 'f16', rotary: true, rotarySections: true, treeMask: true },
   { group: 2, mask: true, bias: 'f16', firstKeys: true, weights: true },
+  { group: 2, blockMask: true, mask: true, alibi: true, weights: true },
   { group: 1, decodeTokens: 1, paged: true, bias: 'bf16', weights: true },
 ];
 
@@ -52,6 +54,7 @@ function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {
   const variants: Variant[] = [
     ...options.flatMap((option) => attnVariants(runtime, option)),
     ...QUANTISED.flatMap((option) => attnVariants(runtime, option)),
+    { kernel: listBlocksKernel, spec: {} },
     ...[true, false].map((wide) => ({ kernel: copyPagesKernel, spec: { WIDE: wide } })),
   ];
   return new Map(variants.map((variant) => [variantName(variant.kernel, variant.spec), variant]));
