@@ -1,4 +1,3 @@
-import type { AttentionProblem } from './attentionProblem.js';
 import type { Ints, Tensor } from '../core/tensor.js';
 
 /**
@@ -52,7 +51,13 @@ export interface BlockLists {
 }
 
 /** Whether a problem has full blocks that say of which keys a function of the caller's need not be asked. */
-export function sparesMaskMod({ blocks, mods }: Pick<AttentionProblem, 'blocks' | 'mods'>): boolean {
+export function sparesMaskMod({
+  blocks,
+  mods,
+}: {
+  readonly blocks: Blocks | null;
+  readonly mods: { readonly maskMod: unknown } | null;
+}): boolean {
   return blocks?.full != null && mods?.maskMod != null;
 }
 

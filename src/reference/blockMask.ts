@@ -1,5 +1,4 @@
 import { PageflashError } from '../core/errors.js';
-import type { QueryRow } from './keyRows.js';
 
 // Which blocks of keys each block of queries sees.
 
@@ -7,6 +6,13 @@ import type { QueryRow } from './keyRows.js';
 export interface HostInt32s {
   readonly data: Int32Array;
   readonly shape: readonly number[];
+}
+
+/** Query `i` of a sequence, of one head. */
+interface Row {
+  readonly sequence: number;
+  readonly i: number;
+  readonly head: number;
 }
 
 /** Lists of blocks of keys, as FlexAttention's `BlockMask` has them. */
@@ -22,7 +28,7 @@ export interface HostBlockMask {
 }
 
 /** Returns the entries of a list that count, of the block of queries which a row is in. */
-function listOf(counts: HostInt32s, indices: HostInt32s, row: QueryRow, block: number): Int32Array {
+function listOf(counts: HostInt32s, indices: HostInt32s, row: Row, block: number): Int32Array {
   const start = ({ shape }: HostInt32s): number => {
     const [batch, heads, nRows, width = 1] = shape as [number, number, number, number?];
     if (block >= nRows)
@@ -39,7 +45,7 @@ function listOf(counts: HostInt32s, indices: HostInt32s, row: QueryRow, block: n
 }
 
 /** Returns whether the block that key j is in is full, so that maskMod is not asked. */
-export function isFullFor(blockMask: HostBlockMask | undefined, row: QueryRow): (j: number) => boolean {
+export function isFullFor(blockMask: HostBlockMask | undefined, row: Row): (j: number) => boolean {
   if (!blockMask?.fullKvNumBlocks || !blockMask.fullKvIndices) return () => false;
   const { fullKvNumBlocks, fullKvIndices, blockSize } = blockMask;
   const full = new Set(listOf(fullKvNumBlocks, fullKvIndices, row, Math.floor(row.i / blockSize[0])));
@@ -47,7 +53,7 @@ export function isFullFor(blockMask: HostBlockMask | undefined, row: QueryRow): 
 }
 
 /** Returns whether a row sees the block that key j is in. */
-export function seesBlockOf(blockMask: HostBlockMask | undefined, row: QueryRow): (j: number) => boolean {
+export function seesBlockOf(blockMask: HostBlockMask | undefined, row: Row): (j: number) => boolean {
   if (!blockMask) return () => true;
   const { kvNumBlocks, kvIndices, fullKvNumBlocks, fullKvIndices, blockSize } = blockMask;
   const block = Math.floor(row.i / blockSize[0]);

@@ -111,9 +111,9 @@ describe('a batch or a step is passed whole', () => {
         "argument: planAttnWithKvCache.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
         "argument: planAttnVarlen.update: the object names no argument, so nothing would change. Pass what is new, such as the lengths of the next step, or a whole batch.",
         "argument: planAttnWithKvCache.update: there is no argument place. There are q, kCache, vCache, kScale, vScale, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, rotarySections, rotarySectionsInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
-        "argument: planAttnVarlen.update: there is no argument seqUsedK. There are q, k, v, kScale, vScale, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnVarlen.update: there is no argument seqUsedK. There are q, k, v, kScale, vScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
         "argument: planAttnVarlen.update: rows of blockTable are in the order of the sequences: leave cacheBatchIdx out.",
-        "argument: planAttnWithKvCache.record: there is no argument nSequences. There are q, k, v, kCache, vCache, kScale, vScale, mask, bias, out, lse, pass. Lengths, tables and options are given to update.",
+        "argument: planAttnWithKvCache.record: there is no argument nSequences. There are q, k, v, kCache, vCache, kScale, vScale, bias, out, lse, pass. Lengths, tables and options are given to update.",
       ]
     `);
   });

@@ -36,8 +36,8 @@ describe('attnWeights', () => {
       refusal(() => attnWeights(undefined as never, varlen)),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: attnWeights: there is no argument windowsize. There are q, k, kScale, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
-        "argument: attnWeights: there is no argument out. There are q, k, kScale, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
+        "argument: attnWeights: there is no argument windowsize. There are q, k, kScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
+        "argument: attnWeights: there is no argument out. There are q, k, kScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
         "argument: attnWeights: q must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnWeights: k must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnWeights: lse is missing. Pass returnLse: true to the attention call, and its lse here.",
@@ -108,7 +108,7 @@ describe('attnWeights', () => {
     ]).toMatchInlineSnapshot(`
       [
         "shape: attnWeights: q must have the shape [B, Sq, Hq, D], not [6, 4, 64]. For sequences end to end, pass cuSeqlensQ.",
-        "argument: attnWeights: there is no argument cacheSeqlens. There are q, k, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
+        "argument: attnWeights: there is no argument cacheSeqlens. There are q, k, blockMask, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
         "shape: attnWeights: q must have the shape [totalQ, Hq, D], not [2, 3, 4, 64]. For a dense batch, leave cuSeqlensQ out.",
         "shape: attnWeights: k must have the shape [totalK, Hkv, D], not [2, 5, 2, 64]. For a dense batch, leave cuSeqlensQ out; for pages, pass blockTable.",
         "shape: attnWeights: k must have the shape [P, pageSize, Hkv, D], not [12, 2, 64]. For keys end to end, leave blockTable out.",

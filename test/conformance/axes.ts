@@ -38,6 +38,7 @@ export const BATCHES = {
   'single tokens of one length': single(300, 300, 300),
   'a long cache among single keys': single(1, 1, 1, 1024, 1, 1, 1, 1),
   'few keys': prompts([64, 1], [239, 1], [799, 3]),
+  'prompts of one length': prompts([40, 60], [40, 60]),
   primes: prompts([113, 203], [113, 211], [128, 217], [108, 256]),
   'half as many': prompts([256, 512], [512, 256]),
   '1024 each': prompts([1024, 1024]),
@@ -140,6 +141,7 @@ type BlockCell = { readonly [Axis in keyof typeof BLOCK_AXES]: (typeof BLOCK_AXE
 
 /** A cell as far as it decides whether a call can have a block mask. */
 interface BlockedCell extends BlockCell {
+  readonly taker: Taker;
   readonly call: string;
   readonly batch: keyof typeof BATCHES;
   readonly spread: string;
@@ -149,10 +151,13 @@ interface BlockedCell extends BlockCell {
 
 /** Whether sequences are of one length, which the host knows, where there are blocks. */
 export function allowsBlocks(cell: Partial<BlockedCell>): boolean {
-  const { blocked, blocks, call, batch, spread = 'full', used = 'all', numbers = 'host' } = cell;
+  const { blocked, blocks, taker, call, batch, spread = 'full', used = 'all', numbers = 'host' } = cell;
   if (blocked !== undefined && blocks !== undefined && blocked !== (blocks !== 'none')) return false;
   const isBlocked = blocked ?? (blocks !== undefined && blocks !== 'none');
-  if (!isBlocked || call === 'attn') return true;
+  if (!isBlocked) return true;
+  // Of one length, all sequences are for one kernel.
+  if ((taker ?? (batch && BATCHES[batch].taker)) === 'both') return false;
+  if (call === 'attn') return true;
   if (spread !== 'full' || used !== 'all' || numbers !== 'host') return false;
   if (batch === undefined || call === undefined) return true;
   const [first, ...others] = BATCHES[batch].most as readonly Lengths[];

@@ -74,7 +74,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
   };
   return {
     kernel: withBuffers(withMods(kernel, modsOf(problem.mods)), bindings),
-    spec: links ? { ...spec, LINKED: true } : spec,
+    spec: { ...spec, LINKED: links !== null },
     params: attentionParams(work),
     bindings,
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
