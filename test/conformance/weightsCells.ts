@@ -58,6 +58,7 @@ const VARLEN = {
   batch: [
     'single tokens',
     'single tokens of one length',
+    'prompts of one length',
     'few keys',
     'primes',
     'prompts and decoding',
