@@ -56,7 +56,7 @@ export function maskTilesDispatch(
       TILE_KEYS: tile.keys,
       MASK: mask !== null,
       BLOCKS: blocks !== null,
-      MASK_MOD: problem.mods?.maskMod != null,
+      MASK_MOD: Boolean(problem.mods?.maskMod),
       FULL_BLOCKS: sparesMaskMod(problem),
       FIRST_KEYS: firstKeys,
       SKIPS: firstKeys,

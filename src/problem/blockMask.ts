@@ -58,7 +58,7 @@ export function sparesMaskMod({
   readonly blocks: Blocks | null;
   readonly mods: { readonly maskMod: unknown } | null;
 }): boolean {
-  return blocks?.full != null && mods?.maskMod != null;
+  return Boolean(blocks?.full && mods?.maskMod);
 }
 
 /** Words of 32 bits in a row. */

@@ -151,14 +151,14 @@ interface BlockedCell extends BlockCell {
 
 /** Whether sequences are of one length, which the host knows, where there are blocks. */
 export function allowsBlocks(cell: Partial<BlockedCell>): boolean {
-  const { blocked, blocks, taker, call, batch, spread = 'full', used = 'all', numbers = 'host' } = cell;
+  const { blocked, blocks, taker, call, batch, used = 'all', numbers = 'host' } = cell;
   if (blocked !== undefined && blocks !== undefined && blocked !== (blocks !== 'none')) return false;
   const isBlocked = blocked ?? (blocks !== undefined && blocks !== 'none');
   if (!isBlocked) return true;
   // Of one length, all sequences are for one kernel.
   if ((taker ?? (batch && BATCHES[batch].taker)) === 'both') return false;
   if (call === 'attn') return true;
-  if (spread !== 'full' || used !== 'all' || numbers !== 'host') return false;
+  if ((cell.spread ?? 'full') !== 'full' || used !== 'all' || numbers !== 'host') return false;
   if (batch === undefined || call === undefined) return true;
   const [first, ...others] = BATCHES[batch].most as readonly Lengths[];
   return others.every((lengths) => String(lengths) === String(first));
