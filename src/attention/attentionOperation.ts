@@ -16,6 +16,7 @@ import type { Lengths, PlanContext } from '../plan/planAttention.js';
 import type { AttentionOptions, AttentionResult } from '../problem/attentionArgs.js';
 import type { AppendProblem, AttentionProblem } from '../problem/attentionProblem.js';
 import type { QueryLayout } from '../problem/tokenRows.js';
+import { turnedProblem } from '../problem/turned.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { TensorsByName } from './layerTensors.js';
 
@@ -42,7 +43,9 @@ export interface AttentionOperation extends Operation {
 
 /** The problem of a call whose inputs are checked, and its outputs not yet. */
 export interface CheckedInputs<Append extends AppendProblem | null> {
-  readonly problem: Omit<AttentionProblem<Append>, 'caller' | 'out' | 'lse'>;
+  readonly problem: Omit<AttentionProblem<Append>, 'caller' | 'out' | 'lse' | 'turned'>;
+  /** Whether heads of the cache are turned. Default false. */
+  readonly turns?: boolean;
   readonly lengths: Lengths;
   readonly layout: QueryLayout;
   readonly checkOverlaps: CheckOverlaps;
@@ -58,7 +61,7 @@ export interface CheckedInputs<Append extends AppendProblem | null> {
 export function attentionOperation<Append extends AppendProblem | null>(
   call: Call,
   args: GivenOutputs & GivenMods,
-  { problem, lengths, layout, checkOverlaps, planProblem }: CheckedInputs<Append>,
+  { problem, lengths, layout, turns = false, checkOverlaps, planProblem }: CheckedInputs<Append>,
 ): AttentionOperation {
   const { memory, name, traits } = call;
   const { out, lse } = args;
@@ -77,12 +80,15 @@ export function attentionOperation<Append extends AppendProblem | null>(
   const tensors = [...Object.values(args).filter(isTensor), ...Object.values(modTensors(args))];
   memory.keep('checked overlaps', tensors, () => checkOverlaps(call, {}));
   const plan = (outputs: Outputs): readonly Dispatch[] => {
-    const whole = memory.keep('problem', [name, problem, outputs.out, outputs.lse], () => ({
-      caller: name,
-      ...problem,
-      out: layout.rows(outputs.out),
-      lse: outputs.lse ? layout.lseRows(outputs.lse) : null,
-    }));
+    const whole = memory.keep('problem', [name, problem, turns, outputs.out, outputs.lse], () => {
+      const unturned = {
+        caller: name,
+        ...problem,
+        out: layout.rows(outputs.out),
+        lse: outputs.lse ? layout.lseRows(outputs.lse) : null,
+      };
+      return turns ? turnedProblem(unturned) : unturned;
+    });
     return planProblem(whole, lengths, traits, call);
   };
   return { call, rules, checkOverlaps, plan };

@@ -6,10 +6,11 @@ import { checkScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkMods } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkKvRotation } from '../check/checkRotation.js';
 import { checkTokens } from '../check/checkTokens.js';
 import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
 import { FLOATS, KV_DTYPES } from '../core/dtype.js';
-import { planAttention } from '../plan/planAttention.js';
+import { planPagedAttention } from '../plan/planTurns.js';
 import type { AttentionResult, AttnVarlenArgs } from '../problem/attentionArgs.js';
 import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -21,6 +22,7 @@ import {
   type AttentionOperation,
 } from './attentionOperation.js';
 
+const KV_NAMES = { k: 'k', v: 'v' };
 const HINTS = {
   q: { 4: 'For a dense batch, use attn.' },
   k: { 4: 'For a dense batch, use attn; for pages, pass blockTable.' },
@@ -92,8 +94,9 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     });
   });
   const scales = memory.keep('scales', [kScale, vScale, k, v, isPaged], () =>
-    checkScales(call, args, { k, v, names: { k: 'k', v: 'v' }, isPaged }),
+    checkScales(call, args, { k, v, names: KV_NAMES, isPaged }),
   );
+  const turns = checkKvRotation(call, args.kvRotation, { q, k, v, names: KV_NAMES });
   const { batch, lengths: known, pages } = checkVarlenLengths(call, args);
   const options = checkOptions(call, args, batch, heads);
   const { masks, lengths } = checkTokens(call, args, {
@@ -129,7 +132,8 @@ export function varlenOperation(call: Call, args: AttnVarlenArgs): AttentionOper
     problem,
     lengths,
     layout: RAGGED,
+    turns,
     checkOverlaps: readsWhileWriting(args),
-    planProblem: planAttention,
+    planProblem: planPagedAttention,
   });
 }

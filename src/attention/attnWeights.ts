@@ -9,6 +9,7 @@ import { checkBatch, checkSeqlens, countSequences } from '../check/checkLengths.
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkMods, modTensors } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkKvRotation } from '../check/checkRotation.js';
 import { checkTokens } from '../check/checkTokens.js';
 import { checkNoOverlapWithin, checkOwnBuffer } from '../check/checkOverlap.js';
 import { checkKeyScales } from '../check/checkScales.js';
@@ -23,6 +24,7 @@ import type { AttentionOptions } from '../problem/attentionArgs.js';
 import type { BlockMask } from '../problem/blockMask.js';
 import { hostLengths, type AttentionProblem, type BlockTable } from '../problem/attentionProblem.js';
 import { DENSE, denseRows, pagedRows, RAGGED, raggedRows, type QueryLayout } from '../problem/tokenRows.js';
+import { turnedQueries } from '../problem/turned.js';
 import type {
   AttnWeightsArgs,
   AttnWeightsResult,
@@ -92,26 +94,27 @@ export function attnWeights(runtime: Runtime, args: AttnWeightsArgs): AttnWeight
   const chosen = checkChosenRows(call, rows, { batch, nRows, nQueries, lengths });
   checkWeights(call, inputs, chosen);
 
+  const attention = {
+    caller: call.name,
+    batch,
+    ...heads,
+    q: layout.rows(q),
+    k: inputs.keyRows,
+    lse: layout.lseRows(lse),
+    pages,
+    scales: inputs.scales,
+    append,
+    sharedPrefix: null,
+    ...options,
+    masks,
+    ...rowsOfKeys,
+    mods,
+    blocks,
+    sinks: null,
+    numSplits: 0,
+  } satisfies WeightsProblem['attention'];
   const problem = {
-    attention: {
-      caller: call.name,
-      batch,
-      ...heads,
-      q: layout.rows(q),
-      k: inputs.keyRows,
-      lse: layout.lseRows(lse),
-      pages,
-      scales: inputs.scales,
-      append,
-      sharedPrefix: null,
-      ...options,
-      masks,
-      ...rowsOfKeys,
-      mods,
-      blocks,
-      sinks: null,
-      numSplits: 0,
-    },
+    attention: inputs.turns ? turnedQueries(attention) : attention,
     nQueries: nQueries ?? 0,
     rows: chosen.tokens,
   } satisfies Omit<WeightsProblem, 'weights'>;
@@ -139,6 +142,8 @@ interface Inputs {
   readonly heads: Pick<AttentionProblem, 'nHeads' | 'nKvHeads' | 'headDim'>;
   readonly keyRows: AttentionProblem['k'];
   readonly scales: AttentionProblem['scales'];
+  /** Whether keys are turned. */
+  readonly turns: boolean;
   readonly lengths: Lengths;
   readonly pages: BlockTable | null;
   /** By name, what is read. */
@@ -180,25 +185,26 @@ function denseInputs(call: Call, given: DenseWeightsArgs): Inputs {
   checkSeqlens(call, 'keys', [Sk]);
   const lengths = hostLengths({ qLen: new Int32Array(B).fill(Sq), kLen: new Int32Array(B).fill(Sk) });
   const common = { given, cached: null, layout: DENSE, pages: null, read: { ...given } };
-  return { ...common, batch: B, heads, keyRows: denseRows(k), scales: null, lengths };
+  return { ...common, batch: B, heads, keyRows: denseRows(k), scales: null, turns: false, lengths };
 }
 
 function varlenInputs(call: Call, given: VarlenWeightsArgs): Inputs {
-  const { q, k, kScale, blockTable } = given;
+  const { q, k, kScale, kvRotation, blockTable } = given;
   const isPaged = blockTable !== undefined;
   const keyDims = isPaged ? (['P', 'pageSize'] as const) : (['totalK'] as const);
   const dims = { q: ['totalQ', 'Hq', 'D'], k: [...keyDims, 'Hkv', 'D'] } as const;
   const hints = { q: RAGGED_HINTS, kv: isPaged ? PAGE_HINTS : KEY_HINTS };
   const { heads } = checkQk(call, { q, k, dims, hints, kDTypes: isPaged ? KV_DTYPES : FLOATS });
   const scales = checkKeyScales(call, kScale, { k, name: 'k', isPaged });
+  const turns = checkKvRotation(call, kvRotation, { q, k, names: { k: 'k', v: 'v' } });
   const { batch, lengths, pages } = checkVarlenLengths(call, given);
   const common = { given, cached: null, layout: RAGGED, batch, heads, read: { ...given } };
-  return { ...common, keyRows: (pages ? pagedRows : raggedRows)(k), scales, lengths, pages };
+  return { ...common, keyRows: (pages ? pagedRows : raggedRows)(k), scales, turns, lengths, pages };
 }
 
 function cacheInputs(call: Call, given: CacheWeightsArgs): Inputs {
   const { k, ...args } = given;
-  const { q, kCache, kScale, cuSeqlensQ, blockTable } = given;
+  const { q, kCache, kScale, kvRotation, cuSeqlensQ, blockTable } = given;
   const layout = cuSeqlensQ === undefined ? DENSE : RAGGED;
   const keyDims = blockTable === undefined ? (['Bc', 'Sc'] as const) : (['P', 'pageSize'] as const);
   const dims = { q: [...layout.tokens, 'Hq', 'D'], k: [...keyDims, 'Hkv', 'D'] } as const;
@@ -206,13 +212,15 @@ function cacheInputs(call: Call, given: CacheWeightsArgs): Inputs {
   const { heads } = checkQk(call, { q, k: kCache, kName: 'kCache', dims, hints, kDTypes: KV_DTYPES });
   const isPaged = blockTable !== undefined;
   const scales = checkKeyScales(call, kScale, { k: kCache, name: 'kCache', isPaged });
+  const names = { k: 'kCache', v: 'vCache' };
+  const turns = checkKvRotation(call, kvRotation, { q, k: kCache, names });
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
   if (k) checkAppended(call, k, given, batch);
   const { lengths, pages } = checkCacheLengths(call, given, batch);
   // New keys have been written: of k only the size matters.
   const common = { given, cached: given, layout, batch, heads, read: args };
-  return { ...common, keyRows: (pages ? pagedRows : denseRows)(kCache), scales, lengths, pages };
+  return { ...common, keyRows: (pages ? pagedRows : denseRows)(kCache), scales, turns, lengths, pages };
 }
 
 /** Checks the new tokens of a cache as far as they say how many there are. */

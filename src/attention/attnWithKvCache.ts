@@ -8,6 +8,7 @@ import { checkScales, checkSharedScales } from '../check/checkScales.js';
 import { checkKeyRows } from '../check/checkKeyRows.js';
 import { checkMods, modTensors } from '../check/checkMods.js';
 import { checkOptions } from '../check/checkOptions.js';
+import { checkKvRotation } from '../check/checkRotation.js';
 import { checkSharedPrefix } from '../check/checkSharedPrefix.js';
 import { checkTokens } from '../check/checkTokens.js';
 import { KV_DTYPES } from '../core/dtype.js';
@@ -95,6 +96,8 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
   const scales = memory.keep('scales', [kScale, vScale, kCache, vCache, isPaged], () =>
     checkScales(call, args, { k: kCache, v: vCache, names: CACHE_NAMES, isPaged }),
   );
+  const names = CACHE_NAMES;
+  const turns = checkKvRotation(call, args.kvRotation, { q, k: kCache, v: vCache, names });
   const batch = cuSeqlensQ === undefined ? q.shape[0]! : countSequences(call, cuSeqlensQ, q.shape[0]!);
   checkBatch(call, batch);
   memory.keep('checked new tokens', [k, v, kCache, vCache, cuSeqlensKNew === undefined, batch, heads], () =>
@@ -164,6 +167,7 @@ export function kvCacheOperation(call: Call, args: AttnWithKvCacheArgs): Attenti
     problem,
     lengths,
     layout,
+    turns,
     checkOverlaps,
     planProblem: planCachedAttention,
   });

@@ -8,6 +8,11 @@ import { bytesPerElement, isQuantised, roundTo, type DType, type QuantisedDType 
 //   i4    code −8 … 7, stored as code + 8, the first of two in the low half of a byte; a scale for 32 neighbours, f32 or f16
 //   e4m3  code an 8-bit float, ±2⁻⁹ … ±448, without infinities; the scale is given, f32
 
+/** How heads are turned before they are quantised: by a Hadamard matrix. */
+export type KvRotation = (typeof KV_ROTATIONS)[number];
+
+export const KV_ROTATIONS = ['hadamard'] as const;
+
 /** The types of the scales of i8 and i4. */
 export type ScaleDType = 'f32' | 'f16';
 
@@ -156,4 +161,25 @@ function roundToE4m3(x: number): number {
 function roundHalfEven(x: number): number {
   const nearest = Math.round(x);
   return nearest - x === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
+}
+
+/**
+ * Multiplies a head by the Hadamard matrix of its size n, a power of two, in place: H[i][j] = (−1)^popcount(i & j) / √n. Twice
+ * is the head again.
+ */
+export function turnHead(head: Float64Array): void {
+  const n = head.length;
+  for (let bit = 1; bit < n; bit *= 2)
+    for (let i = 0; i < n; i++) {
+      if (i & bit) continue;
+      const [x, y] = [head[i]!, head[i + bit]!];
+      head[i] = x + y;
+      head[i + bit] = x - y;
+    }
+  for (let i = 0; i < n; i++) head[i]! /= Math.sqrt(n);
+}
+
+/** Whether there is a Hadamard matrix of that size. */
+export function canTurn(headDim: number): boolean {
+  return headDim > 0 && (headDim & (headDim - 1)) === 0;
 }

@@ -7,6 +7,7 @@ import type { Kernel } from '../wgsl/kernel.js';
 import { constantOf, withBindings } from '../wgsl/reflection.js';
 import { newRowsParams, octetsOf, positionsOf, type NewTokens } from './appendKv.js';
 import appendQuantisedKernel from './append_quantised.wgsl';
+import { turningLanes } from './turnHeads.js';
 import { firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
 
 export interface AppendQuantisedArgs {
@@ -28,6 +29,8 @@ export interface AppendQuantisedFeatures {
   /** Whether tokens have positions of their own to be rotated by, and three each. Default false. */
   readonly positions?: boolean;
   readonly sections?: boolean;
+  /** Whether heads are turned by the Hadamard matrix. Default false. */
+  readonly turned?: boolean;
   readonly paged: boolean;
   /** Whether rows of new tokens can be read 16 bytes at a time. */
   readonly wide: boolean;
@@ -51,6 +54,7 @@ export function appendQuantisedDispatch(args: AppendQuantisedArgs): Dispatch {
     headDim: isKeys ? problem.headDim : problem.headDimV,
     rotary: rotary !== null,
     ...positionsOf(problem, rotary),
+    turned: problem.turned !== undefined,
     paged: pages !== null,
     ...quantisedAccesses(problem, fresh, side),
   };
@@ -114,9 +118,9 @@ const MAX_LANES = 32;
 
 export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
   const { side, dtype, scaleDType, headDim, rotary, paged, wide, wholeWords } = features;
-  const { positions = false, sections = false } = features;
+  const { positions = false, sections = false, turned = false } = features;
   const octets = octetsOf(headDim);
-  const lanes = Math.min(MAX_LANES, 2 ** Math.ceil(Math.log2(octets)));
+  const lanes = turned ? octets : Math.min(MAX_LANES, 2 ** Math.ceil(Math.log2(octets)));
   return {
     KEYS: side === 'k',
     VALUES: side === 'v',
@@ -134,6 +138,7 @@ export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
     WORDS: wholeWords,
     LANES: lanes,
     OCTETS: Math.ceil(octets / lanes),
+    ...(turned && { TURNED: true, ...turningLanes(headDim) }),
   };
 }
 

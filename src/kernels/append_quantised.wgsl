@@ -11,7 +11,7 @@
 //   in   head_scales  [n_kv_heads] or [1], f32; with E4M3 instead of scales
 //
 // LANES invocations have a head of a token, OCTETS octets (eight neighbouring elements) each, which they hold while they find
-// the largest element. Of x, after rotation, in f32:
+// the largest element. Of x, after all rotation, in f32:
 //   i8    scale = max |x| / 127 of the head, rounded to its type; code = x / scale, rounded to the nearest, ties to even
 //   i4    scale = x* / −8 of 32 neighbours, x* the largest of them, with its sign; code = ⌊x / scale + 8.5⌋, 0 … 15
 //   e4m3  scale given; code = x / scale as an 8-bit float, to the nearest, ties to even, at most 448
@@ -28,6 +28,7 @@
 //   ROTARY           elements below rotary_dim are rotated; with KEYS
 //   POSITIONS        tokens have positions of their own; with ROTARY
 //   SECTIONS         three each, of which every pair is turned by one; with POSITIONS
+//   TURNED           heads are multiplied by the Hadamard matrix, keys after they are rotated; then OCTETS is 1
 //   PAGED            the cache is in pages
 //   WIDE             rows of new tokens allow accesses of 16 bytes
 //   WORDS            heads of the cache begin and end with whole words
@@ -38,6 +39,7 @@ import package::shared::new_rows::{
   Numbers, Row, params, item_at, row_of, load_octet, numbers_of, rotated_of, block_table, NONE,
 };
 @if(POSITIONS) import package::shared::new_rows::at_own_position;
+@if(TURNED) import package::shared::hadamard::turned;
 import constants::{LANES, OCTETS};
 
 const WG_SIZE = 64u;
@@ -98,9 +100,13 @@ fn append_quantised(
   @registers var high: array<vec4u, OCTETS>;
   @unroll for (var i = 0u; i < OCTETS; i++) {
     let octet = lane + i * LANES;
+    @if(TURNED) var own = Numbers(vec4f(), vec4f());
+    @if(TURNED) if (row.kind != NONE) { row.dim = octet * 8u; own = new_numbers(row); }
+    @if(TURNED) own = turned(own, local, head_dim());
     if (row.kind != NONE && octet < row_octets) {
       row.dim = octet * 8u;
-      let fresh = new_numbers(row);
+      @if(!TURNED) let fresh = new_numbers(row);
+      @if(TURNED)  let fresh = own;
       @if(E4M3) {
         low[i] = bitcast<vec4u>(fresh.low);
         high[i] = bitcast<vec4u>(fresh.high);
@@ -145,6 +151,11 @@ fn first_scale(sequence: Sequence, slot: u32, head: u32) -> u32 {
     @if(!PAGED) let token = slot;
     return params.scale_base + page * params.scale_page + token * params.scale_token + head * params.scale_head;
   }
+}
+
+@if(TURNED) fn head_dim() -> u32 {
+  @if(KEYS)   return params.head_dim;
+  @if(VALUES) return params.head_dim_v;
 }
 
 fn new_numbers(row: Row) -> Numbers {

@@ -103,6 +103,8 @@ export interface MergeChunksArgs {
   readonly maxParts: number;
   /** More parts of each token, in the order of items. */
   readonly sharedParts: SharedParts | null;
+  /** Where the output goes instead, to be turned, laid out like out. */
+  readonly turnedOut?: Scratch | null;
   readonly traits: DeviceTraits;
 }
 
@@ -120,6 +122,7 @@ export function mergeChunksDispatch({
   parts,
   maxParts,
   sharedParts,
+  turnedOut,
   ...rest
 }: MergeChunksArgs): Dispatch {
   const { nHeads, headDimV, out, lse, sinks } = problem;
@@ -154,7 +157,13 @@ export function mergeChunksDispatch({
       has_sinks: sinks ? 1 : 0,
     },
     // Sums are behind the outputs.
-    bindings: { batch_info: batchInfo, items, a_lse: null, b_lse: null },
+    bindings: {
+      batch_info: batchInfo,
+      items,
+      a_lse: null,
+      b_lse: null,
+      ...(turnedOut && { out: turnedOut }),
+    },
   });
 }
 

@@ -9,17 +9,10 @@ import {
   type NewTokens,
 } from '../kernels/appendKv.js';
 import { appendQuantisedDispatch } from '../kernels/appendQuantised.js';
-import { hostSequences } from '../kernels/shared/batchInfo.js';
 import { isHostLengths, type AttentionProblem, type DeviceLengths } from '../problem/attentionProblem.js';
 import { checkWorkItems } from './limits.js';
-import {
-  NO_APPEND,
-  planWith,
-  type AppendPlan,
-  type Lengths,
-  type PlanContext,
-  type Shared,
-} from './planAttention.js';
+import { planTurns, recordsOf } from './planTurns.js';
+import { planWith, type AppendPlan, type Lengths, type PlanContext, type Shared } from './planAttention.js';
 import { cascadeOf } from './sharedPrefix.js';
 
 /**
@@ -44,7 +37,9 @@ export function planCachedAttention(
 export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTraits): AppendPlan {
   const { problem, memory } = shared;
   const { append, scales } = problem;
-  if (!append) return NO_APPEND;
+  // Queries that are turned are rotated before, both at once.
+  const turns = planTurns(shared, lengths);
+  if (!append) return turns;
   const { newK, newV, rotary } = append;
   // Keys and values of a quantised cache have more buffers together than some devices can bind.
   const apart = append.apart || scales !== null;
@@ -55,7 +50,7 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
     known ? known.kLen[b]! - known.nCached[b]! : maxNew,
   );
   const queries = countsOf(shared, 'queries to rotate', (b) => {
-    if (!rotary) return 0;
+    if (!rotary || problem.turned) return 0;
     return known ? known.qLen[b]! : maxSeqlenQ;
   });
   const rotates = queries.some((count) => count > 0);
@@ -93,14 +88,11 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
     }
     if (rotates) dispatches.push(plan('rotate', queries, { ...nothing, rotatedQ }));
   }
-  return memory.keep('append plan', [rotatedQ, ...dispatches], () => ({ dispatches, rotatedQ }));
-}
-
-/** What a list of tokens can follow, as far as the host knows it: lengths of sequences, and positions where they have any. */
-function recordsOf({ problem, batchInfo, memory }: Shared, lengths: Lengths): (() => Uint32Array) | null {
-  if (!isHostLengths(lengths)) return null;
-  if (!problem.masks.tokens?.positionRows) return () => hostSequences(problem, lengths, memory);
-  return batchInfo instanceof Uint32Array ? () => batchInfo : null;
+  return memory.keep('append plan', [rotatedQ, turns, ...dispatches], () => ({
+    ...turns,
+    dispatches: [...dispatches, ...turns.dispatches],
+    rotatedQ: rotatedQ ?? turns.rotatedQ,
+  }));
 }
 
 function countsOf(

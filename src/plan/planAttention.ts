@@ -60,8 +60,11 @@ export interface PlanContext {
 /** What happens before attention: appends and rotations. */
 export interface AppendPlan {
   readonly dispatches: readonly Dispatch[];
-  /** Where attention finds its queries, if they had to be rotated. */
+  /** Where attention finds its queries, if they had to be rotated or turned. */
   readonly rotatedQ: Scratch | null;
+  /** Where attention leaves its output, if that is to be turned; and what happens to it there. */
+  readonly turnedOut: Scratch | null;
+  readonly after: readonly Dispatch[];
 }
 
 /**
@@ -78,7 +81,7 @@ export function planAttention(
   return planWith(NOTHING_ELSE, problem, lengths, traits, context);
 }
 
-export const NO_APPEND: AppendPlan = { dispatches: [], rotatedQ: null };
+export const NO_APPEND: AppendPlan = { dispatches: [], rotatedQ: null, turnedOut: null, after: [] };
 
 /** What only attention over a cache has. */
 export interface CachePlanner<Problem> {
@@ -113,24 +116,34 @@ export function planWith<Problem extends AttentionProblem>(
   }));
   const append = planAppend(shared, lengths, traits);
   const parts = memory.keep('parts', [problem, nParts], () => splitParts(problem, nParts));
-  const { rotatedQ } = append;
+  const { rotatedQ, turnedOut, after } = append;
   const links = linksOf(shared, lists, traits);
   const linking = lists.map((list, i) => planLinks(shared, list, links[i]!));
-  const attention = planLists({ shared, lists, links, parts, rotatedQ, traits, pace });
+  const attention = planLists({ shared, lists, links, parts, rotatedQ, turnedOut, traits, pace });
   const prefix = cascade && planPrefix(cascade, { rotatedQ, traits, pace, memory });
 
   const splitTokens = packSplitTokens(merges, memory);
   const maxParts = merges.reduce((most, token) => Math.max(most, token.nParts), 0);
   const sharedParts = prefix && prefix.parts;
-  const merge = memory.keep('merge', [shared, splitTokens, parts, maxParts, sharedParts], () =>
+  const merge = memory.keep('merge', [shared, splitTokens, parts, maxParts, sharedParts, turnedOut], () =>
     nParts > 0
-      ? [mergeChunksDispatch({ ...shared, items: splitTokens, parts, maxParts, sharedParts, traits })]
+      ? [
+          mergeChunksDispatch({
+            ...shared,
+            items: splitTokens,
+            parts,
+            maxParts,
+            sharedParts,
+            turnedOut,
+            traits,
+          }),
+        ]
       : [],
   );
   const besides = prefix ?? NO_PREFIX;
-  const of = [gathers, ...linking, besides, append.dispatches, merge, ...attention];
+  const of = [gathers, ...linking, besides, append, merge, ...attention];
   return memory.keep('dispatches', of, () => {
-    const work = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge];
+    const work = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge, ...after];
     return work.length > 0 ? [...gathers, ...linking.flat(), ...besides.gathers, ...work] : [];
   });
 }
@@ -149,12 +162,22 @@ interface ListsToPlan {
   readonly links: readonly (TileLinks | null)[];
   readonly parts: SplitParts;
   readonly rotatedQ: Scratch | null;
+  readonly turnedOut: Scratch | null;
   readonly traits: DeviceTraits;
   readonly pace: Pace;
 }
 
 /** The dispatches of each work list, whose items follow those of the list before it. */
-function planLists({ shared, lists, links, parts, rotatedQ, traits, pace }: ListsToPlan): Dispatch[][] {
+function planLists({
+  shared,
+  lists,
+  links,
+  parts,
+  rotatedQ,
+  turnedOut,
+  traits,
+  pace,
+}: ListsToPlan): Dispatch[][] {
   const { problem, memory } = shared;
   let firstItem = 0;
   return lists.map((list, i) => {
@@ -162,9 +185,9 @@ function planLists({ shared, lists, links, parts, rotatedQ, traits, pace }: List
     firstItem += list.items.length;
     const cuts = cutsOf(list, problem, traits, pace);
     const ends = cuts.flatMap(({ range }) => range);
-    const of = [shared, list.tile, list.split && parts, rotatedQ, links[i], first, ...ends];
+    const of = [shared, list.tile, list.split && parts, rotatedQ, turnedOut, links[i], first, ...ends];
     const dispatches = memory.keep(`attention ${i}`, of, () => {
-      const work = { ...shared, parts: list.split ? parts : null, rotatedQ, links: links[i]! };
+      const work = { ...shared, parts: list.split ? parts : null, rotatedQ, turnedOut, links: links[i]! };
       return cuts.map(({ range: [start, end] }) =>
         attentionDispatchOf({ ...work, range: [first + start, first + end] }, list.tile),
       );
@@ -246,7 +269,14 @@ function planPrefix(
     ...splitParts(problem, nParts, ' of the shared prefix'),
     nOfToken,
   }));
-  const attention = planLists({ ...context, shared, lists, links: lists.map(() => null), parts });
+  const attention = planLists({
+    ...context,
+    shared,
+    lists,
+    links: lists.map(() => null),
+    parts,
+    turnedOut: null,
+  });
   return memory.keep('plan', [gathers, parts, ...attention], () => ({
     gathers,
     dispatches: attention.flat(),

@@ -1,4 +1,5 @@
 import type { BlockMask } from './blockMask.js';
+import type { KvRotation } from '../core/kvFormats.js';
 import type { Floats, Ints, Tensor } from '../core/tensor.js';
 
 /** What all attention functions take besides their tensors. */
@@ -131,6 +132,8 @@ export interface AttnVarlenArgs extends AttentionOptions {
   readonly kScale?: Floats | undefined;
   /** Likewise of v; by default kScale where v is a view of k. */
   readonly vScale?: Floats | undefined;
+  /** Whether heads of quantised pages are turned, see `attnWithKvCache`: q is, too, and out is turned back. */
+  readonly kvRotation?: KvRotation | undefined;
   /** [B + 1], from 0: sequence b has the queries cuSeqlensQ[b] to cuSeqlensQ[b + 1] − 1. */
   readonly cuSeqlensQ: Ints;
   /** [B + 1], from 0: likewise the keys. With `blockTable` only the differences count. */
@@ -172,6 +175,13 @@ export interface AttnWithKvCacheArgs extends AttentionOptions {
    * i4 those of the elements that values have. Default there: kScale.
    */
   readonly vScale?: Floats | undefined;
+  /**
+   * Whether heads of a quantised cache are turned by a Hadamard matrix, which spreads outliers over all elements of a head, so
+   * that fewer digits say as much: new keys (after rotary embedding) are multiplied by H of D before they are quantised, new
+   * values by H of Dv, queries by H of D, and the output is turned back; H[i][j] = (−1)^popcount(i & j) / √n. What is in the
+   * cache is taken as already turned. D and Dv are powers of two. Default: they are not.
+   */
+  readonly kvRotation?: KvRotation | undefined;
   /**
    * New tokens [B, Snew, Hkv, D], or [totalNew, Hkv, D] with `cuSeqlensKNew`, written to the cache first; f32, f16 or
    * bf16

@@ -51,6 +51,15 @@ export interface AttentionProblem<Append extends AppendProblem | null = AppendPr
   readonly append: Append;
   /** Null where sequences share nothing. */
   readonly sharedPrefix: SharedPrefix | null;
+  /** Where heads are turned: see problem/turned.ts. */
+  readonly turned?: TurnedRows;
+}
+
+/** q and out of the caller, where attention has turned queries instead, and outputs that are to be turned. */
+export interface TurnedRows {
+  readonly q: TokenRows;
+  /** Null for a call that only reads queries. */
+  readonly out: TokenRows | null;
 }
 
 /** Whole pages that all sequences begin with, so that their keys can be read once for all of them. */

@@ -7,6 +7,7 @@
 import { describe, fail, PageflashError } from '../core/errors.js';
 import { attend, type AttentionOptions, type AttentionResult } from './attend.js';
 import { checkTensors, type HostTensor } from './hostTensor.js';
+import { turnBack, turnHeads } from './turned.js';
 import { denseSequences, varlenSequences, type DenseBatch, type RaggedBatch } from './sequences.js';
 
 export type { AttentionOptions, AttentionResult } from './attend.js';
@@ -67,7 +68,8 @@ export function attnVarlenReference(args: AttnVarlenReferenceArgs): AttentionRes
   const { q, k, v, ...options } = args;
   checkTensors('attnVarlenReference', { q, k, v });
   const { sequences, lseShape } = varlenSequences(args);
-  return attend({ q, k, v, sequences, lseShape, options });
+  if (!args.kvRotation) return attend({ q, k, v, sequences, lseShape, options });
+  return turnBack(attend({ q: turnHeads(q), k, v, sequences, lseShape, options }), args.storage);
 }
 
 /**

@@ -6,14 +6,15 @@ import {
   cachedSequences,
   doQueriesAdvance,
   maskOptions,
+  preparedQueries,
   rotaryOf,
-  rotateQueries,
   tokenPositionOf,
   type CachedBatch,
 } from './attnWithKvCache.js';
 import { isFullFor } from './blockMask.js';
 import { addedTo } from './keyRows.js';
 import { elementCount } from '../core/tensor.js';
+import { turnHeads } from './turned.js';
 import { checkTensors, lastSizes, NO_ROW, type HostTensor } from './hostTensor.js';
 import {
   denseSequences,
@@ -87,25 +88,29 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
 }
 
 interface Batch extends BatchOfSequences {
-  /** Rotated. */
+  /** Rotated, and turned if keys are. */
   readonly q: HostTensor;
   readonly k: HostTensor;
 }
 
 function batchOf(args: AttnWeightsReferenceArgs): Batch {
   if ('kCache' in args) {
-    const { q, kCache, dtype = 'f32' } = args;
+    const { q, kCache, dtype = 'f32', kvRotation } = args;
     const { sequences, lseShape } = cachedSequences(args);
     const rotary = rotaryOf(args);
     const queriesAdvance = doQueriesAdvance(args);
     const tokenPosition = tokenPositionOf(args);
-    const rotated = rotary
-      ? rotateQueries({ q, sequences, queriesAdvance, tokenPosition, dtype }, rotary)
-      : q;
-    return { q: rotated, k: kCache, sequences, lseShape };
+    const turns = kvRotation !== undefined;
+    const queries = { q, sequences, queriesAdvance, tokenPosition, dtype, turns };
+    return { q: preparedQueries(queries, rotary), k: kCache, sequences, lseShape };
   }
   const { q, k } = args;
-  return { q, k, ...('cuSeqlensQ' in args ? varlenSequences(args) : denseSequences(args)) };
+  const { kvRotation } = args as Partial<RaggedBatch>;
+  return {
+    q: kvRotation ? turnHeads(q) : q,
+    k,
+    ...('cuSeqlensQ' in args ? varlenSequences(args) : denseSequences(args)),
+  };
 }
 
 /** The sequence of a row; -1 if it is of none. */

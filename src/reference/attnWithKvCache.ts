@@ -1,7 +1,14 @@
 import { checkBeginsWithZero } from '../core/checkArguments.js';
 import { isQuantised, roundTo, type FloatDType, type KvDType } from '../core/dtype.js';
 import { PageflashError } from '../core/errors.js';
-import { DEFAULT_SCALE_DTYPE, dequantiseHead, quantiseHead, type ScaleDType } from '../core/kvFormats.js';
+import {
+  DEFAULT_SCALE_DTYPE,
+  dequantiseHead,
+  quantiseHead,
+  turnHead,
+  type KvRotation,
+  type ScaleDType,
+} from '../core/kvFormats.js';
 import { elementCount } from '../core/tensor.js';
 import { attend, type AttentionOptions, type AttentionResult, type Sequence } from './attend.js';
 import type { MaskOptions } from './masks.js';
@@ -17,6 +24,7 @@ import {
   type HostInts,
   type HostTensor,
 } from './hostTensor.js';
+import { turnBack, turnHeads } from './turned.js';
 
 /** The arguments of `attnWithKvCacheReference`. */
 export interface AttnWithKvCacheReferenceArgs extends CachedBatch, AttentionOptions {
@@ -81,6 +89,11 @@ export interface CachedBatch {
   readonly positions?: HostInts | undefined;
   /** The type of q, to which rotated queries are rounded. Default `storage`, else f32 */
   readonly dtype?: FloatDType | undefined;
+  /**
+   * Whether heads of the cache are multiplied by a Hadamard matrix: new ones when they are appended, and queries; the output
+   * is turned back. Default: they are not
+   */
+  readonly kvRotation?: KvRotation | undefined;
 }
 
 /** Attention, and the caches after the append. */
@@ -125,11 +138,13 @@ export function attnWithKvCacheReference(args: AttnWithKvCacheReferenceArgs): At
     scaleDType,
     kScale,
     vScale,
+    turns: args.kvRotation !== undefined,
   });
   const { q, kCache } = appended;
   const vCache = args.vCache ? appended.vCache : firstElements(kCache, args.headDimV);
   const options = maskOptions(args);
-  return { ...attend({ q, k: kCache, v: vCache, sequences, lseShape, options }), kCache, vCache };
+  const result = attend({ q, k: kCache, v: vCache, sequences, lseShape, options });
+  return { ...(args.kvRotation ? turnBack(result, args.storage) : result), kCache, vCache };
 }
 
 /** The arguments without positions if these are those of sections. */
@@ -243,10 +258,12 @@ interface AppendKvArgs {
   readonly scaleDType: ScaleDType;
   readonly kScale: HostFloats;
   readonly vScale: HostFloats;
+  /** Whether heads of the cache are turned. */
+  readonly turns: boolean;
 }
 
 interface AppendKvResult {
-  /** Rotated. */
+  /** Rotated, and turned if keys are. */
   readonly q: HostTensor;
   /** With the new tokens, keys rotated. */
   readonly kCache: HostTensor;
@@ -255,15 +272,26 @@ interface AppendKvResult {
 
 /** Rotates queries and new keys, and writes new tokens to their slots: what happens before attention to a cache. */
 function appendKv(args: AppendKvArgs): AppendKvResult {
-  const { q, kCache, vCache, k, v, rotary, kScale, vScale } = args;
+  const { kCache, vCache, k, v, rotary, kScale, vScale } = args;
   return {
-    q: rotary ? rotateQueries(args, rotary) : q,
+    q: preparedQueries(args, rotary),
     kCache: k ? append({ ...args, cache: kCache, fresh: k, rotary, headScales: kScale }) : kCache,
     vCache: v ? append({ ...args, cache: vCache, fresh: v, rotary: undefined, headScales: vScale }) : vCache,
   };
 }
 
-export function rotateQueries(
+/** Queries as attention multiplies them by keys: rotated, and turned if keys are, with nothing rounded in between. */
+export function preparedQueries(
+  args: Pick<AppendKvArgs, 'q' | 'sequences' | 'queriesAdvance' | 'tokenPosition' | 'dtype' | 'turns'>,
+  rotary: Rotary | undefined,
+): HostTensor {
+  const { q, turns } = args;
+  const dtype = turns ? 'f32' : args.dtype;
+  const rotated = rotary ? rotateQueries({ ...args, dtype }, rotary) : q;
+  return turns ? turnHeads(rotated) : rotated;
+}
+
+function rotateQueries(
   {
     q,
     sequences,
@@ -289,7 +317,7 @@ export function rotateQueries(
 
 interface AppendArgs extends Pick<
   AppendKvArgs,
-  'sequences' | 'rotary' | 'tokenPosition' | 'kvDType' | 'scaleDType'
+  'sequences' | 'rotary' | 'tokenPosition' | 'kvDType' | 'scaleDType' | 'turns'
 > {
   /** [Hkv] or [1] */
   readonly headScales: HostFloats;
@@ -298,7 +326,7 @@ interface AppendArgs extends Pick<
 }
 
 function append(args: AppendArgs): HostTensor {
-  const { cache, fresh, sequences, rotary, tokenPosition, kvDType, scaleDType, headScales } = args;
+  const { cache, fresh, sequences, rotary, tokenPosition, turns, kvDType, scaleDType, headScales } = args;
   const [nKvHeads, headDim] = lastSizes(fresh);
   const data = cache.data.slice();
   sequences.forEach(({ firstQuery, nQueries, nCached, firstNew, keyRows }) => {
@@ -310,6 +338,7 @@ function append(args: AppendArgs): HostTensor {
         const token = Float64Array.from(fresh.data.subarray(from, from + headDim));
         const query = nCached + t - (keyRows.length - nQueries);
         if (rotary) rotate(token, tokenPosition?.(firstQuery + query) ?? nCached + t, rotary);
+        if (turns) turnHead(token);
         if (isQuantised(kvDType)) {
           const scale = headScales[headScales.length === 1 ? 0 : kvHead]!;
           token.set(dequantiseHead(quantiseHead(kvDType, token, { scaleDType, scale })));

@@ -1,4 +1,5 @@
 import { checkBeginsWithZero } from '../core/checkArguments.js';
+import type { KvRotation } from '../core/kvFormats.js';
 import { PageflashError } from '../core/errors.js';
 import type { Sequence } from './attend.js';
 import {
@@ -56,6 +57,8 @@ export interface RaggedBatch {
   readonly sequsedK?: HostInts | undefined;
   /** [B, maxPages], row after row: the pages of each sequence. Keys of a page that the pool does not have are masked. */
   readonly blockTable?: HostInts | undefined;
+  /** Whether heads of k and v are turned by a Hadamard matrix: queries are, too, and the output is turned back. */
+  readonly kvRotation?: KvRotation | undefined;
 }
 
 /** The sequences of a ragged batch, and the shape of its lse. */

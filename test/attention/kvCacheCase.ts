@@ -1,5 +1,5 @@
 import { isQuantised, roundTo, type DType, type FloatDType, type KvDType } from '../../src/core/dtype.js';
-import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
+import { I4_GROUP, type KvRotation, type ScaleDType } from '../../src/core/kvFormats.js';
 import { elementCount, isTensor, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import { attnWithKvCache, type AttnWithKvCacheArgs, type Runtime } from '../../src/index.js';
 import {
@@ -48,6 +48,8 @@ export interface KvCacheCase extends KeyRowsCase, TokensCase, ModsCase {
   readonly kvDType?: KvDType;
   /** Of the scales of i8 and i4. Default f32. */
   readonly scaleDType?: ScaleDType;
+  /** Heads of a quantised cache are turned. */
+  readonly kvRotation?: KvRotation | undefined;
   /** Elements that a quantised cache leaves between heads, tokens and pages: units of 16 bytes stay whole, or do not. */
   readonly gap?: number;
   /** Of the new tokens. */
@@ -472,8 +474,9 @@ export function firstOfKeys(kCache: Tensor, headDimV: number): Tensor {
   return { ...kCache, shape: [...kCache.shape.slice(0, -1), headDimV], strides: stridesOf(kCache) };
 }
 
-function optionsOf({ causal, windowSize, softcap, attentionChunk, firstKeys, numSplits }: KvCacheCase) {
-  return { causal, windowSize, softcap, attentionChunk, firstKeys, numSplits };
+function optionsOf(kvCase: KvCacheCase) {
+  const { causal, windowSize, softcap, attentionChunk, firstKeys, numSplits, kvRotation } = kvCase;
+  return { causal, windowSize, softcap, attentionChunk, firstKeys, numSplits, kvRotation };
 }
 
 function sum(numbers: readonly number[]): number {

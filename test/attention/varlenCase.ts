@@ -7,7 +7,7 @@ import {
   type KvDType,
   type QuantisedDType,
 } from '../../src/core/dtype.js';
-import type { ScaleDType } from '../../src/core/kvFormats.js';
+import type { KvRotation, ScaleDType } from '../../src/core/kvFormats.js';
 import { elementCount, isTensor, stridesOf, type Ints, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
@@ -44,6 +44,8 @@ export interface VarlenCase extends KeyRowsCase, TokensCase, ModsCase, BlocksCas
   readonly kvDType?: KvDType;
   /** Of the scales of i8 and i4. Default f32. */
   readonly scaleDType?: ScaleDType;
+  /** Heads of quantised pages are turned. */
+  readonly kvRotation?: KvRotation | undefined;
   readonly causal?: boolean;
   readonly windowSize?: readonly [number, number];
   readonly softcap?: number;
@@ -329,8 +331,18 @@ export function place(
 }
 
 export function optionsOf(varlen: VarlenCase) {
-  const { causal, windowSize, softcap, softmaxScale, attentionChunk, firstKeys, numSplits } = varlen;
-  return { causal, windowSize, softcap, softmaxScale, attentionChunk, firstKeys, numSplits };
+  const { causal, windowSize, softcap, softmaxScale, attentionChunk, firstKeys, numSplits, kvRotation } =
+    varlen;
+  return {
+    causal,
+    windowSize,
+    softcap,
+    softmaxScale,
+    attentionChunk,
+    firstKeys,
+    numSplits,
+    ...(kvRotation && { kvRotation }),
+  };
 }
 
 /** Scatters keys and values over a random choice of three times the pages they need; all other slots are NaN. */

@@ -22,6 +22,8 @@ export interface AttentionWork {
   readonly rotatedQ: Scratch | null;
   /** Which tiles the items visit; null where that is for all of their bands. */
   readonly links: TileLinks | null;
+  /** Where the output is left instead, to be turned, laid out like out. */
+  readonly turnedOut?: Scratch | null;
   readonly maxWorkgroupsPerDimension: number;
 }
 
@@ -60,14 +62,14 @@ export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: numbe
 
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
 export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
-  const { problem, batchInfo, range, parts, rotatedQ, links, maxWorkgroupsPerDimension } = work;
+  const { problem, batchInfo, range, parts, rotatedQ, links, turnedOut, maxWorkgroupsPerDimension } = work;
   const { nKvHeads, q, k, v, out, lse } = problem;
   const bindings = {
     q: rotatedQ ?? q.tensor,
     k: k.tensor,
     v: v.tensor,
     batch_info: batchInfo,
-    out: parts ? parts.scratch : out.tensor,
+    out: parts ? parts.scratch : (turnedOut ?? out.tensor),
     ...(lse && !parts && { lse: lse.tensor }),
     ...optionalBuffersOf(problem),
     ...(links && { tile_links: links.links }),

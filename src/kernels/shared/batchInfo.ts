@@ -283,14 +283,14 @@ function sequenceLayout(): StructLayout {
 }
 
 /** The first element of each tensor in its binding. */
-export function basesOf({ q, k, v, out, lse, pages, append }: AttentionProblem) {
+export function basesOf({ q, k, v, out, lse, pages, append, turned }: AttentionProblem) {
   const base = (rows: TokenRows | null | undefined): number =>
     rows ? windowOf(rows.tensor).firstElement : 0;
   return {
-    q: base(q),
+    q: base(turned?.q ?? q),
     k: base(k),
     v: base(v),
-    out: base(out),
+    out: base(turned?.out ?? out),
     lse: base(lse),
     newK: base(append?.newK),
     newV: base(append?.newV),
