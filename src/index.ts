@@ -49,7 +49,7 @@ export { fromHalves, toHalves, type Float16Numbers, type TensorData } from './te
 export { tensorFrom, type TensorFromOptions } from './tensors/tensorFrom.js';
 export { PageflashError, type ErrorCode } from './core/errors.js';
 export type { DType, FloatDType, KvDType, QuantisedDType } from './core/dtype.js';
-export type { ScaleDType } from './core/kvFormats.js';
+export type { KvRotation, ScaleDType } from './core/kvFormats.js';
 export type { DeviceClass, DeviceTraits, MatrixConfiguration, Tier } from './core/deviceTraits.js';
 export type { AdapterMatrix } from './core/matrixConfigurations.js';
 export type { Pace } from './core/pace.js';

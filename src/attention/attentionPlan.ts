@@ -143,8 +143,13 @@ export class AttentionPlan<Args extends PlanArgs = PlanArgs> {
     const call = this.#recordCall;
     this.#assertUsable(call);
     checkNames(call.name, tensors, RECORD_NAMES, RECORD_HINT);
-    const { pass } = tensors;
+    const { pass, kvRotation } = tensors;
     checkPass(call, pass);
+    if (kvRotation !== undefined && kvRotation !== this.#args.current.kvRotation)
+      call.refuse(
+        'argument',
+        'the plan was made without kvRotation. Make it with the kvRotation of the layers, or leave it out.',
+      );
     if (pass) this.#recording.assertPrepared(call.name);
     if (this.#recording.isStale) {
       this.#runtime.inNameOf(call.name, () => this.#recording.renew());

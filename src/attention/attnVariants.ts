@@ -5,8 +5,8 @@ import { checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArgum
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType, KvDType } from '../core/dtype.js';
 import { fail } from '../core/errors.js';
-import { checkCacheFormat } from '../core/checkCacheFormat.js';
-import { DEFAULT_SCALE_DTYPE, type ScaleDType } from '../core/kvFormats.js';
+import { checkCacheFormat, checkRotationOf } from '../core/checkCacheFormat.js';
+import { DEFAULT_SCALE_DTYPE, type KvRotation, type ScaleDType } from '../core/kvFormats.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
 import { NO_MASKS } from '../problem/attentionProblem.js';
 import type { Variant } from '../runtime/pipelines.js';
@@ -20,6 +20,7 @@ const NAMES = namesOf<AttnVariantOptions>({
   dtype: true,
   kvDType: true,
   scaleDType: true,
+  kvRotation: true,
   paged: true,
   returnLse: true,
   softcap: true,
@@ -51,6 +52,8 @@ export interface AttnVariantOptions {
   readonly kvDType?: KvDType | undefined;
   /** Of the scales of an i8 or i4 cache. Default f16. */
   readonly scaleDType?: ScaleDType | undefined;
+  /** How calls turn heads of a quantised cache. Default: they do not. */
+  readonly kvRotation?: KvRotation | undefined;
   /** Whether calls pass `blockTable`. Default false. */
   readonly paged?: boolean | undefined;
   /** Whether calls pass `returnLse` or `lse`. Default false. */
@@ -111,6 +114,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     dtype,
     kvDType,
     scaleDType: options.scaleDType ?? DEFAULT_SCALE_DTYPE,
+    turns: options.kvRotation !== undefined,
     newDType,
     paged,
     rotary,
@@ -171,6 +175,7 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkHeads(caller, { group });
   checkTypes(caller, { dtype, newDType, bias });
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV });
+  checkRotationOf(caller, { kvRotation: options.kvRotation, kvDType, headDim, headDimV });
   const { positions = false, treeMask = false, rotarySections = false, returnLse = false } = options;
   checkFlags(caller, { returnLse });
   checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, blockMask, rotary, weights });

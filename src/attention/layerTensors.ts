@@ -2,6 +2,7 @@ import type { Call } from '../check/call.js';
 import { checkTensor, dtypeInWords, inBrackets } from '../check/checkTensor.js';
 import { namesOf } from '../core/checkArguments.js';
 import { bytesPerElement } from '../core/dtype.js';
+import type { KvRotation } from '../core/kvFormats.js';
 import {
   contiguousStrides,
   isTensor,
@@ -25,6 +26,8 @@ export interface LayerTensors {
   readonly bias?: Tensor | undefined;
   readonly out?: Tensor | undefined;
   readonly lse?: Tensor | undefined;
+  /** That of the plan, as the layers of a `PagedKvCache` have it. */
+  readonly kvRotation?: KvRotation | undefined;
   /** A pass to record into, which the caller ends and submits. Default: the call submits its own work at once. */
   readonly pass?: GPUComputePassEncoder | undefined;
 }
@@ -36,7 +39,9 @@ export interface PlanTensors extends Omit<LayerTensors, 'kScale' | 'vScale'> {
 }
 
 /** The tensors that differ from layer to layer, by argument name. */
-export type TensorsByName = { readonly [Name in Exclude<keyof LayerTensors, 'pass'>]?: Tensor };
+export type TensorsByName = {
+  readonly [Name in Exclude<keyof LayerTensors, 'pass' | 'kvRotation'>]?: Tensor;
+};
 
 const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
   q: true,
@@ -53,7 +58,7 @@ const NAMES: Readonly<Record<keyof TensorsByName, true>> = {
 
 /** In this order. */
 export const TENSOR_NAMES = namesOf<TensorsByName>(NAMES);
-export const RECORD_NAMES = namesOf<LayerTensors>({ ...NAMES, pass: true });
+export const RECORD_NAMES = namesOf<LayerTensors>({ ...NAMES, kvRotation: true, pass: true });
 
 /** A tensor that the dispatches of a plan name, to be replaced by that of a layer. */
 export interface PlannedTensor {

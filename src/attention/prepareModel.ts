@@ -5,8 +5,8 @@ import { checkMasks } from '../check/checkOptions.js';
 import { checkChoice, checkCounts, checkNames, namesOf, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { FloatDType, KvDType } from '../core/dtype.js';
-import { checkCacheFormat } from '../core/checkCacheFormat.js';
-import { DEFAULT_SCALE_DTYPE, type ScaleDType } from '../core/kvFormats.js';
+import { checkCacheFormat, checkRotationOf } from '../core/checkCacheFormat.js';
+import { DEFAULT_SCALE_DTYPE, type KvRotation, type ScaleDType } from '../core/kvFormats.js';
 import { cachePagesVariant } from '../kernels/copyPages.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
 import { checkPrepareOptions, type PrepareOptions } from '../runtime/runtimeOptions.js';
@@ -28,6 +28,8 @@ export interface PrepareModelOptions
   readonly kvDType?: KvDType | undefined;
   /** Of the scales of an i8 or i4 cache. Default f16. */
   readonly scaleDType?: ScaleDType | undefined;
+  /** Whether heads of a quantised cache are turned: calls pass `kvRotation`. Default: they are not. */
+  readonly kvRotation?: KvRotation | undefined;
   /** Whether calls pass new keys and values, `k` and `v`. Default true. */
   readonly appends?: boolean | undefined;
   /** Of new keys and values. Default `dtype`. */
@@ -76,6 +78,7 @@ const NAMES = namesOf<PrepareModelOptions>({
   dtype: true,
   kvDType: true,
   scaleDType: true,
+  kvRotation: true,
   appends: true,
   newDType: true,
   paged: true,
@@ -176,6 +179,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
   checkHeads(caller, { nHeads });
   checkTypes(caller, { dtype, newDType, bias: options.bias ?? dtype });
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV: shape.headDimV });
+  checkRotationOf(caller, { kvRotation: options.kvRotation, kvDType, ...shape });
   checkCounts(caller, { maxTokens, maxContext });
   checkCounts(caller, { numSplits }, 0);
   checkFlags(caller, { paged, appends, rotary, returnLse, softcap, sharedPrefix, mask, rotarySections });
@@ -197,6 +201,7 @@ export function servedModel(call: Call, options: PrepareModelOptions): Served {
     dtype,
     kvDType,
     scaleDType: options.scaleDType ?? DEFAULT_SCALE_DTYPE,
+    turns: options.kvRotation !== undefined,
     newDType: appends ? newDType : null,
     paged,
     rotary,

@@ -22,6 +22,7 @@ import {
 } from '../problem/attentionProblem.js';
 import { sparesMaskMod, type BlockLists, type Blocks } from '../problem/blockMask.js';
 import { denseRows, pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
+import { turnedProblem } from '../problem/turned.js';
 import type { Variant } from '../runtime/pipelines.js';
 import { MOD_PARAMS } from '../wgsl/mods.js';
 
@@ -44,6 +45,8 @@ export interface Served extends StepBounds {
   readonly kvDType: KvDType;
   /** Of the scales of an i8 or i4 cache. */
   readonly scaleDType: ScaleDType;
+  /** Whether heads of the cache are turned. Default false. */
+  readonly turns?: boolean;
   /** Of the new tokens; null if none are appended. */
   readonly newDType: FloatDType | null;
   readonly paged: boolean;
@@ -204,6 +207,7 @@ function weightsVariantsOf(
     ...problem,
     lse: RAGGED.lseRows(standIn('f32', [served.nHeads, 1])),
     append: rotary && { newK: null, newV: null, rotary, apart: false },
+    ...(problem.turned && { turned: { ...problem.turned, out: null } }),
   };
   const one = Int32Array.of(1);
   const dispatches = planWeights(
@@ -225,12 +229,12 @@ type ProblemOptions = Omit<Served, keyof StepBounds | 'lengths' | 'sharedPrefix'
 /** An attention problem of a served model, with placeholders for tensors. */
 export function servedProblem(served: ProblemOptions): AttentionProblem {
   const { nHeads, nKvHeads, headDim, headDimV, dtype, kvDType, newDType, rotary, paged, tokens } = served;
-  const { valuesInKeys = false } = served;
+  const { valuesInKeys = false, turns = false } = served;
   const keyRows = paged ? pagedRows : denseRows;
   const keys = [1, 1, nKvHeads, headDim];
   const values = standIn(kvDType, [1, 1, nKvHeads, headDimV]);
   const fresh = (size: number) => (newDType ? denseRows(standIn(newDType, [1, 1, nKvHeads, size])) : null);
-  return {
+  const problem: AttentionProblem = {
     caller: served.caller,
     batch: 1,
     nHeads,
@@ -265,6 +269,7 @@ export function servedProblem(served: ProblemOptions): AttentionProblem {
         : null,
     sharedPrefix: null,
   };
+  return turns ? turnedProblem(problem) : problem;
 }
 
 /** Scales of e4m3 may be on the GPU, where they take a kernel more than on the host. */

@@ -2,7 +2,8 @@ import type { Call } from '../check/call.js';
 import { MAX_ELEMENTS } from '../check/checkTensor.js';
 import { checkAmounts, checkCounts, checkNames, namesOf } from '../core/checkArguments.js';
 import { bytesPerElement, hasScales, type DType, type KvDType, type QuantisedDType } from '../core/dtype.js';
-import { scaleBytesPerHead, scaleShape, type ScaleDType } from '../core/kvFormats.js';
+import { scaleBytesPerHead, scaleShape, type KvRotation, type ScaleDType } from '../core/kvFormats.js';
+import { checkRotationOf } from '../core/checkCacheFormat.js';
 import { contiguousStrides, WINDOW_ALIGNMENT, type Tensor } from '../core/tensor.js';
 import { layerScales, scaleRoom, type HeadScalesOfLayers, type LayerScales } from './headScales.js';
 import { filledCache, SHAPE_NAMES, type CacheShape } from '../sizing/modelShape.js';
@@ -22,6 +23,11 @@ export interface CacheSize {
 /** Options of `PagedKvCache.create`. The layout does not depend on `hostPagesOf`. */
 export interface CacheOptions<Cache> extends CacheShape, CacheSize, LayerScales {
   /**
+   * Whether heads of i8, i4 or e4m3 are turned, see `attnWithKvCache`: `layer` says so to the calls that it is spread into.
+   * Default: they are not.
+   */
+  readonly kvRotation?: KvRotation | undefined;
+  /**
    * A cache whose host pages, swapped out by `movePages`, are moved to the new one: that of a lost device, before it is
    * destroyed. Both must have the same page format.
    */
@@ -36,6 +42,7 @@ const OPTION_NAMES = [
     tokens: true,
     bytes: true,
     hostPagesOf: true,
+    kvRotation: true,
     kScale: true,
     vScale: true,
   }),
@@ -47,6 +54,8 @@ export interface CacheLayout {
   readonly dtype: KvDType;
   /** Of the scales of i8 and i4. */
   readonly scaleDType: ScaleDType;
+  /** How heads are turned; null if they are not. */
+  readonly kvRotation: KvRotation | null;
   readonly nLayers: number;
   readonly nPages: number;
   readonly pageSize: number;
@@ -104,7 +113,8 @@ export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBuffe
     call.name,
     options,
   );
-  const { pageSize } = options;
+  const { pageSize, kvRotation } = options;
+  checkRotationOf(call.name, { kvRotation, kvDType: dtype, headDim, headDimV, valuesInKeys }, 'dtype');
   checkCounts(call.name, { pageSize });
   if (nLayers > MAX_LAYERS)
     call.refuse('limit', `nLayers must be at most ${MAX_LAYERS}, not ${nLayers}. Make several caches.`);
@@ -149,6 +159,7 @@ export function layoutCache(call: Call, options: CacheOptions<unknown>, maxBuffe
   const shape = {
     dtype,
     scaleDType,
+    kvRotation: kvRotation ?? null,
     nLayers,
     nPages,
     pageSize,
@@ -263,9 +274,10 @@ function roundUp(bytes: number, step: number): number {
 
 /** A description of a page's format: equal for caches whose pages can be exchanged. */
 export function pageFormat(layout: CacheLayout): string {
-  const { dtype, nLayers, pageSize, nKvHeads, k, v, valuesInKeys } = layout;
+  const { dtype, nLayers, pageSize, nKvHeads, k, v, valuesInKeys, kvRotation } = layout;
   const scales = scalesInWords(layout);
-  const keys = `${dtype}${scales && ` with scales ${scales}`} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}]`;
+  const format = `${dtype}${scales && ` with scales ${scales}`}${kvRotation ? `, turned (${kvRotation}),` : ''}`;
+  const keys = `${format} of ${nLayers} layers, [${pageSize}, ${nKvHeads}, ${k.headDim}]`;
   if (valuesInKeys) return `${keys} with values of ${v.headDim} in them`;
   return `${keys} and [${pageSize}, ${nKvHeads}, ${v.headDim}]`;
 }
@@ -286,16 +298,19 @@ export interface CacheLayer {
   readonly kScale?: Tensor;
   /** Likewise of values; with `valuesInKeys` a view of kScale */
   readonly vScale?: Tensor;
+  /** If the cache was made with it */
+  readonly kvRotation?: KvRotation;
 }
 
 /** The tensors of each layer. */
 export function layersOf(layout: CacheLayout, buffers: readonly GPUBuffer[]): CacheLayer[] {
-  const { nLayers, nPages, nKvHeads, parts, locations, headScales, valuesInKeys } = layout;
+  const { nLayers, nPages, nKvHeads, parts, locations, headScales, valuesInKeys, kvRotation } = layout;
   return Array.from({ length: nLayers }, (_, i) => {
     const stored = Object.fromEntries(
       parts.map((part, j) => [part.name, tensorOf(nPages, part, locations[i * parts.length + j]!, buffers)]),
     ) as unknown as CacheLayer;
-    const layer = valuesInKeys ? withValuesInKeys(layout, stored) : stored;
+    const tensors = valuesInKeys ? withValuesInKeys(layout, stored) : stored;
+    const layer = { ...tensors, ...(kvRotation && { kvRotation }) };
     if (!headScales) return layer;
     const scale = (side: number): Tensor => ({
       buffer: buffers.at(-1)!,

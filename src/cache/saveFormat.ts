@@ -41,6 +41,8 @@ export interface SaveGeometry {
   readonly dtype: string;
   /** Of a quantised cache: the type of its scales, or a checksum of those of e4m3. */
   readonly scales?: string;
+  /** How heads are turned, if they are. */
+  readonly kvRotation?: string;
   readonly nLayers: number;
   readonly nKvHeads: number;
   readonly headDim: number;
@@ -62,10 +64,11 @@ export function checkFingerprint(call: Call, fingerprint: string): void {
 }
 
 export function geometryOf(layout: CacheLayout, fingerprint: string): SaveGeometry {
-  const { dtype, nLayers, nKvHeads, k, v, valuesInKeys, pageSize } = layout;
+  const { dtype, nLayers, nKvHeads, k, v, valuesInKeys, pageSize, kvRotation } = layout;
   const scales = scalesInWords(layout);
   const heads = { nKvHeads, headDim: k.headDim, headDimV: v.headDim, valuesInKeys };
-  return { fingerprint, dtype, ...(scales && { scales }), nLayers, ...heads, pageSize };
+  const format = { dtype, ...(scales && { scales }), ...(kvRotation && { kvRotation }) };
+  return { fingerprint, ...format, nLayers, ...heads, pageSize };
 }
 
 /** The pages that a description announces. */
@@ -140,6 +143,7 @@ export function decodeDescription(call: Call, bytes: Uint8Array): SaveDescriptio
     fingerprint: text('fingerprint'),
     dtype: text('dtype'),
     ...(fields['scales'] !== undefined && { scales: text('scales') }),
+    ...(fields['kvRotation'] !== undefined && { kvRotation: text('kvRotation') }),
     nLayers: count('nLayers', 1),
     nKvHeads: count('nKvHeads', 1),
     headDim: count('headDim', 1),
@@ -168,7 +172,7 @@ function parsed(bytes: Uint8Array): Readonly<Record<string, unknown>> {
 /** Refuses what was saved elsewhere than where it is restored, with both values of all that differs. */
 export function checkGeometry(call: Call, saved: SaveGeometry, here: SaveGeometry): void {
   const names = new Set<keyof SaveGeometry>(Object.keys(here) as (keyof SaveGeometry)[]);
-  if (saved.scales !== undefined) names.add('scales');
+  for (const name of ['scales', 'kvRotation'] as const) if (saved[name] !== undefined) names.add(name);
   const differing = [...names].filter((name) => saved[name] !== here[name]);
   if (differing.length === 0) return;
   const shown = (of: SaveGeometry): string =>

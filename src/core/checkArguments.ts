@@ -88,7 +88,8 @@ export function checkChoice<Choice extends string | number | boolean>(
   if (choices.some((choice) => choice === value)) return;
   const words = choices.map((choice) => (typeof choice === 'string' ? `'${choice}'` : choice));
   const last = words.pop();
-  fail('argument', caller, `${name} must be ${words.join(', ')} or ${last}, not ${describe(value)}.`);
+  const others = words.length > 0 ? `${words.join(', ')} or ` : '';
+  fail('argument', caller, `${name} must be ${others}${last}, not ${describe(value)}.`);
 }
 
 /** Checks options that are true or false. */

@@ -1,7 +1,14 @@
 import { checkChoice } from './checkArguments.js';
-import { hasScales, KV_DTYPES, type KvDType } from './dtype.js';
+import { hasScales, isQuantised, KV_DTYPES, type KvDType } from './dtype.js';
 import { fail } from './errors.js';
-import { I4_GROUP, SCALE_DTYPES, type ScaleDType } from './kvFormats.js';
+import {
+  canTurn,
+  I4_GROUP,
+  KV_ROTATIONS,
+  SCALE_DTYPES,
+  type KvRotation,
+  type ScaleDType,
+} from './kvFormats.js';
 
 /** The format of a cache, as options say it. */
 interface CacheFormat {
@@ -31,4 +38,35 @@ export function checkCacheFormat(
   for (const [size, value] of Object.entries({ headDim, headDimV }))
     if (value % I4_GROUP !== 0)
       fail('shape', caller, `${size} is ${value}; i4 needs a multiple of ${I4_GROUP}. Use i8.`);
+}
+
+interface TurnedFormat extends Omit<CacheFormat, 'scaleDType'> {
+  readonly kvRotation: KvRotation | undefined;
+  /** Default false. */
+  readonly valuesInKeys?: boolean;
+}
+
+/** Checks whether the heads of a cache can be turned, if they are to be; `name` is what the caller calls its type. */
+export function checkRotationOf(
+  caller: string,
+  { kvRotation, kvDType, headDim, headDimV, valuesInKeys = false }: TurnedFormat,
+  name = 'kvDType',
+): void {
+  if (kvRotation === undefined) return;
+  checkChoice(caller, 'kvRotation', kvRotation, KV_ROTATIONS);
+  if (!isQuantised(kvDType))
+    fail(
+      'argument',
+      caller,
+      `kvRotation is for caches of i8, i4 and e4m3, but ${name} is ${kvDType}. Leave it out.`,
+    );
+  for (const [size, value] of Object.entries({ headDim, headDimV }))
+    if (!canTurn(value))
+      fail('shape', caller, `${size} is ${value}; kvRotation needs powers of two. Leave it out.`);
+  if (valuesInKeys && headDimV !== headDim)
+    fail(
+      'argument',
+      caller,
+      'kvRotation is given with valuesInKeys, but some elements of a turned key are not the turned value. Leave it out.',
+    );
 }

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import type { QuantisedDType } from '../../src/core/dtype.js';
-import { I4_GROUP, unpackCodes, type ScaleDType } from '../../src/core/kvFormats.js';
+import { I4_GROUP, turnHead, unpackCodes, type ScaleDType } from '../../src/core/kvFormats.js';
 import { appendQuantisedDispatch } from '../../src/kernels/appendQuantised.js';
 import { listNewTokens } from '../../src/kernels/appendKv.js';
 import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
 import type { KvScales, PagedRows, Rotary } from '../../src/problem/attentionProblem.js';
+import { turnedProblem } from '../../src/problem/turned.js';
 import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { Random } from '../../tools/random.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
@@ -15,6 +16,8 @@ import { interpret, type HostBuffers } from './interpreter.js';
 
 interface Format {
   readonly dtype: QuantisedDType;
+  /** Heads are turned. */
+  readonly turned?: boolean;
   readonly scaleDType?: ScaleDType;
   /** Elements between tokens of the cache, and scales between those of tokens. */
   readonly gap?: number;
@@ -30,7 +33,10 @@ const HEADS = 2;
 const ROWS = 8;
 
 /** A batch whose cache is quantised: in the pages of the batch, or in rows of its own. */
-function quantised(options: BatchOptions, { dtype, scaleDType = 'f32', gap = 0 }: Format): Batch {
+function quantised(
+  options: BatchOptions,
+  { dtype, turned = false, scaleDType = 'f32', gap = 0 }: Format,
+): Batch {
   const batch = batchOf(SEQUENCES, { heads: [HEADS, HEADS], newTokens: NEW_TOKENS, ...options });
   const { headDim, pages } = batch.problem;
   const rowsOf = (type: QuantisedDType | ScaleDType, perHead: number): PagedRows => {
@@ -52,7 +58,8 @@ function quantised(options: BatchOptions, { dtype, scaleDType = 'f32', gap = 0 }
     dtype === 'e4m3'
       ? { per: 'head', k: Float32Array.of(0.5, 0.03), v: Float32Array.of(2, 1) }
       : { per: 'token', k: scaleRows(), v: scaleRows() };
-  const problem = { ...batch.problem, k: rowsOf(dtype, headDim), v: rowsOf(dtype, headDim), scales };
+  const plain = { ...batch.problem, k: rowsOf(dtype, headDim), v: rowsOf(dtype, headDim), scales };
+  const problem = turned ? turnedProblem(plain) : plain;
   return { problem, lengths: { ...batch.lengths, kStart: new Int32Array(SEQUENCES.length) } };
 }
 
@@ -142,6 +149,7 @@ function checkWritten(batch: Batch, side: 'k' | 'v', before: HostBuffers, after:
             ...(sections && { sectionOf: (pair: number) => pair + 1 }),
           });
         }
+        if (problem.turned) turnHead(values);
         const codesAt = at(cache, head);
         for (let i = 0; i < headDim; i++) written.codes.add(codesAt + i);
         const scalesAt = ofTokens ? at(ofTokens, head) : 0;
@@ -154,7 +162,7 @@ function checkWritten(batch: Batch, side: 'k' | 'v', before: HostBuffers, after:
             : [(scales![side] as Float32Array)[head]!],
           scaleDType: (ofTokens?.tensor.dtype ?? 'f32') as ScaleDType,
           values,
-          error: rotary ? 1e-6 : 0,
+          error: rotary || problem.turned ? 1e-6 : 0,
         });
       }
     }
@@ -181,10 +189,9 @@ const POSITIONS = Int32Array.of(5, 0, 6, 3, 3, 1);
 
 /** Numbers of a batch, and a cache of other bytes. */
 function contentsOf(batch: Batch): HostBuffers {
-  const buffers = filled({
-    ...batch,
-    problem: { ...batch.problem, k: batch.problem.q as PagedRows, v: batch.problem.q as PagedRows },
-  });
+  // Of queries and of the cache itself, nothing is read.
+  const fresh = batch.problem.append!.newK as PagedRows;
+  const buffers = filled({ ...batch, problem: { ...batch.problem, q: fresh, k: fresh, v: fresh } });
   scrambled(batch, buffers);
   return buffers;
 }
@@ -249,6 +256,31 @@ describe('append_quantised', () => {
       },
       format: { dtype: 'e4m3' },
     },
+    {
+      why: 'i8, turned, of one octet, rotated',
+      options: { headDim: 8, rotary },
+      format: { dtype: 'i8', turned: true },
+    },
+    {
+      why: 'i8, turned, of two elements',
+      options: { headDim: 2, dtype: 'f16' },
+      format: { dtype: 'i8', turned: true, scaleDType: 'f16' },
+    },
+    {
+      why: 'i8, turned, of a workgroup',
+      options: { headDim: 512 },
+      format: { dtype: 'i8', turned: true },
+    },
+    {
+      why: 'i4, turned, in pages',
+      options: { headDim: 64, dtype: 'bf16', pageSize: 3, rotary },
+      format: { dtype: 'i4', turned: true, scaleDType: 'f16' },
+    },
+    {
+      why: 'e4m3, turned',
+      options: { headDim: 16, dtype: 'f16', rotary: { ...rotary, interleaved: false } },
+      format: { dtype: 'e4m3', turned: true },
+    },
     { why: 'e4m3 in pages', options: { headDim: 12, dtype: 'bf16', pageSize: 3 }, format: { dtype: 'e4m3' } },
   ])('writes new tokens, and nothing beside them: $why', ({ options, format }) => {
     const batch = quantised(options, format);
@@ -286,6 +318,12 @@ describe('append_quantised', () => {
       interpret(dispatchOf(batch, 'v'), after);
       checkWritten(batch, 'v', before, after);
     }
+  });
+
+  test('would race if octets that are turned were read before all were written', () => {
+    const batch = quantised({ headDim: 16 }, { dtype: 'e4m3', turned: true });
+    const careless = (code: string) => code.replace(/workgroupBarrier\(\);/, '');
+    expect(interpret(dispatchOf(batch, 'k'), contentsOf(batch), careless).join()).toContain('exchanged');
   });
 
   test('would race for the words that heads share, if it wrote whole ones', () => {
