@@ -1,5 +1,5 @@
 import type { FloatDType, KvDType, QuantisedDType } from '../../src/core/dtype.js';
-import type { ScaleDType } from '../../src/core/kvFormats.js';
+import { canTurn, type ScaleDType } from '../../src/core/kvFormats.js';
 import type { Random } from '../../tools/random.js';
 import { BLOCK_SHARING, type BlocksCase } from '../attention/blockMaskCase.js';
 import type { ModsCase } from '../attention/modsCase.js';
@@ -219,6 +219,21 @@ export function cacheType(
   if (value === 'same') return {};
   if (value === 'other') return { kvDType: otherType(dtype) };
   return { kvDType: value, scaleDType: random.int(0, 2) === 0 ? 'f32' : 'f16' };
+}
+
+/** Whether heads of a cache are turned (`kvRotation`). */
+export const TURNED = [false, true] as const;
+
+interface TurnedCell {
+  readonly turned?: boolean | undefined;
+  readonly kvDType?: CacheType | undefined;
+  readonly headDim?: number | undefined;
+}
+
+/** Those of quantised ones can be, if their size is a power of two. */
+export function allowsTurning({ turned, kvDType, headDim }: TurnedCell): boolean {
+  if (!turned) return true;
+  return (kvDType === undefined || isQuantisedType(kvDType)) && (headDim === undefined || canTurn(headDim));
 }
 
 interface CacheShape {

@@ -6,6 +6,7 @@ import { Random } from '../../tools/random.js';
 import {
   allowsCacheType,
   allowsKeys,
+  allowsTurning,
   cacheType,
   drawWindow,
   isQuantisedType,
@@ -19,6 +20,7 @@ import {
   MOD_KERNELS,
   modsCase,
   TREES,
+  TURNED,
 } from './axes.js';
 import type { Row } from './coveringArray.js';
 import type { ConformanceSuite } from './selection.js';
@@ -28,6 +30,7 @@ const KERNEL_AXES = {
   tier: ['T0', 'T1'] as readonly Tier[],
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
   kvDType: ['same', 'other', ...QUANTISED],
+  turned: TURNED,
   newDType: ['same', 'other'],
   headDim: [59, 64, 128, 256, 512, 576],
   keys: ['in rows', 'in pages'],
@@ -100,6 +103,7 @@ export const kvCacheCells: ConformanceSuite<typeof AXES> = {
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
 const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
   allowsKeys,
+  allowsTurning,
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
   ({ softcapped, softcap }) =>
@@ -146,6 +150,7 @@ export function kvCacheCase(cell: Omit<KvCacheCell, 'tier'>, seed: number): KvCa
     valuesInKeys: cell.values === 'in keys',
     dtype,
     ...cacheType(cell.kvDType, dtype, random),
+    ...(cell.turned && { kvRotation: 'hadamard' as const }),
     // Strides that keep octets whole, or words, or neither.
     ...(isQuantisedType(cell.kvDType) && { gap: [0, 8, 4, 1][random.int(0, 4)]! }),
     ...(cell.newDType === 'other' && { newDType: otherType(otherType(dtype)) }),

@@ -66,10 +66,10 @@ function isForMatrices(cell: Partial<OnMatrices<VarlenCell>>): boolean {
   return holdsTypes(cell) && !(taker === 'both' && headDim > 128);
 }
 
-/** Those of f16 hold neither f32 nor i8 and i4 with their scales. */
-function holdsTypes({ matrices, dtype, kvDType }: Partial<OnMatrices<VarlenCell>>): boolean {
+/** Those of f16 hold neither f32, as turned queries are, nor i8 and i4 with their scales. */
+function holdsTypes({ matrices, dtype, kvDType, turned }: Partial<OnMatrices<VarlenCell>>): boolean {
   if (matrices === undefined || matrices.includes('f32')) return true;
-  if (dtype === 'f32' || kvDType === 'i8' || kvDType === 'i4') return false;
+  if (dtype === 'f32' || turned || kvDType === 'i8' || kvDType === 'i4') return false;
   return dtype === undefined || kvDType !== 'other' || otherType(dtype) !== 'f32';
 }
 

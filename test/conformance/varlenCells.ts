@@ -10,6 +10,7 @@ import {
   allowsCacheType,
   BLOCK_AXES,
   blocksOfCase,
+  allowsTurning,
   cacheType,
   drawWindow,
   spread,
@@ -20,6 +21,7 @@ import {
   MOD_KERNELS,
   modsCase,
   TREES,
+  TURNED,
   WINDOWS,
   allowsKeys,
   KEY_AXES,
@@ -36,6 +38,7 @@ const KERNEL_AXES = {
   numSplits: [0, 1, 3],
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
   kvDType: ['same', 'other', ...QUANTISED],
+  turned: TURNED,
   headDim: [32, 40, 59, 64, 80, 111, 128, 160, 192, 256, 320, 512, 576],
   headDimV: ['same', 'other'],
   /** Elements between tokens and heads: units of 16 bytes stay whole, or do not. */
@@ -99,6 +102,9 @@ export const varlenCells: ConformanceSuite<typeof AXES> = {
 const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
   allowsKeys,
   allowsBlocks,
+  allowsTurning,
+  // Other heads of values are 64, or 96.
+  ({ turned, headDim, headDimV }) => !turned || headDimV !== 'other' || headDim === undefined || headDim > 64,
   ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
@@ -141,6 +147,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     headDimV: cell.headDimV === 'other' ? (headDim > 64 ? 64 : 96) : Math.min(headDim, 512),
     dtype,
     ...cacheType(cell.kvDType, dtype, random),
+    ...(cell.turned && { kvRotation: 'hadamard' as const }),
     gap: cell.gap,
     causal: cell.causal,
     softcap: cell.softcap,

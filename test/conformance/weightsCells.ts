@@ -23,6 +23,7 @@ const HEADS = [
 const VARLEN_KERNELS = {
   dtype: varlenCells.axes.dtype,
   kvDType: varlenCells.axes.kvDType,
+  turned: varlenCells.axes.turned,
   headDim: [32, 40, 59, 64, 128, 256, 576],
   heads: HEADS,
   gap: varlenCells.axes.gap,
@@ -89,6 +90,7 @@ function asVarlen(cell: Partial<VarlenRow>): Parameters<typeof varlenCells.allow
 const CACHE_KERNELS = {
   dtype: kvCacheCells.axes.dtype,
   kvDType: kvCacheCells.axes.kvDType,
+  turned: kvCacheCells.axes.turned,
   headDim: kvCacheCells.axes.headDim,
   heads: HEADS,
   keys: kvCacheCells.axes.keys,
