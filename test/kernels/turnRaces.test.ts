@@ -11,7 +11,7 @@ import { StepMemory } from '../../src/core/stepMemory.js';
 import { Random } from '../../tools/random.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
-import { GRID } from './batchesOnHost.js';
+import { GRID, NO_ITEMS } from './batchesOnHost.js';
 import { HostBuffers, interpret } from './interpreter.js';
 
 const SEQUENCES = [
@@ -50,7 +50,7 @@ function turnedBatch(options: BatchOptions, gap: number): Batch {
 
 /** Turns queries, then outputs, for which turned queries are taken. */
 function turn({ problem, lengths }: Batch, buffers: HostBuffers, rewrite?: (code: string) => string) {
-  const info = hostBatchInfo(problem, lengths);
+  const info = hostBatchInfo(problem, lengths, NO_ITEMS);
   const shared = { problem, batchInfo: info, memory: new StepMemory(), ...GRID };
   const { dispatches, rotatedQ, turnedOut, after } = planTurns(shared, lengths);
   const races = dispatches.flatMap((dispatch) => interpret(dispatch, buffers, rewrite));
