@@ -4,7 +4,8 @@ import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
 import { servedModel } from '../../src/attention/prepareModel.js';
 import { servedSteps } from '../../src/attention/servedSteps.js';
 import { Call } from '../../src/check/call.js';
-import type { FloatDType } from '../../src/core/dtype.js';
+import { isQuantised, type FloatDType, type KvDType, type QuantisedDType } from '../../src/core/dtype.js';
+import { canTurn, scaleShape } from '../../src/core/kvFormats.js';
 import {
   createRuntime,
   PageflashError,
@@ -35,7 +36,8 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     headDimV: fc.option(fc.constantFrom(8, 31, 64, 256, 512), { nil: undefined }),
     inKeys: fc.constantFrom(false, false, true),
     dtype: floats,
-    kvDType: floats,
+    kvDType: fc.oneof(floats, floats, fc.constantFrom<QuantisedDType>('i8', 'i4', 'e4m3')),
+    turns: fc.boolean(),
     newDType: fc.option(floats, { nil: undefined }),
     appends: fc.boolean(),
     paged: fc.boolean(),
@@ -55,15 +57,28 @@ const models: fc.Arbitrary<PrepareModelOptions> = fc
     maxTokens: fc.integer({ min: 1, max: 600 }),
     maxContext: fc.integer({ min: 1, max: 4000 }),
   })
-  .map(({ group, left, rotary, newDType, shares, inKeys, ...model }) => ({
+  .map(({ group, left, rotary, newDType, shares, inKeys, turns, ...model }) => ({
     ...model,
+    kvDType: fittingType(model),
+    ...(turns && mayTurn(model) && { kvRotation: 'hadamard' as const }),
     sharedPrefix: shares && model.paged,
-    valuesInKeys: inKeys && (model.headDimV ?? 0) <= model.headDim,
+    valuesInKeys: inKeys && !turns && (model.headDimV ?? 0) <= model.headDim,
     newDType: model.appends ? newDType : undefined,
     nHeads: group * model.nKvHeads,
     rotary: rotary && model.headDim % 2 === 0,
     windowSize: [left ?? -1, -1] as const,
   }));
+
+type Heads = Pick<PrepareModelOptions, 'headDim' | 'headDimV' | 'kvDType'>;
+
+/** Groups of i4 are whole. */
+function fittingType({ headDim, headDimV = headDim, kvDType }: Heads): KvDType | undefined {
+  return kvDType === 'i4' && (headDim % 32 || headDimV % 32) ? 'i8' : kvDType;
+}
+
+function mayTurn({ headDim, headDimV = headDim, kvDType }: Heads): boolean {
+  return isQuantised(kvDType!) && canTurn(headDim) && canTurn(headDimV);
+}
 
 /** A call with contiguous tensors, as the options say. */
 function callOf(
@@ -102,6 +117,13 @@ function callOf(
   const pageAt = (i: number) => (i % width < nShared ? i % width : i);
   const kCache = fakeTensor(kvDType, [...cache, nKvHeads, headDim]);
   const values = [...cache, nKvHeads, headDimV];
+  const scales = (size: number) => {
+    if (!isQuantised(kvDType)) return undefined;
+    const ofTokens = scaleShape(kvDType, [...cache, nKvHeads, size]);
+    return kvDType === 'e4m3' ? fakeTensor('f32', [nKvHeads]) : fakeTensor('f16', ofTokens);
+  };
+  const [kScale, ofValues] = [scales(headDim), scales(headDimV)];
+  const vScale = valuesInKeys ? undefined : ofValues;
   const angles = rotary ? fakeTensor('f32', [most + total, headDim / 2]) : undefined;
   return {
     q: fakeTensor(dtype, [total, nHeads, headDim]),
@@ -109,6 +131,9 @@ function callOf(
     vCache: valuesInKeys
       ? { ...kCache, shape: values, strides: contiguousStrides(kCache.shape) }
       : fakeTensor(kvDType, values),
+    kScale,
+    vScale,
+    ...(model.kvRotation && { kvRotation: model.kvRotation }),
     cuSeqlensQ: ints(starts),
     cacheSeqlens: ints(sequences.map(([nNew, nKeys]) => (appends ? nKeys - nNew : nKeys))),
     windowSize,
