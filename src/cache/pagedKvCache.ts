@@ -48,7 +48,8 @@ export type PagedKvCacheOptions = CacheOptions<PagedKvCache>;
  *
  * A cache of `dtype: 'i8'` or `'i4'` has scales beside its pages, of `scaleDType` (f16 by default), which `layer` gives as
  * `kScale` and `vScale`; they are copied, moved and saved with the pages. That of `'e4m3'` has the scales 1, or those that
- * `kScale` and `vScale` give for each layer.
+ * `kScale` and `vScale` give for each layer. With `kvRotation` heads of all three are turned, as `layer` tells the calls that
+ * it is spread into.
  *
  * Methods throw `PageflashError` before anything is recorded or written: `device` after `destroy`, or once the runtime
  * is gone.

@@ -7,6 +7,7 @@ import {
   pageFormat,
   poolsOf,
   type CacheLayer,
+  type CacheLayout,
   type CacheOptions,
   type CacheSize,
 } from '../../src/cache/cacheLayout.js';
@@ -54,7 +55,7 @@ describe('packing', () => {
 
 describe('layout', () => {
   const llama = { nLayers: 32, nKvHeads: 8, headDim: 128, dtype: 'f16' } as const;
-  const layout = (size: CacheSize, shape: object = {}) =>
+  const layout = (size: CacheSize & Partial<CacheOptions<unknown>>, shape: object = {}) =>
     layoutCache(callWith(128 * MiB), { ...llama, ...shape, ...size }, 256 * MiB);
 
   test.each([
@@ -128,6 +129,24 @@ describe('layout', () => {
     expect(() => layout(size, { ...shape, dtype: 'e4m3', vScale: [1, 1] })).toThrow(
       'vScale is given, but values are a part of keys, whose kScale serves both. Leave it out.',
     );
+  });
+
+  test('layers of a turned cache say so, and pages of others are another format', () => {
+    const shape = { nLayers: 2, nKvHeads: 1, headDim: 64, headDimV: 32, dtype: 'i8' } as const;
+    const size = { pageSize: 16, nPages: 4 };
+    const turned = layout({ ...size, kvRotation: 'hadamard' }, shape);
+    const plain = layout(size, shape);
+    const layersWith = (each: CacheLayout) =>
+      layersOf(
+        each,
+        each.buffers.map(() => ({}) as GPUBuffer),
+      ).map(({ kvRotation }) => kvRotation);
+    expect(layersWith(turned)).toEqual(['hadamard', 'hadamard']);
+    expect(layersWith(plain)).toEqual([undefined, undefined]);
+    expect(pageFormat(turned)).toBe(
+      'i8 with scales f16, turned (hadamard), of 2 layers, [16, 1, 64] and [16, 1, 32]',
+    );
+    expect(pageFormat(plain)).toBe('i8 with scales f16 of 2 layers, [16, 1, 64] and [16, 1, 32]');
   });
 
   test('whatever the shape: within limits and budget, aligned, apart, and not a page too few', () => {
@@ -209,7 +228,7 @@ describe('layout', () => {
         "limit: PagedKvCache.create: 5000 pages of a layer's keys or values take 204800000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize): 3276 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
         "limit: PagedKvCache.create: a page of a layer's keys or values takes 204800000 bytes, but this device allows 134217728 (maxStorageBufferBindingSize). Put fewer tokens on a page.",
         "argument: PagedKvCache.create: the arguments must be one object, not null.",
-        "argument: PagedKvCache.create: there is no argument headDimv. There are pageSize, nPages, tokens, bytes, hostPagesOf, kScale, vScale, nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, valuesInKeys, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
+        "argument: PagedKvCache.create: there is no argument headDimv. There are pageSize, nPages, tokens, bytes, hostPagesOf, kvRotation, kScale, vScale, nLayers, hiddenSize, nHeads, nKvHeads, headDim, headDimV, valuesInKeys, feedForwardSize, feedForwardMatrices, vocabSize, nPositions, biases, outputHead, dtype, scaleDType.",
         "limit: f: 5000 pages of a layer's keys or values take 163840000 bytes, but this device allows 1048576 (maxBufferSize): 32 pages. Ask for fewer, or make the device with a higher limit, as requestDevice() does.",
       ]
     `);

@@ -8,8 +8,8 @@ import { bytesOf, FINGERPRINT, SavedChats, SHAPE } from './savedChats.js';
 const TOKENS = [3, -1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
 
 /** The bytes of a chat of 11 tokens, 10 of which are computed, in 3 pages. */
-async function savedBytes(): Promise<Uint8Array<ArrayBuffer>> {
-  const chats = await SavedChats.create();
+async function savedBytes(options: object = {}): Promise<Uint8Array<ArrayBuffer>> {
+  const chats = await SavedChats.create(options);
   const { cache, pages } = chats;
   return bytesOf(cache.save({ pages, sequence: await chats.chat(TOKENS, 10), fingerprint: FINGERPRINT }));
 }
@@ -120,6 +120,23 @@ describe('what is refused', () => {
     const { cache } = await SavedChats.create(change);
     return rejection(cache.readSaved({ source, fingerprint }));
   };
+
+  test('a cache whose heads are turned, and one whose heads are not', async () => {
+    const shape = { dtype: 'i8', headDim: 4, headDimV: 4 } as const;
+    const turned = { ...shape, kvRotation: 'hadamard' } as const;
+    expect([
+      await read([await savedBytes(shape)], turned),
+      await read([await savedBytes(turned)], shape),
+    ]).toMatchInlineSnapshot(`
+      [
+        "argument: PagedKvCache.readSaved: source was saved with kvRotation none, but is to be restored with kvRotation hadamard. Compute its tokens again.",
+        "argument: PagedKvCache.readSaved: source was saved with kvRotation hadamard, but is to be restored with kvRotation none. Compute its tokens again.",
+      ]
+    `);
+    const { cache } = await SavedChats.create(turned);
+    const saved = await cache.readSaved({ source: [await savedBytes(turned)], fingerprint: FINGERPRINT });
+    expect(saved.tokens.length).toBeGreaterThan(0);
+  });
 
   test('another format, fingerprint or shape, with both values', async () => {
     const bytes = await savedBytes();
