@@ -177,7 +177,10 @@ export function checkGeometry(call: Call, saved: SaveGeometry, here: SaveGeometr
   if (differing.length === 0) return;
   const shown = (of: SaveGeometry): string =>
     differing
-      .map((name) => `${name} ${name === 'fingerprint' ? describe(of[name]) : shortened(`${of[name] ?? 'none'}`)}`)
+      .map(
+        (name) =>
+          `${name} ${name === 'fingerprint' ? describe(of[name]) : shortened(`${of[name] ?? 'none'}`)}`,
+      )
       .join(', ');
   call.refuse(
     'argument',
