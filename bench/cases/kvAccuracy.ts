@@ -1,6 +1,6 @@
 import { roundTo, type QuantisedDType } from '../../src/core/dtype.js';
-import { dequantiseHead, quantiseHead, type Scaling } from '../../src/core/kvFormats.js';
-import { attnReference, type HostTensor } from '../../src/reference/attention.js';
+import { dequantiseHead, quantiseHead, turnHead, type Scaling } from '../../src/core/kvFormats.js';
+import { attnReference, type DenseBatch, type HostTensor } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
 
 // How far attention over a cache of few bits is from attention over one of f32, on the host, by the reference: what codes and
@@ -9,8 +9,17 @@ import { Random } from '../../tools/random.js';
 /** Normal keys, and such of which one channel is 30 times as large, as real keys have. */
 export const KEYS = ['normal', 'one channel × 30'] as const;
 
-/** How keys and values are stored. */
-export const STORAGES = ['f16', 'bf16', 'i8', 'e4m3', 'e4m3, scale 1', 'i4'] as const;
+/** How keys and values are stored; turned by `kvRotation`. */
+export const STORAGES = [
+  'f16',
+  'bf16',
+  'i8',
+  'i8, turned',
+  'e4m3',
+  'e4m3, scale 1',
+  'i4',
+  'i4, turned',
+] as const;
 export type Storage = (typeof STORAGES)[number];
 
 export interface KvError {
@@ -37,12 +46,21 @@ export function kvErrors(
     });
     const [q, k, v] = [normals(nQueries, nHeads), normals(nKeys, nKvHeads), normals(nKeys, nKvHeads)];
     if (keys === 'one channel × 30') scaleChannel(k, 30);
-    const exact = attnReference({ q, k, v });
-    return STORAGES.map((storage) => {
-      const got = attnReference({ q, k: stored(k, storage), v: stored(v, storage) });
-      return { keys, storage, ...errorOf(got.out.data, exact.out.data) };
-    });
+    return STORAGES.map((storage) => ({ keys, storage, ...storageError({ q, k, v }, storage) }));
   });
+}
+
+interface Inputs extends DenseBatch {
+  readonly v: HostTensor;
+  readonly causal?: boolean;
+}
+
+/** How far attention to keys and values that are stored so is from that to exact ones. */
+export function storageError(inputs: Inputs, storage: Storage): Pick<KvError, 'relative' | 'worst'> {
+  const { k, v } = inputs;
+  const exact = attnReference(inputs);
+  const got = attnReference({ ...inputs, k: stored(k, storage), v: stored(v, storage) });
+  return errorOf(got.out.data, exact.out.data);
 }
 
 function scaleChannel({ shape, data }: HostTensor, factor: number): void {
@@ -51,15 +69,21 @@ function scaleChannel({ shape, data }: HostTensor, factor: number): void {
 }
 
 /** What a cache gives back. */
-function stored({ shape, data }: HostTensor, storage: Storage): HostTensor {
+export function stored({ shape, data }: HostTensor, storage: Storage): HostTensor {
   if (storage === 'f16' || storage === 'bf16') return { shape, data: data.map((x) => roundTo(storage, x)) };
   const largest = Float64Array.from(data, Math.abs).reduce((a, b) => Math.max(a, b), 0);
   const scaling: Scaling = { scaleDType: 'f16', scale: storage === 'e4m3' ? largest / 448 : 1 };
-  const dtype = storage.slice(0, 4).replace(',', '') as QuantisedDType;
+  const dtype = storage.split(',')[0] as QuantisedDType;
   const headDim = shape.at(-1)!;
   const out = new Float32Array(data.length);
-  for (let at = 0; at < data.length; at += headDim)
-    out.set(dequantiseHead(quantiseHead(dtype, data.subarray(at, at + headDim), scaling)), at);
+  const turns = storage.endsWith(', turned');
+  for (let at = 0; at < data.length; at += headDim) {
+    const head = Float64Array.from(data.subarray(at, at + headDim));
+    if (turns) turnHead(head);
+    head.set(dequantiseHead(quantiseHead(dtype, head, scaling)));
+    if (turns) turnHead(head);
+    out.set(head, at);
+  }
   return { shape, data: out };
 }
 

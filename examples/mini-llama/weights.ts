@@ -15,6 +15,7 @@ export interface LlamaConfig {
   readonly vocab_size: number;
   readonly rms_norm_eps: number;
   readonly max_position_embeddings: number;
+  readonly tie_word_embeddings?: boolean;
 }
 
 export interface LlamaWeights {
@@ -79,7 +80,7 @@ export async function loadLlama(folder: string): Promise<LlamaWeights> {
       down: matrix(`model.layers.${i}.mlp.down_proj.weight`),
     })),
     finalNorm: vector('model.norm.weight'),
-    outputHead: matrix('lm_head.weight'),
+    outputHead: matrix(config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { DType } from '../../src/core/dtype.js';
+import { canTurn, scaleShape } from '../../src/core/kvFormats.js';
 import { elementCount, isTensor, stridesOf, type Tensor } from '../../src/core/tensor.js';
 import {
   attn,
@@ -125,10 +126,37 @@ export function attnCall(maker: Maker): PublicCall {
   return { name: 'attn', args, run: (runtime, given) => attn(runtime, given as never) };
 }
 
+/** A format of few bits, or the float type of the keys, with the scales that it needs. */
+function drawFormat(
+  { random, tensor, dtypes }: Maker,
+  { nKvHeads, headDim, headDimV, kvDType }: Sizes,
+  { rows, areInKeys = false }: { readonly rows: readonly number[]; readonly areInKeys?: boolean },
+): { readonly format: DType; readonly scales: Args } {
+  // A plain call, which is compared with the reference, has one type.
+  if (dtypes.length === 1 || random.int(0, 3) > 0) return { format: kvDType, scales: {} };
+  const isGrouped = headDim % 32 === 0 && headDimV % 32 === 0;
+  const format = random.pick(isGrouped ? (['i8', 'i4', 'e4m3'] as const) : (['i8', 'e4m3'] as const));
+  const scaleDType = random.pick(['f32', 'f16'] as const);
+  const scaleOf = (dim: number): unknown => {
+    if (format !== 'e4m3') return tensor(scaleDType, scaleShape(format, [...rows, nKvHeads, dim]));
+    const n = random.pick([1, nKvHeads]);
+    return random.boolean() ? tensor('f32', [n]) : Array.from(random.uniforms(n, 0.01, 1));
+  };
+  const isGiven = format !== 'e4m3' || random.boolean();
+  const turns = canTurn(headDim) && canTurn(headDimV) && (!areInKeys || headDim === headDimV);
+  return {
+    format,
+    scales: {
+      ...(isGiven && { kScale: scaleOf(headDim), ...(!areInKeys && { vScale: scaleOf(headDimV) }) }),
+      ...(turns && random.boolean() && { kvRotation: 'hadamard' }),
+    },
+  };
+}
+
 function varlenArgs(maker: Maker): Args {
   const { random, tensor } = maker;
   const sizes = drawSizes(maker);
-  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
+  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype } = sizes;
   const [qLens, kLens] = [lengths(random, batch), lengths(random, batch, 20)];
   const [totalQ, totalK] = [sums(qLens).at(-1)! + random.int(0, 3), sums(kLens).at(-1)! + random.int(0, 3)];
   const isPaged = random.boolean();
@@ -136,10 +164,14 @@ function varlenArgs(maker: Maker): Args {
   const width = Math.ceil(20 / pageSize);
   const nPages = Math.max(1, width * batch);
   const rows = isPaged ? [nPages, pageSize] : [totalK];
+  const { format, scales } = isPaged
+    ? drawFormat(maker, sizes, { rows })
+    : { format: sizes.kvDType, scales: {} };
   return {
     q: tensor(dtype, [totalQ, nHeads, headDim]),
-    k: tensor(kvDType, [...rows, nKvHeads, headDim]),
-    v: tensor(kvDType, [...rows, nKvHeads, headDimV]),
+    k: tensor(format, [...rows, nKvHeads, headDim]),
+    v: tensor(format, [...rows, nKvHeads, headDimV]),
+    ...scales,
     cuSeqlensQ: ints(maker, sums(qLens)),
     ...((!isPaged || random.boolean()) && { cuSeqlensK: ints(maker, sums(kLens)) }),
     ...(isPaged && {
@@ -155,7 +187,7 @@ function varlenArgs(maker: Maker): Args {
 function kvCacheArgs(maker: Maker): Args {
   const { random, tensor } = maker;
   const sizes = drawSizes(maker);
-  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype, kvDType } = sizes;
+  const { batch, nHeads, nKvHeads, headDim, headDimV, dtype } = sizes;
   const isRagged = random.boolean();
   const hasNew = random.boolean();
   const hasRows = random.boolean();
@@ -182,14 +214,16 @@ function kvCacheArgs(maker: Maker): Args {
   const hasSums = hasNew || random.boolean();
   const lse = isRagged ? [nHeads, totalQ] : [batch, nHeads, qLens[0] ?? 0];
   const areInKeys = headDimV <= headDim && random.int(0, 4) === 0;
-  const kCache = tensor(kvDType, [...rows, nKvHeads, headDim]);
+  const { format, scales } = drawFormat(maker, sizes, { rows, areInKeys });
+  const kCache = tensor(format, [...rows, nKvHeads, headDim]);
   const vCache = areInKeys
     ? { ...kCache, shape: [...rows, nKvHeads, headDimV], strides: stridesOf(kCache) }
-    : tensor(kvDType, [...rows, nKvHeads, headDimV]);
+    : tensor(format, [...rows, nKvHeads, headDimV]);
   return {
     q: tensor(dtype, [...tokens(qLens), nHeads, headDim]),
     kCache,
     vCache,
+    ...scales,
     ...(hasNew && { k: tensor(newDType, [...tokens(fresh), nKvHeads, headDim]) }),
     ...(hasNew && !areInKeys && { v: tensor(newDType, [...tokens(fresh), nKvHeads, headDimV]) }),
     cacheSeqlens: random.int(0, 4) === 0 ? random.int(0, 16) : ints(maker, cached),
@@ -265,7 +299,7 @@ export function weightsCall(maker: Maker): PublicCall {
   const { random, tensor } = maker;
   const draw = random.pick([attnArgs, varlenArgs, kvCacheArgs]);
   // Of these nothing depends, so they are not looked at.
-  const { out: _out, v, vCache, sinks, numSplits, returnLse, ...args } = draw(maker);
+  const { out: _out, v, vCache, vScale, sinks, numSplits, returnLse, ...args } = draw(maker);
   const { q, cuSeqlensQ } = args as { q: Tensor; cuSeqlensQ?: Tensor | ArrayLike<number> };
   const tokens = q.shape.slice(0, -2);
   const nHeads = q.shape.at(-2)!;
@@ -281,7 +315,14 @@ export function weightsCall(maker: Maker): PublicCall {
     ...(random.boolean() && { weights: tensor('f32', [rows.length, nHeads, 40]) }),
   };
   const form = draw === attnArgs ? (changed: Args): Args => changed : drawForm(random);
-  const outputs = { v, ...(vCache !== undefined && { vCache }), sinks, numSplits, returnLse };
+  const outputs = {
+    v,
+    ...(vCache !== undefined && { vCache }),
+    ...(vScale !== undefined && { vScale }),
+    sinks,
+    numSplits,
+    returnLse,
+  };
   const unseen = random.boolean() ? outputs : {};
   const run = (runtime: Runtime, changed: Args): unknown =>
     attnWeights(runtime, form(isObject(changed) ? { ...unseen, ...changed } : changed) as never);
