@@ -16,3 +16,10 @@ test('an outlier costs its whole head the digits', () => {
   for (const storage of ['i8', 'i4'] as const)
     expect(of('one channel × 30', storage)).toBeGreaterThan(1.5 * of('normal', storage));
 });
+
+test('turned, an outlier costs i8 little, and i4 less', () => {
+  expect(of('one channel × 30', 'i8, turned')).toBeLessThan(0.3 * of('one channel × 30', 'i8'));
+  expect(of('one channel × 30', 'i4, turned')).toBeLessThan(of('one channel × 30', 'i4'));
+  for (const storage of ['i8', 'i4'] as const)
+    expect(of('normal', `${storage}, turned`)).toBeLessThan(1.1 * of('normal', storage));
+});
