@@ -113,8 +113,8 @@ export async function ownHeads(
   const angles = { cos: table(rotaryCos), sin: table(rotarySin), interleaved: rotaryInterleaved };
   const headsOf = (numbers: Float32Array, n: number, isRotated: boolean): HostTensor => {
     const data = numbers.slice();
-    for (let at = 0; isRotated && at < data.length; at += headDim)
-      rotate(data.subarray(at, at + headDim), Math.floor(at / headDim / n), angles);
+    for (let at = 0; at < data.length; at += headDim)
+      if (isRotated) rotate(data.subarray(at, at + headDim), Math.floor(at / headDim / n), angles);
     return { data, shape: [1, tokens.length, n, headDim] };
   };
   const layers: OwnHeads[] = [];

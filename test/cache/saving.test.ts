@@ -124,10 +124,8 @@ describe('what is refused', () => {
   test('a cache whose heads are turned, and one whose heads are not', async () => {
     const shape = { dtype: 'i8', headDim: 4, headDimV: 4 } as const;
     const turned = { ...shape, kvRotation: 'hadamard' } as const;
-    expect([
-      await read([await savedBytes(shape)], turned),
-      await read([await savedBytes(turned)], shape),
-    ]).toMatchInlineSnapshot(`
+    expect([await read([await savedBytes(shape)], turned), await read([await savedBytes(turned)], shape)])
+      .toMatchInlineSnapshot(`
       [
         "argument: PagedKvCache.readSaved: source was saved with kvRotation none, but is to be restored with kvRotation hadamard. Compute its tokens again.",
         "argument: PagedKvCache.readSaved: source was saved with kvRotation hadamard, but is to be restored with kvRotation none. Compute its tokens again.",

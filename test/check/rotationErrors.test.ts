@@ -154,7 +154,9 @@ test('layers of a plan that are turned otherwise', () => {
   const strict = createRuntime(device);
   const out = fakeTensor('f16', [2, 2, 4, 64]);
   const plan = planAttnWithKvCache(strict, e4m3);
-  expect(refusal(() => plan.record({ out, kvRotation }))).toMatchInlineSnapshot(`"argument: planAttnWithKvCache.record: the plan was made without kvRotation. Make it with the kvRotation of the layers, or leave it out."`);
+  expect(refusal(() => plan.record({ out, kvRotation }))).toMatchInlineSnapshot(
+    `"argument: planAttnWithKvCache.record: the plan was made without kvRotation. Make it with the kvRotation of the layers, or leave it out."`,
+  );
   plan.update({ kvRotation });
   plan.record({ out, kvRotation });
   plan.record({ out });

@@ -41,6 +41,26 @@ const QUANTISED: readonly AttnVariantOptions[] = [
   { headDim: 256, dtype: 'f32', kvDType: 'i4', scaleDType: 'f32', newDType: 'f32' },
   { headDim: 59, dtype: 'f32', kvDType: 'e4m3', newDType: 'f32', paged: true },
   { headDim: 64, dtype: 'bf16', kvDType: 'e4m3', newDType: 'bf16', rotary: true },
+  { headDim: 4, dtype: 'f16', kvDType: 'i8', newDType: 'f16', kvRotation: 'hadamard' },
+  {
+    headDim: 64,
+    dtype: 'f32',
+    kvDType: 'i4',
+    newDType: 'f32',
+    paged: true,
+    rotary: true,
+    kvRotation: 'hadamard',
+  },
+  {
+    headDim: 256,
+    dtype: 'bf16',
+    kvDType: 'e4m3',
+    newDType: 'bf16',
+    rotary: true,
+    positions: true,
+    rotarySections: true,
+    kvRotation: 'hadamard',
+  },
 ];
 
 function variantsOn(deviceClass: DeviceClass): Map<string, Variant> {

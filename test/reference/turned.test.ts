@@ -18,8 +18,8 @@ function turned(...head: number[]): number[] {
 
 test('H[i][j] is (−1)^popcount(i & j) / √n', () => {
   expect(turned(3)).toEqual([3]);
-  expect(turned(1, 0)).toEqual([0.707107, 0.707107]);
-  expect(turned(0, 1)).toEqual([0.707107, -0.707107]);
+  expect(turned(Math.SQRT2, 0)).toEqual([1, 1]);
+  expect(turned(0, Math.SQRT2)).toEqual([1, -1]);
   expect(turned(2, 0, 0, 0)).toEqual([1, 1, 1, 1]);
   expect(turned(0, 2, 0, 0)).toEqual([1, -1, 1, -1]);
   expect(turned(0, 0, 2, 0)).toEqual([1, 1, -1, -1]);
