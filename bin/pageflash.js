@@ -6,15 +6,16 @@ const HELP = `Print the WGSL of a kernel, for engines in any language.
 
   pageflash wgsl --kernel NAME [options]
 
-  --kernel NAME              attn_prefill, attn_decode, attn_weights, append_kv, merge_states,
-                             copy_pages, gather_lengths or gather_heads
+  --kernel NAME              attn_prefill, attn_decode, attn_weights, append_kv,
+                             append_quantised, merge_states, copy_pages, gather_lengths or gather_heads
   --json                     print text, bindings, layouts and grid as JSON
 
 What decides the variant; each kernel takes the options that it depends on:
   --head-dim N               size of a head of q and k, and of v unless --head-dim-v is given
   --head-dim-v N             size of a head of v
   --dtype TYPE               f32, f16 or bf16: of q and out; of the new keys, of the merged result
-  --kv-dtype TYPE            of keys and values, or of the cache; default that of --dtype
+  --kv-dtype TYPE            of keys and values, or of the cache; default that of --dtype;
+                             append_quantised: i8, i4 or e4m3
   --paged                    keys and values are in pages
   --softcap                  scores are capped
   --alibi                    scores fall with distance
@@ -22,7 +23,10 @@ What decides the variant; each kernel takes the options that it depends on:
   --return-lse               the lse of each row is written, too
   --group N                  attn_decode, attn_weights: query heads that share a kv head; default 1
   --tokens N                 attn_decode: query tokens of a sequence; default 1
-  --rotary                   append_kv: apply rotary embeddings
+  --scale-dtype TYPE         append_quantised: f32 or f16, of the scales of i8 and i4; default f16
+  --side SIDE                append_quantised: keys (default) or values
+  --kv-rotation KIND         append_quantised: hadamard, if heads are turned
+  --rotary                   append_kv, append_quantised: apply rotary embeddings
   --queries                  append_kv: rotate queries
   --appends                  append_kv: append keys and values, as without --queries; both need ten
                              storage buffers
@@ -50,6 +54,9 @@ const KERNEL_OPTIONS = {
   'head-dim-v': 'number',
   dtype: 'string',
   'kv-dtype': 'string',
+  'scale-dtype': 'string',
+  side: 'string',
+  'kv-rotation': 'string',
   paged: 'boolean',
   softcap: 'boolean',
   alibi: 'boolean',

@@ -61,7 +61,6 @@ export function appendQuantisedDispatch(args: AppendQuantisedArgs): Dispatch {
   const spec = appendQuantisedSpec(features);
   const writes = { newK: isKeys ? fresh : null, newV: isKeys ? null : fresh, rotatedQ: null };
   const nHeads = tokens.nItems * tokens.itemTokens * nKvHeads;
-  const headsOfWorkgroup = constantOf(appendQuantisedKernel, 'WG_SIZE') / spec.LANES;
   return {
     kernel: kernelOf(side, features.dtype),
     spec,
@@ -76,7 +75,7 @@ export function appendQuantisedDispatch(args: AppendQuantisedArgs): Dispatch {
       [scales.per === 'token' ? 'scales' : 'head_scales']:
         scales.per === 'token' ? scales[side].tensor : scales[side],
     },
-    grid: grid2d(Math.ceil(nHeads / headsOfWorkgroup), maxWorkgroupsPerDimension),
+    grid: grid2d(Math.ceil(nHeads / quantisedHeadsPerWorkgroup(spec)), maxWorkgroupsPerDimension),
   };
 }
 
@@ -140,6 +139,18 @@ export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
     OCTETS: Math.ceil(octets / lanes),
     ...(turned && { TURNED: true, ...turningLanes(headDim) }),
   };
+}
+
+/** Heads that a workgroup takes at a time. */
+export function quantisedHeadsPerWorkgroup({ LANES }: { readonly LANES: number }): number {
+  return constantOf(appendQuantisedKernel, 'WG_SIZE') / LANES;
+}
+
+/** Bytes of workgroup memory: the largest element of each octet, and two octets of each invocation that are exchanged. */
+export function quantisedWorkgroupBytes(spec: ReturnType<typeof appendQuantisedSpec>): number {
+  const invocations = constantOf(appendQuantisedKernel, 'WG_SIZE');
+  const exchanges = 'TURNED' in spec && spec.LANES > 1;
+  return (spec.E4M3 ? 0 : invocations * spec.OCTETS * 4) + (exchanges ? invocations * 64 : 0);
 }
 
 /** Kernels of one name, whose layouts have no more buffers than a device must be able to bind. */

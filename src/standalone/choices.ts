@@ -3,12 +3,18 @@ import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkChoice, checkCounts, checkFlags } from '../core/checkArguments.js';
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Spec } from '../wgsl/kernel.js';
-import { bytesPerElement, type FloatDType } from '../core/dtype.js';
+import { bytesPerElement, QUANTISED, type FloatDType, type QuantisedDType } from '../core/dtype.js';
+import { checkCacheFormat, checkRotationOf } from '../core/checkCacheFormat.js';
 import { fail } from '../core/errors.js';
 import { DEFAULT_SCALE_DTYPE } from '../core/kvFormats.js';
-import { accessesOf, appendSpec, rotatedQScratch } from '../kernels/appendKv.js';
+import { accessesOf, appendSpec, octetsOf, rotatedQScratch } from '../kernels/appendKv.js';
+import {
+  appendQuantisedSpec,
+  quantisedHeadsPerWorkgroup,
+  quantisedWorkgroupBytes,
+} from '../kernels/appendQuantised.js';
 import { featuresOf, type AttentionFeatures } from '../kernels/shared/attention.js';
-import { NO_MASKS, type AttentionProblem } from '../problem/attentionProblem.js';
+import { MAX_HEAD_DIM_V, NO_MASKS, type AttentionProblem } from '../problem/attentionProblem.js';
 import { decodeSpec, decodeTileKeys, decodeWorkgroupBytes } from '../kernels/attnDecode.js';
 import {
   prefillSpec,
@@ -39,6 +45,8 @@ export interface Choice {
   readonly workgroupBytes: number;
   /** By binding. */
   readonly stored: Readonly<Record<string, Stored>>;
+  /** Jobs that a workgroup takes, where that depends on the variant. */
+  readonly jobsPerWorkgroup?: number;
 }
 
 /** What a workgroup of an attention kernel takes at a time. */
@@ -50,7 +58,7 @@ export interface Tile {
 /** How a tensor is stored. */
 export interface Stored {
   /** Undefined where any type is copied or merged. */
-  readonly dtype?: FloatDType | undefined;
+  readonly dtype?: FloatDType | QuantisedDType | undefined;
   /** Bytes; every row or page begins at a multiple of them. */
   readonly alignment: number;
 }
@@ -150,6 +158,57 @@ export const CHOICES: { readonly [Name in KernelName]: Choose<Name> } = {
         rotated_q: aligned(qDType, wholeWords),
       },
       ...NO_TILE,
+    };
+  },
+
+  append_quantised(caller, options) {
+    const { headDim, dtype, kvDType, scaleDType, side = 'keys', unaligned = false } = options;
+    const { paged = false, rotary = false, positions = false, rotarySections = false, kvRotation } = options;
+    checkCounts(caller, { headDim });
+    checkHeadDims(caller, { headDim, headDimV: Math.min(headDim, MAX_HEAD_DIM_V) });
+    checkTypes(caller, { dtype });
+    checkChoice(caller, 'kvDType', kvDType, QUANTISED);
+    checkCacheFormat(caller, { kvDType, scaleDType, headDim, headDimV: headDim });
+    checkRotationOf(caller, { kvRotation, kvDType, headDim, headDimV: headDim });
+    checkChoice(caller, 'side', side, ['keys', 'values']);
+    checkFlags(caller, { paged, rotary, positions, rotarySections, unaligned });
+    if (rotary && side === 'values')
+      fail('argument', caller, 'values are not rotated: leave rotary out, or ask for keys.');
+    if (positions && !rotary)
+      fail('argument', caller, 'positions of tokens are what heads are rotated by: pass rotary: true, too.');
+    checkSectionsOf(caller, options);
+    const isWide = !unaligned && headDim % wideElements(dtype) === 0;
+    const perWord = 4 / bytesPerElement(kvDType);
+    const isWhole = !unaligned && headDim % perWord === 0;
+    const spec = appendQuantisedSpec({
+      side: side === 'keys' ? 'k' : 'v',
+      dtype: kvDType,
+      scaleDType: scaleDType ?? DEFAULT_SCALE_DTYPE,
+      headDim,
+      rotary,
+      positions,
+      sections: rotarySections,
+      turned: kvRotation !== undefined,
+      paged,
+      wide: isWide,
+      wholeWords: isWhole,
+    });
+    const fresh = rows(dtype, isWide ? wideElements(dtype) : 1);
+    const scales = rows(kvDType === 'e4m3' ? 'f32' : (scaleDType ?? DEFAULT_SCALE_DTYPE));
+    return {
+      spec,
+      tile: null,
+      workgroupBytes: quantisedWorkgroupBytes(spec),
+      stored: {
+        new_k: fresh,
+        new_v: fresh,
+        // Quantised caches begin with a whole word.
+        codes: { dtype: kvDType, alignment: isWhole ? 4 : Math.max(1, bytesPerElement(kvDType)) },
+        scales,
+        head_scales: scales,
+      },
+      // Whole heads.
+      jobsPerWorkgroup: quantisedHeadsPerWorkgroup(spec) * octetsOf(headDim),
     };
   },
 

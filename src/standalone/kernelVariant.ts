@@ -24,6 +24,7 @@ import { BATCH_INFO, SOURCES } from './sources.js';
 export { PageflashError, type ErrorCode } from '../core/errors.js';
 export type {
   AppendKvOptions,
+  AppendQuantisedOptions,
   AttnDecodeOptions,
   AttnWeightsOptions,
   AttnPrefillOptions,
@@ -125,7 +126,7 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
   const traits = traitsOf(CALLER, options.device ?? {});
   const { kernel, notes, factors, jobInvocations } = SOURCES[name];
   const choose = CHOICES[name] as (...args: [string, KernelVariantOptions, typeof traits]) => Choice;
-  const { spec, tile, workgroupBytes, stored } = choose(CALLER, options, traits);
+  const { spec, tile, workgroupBytes, stored, jobsPerWorkgroup } = choose(CALLER, options, traits);
   const code = link(kernel, spec);
   const constants = Object.fromEntries(
     Array.from(code.matchAll(/^const (\w+) = (\d+)u;$/gm), ([, constant, value]) => [
@@ -166,7 +167,8 @@ export function kernelVariant(options: KernelVariantOptions): KernelVariant {
     constants,
     grid: gridRule({
       factors,
-      jobsPerWorkgroup: jobInvocations === 'workgroup' ? 1 : workgroupSize / jobInvocations,
+      jobsPerWorkgroup:
+        jobsPerWorkgroup ?? (jobInvocations === 'workgroup' ? 1 : workgroupSize / jobInvocations),
       maxPerDimension: traits.maxWorkgroupsPerDimension,
     }),
   };

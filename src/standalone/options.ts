@@ -1,6 +1,7 @@
 import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
 import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
-import type { FloatDType } from '../core/dtype.js';
+import type { FloatDType, QuantisedDType } from '../core/dtype.js';
+import type { KvRotation, ScaleDType } from '../core/kvFormats.js';
 import { fail } from '../core/errors.js';
 
 /** Options that every kernel has. */
@@ -96,6 +97,30 @@ export interface AppendKvOptions extends AnyKernel, AnyRows {
   readonly appends?: boolean | undefined;
 }
 
+export interface AppendQuantisedOptions extends AnyKernel, AnyRows {
+  readonly kernel: 'append_quantised';
+  /** Of the side that is written. */
+  readonly headDim: number;
+  /** Element type of the new keys or values. */
+  readonly dtype: FloatDType;
+  /** Element type of the cache. */
+  readonly kvDType: QuantisedDType;
+  /** Of the scales of i8 and i4. Default f16. */
+  readonly scaleDType?: ScaleDType | undefined;
+  /** Which of the two are written. Default `keys`. */
+  readonly side?: 'keys' | 'values' | undefined;
+  /** Whether the cache is in pages. Default false. */
+  readonly paged?: boolean | undefined;
+  /** Whether to apply rotary embeddings, to keys. Default false. */
+  readonly rotary?: boolean | undefined;
+  /** Whether tokens are rotated by positions of their own, in `batch_info`; with `rotary`. Default false. */
+  readonly positions?: boolean | undefined;
+  /** Whether they have three each, for pairs by sections; with `positions`. Default false. */
+  readonly rotarySections?: boolean | undefined;
+  /** Whether heads are multiplied by the Hadamard matrix; `headDim` is a power of two then. Default: they are not. */
+  readonly kvRotation?: KvRotation | undefined;
+}
+
 export interface MergeStatesOptions extends AnyKernel, AnyRows {
   readonly kernel: 'merge_states';
   /** Head size of the output. */
@@ -130,6 +155,7 @@ export type KernelVariantOptions =
   | AttnDecodeOptions
   | AttnWeightsOptions
   | AppendKvOptions
+  | AppendQuantisedOptions
   | MergeStatesOptions
   | CopyPagesOptions
   | GatherLengthsOptions
@@ -182,6 +208,20 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
     rotarySections: true,
     queries: true,
     appends: true,
+    unaligned: true,
+  }),
+  append_quantised: namesOf<AppendQuantisedOptions>({
+    ...ANY,
+    headDim: true,
+    dtype: true,
+    kvDType: true,
+    scaleDType: true,
+    side: true,
+    paged: true,
+    rotary: true,
+    positions: true,
+    rotarySections: true,
+    kvRotation: true,
     unaligned: true,
   }),
   merge_states: namesOf<MergeStatesOptions>({

@@ -1,6 +1,8 @@
 import type { Kernel, WgslModule, WgslNotes } from '../wgsl/kernel.js';
 import appendKv from '../kernels/append_kv.wgsl';
 import appendKvNotes from '../kernels/append_kv.wgsl?notes';
+import appendQuantised from '../kernels/append_quantised.wgsl';
+import appendQuantisedNotes from '../kernels/append_quantised.wgsl?notes';
 import attnDecode from '../kernels/attn_decode.wgsl';
 import attnDecodeNotes from '../kernels/attn_decode.wgsl?notes';
 import attnPrefill from '../kernels/attn_prefill.wgsl';
@@ -55,6 +57,12 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
   append_kv: {
     kernel: appendKv,
     notes: appendKvNotes,
+    factors: ['n_items', 'item_tokens', 'token_octets'],
+    jobInvocations: 1,
+  },
+  append_quantised: {
+    kernel: appendQuantised,
+    notes: appendQuantisedNotes,
     factors: ['n_items', 'item_tokens', 'token_octets'],
     jobInvocations: 1,
   },

@@ -4,6 +4,12 @@ import type { Dispatch } from '../../src/core/dispatch.js';
 import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
 import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
 import { MERGE_KINDS, mergeSpec, mergeStatesKernel, mergeTile } from '../../src/kernels/mergeStates.js';
+import { listNewTokens } from '../../src/kernels/appendKv.js';
+import { appendQuantisedDispatch } from '../../src/kernels/appendQuantised.js';
+import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
+import { scaleShape } from '../../src/core/kvFormats.js';
+import { denseRows, pagedRows } from '../../src/problem/tokenRows.js';
+import { turnedProblem } from '../../src/problem/turned.js';
 import { variantName } from '../../src/wgsl/link.js';
 import { planWeights } from '../../src/plan/planWeights.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
@@ -250,12 +256,73 @@ test.each(MERGE_KINDS)('merges of parts: %s', (parts) => {
   expect(named.has('b_out')).toBe(parts === 'pair' || parts === 'cascade');
 });
 
+test.each([
+  { dtype: 'i8', headDim: 40, scaleDType: 'f32', paged: true, rotary: false, kvRotation: undefined },
+  { dtype: 'i8', headDim: 512, scaleDType: 'f16', paged: false, rotary: true, kvRotation: 'hadamard' },
+  { dtype: 'i4', headDim: 96, scaleDType: 'f16', paged: true, rotary: true, kvRotation: undefined },
+  { dtype: 'i4', headDim: 32, scaleDType: 'f16', paged: false, rotary: false, kvRotation: 'hadamard' },
+  { dtype: 'e4m3', headDim: 59, scaleDType: 'f16', paged: false, rotary: false, kvRotation: undefined },
+  { dtype: 'e4m3', headDim: 576, scaleDType: 'f16', paged: true, rotary: false, kvRotation: undefined },
+] as const)(
+  'append_quantised is what a call runs: $dtype, heads of $headDim',
+  ({ dtype, headDim, scaleDType, paged, rotary, kvRotation }) => {
+    const options = {
+      newTokens: [2, 5],
+      headDim,
+      ...(paged && { pageSize: 8 }),
+      ...(rotary && { rotary: ROTARY }),
+    };
+    const { problem, lengths } = batchOf(
+      [
+        [2, 30],
+        [5, 9],
+      ],
+      { heads: [4, 2], ...options },
+    );
+    const shape = paged ? [8, 8, 2, headDim] : [2, 32, 2, headDim];
+    const rowsOf = paged ? pagedRows : denseRows;
+    const cache = rowsOf(fakeTensor(dtype, shape));
+    const scale = () => rowsOf(fakeTensor(scaleDType, scaleShape(dtype, shape)));
+    const heads = Float32Array.of(1, 1);
+    const scales =
+      dtype === 'e4m3'
+        ? ({ per: 'head', k: heads, v: heads } as const)
+        : ({ per: 'token', k: scale(), v: scale() } as const);
+    const quantised = { ...problem, k: cache, v: cache, scales };
+    const turned = kvRotation ? turnedProblem(quantised) : quantised;
+    const info = hostBatchInfo(turned, lengths, new Uint32Array());
+    const tokens = listNewTokens(Uint32Array.of(2, 5), info, () => info);
+    for (const side of ['keys', 'values'] as const) {
+      const dispatch = appendQuantisedDispatch({
+        problem: turned,
+        tokens,
+        side: side === 'keys' ? 'k' : 'v',
+        maxWorkgroupsPerDimension: 65535,
+      });
+      const variant = kernelVariant({
+        kernel: 'append_quantised',
+        headDim,
+        dtype: 'f32',
+        kvDType: dtype,
+        ...(dtype !== 'e4m3' && { scaleDType }),
+        side,
+        paged,
+        rotary: rotary && side === 'keys',
+        kvRotation,
+      });
+      expect(variant.name).toBe(variantName(dispatch.kernel, dispatch.spec));
+      expect(dispatchSize(variant, dispatch.params)).toEqual(dispatch.grid);
+    }
+  },
+);
+
 /** One variant of each kernel, with the options that are needed. */
 const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'attn_prefill', ...WHOLE },
   { kernel: 'attn_decode', ...WHOLE },
   { kernel: 'attn_weights', ...WHOLE },
   { kernel: 'append_kv', ...WHOLE },
+  { kernel: 'append_quantised', headDim: 64, dtype: 'f16', kvDType: 'i8' },
   { kernel: 'merge_states', ...WHOLE },
   { kernel: 'copy_pages' },
   { kernel: 'gather_lengths' },

@@ -16,10 +16,10 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
     `"argument: kernelVariant: the arguments must be one object, not undefined."`,
   );
   expect(refused({})).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not undefined."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'append_quantised', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not undefined."`,
   );
   expect(refused({ kernel: 'attn' })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not "attn"."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'append_quantised', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not "attn"."`,
   );
   expect(refused({ kernel: 'attn_matrix', ...WHOLE })).toMatchInlineSnapshot(
     `"argument: kernelVariant: attn_matrix is not given as text: the shape of subgroup matrices is that of one adapter, the extension is an experiment, and drivers are only used once they have passed a self-test. Ask for attn_prefill or attn_decode."`,
@@ -81,4 +81,27 @@ test('impossible devices are refused', () => {
   expect(refused({ kernel: 'copy_pages', device: { maxWorkgroupInvocations: 32 } })).toMatchInlineSnapshot(
     `"limit: kernelVariant: copy_pages needs workgroups of 64; this device allows 32 invocations."`,
   );
+});
+
+test('formats that a cache cannot have', () => {
+  const i8 = { kernel: 'append_quantised', headDim: 96, dtype: 'f16', kvDType: 'i8' } as const;
+  expect([
+    refused({ ...i8, kvDType: 'f16' as 'i8' }),
+    refused({ ...i8, kvDType: 'i4', headDim: 48 }),
+    refused({ ...i8, kvDType: 'e4m3', scaleDType: 'f16' }),
+    refused({ ...i8, side: 'values', rotary: true }),
+    refused({ ...i8, positions: true }),
+    refused({ ...i8, kvRotation: 'hadamard' }),
+    refused({ ...i8, headDim: 577 }),
+  ]).toMatchInlineSnapshot(`
+    [
+      "argument: kernelVariant: kvDType must be 'i8', 'i4' or 'e4m3', not "f16".",
+      "shape: kernelVariant: headDim is 48; i4 needs a multiple of 32. Use i8.",
+      "argument: kernelVariant: scaleDType is the type of the scales of i8 and i4, but kvDType is e4m3. Leave it out.",
+      "argument: kernelVariant: values are not rotated: leave rotary out, or ask for keys.",
+      "argument: kernelVariant: positions of tokens are what heads are rotated by: pass rotary: true, too.",
+      "shape: kernelVariant: headDim is 96; kvRotation needs powers of two. Leave it out.",
+      "shape: kernelVariant: headDim is 577; it must be 1 to 576.",
+    ]
+  `);
 });
