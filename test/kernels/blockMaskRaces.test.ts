@@ -3,18 +3,21 @@ import type { Dispatch, Scratch } from '../../src/core/dispatch.js';
 import { attnDecodeDispatch } from '../../src/kernels/attnDecode.js';
 import { attnPrefillDispatch } from '../../src/kernels/attnPrefill.js';
 import { gatherBlocksDispatch } from '../../src/kernels/gatherBlocks.js';
+import { listBlocksDispatch } from '../../src/kernels/listBlocks.js';
 import { maskTilesDispatch, tileLinks } from '../../src/kernels/maskTiles.js';
 import type { AttentionWork } from '../../src/kernels/shared/attention.js';
 import { batchInfoLayout, hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
 import type { AttentionMod } from '../../src/problem/attentionProblem.js';
-import type { BlockLists, Blocks } from '../../src/problem/blockMask.js';
+import { elementsOf, type BlockGrid, type BlockLists, type Blocks } from '../../src/problem/blockMask.js';
 import { attnVarlenReference, type HostBlockMask } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
 import { drawBlocks, type BlocksCase } from '../attention/blockMaskCase.js';
 import { batchOf, type Batch } from '../plan/batch.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { filled, GRID } from './batchesOnHost.js';
-import { interpret, type HostBuffers } from './interpreter.js';
+import { fakeTensor } from '../runtime/fakeDevice.js';
+import { parseMod } from '../../src/wgsl/mods.js';
+import { HostBuffers, interpret } from './interpreter.js';
 import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, workOf } from './tinyTiles.js';
 
 // Block masks on the CPU, where every access to memory is noted.
@@ -203,5 +206,74 @@ describe('gather_blocks', { timeout: SLOW }, () => {
       const { want, got } = gathered(withMod(batch), buffers, without(removed));
       expect(got).not.toEqual(want);
     }
+  });
+});
+
+describe('list_blocks', { timeout: SLOW }, () => {
+  const code = 'fn mask_mod(b: u32, h: u32, q: i32, k: i32) -> bool { return (q + i32(h)) / 20 != k / 30; }';
+  const sees = (h: number, q: number, k: number): boolean => Math.trunc((q + h) / 20) !== Math.floor(k / 30);
+  const text = parseMod({ kind: 'maskMod', name: 'apart', code, tensors: {} });
+  const mods = { scoreMod: null, maskMod: { text, tensors: {} }, params: new Float32Array(16) };
+  const blocks: BlockGrid = {
+    batch: 1,
+    nHeads: 2,
+    nRows: 5,
+    nColumns: 9,
+    seqlenQ: 50,
+    seqlenK: 83,
+    rowTokens: 12,
+    columnKeys: 10,
+  };
+
+  /** Of each row, the blocks that are partial and those that are full. */
+  function listed(edit?: (text: string) => string) {
+    const at = elementsOf(blocks);
+    const lists = fakeTensor('i32', [at.end]);
+    const buffers = new HostBuffers();
+    const races = (
+      [
+        [0, 7],
+        [7, 10],
+      ] as const
+    ).flatMap((range) =>
+      interpret(listBlocksDispatch({ blocks, mods, lists, range, ...GRID }), buffers, edit),
+    );
+    const words = new Int32Array(buffers.contentsOf(lists));
+    const entries = (counts: number, indices: number) =>
+      Array.from({ length: 10 }, (_, row) => [
+        ...words.subarray(indices + row * 9, indices + row * 9 + words[counts + row]!),
+      ]);
+    return {
+      races,
+      partial: entries(at.counts, at.indices),
+      full: entries(at.fullCounts, at.fullIndices),
+    };
+  }
+
+  function wanted(isWanted: (seen: readonly boolean[]) => boolean) {
+    return Array.from({ length: 10 }, (_, row) =>
+      Array.from({ length: 9 }, (__, column) => column).filter((column) => {
+        const seen: boolean[] = [];
+        for (let i = (row % 5) * 12; i < Math.min(((row % 5) + 1) * 12, 50); i++)
+          for (let k = column * 10; k < Math.min((column + 1) * 10, 83); k++)
+            seen.push(sees(Math.floor(row / 5), i + 33, k));
+        return isWanted(seen);
+      }),
+    );
+  }
+  const full = wanted((seen) => seen.every(Boolean));
+  const partial = wanted((seen) => seen.some(Boolean) && !seen.every(Boolean));
+
+  test('lists what its definition says, without a race', () => {
+    expect(listed()).toEqual({ races: [], partial, full });
+  });
+
+  test('what all have found is written', () => {
+    // Invocations run one at a time to the next barrier, from the first on, so the barrier behind the reset changes nothing.
+    let seen = 0;
+    const edited = listed((given) =>
+      given.replace(/workgroupBarrier\(\);/g, (barrier) => (seen++ % 2 === 1 ? '' : barrier)),
+    );
+    expect({ partial: edited.partial, full: edited.full }).not.toEqual({ partial, full });
   });
 });
