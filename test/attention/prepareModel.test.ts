@@ -329,7 +329,7 @@ describe('prepareModel', () => {
     ]).toMatchInlineSnapshot(`
       [
         "argument: prepareModel: the arguments must be one object, not undefined.",
-        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, scaleDType, appends, newDType, paged, maxTokens, maxContext, rotary, positions, treeMask, rotarySections, returnLse, softcap, alibi, sinks, sharedPrefix, mask, bias, scoreMod, maskMod, lengths, windowSize, attentionChunk, firstKeys, numSplits, onProgress, signal, warmUp.",
+        "argument: prepareModel: there is no argument pageSize. There are nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, scaleDType, kvRotation, appends, newDType, paged, maxTokens, maxContext, rotary, positions, treeMask, rotarySections, returnLse, softcap, alibi, sinks, sharedPrefix, mask, bias, scoreMod, maskMod, lengths, windowSize, attentionChunk, firstKeys, numSplits, onProgress, signal, warmUp.",
         "argument: prepareModel: nHeads must be a multiple of nKvHeads, but there are 3 and 2.",
         "argument: prepareModel: nKvHeads must be a whole number ≥ 1, not 0.",
         "shape: prepareModel: nHeads is 1099511627776; it must be 1 to 65536.",

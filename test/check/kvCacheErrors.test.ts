@@ -102,7 +102,7 @@ describe('attnWithKvCache', () => {
       message({ rotaryCos: [0, Infinity], rotarySin: [0, 1], rotaryDim: 2 }, rotating),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: attnWithKvCache: there is no argument cacheSeqLens. There are q, kCache, vCache, kScale, vScale, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, rotarySections, rotarySectionsInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
+        "argument: attnWithKvCache: there is no argument cacheSeqLens. There are q, kCache, vCache, kScale, vScale, kvRotation, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, rotarySections, rotarySectionsInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
         "argument: attnWithKvCache: q must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnWithKvCache: kCache must be a tensor, { buffer, dtype, shape }, not a Float32Array.",
         "argument: attnWithKvCache: vCache must be a tensor, { buffer, dtype, shape }, not undefined.",

@@ -43,7 +43,7 @@ describe('plans', () => {
       [
         "argument: planAttnWithKvCache: pass belongs to record, not to the plan.",
         "length: planAttnWithKvCache: sequence 1 needs 9 slots but a row of kCache has 8. Pass a longer cache, or pages.",
-        "argument: planAttnWithKvCache: there is no argument layers. There are q, kCache, vCache, kScale, vScale, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, rotarySections, rotarySectionsInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
+        "argument: planAttnWithKvCache: there is no argument layers. There are q, kCache, vCache, kScale, vScale, kvRotation, k, v, sharedPrefix, cacheSeqlens, cuSeqlensQ, cuSeqlensKNew, maxSeqlenQ, maxSeqlenK, blockTable, cacheBatchIdx, cacheLeftpad, rotaryCos, rotarySin, rotaryDim, rotaryInterleaved, rotarySections, rotarySectionsInterleaved, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
         "argument: planAttnVarlen: q must be a tensor, { buffer, dtype, shape }, not undefined.",
         "shape: planAttnWithKvCache.update: cacheSeqlens must have 0 numbers, [B] = [0], not 1.",
         "argument: planAttnWithKvCache.update: pass belongs to record, not to the plan.",

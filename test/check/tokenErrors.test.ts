@@ -128,7 +128,7 @@ describe('positions and trees of query tokens', () => {
         "argument: attnWithKvCache: rotarySections [10, 2, 20] cannot be interleaved: every third of 32 pairs is not enough for height and width. Leave out rotarySectionsInterleaved.",
         "argument: attnWithKvCache: rotarySectionsInterleaved must be true or false, not 1.",
         "argument: attnWithKvCache: rotarySectionsInterleaved is given, but no rotarySections.",
-        "argument: attnVarlen: there is no argument rotarySections. There are q, k, v, kScale, vScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
+        "argument: attnVarlen: there is no argument rotarySections. There are q, k, v, kScale, vScale, blockMask, kvRotation, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
       ]
     `);
   });

@@ -51,7 +51,7 @@ describe('attnVarlen', () => {
       message({ sequsedK: fakeTensor('i32', [2]) }, paged),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: attnVarlen: there is no argument windowsize. There are q, k, v, kScale, vScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
+        "argument: attnVarlen: there is no argument windowsize. There are q, k, v, kScale, vScale, blockMask, kvRotation, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, softmaxScale, causal, windowSize, softcap, alibiSlopes, sinks, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod, numSplits, returnLse, out, lse, pass.",
         "argument: attnVarlen: q must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnVarlen: q must be a tensor, { buffer, dtype, shape }, not a Float32Array.",
         "argument: attnVarlen: causal must be true or false, not 1.",

@@ -36,8 +36,8 @@ describe('attnWeights', () => {
       refusal(() => attnWeights(undefined as never, varlen)),
     ]).toMatchInlineSnapshot(`
       [
-        "argument: attnWeights: there is no argument windowsize. There are q, k, kScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
-        "argument: attnWeights: there is no argument out. There are q, k, kScale, blockMask, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
+        "argument: attnWeights: there is no argument windowsize. There are q, k, kScale, blockMask, kvRotation, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
+        "argument: attnWeights: there is no argument out. There are q, k, kScale, blockMask, kvRotation, cuSeqlensQ, cuSeqlensK, sequsedK, maxSeqlenQ, maxSeqlenK, blockTable, rows, lse, weights, pass, softmaxScale, causal, windowSize, softcap, alibiSlopes, attentionChunk, firstKeys, mask, bias, positions, treeMask, scoreMod, maskMod.",
         "argument: attnWeights: q must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnWeights: k must be a tensor, { buffer, dtype, shape }, not undefined.",
         "argument: attnWeights: lse is missing. Pass returnLse: true to the attention call, and its lse here.",

@@ -193,7 +193,7 @@ describe('plans, states, caches and runtimes, as the fuzzer and reading have fou
         "argument: attnVariants: dtype must be 'f32', 'f16' or 'bf16', not "toString".",
         "argument: attnVariants: group must be a whole number ≥ 1, not NaN.",
         "argument: attnVariants: paged must be true or false, not 1.",
-        "argument: attnVariants: there is no argument heads. There are headDim, headDimV, dtype, kvDType, scaleDType, paged, returnLse, softcap, alibi, firstKeys, mask, blockMask, bias, scoreMod, maskMod, group, decodeTokens, newDType, rotary, positions, treeMask, rotarySections, weights.",
+        "argument: attnVariants: there is no argument heads. There are headDim, headDimV, dtype, kvDType, scaleDType, kvRotation, paged, returnLse, softcap, alibi, firstKeys, mask, blockMask, bias, scoreMod, maskMod, group, decodeTokens, newDType, rotary, positions, treeMask, rotarySections, weights.",
         "argument: prepare: variants must be an array, as attnVariants gives it, not undefined.",
         "argument: prepare: variants[0] must be what attnVariants gives, not a plain object.",
         "shape: createTensor: shape must be whole numbers ≥ 0, not undefined.",
