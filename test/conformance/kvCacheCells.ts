@@ -109,7 +109,7 @@ const RULES: readonly ((cell: Partial<KvCacheCell>) => boolean)[] = [
   ({ softcapped, softcap }) =>
     softcapped === undefined || softcap === undefined || softcapped === softcap > 0,
   ({ kvDType, headDim = 64 }) => allowsCacheType(kvDType, { headDim }),
-  ({ kvDType = 'same', values }) => !isQuantisedType(kvDType) || values !== 'in keys',
+  ({ kvDType = 'same', turned, values }) => (!isQuantisedType(kvDType) && !turned) || values !== 'in keys',
   ({ positioned, positions }) =>
     positioned === undefined || positions === undefined || positioned === (positions !== 'none'),
   ({ treed, tree }) => treed === undefined || tree === undefined || treed === (tree !== 'none'),

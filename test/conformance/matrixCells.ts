@@ -51,7 +51,7 @@ function onMatrices<Cell>(
     kernelAxes: { ...otherKernels, ...MATRIX_AXES },
     allows: (cell) => allows(cell) && isForMatrices(cell as Partial<OnMatrices<VarlenCell>>),
     // Emulated, a multiplication takes some times as long.
-    cost: (cell) => 4 * cost({ headDim: cell['kvDType'] === 'i4' ? 64 : 40, ...cell }),
+    cost: (cell) => 4 * cost({ headDim: cell['kvDType'] === 'i4' || cell['turned'] ? 64 : 40, ...cell }),
     async check(device, cell, seed) {
       const matrices = await matricesOf(device, cell['matrices'] as MatrixName);
       matrices.takeKernels();

@@ -103,6 +103,9 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
   allowsKeys,
   allowsBlocks,
   allowsTurning,
+  // Quantised keys are in pages.
+  ({ turned, keys, call, pageSize }) =>
+    !turned || (keys !== 'end to end' && call !== 'attn' && pageSize !== 0),
   // Other heads of values are 64, or 96.
   ({ turned, headDim, headDimV }) => !turned || headDimV !== 'other' || headDim === undefined || headDim > 64,
   ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,

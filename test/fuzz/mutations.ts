@@ -100,6 +100,7 @@ function malformedValues({ path, value }: Slot): readonly Replacement[] {
   if (typeof value === 'string') return [...KINDS, ...WORDS];
   if (typeof value === 'boolean') return [...KINDS, { name: 'the opposite', value: !value }];
   if (isShort(value)) return [...KINDS, ...listsFor(path, value)];
+  if (typeof value === 'function') return KINDS.filter(({ value: kind }) => typeof kind !== 'function');
   // An object of any kind may stand for one without any options.
   return KINDS.filter(({ value: kind }) => typeof kind !== 'object' || kind === null);
 }
