@@ -7,7 +7,8 @@ const HELP = `Print the WGSL of a kernel, for engines in any language.
   pageflash wgsl --kernel NAME [options]
 
   --kernel NAME              attn_prefill, attn_decode, attn_weights, append_kv,
-                             append_quantised, merge_states, copy_pages, gather_lengths or gather_heads
+                             append_quantised, merge_states, copy_pages, gather_lengths,
+                             gather_heads or gather_tokens
   --json                     print text, bindings, layouts and grid as JSON
 
 What decides the variant; each kernel takes the options that it depends on:
@@ -19,6 +20,11 @@ What decides the variant; each kernel takes the options that it depends on:
   --paged                    keys and values are in pages
   --softcap                  scores are capped
   --alibi                    scores fall with distance
+  --first-keys               first keys are seen whatever a window says
+  --mask                     bits say which keys a row sees
+  --bias TYPE                f32, f16 or bf16: of numbers that are added to scores
+  --positions                query tokens have positions of their own
+  --tree-mask                query tokens see each other along a tree
   --split                    items are chunks of keys, which merge_states combines
   --return-lse               the lse of each row is written, too
   --group N                  attn_decode, attn_weights: query heads that share a kv head; default 1
@@ -27,6 +33,7 @@ What decides the variant; each kernel takes the options that it depends on:
   --side SIDE                append_quantised: keys (default) or values
   --kv-rotation KIND         append_quantised: hadamard, if heads are turned
   --rotary                   append_kv, append_quantised: apply rotary embeddings
+  --rotary-sections          append_kv, append_quantised: tokens have three positions each
   --queries                  append_kv: rotate queries
   --appends                  append_kv: append keys and values, as without --queries; both need ten
                              storage buffers
@@ -60,11 +67,17 @@ const KERNEL_OPTIONS = {
   paged: 'boolean',
   softcap: 'boolean',
   alibi: 'boolean',
+  'first-keys': 'boolean',
+  mask: 'boolean',
+  bias: 'string',
+  positions: 'boolean',
+  'tree-mask': 'boolean',
   split: 'boolean',
   'return-lse': 'boolean',
   group: 'number',
   tokens: 'number',
   rotary: 'boolean',
+  'rotary-sections': 'boolean',
   queries: 'boolean',
   appends: 'boolean',
   'q-dtype': 'string',

@@ -56,7 +56,7 @@ export interface AttnVariantOptions {
   readonly kvRotation?: KvRotation | undefined;
   /** Whether calls pass `blockTable`. Default false. */
   readonly paged?: boolean | undefined;
-  /** Whether calls pass `returnLse` or `lse`. Default false. */
+  /** Whether calls pass `returnLse` or `lse`. Default: that of `weights`, which are made of an lse. */
   readonly returnLse?: boolean | undefined;
   /** Whether calls pass `softcap`. Default false. */
   readonly softcap?: boolean | undefined;
@@ -118,7 +118,7 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
     newDType,
     paged,
     rotary,
-    returnLse: options.returnLse ?? false,
+    returnLse: options.returnLse ?? options.weights ?? false,
     tokens: {
       positions: options.positions ? 'gpu' : null,
       tree: options.treeMask ? 'gpu' : null,

@@ -21,7 +21,7 @@ interface AnyRows {
 
 /** Options of kernels that compute scores. */
 interface AnyScores extends AnyKernel, AnyRows {
-  /** 1 to 256. Sizes up to the same multiple of 32 share a kernel, but for `attn_weights`. */
+  /** 1 to 576. Sizes up to the same multiple of 32 share a kernel, but for `attn_weights`. */
   readonly headDim: number;
   /** Element type of q, and of out. */
   readonly dtype: FloatDType;

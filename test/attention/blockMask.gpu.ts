@@ -1,18 +1,10 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
-import { matricesOf, type MatrixName } from '../matrices/matrixDevices.js';
-import { assert, type DeviceKind, type GpuCase } from '../platforms/gpuCase.js';
+import type { GpuCase } from '../platforms/gpuCase.js';
+import { attentionCases, GPU, type On } from './attentionCases.js';
 import { checkVarlen, type VarlenCase } from './varlenCase.js';
 import { checkVarlenWeights } from './weightsCase.js';
 
 // Lists of blocks of keys.
 
-interface On {
-  readonly device?: DeviceKind;
-  readonly runtime?: RuntimeOptions;
-  readonly matrices?: MatrixName;
-}
-
-const GPU: On = { runtime: { deviceClass: 'gpu' } };
 const BASE = { heads: [6, 2], headDim: 64, dtype: 'f32' } as const;
 const PROMPTS = [
   [113, 203],
@@ -31,42 +23,20 @@ const varlen: readonly (VarlenCase & On)[] = [
   { why: 'blocks of steps, pages, split', ...GPU, lengths: STEPS, ...BASE, heads: [8, 2], dtype: 'f16', blocks: 'nothing', blockSize: [128, 64], numSplits: 3, pageSize: 16, blocksOnGpu: true },
   { why: 'blocks of steps', lengths: STEPS, ...BASE, blocks: 'sequences', blockSize: [1, 40], positions: 'any', tree: 'branches' },
   { why: 'small blocks on the tiles of GPUs', ...GPU, lengths: PROMPTS, ...BASE, dtype: 'f16', blocks: 'nothing', blockSize: [16, 16], causal: true, numSplits: 3 },
-  { why: 'blocks on matrices', matrices: '16×16×16 of f16 by 32', lengths: PROMPTS, ...BASE, dtype: 'f16', blocks: 'nothing', blockSize: [32, 16], causal: true },
-  { why: 'blocks on matrices of f32, pages, bits', matrices: '8×8×8 of f32 by 32', lengths: PROMPTS, ...BASE, blocks: 'heads', blockSize: [64, 100], pageSize: 16, bits: 'heads' },
   { why: 'full blocks spare maskMod', lengths: PROMPTS, ...BASE, blocks: 'nothing', blockSize: [32, 64], fullBlocks: true, maskMod: 'stripes', pageSize: 16 },
   { why: 'full blocks on the GPU spare maskMod, steps, a scoreMod', ...GPU, lengths: STEPS, ...BASE, dtype: 'f16', blocks: 'heads', blockSize: [1, 50], fullBlocks: true, blocksOnGpu: true, maskMod: 'stripes', scoreMod: 'relative' },
   { why: 'no block is full, maskMod, bits', lengths: PROMPTS, ...BASE, blocks: 'all', blockSize: [16, 16], maskMod: 'stripes', bits: 'heads' },
-  { why: 'full blocks on matrices spare maskMod', matrices: '16×16×16 of f16 by 32', lengths: PROMPTS, ...BASE, dtype: 'f16', blocks: 'nothing', blockSize: [64, 64], fullBlocks: true, maskMod: 'stripes' },
   { why: 'no query', lengths: [[0, 20]], ...BASE, blocks: 'all' },
   { why: 'no key', lengths: [[20, 0]], ...BASE, blocks: 'nothing', blocksOnGpu: true },
   { why: 'plain: blocks', device: 'plain', lengths: PROMPTS, ...BASE, blocks: 'nothing', blockSize: [32, 32], causal: true },
   { why: 'plain: blocks, pages', device: 'plain', lengths: PROMPTS, ...BASE, blocks: 'heads', blockSize: [32, 32], pageSize: 16, blocksOnGpu: true },
 ];
 
-async function run(
-  t: Parameters<GpuCase['run']>[0],
-  { device: kind, runtime: options, matrices, ...one }: VarlenCase & On,
-  check: typeof checkVarlen,
-): Promise<void> {
-  const device = await t.device(kind ?? 'full');
-  if (matrices) {
-    const { runtime, takeKernels } = await matricesOf(device, matrices);
-    takeKernels();
-    await check(runtime, one);
-    assert(takeKernels().includes('attn_matrix'), 'attn_matrix did not run');
-    return;
-  }
-  const runtime = createRuntime(device, options);
-  try {
-    await check(runtime, one);
-  } finally {
-    runtime.destroy();
-  }
-}
-
 export const cases: GpuCase[] = [
-  ...varlen.map((one) => ({ name: one.why, run: (t) => run(t, one, checkVarlen) }) as GpuCase),
-  ...varlen
-    .filter(({ pageSize, matrices, numSplits }) => pageSize && !matrices && !numSplits)
-    .map((one) => ({ name: `weights: ${one.why}`, run: (t) => run(t, one, checkVarlenWeights) }) as GpuCase),
+  ...attentionCases(varlen, checkVarlen),
+  ...attentionCases(
+    varlen.filter(({ pageSize, numSplits }) => pageSize && !numSplits),
+    checkVarlenWeights,
+    'weights: ',
+  ),
 ];

@@ -1,46 +1,26 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
-import { matricesOf, type MatrixName } from '../matrices/matrixDevices.js';
-import { assert, type DeviceKind, type GpuCase } from '../platforms/gpuCase.js';
+import type { GpuCase } from '../platforms/gpuCase.js';
+import { attentionCases, GPU, RAGGED, type On } from './attentionCases.js';
 import { checkKvCache, MIXED, type KvCacheCase } from './kvCacheCase.js';
 import { checkVarlen, type VarlenCase } from './varlenCase.js';
 import { checkKvCacheWeights, checkVarlenWeights } from './weightsCase.js';
 
 // scoreMod and maskMod.
 
-/** Prompts of all kinds beside decoding sequences. */
-const RAGGED = [
-  [113, 203],
-  [0, 17],
-  [1, 1],
-  [40, 7],
-  [1, 830],
-  [5, 0],
-  [64, 64],
-  [2, 611],
-] as const;
-
-interface On {
-  readonly device?: DeviceKind;
-  readonly runtime?: RuntimeOptions;
-  readonly matrices?: MatrixName;
+interface Weighs {
   /** Whether the weights of such a call are looked at, too. */
   readonly weighs?: boolean;
 }
 
-const GPU: On = { runtime: { deviceClass: 'gpu' } };
-
 const BASE = { heads: [6, 2], headDim: 64, dtype: 'f32' } as const;
 
 // prettier-ignore
-const varlen: readonly (VarlenCase & On)[] = [
+const varlen: readonly (VarlenCase & On & Weighs)[] = [
   { why: 'slopes beside ALiBi', lengths: RAGGED, ...BASE, scoreMod: 'slopes', alibi: 'per head', causal: true, numSplits: 3 },
   { why: 'a relative bias, pages, on the tiles of GPUs', ...GPU, lengths: RAGGED, ...BASE, dtype: 'f16', scoreMod: 'relative', causal: true, pageSize: 5 },
   { why: 'a cap by sequence and head', lengths: RAGGED, ...BASE, scoreMod: 'cap', maskMod: 'stripes', sinks: true },
   { why: 'scores that hide keys, after a bias that does', weighs: true, lengths: RAGGED, ...BASE, scoreMod: 'hiding', bias: 'f32', bits: 'heads' },
   { why: 'documents, lengths on the GPU', weighs: true, lengths: RAGGED, ...BASE, maskMod: 'documents', causal: true, pageSize: 16, onGpu: true },
   { why: 'documents of attn, a relative bias', weighs: true, lengths: [[70, 90], [70, 90]], ...BASE, dense: true, maskMod: 'documents', scoreMod: 'relative' },
-  { why: 'a prefix that is seen, on matrices', matrices: '16×16×16 of f16 by 32', lengths: RAGGED, ...BASE, dtype: 'f16', maskMod: 'prefix', scoreMod: 'scaled' },
-  { why: 'a relative bias on matrices of f32, pages', matrices: '8×8×8 of f32 by 32', lengths: RAGGED, ...BASE, scoreMod: 'relative', maskMod: 'stripes', pageSize: 16, softcap: 15 },
   { why: 'a window and first keys', lengths: RAGGED, ...BASE, maskMod: 'window', windowSize: [50, -1], causal: true, firstKeys: 4 },
   { why: 'positions and a tree', weighs: true, lengths: RAGGED, ...BASE, scoreMod: 'slopes', maskMod: 'stripes', positions: 'rising', tree: 'branches' },
   { why: 'any positions, parameters, splits', ...GPU, lengths: RAGGED, ...BASE, dtype: 'bf16', scoreMod: 'scaled', maskMod: 'prefix', positions: 'any', numSplits: 3 },
@@ -48,7 +28,7 @@ const varlen: readonly (VarlenCase & On)[] = [
 ];
 
 // prettier-ignore
-const kvCache: readonly (KvCacheCase & On)[] = [
+const kvCache: readonly (KvCacheCase & On & Weighs)[] = [
   { why: 'slopes over a cache, left padding', weighs: true, lengths: MIXED, ragged: true, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true, scoreMod: 'slopes', leftpad: true, pageSize: 3 },
   { why: 'documents over a cache, lengths on the GPU, rotary', weighs: true, lengths: MIXED, ragged: true, heads: [4, 2], headDim: 64, dtype: 'f32', causal: true, maskMod: 'documents', onGpu: true, rotary: { dim: 32, interleaved: true } },
   { why: 'both, i8, in a dense batch of single tokens, split', lengths: [[203, 1, 1], [64, 1, 1], [900, 1, 1]], heads: [8, 1], headDim: 64, dtype: 'f16', kvDType: 'i8', scoreMod: 'scaled', maskMod: 'stripes', numSplits: 3, ...GPU },
@@ -56,34 +36,17 @@ const kvCache: readonly (KvCacheCase & On)[] = [
   { why: 'a shared prefix', lengths: [[203, 1, 1], [164, 1, 1], [900, 1, 1]], heads: [8, 1], headDim: 64, dtype: 'f16', causal: true, scoreMod: 'slopes', maskMod: 'stripes', pageSize: 16, sharedPrefix: 160 },
 ];
 
-async function run<Case extends VarlenCase | KvCacheCase>(
-  t: Parameters<GpuCase['run']>[0],
-  { device: kind, runtime: options, matrices, weighs: _weighs, ...one }: Case & On,
-  check: (runtime: ReturnType<typeof createRuntime>, one: Case) => Promise<void>,
-): Promise<void> {
-  const device = await t.device(kind ?? 'full');
-  if (matrices) {
-    const { runtime, takeKernels } = await matricesOf(device, matrices);
-    takeKernels();
-    await check(runtime, one as unknown as Case);
-    assert(takeKernels().includes('attn_matrix'), 'attn_matrix did not run');
-    return;
-  }
-  const runtime = createRuntime(device, options);
-  try {
-    await check(runtime, one as unknown as Case);
-  } finally {
-    runtime.destroy();
-  }
-}
-
 export const cases: GpuCase[] = [
-  ...varlen.map((one) => ({ name: one.why, run: (t) => run(t, one, checkVarlen) }) as GpuCase),
-  ...kvCache.map((one) => ({ name: one.why, run: (t) => run(t, one, checkKvCache) }) as GpuCase),
-  ...varlen
-    .filter(({ weighs }) => weighs)
-    .map((one) => ({ name: `weights: ${one.why}`, run: (t) => run(t, one, checkVarlenWeights) }) as GpuCase),
-  ...kvCache
-    .filter(({ weighs }) => weighs)
-    .map((one) => ({ name: `weights: ${one.why}`, run: (t) => run(t, one, checkKvCacheWeights) }) as GpuCase),
+  ...attentionCases(varlen, checkVarlen),
+  ...attentionCases(kvCache, checkKvCache),
+  ...attentionCases(
+    varlen.filter(({ weighs }) => weighs),
+    checkVarlenWeights,
+    'weights: ',
+  ),
+  ...attentionCases(
+    kvCache.filter(({ weighs }) => weighs),
+    checkKvCacheWeights,
+    'weights: ',
+  ),
 ];
