@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { Tensor } from '../../src/core/tensor.js';
-import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
-import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
+import { attnDecodeDispatch } from '../../src/kernels/attnDecode.js';
+import { attnPrefillDispatch, prefillTileRows } from '../../src/kernels/attnPrefill.js';
 import { maskTilesDispatch, tileLinks } from '../../src/kernels/maskTiles.js';
 import type { AttentionWork } from '../../src/kernels/shared/attention.js';
 import { hostBatchInfo, packItems } from '../../src/kernels/shared/batchInfo.js';
@@ -15,45 +15,10 @@ import { checkLse, checkOut } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { filled, GRID } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE } from './tinyTiles.js';
 
 // Masks, biases and first keys on the CPU, where every access to memory is noted: tensors are exactly as large as they must
 // be, so that a read beyond the last row fails.
-
-/** 8 rows and 16 keys. */
-const PREFILL_TILE: PrefillTile = {
-  teams: 2,
-  lanes: 2,
-  rows: 4,
-  keyQuads: 2,
-  cols: 4,
-  headQuads: 8,
-  sliceQuads: 4,
-  valueKeys: 8,
-  qResident: false,
-  subgroups: false,
-  broadcast: false,
-  f16Tiles: false,
-  rolled: false,
-};
-
-/** 16 keys. */
-const DECODE_TILE: DecodeTile = {
-  invocations: 8,
-  rows: 2,
-  keyLanes: 2,
-  headOctets: 4,
-  quadLanes: 1,
-  valueLanes: 4,
-  cols: 1,
-  turnRows: 1,
-  prefetch: false,
-  subgroups: false,
-  broadcastLanes: 0,
-  rolled: false,
-};
-
-/** 8 keys. */
-const PREFETCH_TILE: DecodeTile = { ...DECODE_TILE, keyLanes: 4, prefetch: true };
 
 /** ms, for a busy machine. */
 const SLOW = 60_000;

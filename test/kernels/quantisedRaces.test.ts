@@ -17,45 +17,10 @@ import { checkLse, checkOut } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { filled, GRID, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE } from './tinyTiles.js';
 
 // The kernels run on the CPU over quantised pages, where every access to memory is noted, and give what the reference gives
 // for the numbers that codes and scales stand for. Pages that no table names hold NaN, as far as a format has one.
-
-/** 8 rows and 16 keys; values of one lane at a time. */
-const PREFILL_TILE: PrefillTile = {
-  teams: 2,
-  lanes: 2,
-  rows: 4,
-  keyQuads: 2,
-  cols: 4,
-  headQuads: 8,
-  sliceQuads: 4,
-  valueKeys: 8,
-  qResident: false,
-  subgroups: false,
-  broadcast: false,
-  f16Tiles: false,
-  rolled: false,
-};
-
-/** 16 keys. */
-const DECODE_TILE: DecodeTile = {
-  invocations: 8,
-  rows: 2,
-  keyLanes: 2,
-  headOctets: 4,
-  quadLanes: 1,
-  valueLanes: 4,
-  cols: 1,
-  turnRows: 1,
-  prefetch: false,
-  subgroups: false,
-  broadcastLanes: 0,
-  rolled: false,
-};
-
-/** 8 keys. */
-const PREFETCH_TILE: DecodeTile = { ...DECODE_TILE, keyLanes: 4, prefetch: true };
 
 /** Two groups of i4 in a head of 64. */
 const TWO_GROUPS: DecodeTile = { ...PREFETCH_TILE, headOctets: 8, cols: 2 };
