@@ -4,14 +4,14 @@ import { I4_GROUP, turnHead, unpackCodes, type ScaleDType } from '../../src/core
 import { appendQuantisedDispatch } from '../../src/kernels/appendQuantised.js';
 import { listNewTokens } from '../../src/kernels/appendKv.js';
 import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
-import type { KvScales, PagedRows, Rotary } from '../../src/problem/attentionProblem.js';
+import type { KvScales, PagedRows } from '../../src/problem/attentionProblem.js';
 import { turnedProblem } from '../../src/problem/turned.js';
 import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { Random } from '../../tools/random.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { checkQuantised, HARD_HEADS, repeated } from '../reference/quantised.js';
-import { filled, GRID, NO_ITEMS, withoutPages } from './batchesOnHost.js';
+import { filled, GRID, NO_ITEMS, ROTARY, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
 
 interface Format {
@@ -173,16 +173,6 @@ function checkWritten(batch: Batch, side: 'k' | 'v', before: HostBuffers, after:
   expect(kept(oldScales, newScales, written.scales)).toBe(true);
 }
 
-const angles = new Random(2).uniforms(14, 0, 2 * Math.PI);
-const rotary: Rotary = {
-  cos: angles.map(Math.cos),
-  sin: angles.map(Math.sin),
-  nPositions: 7,
-  pairs: 2,
-  interleaved: true,
-  queriesAdvance: true,
-};
-
 /** New tokens with positions are queries. */
 const AS_QUERIES = SEQUENCES.map(([sq]) => sq);
 const POSITIONS = Int32Array.of(5, 0, 6, 3, 3, 1);
@@ -201,7 +191,7 @@ describe('append_quantised', () => {
     { why: 'i8 whose heads share words', options: { headDim: 5 }, format: { dtype: 'i8' } },
     { why: 'i8 by whole words', options: { headDim: 12 }, format: { dtype: 'i8', scaleDType: 'f16' } },
     { why: 'i8, read 16 bytes at a time', options: { headDim: 16, dtype: 'bf16' }, format: { dtype: 'i8' } },
-    { why: 'i8, rotated', options: { headDim: 6, dtype: 'f16', rotary }, format: { dtype: 'i8' } },
+    { why: 'i8, rotated', options: { headDim: 6, dtype: 'f16', rotary: ROTARY }, format: { dtype: 'i8' } },
     {
       why: 'i8 in pages of three',
       options: { headDim: 7, pageSize: 3 },
@@ -212,7 +202,7 @@ describe('append_quantised', () => {
     { why: 'i4', options: { headDim: 32, dtype: 'f16' }, format: { dtype: 'i4' } },
     {
       why: 'i4, rotated, in pages',
-      options: { headDim: 96, pageSize: 2, rotary },
+      options: { headDim: 96, pageSize: 2, rotary: ROTARY },
       format: { dtype: 'i4', scaleDType: 'f16' },
     },
     {
@@ -224,12 +214,12 @@ describe('append_quantised', () => {
     { why: 'e4m3 whose heads share words', options: { headDim: 5 }, format: { dtype: 'e4m3' } },
     {
       why: 'e4m3, rotated as halves of a head',
-      options: { headDim: 16, rotary: { ...rotary, interleaved: false } },
+      options: { headDim: 16, rotary: { ...ROTARY, interleaved: false } },
       format: { dtype: 'e4m3' },
     },
     {
       why: 'i8, at positions of their own',
-      options: { headDim: 6, rotary, newTokens: AS_QUERIES, tokens: { positions: POSITIONS } },
+      options: { headDim: 6, rotary: ROTARY, newTokens: AS_QUERIES, tokens: { positions: POSITIONS } },
       format: { dtype: 'i8' },
     },
     {
@@ -237,7 +227,7 @@ describe('append_quantised', () => {
       options: {
         headDim: 32,
         pageSize: 2,
-        rotary: { ...rotary, sections: { pairs: [0, 1, 1], interleaved: false } },
+        rotary: { ...ROTARY, sections: { pairs: [0, 1, 1], interleaved: false } },
         newTokens: AS_QUERIES,
         tokens: {
           positions: Int32Array.of(...POSITIONS, ...POSITIONS.toReversed(), ...POSITIONS.map((x) => 6 - x)),
@@ -250,7 +240,7 @@ describe('append_quantised', () => {
       options: {
         headDim: 16,
         dtype: 'bf16',
-        rotary: { ...rotary, interleaved: false },
+        rotary: { ...ROTARY, interleaved: false },
         newTokens: AS_QUERIES,
         tokens: { positions: POSITIONS },
       },
@@ -258,7 +248,7 @@ describe('append_quantised', () => {
     },
     {
       why: 'i8, turned, of one octet, rotated',
-      options: { headDim: 8, rotary },
+      options: { headDim: 8, rotary: ROTARY },
       format: { dtype: 'i8', turned: true },
     },
     {
@@ -273,12 +263,12 @@ describe('append_quantised', () => {
     },
     {
       why: 'i4, turned, in pages',
-      options: { headDim: 64, dtype: 'bf16', pageSize: 3, rotary },
+      options: { headDim: 64, dtype: 'bf16', pageSize: 3, rotary: ROTARY },
       format: { dtype: 'i4', turned: true, scaleDType: 'f16' },
     },
     {
       why: 'e4m3, turned',
-      options: { headDim: 16, dtype: 'f16', rotary: { ...rotary, interleaved: false } },
+      options: { headDim: 16, dtype: 'f16', rotary: { ...ROTARY, interleaved: false } },
       format: { dtype: 'e4m3', turned: true },
     },
     { why: 'e4m3 in pages', options: { headDim: 12, dtype: 'bf16', pageSize: 3 }, format: { dtype: 'e4m3' } },

@@ -8,7 +8,7 @@ import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { Random } from '../../tools/random.js';
 import { checkRotated, checkSame } from '../reference/tolerance.js';
-import { filled, GRID, NO_ITEMS, withoutPages } from './batchesOnHost.js';
+import { filled, GRID, NO_ITEMS, ROTARY, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
 
 describe('append_kv', () => {
@@ -18,15 +18,6 @@ describe('append_kv', () => {
     [3, 7],
   ] as const;
   const newTokens = [2, 0, 3];
-  const angles = new Random(2).uniforms(14, 0, 2 * Math.PI);
-  const rotary: Rotary = {
-    cos: angles.map(Math.cos),
-    sin: angles.map(Math.sin),
-    nPositions: 7,
-    pairs: 2,
-    interleaved: true,
-    queriesAdvance: true,
-  };
 
   /** A dispatch over so many tokens of each sequence, which writes new keys and values unless it is given what to. */
   function dispatchOf({ problem, lengths }: Batch, counts: readonly number[], given: Partial<Appended> = {}) {
@@ -88,11 +79,14 @@ describe('append_kv', () => {
     { why: 'halves whose rows share words', options: { headDim: 5, kvDType: 'bf16' } },
     { why: 'halves from halves', options: { headDim: 5, dtype: 'f16' } },
     { why: 'pages of three', options: { headDim: 5, kvDType: 'f16', pageSize: 3 } },
-    { why: 'rotated', options: { headDim: 6, kvDType: 'f16', rotary } },
-    { why: 'rotated, 16 bytes at a time', options: { headDim: 16, dtype: 'bf16', kvDType: 'f16', rotary } },
+    { why: 'rotated', options: { headDim: 6, kvDType: 'f16', rotary: ROTARY } },
+    {
+      why: 'rotated, 16 bytes at a time',
+      options: { headDim: 16, dtype: 'bf16', kvDType: 'f16', rotary: ROTARY },
+    },
     {
       why: 'rotated as halves of a head',
-      options: { headDim: 16, rotary: { ...rotary, interleaved: false } },
+      options: { headDim: 16, rotary: { ...ROTARY, interleaved: false } },
     },
   ];
 
@@ -125,7 +119,7 @@ describe('append_kv', () => {
   }
 
   test('writes rotated queries to memory that is laid out like theirs', () => {
-    const batch = batchWith({ headDim: 5, dtype: 'f16', rotary });
+    const batch = batchWith({ headDim: 5, dtype: 'f16', rotary: ROTARY });
     const buffers = filled(batch);
     const into = rotatedQScratch(batch.problem);
     const queries = { newK: null, newV: null, rotatedQ: into };
@@ -135,12 +129,12 @@ describe('append_kv', () => {
     checkRotated('q', { actual, reference: want }, 'f16');
   });
 
-  const wholePairs: Rotary = { ...rotary, pairs: 8, nPositions: 7, interleaved: false };
+  const wholePairs: Rotary = { ...ROTARY, pairs: 8, nPositions: 7, interleaved: false };
   const wholeAngles = new Random(3).uniforms(56, 0, 2 * Math.PI);
 
   test.each([
-    { why: 'element by element', options: { headDim: 5, rotary } },
-    { why: '16 bytes at a time', options: { headDim: 16, dtype: 'f16', rotary } },
+    { why: 'element by element', options: { headDim: 5, rotary: ROTARY } },
+    { why: '16 bytes at a time', options: { headDim: 16, dtype: 'f16', rotary: ROTARY } },
     {
       why: 'halves of a head, 16 bytes at a time',
       options: {

@@ -1,18 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import type { Dispatch } from '../../src/core/dispatch.js';
-import type { TokenRows } from '../../src/problem/attentionProblem.js';
 import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
-import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
+import type { PrefillTile } from '../../src/kernels/attnPrefill.js';
 import { link } from '../../src/wgsl/link.js';
 import { mergeChunksDispatch, packSplitTokens } from '../../src/kernels/mergeStates.js';
-import { attnVarlenReference } from '../../src/reference/attention.js';
 import { batchOf, type Batch } from '../plan/batch.js';
 import { planCachedAttention } from '../../src/plan/planAppend.js';
 import { traitsOf } from '../plan/traits.js';
-import { checkLse, checkOut } from '../reference/tolerance.js';
 import { filled, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
-import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, workOf } from './tinyTiles.js';
+import { expectReference, referenceArgs } from './referenceOnHost.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, decodeRows, prefill, workOf } from './tinyTiles.js';
 
 // The kernels run on the CPU, where every access to memory is noted, and give what the reference gives. Tiles are tiny,
 // since this is slow, but have several of everything.
@@ -36,14 +34,6 @@ function smallBatch(): Batch {
   return batchOf([[2, 23]], { ...CAUSAL, pageSize: 3 });
 }
 
-function prefill(batch: Batch, tile: PrefillTile): Dispatch {
-  return attnPrefillDispatch(workOf(batch, prefillTileRows(tile)), tile);
-}
-
-function decodeRows(batch: Batch, tile: DecodeTile): Dispatch {
-  return attnDecodeDispatch(workOf(batch, tile.rows), tile);
-}
-
 /** Random numbers in q and in the pages that the table names; NaN in all others. */
 function filledWhereSeen(batch: Batch): HostBuffers {
   const { k, v, pages } = batch.problem;
@@ -57,22 +47,8 @@ function filledWhereSeen(batch: Batch): HostBuffers {
   return buffers;
 }
 
-function expectAttention({ problem, lengths }: Batch, buffers: HostBuffers): void {
-  const { q, k, v, pages, out, lse, softmaxScale } = problem;
-  const host = ({ tensor }: TokenRows) => ({ shape: tensor.shape, data: buffers.read(tensor) });
-  const want = attnVarlenReference({
-    q: host(q),
-    k: host(k),
-    v: host(v),
-    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
-    ...(pages
-      ? { sequsedK: lengths.kLen, blockTable: pages.table as Int32Array }
-      : { cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!] }),
-    causal: true,
-    softmaxScale,
-  });
-  checkOut({ actual: buffers.read(out.tensor), reference: want.out.data, dtype: 'f32' });
-  checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
+function expectAttention(batch: Batch, buffers: HostBuffers): void {
+  expectReference(batch, buffers, { ...referenceArgs(batch, buffers), causal: true });
 }
 
 function expectEveryBarrierNeeded(batch: Batch, dispatch: Dispatch): void {

@@ -1,4 +1,5 @@
 import { elementCount } from '../../src/core/tensor.js';
+import type { Rotary } from '../../src/problem/attentionProblem.js';
 import type { Batch } from '../plan/batch.js';
 import { Random } from '../../tools/random.js';
 import { HostBuffers } from './interpreter.js';
@@ -6,6 +7,18 @@ import { HostBuffers } from './interpreter.js';
 // What the tests have in common that run kernels on the CPU.
 
 export const GRID = { maxWorkgroupsPerDimension: 65535 };
+
+const ANGLES = new Random(2).uniforms(14, 0, 2 * Math.PI);
+
+/** Two pairs of seven positions. */
+export const ROTARY: Rotary = {
+  cos: ANGLES.map(Math.cos),
+  sin: ANGLES.map(Math.sin),
+  nPositions: 7,
+  pairs: 2,
+  interleaved: true,
+  queriesAdvance: true,
+};
 
 /** Random numbers in all that a problem reads. */
 export function filled({ problem }: Batch): HostBuffers {

@@ -9,15 +9,15 @@ import type { AttentionWork } from '../../src/kernels/shared/attention.js';
 import { batchInfoLayout, hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
 import type { AttentionMod } from '../../src/problem/attentionProblem.js';
 import { elementsOf, type BlockGrid, type BlockLists, type Blocks } from '../../src/problem/blockMask.js';
-import { attnVarlenReference, type HostBlockMask } from '../../src/reference/attention.js';
+import type { HostBlockMask } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
 import { drawBlocks, type BlocksCase } from '../attention/blockMaskCase.js';
 import { batchOf, type Batch } from '../plan/batch.js';
-import { checkLse, checkOut } from '../reference/tolerance.js';
 import { filled, GRID } from './batchesOnHost.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { parseMod } from '../../src/wgsl/mods.js';
 import { HostBuffers, interpret } from './interpreter.js';
+import { expectReference, referenceArgs } from './referenceOnHost.js';
 import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, workOf } from './tinyTiles.js';
 
 // Block masks on the CPU, where every access to memory is noted.
@@ -76,22 +76,9 @@ const CASES: readonly (BlocksCase & { readonly why: string; readonly pageSize?: 
   { why: 'larger than tiles', blocks: 'all', blockSize: [16, 40] },
 ];
 
-function expectReference({ problem, lengths, buffers, blockMask }: Drawn): void {
-  const { q, k, v, pages, out, lse, softmaxScale } = problem;
-  const host = ({ tensor }: typeof q) => ({ shape: tensor.shape, data: buffers.read(tensor) });
-  const want = attnVarlenReference({
-    q: host(q),
-    k: host(k),
-    v: host(v),
-    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
-    ...(pages
-      ? { sequsedK: lengths.kLen, blockTable: pages.table as Int32Array }
-      : { cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!] }),
-    blockMask,
-    softmaxScale,
-  });
-  checkOut({ actual: buffers.read(out.tensor), reference: want.out.data, dtype: 'f32' });
-  checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
+function expectAttention(given: Drawn): void {
+  const { buffers, blockMask } = given;
+  expectReference(given, buffers, { ...referenceArgs(given, buffers), blockMask });
 }
 
 describe.each([
@@ -109,7 +96,7 @@ describe.each([
       const whole = { ...work, links };
       if (links) expect(interpret(maskTilesDispatch(whole, { rows, keys }), given.buffers)).toEqual([]);
       expect(interpret(dispatchOf(whole), given.buffers)).toEqual([]);
-      expectReference(given);
+      expectAttention(given);
     }
   });
 });
@@ -138,7 +125,7 @@ test('keys of tiles that no block reaches may hold anything', { timeout: SLOW },
   interpret(maskTilesDispatch(whole, { rows: 8, keys: 16 }), given.buffers);
   interpret(attnPrefillDispatch(whole, PREFILL_TILE), given.buffers);
   [k, v].forEach(({ tensor }, i) => given.buffers.write(tensor, kept[i]!));
-  expectReference(given);
+  expectAttention(given);
 });
 
 describe('gather_blocks', { timeout: SLOW }, () => {

@@ -3,19 +3,18 @@ import { roundTo, type FloatDType } from '../../src/core/dtype.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { attnDecodeDispatch } from '../../src/kernels/attnDecode.js';
-import { attnPrefillDispatch, prefillTileRows } from '../../src/kernels/attnPrefill.js';
+import { attnPrefillDispatch } from '../../src/kernels/attnPrefill.js';
 import { maskTilesDispatch, tileLinks } from '../../src/kernels/maskTiles.js';
 import type { AttentionWork } from '../../src/kernels/shared/attention.js';
-import { hostBatchInfo, packItems } from '../../src/kernels/shared/batchInfo.js';
 import { RAGGED } from '../../src/problem/tokenRows.js';
-import { attnVarlenReference, type HostTensor, type HostWords } from '../../src/reference/attention.js';
+import type { HostTensor, HostWords } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
 import { batchOf, type Batch } from '../plan/batch.js';
-import { checkLse, checkOut } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
-import { filled, GRID } from './batchesOnHost.js';
+import { filled } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
-import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE } from './tinyTiles.js';
+import { expectReference, referenceArgs } from './referenceOnHost.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, TINY_KERNELS, workOf } from './tinyTiles.js';
 
 // Masks, biases and first keys on the CPU, where every access to memory is noted: tensors are exactly as large as they must
 // be, so that a read beyond the last row fails.
@@ -87,61 +86,10 @@ function drawn(options: Options): Drawn {
   return { batch, buffers, mask, bias, options };
 }
 
-function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
-  const group = problem.nHeads / problem.nKvHeads;
-  const items = [...lengths.qLen].flatMap((qLen, sequence) =>
-    Array.from({ length: Math.ceil((qLen * group) / rows) }, (_, rowTile) => ({
-      sequence,
-      rowTile,
-      chunk: 0,
-      nChunks: 1,
-      firstPart: 0,
-    })),
-  );
-  return {
-    problem,
-    batchInfo: hostBatchInfo(problem, lengths, packItems([items])),
-    range: [0, items.length],
-    parts: null,
-    rotatedQ: null,
-    links: null,
-    ...GRID,
-  };
-}
-
-const KERNELS: readonly (readonly [name: string, dispatchOf: (batch: Batch) => Dispatch])[] = [
-  [
-    'attn_prefill',
-    (batch) => attnPrefillDispatch(workOf(batch, prefillTileRows(PREFILL_TILE)), PREFILL_TILE),
-  ],
-  ['attn_decode', (batch) => attnDecodeDispatch(workOf(batch, DECODE_TILE.rows), DECODE_TILE)],
-  [
-    'attn_decode, loaded ahead',
-    (batch) => attnDecodeDispatch(workOf(batch, PREFETCH_TILE.rows), PREFETCH_TILE),
-  ],
-];
-
-function expectReference({ batch, buffers, mask, bias, options }: Drawn): void {
-  const { q, k, v, pages, out, lse, softmaxScale } = batch.problem;
-  const { lengths } = batch;
-  const host = (tensor: Tensor) => ({ shape: tensor.shape, data: buffers.read(tensor) });
-  const want = attnVarlenReference({
-    q: host(q.tensor),
-    k: host(k.tensor),
-    v: host(v.tensor),
-    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
-    ...(pages
-      ? { sequsedK: lengths.kLen, blockTable: pages.table as Int32Array }
-      : { cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!] }),
-    causal: true,
-    windowSize: options.windowSize,
-    firstKeys: options.firstKeys,
-    mask,
-    bias,
-    softmaxScale,
-  });
-  checkOut({ actual: buffers.read(out.tensor), reference: want.out.data, dtype: 'f32' });
-  checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
+function expectAttention({ batch, buffers, mask, bias, options }: Drawn): void {
+  const { windowSize, firstKeys } = options;
+  const args = { ...referenceArgs(batch, buffers), causal: true, windowSize, firstKeys, mask, bias };
+  expectReference(batch, buffers, args);
 }
 
 const CASES: readonly Case[] = [
@@ -181,7 +129,7 @@ describe('tiles that the mask hides are left out', () => {
     ] as const) {
       const given = drawn({ bits: true, ...options });
       expect(run(given)).toEqual([]);
-      expectReference(given);
+      expectAttention(given);
     }
   });
 
@@ -199,14 +147,14 @@ describe('tiles that the mask hides are left out', () => {
     expect(run(given)).toEqual([]);
     given.buffers.write(k.tensor, want.k);
     given.buffers.write(v.tensor, want.v);
-    expectReference(given);
+    expectAttention(given);
   });
 });
 
-describe.each(KERNELS)('%s', (_, dispatchOf) => {
+describe.each(TINY_KERNELS)('%s', (_, dispatchOf) => {
   test.each(CASES)('has no race: $why', { timeout: SLOW }, ({ why: _why, ...options }) => {
     const given = drawn(options);
     expect(interpret(dispatchOf(given.batch), given.buffers)).toEqual([]);
-    expectReference(given);
+    expectAttention(given);
   });
 });

@@ -1,18 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import type { Dispatch } from '../../src/core/dispatch.js';
-import type { Tensor } from '../../src/core/tensor.js';
-import { attnDecodeDispatch } from '../../src/kernels/attnDecode.js';
-import { attnPrefillDispatch, prefillTileRows } from '../../src/kernels/attnPrefill.js';
-import type { AttentionWork } from '../../src/kernels/shared/attention.js';
-import { hostBatchInfo, packItems } from '../../src/kernels/shared/batchInfo.js';
-import { attnVarlenReference, type ModOptions } from '../../src/reference/attention.js';
+import type { ModOptions } from '../../src/reference/attention.js';
 import { MOD_PARAMS, parseMod, type ModSource } from '../../src/wgsl/mods.js';
 import { batchOf, type Batch } from '../plan/batch.js';
-import { checkLse, checkOut } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
-import { filled, GRID } from './batchesOnHost.js';
+import { filled } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
-import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE } from './tinyTiles.js';
+import { expectReference, referenceArgs } from './referenceOnHost.js';
+import { TINY_KERNELS } from './tinyTiles.js';
 
 // Mods on the CPU, where every access to memory is noted.
 
@@ -76,66 +70,15 @@ function drawn(kinds: Kinds): Drawn {
   return { batch, buffers };
 }
 
-function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
-  const group = problem.nHeads / problem.nKvHeads;
-  const items = [...lengths.qLen].flatMap((qLen, sequence) =>
-    Array.from({ length: Math.ceil((qLen * group) / rows) }, (_, rowTile) => ({
-      sequence,
-      rowTile,
-      chunk: 0,
-      nChunks: 1,
-      firstPart: 0,
-    })),
-  );
-  return {
-    problem,
-    batchInfo: hostBatchInfo(problem, lengths, packItems([items])),
-    range: [0, items.length],
-    parts: null,
-    rotatedQ: null,
-    links: null,
-    ...GRID,
-  };
-}
-
-const KERNELS: readonly (readonly [name: string, dispatchOf: (batch: Batch) => Dispatch])[] = [
-  [
-    'attn_prefill',
-    (batch) => attnPrefillDispatch(workOf(batch, prefillTileRows(PREFILL_TILE)), PREFILL_TILE),
-  ],
-  ['attn_decode', (batch) => attnDecodeDispatch(workOf(batch, DECODE_TILE.rows), DECODE_TILE)],
-  [
-    'attn_decode, loaded ahead',
-    (batch) => attnDecodeDispatch(workOf(batch, PREFETCH_TILE.rows), PREFETCH_TILE),
-  ],
-];
-
-function expectReference({ batch, buffers }: Drawn, kinds: Kinds): void {
-  const { q, k, v, out, lse, softmaxScale } = batch.problem;
-  const { lengths } = batch;
-  const host = (tensor: Tensor) => ({ shape: tensor.shape, data: buffers.read(tensor) });
-  const want = attnVarlenReference({
-    q: host(q.tensor),
-    k: host(k.tensor),
-    v: host(v.tensor),
-    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
-    cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!],
-    causal: true,
-    softmaxScale,
-    ...Object.fromEntries(kinds.map((kind) => [kind, RUN[kind]])),
-  });
-  checkOut({ actual: buffers.read(out.tensor), reference: want.out.data, dtype: 'f32' });
-  checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
-}
-
-describe.each(KERNELS)('%s', (_, dispatchOf) => {
+describe.each(TINY_KERNELS)('%s', (_, dispatchOf) => {
   test.each([{ kinds: ['scoreMod'] }, { kinds: ['maskMod'] }, { kinds: ['scoreMod', 'maskMod'] }] as const)(
     'has no race: $kinds',
     { timeout: SLOW },
     ({ kinds }) => {
-      const given = drawn(kinds);
-      expect(interpret(dispatchOf(given.batch), given.buffers)).toEqual([]);
-      expectReference(given, kinds);
+      const { batch, buffers } = drawn(kinds);
+      expect(interpret(dispatchOf(batch), buffers)).toEqual([]);
+      const mods = Object.fromEntries(kinds.map((kind) => [kind, RUN[kind]]));
+      expectReference(batch, buffers, { ...referenceArgs(batch, buffers), causal: true, ...mods });
     },
   );
 });

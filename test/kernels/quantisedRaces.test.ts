@@ -3,10 +3,7 @@ import { encode, type QuantisedDType } from '../../src/core/dtype.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
 import { I4_GROUP, type ScaleDType } from '../../src/core/kvFormats.js';
 import { elementCount } from '../../src/core/tensor.js';
-import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
-import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
-import type { AttentionWork } from '../../src/kernels/shared/attention.js';
-import { hostBatchInfo, packItems, type WorkItem } from '../../src/kernels/shared/batchInfo.js';
+import type { DecodeTile } from '../../src/kernels/attnDecode.js';
 import type { AttentionProblem, KvScales, PagedRows } from '../../src/problem/attentionProblem.js';
 import { attnVarlenReference, type HostTensor } from '../../src/reference/attention.js';
 import { link } from '../../src/wgsl/link.js';
@@ -15,9 +12,9 @@ import { quantiseCache, type QuantisedCache } from '../attention/quantisedCache.
 import { batchOf, type Batch } from '../plan/batch.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
-import { filled, GRID, withoutPages } from './batchesOnHost.js';
+import { filled, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
-import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE } from './tinyTiles.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, decodeRows, prefill } from './tinyTiles.js';
 
 // The kernels run on the CPU over quantised pages, where every access to memory is noted, and give what the reference gives
 // for the numbers that codes and scales stand for. Pages that no table names hold NaN, as far as a format has one.
@@ -102,25 +99,6 @@ function quantised({ dtype, scaleDType = 'f32' }: Format, headDim: number, hasPa
   return { problem: ofQuantised, lengths, buffers, values: { k: caches.k.values, v: caches.v.values } };
 }
 
-/** Every tile of rows, against all of its keys. */
-function workOf({ problem, lengths }: Batch, rows: number): AttentionWork {
-  const group = problem.nHeads / problem.nKvHeads;
-  const items: WorkItem[] = [];
-  lengths.qLen.forEach((qLen, sequence) => {
-    for (let rowTile = 0; rowTile * rows < qLen * group; rowTile++)
-      items.push({ sequence, rowTile, chunk: 0, nChunks: 1, firstPart: 0 });
-  });
-  return {
-    problem,
-    batchInfo: hostBatchInfo(problem, lengths, packItems([items])),
-    range: [0, items.length],
-    parts: null,
-    rotatedQ: null,
-    links: null,
-    ...GRID,
-  };
-}
-
 function expectAttention({ problem, lengths, buffers, values }: QuantisedBatch): void {
   const { q, pages, out, lse, softmaxScale } = problem;
   const want = attnVarlenReference({
@@ -136,19 +114,19 @@ function expectAttention({ problem, lengths, buffers, values }: QuantisedBatch):
   checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
 }
 
-const decode = (tile: DecodeTile) => (batch: Batch) => attnDecodeDispatch(workOf(batch, tile.rows), tile);
-const prefill = (tile: PrefillTile) => (batch: Batch) =>
-  attnPrefillDispatch(workOf(batch, prefillTileRows(tile)), tile);
-
 const TILES: readonly {
   readonly why: string;
   readonly headDim: number;
   readonly of: (batch: Batch) => Dispatch;
 }[] = [
-  { why: 'attn_decode', headDim: 32, of: decode(DECODE_TILE) },
-  { why: 'attn_decode, loaded ahead', headDim: 32, of: decode(PREFETCH_TILE) },
-  { why: 'attn_decode, several octets of a key at a time', headDim: 64, of: decode(TWO_GROUPS) },
-  { why: 'attn_prefill', headDim: 32, of: prefill(PREFILL_TILE) },
+  { why: 'attn_decode', headDim: 32, of: (batch) => decodeRows(batch, DECODE_TILE) },
+  { why: 'attn_decode, loaded ahead', headDim: 32, of: (batch) => decodeRows(batch, PREFETCH_TILE) },
+  {
+    why: 'attn_decode, several octets of a key at a time',
+    headDim: 64,
+    of: (batch) => decodeRows(batch, TWO_GROUPS),
+  },
+  { why: 'attn_prefill', headDim: 32, of: (batch) => prefill(batch, PREFILL_TILE) },
 ];
 
 describe.each(FORMATS)('$dtype with scales of $scaleDType', { timeout: SLOW }, (format) => {

@@ -1,5 +1,6 @@
-import type { DecodeTile } from '../../src/kernels/attnDecode.js';
-import type { PrefillTile } from '../../src/kernels/attnPrefill.js';
+import type { Dispatch } from '../../src/core/dispatch.js';
+import { attnDecodeDispatch, type DecodeTile } from '../../src/kernels/attnDecode.js';
+import { attnPrefillDispatch, prefillTileRows, type PrefillTile } from '../../src/kernels/attnPrefill.js';
 import { splitParts, type AttentionWork } from '../../src/kernels/shared/attention.js';
 import { hostBatchInfo, packItems, type WorkItem } from '../../src/kernels/shared/batchInfo.js';
 import type { Batch } from '../plan/batch.js';
@@ -64,3 +65,19 @@ export function workOf({ problem, lengths }: Batch, rows: number, nChunks = 1): 
     ...GRID,
   };
 }
+
+/** A batch of which every sequence is for attn_prefill. */
+export function prefill(batch: Batch, tile: PrefillTile): Dispatch {
+  return attnPrefillDispatch(workOf(batch, prefillTileRows(tile)), tile);
+}
+
+/** A batch of which every sequence is for attn_decode. */
+export function decodeRows(batch: Batch, tile: DecodeTile): Dispatch {
+  return attnDecodeDispatch(workOf(batch, tile.rows), tile);
+}
+
+export const TINY_KERNELS: readonly (readonly [name: string, dispatchOf: (batch: Batch) => Dispatch])[] = [
+  ['attn_prefill', (batch) => prefill(batch, PREFILL_TILE)],
+  ['attn_decode', (batch) => decodeRows(batch, DECODE_TILE)],
+  ['attn_decode, loaded ahead', (batch) => decodeRows(batch, PREFETCH_TILE)],
+];

@@ -1,21 +1,20 @@
 import { describe, expect, test } from 'vitest';
 import type { Dispatch, Scratch } from '../../src/core/dispatch.js';
-import { attnDecodeDispatch } from '../../src/kernels/attnDecode.js';
-import { attnPrefillDispatch, prefillTileRows } from '../../src/kernels/attnPrefill.js';
 import { gatherTokensDispatch } from '../../src/kernels/gatherTokens.js';
 import { batchInfoLayout, hostBatchInfo, sequencePlaces } from '../../src/kernels/shared/batchInfo.js';
 import { planWeights } from '../../src/plan/planWeights.js';
-import type { Rotary, TokenRows } from '../../src/problem/attentionProblem.js';
+import type { Rotary } from '../../src/problem/attentionProblem.js';
 import { attnVarlenReference, attnWeightsReference } from '../../src/reference/attention.js';
 import { Random } from '../../tools/random.js';
 import { drawTokens, type TokensCase } from '../attention/tokenInputs.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { traitsOf } from '../plan/traits.js';
-import { checkLse, checkOut, checkWeights } from '../reference/tolerance.js';
+import { checkWeights } from '../reference/tolerance.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
 import { filled, GRID, NO_ITEMS } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
-import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, workOf } from './tinyTiles.js';
+import { expectReference, referenceArgs } from './referenceOnHost.js';
+import { DECODE_TILE, PREFETCH_TILE, PREFILL_TILE, decodeRows, prefill } from './tinyTiles.js';
 
 // Kernels with positions and trees of query tokens run on the CPU, where every access to memory is noted.
 
@@ -77,23 +76,15 @@ function batchFor({ masks, pageSize, ...tokens }: MaskCase): Batch {
   });
 }
 
-function referenceArgs({ problem, lengths }: Batch, buffers: HostBuffers) {
-  const { q, k, v, pages, masks, softmaxScale } = problem;
-  const host = ({ tensor }: TokenRows) => ({ shape: tensor.shape, data: buffers.read(tensor) });
-  const { positions, tree } = lengths.tokens!;
+function argsOf(batch: Batch, buffers: HostBuffers) {
+  const { masks } = batch.problem;
+  const { positions, tree } = batch.lengths.tokens!;
   return {
-    q: host(q),
-    k: host(k),
-    v: host(v),
-    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
-    ...(pages
-      ? { sequsedK: lengths.kLen, blockTable: pages.table as Int32Array }
-      : { cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!] }),
+    ...referenceArgs(batch, buffers),
     causal: masks.causal,
     windowSize: [masks.left, masks.right] as const,
     attentionChunk: masks.attentionChunk,
     firstKeys: masks.firstKeys,
-    softmaxScale,
     ...(positions && { positions: positions as Int32Array }),
     ...(tree && { treeMask: tree as Uint32Array }),
   };
@@ -102,29 +93,26 @@ function referenceArgs({ problem, lengths }: Batch, buffers: HostBuffers) {
 function expectAttention(batch: Batch, dispatch: Dispatch): void {
   const buffers = filled(batch);
   expect(interpret(dispatch, buffers)).toEqual([]);
-  const want = attnVarlenReference(referenceArgs(batch, buffers));
-  const { out, lse } = batch.problem;
-  checkOut({ actual: buffers.read(out.tensor), reference: want.out.data, dtype: 'f32' });
-  checkLse({ actual: buffers.read(lse!.tensor), reference: want.lse.data });
+  expectReference(batch, buffers, argsOf(batch, buffers));
 }
 
 describe('masks by token', { timeout: SLOW }, () => {
   test.each(CASES)('attn_prefill: $why', (maskCase) => {
     const batch = batchFor(maskCase);
-    expectAttention(batch, attnPrefillDispatch(workOf(batch, prefillTileRows(PREFILL_TILE)), PREFILL_TILE));
+    expectAttention(batch, prefill(batch, PREFILL_TILE));
   });
 
   test.each(CASES)('attn_decode: $why', (maskCase) => {
     const batch = batchFor(maskCase);
-    expectAttention(batch, attnDecodeDispatch(workOf(batch, DECODE_TILE.rows), DECODE_TILE));
-    expectAttention(batch, attnDecodeDispatch(workOf(batch, PREFETCH_TILE.rows), PREFETCH_TILE));
+    expectAttention(batch, decodeRows(batch, DECODE_TILE));
+    expectAttention(batch, decodeRows(batch, PREFETCH_TILE));
   });
 
   test.each(CASES)('attn_weights: $why', (maskCase) => {
     const batch = batchFor(maskCase);
     const { problem, lengths } = batch;
     const buffers = filled(batch);
-    const args = referenceArgs(batch, buffers);
+    const args = argsOf(batch, buffers);
     const { lse } = attnVarlenReference(args);
     buffers.write(problem.lse!.tensor, Float32Array.from(lse.data));
     const rows = [4, 0, 6, 13, 9];

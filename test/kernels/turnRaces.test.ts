@@ -4,14 +4,14 @@ import { turnHead } from '../../src/core/kvFormats.js';
 import { elementCount } from '../../src/core/tensor.js';
 import { planTurns } from '../../src/plan/planTurns.js';
 import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
-import type { AttentionProblem, PagedRows, Rotary } from '../../src/problem/attentionProblem.js';
+import type { AttentionProblem, PagedRows } from '../../src/problem/attentionProblem.js';
 import { turnedProblem } from '../../src/problem/turned.js';
 import { rotate } from '../../src/reference/attnWithKvCache.js';
 import { StepMemory } from '../../src/core/stepMemory.js';
 import { Random } from '../../tools/random.js';
 import { batchOf, type Batch, type BatchOptions } from '../plan/batch.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
-import { GRID, NO_ITEMS } from './batchesOnHost.js';
+import { GRID, NO_ITEMS, ROTARY } from './batchesOnHost.js';
 import { HostBuffers, interpret } from './interpreter.js';
 
 const SEQUENCES = [
@@ -22,16 +22,6 @@ const SEQUENCES = [
 ] as const;
 const NEW_TOKENS = SEQUENCES.map(([sq]) => sq);
 const HEADS = 3;
-
-const angles = new Random(2).uniforms(14, 0, 2 * Math.PI);
-const rotary: Rotary = {
-  cos: angles.map(Math.cos),
-  sin: angles.map(Math.sin),
-  nPositions: 7,
-  pairs: 2,
-  interleaved: true,
-  queriesAdvance: true,
-};
 
 /** A batch whose q and out have gaps, and whose heads are turned. */
 function turnedBatch(options: BatchOptions, gap: number): Batch {
@@ -75,17 +65,17 @@ describe('turn_heads', () => {
     { why: 'heads of one element', options: { headDim: 1 }, gap: 0 },
     { why: 'two elements, halves that share words', options: { headDim: 2, dtype: 'f16' }, gap: 1 },
     { why: 'four elements', options: { headDim: 4, dtype: 'bf16' }, gap: 3 },
-    { why: 'an octet, rotated', options: { headDim: 8, rotary }, gap: 0 },
+    { why: 'an octet, rotated', options: { headDim: 8, rotary: ROTARY }, gap: 0 },
     {
       why: 'two octets, rotated as halves of a head',
-      options: { headDim: 16, dtype: 'f16', rotary: { ...rotary, interleaved: false } },
+      options: { headDim: 16, dtype: 'f16', rotary: { ...ROTARY, interleaved: false } },
       gap: 4,
     },
     { why: 'several heads in a workgroup', options: { headDim: 64, dtype: 'bf16' }, gap: 0 },
     { why: 'two heads in a workgroup', options: { headDim: 256 }, gap: 0 },
     {
       why: 'positions of their own',
-      options: { headDim: 32, rotary, tokens: { positions: Int32Array.of(5, 0, 6, 3, 3, 1) } },
+      options: { headDim: 32, rotary: ROTARY, tokens: { positions: Int32Array.of(5, 0, 6, 3, 3, 1) } },
       gap: 0,
     },
   ])('turns queries and outputs, and writes nothing beside them: $why', ({ options, gap }) => {
