@@ -136,27 +136,18 @@ interface WeightsNames {
 export const WEIGHTS_NAMES: WeightsNames = /* @__PURE__ */ weightsNames();
 
 function weightsNames(): WeightsNames {
-  const options: Readonly<
+  const {
+    sinks: _sinks,
+    numSplits: _numSplits,
+    returnLse: _returnLse,
+    out: _out,
+    lse,
+    pass,
+    ...masks
+  } = OPTIONS;
+  const options = { rows: true, lse, weights: true, pass, ...masks } as const satisfies Readonly<
     Record<keyof ChosenRows | Exclude<keyof AttentionOptions, NotOfWeights | 'out'>, true>
-  > = {
-    rows: true,
-    lse: true,
-    weights: true,
-    pass: true,
-    softmaxScale: true,
-    causal: true,
-    windowSize: true,
-    softcap: true,
-    alibiSlopes: true,
-    attentionChunk: true,
-    firstKeys: true,
-    mask: true,
-    bias: true,
-    positions: true,
-    treeMask: true,
-    scoreMod: true,
-    maskMod: true,
-  };
+  >;
 
   const others = namesOf<Record<NotOfWeights, unknown>>({
     v: true,

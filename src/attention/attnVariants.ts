@@ -177,8 +177,7 @@ function checkVariantOptions(caller: string, options: AttnVariantOptions): void 
   checkCacheFormat(caller, { kvDType, scaleDType: options.scaleDType, headDim, headDimV });
   checkRotationOf(caller, { kvRotation: options.kvRotation, kvDType, headDim, headDimV });
   const { positions = false, treeMask = false, rotarySections = false, returnLse = false } = options;
-  checkFlags(caller, { returnLse });
-  checkFlags(caller, { paged, softcap, alibi, firstKeys, mask, blockMask, rotary, weights });
+  checkFlags(caller, { paged, returnLse, softcap, alibi, firstKeys, mask, blockMask, rotary, weights });
   checkFlags(caller, { positions, treeMask, rotarySections });
   checkSectionsOf(caller, options);
   if (weights && options.group === undefined)

@@ -18,7 +18,7 @@ import { checkVarlenLengths } from '../check/checkVarlenLengths.js';
 import { FLOATS, KV_DTYPES } from '../core/dtype.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
 import { checkDispatches } from '../plan/limits.js';
-import type { Lengths } from '../plan/planAttention.js';
+import type { Lengths } from '../plan/planBatchInfo.js';
 import { planWeights, type WeightsProblem } from '../plan/planWeights.js';
 import type { AttentionOptions } from '../problem/attentionArgs.js';
 import type { BlockMask } from '../problem/blockMask.js';

@@ -78,9 +78,9 @@ export interface AttnWeightsWork extends Pick<
 }
 
 /**
- * The weights of chosen rows, from their lse. What `packChosenRows` returns is in `batchInfo`, in the place of items. `problem` is that of attention whose values are the identity matrix: its
- * `headDimV` is how many keys a row of the weights has, and its `out` counts rows, from one head's weights to the next by
- * `headStride`.
+ * The weights of chosen rows, from their lse. What `packChosenRows` returns is in `batchInfo`, in the place of items.
+ * `problem` is that of attention whose values are the identity matrix: its `headDimV` is how many keys a row of the weights
+ * has, and its `out` counts rows, from one head's weights to the next by `headStride`.
  */
 export function attnWeightsDispatch(work: AttnWeightsWork): Dispatch {
   const { problem, batchInfo, rotatedQ, range, weights, maxWorkgroupsPerDimension } = work;

@@ -96,13 +96,25 @@ fn row_of(row: u32) -> Row {
   return Row(row / of_sequence, row / params.n_rows % params.n_heads, row % params.n_rows);
 }
 
-fn mark_listed(row: u32, first_word: u32, local: u32) {
+// Where the lists of a row are, given where the first ones are and the strides.
+fn place_of(row: u32, base: u32, of_sequence: u32, of_head: u32, of_row: u32) -> u32 {
   let place = row_of(row);
-  let count_at = params.listed_counts_base + place.sequence * params.listed_counts_sequence
-    + place.head * params.listed_counts_head + place.index * params.listed_counts_row;
-  let indices_at = params.listed_indices_base + place.sequence * params.listed_indices_sequence
-    + place.head * params.listed_indices_head + place.index * params.listed_indices_row;
-  let count = min(u32(max(listed_counts[count_at], 0)), params.listed_width);
+  return base + place.sequence * of_sequence + place.head * of_head + place.index * of_row;
+}
+
+// How many entries of a list count.
+fn within(count: i32, width: u32) -> u32 {
+  return min(u32(max(count, 0)), width);
+}
+
+fn mark_listed(row: u32, first_word: u32, local: u32) {
+  let count_at = place_of(
+    row, params.listed_counts_base, params.listed_counts_sequence, params.listed_counts_head, params.listed_counts_row,
+  );
+  let indices_at = place_of(
+    row, params.listed_indices_base, params.listed_indices_sequence, params.listed_indices_head, params.listed_indices_row,
+  );
+  let count = within(listed_counts[count_at], params.listed_width);
   for (var i = local; i < MANY; i += WG_SIZE) {
     if (i >= count) { break; }
     mark(listed_indices[indices_at + i], first_word);
@@ -110,12 +122,13 @@ fn mark_listed(row: u32, first_word: u32, local: u32) {
 }
 
 fn mark_full(row: u32, first_word: u32, local: u32) {
-  let place = row_of(row);
-  let count_at = params.full_counts_base + place.sequence * params.full_counts_sequence
-    + place.head * params.full_counts_head + place.index * params.full_counts_row;
-  let indices_at = params.full_indices_base + place.sequence * params.full_indices_sequence
-    + place.head * params.full_indices_head + place.index * params.full_indices_row;
-  let count = min(u32(max(full_counts[count_at], 0)), params.full_width);
+  let count_at = place_of(
+    row, params.full_counts_base, params.full_counts_sequence, params.full_counts_head, params.full_counts_row,
+  );
+  let indices_at = place_of(
+    row, params.full_indices_base, params.full_indices_sequence, params.full_indices_head, params.full_indices_row,
+  );
+  let count = within(full_counts[count_at], params.full_width);
   for (var i = local; i < MANY; i += WG_SIZE) {
     if (i >= count) { break; }
     mark(full_indices[indices_at + i], first_word);

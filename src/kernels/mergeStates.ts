@@ -9,7 +9,7 @@ import { constantOf, structOf } from '../wgsl/reflection.js';
 import mergeStatesKernel from './merge_states.wgsl';
 import { SUMS_ELEMENTS, type SplitParts } from './shared/attention.js';
 import { batchInfoLayout } from './shared/batchInfo.js';
-import { dtypeCode, firstElementOf, hasMultiplesOf, isWide } from './shared/elements.js';
+import { dtypeCode, firstElementOf, hasMultiplesOf, isWide, outConditions } from './shared/elements.js';
 
 /** Outputs and their lse, in tensors of any strides or in memory of the runtime. */
 export interface States {
@@ -341,12 +341,7 @@ export function mergeSpec(
     CHUNKS: readsChunks(kind),
     SHARED: kind === 'cascade',
     PAIR: kind === 'pair',
-    OUT_F16: outDType === 'f16',
-    OUT_BF16: outDType === 'bf16',
-    OUT_HALVES: outDType !== 'f32',
-    OUT_WIDE: outWide,
-    OUT_CONVERTED: false,
-    OUT_OCTETS: false,
+    ...outConditions(outDType, outWide),
   };
 }
 

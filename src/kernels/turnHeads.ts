@@ -3,7 +3,7 @@ import type { FloatDType } from '../core/dtype.js';
 import type { AttentionProblem, TokenRows } from '../problem/attentionProblem.js';
 import { constantOf, withBindings } from '../wgsl/reflection.js';
 import { newRowsParams, octetsOf, positionsOf, type NewTokens } from './appendKv.js';
-import { dtypeCode, hasMultiplesOf, isWide } from './shared/elements.js';
+import { dtypeCode, hasMultiplesOf, isWide, outConditions } from './shared/elements.js';
 import turnHeadsKernel from './turn_heads.wgsl';
 
 export interface TurnHeadsArgs {
@@ -100,12 +100,7 @@ export function turnHeadsSpec(features: TurnHeadsFeatures) {
     POSITIONS: positions,
     SECTIONS: sections,
     WIDE: wide,
-    OUT_F16: outDType === 'f16',
-    OUT_BF16: outDType === 'bf16',
-    OUT_HALVES: outDType !== 'f32',
-    OUT_WIDE: outWide,
-    OUT_CONVERTED: false,
-    OUT_OCTETS: false,
+    ...outConditions(outDType, outWide),
     ...turningLanes(headDim),
   };
 }

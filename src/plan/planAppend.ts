@@ -10,9 +10,9 @@ import {
 } from '../kernels/appendKv.js';
 import { appendQuantisedDispatch } from '../kernels/appendQuantised.js';
 import { isHostLengths, type AttentionProblem, type DeviceLengths } from '../problem/attentionProblem.js';
-import { checkWorkItems } from './limits.js';
-import { planTurns, recordsOf } from './planTurns.js';
-import { planWith, type AppendPlan, type Lengths, type PlanContext, type Shared } from './planAttention.js';
+import { planWith, type AppendPlan, type PlanContext, type Shared } from './planAttention.js';
+import type { Lengths } from './planBatchInfo.js';
+import { countsOf, planTurns, queryCount, recordsOf } from './planTurns.js';
 import { cascadeOf } from './sharedPrefix.js';
 
 /**
@@ -44,15 +44,13 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
   // Keys and values of a quantised cache have more buffers together than some devices can bind.
   const apart = append.apart || scales !== null;
   const known = isHostLengths(lengths) ? lengths : null;
-  const { maxNew, maxSeqlenQ } = lengths as DeviceLengths;
+  const { maxNew } = lengths as DeviceLengths;
   // Where lengths are on the GPU, every new token that there may be.
   const newTokens = countsOf(shared, 'new tokens', (b) =>
     known ? known.kLen[b]! - known.nCached[b]! : maxNew,
   );
-  const queries = countsOf(shared, 'queries to rotate', (b) => {
-    if (!rotary || problem.turned) return 0;
-    return known ? known.qLen[b]! : maxSeqlenQ;
-  });
+  const queriesOf = rotary && !problem.turned ? queryCount(lengths) : () => 0;
+  const queries = countsOf(shared, 'queries to rotate', queriesOf);
   const rotates = queries.some((count) => count > 0);
   const rotatedQ = rotates ? memory.keep('rotated q', [problem], () => rotatedQScratch(problem)) : null;
   const appends = (newK || newV) !== null && newTokens.some((count) => count > 0);
@@ -93,16 +91,4 @@ export function planAppend(shared: Shared, lengths: Lengths, traits: DeviceTrait
     dispatches: [...dispatches, ...turns.dispatches],
     rotatedQ: rotatedQ ?? turns.rotatedQ,
   }));
-}
-
-function countsOf(
-  { problem: { caller, batch }, memory }: Shared,
-  what: string,
-  countOf: (sequence: number) => number,
-): Uint32Array {
-  const counts = memory.words(what, batch);
-  let total = 0;
-  for (let b = 0; b < batch; b++) total += counts[b] = countOf(b);
-  checkWorkItems(caller, total, what);
-  return counts;
 }

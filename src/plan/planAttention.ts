@@ -2,16 +2,11 @@ import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { UNKNOWN_PACE, type Pace } from '../core/pace.js';
 import { StepMemory } from '../core/stepMemory.js';
-import { isTensor, type Tensor } from '../core/tensor.js';
 import { attnDecodeDispatch } from '../kernels/attnDecode.js';
 import { attnMatrixDispatch } from '../kernels/attnMatrix.js';
 import { attnPrefillDispatch } from '../kernels/attnPrefill.js';
-import { gatherHeadsDispatch } from '../kernels/gatherHeads.js';
 import { classifiesTiles, maskTilesDispatch, tileLinks } from '../kernels/maskTiles.js';
 import { canLinkTiles } from '../kernels/shared/optionalBuffers.js';
-import { gatherBlocksDispatch } from '../kernels/gatherBlocks.js';
-import { gatherLengthsDispatch } from '../kernels/gatherLengths.js';
-import { gatherTokensDispatch } from '../kernels/gatherTokens.js';
 import { mergeChunksDispatch, packSplitTokens, type SharedParts } from '../kernels/mergeStates.js';
 import {
   splitParts,
@@ -19,24 +14,12 @@ import {
   type SplitParts,
   type TileLinks,
 } from '../kernels/shared/attention.js';
-import {
-  batchInfoLayout,
-  headScalesOf,
-  hostBatchInfo,
-  hostSequences,
-  packItems,
-} from '../kernels/shared/batchInfo.js';
-import {
-  isHostLengths,
-  type AttentionProblem,
-  type DeviceLengths,
-  type HostLengths,
-} from '../problem/attentionProblem.js';
+import { packItems } from '../kernels/shared/batchInfo.js';
+import type { AttentionProblem } from '../problem/attentionProblem.js';
 import { attentionWork, tileKeysOf, tileRowsOf, type KernelTile, type WorkList } from './attentionWork.js';
 import { cutsOf } from './dispatchCuts.js';
+import { planBatchInfo, type Lengths } from './planBatchInfo.js';
 import type { Cascade } from './sharedPrefix.js';
-
-export type Lengths = HostLengths | DeviceLengths;
 
 /** What all dispatches of a plan have in common. */
 export interface Shared<Problem = AttentionProblem> {
@@ -100,20 +83,11 @@ export function planWith<Problem extends AttentionProblem>(
   traits: DeviceTraits,
   { pace = UNKNOWN_PACE, memory = new StepMemory() }: PlanContext,
 ): readonly Dispatch[] {
-  const { maxWorkgroupsPerDimension } = traits;
   const cascade = cascadeOf(problem, given, memory);
   const lengths = cascade ? cascade.ownLengths : given;
-  const { lists, merges, nParts } = memory.keep('work', [problem, lengths, traits], () =>
-    attentionWork(problem, lengths, traits, memory, cascade !== null),
-  );
-  const items = packItemsOf(lists, memory);
-  const { batchInfo, gathers } = planBatchInfo({ problem, lengths, items, traits, memory });
-  const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
-    problem,
-    batchInfo,
-    maxWorkgroupsPerDimension,
-    memory,
-  }));
+  const leavesParts = cascade !== null;
+  const work = planWork({ problem, lengths, traits, memory, leavesParts });
+  const { shared, gathers, lists, merges, nParts } = work;
   const append = planAppend(shared, lengths, traits);
   const parts = memory.keep('parts', [problem, nParts], () => splitParts(problem, nParts));
   const { rotatedQ, turnedOut, after } = append;
@@ -143,16 +117,47 @@ export function planWith<Problem extends AttentionProblem>(
   const besides = prefix ?? NO_PREFIX;
   const of = [gathers, ...linking, besides, append, merge, ...attention];
   return memory.keep('dispatches', of, () => {
-    const work = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge, ...after];
-    return work.length > 0 ? [...gathers, ...linking.flat(), ...besides.gathers, ...work] : [];
+    const doing = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge, ...after];
+    return doing.length > 0 ? [...gathers, ...linking.flat(), ...besides.gathers, ...doing] : [];
   });
 }
 
-function packItemsOf(lists: readonly WorkList[], memory: StepMemory): Uint32Array {
-  return packItems(
-    lists.map(({ items }) => items),
+interface WorkToPlan<Problem> {
+  readonly problem: Problem;
+  readonly lengths: Lengths;
+  readonly traits: DeviceTraits;
+  readonly memory: StepMemory;
+  /** Whether all results are parts, for merge_states. */
+  readonly leavesParts: boolean;
+  /** Of the memory in which batch info is gathered. */
+  readonly name?: string | undefined;
+}
+
+/** The lists of work of a problem, and its batch info. */
+function planWork<Problem extends AttentionProblem>({
+  problem,
+  lengths,
+  traits,
+  memory,
+  leavesParts,
+  name,
+}: WorkToPlan<Problem>) {
+  const work = memory.keep('work', [problem, lengths, traits], () =>
+    attentionWork(problem, lengths, traits, memory, leavesParts),
+  );
+  const items = packItems(
+    work.lists.map((list) => list.items),
     memory,
   );
+  const { batchInfo, gathers } = planBatchInfo({ problem, lengths, items, traits, memory, name });
+  const { maxWorkgroupsPerDimension } = traits;
+  const shared = memory.keep('shared', [problem, batchInfo, traits], (): Shared<Problem> => ({
+    problem,
+    batchInfo,
+    maxWorkgroupsPerDimension,
+    memory,
+  }));
+  return { ...work, gathers, shared };
 }
 
 interface ListsToPlan {
@@ -251,19 +256,9 @@ function planPrefix(
 ): PrefixPlan {
   const { traits } = context;
   const memory = context.memory.within('shared prefix');
-  const { lists, nParts } = memory.keep('work', [problem, lengths, traits], () =>
-    attentionWork(problem, lengths, traits, memory, true),
-  );
-  const items = packItemsOf(lists, memory);
   const name = 'batch info of the shared prefix';
-  const { batchInfo, gathers } = planBatchInfo({ problem, lengths, items, traits, memory, name });
-  const { maxWorkgroupsPerDimension } = traits;
-  const shared = memory.keep('shared', [problem, batchInfo, traits], () => ({
-    problem,
-    batchInfo,
-    maxWorkgroupsPerDimension,
-    memory,
-  }));
+  const work = planWork({ problem, lengths, traits, memory, leavesParts: true, name });
+  const { shared, gathers, lists, nParts } = work;
   const nOfToken = nParts / lengths.qLen[0]!;
   const parts = memory.keep('parts', [problem, nParts, nOfToken], () => ({
     ...splitParts(problem, nParts, ' of the shared prefix'),
@@ -292,66 +287,3 @@ function attentionDispatchOf(work: AttentionWork, tile: KernelTile): Dispatch {
 
 const NO_DISPATCHES: readonly Dispatch[] = [];
 const NO_PREFIX = { gathers: NO_DISPATCHES, dispatches: NO_DISPATCHES };
-
-interface BatchToPlan {
-  readonly problem: AttentionProblem;
-  readonly lengths: Lengths;
-  /** What `packItems` returns for them on this device, or other records of their size. */
-  readonly items: Uint32Array;
-  readonly traits: DeviceTraits;
-  readonly memory: StepMemory;
-  /** Of the memory in which it is gathered. */
-  readonly name?: string;
-}
-
-/**
- * Lengths, numbers of heads and tokens, blocks, and items, for all kernels: from the host, or gathered on the GPU where any
- * of it is there.
- */
-export function planBatchInfo({
-  problem,
-  lengths,
-  items,
-  traits,
-  memory,
-  name = 'batch info',
-}: BatchToPlan): Pick<Shared, 'batchInfo'> & { readonly gathers: readonly Dispatch[] } {
-  const { maxWorkgroupsPerDimension } = traits;
-  const { slopes, sinks, blocks } = problem;
-  const scales = headScalesOf(problem);
-  const { tokens } = lengths;
-  const heads = [slopes?.values, sinks, scales?.k, scales?.v];
-  const lists = [blocks?.listed.counts, blocks?.full?.counts];
-  const areOnGpu = [...heads, tokens?.positions, tokens?.tree, ...lists].some(
-    (numbers) => numbers && isTensor(numbers),
-  );
-  if (isHostLengths(lengths) && !areOnGpu) {
-    const fill = () => hostBatchInfo(problem, lengths, items, memory);
-    return { batchInfo: memory.keep('batch info', [problem, lengths, traits], fill), gathers: NO_DISPATCHES };
-  }
-  const batchInfo = memory.keep('gathered batch info', [problem, items.length], (): Scratch => ({
-    scratch: name,
-    bytes: Uint32Array.BYTES_PER_ELEMENT * (batchInfoLayout(problem).itemWord + items.length),
-  }));
-  const sequences = isHostLengths(lengths) ? hostSequences(problem, lengths, memory) : null;
-  const onGpu = isHostLengths(lengths) ? null : lengths;
-  const starts = tokens ? startsOf(problem, lengths) : null;
-  const of = [problem, batchInfo, sequences, items, onGpu, tokens?.positions, tokens?.tree, starts];
-  const gathers = memory.keep('gathers', of, () => {
-    const common = { problem, batchInfo, maxWorkgroupsPerDimension };
-    const dispatches: Dispatch[] = [];
-    if (onGpu) dispatches.push(gatherLengthsDispatch({ ...common, items, lengths: onGpu }));
-    if (!onGpu || slopes || sinks || scales)
-      dispatches.push(gatherHeadsDispatch({ ...common, sequences, items: onGpu ? null : items }));
-    if (blocks) dispatches.push(gatherBlocksDispatch({ ...common, blocks }));
-    if (tokens) dispatches.push(gatherTokensDispatch({ ...common, tokens, starts }));
-    return dispatches;
-  });
-  return { batchInfo, gathers };
-}
-
-/** The first query token of each sequence; null in a dense batch. */
-function startsOf({ masks }: AttentionProblem, lengths: Lengths): Tensor | Int32Array | null {
-  if (masks.tokens!.sequenceTokens > 0) return null;
-  return isHostLengths(lengths) ? lengths.qStart : lengths.cuSeqlensQ;
-}

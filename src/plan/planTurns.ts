@@ -3,17 +3,11 @@ import type { Dispatch, Scratch } from '../core/dispatch.js';
 import { listNewTokens } from '../kernels/appendKv.js';
 import { hostSequences } from '../kernels/shared/batchInfo.js';
 import { turnHeadsDispatch } from '../kernels/turnHeads.js';
-import { isHostLengths, type AttentionProblem, type DeviceLengths } from '../problem/attentionProblem.js';
+import { isHostLengths, type AttentionProblem } from '../problem/attentionProblem.js';
 import { turnedBytes } from '../problem/turned.js';
 import { checkWorkItems } from './limits.js';
-import {
-  NO_APPEND,
-  planWith,
-  type AppendPlan,
-  type Lengths,
-  type PlanContext,
-  type Shared,
-} from './planAttention.js';
+import { NO_APPEND, planWith, type AppendPlan, type PlanContext, type Shared } from './planAttention.js';
+import type { Lengths } from './planBatchInfo.js';
 
 /**
  * Plans attention to pages, whose heads may be turned: `planAttention`, and what turns queries before it and outputs after
@@ -35,7 +29,7 @@ export function planTurns(shared: Shared, lengths: Lengths): AppendPlan {
   const { problem, memory } = shared;
   const { turned } = problem;
   if (!turned) return NO_APPEND;
-  const counts = queryCounts(shared, lengths);
+  const counts = countsOf(shared, 'queries to turn', queryCount(lengths));
   if (counts.every((count) => count === 0)) return NO_APPEND;
   const tokens = listNewTokens(
     counts,
@@ -62,14 +56,22 @@ export function planTurns(shared: Shared, lengths: Lengths): AppendPlan {
   }));
 }
 
-/** The query tokens of each sequence, or as many as there may be. */
-function queryCounts({ problem: { caller, batch }, memory }: Shared, lengths: Lengths): Uint32Array {
-  const known = isHostLengths(lengths) ? lengths : null;
-  const counts = memory.words('queries to turn', batch);
+/** The query tokens of a sequence, or as many as there may be. */
+export function queryCount(lengths: Lengths): (sequence: number) => number {
+  if (isHostLengths(lengths)) return (b) => lengths.qLen[b]!;
+  return () => lengths.maxSeqlenQ;
+}
+
+/** Tokens of each sequence that a list is to have, checked for how many there are. */
+export function countsOf(
+  { problem: { caller, batch }, memory }: Shared,
+  what: string,
+  countOf: (sequence: number) => number,
+): Uint32Array {
+  const counts = memory.words(what, batch);
   let total = 0;
-  for (let b = 0; b < batch; b++)
-    total += counts[b] = known ? known.qLen[b]! : (lengths as DeviceLengths).maxSeqlenQ;
-  checkWorkItems(caller, total, 'queries to turn');
+  for (let b = 0; b < batch; b++) total += counts[b] = countOf(b);
+  checkWorkItems(caller, total, what);
   return counts;
 }
 

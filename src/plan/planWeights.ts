@@ -14,7 +14,7 @@ import {
 import type { AttentionProblem, PagedRows } from '../problem/attentionProblem.js';
 import { evenCuts } from './dispatchCuts.js';
 import { planAppend } from './planAppend.js';
-import { planBatchInfo, type Lengths } from './planAttention.js';
+import { planBatchInfo, type Lengths } from './planBatchInfo.js';
 
 /** The weights that a call asks for: attention as it is elsewhere, but that chosen rows get their weights written. */
 export interface WeightsProblem {

@@ -5,8 +5,8 @@ import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem
 import { blockWords, sparesMaskMod } from '../../problem/blockMask.js';
 import { masksByPosition, masksByTree } from '../../problem/tokenMasks.js';
 import type { Kernel, Spec } from '../../wgsl/kernel.js';
-import { batchInfoLayout } from './batchInfo.js';
-import { firstElementOf, hasMultiplesOf, isWide } from './elements.js';
+import { batchInfoLayout, type BatchInfoLayout } from './batchInfo.js';
+import { firstElementOf, hasMultiplesOf, isWide, outConditions } from './elements.js';
 import { modsOf, withMods } from './mods.js';
 import { optionalBuffersOf, withBuffers } from './optionalBuffers.js';
 
@@ -92,8 +92,9 @@ export function attentionParams({
 }: Pick<AttentionWork, 'problem' | 'range' | 'parts' | 'links'>): Readonly<Record<string, number>> {
   const { nHeads, nKvHeads, q, k, v, out, lse, pages, masks, sinks, softcap, softmaxScale } = problem;
   const { mask, bias } = problem;
+  const layout = batchInfoLayout(problem);
   const { slopesAt, slopesSequence, sinksAt, kScalesAt, vScalesAt, tokensAt, positionsAt, treeAt, itemsAt } =
-    batchInfoLayout(problem);
+    layout;
   const scale = scoreScale(softmaxScale, softcap);
   return {
     first_item: range[0],
@@ -147,14 +148,12 @@ export function attentionParams({
     links_first: links?.firstItem ?? 0,
     links_item: links?.perItem ?? 0,
     links_head: links?.perHead ?? 0,
-    ...blockParams(problem),
+    ...blockParams(problem, layout),
   };
 }
 
 /** The bits of blocks in batch_info. */
-function blockParams(problem: AttentionProblem) {
-  const { blocks } = problem;
-  const { blocksAt, fullBlocksAt } = batchInfoLayout(problem);
+function blockParams({ blocks }: AttentionProblem, { blocksAt, fullBlocksAt }: BatchInfoLayout) {
   const words = blocks ? blockWords(blocks) : 0;
   const nRows = blocks?.nRows ?? 0;
   return {
@@ -316,7 +315,6 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
   const quantised = isQuantised(kvDType);
   const bytes = quantised && kvDType !== 'i4';
   const keyWords = keyRun * (bytes ? 2 : 1);
-  const outDType = split ? 'f32' : qDType;
   return {
     Q_F16: qDType === 'f16',
     Q_BF16: qDType === 'bf16',
@@ -338,12 +336,7 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     K_PAIRS: kvWide && quantised && keyWords === 2,
     V_QUADS: kvWide && !quantised,
     V_PAIRS: kvWide && bytes,
-    OUT_F16: outDType === 'f16',
-    OUT_BF16: outDType === 'bf16',
-    OUT_HALVES: outDType !== 'f32',
-    OUT_WIDE: split || outWide,
-    OUT_CONVERTED: false,
-    OUT_OCTETS: false,
+    ...outConditions(split ? 'f32' : qDType, split || outWide),
     PAGED: paged,
     SOFTCAP: softcap,
     ALIBI: alibi,

@@ -42,3 +42,15 @@ export function hasMultiplesOf(n: number, rows: TokenRows | PagedRows, headDim: 
   ];
   return steps.every((step) => step % n === 0);
 }
+
+/** The conditions of out_rows for a kernel that writes rows of a type, as they are in f32. `wide`: four elements at a time. */
+export function outConditions(dtype: FloatDType, wide: boolean) {
+  return {
+    OUT_F16: dtype === 'f16',
+    OUT_BF16: dtype === 'bf16',
+    OUT_HALVES: dtype !== 'f32',
+    OUT_WIDE: wide,
+    OUT_CONVERTED: false,
+    OUT_OCTETS: false,
+  };
+}

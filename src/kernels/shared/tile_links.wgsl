@@ -1,6 +1,6 @@
-// tile_links: which tiles of keys an item visits, where masks of bits or blocks hide others as a whole (LINKED). The link of a tile
-// is the first one from it on of which any row sees a key, twice its number, and 1 more if these masks let all rows see
-// all of it. An item has a link for each of its tiles, and behind the last one comes its end. mask_tiles makes them.
+// tile_links: which tiles of keys an item visits, where masks of bits or blocks hide others as a whole (LINKED). The link of
+// a tile is the first one from it on of which any row sees a key, twice its number, and 1 more if these masks let all rows
+// see all of it. An item has a link for each of its tiles, and behind the last one comes its end. mask_tiles makes them.
 
 import package::shared::attention::params;
 import package::shared::band::Tiles;
