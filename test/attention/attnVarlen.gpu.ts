@@ -1,5 +1,4 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
-import type { DeviceKind, GpuCase } from '../platforms/gpuCase.js';
+import { attentionCases, type On } from './attentionCases.js';
 import { checkVarlen, type VarlenCase } from './varlenCase.js';
 
 /** Prompts of all kinds beside decoding sequences: empty, of one token, more queries than keys. */
@@ -21,13 +20,8 @@ const EDGES = [
   [65, 65],
 ] as const;
 
-interface Row extends VarlenCase {
-  readonly device: DeviceKind;
-  readonly runtime?: RuntimeOptions;
-}
-
 // prettier-ignore
-const rows: readonly Row[] = [
+const rows: readonly (VarlenCase & On)[] = [
   // One pipeline, every mask.
   { why: 'neither mask nor group', device: 'full', lengths: RAGGED, heads: [2, 2], headDim: 64, dtype: 'f32' },
   { why: 'causal, groups of three', device: 'full', lengths: RAGGED, heads: [6, 2], headDim: 64, dtype: 'f32', causal: true },
@@ -83,14 +77,4 @@ const rows: readonly Row[] = [
   { why: 'the tile of GPUs, f16 in pages', device: 'full', runtime: { deviceClass: 'gpu' }, lengths: RAGGED, heads: [4, 2], headDim: 64, dtype: 'f16', causal: true, pageSize: 16 },
 ];
 
-export const cases: GpuCase[] = rows.map(({ device: kind, runtime: options, ...varlen }) => ({
-  name: varlen.why,
-  async run(t) {
-    const runtime = createRuntime(await t.device(kind), options);
-    try {
-      await checkVarlen(runtime, varlen);
-    } finally {
-      runtime.destroy();
-    }
-  },
-}));
+export const cases = attentionCases(rows, checkVarlen);

@@ -1,5 +1,4 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
-import type { DeviceKind, GpuCase } from '../platforms/gpuCase.js';
+import { attentionCases, type On } from './attentionCases.js';
 import { checkKvCache, type KvCacheCase, MIXED } from './kvCacheCase.js';
 
 /** One new token each: short, long, at the edges of tiles, and the first of its sequence. */
@@ -18,16 +17,11 @@ const CHUNKS = [
   [5, 40, 40],
 ] as const;
 
-interface Row extends KvCacheCase {
-  readonly device: DeviceKind;
-  readonly runtime?: RuntimeOptions;
-}
-
 const HALF = { dim: 32, interleaved: true };
 const WHOLE = { dim: 64, interleaved: false };
 
 // prettier-ignore
-const rows: readonly Row[] = [
+const rows: readonly (KvCacheCase & On)[] = [
   // One pair of decode pipelines (one chunk, several), every mask.
   { why: 'decode', device: 'full', lengths: DECODE, heads: [4, 1], headDim: 64, dtype: 'f32', causal: true },
   { why: 'decode without append', device: 'full', lengths: [[203, 1, 0], [0, 1, 0], [64, 1, 0]], heads: [4, 1], headDim: 64, dtype: 'f32' },
@@ -95,14 +89,4 @@ const rows: readonly Row[] = [
   { why: 'the tile of GPUs without subgroups', device: 'full', runtime: { deviceClass: 'gpu', tier: 'T0' }, lengths: DECODE, heads: [2, 1], headDim: 64, dtype: 'f32', causal: true },
 ];
 
-export const cases: GpuCase[] = rows.map(({ device: kind, runtime: options, ...kvCase }) => ({
-  name: kvCase.why,
-  async run(t) {
-    const runtime = createRuntime(await t.device(kind), options);
-    try {
-      await checkKvCache(runtime, kvCase);
-    } finally {
-      runtime.destroy();
-    }
-  },
-}));
+export const cases = attentionCases(rows, checkKvCache);

@@ -1,5 +1,6 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
+import { createRuntime } from '../../src/index.js';
 import type { GpuCase } from '../platforms/gpuCase.js';
+import { attentionCases, GPU, type On } from './attentionCases.js';
 import { checkKvCache, type KvCacheCase } from './kvCacheCase.js';
 import { checkVarlen, type VarlenCase } from './varlenCase.js';
 import { checkKvCacheWeights, checkVarlenWeights } from './weightsCase.js';
@@ -31,11 +32,10 @@ const CHUNKS = [
 
 const HALF = { dim: 16, interleaved: true };
 const WHOLE = { dim: 64, interleaved: false };
-const GPU: RuntimeOptions = { deviceClass: 'gpu' };
 const turned = { kvRotation: 'hadamard' } as const;
 
 // prettier-ignore
-const cached: readonly (KvCacheCase & { readonly runtime?: RuntimeOptions })[] = [
+const cached: readonly (KvCacheCase & On)[] = [
   { why: 'i8, a cache that is there', lengths: CACHED, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i8' },
   { why: 'i8, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i8', causal: true },
   { why: 'i8, rotated, f16, in pages', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f16', kvDType: 'i8', scaleDType: 'f16', rotary: WHOLE, pageSize: 16, causal: true },
@@ -49,7 +49,7 @@ const cached: readonly (KvCacheCase & { readonly runtime?: RuntimeOptions })[] =
   { why: 'i4, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i4', causal: true },
   { why: 'i4, the largest heads', lengths: STEPS, heads: [2, 1], headDim: 512, headDimV: 512, dtype: 'f16', kvDType: 'i4', scaleDType: 'f16', causal: true },
   { why: 'i4, rotated, ragged, in pages', lengths: MIXED, ragged: true, heads: [4, 2], headDim: 128, headDimV: 32, dtype: 'f16', kvDType: 'i4', scaleDType: 'f16', rotary: HALF, pageSize: 16, causal: true },
-  { why: 'i4, prompts of GPUs', runtime: GPU, lengths: CHUNKS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i4', causal: true, numSplits: 2 },
+  { why: 'i4, prompts of GPUs', ...GPU, lengths: CHUNKS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i4', causal: true, numSplits: 2 },
   { why: 'e4m3, rotated, any bytes', lengths: MIXED, ragged: true, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'e4m3', rotary: HALF, gap: 3, pageSize: 3, causal: true },
   { why: 'e4m3, scales and lengths on the GPU', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'bf16', newDType: 'f32', kvDType: 'e4m3', rotary: WHOLE, pageSize: 4, onGpu: true, missing: 'pages' },
 ];
@@ -60,30 +60,6 @@ const ragged: readonly VarlenCase[] = [
   { why: 'prompts with gaps', lengths: [[40, 70], [17, 17], [0, 5]], heads: [4, 2], headDim: 32, headDimV: 64, dtype: 'f16', kvDType: 'i4', pageSize: 4, gap: 3, causal: true },
   { why: 'gaps of halves, lengths on the GPU', lengths: [[3, 70], [1, 17]], heads: [2, 2], headDim: 64, headDimV: 16, dtype: 'bf16', kvDType: 'e4m3', pageSize: 4, gap: 1, onGpu: true, numSplits: 2, softcap: 15 },
 ];
-
-const inCaches: GpuCase[] = cached.map(({ runtime: options, ...kvCase }) => ({
-  name: kvCase.why,
-  async run(t) {
-    const runtime = createRuntime(await t.device('full'), options);
-    try {
-      await checkKvCache(runtime, { ...kvCase, ...turned });
-    } finally {
-      runtime.destroy();
-    }
-  },
-}));
-
-const inPages: GpuCase[] = ragged.map((varlen) => ({
-  name: `attnVarlen, ${varlen.why}`,
-  async run(t) {
-    const runtime = createRuntime(await t.device('full'));
-    try {
-      await checkVarlen(runtime, { ...varlen, ...turned });
-    } finally {
-      runtime.destroy();
-    }
-  },
-}));
 
 const weights: GpuCase[] = [
   {
@@ -112,4 +88,12 @@ const weights: GpuCase[] = [
   },
 ];
 
-export const cases: GpuCase[] = [...inCaches, ...inPages, ...weights];
+export const cases: GpuCase[] = [
+  ...attentionCases(cached, (runtime, kvCase) => checkKvCache(runtime, { ...kvCase, ...turned })),
+  ...attentionCases(
+    ragged,
+    (runtime, varlen) => checkVarlen(runtime, { ...varlen, ...turned }),
+    'attnVarlen, ',
+  ),
+  ...weights,
+];

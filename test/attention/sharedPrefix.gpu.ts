@@ -1,5 +1,4 @@
-import { createRuntime, type RuntimeOptions } from '../../src/index.js';
-import type { DeviceKind, GpuCase } from '../platforms/gpuCase.js';
+import { attentionCases, type On } from './attentionCases.js';
 import { checkKvCache, type KvCacheCase } from './kvCacheCase.js';
 
 /** One new token each, behind prefixes of up to 192 keys. */
@@ -19,11 +18,6 @@ const MIXED = [
   [193, 2, 0],
 ] as const;
 
-interface Row extends KvCacheCase {
-  readonly device: DeviceKind;
-  readonly runtime?: RuntimeOptions;
-}
-
 const BASE = {
   device: 'full',
   heads: [4, 1],
@@ -34,7 +28,7 @@ const BASE = {
 } as const;
 
 // prettier-ignore
-const rows: readonly Row[] = [
+const rows: readonly (KvCacheCase & On)[] = [
   { ...BASE, why: 'decode', lengths: DECODE, causal: true },
   { ...BASE, why: 'decode with rotary, sinks and a cap', lengths: DECODE, causal: true, rotary: { dim: 32, interleaved: true }, sinks: true, softcap: 15 },
   { ...BASE, why: 'a mixed batch, not causal', lengths: MIXED, ragged: true },
@@ -57,14 +51,4 @@ const rows: readonly Row[] = [
   { ...BASE, runtime: { deviceClass: 'gpu' }, why: 'the tile of GPUs', lengths: DECODE, dtype: 'f16', causal: true },
 ];
 
-export const cases: GpuCase[] = rows.map(({ device: kind, runtime: options, ...kvCase }) => ({
-  name: kvCase.why,
-  async run(t) {
-    const runtime = createRuntime(await t.device(kind), options);
-    try {
-      await checkKvCache(runtime, kvCase);
-    } finally {
-      runtime.destroy();
-    }
-  },
-}));
+export const cases = attentionCases(rows, checkKvCache);
