@@ -5,7 +5,6 @@ import attnDecodeKernel from './attn_decode.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
-  featuresOf,
   mostKeyRun,
   variableBytes,
   type AttentionFeatures,
@@ -86,8 +85,7 @@ export function decodeWorkgroupBytes(tile: DecodeTile, cache: CacheKind): number
 
 /** Attention of few query rows: a chunk of keys in each workgroup. */
 export function attnDecodeDispatch(work: AttentionWork, tile: DecodeTile): Dispatch {
-  const spec = decodeSpec(tile, featuresOf(work.problem), work.parts !== null);
-  return attentionDispatch(attnDecodeKernel, spec, work);
+  return attentionDispatch(attnDecodeKernel, work, tile, decodeSpec);
 }
 
 export function decodeSpec(tile: DecodeTile, features: AttentionFeatures, split: boolean): Spec {

@@ -5,7 +5,6 @@ import attnMatrixKernel from './attn_matrix.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
-  featuresOf,
   offsetBytes,
   variableBytes,
   type AttentionFeatures,
@@ -75,8 +74,7 @@ export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind): number
 
 /** Attention of several query rows by subgroup matrices: a tile of rows in each workgroup. */
 export function attnMatrixDispatch(work: AttentionWork, tile: MatrixTile): Dispatch {
-  const spec = matrixSpec(tile, featuresOf(work.problem), work.parts !== null);
-  return attentionDispatch(attnMatrixKernel, spec, work);
+  return attentionDispatch(attnMatrixKernel, work, tile, matrixSpec);
 }
 
 export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split: boolean): Spec {

@@ -4,7 +4,6 @@ import attnPrefillKernel from './attn_prefill.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
-  featuresOf,
   offsetBytes,
   variableBytes,
   type AttentionFeatures,
@@ -72,8 +71,7 @@ export function prefillWorkgroupBytes(tile: PrefillTile, cache: CacheKind): numb
 
 /** Attention of many query rows: a tile of rows in each workgroup. */
 export function attnPrefillDispatch(work: AttentionWork, tile: PrefillTile): Dispatch {
-  const spec = prefillSpec(tile, featuresOf(work.problem), work.parts !== null);
-  return attentionDispatch(attnPrefillKernel, spec, work);
+  return attentionDispatch(attnPrefillKernel, work, tile, prefillSpec);
 }
 
 export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, split: boolean): Spec {

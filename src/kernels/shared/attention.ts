@@ -60,8 +60,30 @@ export function splitParts({ nHeads, headDimV }: AttentionProblem, nParts: numbe
   };
 }
 
+/** What says which variant of a kernel runs a tile. */
+export type SpecOf<Tile> = (tile: Tile, features: AttentionFeatures, split: boolean) => Spec;
+
+/** Specs by tile, then by what else decides: a spec has so many parts that making one takes longer than planning a call. */
+const specs = new WeakMap<object, Map<string, Spec>>();
+
+function specFor<Tile extends object>(work: AttentionWork, tile: Tile, specOf: SpecOf<Tile>): Spec {
+  const features = featuresOf(work.problem);
+  const [split, linked] = [work.parts !== null, work.links !== null];
+  let ofTile = specs.get(tile);
+  if (!ofTile) specs.set(tile, (ofTile = new Map()));
+  const key = JSON.stringify([features, split, linked]);
+  let spec = ofTile.get(key);
+  if (!spec) ofTile.set(key, (spec = { ...specOf(tile, features, split), LINKED: linked }));
+  return spec;
+}
+
 /** A dispatch of one of the attention kernels, which share all of their parameters and bindings. */
-export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWork): Dispatch {
+export function attentionDispatch<Tile extends object>(
+  kernel: Kernel,
+  work: AttentionWork,
+  tile: Tile,
+  specOf: SpecOf<Tile>,
+): Dispatch {
   const { problem, batchInfo, range, parts, rotatedQ, links, turnedOut, maxWorkgroupsPerDimension } = work;
   const { nKvHeads, q, k, v, out, lse } = problem;
   const bindings = {
@@ -76,7 +98,7 @@ export function attentionDispatch(kernel: Kernel, spec: Spec, work: AttentionWor
   };
   return {
     kernel: withBuffers(withMods(kernel, modsOf(problem.mods)), bindings),
-    spec: { ...spec, LINKED: links !== null },
+    spec: specFor(work, tile, specOf),
     params: attentionParams(work),
     bindings,
     grid: grid2d((range[1] - range[0]) * nKvHeads, maxWorkgroupsPerDimension),
