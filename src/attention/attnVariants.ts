@@ -8,6 +8,7 @@ import { fail } from '../core/errors.js';
 import { checkCacheFormat, checkRotationOf } from '../core/checkCacheFormat.js';
 import { DEFAULT_SCALE_DTYPE, type KvRotation, type ScaleDType } from '../core/kvFormats.js';
 import { attnDecodeKernel } from '../kernels/attnDecode.js';
+import { listBlocksVariant } from '../kernels/listBlocks.js';
 import { NO_MASKS } from '../problem/attentionProblem.js';
 import type { Variant } from '../runtime/pipelines.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -66,7 +67,7 @@ export interface AttnVariantOptions {
   readonly firstKeys?: boolean | undefined;
   /** Whether calls pass `mask`. Default false. */
   readonly mask?: boolean | undefined;
-  /** Whether calls pass `blockMask`. Default false. */
+  /** Whether calls pass `blockMask`; with `maskMod`, `createBlockMask` is prepared as well. Default false. */
   readonly blockMask?: boolean | undefined;
   /** Type of the `bias` that calls pass. Default: they pass none. */
   readonly bias?: FloatDType | undefined;
@@ -140,9 +141,11 @@ export function attnVariants(runtime: Runtime, options: AttnVariantOptions): Var
   };
   const { candidate, fallback } = runtime;
   const weighs = options.weights ? weightsVariants(served, fallback) : [];
-  const without = [...variantsOf(served, { group, decodeTokens }, fallback), ...weighs];
+  const { maskMod } = served.mods ?? {};
+  const besides = [...weighs, ...(blockMask && maskMod ? [listBlocksVariant(maskMod)] : [])];
+  const without = [...variantsOf(served, { group, decodeTokens }, fallback), ...besides];
   if (!candidate) return [...byName(without).values()];
-  return eitherWay(without, [...variantsOf(served, { group, decodeTokens }, candidate), ...weighs]);
+  return eitherWay(without, [...variantsOf(served, { group, decodeTokens }, candidate), ...besides]);
 }
 
 /** The kernels of any number of tokens; those for few tokens only as the options ask for them. */

@@ -1,20 +1,25 @@
 import { grid2d, type Dispatch } from '../core/dispatch.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Mods } from '../problem/attentionProblem.js';
+import type { AttentionMod, Mods } from '../problem/attentionProblem.js';
 import { elementsOf, type BlockGrid } from '../problem/blockMask.js';
 import listBlocksKernel from './list_blocks.wgsl';
 import { firstElementOf } from './shared/elements.js';
-import { modBuffers, modsOf, withMods } from './shared/mods.js';
+import { modBuffers, withMods } from './shared/mods.js';
 
 export interface ListBlocksArgs {
   readonly blocks: BlockGrid;
-  /** With maskMod. */
+  /** maskMod alone. */
   readonly mods: Mods;
   /** i32, as `elementsOf` divides it. */
   readonly lists: Tensor;
   /** Which of the rows of all sequences and heads a dispatch takes: first, and one past the last. */
   readonly range: readonly [number, number];
   readonly maxWorkgroupsPerDimension: number;
+}
+
+/** The kernel that lists blocks by maskMod. */
+export function listBlocksVariant(maskMod: AttentionMod): Pick<Dispatch, 'kernel' | 'spec'> {
+  return { kernel: withMods(listBlocksKernel, [maskMod.text]), spec: {} };
 }
 
 /** Lists the blocks of keys that maskMod lets each block of queries see. */
@@ -24,8 +29,7 @@ export function listBlocksDispatch(args: ListBlocksArgs): Dispatch {
   const { counts, fullCounts, indices, fullIndices } = elementsOf(blocks);
   const base = firstElementOf(lists);
   return {
-    kernel: withMods(listBlocksKernel, modsOf(mods)),
-    spec: {},
+    ...listBlocksVariant(mods.maskMod!),
     params: {
       first_row: range[0],
       end_row: range[1],

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { attnVariants, attnWeights, createRuntime, prepareModel } from '../../src/index.js';
+import {
+  attn,
+  attnVariants,
+  attnWeights,
+  createBlockMask,
+  createRuntime,
+  prepareModel,
+} from '../../src/index.js';
 import { attnVarlen } from '../../src/attention/attnVarlen.js';
 import { attnWithKvCache } from '../../src/attention/attnWithKvCache.js';
 import type { PrepareProgress } from '../../src/runtime/runtimeOptions.js';
@@ -218,6 +225,24 @@ describe('attnVariants', () => {
     const lse = fakeTensor('f32', [1, 2 * group, 2]);
     for (const cacheSeqlens of [[40], fakeTensor('i32', [1])])
       attnWeights(runtime, { ...given, cacheSeqlens, causal: true, lse, rows: [1, 0] });
+    expect(onTheSpot).toEqual([]);
+  });
+
+  test('with blockMask and maskMod have what lists the blocks', async () => {
+    const { device, onTheSpot } = compilingDevice();
+    const runtime = createRuntime(device);
+    const code = 'fn mask_mod(b: u32, h: u32, q: i32, k: i32) -> bool { return q >= k; }';
+    const mods = {
+      maskMod: { name: 'earlier', code },
+      scoreMod: {
+        name: 'same',
+        code: 'fn score_mod(score: f32, b: u32, h: u32, q: i32, k: i32) -> f32 { return score; }',
+      },
+    };
+    await runtime.prepare(attnVariants(runtime, { headDim: 32, dtype: 'f32', blockMask: true, ...mods }));
+    const x = fakeTensor('f32', [1, 300, 2, 32]);
+    const blockMask = createBlockMask(runtime, { maskMod: mods.maskMod, seqlenQ: 300, seqlenK: 300 });
+    attn(runtime, { q: x, k: x, v: x, blockMask, ...mods });
     expect(onTheSpot).toEqual([]);
   });
 
