@@ -58,9 +58,9 @@ export function restoreSequence(
   target: RestoreTarget,
 ): Promise<SequenceId | 'full'> {
   const { pages, saved } = args;
-  const { tokens, nComputed, nOnceComputed, firstColumn } = saved;
+  const { tokens, nComputed, nOnceComputed, firstColumn, nKeptColumns } = saved;
   const { salt = saved.salt, isPrivate = saved.isPrivate } = args;
-  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, firstColumn };
+  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, firstColumn, nKeptColumns };
   const restored = call.inPlaceOf('PageManager.restore', () => pages.restore(state));
   if (restored === 'full') return Promise.resolve('full');
   return new Restoring(call, args, target, restored).run();

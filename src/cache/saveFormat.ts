@@ -1,7 +1,8 @@
 import type { Call } from '../check/call.js';
 import { isCount, MAX_INT } from '../check/call.js';
 import { describe, shortened } from '../core/errors.js';
-import type { SequenceState } from '../paging/saving.js';
+import { heldBefore } from '../paging/pool/pageTable.js';
+import { gapOf, type SequenceState } from '../paging/saving.js';
 import { scalesInWords, type CacheLayout } from './cacheLayout.js';
 
 // How a saved sequence looks as bytes; all numbers are little-endian:
@@ -17,7 +18,7 @@ import { scalesInWords, type CacheLayout } from './cacheLayout.js';
 //   pageBytes each    as `PagedKvCache.readPages` gives them; slots without a token are zeros
 //   4                 CRC-32
 //
-// Pages are those of the tokens that are computed, from column `firstColumn` on. Each CRC-32 is that of all bytes so far,
+// Pages are those of the tokens that are computed: the first `nKeptColumns` columns, and those from `firstColumn` on. Each CRC-32 is that of all bytes so far,
 // without the earlier ones of these; so what is missing, changed or in another place is noticed at the next.
 
 /** Its last four bytes do not survive a transfer as text. */
@@ -52,8 +53,10 @@ export interface SaveGeometry {
   readonly pageSize: number;
 }
 
-export interface SaveDescription extends SaveGeometry, Omit<SequenceState, 'tokens'> {
+export interface SaveDescription extends SaveGeometry, Omit<SequenceState, 'tokens' | 'nKeptColumns'> {
   readonly nTokens: number;
+  /** In the description only if there are any. */
+  readonly nKeptColumns: number;
   readonly pagesPerPiece: number;
 }
 
@@ -72,8 +75,9 @@ export function geometryOf(layout: CacheLayout, fingerprint: string): SaveGeomet
 }
 
 /** The pages that a description announces. */
-export function pagesOf({ nComputed, pageSize, firstColumn }: SaveDescription): number {
-  return Math.ceil(nComputed / pageSize) - firstColumn;
+export function pagesOf(description: SaveDescription): number {
+  const { nComputed, pageSize } = description;
+  return heldBefore(gapOf(description), Math.ceil(nComputed / pageSize));
 }
 
 /** How many pages each piece has. */
@@ -86,8 +90,8 @@ export function piecesOf(description: SaveDescription): number[] {
 
 /** The bytes from the magic to the description. */
 export function encodeDescription(description: SaveDescription): Uint8Array<ArrayBuffer> {
-  const { valuesInKeys, ...others } = description;
-  const fields = { ...others, ...(valuesInKeys && { valuesInKeys }) };
+  const { valuesInKeys, nKeptColumns, ...others } = description;
+  const fields = { ...others, ...(valuesInKeys && { valuesInKeys }), ...(nKeptColumns && { nKeptColumns }) };
   const json = new TextEncoder().encode(JSON.stringify(fields));
   const bytes = new Uint8Array(PREAMBLE_BYTES + json.length);
   bytes.set(MAGIC);
@@ -139,6 +143,7 @@ export function decodeDescription(call: Call, bytes: Uint8Array): SaveDescriptio
   const nTokens = count('nTokens');
   const nOnceComputed = count('nOnceComputed', 0, nTokens);
   const nComputed = count('nComputed', 0, nOnceComputed);
+  const firstColumn = count('firstColumn', 0, Math.floor(nComputed / pageSize));
   return {
     fingerprint: text('fingerprint'),
     dtype: text('dtype'),
@@ -153,7 +158,8 @@ export function decodeDescription(call: Call, bytes: Uint8Array): SaveDescriptio
     nTokens,
     nComputed,
     nOnceComputed,
-    firstColumn: count('firstColumn', 0, Math.floor(nComputed / pageSize)),
+    firstColumn,
+    nKeptColumns: fields['nKeptColumns'] === undefined ? 0 : count('nKeptColumns', 0, firstColumn),
     salt: typeof salt === 'number' && salt === (salt | 0) ? salt : wrong('salt'),
     isPrivate: typeof isPrivate === 'boolean' ? isPrivate : wrong('isPrivate'),
     pagesPerPiece: count('pagesPerPiece', 1),

@@ -1,6 +1,7 @@
 import type { Call } from '../check/call.js';
 import type { PageManager } from '../paging/pageManager.js';
-import { SAVE_NAMES, type SaveArgs, type SavedPages } from '../paging/saving.js';
+import { heldColumn } from '../paging/pool/pageTable.js';
+import { gapOf, SAVE_NAMES, type SaveArgs, type SavedPages } from '../paging/saving.js';
 import type { CacheLayout } from './cacheLayout.js';
 import { crc32 } from './crc32.js';
 import {
@@ -56,7 +57,7 @@ class SaveSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
   constructor(args: SaveStreamArgs) {
     this.#args = args;
     const { saved, layout, pageBytes, fingerprint } = args;
-    const { salt, isPrivate, nComputed, nOnceComputed, firstColumn } = saved;
+    const { salt, isPrivate, nComputed, nOnceComputed, firstColumn, nKeptColumns } = saved;
     this.#description = {
       ...geometryOf(layout, fingerprint),
       nTokens: saved.tokens.length,
@@ -65,6 +66,7 @@ class SaveSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
       nComputed,
       nOnceComputed,
       firstColumn,
+      nKeptColumns,
       pagesPerPiece: Math.max(1, Math.floor(PIECE_BYTES / pageBytes)),
     };
     this.#pieces = piecesOf(this.#description);
@@ -112,9 +114,9 @@ class SaveSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
     );
     await read(this.#nPages, contents);
     this.#nPages += nPages;
-    const { nComputed, firstColumn, pageSize } = this.#description;
-    const nBefore = (firstColumn + this.#nPages - 1) * pageSize;
-    clearUnusedSlots(layout, contents.at(-1)!, nComputed - nBefore);
+    const { nComputed, pageSize } = this.#description;
+    const lastColumn = heldColumn(gapOf(this.#description), this.#nPages - 1);
+    clearUnusedSlots(layout, contents.at(-1)!, nComputed - lastColumn * pageSize);
     this.#seal(piece, 0, nPages * pageBytes);
     return piece;
   }

@@ -56,6 +56,7 @@ export class SavedSequence implements SequenceState {
   readonly nComputed: number;
   readonly nOnceComputed: number;
   readonly firstColumn: number;
+  readonly nKeptColumns: number;
   /** Pages of a cache that it takes, if none of them is found there. */
   readonly nPages: number;
   /** Bytes that were read. */
@@ -73,6 +74,7 @@ export class SavedSequence implements SequenceState {
     this.nComputed = description.nComputed;
     this.nOnceComputed = description.nOnceComputed;
     this.firstColumn = description.firstColumn;
+    this.nKeptColumns = description.nKeptColumns;
     this.nPages = pagesOf(description);
     this.bytes = pieces.bytes.reduce((sum, bytes) => sum + bytes + CRC_BYTES, pieces.firstByte);
     this.#pieces = pieces;

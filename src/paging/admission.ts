@@ -1,7 +1,7 @@
 import type { ManagedSequence } from './managedSequence.js';
 import type { PageStore } from './pageStore.js';
 import { NULL_PAGE } from './pool/pagePool.js';
-import type { PageTable } from './pool/pageTable.js';
+import { heldBefore, type PageGap } from './pool/pageTable.js';
 import { foundOfSwapped } from './swapping.js';
 
 // How many pages a sequence takes to go on, whether it can ever have them, and which others must give back theirs.
@@ -41,7 +41,7 @@ export function canFit(store: PageStore, sequence: ManagedSequence): boolean {
   if (nAll <= nPages || (store.window >= 0 && nSeenAtOnce(store) <= nPages)) return true;
   // If its last page must be copied it takes one more, or starts again without the pages that have left the window.
   const nCopied = mustCopyUnshared(store, sequence) ? 1 : 0;
-  const nColumns = Math.min(nAll - firstColumn(store, sequence) + nCopied, nAll);
+  const nColumns = Math.min(heldBefore(gapOf(store, sequence), nAll) + nCopied, nAll);
   return nColumns <= nPages || nColumns - nPinned(store, sequence) <= nPages;
 }
 
@@ -57,15 +57,15 @@ function reusedPages(store: PageStore, sequence: ManagedSequence): Int32Array {
   return store.foundPages(sequence);
 }
 
-/** The most pages that a query sees: its own, and those of its window, at least the page before. */
-function nSeenAtOnce({ window, pageSize }: PageStore): number {
-  return 1 + Math.max(1, Math.ceil(window / pageSize));
+/** The most pages that a query sees: its own, those of its window, at least the page before, and those of first keys. */
+function nSeenAtOnce({ window, pageSize, nKept }: PageStore): number {
+  return 1 + Math.max(1, Math.ceil(window / pageSize)) + nKept;
 }
 
-/** The first column of which a sequence has a page, or will have one. */
-function firstColumn(store: PageStore, sequence: ManagedSequence): number {
-  if (sequence.isFresh) return store.firstSeen(store.nFound(sequence) * store.pageSize);
-  return (sequence.swapped ?? sequence.table).firstPage;
+/** The columns of which a sequence has no page, or will have none. */
+function gapOf(store: PageStore, sequence: ManagedSequence): PageGap {
+  if (sequence.isFresh) return store.gapAfter(store.nFound(sequence) * store.pageSize);
+  return (sequence.swapped ?? sequence.table).gap;
 }
 
 /** Pages of a sequence, or pages that it will have, that are pinned and full. */
@@ -74,7 +74,7 @@ function nPinned(store: PageStore, sequence: ManagedSequence): number {
   const pages =
     isFresh || isSwapped
       ? [...reusedPages(store, sequence)]
-      : pagesOf(table).slice(0, Math.max(0, Math.floor(nComputed / store.pageSize) - table.firstPage));
+      : table.heldPages().slice(0, heldBefore(table.gap, Math.floor(nComputed / store.pageSize)));
   return pages.filter((page) => store.pins.has(page)).length;
 }
 
@@ -118,7 +118,7 @@ export function chooseVictims(store: PageStore, args: VictimsArgs<ManagedSequenc
   let nGained = 0;
   let nReused = 0;
   for (let i = 0; i < candidates.length; i++) {
-    for (const page of pagesOf(candidates[i]!.table)) {
+    for (const page of candidates[i]!.table.heldPages()) {
       nDropped.set(page, (nDropped.get(page) ?? 0) + 1);
       if (!isFreed(page)) continue;
       if (reused.has(page)) nReused++;
@@ -127,7 +127,7 @@ export function chooseVictims(store: PageStore, args: VictimsArgs<ManagedSequenc
     const isEnough = nNeeded <= nPages + nGained;
     if (!isEnough && nNeededAlone > nPages + nGained + nReused) continue;
     const isGain = (page: number) => isFreed(page) && !(isEnough && reused.has(page));
-    return candidates.slice(0, i + 1).filter(({ table }) => pagesOf(table).some(isGain));
+    return candidates.slice(0, i + 1).filter(({ table }) => table.heldPages().some(isGain));
   }
   return [];
 }
@@ -143,8 +143,4 @@ function freedTest(
   const shared = source !== NULL_PAGE && !cache.has(source) ? source : NULL_PAGE;
   return (page: number): boolean =>
     pool.count(page) - (nDropped.get(page) ?? 0) === (page === shared ? 1 : 0);
-}
-
-function pagesOf(table: PageTable): number[] {
-  return Array.from({ length: table.nPages - table.firstPage }, (_, i) => table.page(table.firstPage + i));
 }

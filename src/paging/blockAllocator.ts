@@ -71,7 +71,7 @@ export class BlockAllocator {
 
   /** Starts a sequence without tokens and pages. O(1) */
   create(): SequenceId {
-    return this.#tables.add(new PageTable(this.#pool));
+    return this.#tables.add(new PageTable(this.#pool, 0));
   }
 
   /**

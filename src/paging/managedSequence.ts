@@ -1,7 +1,7 @@
 import { fail } from '../core/errors.js';
 import { grown } from './pool/intArrays.js';
 import { NULL_PAGE } from './pool/pagePool.js';
-import type { PageTable } from './pool/pageTable.js';
+import type { PageGap, PageTable } from './pool/pageTable.js';
 import { checkBoolean, checkInt32, checkTokens } from './pool/pagingChecks.js';
 import type { ChangingPrompt } from './prefix/prefixCache.js';
 import { NO_PREFIX } from './prefix/prefixTree.js';
@@ -34,9 +34,9 @@ export interface SequenceView {
   token(position: number): number;
 }
 
-/** What of a sequence is in host memory: its columns from `firstPage` on. Forks hold the same host pages. */
+/** What of a sequence is in host memory: its columns without a gap. Forks hold the same host pages. */
 export interface SwappedPages {
-  readonly firstPage: number;
+  readonly gap: PageGap;
   readonly hostPages: Int32Array;
 }
 
@@ -65,7 +65,7 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
   nPublished = 0;
   /** The prefix of the published pages, which it holds in the prefix cache. */
   prefix = NO_PREFIX;
-  /** A page that is being copied and that only this copy holds, or `NULL_PAGE`. */
+  /** A page that is being copied and that the copy holds, or `NULL_PAGE`. */
   copySource = NULL_PAGE;
   swapped: SwappedPages | undefined;
   /** While its pages are written by a restore: the pin by which a planner counts them as taken. */
@@ -107,7 +107,7 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
   }
 
   get nPages(): number {
-    return this.table.nPages - this.table.firstPage;
+    return this.table.nHeld;
   }
 
   get nTruncations(): number {

@@ -88,6 +88,11 @@ export class PageManager {
     return this.#store.window;
   }
 
+  /** Keys at the start of a sequence that every query sees besides. */
+  get firstKeys(): number {
+    return this.#store.firstKeys;
+  }
+
   /** @internal The planner that runs the sequences, if there is one. */
   get planner(): PagePlanner | undefined {
     return this.#planner;

@@ -32,7 +32,7 @@ export function usageOf(store: PageStore, sequences: Iterable<ManagedSequence>):
   let nEmptySlots = 0;
   for (const { table } of sequences) {
     nSequences++;
-    if (table.firstPage === table.nPages) continue;
+    if (table.nPages === 0) continue;
     // Sequences that share a last page mostly have the same tokens in it, so each counts a part of its empty slots.
     nEmptySlots += (table.nPages * pageSize - table.nTokens) / pool.count(table.page(table.nPages - 1));
   }
@@ -76,11 +76,11 @@ export interface SequencePages {
   readonly nTokens: number;
   readonly nComputed: number;
   readonly nInFlight: number;
-  /** Column by column, −1 for a page before the window. */
+  /** Column by column, −1 for a page that has left the window. */
   readonly pages: readonly number[];
   /** In host memory. */
   readonly hostPages: readonly number[];
-  /** A page that is being copied and that only this copy holds, or −1. */
+  /** A page that is being copied and that the copy holds, or −1. */
   readonly copySource: number;
 }
 

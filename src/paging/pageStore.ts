@@ -1,7 +1,7 @@
 import { checkNames, namesOf } from '../core/checkArguments.js';
 import type { ManagedSequence } from './managedSequence.js';
 import { NULL_PAGE, PagePool, type PageCopy } from './pool/pagePool.js';
-import { PageTable } from './pool/pageTable.js';
+import { heldBefore, heldColumn, NO_GAP, PageTable, type PageGap } from './pool/pageTable.js';
 import { checkBoolean, checkCount, checkPool, refuseValue } from './pool/pagingChecks.js';
 import type { PageEvent } from './prefix/pageEvents.js';
 import { PrefixCache, PrefixSearch } from './prefix/prefixCache.js';
@@ -16,6 +16,8 @@ export interface PageManagerOptions {
   readonly nHostPages?: number;
   /** Keys that a query sees to its left in every layer, as `windowSize[0]` of the attention. Default −1: all */
   readonly window?: number;
+  /** Keys at the start of a sequence that every query sees besides, as `firstKeys` of the attention. Default 0 */
+  readonly firstKeys?: number;
   /** Whether prompts find pages that others have computed. Default true */
   readonly isCaching?: boolean;
   /** Called for each page whose content can be found from now on, or no more. It must not call the manager, nor throw. */
@@ -32,6 +34,7 @@ const NAMES = namesOf<PageManagerOptions>({
   pageSize: true,
   nHostPages: true,
   window: true,
+  firstKeys: true,
   isCaching: true,
   onEvent: true,
 });
@@ -54,6 +57,9 @@ export function checkReset(caller: string, options: ResetOptions): void {
 export class PageStore {
   readonly pageSize: number;
   readonly window: number;
+  readonly firstKeys: number;
+  /** Columns at the start that never leave the window. */
+  readonly nKept: number;
   readonly isCaching: boolean;
   readonly pool: PagePool;
   /** The pages in host memory; `pool` has those on the device. */
@@ -69,19 +75,23 @@ export class PageStore {
   constructor(options: PageManagerOptions) {
     const caller = 'PageManager';
     checkPool(caller, options, NAMES);
-    const { nPages, pageSize, nHostPages = 0, window = -1, isCaching = true, onEvent } = options;
+    const { nPages, pageSize, nHostPages = 0, window = -1, firstKeys = 0 } = options;
+    const { isCaching = true, onEvent } = options;
     checkCount(caller, 'nHostPages', nHostPages);
     checkCount(caller, 'window', window, -1);
+    checkCount(caller, 'firstKeys', firstKeys);
     checkBoolean(caller, 'isCaching', isCaching);
     if (onEvent !== undefined && typeof onEvent !== 'function')
       refuseValue(caller, 'onEvent', 'a function', onEvent);
     this.pageSize = pageSize;
     this.window = window;
+    this.firstKeys = firstKeys;
+    this.nKept = window < 0 ? 0 : Math.ceil(firstKeys / pageSize);
     this.isCaching = isCaching;
     this.cache = new PrefixCache(isCaching ? nPages : 0, pageSize, onEvent);
     this.pool = new PagePool(nPages, pageSize, this.cache);
     this.hostPool = new PagePool(nHostPages, pageSize);
-    this.search = new PrefixSearch(this.cache, (nColumns) => this.firstSeen(nColumns * pageSize));
+    this.search = new PrefixSearch(this.cache, (nColumns) => this.gapAfter(nColumns * pageSize));
   }
 
   /** Gives back what a pin holds. Returns whether there is such a pin. */
@@ -92,13 +102,14 @@ export class PageStore {
   }
 
   newTable(): PageTable {
-    return new PageTable(this.pool);
+    return new PageTable(this.pool, this.nKept);
   }
 
-  /** Returns the first column that a query after `nTokens` needs; always at least the page before is included. */
-  firstSeen(nTokens: number): number {
-    if (this.window < 0) return 0;
-    return Math.floor(Math.max(0, nTokens - Math.max(1, this.window)) / this.pageSize);
+  /** Returns the columns that a query after `nTokens` does not need; it needs the page before at least. */
+  gapAfter(nTokens: number): PageGap {
+    if (this.window < 0) return NO_GAP;
+    const firstSeen = Math.floor(Math.max(0, nTokens - Math.max(1, this.window)) / this.pageSize);
+    return firstSeen > this.nKept ? { start: this.nKept, end: firstSeen } : NO_GAP;
   }
 
   /**
@@ -110,12 +121,12 @@ export class PageStore {
     return this.search.find(sequence, Math.floor((sequence.nTokens - 1) / this.pageSize));
   }
 
-  /** Returns, of the pages that `nFound` counts, those that the sequence will hold: none before its window. */
+  /** Returns, of the pages that `nFound` counts, those that the sequence will hold: none that has left its window. */
   foundPages(sequence: ManagedSequence): Int32Array {
     const nFound = this.nFound(sequence);
-    const first = this.firstSeen(nFound * this.pageSize);
-    const pages = new Int32Array(nFound - first);
-    for (let i = 0; i < pages.length; i++) pages[i] = this.search.page(first + i);
+    const gap = this.gapAfter(nFound * this.pageSize);
+    const pages = new Int32Array(heldBefore(gap, nFound));
+    for (let i = 0; i < pages.length; i++) pages[i] = this.search.page(heldColumn(gap, i));
     return pages;
   }
 
@@ -124,9 +135,9 @@ export class PageStore {
    * `search.find` first.
    */
   adoptFound(table: PageTable, nFound: number): void {
-    const first = this.firstSeen(nFound * this.pageSize);
+    const { start, end } = this.gapAfter(nFound * this.pageSize);
     for (let column = 0; column < nFound; column++) {
-      const page = column < first ? NULL_PAGE : this.search.page(column);
+      const page = column >= start && column < end ? NULL_PAGE : this.search.page(column);
       if (page !== NULL_PAGE) this.pool.hold(page);
       table.adopt(page);
     }
@@ -157,7 +168,7 @@ export class PageStore {
 
   /** Gives back the pages after the first `nTokens`. */
   shrink(table: PageTable, nTokens: number): void {
-    if (table.firstPage < table.nPages) this.touchAncestors(table.page(table.firstPage));
+    if (table.nPages > 0) this.touchAncestors(table.page(table.gap.end));
     table.shrink(nTokens, this.freeAncestorOf(table));
   }
 
@@ -178,7 +189,7 @@ export class PageStore {
   }
 
   freeAncestorOf(table: PageTable): number {
-    return table.firstPage === table.nPages ? NULL_PAGE : this.freeAncestor(table.page(table.firstPage));
+    return table.nPages === 0 ? NULL_PAGE : this.freeAncestor(table.page(table.gap.end));
   }
 
   /** Makes the free pages before this one the most recently used ones. */
@@ -247,6 +258,6 @@ class Pins {
   }
 
   #addPages(table: PageTable): void {
-    for (let column = table.firstPage; column < table.nPages; column++) this.#pages.add(table.page(column));
+    for (const page of table.heldPages()) this.#pages.add(page);
   }
 }

@@ -4,7 +4,7 @@ import { ManagedSequence } from './managedSequence.js';
 import type { PageStore } from './pageStore.js';
 import type { PlannedMoves } from './pagePlanner.js';
 import { NULL_PAGE } from './pool/pagePool.js';
-import type { PageTable } from './pool/pageTable.js';
+import { heldBefore, type PageGap, type PageTable } from './pool/pageTable.js';
 import { checkInt32, checkTokens } from './pool/pagingChecks.js';
 import type { PinId, SequenceId } from './sequenceRegistry.js';
 
@@ -22,8 +22,18 @@ export interface SequenceState {
   readonly nComputed: number;
   /** The first tokens that were computed at some time, at least `nComputed`. */
   readonly nOnceComputed: number;
-  /** The first column that has a page: above 0 where pages have left the window. */
+  /** The first column behind those whose pages have left the window, 0 if none have. From there on all have a page. */
   readonly firstColumn: number;
+  /** Columns before `firstColumn` that have a page all the same: those of first keys. Default 0 */
+  readonly nKeptColumns?: number | undefined;
+}
+
+/** The columns without a page. */
+export function gapOf({
+  firstColumn,
+  nKeptColumns = 0,
+}: Pick<SequenceState, 'firstColumn' | 'nKeptColumns'>): PageGap {
+  return { start: nKeptColumns, end: firstColumn };
 }
 
 /** Names of the arguments, and that they are one of the two kinds. */
@@ -52,7 +62,11 @@ export class SavedPages implements SequenceState {
   readonly nComputed: number;
   readonly nOnceComputed: number;
   readonly firstColumn: number;
-  /** How many pages there are: columns from `firstColumn` to the one of the last token that is computed. */
+  readonly nKeptColumns: number;
+  /**
+   * How many pages there are: `nKeptColumns` columns, and those from `firstColumn` to the one of the last token that is
+   * computed.
+   */
   readonly nPages: number;
   /**
    * If the sequence was swapped out, its host pages. These are not held: read them before anything else is swapped out.
@@ -70,9 +84,10 @@ export class SavedPages implements SequenceState {
     this.nComputed = state.nComputed;
     this.nOnceComputed = state.nOnceComputed;
     this.firstColumn = state.firstColumn;
-    this.nPages = Math.ceil(state.nComputed / store.pageSize) - state.firstColumn;
+    this.nKeptColumns = state.nKeptColumns ?? 0;
+    this.nPages = heldBefore(gapOf(state), Math.ceil(state.nComputed / store.pageSize));
     this.#store = store;
-    const isOnHost = !('firstPage' in held);
+    const isOnHost = !('gap' in held);
     this.hostPages = isOnHost ? held : undefined;
     this.#table = isOnHost ? store.newTable() : held;
     if (!isOnHost) this.#pin = store.pins.add(this.#table);
@@ -89,14 +104,13 @@ export class SavedPages implements SequenceState {
    * @throws PageflashError `argument` if a reset has taken them, or they are released
    */
   get pages(): readonly number[] {
-    const { nPages, firstPage } = this.#table;
-    if (this.#pin === undefined || nPages - firstPage !== this.nPages)
+    if (this.#pin === undefined || this.#table.nHeld !== this.nPages)
       fail(
         'argument',
         'PageManager.save',
         'the pages to save are held no more, since a reset took them or they were released. Save what is there now.',
       );
-    return Array.from({ length: this.nPages }, (_, i) => this.#table.page(firstPage + i));
+    return this.#table.heldPages();
   }
 
   /** Lets the pages be reused. A second call does nothing. O(pages) */
@@ -110,8 +124,9 @@ export class SavedPages implements SequenceState {
 export function saveSequence(store: PageStore, sequence: ManagedSequence): SavedPages {
   const { salt, isPrivate, nComputed, nOnceComputed, swapped, table } = sequence;
   const tokens = sequence.tokens.slice(0, sequence.nTokens);
-  const { firstPage } = swapped ?? table;
-  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, firstColumn: firstPage };
+  const { start, end } = (swapped ?? table).gap;
+  const columns = { firstColumn: end, nKeptColumns: start };
+  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, ...columns };
   return new SavedPages(store, state, swapped ? [...swapped.hostPages] : table.clone());
 }
 
@@ -125,7 +140,8 @@ export function saveFound(store: PageStore, tokens: ArrayLike<number>, salt: num
     isPrivate: false,
     nComputed: table.nTokens,
     nOnceComputed: table.nTokens,
-    firstColumn: table.firstPage,
+    firstColumn: table.gap.end,
+    nKeptColumns: table.gap.start,
   };
   return new SavedPages(store, state, table);
 }
@@ -137,9 +153,7 @@ export function saveFound(store: PageStore, tokens: ArrayLike<number>, salt: num
 export function refuseMoving(caller: string, sequence: ManagedSequence, step: PlannedMoves): void {
   const { swapped, table, id } = sequence;
   const arriving = new Set((swapped ? step.swapsOut : step.swapsIn).map(([, target]) => target));
-  const held = swapped
-    ? swapped.hostPages
-    : Int32Array.from({ length: sequence.nPages }, (_, i) => table.page(table.firstPage + i));
+  const held = [...(swapped?.hostPages ?? table.heldPages())];
   if (held.some((page) => page !== NULL_PAGE && arriving.has(page)))
     fail('argument', caller, `the planned step swaps sequence ${id}. Commit the step first.`);
 }

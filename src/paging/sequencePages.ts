@@ -15,8 +15,8 @@ export function reserve(store: PageStore, sequence: ManagedSequence, nTokens: nu
   const end = Math.min(sequence.nComputed + nTokens, sequence.nTokens);
   sequence.nInFlight = end - sequence.nComputed;
   const source = table.copySource(end);
-  if (source !== NULL_PAGE && store.pool.count(source) === 1) {
-    // Hold the page until it is copied, so that nothing else takes it.
+  if (source !== NULL_PAGE && (store.pool.count(source) === 1 || store.pins.has(source))) {
+    // Hold the page until it is copied, so that nothing else takes it, also when it is unpinned before that.
     store.pool.hold(source);
     sequence.copySource = source;
   }
@@ -58,8 +58,9 @@ export function commit(store: PageStore, sequence: ManagedSequence, nRejected: n
 export function truncate(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
   sequence.truncate(nTokens);
   if (nTokens >= sequence.nComputed) return;
-  const { firstPage } = sequence.swapped ?? sequence.table;
-  if (nTokens === 0 || firstPage > store.firstSeen(nTokens)) {
+  const { gap } = sequence.swapped ?? sequence.table;
+  const isCut = Math.ceil(nTokens / store.pageSize) > gap.start && gap.end > store.gapAfter(nTokens).end;
+  if (nTokens === 0 || isCut) {
     giveBack(store, sequence);
     return;
   }
@@ -107,16 +108,21 @@ function unpinRestored(store: PageStore, sequence: ManagedSequence): void {
   sequence.restoring = undefined;
 }
 
-/** Publishes the pages that are full and written. */
+/** Publishes the pages that are full and written. Tokens whose page has left the window lead to later pages. */
 function publish(store: PageStore, sequence: ManagedSequence): void {
   if (sequence.isPrivate) return;
   const { cache } = store;
   const { table } = sequence;
   const nFull = Math.floor(sequence.nComputed / store.pageSize);
   for (let column = sequence.nPublished; column < nFull; column++) {
+    const page = table.page(column);
     let prefix = cache.tree.find(sequence.prefix, sequence, column);
-    if (prefix === NO_PREFIX) prefix = cache.add(table.page(column), sequence.prefix, sequence, column);
-    else shareColumn(store, table, column, prefix);
+    if (prefix === NO_PREFIX)
+      prefix =
+        page === NULL_PAGE
+          ? cache.addLead(sequence.prefix, sequence, column)
+          : cache.add(page, sequence.prefix, sequence, column);
+    else if (page !== NULL_PAGE) shareColumn(store, table, column, prefix);
     store.setPublished(sequence, column + 1, prefix);
   }
 }
@@ -136,6 +142,6 @@ function shareColumn(store: PageStore, table: PageTable, column: number, prefix:
 
 /** Gives back the pages that no later query sees, but for the last published one, where another prompt may go on. */
 function dropUnseen(store: PageStore, { table, nComputed, nPublished, isPrivate }: ManagedSequence): void {
-  const column = store.firstSeen(isPrivate ? nComputed : nPublished * store.pageSize);
-  if (column > table.firstPage) table.dropBefore(column, store.freeAncestorOf(table));
+  const { end } = store.gapAfter(isPrivate ? nComputed : nPublished * store.pageSize);
+  if (end > table.gap.end) table.dropBefore(end, store.freeAncestorOf(table));
 }

@@ -138,7 +138,7 @@ describe('wrong arguments', () => {
       why: 'a misspelt option',
       options: { nPages: 4, pageSize: 4, widow: 3 },
       message:
-        'there is no argument widow. There are nPages, pageSize, nHostPages, window, isCaching, onEvent.',
+        'there is no argument widow. There are nPages, pageSize, nHostPages, window, firstKeys, isCaching, onEvent.',
     },
     {
       why: 'a flag that is not a boolean',

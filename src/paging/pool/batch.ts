@@ -16,7 +16,7 @@ export interface Batch {
   readonly nSequences: number;
   /** totalQ */
   readonly nNewTokens: number;
-  /** [B, tableWidth], row after row: the pages of each sequence, then −1. A page before the window is −1 as well. */
+  /** [B, tableWidth], row after row: the pages of each sequence, then −1. A page that has left the window is −1 as well. */
   readonly blockTable: Int32Array<ArrayBuffer>;
   readonly tableWidth: number;
   /** `[B]`: tokens in the cache before the new ones */
@@ -134,8 +134,8 @@ interface Row {
 
 function updateRow(blockTable: Int32Array, start: number, width: number, row: Row, table: PageTable): void {
   const isSame = row.table === table && row.version === table.version;
-  if (!isSame) blockTable.fill(NULL_PAGE, start, start + width);
-  for (let column = isSame ? row.nPages : table.firstPage; column < table.nPages; column++)
+  if (!isSame) blockTable.fill(NULL_PAGE, start + table.nPages, start + width);
+  for (let column = isSame ? row.nPages : 0; column < table.nPages; column++)
     blockTable[start + column] = table.page(column);
   row.table = table;
   row.version = table.version;
@@ -160,7 +160,7 @@ export function commonPrefix(batch: Batch, pageSize: number): number {
     const row = blockTable.subarray(b * tableWidth);
     const most = Math.min(nPages, Math.floor(cacheSeqlens[b]! / pageSize));
     nPages = 0;
-    // A page before the window, −1, is nothing to attend to.
+    // A page that has left the window, −1, is nothing to attend to.
     while (nPages < most && row[nPages]! >= 0 && row[nPages] === blockTable[nPages]) nPages++;
   }
   return nPages * pageSize;

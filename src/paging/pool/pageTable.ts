@@ -3,17 +3,38 @@ import { NULL_PAGE, type PageCopy, type PagePool } from './pagePool.js';
 
 const NO_COPIES: readonly PageCopy[] = [];
 
+/** Columns of a sequence that have no page, as they have left its window: from `start` up to `end`. */
+export interface PageGap {
+  readonly start: number;
+  readonly end: number;
+}
+
+export const NO_GAP: PageGap = { start: 0, end: 0 };
+
+/** How many of the first `nColumns` columns have a page. */
+export function heldBefore({ start, end }: PageGap, nColumns: number): number {
+  return Math.min(nColumns, start) + Math.max(0, nColumns - end);
+}
+
+/** The column of page `i` of those that there are. */
+export function heldColumn({ start, end }: PageGap, i: number): number {
+  return i < start ? i : i + end - start;
+}
+
 /** The pages of one sequence in order: a row of the block table. It holds each of its pages once. */
 export class PageTable {
   readonly #pool: PagePool;
+  /** Columns at the start that are never given back but from the end. */
+  readonly #nKept: number;
   #pages: Int32Array;
   #nPages = 0;
   #nTokens = 0;
-  #firstPage = 0;
+  #gap = NO_GAP;
   #version = 0;
 
-  constructor(pool: PagePool, capacity = 4) {
+  constructor(pool: PagePool, nKept: number, capacity = 4) {
     this.#pool = pool;
+    this.#nKept = nKept;
     this.#pages = new Int32Array(capacity);
   }
 
@@ -27,9 +48,14 @@ export class PageTable {
     return this.#nPages;
   }
 
-  /** The first column that has a page; `nPages` if none has. */
-  get firstPage(): number {
-    return this.#firstPage;
+  /** The columns whose pages were given back. */
+  get gap(): PageGap {
+    return this.#gap;
+  }
+
+  /** Pages that it holds. */
+  get nHeld(): number {
+    return heldBefore(this.#gap, this.#nPages);
   }
 
   /** A number that changes with every change other than pages added at the end. */
@@ -40,6 +66,16 @@ export class PageTable {
   /** The page of a column, `NULL_PAGE` if it was given back. */
   page(column: number): number {
     return this.#pages[column]!;
+  }
+
+  /** Page `i` of those that it holds. */
+  heldPage(i: number): number {
+    return this.#pages[heldColumn(this.#gap, i)]!;
+  }
+
+  /** The pages that it holds, in order. */
+  heldPages(): number[] {
+    return Array.from({ length: this.nHeld }, (_, i) => this.heldPage(i));
   }
 
   /** The page that `grow` has to copy before tokens up to `nTokens` are written, or `NULL_PAGE`. */
@@ -74,10 +110,10 @@ export class PageTable {
     return copies;
   }
 
-  /** Adds a full page, which is held already, at the end; `NULL_PAGE` for one before the window. */
+  /** Adds a full page, which is held already, at the end; `NULL_PAGE` for one that the window has left. */
   adopt(page: number): void {
-    if (page === NULL_PAGE && this.#firstPage === this.#nPages) this.#firstPage++;
     this.#push(page);
+    if (page === NULL_PAGE) this.#gap = { start: this.#nKept, end: this.#nPages };
     this.#nTokens += this.#pool.pageSize;
   }
 
@@ -89,41 +125,49 @@ export class PageTable {
     this.#pool.drop(old);
   }
 
-  /** Keeps the first `nTokens`. Pages are given back from the end, into the free list right before the page `next`. */
+  /**
+   * Keeps the first `nTokens`. Pages are given back from the end: those behind the gap into the free list right before the
+   * page `next`, those before it at its end.
+   */
   shrink(nTokens: number, next = NULL_PAGE): void {
-    const nKept = Math.ceil(nTokens / this.#pool.pageSize);
-    if (nKept < this.#nPages) this.#version++;
-    for (let column = this.#nPages - 1; column >= nKept; column--) this.#giveBack(column, next);
-    this.#nPages = nKept;
-    this.#firstPage = Math.min(this.#firstPage, nKept);
+    const nColumns = Math.ceil(nTokens / this.#pool.pageSize);
+    const { start, end } = this.#gap;
+    if (nColumns < this.#nPages) this.#version++;
+    for (let column = this.#nPages - 1; column >= nColumns; column--)
+      this.#giveBack(column, column < end ? NULL_PAGE : next);
+    this.#nPages = nColumns;
+    this.#gap = nColumns <= start ? NO_GAP : { start, end: Math.min(end, nColumns) };
     this.#nTokens = nTokens;
   }
 
-  /** Gives back the pages before a column after `firstPage`, into the free list right before the page `next`. */
+  /** Widens the gap up to a column. Its pages go into the free list right before the page `next`. */
   dropBefore(column: number, next = NULL_PAGE): void {
-    for (let before = column - 1; before >= this.#firstPage; before--) {
+    const first = Math.max(this.#nKept, this.#gap.end);
+    if (column <= first) return;
+    for (let before = column - 1; before >= first; before--) {
       this.#giveBack(before, next);
       this.#pages[before] = NULL_PAGE;
     }
-    this.#firstPage = column;
+    this.#gap = { start: this.#nKept, end: column };
     this.#version++;
   }
 
   /** Changes the ids of pages that have moved. */
   rename(targets: ReadonlyMap<number, number>): void {
-    for (let column = this.#firstPage; column < this.#nPages; column++)
+    for (let column = 0; column < this.#nPages; column++)
       this.#pages[column] = targets.get(this.#pages[column]!) ?? this.#pages[column]!;
     this.#version++;
   }
 
   /** A second table with the same pages. */
   clone(): PageTable {
-    const copy = new PageTable(this.#pool, this.#pages.length);
+    const copy = new PageTable(this.#pool, this.#nKept, this.#pages.length);
     copy.#pages.set(this.#pages);
     copy.#nPages = this.#nPages;
     copy.#nTokens = this.#nTokens;
-    copy.#firstPage = this.#firstPage;
-    for (let column = this.#firstPage; column < this.#nPages; column++) this.#pool.hold(this.#pages[column]!);
+    copy.#gap = this.#gap;
+    for (let column = 0; column < this.#nPages; column++)
+      if (this.#pages[column] !== NULL_PAGE) this.#pool.hold(this.#pages[column]!);
     return copy;
   }
 

@@ -1,5 +1,6 @@
 import { grown } from '../pool/intArrays.js';
 import { NULL_PAGE, type PageContents, type PageCopy } from '../pool/pagePool.js';
+import type { PageGap } from '../pool/pageTable.js';
 import { PageEvents, type PageEvent, type PublishedPage } from './pageEvents.js';
 import { NO_PREFIX, PrefixTree, type Prompt } from './prefixTree.js';
 
@@ -145,7 +146,7 @@ export interface ChangingPrompt extends Prompt {
 /** Searches the published pages of a prompt. Asked again with nothing changed, it answers without a search. */
 export class PrefixSearch {
   readonly #cache: PrefixCache;
-  readonly #firstSeen: (nColumns: number) => number;
+  readonly #gapAfter: (nColumns: number) => PageGap;
   #prefixes = new Int32Array(16);
   #nFound = 0;
   #prompt: ChangingPrompt | undefined;
@@ -153,10 +154,10 @@ export class PrefixSearch {
   #cacheVersion = 0;
   #maxColumns = 0;
 
-  /** `firstSeen` returns the first column that a query after `nColumns` pages sees. */
-  constructor(cache: PrefixCache, firstSeen: (nColumns: number) => number) {
+  /** `gapAfter` returns the columns that a query after `nColumns` pages does not see. */
+  constructor(cache: PrefixCache, gapAfter: (nColumns: number) => PageGap) {
     this.#cache = cache;
-    this.#firstSeen = firstSeen;
+    this.#gapAfter = gapAfter;
   }
 
   /** How many of the first `maxColumns` pages need not be computed, as all that a query after them sees is in pages. */
@@ -188,14 +189,22 @@ export class PrefixSearch {
     this.#nFound = 0;
     if (this.#prefixes.length < maxColumns) this.#prefixes = new Int32Array(2 * maxColumns);
     let prefix = NO_PREFIX;
-    // The columns from here on are in pages.
-    let firstPresent = 0;
+    // The columns that are in no page lie between these two.
+    let [firstMissing, firstPresent] = [Infinity, 0];
     for (let column = 0; column < maxColumns; column++) {
       prefix = this.#cache.tree.find(prefix, prompt, column);
       if (prefix === NO_PREFIX) return;
       this.#prefixes[column] = prefix;
-      if (this.#cache.page(prefix) === NULL_PAGE) firstPresent = column + 1;
-      else if (firstPresent === 0 || firstPresent <= this.#firstSeen(column + 1)) this.#nFound = column + 1;
+      if (this.#cache.page(prefix) === NULL_PAGE) {
+        firstMissing = Math.min(firstMissing, column);
+        firstPresent = column + 1;
+        continue;
+      }
+      if (firstPresent > 0) {
+        const { start, end } = this.#gapAfter(column + 1);
+        if (firstMissing < start || end < firstPresent) continue;
+      }
+      this.#nFound = column + 1;
     }
   }
 }

@@ -34,6 +34,7 @@ export const engineOptions: fc.Arbitrary<FakeEngineOptions> = pagingOptions.chai
     pageSize: fc.constant(pages.pageSize),
     nHostPages: fc.constant(pages.nHostPages),
     window: fc.constant(pages.window),
+    firstKeys: fc.constant(pages.firstKeys),
     isCaching: fc.constant(pages.isCaching),
     maxTokens: fc.integer({ min: 1, max: 24 }),
     maxSequences: fc.integer({ min: 1, max: 5 }),

@@ -1,4 +1,5 @@
 import type { PageEvent, PublishedPage } from '../../../src/paging/prefix/pageEvents.js';
+import type { PagingOptions } from './pagingModel.js';
 
 /** What a prompt finds: a number of tokens, and the pages of those that it will hold. */
 export interface Found {
@@ -10,11 +11,13 @@ export interface Found {
 export class EventRouter {
   readonly #pageSize: number;
   readonly #window: number;
+  readonly #nKept: number;
   #published = new Map<number, PublishedPage>();
 
-  constructor({ pageSize, window }: { readonly pageSize: number; readonly window: number }) {
+  constructor({ pageSize, window, firstKeys }: Pick<PagingOptions, 'pageSize' | 'window' | 'firstKeys'>) {
     this.#pageSize = pageSize;
     this.#window = window;
+    this.#nKept = Math.ceil(firstKeys / pageSize);
   }
 
   get published(): PublishedPage[] {
@@ -59,7 +62,8 @@ export class EventRouter {
     const path = this.path(tokens.slice(0, -1), salt);
     for (; path.length > 0; path.pop()) {
       const nTokens = path.length * this.#pageSize;
-      const pages = path.slice(this.#firstSeen(nTokens));
+      const firstSeen = this.#firstSeen(nTokens);
+      const pages = path.filter((_, column) => column < this.#nKept || column >= firstSeen);
       if (pages.every((page) => page >= 0)) return { nTokens, pages };
     }
     return { nTokens: 0, pages: [] };

@@ -44,10 +44,10 @@ export class FakeEngine implements EngineModel {
 
   constructor(options: FakeEngineOptions) {
     this.options = options;
-    const { nPages, pageSize, nHostPages, window, isCaching, ...rules } = options;
+    const { nPages, pageSize, nHostPages, window, firstKeys, isCaching, ...rules } = options;
     this.router = new EventRouter(options);
     const onEvent = (event: PageEvent) => this.router.handle(event);
-    this.manager = new PageManager({ nPages, pageSize, nHostPages, window, isCaching, onEvent });
+    this.manager = new PageManager({ nPages, pageSize, nHostPages, window, firstKeys, isCaching, onEvent });
     this.planner = new StepPlanner({ pages: this.manager, ...rules });
     this.memory = new Int32Array(options.nPages * options.pageSize);
     this.hostMemory = new Int32Array(options.nHostPages * options.pageSize);

@@ -41,7 +41,7 @@ function checkCounts(snapshot: PageSnapshot, { manager, options }: PagingModel):
 
 /** Every computed token is where the table says, and no page is missing that a query can see. */
 function checkTokens({ sequences }: PageSnapshot, model: PagingModel): void {
-  const { pageSize, window } = model.options;
+  const { pageSize, window, firstKeys } = model.options;
   assertSame('sequences', sequences.length, model.sequences.length);
   sequences.forEach(({ id, nTokens, nComputed, nInFlight, pages, hostPages }, i) => {
     const { tokens, salt, isSwapped, ...expected } = model.sequences[i]!;
@@ -54,11 +54,15 @@ function checkTokens({ sequences }: PageSnapshot, model: PagingModel): void {
     const nPages = Math.ceil((nComputed + nInFlight) / pageSize);
     if (!isSwapped) assertSame('a page for each token, and none more', pages.length, nPages);
     const held = isSwapped ? hostPages : pages;
-    const nBehind = nPages - held.length;
+    // Of a swapped sequence, those that it keeps for its first keys, and behind a gap the last ones.
+    const nGap = nPages - held.length;
+    const nKept = nGap > 0 ? Math.ceil(firstKeys / pageSize) : 0;
+    const heldAt = (column: number): number | undefined =>
+      column < nKept ? held[column] : column < nKept + nGap ? undefined : held[column - nGap];
     for (let position = 0; position < nComputed; position++) {
-      const page = held[Math.floor(position / pageSize) - nBehind] ?? -1;
+      const page = heldAt(Math.floor(position / pageSize)) ?? -1;
       if (page < 0) {
-        const isSeen = window < 0 || position >= nComputed - window;
+        const isSeen = window < 0 || position >= nComputed - window || position < firstKeys;
         assertSame(`sequence ${id} lacks token ${position} and sees it`, isSeen, false);
         continue;
       }

@@ -37,6 +37,7 @@ export const pagingOptions: fc.Arbitrary<PagingOptions> = fc.record({
   pageSize: fc.integer({ min: 1, max: 4 }),
   nHostPages: fc.integer({ min: 0, max: 6 }),
   window: fc.oneof({ weight: 2, arbitrary: fc.constant(-1) }, fc.integer({ min: 0, max: 9 })),
+  firstKeys: fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: 1, max: 6 })),
   isCaching: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)),
 });
 

@@ -181,10 +181,14 @@ export class ModelledManager implements PagingModel {
       sequence.nOnceComputed = sequence.nComputed;
     }
     if (nInFlight > 0) this.#checkWhole(sequence);
-    const { window, pageSize } = this.options;
+    const { window, pageSize, firstKeys } = this.options;
     if (window < 0) return;
     const { nPages } = this.manager.sequence(sequence.id);
-    assertSame('pages behind the window', nPages > 1 + Math.max(1, Math.ceil(window / pageSize)), false);
+    assertSame(
+      'pages behind the window',
+      nPages > 1 + Math.max(1, Math.ceil(window / pageSize)) + Math.ceil(firstKeys / pageSize),
+      false,
+    );
   }
 
   /** All whole pages that a sequence has computed are found from now on. */

@@ -53,10 +53,11 @@ export class ModelledSaves {
     assertSameNumbers('state of a save', [saved.nComputed, saved.salt], [nComputed, salt]);
     const ids = kvIds.of(salt, tokens).slice(0, nComputed);
     while (ids.length % pageSize > 0) ids.push(0);
-    const { nOnceComputed, isPrivate, firstColumn } = saved;
-    const state = { tokens: saved.tokens, salt, isPrivate, nComputed, nOnceComputed, firstColumn };
-    const contents = Array.from({ length: saved.nPages }, (_, i) =>
-      ids.slice((firstColumn + i) * pageSize, (firstColumn + i + 1) * pageSize),
+    const { nOnceComputed, isPrivate, firstColumn, nKeptColumns } = saved;
+    const columns = { firstColumn, nKeptColumns };
+    const state = { tokens: saved.tokens, salt, isPrivate, nComputed, nOnceComputed, ...columns };
+    const contents = savedColumns(state, pageSize).map((column) =>
+      ids.slice(column * pageSize, (column + 1) * pageSize),
     );
     const kept = { state, contents, isCut };
     if (!saved.hostPages) {
@@ -80,9 +81,10 @@ export class ModelledSaves {
   #compare(pages: readonly number[], memory: Int32Array, { contents, state }: Kept): void {
     const { pageSize } = this.#model.options;
     assertSame('pages of a save', pages.length, contents.length);
+    const columns = savedColumns(state, pageSize);
     contents.forEach((content, i) => {
       const start = pages[i]! * pageSize;
-      const nUsed = Math.min(pageSize, state.nComputed - (state.firstColumn + i) * pageSize);
+      const nUsed = Math.min(pageSize, state.nComputed - columns[i]! * pageSize);
       assertSameNumbers(
         `saved page ${i}`,
         [...memory.subarray(start, start + nUsed)],
@@ -151,23 +153,30 @@ export class ModelledSaves {
   }
 
   /** What restoring must find, write and take. */
-  #expected(
-    { tokens, salt, isPrivate, nComputed, firstColumn }: SequenceState,
-    avoided: ReadonlySet<number>,
-  ) {
+  #expected(state: SequenceState, avoided: ReadonlySet<number>) {
+    const { tokens, salt, isPrivate, firstColumn } = state;
     const { manager, options, router } = this.#model;
     const { pageSize, isCaching } = options;
     const found = isPrivate || !isCaching ? { nTokens: 0, pages: [] } : router.find([...tokens], salt);
     const isUseful = found.nTokens > 0 && found.nTokens >= firstColumn * pageSize;
     const pages = isUseful ? found.pages : [];
     const nFound = isUseful ? found.nTokens : 0;
-    const start = isUseful ? nFound / pageSize : firstColumn;
-    const nWrites = Math.max(0, Math.ceil(nComputed / pageSize) - start);
+    const nWrites = savedColumns(state, pageSize).filter((column) => column >= nFound / pageSize).length;
     const { free } = manager.snapshot();
     const usable = free.filter((page) => !avoided.has(page) || pages.includes(page));
     const nRevived = pages.filter((page) => free.includes(page)).length;
     return { nFound, nWrites, isFull: nRevived + nWrites > usable.length };
   }
+}
+
+/** The columns whose pages a save has, in order. */
+function savedColumns(
+  { nComputed, firstColumn, nKeptColumns = 0 }: SequenceState,
+  pageSize: number,
+): number[] {
+  return Array.from({ length: Math.ceil(nComputed / pageSize) }, (_, column) => column).filter(
+    (column) => column < nKeptColumns || column >= firstColumn,
+  );
 }
 
 /** A sequence that is restored, and whether it once lost computed tokens. */

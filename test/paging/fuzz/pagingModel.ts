@@ -9,6 +9,7 @@ export interface PagingOptions {
   readonly pageSize: number;
   readonly nHostPages: number;
   readonly window: number;
+  readonly firstKeys: number;
   readonly isCaching: boolean;
 }
 

@@ -32,7 +32,7 @@ export function checkStep(step: Step, engine: EngineModel): void {
 /** Write the KV ids of the new tokens, then check that each token sees those of its own sequence. */
 export function computeStep(step: Step, engine: EngineModel): void {
   const { options, memory, kvIds } = engine;
-  const { pageSize, window } = options;
+  const { pageSize, window, firstKeys } = options;
   const idsOf = sequencesOf(step, engine).map(({ salt, tokens }) => kvIds.of(salt, tokens));
   const rowsOf = (b: number) =>
     Array.from({ length: step.cuSeqlensQ[b + 1]! - step.cuSeqlensQ[b]! }, (_, i) => step.cuSeqlensQ[b]! + i);
@@ -42,7 +42,8 @@ export function computeStep(step: Step, engine: EngineModel): void {
   idsOf.forEach((ids, b) => {
     for (const row of rowsOf(b)) {
       const position = step.tokenPositions[row]!;
-      for (let key = window < 0 ? 0 : Math.max(0, position - window); key <= position; key++) {
+      for (let key = 0; key <= position; key++) {
+        if (window >= 0 && key < position - window && key >= firstKeys) continue;
         const page = step.blockTable[b * step.tableWidth + Math.floor(key / pageSize)]!;
         const seen = page < 0 ? 'no page' : memory[page * pageSize + (key % pageSize)];
         assertSame(`key ${key} that token ${position} of sequence ${step.sequences[b]} sees`, seen, ids[key]);
@@ -68,19 +69,21 @@ interface PlannedStep {
 /** Whether a sequence has something to compute, and would fit if nothing else had pages but pins. */
 export function fits(sequence: EngineSequence, snapshot: PageSnapshot, engine: EngineModel): boolean {
   if (isResting(sequence)) return false;
-  const { pageSize, window } = engine.options;
+  const { pageSize, window, firstKeys } = engine.options;
   const { id, tokens, nComputed, salt, isPrivate, isSwapped } = sequence;
   const pinned = new Set(snapshot.pins.flat().filter((page) => page >= 0));
   const nLeft = snapshot.nPages - pinned.size;
   const nColumns = Math.ceil(tokens.length / pageSize);
-  if (window >= 0 && 1 + Math.max(1, Math.ceil(window / pageSize)) <= nLeft) return true;
+  const nKept = Math.ceil(firstKeys / pageSize);
+  if (window >= 0 && 1 + Math.max(1, Math.ceil(window / pageSize)) + nKept <= nLeft) return true;
   const { pages, hostPages } = snapshot.sequences.find((own) => own.id === id)!;
   const found = engine.router.find(tokens, salt);
   let nBehind = pages.filter((page) => page < 0).length;
-  let own = pages.slice(nBehind, Math.floor(nComputed / pageSize));
+  let own = pages.slice(0, Math.floor(nComputed / pageSize)).filter((page) => page >= 0);
   if (isSwapped) {
     nBehind = Math.ceil(nComputed / pageSize) - hostPages.length;
-    own = isPrivate ? [] : engine.router.path(tokens.slice(0, nComputed), salt).slice(nBehind);
+    const path = isPrivate ? [] : engine.router.path(tokens.slice(0, nComputed), salt);
+    own = nBehind === 0 ? path : path.filter((_, column) => column < nKept || column >= nKept + nBehind);
   } else if (nComputed === 0 && !isPrivate) {
     nBehind = found.nTokens / pageSize - found.pages.length;
     own = [...found.pages];
