@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { FloatDType } from '../../src/core/dtype.js';
 import { DECODE_SOFTWARE_DIVISOR, PREFILL_SOFTWARE_DIVISOR } from '../cases/cases.js';
+import { FAMILIES, FEATURE_SHAPES } from '../cases/featureShapes.js';
 import { SHAPES } from '../cases/shapes.js';
 
 const ADAPTERS = ['chrome', 'node'] as const;
@@ -11,7 +12,7 @@ const DTYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly FloatDType[];
 export interface BenchOptions {
   readonly adapter: Adapter;
   readonly dtype: FloatDType;
-  /** Names of shapes, or `RECORDING`; an empty list means all. */
+  /** Names of shapes, of options or their families, or `RECORDING`; an empty list means all. */
   readonly shapes: readonly string[];
   readonly quick: boolean;
   readonly full: boolean;
@@ -29,7 +30,8 @@ export interface BenchOptions {
 
 /** The name that `--shape` takes for the cost of recording. */
 export const RECORDING = 'recording';
-const NAMES = [...SHAPES.map(({ name }) => name), RECORDING];
+const OPTION_NAMES = [...FAMILIES, ...FEATURE_SHAPES.map(({ name }) => name)];
+const NAMES = [...SHAPES.map(({ name }) => name), ...OPTION_NAMES, RECORDING];
 
 /** Options that say what else is measured than a sweep. */
 const NOT_FOR_SWEEPS = ['shape', 'dtype', 'full', 'peers', 'scale', 'all'] as const;

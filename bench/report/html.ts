@@ -63,6 +63,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .legend .naive { background: var(--naive); }
 .legend .T1 { background: var(--prefill); }
 .legend .attn_prefill { background: var(--prefill); }
+.legend .plain { background: var(--prefill); }
 .legend .onnx { background: var(--onnx); }
 .legend .onnx_other { background: var(--onnx-other); }
 .legend .wrong { background: none; border: 2px solid var(--bad); }
@@ -76,6 +77,7 @@ svg .pageflash { fill: var(--pageflash); }
 svg .naive { fill: var(--naive); }
 svg .T1 { fill: var(--prefill); }
 svg .attn_prefill { fill: var(--prefill); }
+svg .plain { fill: var(--prefill); }
 svg .onnx { fill: var(--onnx); }
 svg .onnx_other { fill: var(--onnx-other); }
 svg .wrong { fill: var(--card); stroke: var(--bad); stroke-width: 2; }

@@ -4,9 +4,13 @@ import {
   caseName,
   DECODE_SOFTWARE_DIVISOR,
   headsOf,
+  isPrompt,
   PREFILL_SOFTWARE_DIVISOR,
   type BenchCase,
+  type FeatureCase,
+  type ShapeKind,
 } from '../cases/cases.js';
+import { FEATURE_SHAPES } from '../cases/featureShapes.js';
 import { PAGE_SIZE, SHAPES } from '../cases/shapes.js';
 import {
   adapterName,
@@ -20,6 +24,7 @@ import {
   type PeerName,
   type RecordingRow,
 } from '../results.js';
+import { featureSections } from './featureSection.js';
 import { escape, STYLE } from './html.js';
 import { onnxSection } from './onnxSection.js';
 import { scaleSection } from './scaleSection.js';
@@ -46,6 +51,7 @@ ${failures(results)}
 <div class="tiles">${tiles(rows.filter(isMeasured), results)}</div>
 ${kindSections('prefill', rows, ceilings)}
 ${kindSections('decode', rows, ceilings)}
+${featureSections(rows)}
 ${onnxSection(onnx)}
 ${scaleSection(results)}
 ${recordingSection(recording)}
@@ -88,7 +94,7 @@ function speedupTile(what: string, rows: readonly MeasuredRow[], name: PeerName)
 }
 
 /** Against onnxruntime-web in its fastest mode that is right. */
-function onnxTile(kind: BenchCase['kind'], what: string, rows: readonly OnnxRow[] = []): string {
+function onnxTile(kind: ShapeKind, what: string, rows: readonly OnnxRow[] = []): string {
   const measured = rows.filter((row) => row.status === 'measured').filter((row) => row.case.kind === kind);
   const ratios = measured.flatMap((row) => bestRightMode(row)?.ratio.median ?? []);
   return meanTile(
@@ -176,16 +182,33 @@ function shapeFacts(rows: BenchResults['rows']): [string, string][] {
   const cases = new Map(rows.map((row) => [row.case.shape, row.case]));
   return [...cases.values()].map((benchCase) => {
     const { shape, model, scaled } = benchCase;
-    const unscaled = SHAPES.find(({ name }) => name === shape);
+    const unscaled = [...SHAPES, ...FEATURE_SHAPES].find(({ name }) => name === shape);
     const details = [
       `${headsOf(benchCase)} (query heads / kv heads × head size)`,
-      ...(benchCase.kind === 'prefill' ? maskFacts(benchCase) : [`keys ${benchCase.keys.join(', ')}`]),
+      ...callFacts(benchCase),
       ...(scaled && unscaled && unscaled.nHeads > benchCase.nHeads
         ? [`scaled down from ${unscaled.nHeads}/${unscaled.nKvHeads}`]
         : []),
     ];
     return [shape, `${model}: ${details.join(', ')}`];
   });
+}
+
+function callFacts(benchCase: BenchCase): string[] {
+  switch (benchCase.kind) {
+    case 'prefill':
+      return maskFacts(benchCase);
+    case 'decode':
+      return [`keys ${benchCase.keys.join(', ')}`];
+    case 'feature':
+      return [`${benchCase.what}, beside ${benchCase.beside}`, `in ${benchCase.dtype}`, sizeText(benchCase)];
+  }
+}
+
+function sizeText(benchCase: FeatureCase): string {
+  const { batch, nQueries, nKeys } = benchCase;
+  if (isPrompt(benchCase)) return `${nKeys} tokens`;
+  return `sequences with keys ${batch} × ${nKeys}${nQueries > 1 ? `, ${nQueries} of them new` : ''}`;
 }
 
 function maskFacts({ causal, window, softcap }: Extract<BenchCase, { kind: 'prefill' }>): string[] {

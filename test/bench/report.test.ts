@@ -135,7 +135,7 @@ function results(): BenchResults {
       pageflash: MEASUREMENT,
       peers: [naive],
     };
-    if (benchCase.kind === 'prefill' || benchCase.headDimV !== undefined) return row;
+    if (benchCase.kind !== 'decode' || benchCase.headDimV !== undefined) return row;
     const traffic = countTraffic(problemOf(benchCase), traitsOf({}));
     return { ...row, peers: [naive, PREFILL_KERNEL], traffic };
   });
