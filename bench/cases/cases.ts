@@ -79,9 +79,9 @@ export function decodeCases(options: CaseOptions): DecodeCase[] {
 export function featureCases(options: CaseOptions): FeatureCase[] {
   const { shapes } = options;
   const scaled = isScaled(options);
-  const all = FEATURE_SHAPES.filter(({ family }) => shapes.includes(family));
-  const named = [...all, ...selected(FEATURE_SHAPES, QUICK_FEATURE_SHAPES, options)];
-  return FEATURE_SHAPES.filter((shape) => named.includes(shape)).map((shape) => {
+  const named = new Set(selected(FEATURE_SHAPES, QUICK_FEATURE_SHAPES, options));
+  const isWanted = (shape: FeatureShape): boolean => named.has(shape) || shapes.includes(shape.family);
+  return FEATURE_SHAPES.filter(isWanted).map((shape) => {
     const { name, size, softwareSize, ...rest } = shape;
     const { nQueries, nKeys } = size;
     const divisor = nQueries === nKeys ? PREFILL_SOFTWARE_DIVISOR : DECODE_SOFTWARE_DIVISOR;

@@ -67,8 +67,7 @@ function treeOf(parents: readonly number[]) {
   const n = parents.length;
   const words = Math.ceil(n / 32);
   const treeMask = new Uint32Array(n * words);
-  const sees = (i: number, t: number): boolean =>
-    ((treeMask[i * words + (t >> 5)]! >>> (t & 31)) & 1) === 1;
+  const sees = (i: number, t: number): boolean => ((treeMask[i * words + (t >> 5)]! >>> (t & 31)) & 1) === 1;
   const depths = new Int32Array(n);
   parents.forEach((parent, i) => {
     if (parent >= 0) {
@@ -111,7 +110,11 @@ interface Drafts {
 }
 
 /** The same buffers, with the host's numbers as they are once the drafts are appended. */
-function appendedCache(given: Given, cache: FeatureCache, { drafts, positions, angles }: Drafts): FeatureCache {
+function appendedCache(
+  given: Given,
+  cache: FeatureCache,
+  { drafts, positions, angles }: Drafts,
+): FeatureCache {
   const { inputs, benchCase } = given;
   const { nQueries, nKeys, nKvHeads, headDim, dtype } = benchCase;
   const append = (to: Input, from: Input, isRotated: boolean): Input => {

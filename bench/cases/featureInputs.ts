@@ -1,5 +1,11 @@
 import { bytesPerElement, type FloatDType, type QuantisedDType } from '../../src/core/dtype.js';
-import { fromE4m3Bits, I4_GROUP, packCodes, scaleBytesPerHead, scaleShape } from '../../src/core/kvFormats.js';
+import {
+  fromE4m3Bits,
+  I4_GROUP,
+  packCodes,
+  scaleBytesPerHead,
+  scaleShape,
+} from '../../src/core/kvFormats.js';
 import { elementCount, type Floats, type Tensor } from '../../src/core/tensor.js';
 import { upload, uploadCodes } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';

@@ -64,7 +64,11 @@ export class DeviceBench {
   ): Promise<Row> {
     try {
       const device = await this.#getDevice();
-      const effort = effortFor({ software: isSoftware(device), quick, kind: isPrompt(benchCase) ? 'prefill' : 'decode' });
+      const effort = effortFor({
+        software: isSoftware(device),
+        quick,
+        kind: isPrompt(benchCase) ? 'prefill' : 'decode',
+      });
       const row = await measureCase({ device, benchCase, effort, alone, onProgress });
       this.#throwErrors();
       return row;
