@@ -116,12 +116,13 @@ export function help(command: string, adapters: readonly Adapter[]): string {
       ? `  --adapter ${adapters.join('|')}   where to run: headless Chrome, or Dawn in Node (${adapters[0]})\n`
       : '';
   return `Times pageflash against naive attention, which keeps all scores in memory: prompts, decode steps over a paged
-cache (against pageflash's prefill kernel, too), and what it costs the host to record a planned layer.
+cache (against pageflash's prefill kernel, too); options of a call beside the plain call; and what it costs the host
+to record a planned layer.
 
   ${command} [options]
 
 ${adapterLines}  --quick                 few shapes, lengths and rounds: half a minute on a software adapter
-  --shape NAME            only this shape; may be repeated
+  --shape NAME            only this shape, option or family of options; may be repeated
   --dtype ${DTYPES.join('|')}    how q, k, v and out are stored (f32)
   --full                  the models' own sizes on a software adapter too; without it, prompts have heads and
                           windows divided by ${PREFILL_SOFTWARE_DIVISOR} and at most 512 to 2048 tokens there, and decode steps
@@ -136,7 +137,9 @@ ${adapterLines}  --quick                 few shapes, lengths and rounds: half a 
   --out NAME              write bench/results/NAME.json and .html (latest); with a slash, NAME is a path
   --help                  this text
 
-Shapes: ${NAMES.join(', ')}.
+Shapes: ${[...SHAPES.map(({ name }) => name), RECORDING].join(', ')}.
+Families of options: ${FAMILIES.join(', ')}.
+Options: ${FEATURE_SHAPES.map(({ name }) => name).join(', ')}.
 Exits with 1 if a shape failed, with 2 if an option is wrong.
 `;
 }

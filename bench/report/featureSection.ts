@@ -5,7 +5,6 @@ import { isMeasured, measuredPeer, type MeasuredRow, type Measurement, type Row 
 import { speedupPlot, timePlot } from './comparisonPlots.js';
 import { cells, escape, headCells, spread } from './html.js';
 import { timeCell, worst } from './rowsTable.js';
-import { legend } from './sections.js';
 
 /** A row of a call with an option. */
 export type FeatureRow = Row & { readonly case: FeatureCase };
@@ -54,12 +53,14 @@ const TITLES: Readonly<Record<Family, string>> = {
   prefix: 'Shared prefixes',
 };
 
+const LEGEND = `<p class="legend"><span><i class="pageflash"></i>with the option</span><span><i class="plain"></i>plain</span></p>`;
+
 function plots(rows: readonly MeasuredRow[]): string {
   return `<section>
 <h2>Options: time</h2>
 <p class="soft">A call with an option, and the plain call: the same without the option, or with what is built in for it. Left is
 faster.</p>
-${legend(['plain'])}
+${LEGEND}
 <div class="scroll">${timePlot(rows)}</div>
 </section>
 <section>
@@ -76,7 +77,7 @@ function familyTable(family: Family, all: readonly FeatureRow[]): string {
   return `<h3>${TITLES[family]}</h3>
 <div class="scroll"><table>
 <thead>
-<tr><th class="shape" rowspan="2">row<br />heads × size, tokens or sequences × keys</th><th class="implementation" colspan="3">with the option</th>
+<tr><th class="shape" rowspan="2">row<br />heads × size, tokens or<br />sequences × keys, type</th><th class="implementation" colspan="3">with the option</th>
 <th class="implementation" colspan="2">plain</th><th rowspan="2">plain ÷ own</th><th class="implementation" colspan="2">on paper</th><th rowspan="2">largest<br />difference</th></tr>
 <tr>${headCells(['time', 'bytes', 'memory', 'time', 'bytes', 'by bytes', 'by scores'])}</tr>
 </thead>
@@ -87,8 +88,10 @@ ${rows.map(tableRow).join('\n')}
 }
 
 function tableRow(row: FeatureRow): string {
-  const { shape, what, beside } = row.case;
-  const start = `<td>${escape(shape)}<small>${escape(`${what}; plain: ${beside}`)}</small><small>${headsOf(row.case)}, ${lengthOf(row.case)}</small></td>`;
+  const { shape, what, beside, dtype } = row.case;
+  const text = `${what}; plain: ${beside}`;
+  const sizes = `${headsOf(row.case)}, ${lengthOf(row.case)}, ${dtype}`;
+  const start = `<td>${escape(shape)}<small class="text">${escape(text)}</small><small>${sizes}</small></td>`;
   if (!isMeasured(row)) return `<tr>${start}<td class="failed" colspan="20">${escape(row.message)}</td></tr>`;
   const { pageflash, checks } = row;
   const plain = measuredPeer(row, 'plain');

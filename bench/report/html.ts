@@ -49,6 +49,7 @@ body {
 main { max-width: 1120px; margin: 0 auto; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; }
 h2 { font-size: 18px; margin: 0 0 4px; }
+h3 { font-size: 15px; margin: 20px 0 2px; }
 p { margin: 0 0 12px; max-width: 90ch; }
 .subtitle { max-width: none; }
 .soft, .facts dt { color: var(--soft); }
@@ -98,6 +99,7 @@ td:first-child, th.shape { text-align: left; padding-left: 0; }
 th.implementation { text-align: center; }
 td small { color: var(--soft); display: block; font-size: 12px; }
 td.left { text-align: left; white-space: normal; }
+td small.text { white-space: normal; min-width: 24ch; }
 td small.wide { color: var(--warn); }
 .bad { color: var(--bad); }
 .failed { color: var(--bad); text-align: left; white-space: normal; }

@@ -4,14 +4,13 @@ import {
   caseName,
   DECODE_SOFTWARE_DIVISOR,
   headsOf,
-  isPrompt,
   PREFILL_SOFTWARE_DIVISOR,
   type BenchCase,
   type FeatureCase,
   type ShapeKind,
 } from '../cases/cases.js';
 import { FEATURE_SHAPES } from '../cases/featureShapes.js';
-import { PAGE_SIZE, SHAPES } from '../cases/shapes.js';
+import { PAGE_SIZE, SHAPES, type ModelHeads } from '../cases/shapes.js';
 import {
   adapterName,
   bestRightMode,
@@ -180,35 +179,33 @@ function optionsText({ dtype, quick, full, shapes }: BenchResults['options']): s
 
 function shapeFacts(rows: BenchResults['rows']): [string, string][] {
   const cases = new Map(rows.map((row) => [row.case.shape, row.case]));
-  return [...cases.values()].map((benchCase) => {
-    const { shape, model, scaled } = benchCase;
-    const unscaled = [...SHAPES, ...FEATURE_SHAPES].find(({ name }) => name === shape);
+  const options = [...cases.values()].filter((one) => one.kind === 'feature');
+  const facts = [...cases.values()].flatMap((benchCase): [string, string][] => {
+    if (benchCase.kind === 'feature') return [];
+    const { shape, model } = benchCase;
     const details = [
       `${headsOf(benchCase)} (query heads / kv heads × head size)`,
-      ...callFacts(benchCase),
-      ...(scaled && unscaled && unscaled.nHeads > benchCase.nHeads
-        ? [`scaled down from ${unscaled.nHeads}/${unscaled.nKvHeads}`]
-        : []),
+      ...(benchCase.kind === 'prefill' ? maskFacts(benchCase) : [`keys ${benchCase.keys.join(', ')}`]),
+      ...scalingFacts(benchCase, SHAPES),
     ];
-    return [shape, `${model}: ${details.join(', ')}`];
+    return [[shape, `${model}: ${details.join(', ')}`]];
   });
+  return [...facts, ...optionFacts(options)];
 }
 
-function callFacts(benchCase: BenchCase): string[] {
-  switch (benchCase.kind) {
-    case 'prefill':
-      return maskFacts(benchCase);
-    case 'decode':
-      return [`keys ${benchCase.keys.join(', ')}`];
-    case 'feature':
-      return [`${benchCase.what}, beside ${benchCase.beside}`, `in ${benchCase.dtype}`, sizeText(benchCase)];
-  }
+function scalingFacts(benchCase: BenchCase, shapes: readonly ModelHeads[]): string[] {
+  const unscaled = shapes.find(({ name }) => name === benchCase.shape);
+  if (!benchCase.scaled || !unscaled || unscaled.nHeads <= benchCase.nHeads) return [];
+  return [`scaled down from ${unscaled.nHeads}/${unscaled.nKvHeads}`];
 }
 
-function sizeText(benchCase: FeatureCase): string {
-  const { batch, nQueries, nKeys } = benchCase;
-  if (isPrompt(benchCase)) return `${nKeys} tokens`;
-  return `sequences with keys ${batch} × ${nKeys}${nQueries > 1 ? `, ${nQueries} of them new` : ''}`;
+/** One for all of them, which are of one model. */
+function optionFacts([first]: readonly FeatureCase[]): [string, string][] {
+  if (!first) return [];
+  const details = [first.model, ...scalingFacts(first, FEATURE_SHAPES)];
+  return [
+    ['options', `${details.join(', ')}; new tokens are the last ones of each sequence, in causal order`],
+  ];
 }
 
 function maskFacts({ causal, window, softcap }: Extract<BenchCase, { kind: 'prefill' }>): string[] {

@@ -86,7 +86,7 @@ ${legend(['naive'])}
 </section>`;
 }
 
-export function legend(peers: readonly PeerName[]): string {
+function legend(peers: readonly PeerName[]): string {
   const entries = ['pageflash', ...peers].map((name) => `<span><i class="${name}"></i>${name}</span>`);
   return `<p class="legend">${entries.join('')}</p>`;
 }

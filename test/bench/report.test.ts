@@ -240,13 +240,14 @@ describe('the report', () => {
   });
 
   test('has options beside plain calls, and what they should give on paper', () => {
-    expect(html).toContain('<td>kv-i4-turned<small>a decode step over i4');
+    expect(html).toContain('<td>kv-i4-turned<small class="text">a decode step over i4');
     expect(html).toContain('plain: over halves');
     // Half the bytes, and as many scores.
     expect(html).toMatch(/1\.50×<small>.*?<td>2\.00×<\/td><td>1\.00×<\/td>/);
     expect(html).toContain('<h3>Shared prefixes</h3>');
     expect(html).not.toContain('<h3>Block masks</h3>');
-    expect(html).toContain('sharedPrefix of 8 sequences, beside each reads its own');
+    expect(html).toContain('8/2×128, 4 × 2048, f16</small>');
+    expect(html).toContain('<dt>options</dt><dd>Llama-3-8B, scaled down from 32/8');
   });
 
   test('shows what recording costs, or why it failed', () => {
