@@ -1,12 +1,17 @@
 import { vi } from 'vitest';
-import { cpuDevice, type CpuBuffer } from '../wgslOnCpu/cpuDevice.js';
+import { cpuDevice, type CpuBuffer, type Edit } from '../wgslOnCpu/cpuDevice.js';
 
-/** A device of default limits that runs kernels on the CPU, as much of it as a runtime asks for. */
-export function deviceOnCpu(): GPUDevice {
+/**
+ * A device of default limits that runs kernels on the CPU, as much of it as a runtime asks for.
+ *
+ * @param edit changes the WGSL of each kernel first
+ */
+export function deviceOnCpu(edit?: Edit): GPUDevice {
   // What Node has not got.
   vi.stubGlobal('GPUBufferUsage', { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, STORAGE: 128 });
   vi.stubGlobal('GPUMapMode', { READ: 1 });
-  const { device } = cpuDevice();
+  vi.stubGlobal('GPUOutOfMemoryError', class {});
+  const { device } = cpuDevice({ edit });
   const { createBuffer } = device;
   return Object.assign(device, {
     features: new Set<string>(),

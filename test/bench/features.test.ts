@@ -10,6 +10,8 @@ import {
 import { FEATURE_SHAPES, OWN_TOKENS, type CallSize } from '../../bench/cases/featureShapes.js';
 import { featureWorkload } from '../../bench/cases/featureWorkload.js';
 import { checkAgainstPeer, type Implementation } from '../../bench/cases/workload.js';
+import { measureCase } from '../../bench/device/measureCase.js';
+import { onPaperOf } from '../../bench/report/featureSection.js';
 import { createRuntime } from '../../src/index.js';
 import { download } from '../../tools/deviceTensor.js';
 import { deviceOnCpu } from './deviceOnCpu.js';
@@ -108,6 +110,37 @@ describe('each option on the CPU', () => {
         checkAgainstPeer('plain', own, other, benchCase.dtype);
         expect(() => workload.check(other.map((x) => x + 0.1))).toThrow('pageflash and reference disagree');
       }
+    },
+    SLOW,
+  );
+});
+
+describe('measuring a row', () => {
+  const effort = { minRounds: 1, maxRounds: 1, budgetMs: 0, minSampleMs: 0 };
+  const measure = (shape: string, device: GPUDevice) =>
+    measureCase({ device, benchCase: tiny(shape), effort, alone: false, onProgress() {} });
+
+  test.each([
+    { shape: 'kv-i8', against: ['reference', 'reference'] },
+    { shape: 'prefix-2', against: ['reference', 'plain'] },
+  ])(
+    '$shape: checks both calls, and has what each must move',
+    async ({ shape, against }) => {
+      const row = await measure(shape, deviceOnCpu());
+      expect(row.checks.map((check) => check.against)).toEqual(against);
+      expect(row.peers.map(({ name }) => name)).toEqual(['plain']);
+      expect(onPaperOf(row)!.byBytes).toBeGreaterThan(1);
+    },
+    SLOW,
+  );
+
+  test.each(['attn_decode', 'merge_states'])(
+    'a row fails where %s is wrong',
+    async (kernel) => {
+      const device = deviceOnCpu((code, entryPoint) =>
+        entryPoint === kernel ? code.replaceAll('exp2(', 'exp2(0.7 * ') : code,
+      );
+      await expect(measure('prefix-2', device)).rejects.toThrow(/^pageflash and (reference|plain) disagree/);
     },
     SLOW,
   );
