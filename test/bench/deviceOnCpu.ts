@@ -10,7 +10,7 @@ export function deviceOnCpu(edit?: Edit): GPUDevice {
   // What Node has not got.
   vi.stubGlobal('GPUBufferUsage', { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, STORAGE: 128 });
   vi.stubGlobal('GPUMapMode', { READ: 1 });
-  vi.stubGlobal('GPUOutOfMemoryError', class {});
+  vi.stubGlobal('GPUOutOfMemoryError', function outOfMemory() {});
   const { device } = cpuDevice({ edit });
   const { createBuffer } = device;
   return Object.assign(device, {
