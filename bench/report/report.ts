@@ -204,7 +204,10 @@ function optionFacts([first]: readonly FeatureCase[]): [string, string][] {
   if (!first) return [];
   const details = [first.model, ...scalingFacts(first, FEATURE_SHAPES)];
   return [
-    ['options', `${details.join(', ')}; new tokens are the last ones of each sequence, in causal order`],
+    [
+      'options of a call',
+      `${details.join(', ')}; new tokens are the last ones of each sequence, in causal order`,
+    ],
   ];
 }
 

@@ -247,7 +247,7 @@ describe('the report', () => {
     expect(html).toContain('<h3>Shared prefixes</h3>');
     expect(html).not.toContain('<h3>Block masks</h3>');
     expect(html).toContain('8/2×128, 4 × 2048, f16</small>');
-    expect(html).toContain('<dt>options</dt><dd>Llama-3-8B, scaled down from 32/8');
+    expect(html).toContain('<dt>options of a call</dt><dd>Llama-3-8B, scaled down from 32/8');
   });
 
   test('shows what recording costs, or why it failed', () => {
