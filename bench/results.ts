@@ -140,7 +140,7 @@ export type Row = MeasuredRow | FailedRow;
 export interface MeasuredRow {
   readonly case: BenchCase;
   readonly status: 'measured';
-  /** Floating-point operations of one call, the same for pageflash and all peers: only unmasked pairs count. */
+  /** Floating-point operations of one call, by default those of all peers, too: only unmasked pairs count. */
   readonly flops: number;
   readonly checks: readonly Check[];
   readonly pageflash: Measurement;
@@ -169,6 +169,9 @@ export interface Measurement {
   /** Milliseconds per call by GPU timestamps, on GPUs that have them. */
   readonly gpuMs?: Summary;
   readonly repetitions: number;
+  /** The bytes that must be moved, and the operations on pairs that must be looked at. Missing in older results. */
+  readonly bytes?: number;
+  readonly flops?: number;
   /** 10⁹ operations per second, by the median time. */
   readonly gflops: number;
   /** 10⁹ bytes per second, by the median time, counting only the bytes that must be moved. */
@@ -179,9 +182,10 @@ export interface Measurement {
 
 /**
  * What pageflash is compared with. `attn_prefill` is its own kernel for prompts, made to run a decode step; `T1`
- * are its kernels without subgroup matrices, where it uses such.
+ * are its kernels without subgroup matrices, where it uses such; `plain` is its call without the option that a row is
+ * about, or with what is built in for it.
  */
-export type PeerName = 'naive' | 'attn_prefill' | 'T1';
+export type PeerName = 'naive' | 'attn_prefill' | 'T1' | 'plain';
 export type Peer = MeasuredPeer | SkippedPeer;
 
 export interface MeasuredPeer extends Measurement {

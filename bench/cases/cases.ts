@@ -1,4 +1,5 @@
 import type { FloatDType } from '../../src/core/dtype.js';
+import { FEATURE_SHAPES, type CallSize, type FeatureShape } from './featureShapes.js';
 import { DECODE_SHAPES, PREFILL_SHAPES, type DecodeShape, type PrefillShape } from './shapes.js';
 
 /** What decides which cases are run, and at which size. */
@@ -14,7 +15,10 @@ export interface CaseOptions {
 }
 
 /** One row of the benchmark: a shape, perhaps scaled down. */
-export type BenchCase = PrefillCase | DecodeCase;
+export type BenchCase = PrefillCase | DecodeCase | FeatureCase;
+
+/** The kinds of cases whose peers are other ways to compute attention. */
+export type ShapeKind = (PrefillCase | DecodeCase)['kind'];
 
 /** A prompt shape at one of its lengths. */
 export interface PrefillCase extends Omit<PrefillShape, 'name' | 'lengths'> {
@@ -35,9 +39,18 @@ export interface DecodeCase extends Omit<DecodeShape, 'name'> {
   readonly scaled: boolean;
 }
 
+/** A call with an option, beside the same call without it. */
+export interface FeatureCase extends Omit<FeatureShape, 'name' | 'size' | 'softwareSize'>, CallSize {
+  readonly kind: 'feature';
+  readonly shape: string;
+  readonly dtype: FloatDType;
+  /** Whether there are fewer heads than in the model. */
+  readonly scaled: boolean;
+}
+
 /** The cases that the options select, prompts first, in the order of the shapes. */
 export function benchCases(options: CaseOptions): BenchCase[] {
-  return [...prefillCases(options), ...decodeCases(options)];
+  return [...prefillCases(options), ...decodeCases(options), ...featureCases(options)];
 }
 
 function prefillCases(options: CaseOptions): PrefillCase[] {
@@ -62,9 +75,33 @@ export function decodeCases(options: CaseOptions): DecodeCase[] {
   });
 }
 
+/** Caches of few bits are for models in halves, so their queries are halves, too. */
+export function featureCases(options: CaseOptions): FeatureCase[] {
+  const { shapes } = options;
+  const scaled = isScaled(options);
+  const named = new Set(selected(FEATURE_SHAPES, QUICK_FEATURE_SHAPES, options));
+  const isWanted = (shape: FeatureShape): boolean => named.has(shape) || shapes.includes(shape.family);
+  return FEATURE_SHAPES.filter(isWanted).map((shape) => {
+    const { name, size, softwareSize, ...rest } = shape;
+    const { nQueries, nKeys } = size;
+    const divisor = nQueries === nKeys ? PREFILL_SOFTWARE_DIVISOR : DECODE_SOFTWARE_DIVISOR;
+    const heads = scaled ? fewerHeads(shape, divisor) : {};
+    const dtype = shape.family === 'formats' && options.dtype === 'f32' ? 'f16' : options.dtype;
+    const start = { kind: 'feature', shape: name, dtype, scaled } as const;
+    return Object.assign(start, rest, heads, scaled ? softwareSize : size);
+  });
+}
+
+/** Whether all tokens of a case are new, as those of a prompt are. */
+export function isPrompt(benchCase: BenchCase): boolean {
+  if (benchCase.kind === 'feature') return benchCase.nQueries === benchCase.nKeys;
+  return benchCase.kind === 'prefill';
+}
+
 /** The only shapes of a quick run on a software adapter. */
 const QUICK_PREFILL_SHAPES = ['llama-3-8b', 'encoder-base'];
 const QUICK_DECODE_SHAPES = ['decode-small'];
+const QUICK_FEATURE_SHAPES = ['kv-i8'];
 
 /** The shapes that were named, else all; in a quick run on a software adapter, else the quick ones. */
 function selected<S extends { readonly name: string }>(
@@ -137,6 +174,10 @@ export function headsOf({ nHeads, nKvHeads, headDim }: BenchCase): string {
 /** Tokens of a prompt, such as `512`; sequences × keys of a decode step, such as `8 × ≤ 4000`. */
 export function lengthOf(benchCase: BenchCase): string {
   if (benchCase.kind === 'prefill') return String(benchCase.length);
+  if (benchCase.kind === 'feature') {
+    const { batch, nKeys } = benchCase;
+    return isPrompt(benchCase) ? String(nKeys) : `${batch} × ${nKeys}`;
+  }
   const { keys } = benchCase;
   const longest = Math.max(...keys);
   return `${keys.length} × ${keys.every((n) => n === longest) ? '' : '≤ '}${longest}`;

@@ -1,7 +1,7 @@
 // The attention shapes that are measured: add a case by adding a shape here.
 
 /** Head counts and head size of a model that people run. */
-interface ModelHeads {
+export interface ModelHeads {
   readonly name: string;
   /** The model that the shape is taken from. */
   readonly model: string;

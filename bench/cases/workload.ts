@@ -13,7 +13,7 @@ import type { DecodeTraffic } from './traffic.js';
 export interface Workload {
   /** Shape of the output, which has the case's dtype. */
   readonly outShape: readonly number[];
-  /** Floating-point operations, unmasked pairs only. */
+  /** Floating-point operations, unmasked pairs only. Those of an implementation may be others. */
   readonly flops: number;
   readonly pageflash: Implementation;
   /** What pageflash is compared with, naive attention first. */
@@ -30,6 +30,8 @@ export interface Implementation {
   readonly name: string;
   /** The bytes that it must move. */
   readonly bytes: number;
+  /** Its floating-point operations. Default: those of the workload. */
+  readonly flops?: number;
   /** Why it cannot run on this device, as the end of a sentence; undefined if it can. */
   readonly unsupported?: string | undefined;
   /** The most that its kernels may use. Default: as createRuntime decides. */
@@ -40,6 +42,8 @@ export interface Implementation {
 
 export interface PeerImplementation extends Implementation {
   readonly name: PeerName;
+  /** Checks its output, where that must not be pageflash's. */
+  readonly check?: Workload['check'];
 }
 
 /** A sentence's end that says why a device cannot bind so many bytes at once; undefined if it can. */

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { FloatDType } from '../../src/core/dtype.js';
 import { DECODE_SOFTWARE_DIVISOR, PREFILL_SOFTWARE_DIVISOR } from '../cases/cases.js';
+import { FAMILIES, FEATURE_SHAPES } from '../cases/featureShapes.js';
 import { SHAPES } from '../cases/shapes.js';
 
 const ADAPTERS = ['chrome', 'node'] as const;
@@ -11,7 +12,7 @@ const DTYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly FloatDType[];
 export interface BenchOptions {
   readonly adapter: Adapter;
   readonly dtype: FloatDType;
-  /** Names of shapes, or `RECORDING`; an empty list means all. */
+  /** Names of shapes, of options or their families, or `RECORDING`; an empty list means all. */
   readonly shapes: readonly string[];
   readonly quick: boolean;
   readonly full: boolean;
@@ -29,7 +30,8 @@ export interface BenchOptions {
 
 /** The name that `--shape` takes for the cost of recording. */
 export const RECORDING = 'recording';
-const NAMES = [...SHAPES.map(({ name }) => name), RECORDING];
+const OPTION_NAMES = [...FAMILIES, ...FEATURE_SHAPES.map(({ name }) => name)];
+const NAMES = [...SHAPES.map(({ name }) => name), ...OPTION_NAMES, RECORDING];
 
 /** Options that say what else is measured than a sweep. */
 const NOT_FOR_SWEEPS = ['shape', 'dtype', 'full', 'peers', 'scale', 'all'] as const;
@@ -114,12 +116,13 @@ export function help(command: string, adapters: readonly Adapter[]): string {
       ? `  --adapter ${adapters.join('|')}   where to run: headless Chrome, or Dawn in Node (${adapters[0]})\n`
       : '';
   return `Times pageflash against naive attention, which keeps all scores in memory: prompts, decode steps over a paged
-cache (against pageflash's prefill kernel, too), and what it costs the host to record a planned layer.
+cache (against pageflash's prefill kernel, too); options of a call beside the plain call; and what it costs the host
+to record a planned layer.
 
   ${command} [options]
 
 ${adapterLines}  --quick                 few shapes, lengths and rounds: half a minute on a software adapter
-  --shape NAME            only this shape; may be repeated
+  --shape NAME            only this shape, option or family of options; may be repeated
   --dtype ${DTYPES.join('|')}    how q, k, v and out are stored (f32)
   --full                  the models' own sizes on a software adapter too; without it, prompts have heads and
                           windows divided by ${PREFILL_SOFTWARE_DIVISOR} and at most 512 to 2048 tokens there, and decode steps
@@ -134,7 +137,9 @@ ${adapterLines}  --quick                 few shapes, lengths and rounds: half a 
   --out NAME              write bench/results/NAME.json and .html (latest); with a slash, NAME is a path
   --help                  this text
 
-Shapes: ${NAMES.join(', ')}.
+Shapes: ${[...SHAPES.map(({ name }) => name), RECORDING].join(', ')}.
+Families of options: ${FAMILIES.join(', ')}.
+Options: ${FEATURE_SHAPES.map(({ name }) => name).join(', ')}.
 Exits with 1 if a shape failed, with 2 if an option is wrong.
 `;
 }

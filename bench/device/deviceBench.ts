@@ -1,5 +1,5 @@
 import { createRuntime, requestDevice } from '../../src/index.js';
-import type { BenchCase } from '../cases/cases.js';
+import { isPrompt, type BenchCase, type ShapeKind } from '../cases/cases.js';
 import { measureRecording } from '../cases/recording.js';
 import { measureCeilings } from '../ceilings/ceilings.js';
 import { OnnxBench } from '../onnx/onnxBench.js';
@@ -64,7 +64,11 @@ export class DeviceBench {
   ): Promise<Row> {
     try {
       const device = await this.#getDevice();
-      const effort = effortFor({ software: isSoftware(device), quick, kind: benchCase.kind });
+      const effort = effortFor({
+        software: isSoftware(device),
+        quick,
+        kind: isPrompt(benchCase) ? 'prefill' : 'decode',
+      });
       const row = await measureCase({ device, benchCase, effort, alone, onProgress });
       this.#throwErrors();
       return row;
@@ -148,7 +152,7 @@ function isSoftware(device: GPUDevice): boolean {
 interface EffortArgs {
   readonly software: boolean;
   readonly quick: boolean;
-  readonly kind: BenchCase['kind'];
+  readonly kind: ShapeKind;
 }
 
 /** The time that a row may take. On software adapters a prompt takes seconds, so there are few rounds. */

@@ -1,6 +1,7 @@
 import { ratios, summarize } from '../../tools/statistics.js';
 import type { BenchCase } from '../cases/cases.js';
 import { decodeWorkload } from '../cases/decodeWorkload.js';
+import { featureWorkload } from '../cases/featureWorkload.js';
 import { prefillWorkload } from '../cases/prefillWorkload.js';
 import { checkAgainstPeer, type PeerImplementation, type Workload } from '../cases/workload.js';
 import type { Check, MeasuredRow, Peer } from '../results.js';
@@ -39,9 +40,14 @@ export async function measureCase(args: MeasureArgs): Promise<MeasuredRow> {
 }
 
 function createWorkload(device: GPUDevice, benchCase: BenchCase): Workload {
-  return benchCase.kind === 'prefill'
-    ? prefillWorkload(device, benchCase)
-    : decodeWorkload(device, benchCase);
+  switch (benchCase.kind) {
+    case 'prefill':
+      return prefillWorkload(device, benchCase);
+    case 'decode':
+      return decodeWorkload(device, benchCase);
+    case 'feature':
+      return featureWorkload(device, benchCase);
+  }
 }
 
 type PeerRunner = Runner<PeerImplementation>;
@@ -62,13 +68,13 @@ async function measureRunners(
   const running: PeerRunner[] = [];
   const skipped = new Map<PeerRunner, string>();
   for (const peer of peers) {
-    const { name } = peer.implementation;
+    const { name, check } = peer.implementation;
     onProgress(0.15, `compiling ${name}`);
     const peerOut = await peer.firstRun();
     if (peerOut instanceof Error) {
       skipped.set(peer, peerOut.message);
     } else {
-      checks.push(checkAgainstPeer(name, out, peerOut, benchCase.dtype));
+      checks.push(check ? check(peerOut) : checkAgainstPeer(name, out, peerOut, benchCase.dtype));
       running.push(peer);
     }
   }

@@ -51,7 +51,7 @@ export class Runner<I extends Implementation = Implementation> {
     this.runtime = createRuntime(device, { tier: implementation.tier });
     this.#device = device;
     this.#effort = effort;
-    this.#flops = workload.flops;
+    this.#flops = implementation.flops ?? workload.flops;
     this.#out = this.runtime.createTensor(workload.outShape, dtype, `out of ${implementation.name}`);
     this.#call = implementation.prepare(this.runtime, this.#out);
   }
@@ -127,6 +127,8 @@ export class Runner<I extends Implementation = Implementation> {
       ms,
       ...(this.#gpuMs && { gpuMs: this.#gpuMs }),
       repetitions: this.#repetitions,
+      bytes: this.implementation.bytes,
+      flops: this.#flops,
       gflops: this.#flops / ms.median / 1e6,
       gbps: this.implementation.bytes / ms.median / 1e6,
       memoryBytes: this.runtime.memoryBytes,

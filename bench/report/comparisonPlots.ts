@@ -90,6 +90,7 @@ function comparison(row: MeasuredRow, value: (measured: Measurement) => Omit<Mar
 }
 
 function labels({ case: benchCase }: MeasuredRow): Pick<PlotRow, 'group' | 'label'> {
+  if (benchCase.kind === 'feature') return { group: benchCase.family, label: benchCase.shape };
   const length = lengthOf(benchCase);
   return { group: benchCase.shape, label: benchCase.kind === 'prefill' ? `S ${length}` : length };
 }

@@ -49,6 +49,7 @@ body {
 main { max-width: 1120px; margin: 0 auto; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; }
 h2 { font-size: 18px; margin: 0 0 4px; }
+h3 { font-size: 15px; margin: 20px 0 2px; }
 p { margin: 0 0 12px; max-width: 90ch; }
 .subtitle { max-width: none; }
 .soft, .facts dt { color: var(--soft); }
@@ -63,6 +64,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .legend .naive { background: var(--naive); }
 .legend .T1 { background: var(--prefill); }
 .legend .attn_prefill { background: var(--prefill); }
+.legend .plain { background: var(--prefill); }
 .legend .onnx { background: var(--onnx); }
 .legend .onnx_other { background: var(--onnx-other); }
 .legend .wrong { background: none; border: 2px solid var(--bad); }
@@ -76,6 +78,7 @@ svg .pageflash { fill: var(--pageflash); }
 svg .naive { fill: var(--naive); }
 svg .T1 { fill: var(--prefill); }
 svg .attn_prefill { fill: var(--prefill); }
+svg .plain { fill: var(--prefill); }
 svg .onnx { fill: var(--onnx); }
 svg .onnx_other { fill: var(--onnx-other); }
 svg .wrong { fill: var(--card); stroke: var(--bad); stroke-width: 2; }
@@ -96,6 +99,7 @@ td:first-child, th.shape { text-align: left; padding-left: 0; }
 th.implementation { text-align: center; }
 td small { color: var(--soft); display: block; font-size: 12px; }
 td.left { text-align: left; white-space: normal; }
+td small.text { white-space: normal; min-width: 24ch; }
 td small.wide { color: var(--warn); }
 .bad { color: var(--bad); }
 .failed { color: var(--bad); text-align: left; white-space: normal; }

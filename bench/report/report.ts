@@ -6,8 +6,11 @@ import {
   headsOf,
   PREFILL_SOFTWARE_DIVISOR,
   type BenchCase,
+  type FeatureCase,
+  type ShapeKind,
 } from '../cases/cases.js';
-import { PAGE_SIZE, SHAPES } from '../cases/shapes.js';
+import { FEATURE_SHAPES } from '../cases/featureShapes.js';
+import { PAGE_SIZE, SHAPES, type ModelHeads } from '../cases/shapes.js';
 import {
   adapterName,
   bestRightMode,
@@ -20,6 +23,7 @@ import {
   type PeerName,
   type RecordingRow,
 } from '../results.js';
+import { featureSections } from './featureSection.js';
 import { escape, STYLE } from './html.js';
 import { onnxSection } from './onnxSection.js';
 import { scaleSection } from './scaleSection.js';
@@ -46,6 +50,7 @@ ${failures(results)}
 <div class="tiles">${tiles(rows.filter(isMeasured), results)}</div>
 ${kindSections('prefill', rows, ceilings)}
 ${kindSections('decode', rows, ceilings)}
+${featureSections(rows)}
 ${onnxSection(onnx)}
 ${scaleSection(results)}
 ${recordingSection(recording)}
@@ -88,7 +93,7 @@ function speedupTile(what: string, rows: readonly MeasuredRow[], name: PeerName)
 }
 
 /** Against onnxruntime-web in its fastest mode that is right. */
-function onnxTile(kind: BenchCase['kind'], what: string, rows: readonly OnnxRow[] = []): string {
+function onnxTile(kind: ShapeKind, what: string, rows: readonly OnnxRow[] = []): string {
   const measured = rows.filter((row) => row.status === 'measured').filter((row) => row.case.kind === kind);
   const ratios = measured.flatMap((row) => bestRightMode(row)?.ratio.median ?? []);
   return meanTile(
@@ -174,18 +179,36 @@ function optionsText({ dtype, quick, full, shapes }: BenchResults['options']): s
 
 function shapeFacts(rows: BenchResults['rows']): [string, string][] {
   const cases = new Map(rows.map((row) => [row.case.shape, row.case]));
-  return [...cases.values()].map((benchCase) => {
-    const { shape, model, scaled } = benchCase;
-    const unscaled = SHAPES.find(({ name }) => name === shape);
+  const options = [...cases.values()].filter((one) => one.kind === 'feature');
+  const facts = [...cases.values()].flatMap((benchCase): [string, string][] => {
+    if (benchCase.kind === 'feature') return [];
+    const { shape, model } = benchCase;
     const details = [
       `${headsOf(benchCase)} (query heads / kv heads × head size)`,
       ...(benchCase.kind === 'prefill' ? maskFacts(benchCase) : [`keys ${benchCase.keys.join(', ')}`]),
-      ...(scaled && unscaled && unscaled.nHeads > benchCase.nHeads
-        ? [`scaled down from ${unscaled.nHeads}/${unscaled.nKvHeads}`]
-        : []),
+      ...scalingFacts(benchCase, SHAPES),
     ];
-    return [shape, `${model}: ${details.join(', ')}`];
+    return [[shape, `${model}: ${details.join(', ')}`]];
   });
+  return [...facts, ...optionFacts(options)];
+}
+
+function scalingFacts(benchCase: BenchCase, shapes: readonly ModelHeads[]): string[] {
+  const unscaled = shapes.find(({ name }) => name === benchCase.shape);
+  if (!benchCase.scaled || !unscaled || unscaled.nHeads <= benchCase.nHeads) return [];
+  return [`scaled down from ${unscaled.nHeads}/${unscaled.nKvHeads}`];
+}
+
+/** One for all of them, which are of one model. */
+function optionFacts([first]: readonly FeatureCase[]): [string, string][] {
+  if (!first) return [];
+  const details = [first.model, ...scalingFacts(first, FEATURE_SHAPES)];
+  return [
+    [
+      'options of a call',
+      `${details.join(', ')}; new tokens are the last ones of each sequence, in causal order`,
+    ],
+  ];
 }
 
 function maskFacts({ causal, window, softcap }: Extract<BenchCase, { kind: 'prefill' }>): string[] {

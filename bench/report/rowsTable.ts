@@ -6,7 +6,7 @@ import {
   formatRatio,
   threeDigits,
 } from '../../tools/format.js';
-import { headsOf, lengthOf, type BenchCase } from '../cases/cases.js';
+import { headsOf, lengthOf, type ShapeKind as Kind } from '../cases/cases.js';
 import { excessOf, type DecodeTraffic } from '../cases/traffic.js';
 import {
   fmaShare,
@@ -21,8 +21,6 @@ import {
   type Row,
 } from '../results.js';
 import { cells, escape, headCells, spread } from './html.js';
-
-type Kind = BenchCase['kind'];
 
 /** A column that pageflash and every peer have. */
 interface ImplementationColumn {
@@ -68,7 +66,7 @@ const IMPLEMENTATION_COLUMNS: Readonly<Record<Kind, readonly ImplementationColum
   decode: [TIME_AND_RATE, MEMORY],
 };
 
-function timeCell({ ms, gpuMs }: Measurement): string {
+export function timeCell({ ms, gpuMs }: Measurement): string {
   return spread(ms, formatMs) + (gpuMs ? `<small>GPU ${formatMs(gpuMs.median)}</small>` : '');
 }
 
@@ -118,7 +116,7 @@ function excess(traffic: DecodeTraffic): string {
   return `${formatExcess(moved)}<small>read ${formatExcess(read)}</small><small>issued ${formatExcess(issued)}</small>`;
 }
 
-function worst(checks: readonly Check[]): string {
+export function worst(checks: readonly Check[]): string {
   const { maxDifference, allowed } = checks.reduce((a, b) => (b.maxDifference > a.maxDifference ? b : a));
   return `${maxDifference.toExponential(1)}<small>≤ ${allowed.toExponential(1)}</small>`;
 }

@@ -1,5 +1,5 @@
 import { formatBytes, formatMs, formatPercent, threeDigits } from '../../tools/format.js';
-import { headsOf, type BenchCase } from '../cases/cases.js';
+import { headsOf, isPrompt, type ShapeKind as Kind } from '../cases/cases.js';
 import {
   fmaShare,
   isMeasured,
@@ -11,8 +11,6 @@ import {
 import { BINARY, DECIMAL } from './comparisonPlots.js';
 import { cells, escape, headCells, spread } from './html.js';
 import { linePlot } from './linePlot.js';
-
-type Kind = BenchCase['kind'];
 
 /** How time and memory grow with the length of prompts and caches; empty if that was not measured. */
 export function scaleSection({ scale, ceilings }: Pick<BenchResults, 'scale' | 'ceilings'>): string {
@@ -69,12 +67,13 @@ function figure(title: string, plot: string): string {
 
 /** Tokens of the prompt, or keys of the sequence. */
 export function scaleOf({ case: benchCase }: MeasuredRow): number {
+  if (benchCase.kind === 'feature') return benchCase.nKeys;
   return benchCase.kind === 'prefill' ? benchCase.length : benchCase.keys[0]!;
 }
 
 /** How much of the device a row makes use of: of its multiply-adds for a prompt, of its reads for a decode step. */
-export function shareOf({ case: { kind }, pageflash }: MeasuredRow, ceilings: Ceilings): number {
-  return kind === 'prefill' ? fmaShare(pageflash, ceilings) : readShare(pageflash, ceilings);
+export function shareOf({ case: benchCase, pageflash }: MeasuredRow, ceilings: Ceilings): number {
+  return isPrompt(benchCase) ? fmaShare(pageflash, ceilings) : readShare(pageflash, ceilings);
 }
 
 function timePlot(kind: Kind, rows: readonly MeasuredRow[], ceilings: Ceilings | undefined): string {

@@ -1,6 +1,6 @@
 import { formatBytes, formatRatio, formatUs } from '../../tools/format.js';
 import type { Summary } from '../../tools/statistics.js';
-import type { BenchCase } from '../cases/cases.js';
+import type { ShapeKind as Kind } from '../cases/cases.js';
 import {
   callCountsText,
   isMeasured,
@@ -14,8 +14,6 @@ import {
 import { memoryPlot, speedupPlot, timePlot } from './comparisonPlots.js';
 import { cells, escape, headCells, spread } from './html.js';
 import { peersOf, rowsTable } from './rowsTable.js';
-
-type Kind = BenchCase['kind'];
 
 interface Texts {
   readonly title: string;

@@ -36,6 +36,7 @@ import {
   type RecordingRow,
   type Row,
 } from '../results.js';
+import { featureRows, onPaperOf, type FeatureRow } from './featureSection.js';
 import { scaleOf, shareOf } from './scaleSection.js';
 
 /** A column of a table for the terminal. */
@@ -71,6 +72,10 @@ export function resultTables({ rows, recording, ceilings, scale = [], onnx = [] 
   const blocks = [
     textTable(withShare(prefillColumns(measured), 'GFLOP/s', ceilings), ofKind('prefill')),
     textTable(withShare(DECODE_COLUMNS, 'GB/s', ceilings), ofKind('decode')),
+    textTable(
+      FEATURE_COLUMNS,
+      featureRows(rows).filter((row) => row.status === 'measured'),
+    ),
     recordingLines(recording),
     textTable(
       ONNX_COLUMNS,
@@ -146,6 +151,18 @@ const DECODE_COLUMNS: readonly Column<MeasuredRow>[] = [
   },
   { title: 'extra memory', cell: ({ pageflash }) => formatBytes(pageflash.memoryBytes) },
   { title: 'naive', cell: ofPeer('naive', ({ memoryBytes }) => formatBytes(memoryBytes)) },
+];
+
+const FEATURE_COLUMNS: readonly Column<FeatureRow & MeasuredRow>[] = [
+  { title: 'option', align: 'left', cell: ({ case: { shape } }) => shape },
+  { title: 'heads', cell: (row) => headsOf(row.case) },
+  { title: 'keys', cell: (row) => lengthOf(row.case) },
+  { title: 'own', cell: ({ pageflash }) => timeText(pageflash.ms) },
+  { title: 'plain', cell: ofPeer('plain', ({ ms }) => timeText(ms)) },
+  { title: 'plain ÷ own', cell: ofPeer('plain', ({ speedup }) => formatSpread(speedup, formatRatio)) },
+  { title: 'on paper by bytes', cell: (row) => orDash(onPaperOf(row)?.byBytes, formatRatio) },
+  { title: 'by scores', cell: (row) => orDash(onPaperOf(row)?.byScores, formatRatio) },
+  { title: 'plain is', align: 'left', cell: ({ case: { beside } }) => beside },
 ];
 
 function ofPeer(name: PeerName, format: (peer: MeasuredPeer) => string): Column<MeasuredRow>['cell'] {

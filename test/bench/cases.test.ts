@@ -11,6 +11,7 @@ import { shuffledPages } from '../../bench/cases/decodeProblem.js';
 import { flopsOf, naiveScoresBytes, visiblePairs } from '../../bench/cases/prefillWorkload.js';
 import { bareCommands } from '../../bench/cases/recording.js';
 import { scaleCases, type ScaleOptions } from '../../bench/cases/scaleCases.js';
+import { FEATURE_SHAPES } from '../../bench/cases/featureShapes.js';
 import { DECODE_SHAPES, PREFILL_SHAPES, SHAPES } from '../../bench/cases/shapes.js';
 import { checkAgainstPeer, checkAgainstReference, firstMiddleLast } from '../../bench/cases/workload.js';
 import { decodeByPrefill } from '../../bench/peers/decodeByPrefill.js';
@@ -24,14 +25,16 @@ describe('cases', () => {
   test('a GPU gets unscaled shapes, at all their lengths', () => {
     const cases = benchCases(OPTIONS);
     const nPrompts = PREFILL_SHAPES.reduce((sum, { lengths }) => sum + lengths.length, 0);
-    expect(cases).toHaveLength(nPrompts + DECODE_SHAPES.length);
+    expect(cases).toHaveLength(nPrompts + DECODE_SHAPES.length + FEATURE_SHAPES.length);
     expect(cases[0]).toMatchObject({ shape: 'llama-7b', nHeads: 32, length: 512, scaled: false });
-    expect(cases.at(-1)).toMatchObject({ shape: 'decode-small', nHeads: 32, keys: [2048], scaled: false });
+    const last = cases[nPrompts + DECODE_SHAPES.length - 1];
+    expect(last).toMatchObject({ shape: 'decode-small', nHeads: 32, keys: [2048], scaled: false });
+    expect(cases.at(-1)).toMatchObject({ shape: 'prefix-32', nHeads: 32, nKeys: 4224, scaled: false });
   });
 
   test('a software adapter gets fewer heads, in groups of the same size', () => {
     for (const { shape, nHeads, nKvHeads, scaled } of benchCases({ ...OPTIONS, software: true })) {
-      const own = SHAPES.find(({ name }) => name === shape)!;
+      const own = [...SHAPES, ...FEATURE_SHAPES].find(({ name }) => name === shape)!;
       expect(nHeads / nKvHeads).toBe(own.nHeads / own.nKvHeads);
       expect(nKvHeads).toBeLessThanOrEqual(Math.max(1, own.nKvHeads / 2));
       expect(scaled).toBe(true);
@@ -52,9 +55,9 @@ describe('cases', () => {
     expect(cases.map(caseName)).toEqual(['gemma-2-9b 512', 'decode-long']);
   });
 
-  test('a quick run on a software adapter has prompts and a decode step', () => {
+  test('a quick run on a software adapter has prompts, a decode step and an option', () => {
     const cases = benchCases({ ...OPTIONS, software: true, quick: true });
-    expect(cases.map(caseName)).toEqual(['llama-3-8b 512', 'encoder-base 512', 'decode-small']);
+    expect(cases.map(caseName)).toEqual(['llama-3-8b 512', 'encoder-base 512', 'decode-small', 'kv-i8']);
   });
 
   test('the lengths of a decode step are shown as sequences × longest', () => {

@@ -90,7 +90,7 @@ describe('options', () => {
     });
     expect(messages).toMatchInlineSnapshot(`
       [
-        "Error: --shape must be one of llama-7b, llama-3-8b, qwen2.5-7b, gemma-2-9b, gemma-4-global, llama-3.2-1b, encoder-base, decode-mha, decode-gqa, decode-ragged, decode-long, decode-gemma, decode-mla, decode-mla-wide, decode-small, recording, not "llama"",
+        "Error: --shape must be one of llama-7b, llama-3-8b, qwen2.5-7b, gemma-2-9b, gemma-4-global, llama-3.2-1b, encoder-base, decode-mha, decode-gqa, decode-ragged, decode-long, decode-gemma, decode-mla, decode-mla-wide, decode-small, formats, masks, mods, blocks, prefix, kv-i8, kv-i8-turned, kv-e4m3, kv-i4, kv-i4-turned, prompt-i8, prompt-i8-turned, prompt-e4m3, prompt-i4, prompt-i4-turned, mask, bias, first-keys, first-keys-step, tree-16, tree-64, softcap-mod, softcap-mod-step, alibi-mod, window-mod, document-blocks, window-blocks, prefix-2, prefix-8, prefix-32, recording, not "llama"",
         "Error: --dtype must be one of f32, f16, bf16, not "i8"",
         "Error: --adapter must be one of chrome, node, not "firefox"",
         "Error: Unknown option '--fast'",

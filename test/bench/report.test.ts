@@ -45,6 +45,14 @@ const NAIVE: Peer = {
   speedup: summarize([4, 4, 4]),
 };
 const SKIPPED: Peer = { name: 'naive', skipped: 'its scores take 4 GiB' };
+const PLAIN: Peer = {
+  ...MEASUREMENT,
+  name: 'plain',
+  bytes: 2 ** 21,
+  flops: 1e8,
+  ms: summarize([15, 18, 16.5]),
+  speedup: summarize([1.4, 1.5, 1.6]),
+};
 const PREFILL_KERNEL: Peer = { ...NAIVE, name: 'attn_prefill', speedup: summarize([2, 2.5, 3]) };
 
 const RECORDING: RecordingRow = {
@@ -116,16 +124,20 @@ function moreResults(): Pick<BenchResults, 'ceilings' | 'scale' | 'onnx'> {
   return { ceilings: CEILINGS, scale, onnx: [ONNX_ROW, ONNX_SKIPPED] };
 }
 
+/** Rows of options: one that fails, and one of two families. */
+const FEATURE_NAMES = ['kv-i4-turned', 'tree-16', 'prefix-8'];
+
 /** Every shape once: one failed, one whose naive peer was skipped, all others measured. */
 function results(): BenchResults {
   const cases = benchCases({
     ...OPTIONS,
     software: true,
     quick: true,
-    shapes: SHAPES.map(({ name }) => name),
+    shapes: [...SHAPES.map(({ name }) => name), ...FEATURE_NAMES],
   });
   const rows = cases.map((benchCase, i): Row => {
-    if (i === 0) return { case: benchCase, status: 'failed', message: 'off by <1>' };
+    if (i === 0 || benchCase.shape === 'tree-16')
+      return { case: benchCase, status: 'failed', message: `off by <${i}>` };
     const naive = i === 1 ? SKIPPED : NAIVE;
     const row: MeasuredRow = {
       case: benchCase,
@@ -135,7 +147,9 @@ function results(): BenchResults {
       pageflash: MEASUREMENT,
       peers: [naive],
     };
-    if (benchCase.kind === 'prefill' || benchCase.headDimV !== undefined) return row;
+    if (benchCase.kind === 'feature')
+      return { ...row, pageflash: { ...MEASUREMENT, bytes: 2 ** 20, flops: 1e8 }, peers: [PLAIN] };
+    if (benchCase.kind !== 'decode' || benchCase.headDimV !== undefined) return row;
     const traffic = countTraffic(problemOf(benchCase), traitsOf({}));
     return { ...row, peers: [naive, PREFILL_KERNEL], traffic };
   });
@@ -198,25 +212,42 @@ describe('the report', () => {
 
   test('plots all measured rows', () => {
     const plots = html.match(/<svg[^]*?<\/svg>/g)!;
-    expect(plots).toHaveLength(6);
-    plots.forEach((plot, i) => {
-      for (const { name } of i < 3 ? PREFILL_SHAPES.slice(1) : DECODE_SHAPES)
-        expect(plot).toContain(`>${name}</text>`);
+    expect(plots).toHaveLength(8);
+    const decoding = DECODE_SHAPES.map(({ name }) => name);
+    const named = [PREFILL_SHAPES.slice(1).map(({ name }) => name), decoding].flatMap((names) =>
+      Array.from({ length: 3 }, () => names),
+    );
+    const options = ['formats', 'kv-i4-turned', 'prefix', 'prefix-8'];
+    [...named, options, options].forEach((names, i) => {
+      const plot = plots[i]!;
+      for (const name of names) expect(plot).toContain(`>${name}</text>`);
       expect(plot).not.toMatch(/NaN|Infinity|undefined/);
     });
   });
 
   test('has a style for pageflash and every peer', () => {
-    for (const name of ['pageflash', 'naive', 'attn_prefill']) {
+    for (const name of ['pageflash', 'naive', 'attn_prefill', 'plain']) {
       expect(html).toContain(`svg .${name} {`);
       expect(html).toContain(`<circle class="${name}"`);
     }
   });
 
   test('says which rows failed and which peers were skipped', () => {
-    expect(html).toContain('1 of 15 rows failed');
-    expect(html).toContain('off by &lt;1&gt;');
+    expect(html).toContain('2 of 18 rows failed');
+    expect(html).toContain('off by &lt;0&gt;');
+    expect(html).toContain('off by &lt;16&gt;');
     expect(html).toContain('not run: its scores take 4 GiB');
+  });
+
+  test('has options beside plain calls, and what they should give on paper', () => {
+    expect(html).toContain('<td>kv-i4-turned<small class="text">a decode step over i4');
+    expect(html).toContain('plain: over halves');
+    // Half the bytes, and as many scores.
+    expect(html).toMatch(/1\.50×<small>.*?<td>2\.00×<\/td><td>1\.00×<\/td>/);
+    expect(html).toContain('<h3>Shared prefixes</h3>');
+    expect(html).not.toContain('<h3>Block masks</h3>');
+    expect(html).toContain('8/2×128, 4 × 2048, f16</small>');
+    expect(html).toContain('<dt>options of a call</dt><dd>Llama-3-8B, scaled down from 32/8');
   });
 
   test('shows what recording costs, or why it failed', () => {
@@ -333,6 +364,10 @@ test('the tables for the terminal', () => {
     decode-mla-wide  128/1×576    1 × 4096      11 ms  44 ms  4.00× [4.00×, 4.00×]             —         —     2               —                —       2.5 KiB  4 MiB
     decode-small        8/2×64    1 × 2048      11 ms  44 ms  4.00× [4.00×, 4.00×]         44 ms     2.50×     2           1.025            1.116       2.5 KiB  4 MiB
 
+    option          heads      keys    own    plain           plain ÷ own  on paper by bytes  by scores  plain is
+    kv-i4-turned  8/2×128  4 × 2048  11 ms  16.5 ms  1.50× [1.45×, 1.55×]              2.00×      1.00×  over halves
+    prefix-8      8/2×128  8 × 2176  11 ms  16.5 ms  1.50× [1.45×, 1.55×]              2.00×      1.00×  each reads its own
+
     a layer does  sequences  dispatches          planned layer              bare dispatch  planned ÷ bare  calls by layers
     append                4           4  7 µs [6.5 µs, 7.5 µs]  1.1 µs [1.05 µs, 1.15 µs]           1.60×          nothing
 
@@ -340,7 +375,8 @@ test('the tables for the terminal', () => {
     append               4            60 µs   55.0×  1.95 KiB  110 µs    100×
 
     llama-3-8b 512: naive was not run, as its scores take 4 GiB.
-    FAILED llama-7b 512: off by <1>"
+    FAILED llama-7b 512: off by <0>
+    FAILED tree-16: off by <16>"
   `);
 });
 

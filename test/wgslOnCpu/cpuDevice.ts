@@ -31,7 +31,7 @@ export type Edit = (code: string, entryPoint: string) => string;
 
 interface CpuDeviceOptions {
   /** Changes the WGSL of each kernel first. */
-  readonly edit?: Edit;
+  readonly edit?: Edit | undefined;
   /** Runs the last invocation of a workgroup first. */
   readonly isReversed?: boolean;
 }
