@@ -26,23 +26,26 @@ interface Batch {
   readonly nTokens: number;
 }
 
-/** Writes numbers that would be seen, NaN among them, over keys and values that are hidden from all rows of a kv head. */
+/** Writes numbers that would not stay unseen over keys and values that are hidden from all rows of a kv head. */
 export function spoilHidden(batch: Batch, tensors: readonly Rows[], type: FloatDType | 'NaN'): void {
-  const anything =
-    type === 'NaN' ? [NaN] : [NaN, Infinity, -largestOf(type), NaN, -Infinity, largestOf(type)];
+  const kinds = type === 'NaN' ? [[NaN]] : [[NaN], [Infinity, -Infinity, NaN, 1], finite(batch, type)];
   for (const { slot, kvHead } of hiddenHeads(batch)) {
     const row = slot * batch.nKvHeads + kvHead;
     for (const { values, quantised } of tensors) {
       const size = values.shape.at(-1)!;
       const data = values.data as Float32Array;
-      for (let d = 0; d < size; d++) data[row * size + d] = anything[(slot + d) % anything.length]!;
+      const kind = kinds[slot % kinds.length]!;
+      for (let d = 0; d < size; d++) data[row * size + d] = kind[d % kind.length]!;
       if (quantised) spoilCodes(quantised, row);
     }
   }
 }
 
-function largestOf(type: FloatDType): number {
-  return { f32: roundTo('f32', 3.4e38), f16: 65504, bf16: roundTo('bf16', 3.38e38) }[type];
+/** The largest numbers; where scoreMod hides keys of bf16, they would set the scale of others on subgroup matrices of f16. */
+function finite({ options }: Batch, type: FloatDType): number[] {
+  if (type === 'bf16' && options.scoreMod) return [1000, -1000];
+  const largest = { f32: roundTo('f32', 3.4e38), f16: 65504, bf16: roundTo('bf16', 3.38e38) }[type];
+  return [largest, largest, -largest];
 }
 
 /** As in slots that hold nothing. */
