@@ -189,7 +189,8 @@ fn attn_matrix(
       v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, first_tile, i * WG_SIZE + invocation))));
     }
     @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
-      @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
+      @if(!HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
+      @if(HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
     }
     @if(!HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(first_keys[i]))); }
     @if(HIDES) {
@@ -749,7 +750,7 @@ struct Scales {
 // With HIDES, that of what is not finite is the largest of all.
 fn magnitude_of(octet: Octet) -> f32 {
   @if(HIDES)             return bitcast<f32>(min(largest_bits(octet), BEYOND_BITS));
-  @if(SCALED && !HIDES)  return peak_of_octet(octet);
+  @if(SCALED && !HIDES)  return largest_of(max(abs(octet.low), abs(octet.high)));
   @if(!SCALED && !HIDES) return 0.0;
 }
 
@@ -759,10 +760,9 @@ fn magnitude_of(octet: Octet) -> f32 {
 @if(HIDES && !SCALED && F16_TILES)  const LARGEST = 65504.0;
 @if(HIDES && !SCALED && !F16_TILES) const LARGEST = 3.4e38;
 
-// The largest magnitude, with HIDES of what is finite.
-@if(SCALED) fn peak_of_octet(octet: Octet) -> f32 {
-  @if(HIDES)  return max(peak_of_quad(octet.low), peak_of_quad(octet.high));
-  @if(!HIDES) return largest_of(max(abs(octet.low), abs(octet.high)));
+// The largest magnitude of what is finite.
+@if(SCALED && HIDES) fn peak_of_octet(octet: Octet) -> f32 {
+  return max(peak_of_quad(octet.low), peak_of_quad(octet.high));
 }
 
 @if(SCALED && HIDES) fn peak_of_quad(x: vec4f) -> f32 {
