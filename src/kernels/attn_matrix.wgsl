@@ -196,7 +196,7 @@ fn attn_matrix(
     @if(HIDES) {
       note_seen_keys(mask, sequence.k_len, first_key_of(seen, first_tile), first_tile, tile_row, row_lane);
       workgroupBarrier();
-      mark_keys(invocation);
+      mark_keys(job, invocation);
       workgroupBarrier();
       k_largest = peak_of_keys(job, seen, first_tile, invocation);
     }
@@ -365,7 +365,7 @@ fn attn_matrix(
     @if(!SCALED && HIDES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
     @if(!SCALED && HIDES) {
       if (any_is_beyond) {
-        mark_values(invocation);
+        mark_values(job, invocation);
         workgroupBarrier();
         clear_values(invocation);
         workgroupBarrier();
@@ -375,11 +375,11 @@ fn attn_matrix(
     // 3 rescale o
     if (must_rescale) {
       @if(SCALED && HIDES) {
-        mark_values(invocation);
+        mark_values(job, invocation);
         if (any_is_beyond) {
           note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
           workgroupBarrier();
-          mark_keys(invocation);
+          mark_keys(job, invocation);
           workgroupBarrier();
           atomicMax(&peaks[K_PEAK], bitcast<u32>(peak_of_keys(job, seen, next, invocation)));
           atomicMax(&peaks[V_PEAK], bitcast<u32>(peak_of_values(job, seen, tile, invocation)));
@@ -596,10 +596,11 @@ fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) ->
 // With HIDES: which keys and values of a tile count. It is marked in the last word of their lines, which belongs to no dim.
 
 // Values that any row gives weight.
-@if(HIDES) fn mark_values(invocation: u32) {
+@if(HIDES) fn mark_values(job: Job, invocation: u32) {
+  let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
   for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
     var bits = 0u;
-    for (var tile_row = 0u; tile_row < TILE_ROWS; tile_row++) {
+    for (var tile_row = 0u; tile_row < n_rows; tile_row++) {
       let word = weights[tile_row * P_LINE + tile_key / WORD];
       @if(F16_TILES)  bits |= (word[tile_key % WORD / 2u] >> (tile_key % 2u * 16u)) & 0xffffu;
       @if(!F16_TILES) bits |= word[tile_key % WORD];
@@ -642,13 +643,14 @@ fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) ->
   }
 }
 
-@if(SCALED && HIDES) fn mark_keys(invocation: u32) {
+@if(SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
+  let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
   for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
-    var n_rows = 0.0;
-    for (var tile_row = 0u; tile_row < TILE_ROWS; tile_row++) {
-      n_rows += scores[tile_row * S_LINE + tile_key / 4u][tile_key % 4u];
+    var n_seeing = 0.0;
+    for (var tile_row = 0u; tile_row < n_rows; tile_row++) {
+      n_seeing += scores[tile_row * S_LINE + tile_key / 4u][tile_key % 4u];
     }
-    tiles[(tile_key + 1u) * K_LINE - 1u] = vec4u(u32(n_rows));
+    tiles[(tile_key + 1u) * K_LINE - 1u] = vec4u(u32(n_seeing));
   }
 }
 
