@@ -49,7 +49,7 @@ export function prefillTileKeys({ lanes, keyQuads }: Pick<PrefillTile, 'lanes' |
   return 4 * lanes * keyQuads;
 }
 
-/** Bytes of workgroup memory that a tile takes. */
+/** Bytes of workgroup memory that a tile takes: those of a variant with masks. */
 export function prefillWorkgroupBytes(tile: PrefillTile, cache: CacheKind): number {
   const { teams, lanes, rows, cols, headQuads, sliceQuads, valueKeys } = tile;
   const { qResident, subgroups, broadcast, f16Tiles } = tile;
@@ -64,6 +64,7 @@ export function prefillWorkgroupBytes(tile: PrefillTile, cache: CacheKind): numb
     Math.max(sliceQuads * (keys + 1), valueKeys * cols * lanes, numbers) * quadBytes,
     tileRows * 4,
     tileRows * 8,
+    16,
     ...(subgroups ? [4] : []),
     ...offsetBytes(keys, cache),
   ]);

@@ -45,6 +45,9 @@
 // (KV_E4M3). With KV_I4 an octet's products are multiplied by the scale of their group, and weights for each group of a
 // value. Scales of a tile are in workgroup memory: those of keys from the second barrier before their tile on, those of values
 // between the barriers of their own. With PREFETCH they are asked for as early as values, by an invocation for each key.
+//
+// With HIDES, values that have no weight in any row count as zeros: such a key may hold anything. Of i8 and i4 that goes for
+// their scales, since codes are finite whatever they are.
 
 import package::shared::attention::{
   params, Job, RowMask, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
@@ -54,16 +57,18 @@ import package::shared::attention::{
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, band_between, last_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
-@if(BIAS) import package::shared::dense_masks::bias_of;
+@if(BIAS) import package::shared::dense_masks::{bias_of, biased};
 import package::shared::key_offsets::{
   find_offsets, first_key_of, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
 };
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, octet_of, octet_of_run};
+@if(HIDES) import package::shared::kv_words::kept_words;
 @if(KV_SCALES) import package::shared::kv_scales::{k_scale_of, v_scale_of};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
+@if(HIDES) import package::shared::octets::kept_octet;
 import package::shared::out_rows::write_quad;
 @if(LINKED) import package::shared::tile_links::{first_visited, links_at, visited_after};
 import package::shared::scores::{MASKED, NO_MAXIMUM};
@@ -327,7 +332,7 @@ fn attn_decode(
       @if(MASK) is_seen &= are_set(row_bits[i]);
       @if(MASK_MOD) is_seen &= lets_see_by_mod(mask[i], key);
       own[i] = scores_of(own[i], key, mask[i]);
-      @if(BIAS) own[i] += added[i];
+      @if(BIAS) own[i] = biased(own[i], added[i]);
       @if(SCORE_MOD) own[i] = modified(own[i], key, mask[i]);
       own[i] = select(vec4f(MASKED), own[i], is_seen);
       let largest = max_of_quads(largest_of(own[i]));
@@ -375,19 +380,26 @@ fn attn_decode(
     @if(PREFETCH) {
       @unroll for (var step = 0u; step < VALUE_STEPS; step++) {
         // Its weights are 0, but what was read for it may be NaN.
-        @if(PAGED) {
+        @if(PAGED && !HIDES) {
           if (!has_page(values_at[step])) {
             @unroll for (var c = 0u; c < COLS; c++) { values[step][c] = QuadWords(); }
           }
         }
         @registers var p4: array<vec4f, ROWS>;
         @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = weights[(step * VALUE_GROUPS + value_group) * LINE_ROWS + r]; }
-        @if(KV_I8) let value_scales = scales_of_values(0u, step * VALUE_GROUPS + value_group);
+        @if(HIDES) var weight_bits = vec4u();
+        @if(HIDES) @unroll for (var r = 0u; r < ROWS; r++) { weight_bits |= bitcast<vec4u>(p4[r]); }
+        @if(HIDES) let has_weight = weight_bits != vec4u();
+        @if(KV_I8 && HIDES)  let value_scales = select(vec4f(), scales_of_values(0u, step * VALUE_GROUPS + value_group), has_weight);
+        @if(KV_I8 && !HIDES) let value_scales = scales_of_values(0u, step * VALUE_GROUPS + value_group);
         @if(KV_I8) @unroll for (var r = 0u; r < ROWS; r++) { p4[r] *= value_scales; }
         @unroll for (var c = 0u; c < COLS; c++) {
-          @if(KV_I4) let group_scales = scales_of_values(
+          @if(KV_I4) let scales_of_group = scales_of_values(
             min(value_lane + c * VALUE_LANES, last_value_octet) / 4u, step * VALUE_GROUPS + value_group,
           );
+          @if(KV_I4 && HIDES)  let group_scales = select(vec4f(), scales_of_group, has_weight);
+          @if(KV_I4 && !HIDES) let group_scales = scales_of_group;
+          @if(HIDES && !KV_I8 && !KV_I4) values[step][c] = kept_words(values[step][c], has_weight);
           let left = params.head_dim_v - min(value_lane + c * VALUE_LANES, last_value_octet) * 8u;
           let v0 = octet_of(values[step][c].x, left);
           let v1 = octet_of(values[step][c].y, left);
@@ -421,17 +433,26 @@ fn attn_decode(
         @if(!BROADCAST) {
           @unroll for (var r = 0u; r < ROWS; r++) { p4[r] = weights[quad * LINE_ROWS + r]; }
         }
-        @if(KV_I8) let value_scales = scales_of_values(0u, quad);
+        @if(HIDES) var weight_bits = vec4u();
+        @if(HIDES) @unroll for (var r = 0u; r < ROWS; r++) { weight_bits |= bitcast<vec4u>(p4[r]); }
+        @if(HIDES) let has_weight = weight_bits != vec4u();
+        @if(KV_I8 && HIDES)  let value_scales = select(vec4f(), scales_of_values(0u, quad), has_weight);
+        @if(KV_I8 && !HIDES) let value_scales = scales_of_values(0u, quad);
         @if(KV_I8) @unroll for (var r = 0u; r < ROWS; r++) { p4[r] *= value_scales; }
         @unroll for (var c = 0u; c < COLS; c++) {
           let dim = (value_lane + c * VALUE_LANES) * 8u;
           if (dim < params.head_dim_v && has_page(places.any_at)) {
             let left = params.head_dim_v - dim;
-            let v0 = v_octet(places.at.x + dim, left);
-            let v1 = v_octet(places.at.y + dim, left);
-            let v2 = v_octet(places.at.z + dim, left);
-            let v3 = v_octet(places.at.w + dim, left);
-            @if(KV_I4) let group_scales = scales_of_values(dim / 32u, quad);
+            @if(HIDES && !KV_I8 && !KV_I4) let v0 = kept_octet(v_octet(places.at.x + dim, left), has_weight.x);
+            @if(HIDES && !KV_I8 && !KV_I4) let v1 = kept_octet(v_octet(places.at.y + dim, left), has_weight.y);
+            @if(HIDES && !KV_I8 && !KV_I4) let v2 = kept_octet(v_octet(places.at.z + dim, left), has_weight.z);
+            @if(HIDES && !KV_I8 && !KV_I4) let v3 = kept_octet(v_octet(places.at.w + dim, left), has_weight.w);
+            @if(!HIDES || KV_I8 || KV_I4) let v0 = v_octet(places.at.x + dim, left);
+            @if(!HIDES || KV_I8 || KV_I4) let v1 = v_octet(places.at.y + dim, left);
+            @if(!HIDES || KV_I8 || KV_I4) let v2 = v_octet(places.at.z + dim, left);
+            @if(!HIDES || KV_I8 || KV_I4) let v3 = v_octet(places.at.w + dim, left);
+            @if(KV_I4 && HIDES)  let group_scales = select(vec4f(), scales_of_values(dim / 32u, quad), has_weight);
+            @if(KV_I4 && !HIDES) let group_scales = scales_of_values(dim / 32u, quad);
             @if(!KV_I4) @unroll for (var r = 0u; r < ROWS; r++) {
               low[r][c] = with_values(low[r][c], p4[r], v0.low, v1.low, v2.low, v3.low);
               high[r][c] = with_values(high[r][c], p4[r], v0.high, v1.high, v2.high, v3.high);

@@ -34,6 +34,9 @@
 // bf16 has the range of f32, tiles of f16 do not: with SCALED each operand is multiplied by a power of two, one for all
 // that the workgroup has seen of it, which follows its peak. What is below 2^-35 of the peak is lost.
 //
+// With HIDES a tile may have keys that no row sees, which may hold anything. Values are looked at while they are put: where one
+// is too large for its tile, or NaN, those of keys without weight become zeros. Neither they nor keys that masks hide set a peak.
+//
 // Variants:
 //   those of octets, key_offsets, dense_masks, out_rows and attention
 //   F16_TILES   operands are f16; else f32. Sums are f32 in any case
@@ -54,11 +57,12 @@ import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
+@if(SCALED && HIDES) import package::shared::attention::RowMask;
 @if(SCORE_MOD) import package::shared::attention::modified;
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, has_all_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
-@if(BIAS) import package::shared::dense_masks::bias_of;
+@if(BIAS) import package::shared::dense_masks::{bias_of, biased};
 import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_offset, has_page, have_pages};
 @if(KV_SCALES) import package::shared::kv_scales::{key_scale, value_scale};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
@@ -66,6 +70,7 @@ import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_of
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
 @if(KV_QUANTISED) import package::shared::octets::scaled_octet;
+@if(HIDES) import package::shared::octets::largest_bits;
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 @if(LINKED) import package::shared::tile_links::{first_visited, is_full, links_at, visited_after};
@@ -120,7 +125,8 @@ const LIMIT = 15.0;
 var<workgroup> tiles: array<vec4u, VALUES + TILE_KEYS * V_LINE>;   // keys, then values [key][dim]; before them, queries
 var<workgroup> scores: array<vec4f, TILE_ROWS * S_LINE>;       // [row][key]; then o [row][part][dim of a block]
 var<workgroup> weights: array<vec4u, TILE_ROWS * P_LINE>;      // [row][key]
-var<workgroup> has_moved: array<u32, 4>;                       // whether a base or a scale has, in even and odd tiles
+var<workgroup> has_moved: array<u32, 4>;                       // whether a base or a scale has, in even and odd tiles;
+                                                               // with HIDES, whether a peak or a value is beyond its tile
 @if(SCALED) var<workgroup> peaks: array<atomic<u32>, 4>;       // bits of the largest magnitude of q, k and v so far
 
 @compute @workgroup_size(WG_SIZE) @if(PINNED) @subgroup_size(SUBGROUP)
@@ -178,13 +184,22 @@ fn attn_matrix(
     var q_largest = 0.0;
     var k_largest = 0.0;
     var v_largest = 0.0;
-    @unroll for (var i = 0u; i < V_LOADS; i++) {
+    // With HIDES, values wait for their weights.
+    @if(!HIDES) @unroll for (var i = 0u; i < V_LOADS; i++) {
       v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, first_tile, i * WG_SIZE + invocation))));
     }
     @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
-      @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
+      @if(!HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
+      @if(HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
     }
-    @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(first_keys[i]))); }
+    @if(!HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(first_keys[i]))); }
+    @if(HIDES) {
+      note_seen_keys(mask, sequence.k_len, first_key_of(seen, first_tile), first_tile, tile_row, row_lane);
+      workgroupBarrier();
+      mark_keys(job, invocation);
+      workgroupBarrier();
+      k_largest = peak_of_keys(job, seen, first_tile, invocation);
+    }
     atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
     atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
     atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
@@ -253,6 +268,7 @@ fn attn_matrix(
       @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
     }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
+    @if(HIDES) if (invocation == 0u) { has_moved[2u + (tile + 1u) % 2u] = 0u; }
 
     let has_hidden = !has_all_of(rows.by_all, i32(first_key), i32(first_key + TILE_KEYS) - 1);
     @registers var low: array<vec4f, LANE_OCTETS>;    // the lane's octets: scores, then weights
@@ -270,8 +286,8 @@ fn attn_matrix(
       let key = vec4i(i32(first_key + octet * 8u)) + vec4i(0, 1, 2, 3);
       low[i] = scores_of(low[i], key, mask);
       high[i] = scores_of(high[i], key + 4, mask);
-      @if(BIAS) low[i] += bias_of(mask.bias_row, first_key + octet * 8u, sequence.k_len);
-      @if(BIAS) high[i] += bias_of(mask.bias_row, first_key + octet * 8u + 4u, sequence.k_len);
+      @if(BIAS) low[i] = biased(low[i], bias_of(mask.bias_row, first_key + octet * 8u, sequence.k_len));
+      @if(BIAS) high[i] = biased(high[i], bias_of(mask.bias_row, first_key + octet * 8u + 4u, sequence.k_len));
       @if(SCORE_MOD) low[i] = modified(low[i], key, mask);
       @if(SCORE_MOD) high[i] = modified(high[i], key + 4, mask);
       @if(PAGED)  let is_there = have_pages(tile, octet * 2u);
@@ -332,17 +348,44 @@ fn attn_matrix(
       k_largest = stage_keys(job, seen, next, scale.k, invocation);
       v_largest = stage_values(job, seen, tile, scale.v, invocation);
     }
-    @if(SCALED) {
+    @if(SCALED && !HIDES) {
       if (k_largest > ROOM / scale.k || v_largest > ROOM / scale.v) {
         atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
         atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
         has_moved[tile % 2u] = 1u;
       }
     }
-    let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
+    @if(SCALED && HIDES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
+    @if(!SCALED && HIDES) let is_beyond = v_largest > LARGEST;
+    @if(HIDES) if (is_beyond) { has_moved[2u + tile % 2u] = 1u; }
+    @if(!HIDES) let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
+    @if(HIDES) let moved = workgroupUniformLoad(&has_moved);  // B
+    @if(HIDES) let any_is_beyond = select(moved[2], moved[3], tile % 2u == 1u) != 0u;
+    @if(SCALED && HIDES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!SCALED && HIDES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!SCALED && HIDES) {
+      if (any_is_beyond) {
+        mark_values(job, invocation);
+        workgroupBarrier();
+        clear_values(invocation);
+        workgroupBarrier();
+      }
+    }
 
     // 3 rescale o
     if (must_rescale) {
+      @if(SCALED && HIDES) {
+        mark_values(job, invocation);
+        if (any_is_beyond) {
+          note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
+          workgroupBarrier();
+          mark_keys(job, invocation);
+          workgroupBarrier();
+          atomicMax(&peaks[K_PEAK], bitcast<u32>(peak_of_keys(job, seen, next, invocation)));
+          atomicMax(&peaks[V_PEAK], bitcast<u32>(peak_of_values(job, seen, tile, invocation)));
+        }
+        workgroupBarrier();
+      }
       @if(SCALED) {
         let previous_scale = scale.v;
         scale.k = scale_for(peak_of(K_PEAK));
@@ -350,6 +393,7 @@ fn attn_matrix(
         rescale *= scale.v / previous_scale;
         _ = stage_keys(job, seen, next, scale.k, invocation);
         _ = stage_values(job, seen, tile, scale.v, invocation);
+        @if(HIDES) clear_values(invocation);
         workgroupBarrier();
       }
       if (tile > first_tile) {
@@ -496,7 +540,7 @@ fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   }
 }
 
-// Returns the largest magnitude of what was put, with SCALED.
+// Returns the largest magnitude of what was put, with SCALED or HIDES.
 fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / K_OCTETS;
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
@@ -520,7 +564,8 @@ fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let at = VALUES + tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
   @if(COPIED) {
     tiles[at] = loaded;
-    return 0.0;
+    @if(HIDES)  return select(0.0, BEYOND, any_not_finite(loaded));
+    @if(!HIDES) return 0.0;
   }
   @if(!COPIED) {
     let octet = octet_of(loaded);
@@ -546,6 +591,77 @@ fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) ->
     largest = max(largest, put_value(index, load_value(job, seen, tile, index), scale));
   }
   return largest;
+}
+
+// With HIDES: which keys and values of a tile count. It is marked in the last word of their lines, which belongs to no dim.
+
+// Values that any row gives weight.
+@if(HIDES) fn mark_values(job: Job, invocation: u32) {
+  let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
+  for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
+    var bits = 0u;
+    for (var tile_row = 0u; tile_row < n_rows; tile_row++) {
+      let word = weights[tile_row * P_LINE + tile_key / WORD];
+      @if(F16_TILES)  bits |= (word[tile_key % WORD / 2u] >> (tile_key % 2u * 16u)) & 0xffffu;
+      @if(!F16_TILES) bits |= word[tile_key % WORD];
+    }
+    tiles[VALUES + (tile_key + 1u) * V_LINE - 1u] = vec4u(bits);
+  }
+}
+
+@if(HIDES) fn counts_value(tile_key: u32) -> bool {
+  return tiles[VALUES + (tile_key + 1u) * V_LINE - 1u].x != 0u;
+}
+
+// Puts zeros in place of the others. What an invocation clears it has put itself.
+@if(HIDES) fn clear_values(invocation: u32) {
+  for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
+    if (!counts_value(index / V_OCTETS)) { _ = put_value(index, Loaded(), 1.0); }
+  }
+}
+
+@if(SCALED && HIDES) fn peak_of_values(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
+  var peak = 0.0;
+  for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
+    if (counts_value(index / V_OCTETS)) { peak = max(peak, peak_of_octet(octet_of(load_value(job, seen, tile, index)))); }
+  }
+  return peak;
+}
+
+// Keys that masks let any row see: first noted where scores of the row belong, then marked. Since there are no scores yet, what
+// score_mod will hide counts.
+@if(SCALED && HIDES) fn note_seen_keys(mask: RowMask, k_len: u32, first_key: u32, tile: u32, tile_row: u32, row_lane: u32) {
+  for (var i = 0u; i < LANE_OCTETS * 2; i++) {
+    let quad = (i / 2u * ROW_LANES + row_lane) * 2u + i % 2u;
+    let key = vec4i(i32(first_key + quad * 4u)) + vec4i(0, 1, 2, 3);
+    var is_seen = sees(mask, key);
+    @if(PAGED) is_seen &= have_pages(tile, quad);
+    @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, first_key + quad * 4u, k_len));
+    @if(BIAS) is_seen &= bias_of(mask.bias_row, first_key + quad * 4u, k_len) != vec4f(MASKED);
+    @if(MASK_MOD) is_seen &= lets_see_by_mod(mask, key);
+    scores[tile_row * S_LINE + quad] = select(vec4f(), vec4f(1), is_seen);
+  }
+}
+
+@if(SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
+  let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
+  for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
+    var n_seeing = 0.0;
+    for (var tile_row = 0u; tile_row < n_rows; tile_row++) {
+      n_seeing += scores[tile_row * S_LINE + tile_key / 4u][tile_key % 4u];
+    }
+    tiles[(tile_key + 1u) * K_LINE - 1u] = vec4u(u32(n_seeing));
+  }
+}
+
+@if(SCALED && HIDES) fn peak_of_keys(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
+  var peak = 0.0;
+  for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
+    if (tiles[(index / K_OCTETS + 1u) * K_LINE - 1u].x != 0u) {
+      peak = max(peak, peak_of_octet(octet_of(load_key(job, seen, tile, index))));
+    }
+  }
+  return peak;
 }
 
 fn octet_of(loaded: Loaded) -> Octet {
@@ -633,7 +749,30 @@ struct Scales {
   return bitcast<f32>((265u - exponent) << 23u);
 }
 
+// With HIDES, that of what is not finite is the largest of all.
 fn magnitude_of(octet: Octet) -> f32 {
-  @if(SCALED)  return largest_of(max(abs(octet.low), abs(octet.high)));
-  @if(!SCALED) return 0.0;
+  @if(HIDES)             return bitcast<f32>(min(largest_bits(octet), BEYOND_BITS));
+  @if(SCALED && !HIDES)  return largest_of(max(abs(octet.low), abs(octet.high)));
+  @if(!SCALED && !HIDES) return 0.0;
+}
+
+@if(HIDES) const BEYOND_BITS = 0x7f7fffffu;
+@if(HIDES) const BEYOND = bitcast<f32>(BEYOND_BITS);
+// The most that an element of a tile may be where nothing is scaled.
+@if(HIDES && !SCALED && F16_TILES)  const LARGEST = 65504.0;
+@if(HIDES && !SCALED && !F16_TILES) const LARGEST = 3.4e38;
+
+// The largest magnitude of what is finite.
+@if(SCALED && HIDES) fn peak_of_octet(octet: Octet) -> f32 {
+  return max(peak_of_quad(octet.low), peak_of_quad(octet.high));
+}
+
+@if(SCALED && HIDES) fn peak_of_quad(x: vec4f) -> f32 {
+  let bits = bitcast<vec4u>(x) & vec4u(0x7fffffff);
+  return largest_of(bitcast<vec4f>(select(vec4u(), bits, bits < vec4u(0x7f800000))));
+}
+
+// Whether any of eight halves is infinite or NaN: one more carries out of an exponent of ones.
+@if(COPIED && HIDES) fn any_not_finite(halves: vec4u) -> bool {
+  return any((((halves & vec4u(0x7c007c00)) + vec4u(0x04000400)) & vec4u(0x80008000)) != vec4u());
 }

@@ -31,6 +31,7 @@
 //   those of octets, key_offsets, dense_masks, out_rows, attention and lanes; with SUBGROUPS a team lies within a subgroup
 //   Q_RESIDENT   queries stay in workgroup memory; else each slice (SLICE_QUADS quads of dims) is staged with its keys
 //   F16_TILES    workgroup memory holds f16; only with SUBGROUPS
+//   HIDES        (see attention) once a value that is not finite has been staged, those without weight count as zeros
 //   BROADCAST    a team is a whole subgroup, whose lanes share queries and weights
 //
 // Of a quantised cache (see octets) elements are multiplied by their scales as they are staged, once for all rows.
@@ -43,13 +44,14 @@ import package::shared::attention::{
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, has_all_of, has_any_of, last_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
-@if(BIAS) import package::shared::dense_masks::bias_of;
+@if(BIAS) import package::shared::dense_masks::{bias_of, biased};
 import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_offset, has_page, have_pages};
 @if(KV_QUANTISED) import package::shared::kv_scales::{key_scale, value_scale};
 import package::shared::lanes::{
   MANY, ROLLED_LOOP, invocation_by_subgroup, number_subgroups, max_of_lanes, sum_of_lanes,
 };
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
+@if(HIDES) import package::shared::octets::largest_bits;
 @if(KV_QUANTISED) import package::shared::octets::scaled_octet;
 import package::shared::out_rows::write_quad;
 @if(LINKED) import package::shared::tile_links::{first_visited, is_full, links_at, visited_after};
@@ -86,6 +88,9 @@ const SLICE_OCTETS = SLICE_QUADS / 2;
 const VALUE_OCTETS = (VALUE_QUADS + 1) / 2;
 // In row_offsets, of a row past the end.
 const NO_ROW = 0xffffffffu;
+// The bits of the largest number of a tile: f16 has 65504.
+@if(HIDES && F16_TILES)  const LARGEST_BITS = 0x477fe000u;
+@if(HIDES && !F16_TILES) const LARGEST_BITS = 0x7f7fffffu;
 
 @if(F16_TILES)  alias Quad = vec4h;
 @if(!F16_TILES) alias Quad = vec4f;
@@ -95,6 +100,9 @@ var<workgroup> row_tile: array<Quad, ROWS_SIZE>;       // queries [quad][row], w
 var<workgroup> kv_tile: array<Quad, KV_SIZE>;          // keys [quad][KEYS lane + x at x LANES + lane], values [key][quad]
 var<workgroup> row_offsets: array<u32, TILE_ROWS>;     // where the queries begin in q
 var<workgroup> row_bands: array<vec2i, TILE_ROWS>;     // the first and last key that rows see
+
+// Whether any value so far was not finite. Only the first counts: see lanes.
+@if(HIDES) var<workgroup> not_finite: array<atomic<u32>, 4>;
 
 @compute @workgroup_size(WG_SIZE)
 fn attn_prefill(
@@ -129,6 +137,7 @@ fn attn_prefill(
 
   let tiles = tiles_of(job.item, seen, TILE_KEYS);
   find_rows(job, local);
+  @if(HIDES) if (local == 0u) { atomicStore(&not_finite[0], 0u); }
   @if(LINKED)  let links = links_at(item_index(workgroup_index), job.kv_head);
   @if(LINKED)  let first_tile = first_visited(links, tiles);
   @if(!LINKED) let first_tile = tiles.first;
@@ -194,7 +203,7 @@ fn attn_prefill(
       @unroll for (var h = 0u; h < KEY_QUADS; h++) {
         let key = vec4i(i32(lane_key + h * 4u)) + vec4i(0, 1, 2, 3);
         s[r][h] = scores_of(s[r][h], key, mask);
-        @if(BIAS) s[r][h] += bias_of(mask.bias_row, lane_key + h * 4u, sequence.k_len);
+        @if(BIAS) s[r][h] = biased(s[r][h], bias_of(mask.bias_row, lane_key + h * 4u, sequence.k_len));
         @if(SCORE_MOD) s[r][h] = modified(s[r][h], key, mask);
         if (has_hidden) {
           var is_seen = sees(mask, key);
@@ -245,6 +254,7 @@ fn attn_prefill(
       }
       stage_values(job, tile, seen, step * VALUE_KEYS, local);
       workgroupBarrier();
+      @if(HIDES) let leaves_out = atomicLoad(&not_finite[0]) != 0u;
       for (var owner = 0u; owner < WEIGHT_LANES; owner++) {  // the lanes that have the weights of these keys
         @unroll for (var h = 0u; h < KEY_QUADS; h++) {
           @registers var p: array<vec4f, ROWS>;
@@ -252,8 +262,18 @@ fn attn_prefill(
             @if(BROADCAST)  p[r] = subgroupShuffle(s[r][h], first_lane + owner);
             @if(!BROADCAST) p[r] = vec4f(row_tile[WEIGHTS_AT + (owner * KEY_QUADS + h) * ROW_LINE + r * TEAMS + team]);
           }
+          @if(HIDES) var has_weight = vec4<bool>();
+          @if(HIDES) {
+            if (leaves_out) {
+              var weight_bits = vec4u();
+              @unroll for (var r = 0u; r < ROWS; r++) { weight_bits |= bitcast<vec4u>(p[r]); }
+              has_weight = weight_bits != vec4u();
+            }
+          }
           @unroll for (var c = 0u; c < COLS; c++) {
-            let v = four_of((owner * KEYS + h * 4u) * VALUE_QUADS + c * LANES + lane, VALUE_QUADS);
+            @if(!HIDES) let v = four_of((owner * KEYS + h * 4u) * VALUE_QUADS + c * LANES + lane, VALUE_QUADS);
+            @if(HIDES) var v = four_of((owner * KEYS + h * 4u) * VALUE_QUADS + c * LANES + lane, VALUE_QUADS);
+            @if(HIDES) if (leaves_out) { v = kept(v, has_weight); }
             @unroll for (var r = 0u; r < ROWS; r++) { acc[r][c] = add_products(acc[r][c], p[r], v); }
           }
         }
@@ -328,6 +348,14 @@ fn four_of(first: u32, stride: u32) -> Four {
   return Four(
     vec4f(kv_tile[first]), vec4f(kv_tile[first + stride]),
     vec4f(kv_tile[first + 2u * stride]), vec4f(kv_tile[first + 3u * stride]),
+  );
+}
+
+// Those that are to be kept, and zeros.
+@if(HIDES) fn kept(x: Four, keeps: vec4<bool>) -> Four {
+  return Four(
+    select(vec4f(), x.a, keeps.x), select(vec4f(), x.b, keeps.y),
+    select(vec4f(), x.c, keeps.z), select(vec4f(), x.d, keeps.w),
   );
 }
 
@@ -432,6 +460,7 @@ fn stage_values(job: Job, tile: u32, seen: Band, first_key: u32, local: u32) {
       elements = v_octet(row + job.kv_head * params.v_head + dim, params.head_dim_v - dim);
       @if(KV_QUANTISED) elements = scaled_octet(elements, value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim));
     }
+    @if(HIDES) if (largest_bits(elements) > LARGEST_BITS) { atomicStore(&not_finite[0], 1u); }
     let at = index / VALUE_OCTETS * VALUE_QUADS + octet * 2u;
     kv_tile[at] = Quad(elements.low);
     if (octet * 2u + 1u < VALUE_QUADS) { kv_tile[at + 1u] = Quad(elements.high); }

@@ -34,7 +34,7 @@ import package::shared::attention::{params, RowMask, scores_of, sees};
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 @if(BY_TOKEN) import package::shared::token_masks::tokens_seen;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
-@if(BIAS) import package::shared::dense_masks::bias_of;
+@if(BIAS) import package::shared::dense_masks::{bias_of, biased};
 import package::shared::band::{band_between, has_any_of};
 @if(KV_QUANTISED) import package::shared::band::Band;
 import package::shared::batch_info::{batch_info, sequence_at};
@@ -140,7 +140,7 @@ fn attn_weights(
         @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, u32(key.x), sequence.k_len));
         @if(MASK_MOD) is_seen &= lets_see_by_mod(mask, key);
         var s = scores_of(products[h], key, mask);
-        @if(BIAS) s += bias_of(mask.bias_row, u32(key.x), sequence.k_len);
+        @if(BIAS) s = biased(s, bias_of(mask.bias_row, u32(key.x), sequence.k_len));
         @if(SCORE_MOD) s = modified(s, key, mask);
         p = weights_of(select(vec4f(MASKED), s, is_seen), lse);
       }

@@ -122,7 +122,10 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
         lse[lseIndex(head, i)] = largest + Math.log(sum);
 
         const outRow = out.subarray(row * headDimV, (row + 1) * headDimV);
-        eachKey(ranges, (j) => addScaled(outRow, store(scores[j]! / sum), values, j * headDimV));
+        eachKey(ranges, (j) => {
+          // What is hidden may be NaN.
+          if (scores[j] !== 0) addScaled(outRow, store(scores[j]! / sum), values, j * headDimV);
+        });
         for (let d = 0; d < headDimV; d++) outRow[d] = store(outRow[d]!);
       }
     }

@@ -35,7 +35,9 @@ export function drawBlocks(
   const [nQ, nK] = [Math.ceil(sizes.sq / blockSize[0]), Math.ceil(sizes.sk / blockSize[1])];
   const batch = blocks === 'nothing' || blocks === 'heads' ? sizes.batch : 1;
   const heads = blocks === 'nothing' || blocks === 'sequences' ? sizes.nHeads : 1;
-  // Of each block of keys: not listed, listed, listed as full. Stretches of blocks are alike, and so are rows.
+  // Of each block of keys: not listed, listed, listed as full. Stretches of blocks are alike, and so are rows. Some blocks are in
+  // no list.
+  const isListed = Array.from({ length: nK }, () => random.int(0, 6) > 0);
   const rows = Array.from({ length: batch * heads * nQ }, () => 0);
   let kinds: number[] = [];
   const lists = rows.map(() => {
@@ -48,7 +50,7 @@ export function drawBlocks(
     return [1, 2].map((listed) =>
       shuffled(
         random,
-        kinds.flatMap((each, j) => (each === listed && !isEmpty ? [j] : [])),
+        kinds.flatMap((each, j) => (each === listed && isListed[j] && !isEmpty ? [j] : [])),
       ),
     );
   });

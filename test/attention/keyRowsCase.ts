@@ -57,12 +57,15 @@ function shapeOf(sharing: Sharing, { nHeads, nTokens, batch }: RowsOfBatch, widt
   return sharing === 'nothing' && elementCount(own) <= MOST_ELEMENTS ? own : [...batches, 1, nTokens, width];
 }
 
-/** Of every second key about, with stretches of hidden and of seen ones, longer than tiles. */
+/** Of every second key about, with stretches of hidden and of seen ones, longer than tiles; some keys no row sees. */
 function drawMask(random: Random, sharing: Sharing, rows: RowsOfBatch): HostWords {
   const shape = shapeOf(sharing, rows, Math.ceil(rows.nKeys / 32) + random.int(0, 2));
   const width = shape.at(-1)!;
   const word = () => (random.int(0, 2 ** 16) * 2 ** 16 + random.int(0, 2 ** 16)) >>> 0;
   const data = new Uint32Array(elementCount(shape));
+  const seenByAny = Uint32Array.from({ length: width }, () =>
+    random.int(0, 2) ? 0xffffffff : (word() | word()) >>> 0,
+  );
   // Neighbouring rows agree about stretches, so that some of them are hidden from whole tiles.
   for (let at = 0; at < data.length;) {
     const nRows = random.int(1, 300);
@@ -70,13 +73,13 @@ function drawMask(random: Random, sharing: Sharing, rows: RowsOfBatch): HostWord
     const kinds = Array.from({ length: Math.ceil(width / stretch) }, () => random.int(0, 4));
     for (let i = 0; i < nRows * width && at < data.length; i++, at++) {
       const kindOfWord = kinds[Math.floor((i % width) / stretch)]!;
-      data[at] = kindOfWord === 0 ? 0 : kindOfWord === 1 ? 0xffffffff : word();
+      data[at] = (kindOfWord === 0 ? 0 : kindOfWord === 1 ? 0xffffffff : word()) & seenByAny[i % width]!;
     }
   }
   return { shape, data };
 }
 
-/** A few units up and down, with some keys hidden, and some rows without any key. NaN where no key is. */
+/** A few units up and down, with some keys hidden, a few of them from all rows, and some rows without any key. NaN where no key is. */
 function drawBias(
   random: Random,
   dtype: FloatDType,
@@ -88,8 +91,10 @@ function drawBias(
   const width = shape.at(-1)!;
   const data = random.normals(elementCount(shape)).map((x) => roundTo(dtype, 2 * x));
   const hidden = dtype === 'f16' ? [-Infinity] : [-Infinity, roundTo(dtype, -3e38), roundTo(dtype, -1.1e30)];
+  const hiddenFromAll = Array.from({ length: width / 12 }, () => random.int(0, width));
   for (let row = 0; row < data.length / width; row++) {
     const of = data.subarray(row * width, (row + 1) * width);
+    for (const key of hiddenFromAll) of[key] = random.pick(hidden);
     if (random.int(0, 20) === 0) of.fill(random.pick(hidden));
     else for (let n = width / 10; n > 0; n--) of[random.int(0, width)] = random.pick(hidden);
   }

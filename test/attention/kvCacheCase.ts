@@ -7,9 +7,11 @@ import {
   type AttnWithKvCacheReferenceArgs,
   type HostTensor,
 } from '../../src/reference/attention.js';
+import { cachedSequences, maskOptions } from '../../src/reference/attnWithKvCache.js';
 import { download, upload } from '../../tools/deviceTensor.js';
 import { Random } from '../../tools/random.js';
 import { drawSinks, runningSum, type SinksCase } from './caseInputs.js';
+import { spoilHidden } from './hiddenKeys.js';
 import {
   drawKeyRows,
   placeKeyRows,
@@ -228,6 +230,33 @@ function sectionsOf({
 }
 
 export function drawKvCache(kvCase: KvCacheCase): KvCacheInputs {
+  const inputs = drawSeen(kvCase);
+  const { q, kCache, vCache, quantised } = inputs;
+  const { dtype, kvDType = dtype, rotary } = kvCase;
+  const [nHeads, nKvHeads] = kvCase.heads;
+  const options = maskOptions(referenceArgs(kvCase, inputs));
+  const batch = {
+    ...cachedSequences(options),
+    options,
+    nHeads,
+    nKvHeads,
+    nTokens: elementCount(q.shape.slice(0, -2)),
+  };
+  // What a rotation may be off is a part of the largest number.
+  const type = isQuantised(kvDType) || rotary ? 'NaN' : kvDType;
+  spoilHidden(
+    batch,
+    [
+      { values: kCache, quantised: quantised?.k },
+      ...(vCache ? [{ values: vCache, quantised: quantised?.v }] : []),
+    ],
+    type,
+  );
+  return inputs;
+}
+
+/** The inputs, with keys where masks hide them, too. */
+function drawSeen(kvCase: KvCacheCase): KvCacheInputs {
   const { lengths, ragged, heads, headDim, headDimV = headDim, dtype, rotary, softcap } = kvCase;
   const { kvDType = dtype, newDType = dtype, valuesInKeys = false } = kvCase;
   const [nHeads, nKvHeads] = heads;

@@ -88,19 +88,19 @@ fn score_mod(score: f32, b: u32, h: u32, q: i32, k: i32) -> f32 {
     };
   },
 
-  /** Hides some keys, by all that hides. */
+  /** Hides some keys, by all that hides, some of them from all heads. */
   hiding() {
     return {
       code: `
 fn score_mod(score: f32, b: u32, h: u32, q: i32, k: i32) -> f32 {
-  let kind = (u32(k) + 3u * h + b) % 7u;
+  let kind = (u32(k) + b) % 7u;
   if (kind == 0u) { return bitcast<f32>(0xff800000u | min(b, 0u)); }
-  if (kind == 1u) { return -3e38; }
-  return select(score, bitcast<f32>(0x7fc00000u | min(b, 0u)), kind == 2u);
+  if (kind == 1u + h % 3u) { return -3e38; }
+  return select(score, bitcast<f32>(0x7fc00000u | min(b, 0u)), kind == 5u);
 }`,
       run: (score, b, h, _q, k) => {
-        const kind = (((k >>> 0) + 3 * h + b) >>> 0) % 7;
-        return kind < 3 ? -Infinity : score;
+        const kind = (((k >>> 0) + b) >>> 0) % 7;
+        return kind === 0 || kind === 1 + (h % 3) || kind === 5 ? -Infinity : score;
       },
     };
   },
@@ -119,7 +119,7 @@ fn score_mod(score: f32, b: u32, h: u32, q: i32, k: i32) -> f32 {
 } as const satisfies Readonly<Record<string, (drawn: Drawn) => DrawnMod<RunScore>>>;
 
 const MASK_MODS = {
-  /** Tokens see those of their own document. */
+  /** Tokens see those of their own document, but for some that are padding. */
   documents({ random, nKeys }) {
     let document = 0;
     const documents = Int32Array.from({ length: nKeys }, () => (document += random.int(0, 12) === 0 ? 1 : 0));
@@ -130,10 +130,10 @@ fn document(position: i32) -> i32 {
   return documents[clamp(position, 0, i32(arrayLength(&documents)) - 1)];
 }
 fn mask_mod(b: u32, h: u32, q: i32, k: i32) -> bool {
-  return document(q) == document(k);
+  return document(q) == document(k) && document(k) % 5 != 2;
 }`,
       tensors: { documents: { dtype: 'i32', data: documents } },
-      run: (_b, _h, q, k) => of(q) === of(k),
+      run: (_b, _h, q, k) => of(q) === of(k) && of(k) % 5 !== 2,
     };
   },
 

@@ -8,7 +8,10 @@ export interface TokensCase {
    * sequences they are no positions at all.
    */
   readonly positions?: 'their own' | 'rising' | 'any' | undefined;
-  /** `chain`: each token sees those before it and itself. `branches`: its ancestors in a random tree. */
+  /**
+   * `chain`: each token sees those before it and itself. `branches`: its ancestors in a random tree, but for some tokens that
+   * none sees.
+   */
   readonly tree?: 'chain' | 'branches' | undefined;
 }
 
@@ -62,13 +65,14 @@ function drawTree(
   const tree = Uint32Array.from({ length: starts.at(-1)! * words }, () => random.int(0, 2 ** 31));
   lengths.forEach(([sq], b) => {
     const seen: Set<number>[] = [];
+    const isHidden = Array.from({ length: sq }, () => kind === 'branches' && random.int(0, 6) === 0);
     for (let i = 0; i < sq; i++) {
       const parent = kind === 'chain' ? i - 1 : random.int(-1, i);
       seen.push(new Set([...(seen[parent] ?? []), i]));
       for (let t = 0; t < sq; t++) {
         const at = (starts[b]! + i) * words + Math.floor(t / 32);
         const bit = 1 << (t % 32);
-        tree[at] = seen[i]!.has(t) ? tree[at]! | bit : tree[at]! & ~bit;
+        tree[at] = seen[i]!.has(t) && !isHidden[t] ? tree[at]! | bit : tree[at]! & ~bit;
       }
     }
   });

@@ -18,11 +18,13 @@ import {
   type Runtime,
 } from '../../src/index.js';
 import { attnVarlenReference, type HostBlockMask, type HostTensor } from '../../src/reference/attention.js';
+import { varlenSequences } from '../../src/reference/sequences.js';
 import { download, downloadGaps, upload, type Placement } from '../../tools/deviceTensor.js';
 import { assert } from '../platforms/gpuCase.js';
 import { Random } from '../../tools/random.js';
 import { drawBlocks, placeBlocks, type BlocksCase } from './blockMaskCase.js';
 import { drawSinks, runningSum, shapeScores, type Scores, type SinksCase } from './caseInputs.js';
+import { spoilHidden } from './hiddenKeys.js';
 import { denseKeyRows, drawKeyRows, placeKeyRows, type KeyRows, type KeyRowsCase } from './keyRowsCase.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
 import { drawHeadScales, placeQuantised, quantiseCache, type QuantisedCache } from './quantisedCache.js';
@@ -179,6 +181,24 @@ export function compare(
 }
 
 export function draw(varlen: VarlenCase): Inputs {
+  const inputs = drawSeen(varlen);
+  const { q, k, v, quantised } = inputs;
+  const { dtype, kvDType = dtype } = varlen;
+  const [nHeads, nKvHeads] = varlen.heads;
+  const options = { ...optionsOf(varlen), ...inputs };
+  spoilHidden(
+    { ...varlenSequences(options), options, nHeads, nKvHeads, nTokens: q.shape[0]! },
+    [
+      { values: k, quantised: quantised?.k },
+      { values: v, quantised: quantised?.v },
+    ],
+    isQuantised(kvDType) ? 'NaN' : kvDType,
+  );
+  return inputs;
+}
+
+/** The inputs, with keys where masks hide them, too. */
+function drawSeen(varlen: VarlenCase): Inputs {
   const { lengths, heads, headDim, headDimV = headDim, dtype, pageSize, magnitude = 1, scaleDType } = varlen;
   const stored = varlen.kvDType ?? dtype;
   const kvDType = isQuantised(stored) ? 'f32' : stored;

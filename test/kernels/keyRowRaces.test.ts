@@ -35,6 +35,8 @@ interface Options {
   readonly windowSize?: readonly [number, number];
   readonly firstKeys?: number;
   readonly pageSize?: number;
+  /** Whether some keys are hidden from all rows, and hold NaN. */
+  readonly spoils?: boolean;
 }
 
 interface Case extends Options {
@@ -50,7 +52,7 @@ interface Drawn {
 }
 
 function drawn(options: Options): Drawn {
-  const { bits, bias: kind, windowSize = [-1, -1], firstKeys = 0, pageSize } = options;
+  const { bits, bias: kind, windowSize = [-1, -1], firstKeys = 0, pageSize, spoils = false } = options;
   const plain = batchOf(SEQUENCES, {
     heads: [2, 1],
     headDim: 32,
@@ -64,14 +66,16 @@ function drawn(options: Options): Drawn {
     Uint32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) =>
       i % WORDS === 1 || (i % WORDS === 2 && i < nTokens * WORDS)
         ? 0
-        : random.int(0, 2 ** 31) * 2 + random.int(0, 2),
+        : (random.int(0, 2 ** 31) * 2 + random.int(0, 2)) & (spoils ? ~SPOILT_BITS : -1),
     );
   const mask = bits ? { shape: [2, nTokens, WORDS], data: words([2, nTokens, WORDS]) } : undefined;
   const bias = kind && {
     shape: [1, nTokens, kind.keys],
     data: random
       .normals(nTokens * kind.keys)
-      .map((x, i) => (i % 5 === 0 ? -Infinity : roundTo(kind.dtype, x))),
+      .map((x, i) =>
+        i % 5 === 0 || (spoils && isSpoilt(i % kind.keys)) ? -Infinity : roundTo(kind.dtype, x),
+      ),
   };
   const tensors = {
     mask: mask ? fakeTensor('u32', mask.shape) : null,
@@ -83,7 +87,28 @@ function drawn(options: Options): Drawn {
   const buffers = filled(batch);
   if (mask) buffers.write(tensors.mask!, mask.data);
   if (bias) buffers.write(tensors.bias!, bias.data);
+  if (spoils) for (const { tensor } of [problem.k, problem.v]) spoil(buffers, tensor);
   return { batch, buffers, mask, bias, options };
+}
+
+/** Keys 1 and 6 of every 32. */
+const SPOILT_BITS = 0x42;
+
+function isSpoilt(key: number): boolean {
+  return ((SPOILT_BITS >>> (key % 32)) & 1) === 1;
+}
+
+/** Makes NaN of what no row sees. */
+function spoil(buffers: HostBuffers, tensor: Tensor): void {
+  const data = buffers.read(tensor).slice();
+  const row = tensor.shape[1]! * tensor.shape[2]!;
+  let first = 0;
+  for (const [, nKeys] of SEQUENCES) {
+    for (let key = 0; key < nKeys; key++)
+      if (isSpoilt(key)) data.fill(NaN, (first + key) * row, (first + key + 1) * row);
+    first += nKeys;
+  }
+  buffers.write(tensor, data);
 }
 
 function expectAttention({ batch, buffers, mask, bias, options }: Drawn): void {
@@ -98,6 +123,8 @@ const CASES: readonly Case[] = [
   { why: 'a bias of f32 at any element', bias: { dtype: 'f32', keys: 117 } },
   { why: 'a bias of f16', bias: { dtype: 'f16', keys: 120 } },
   { why: 'a bias of bf16 at any element, bits', bias: { dtype: 'bf16', keys: 117 }, bits: true },
+  { why: 'bits that hide NaN from all rows', bits: true, spoils: true },
+  { why: 'a bias that hides NaN from all rows', bias: { dtype: 'f32', keys: 120 }, spoils: true },
   { why: 'first keys before a window', windowSize: [5, -1], firstKeys: 3 },
   { why: 'first keys of several tiles, in pages', windowSize: [20, -1], firstKeys: 40, pageSize: 3 },
 ];

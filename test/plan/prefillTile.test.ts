@@ -130,6 +130,6 @@ test('a device too small for any tile is told what to ask for', () => {
   expect(() =>
     prefillTile(traits, { ...D128, qDType: 'f32', kvDType: 'f32' }),
   ).toThrowErrorMatchingInlineSnapshot(
-    `[PageflashError: pageflash: the smallest tile for headDim 128 needs 6656 bytes of workgroup memory; this device allows 4096. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().]`,
+    `[PageflashError: pageflash: the smallest tile for headDim 128 needs 6672 bytes of workgroup memory; this device allows 4096. Ask for maxComputeWorkgroupStorageSize, or use requestDevice().]`,
   );
 });

@@ -378,6 +378,8 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     MODS: mods.scoreMod || mods.maskMod,
     SCORE_MOD: mods.scoreMod,
     MASK_MOD: mods.maskMod,
+    HIDES:
+      mask || bias !== null || blocks || positions || tree || mods.scoreMod === true || mods.maskMod === true,
     SPLIT: split,
     LSE: split || lse,
   };

@@ -11,6 +11,8 @@
 //   SPLIT     an item is one of several chunks of keys: its out and sums are a part, for merge_states
 //   LSE       the lse of each row is written, or with SPLIT its sums
 //   BY_TOKEN  masks differ by more than where a token stands: see token_masks, also for POSITIONS and TREE
+//   HIDES     any of MASK, BIAS, BLOCKS, BY_TOKEN and MODS: a key that none of a workgroup's rows sees may be among keys that
+//             they see. Its weights are 0, but its value may be NaN, and 0 · NaN is NaN
 //   MODS      the caller has functions of its own: SCORE_MOD changes scores, MASK_MOD hides keys; see mods
 //
 // A chunk is one of the pieces into which the keys of a sequence are split (split-KV). A row has one part from each.

@@ -43,6 +43,11 @@ import package::shared::scores::{LOG2_E, MASKED};
   }
 }
 
+// Scores with what is added to them. A key that a bias hides may hold anything, NaN included.
+@if(BIAS) fn biased(s: vec4f, added: vec4f) -> vec4f {
+  return select(s + added, vec4f(MASKED), added == vec4f(MASKED));
+}
+
 // Beyond the last number that is not below -1e30, which f32 itself does not have, to -inf.
 @if(BIAS && !BIAS_F16) const HIDING_BITS = 0xf149f2c9u;
 @if(BIAS && !BIAS_F16) const MINUS_INFINITY_BITS = 0xff800000u;

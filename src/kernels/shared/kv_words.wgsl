@@ -43,6 +43,19 @@ fn v_words(at: u32, left: u32) -> Words {
   @if(!KV_HALVES && !KV_QUANTISED) return Words(v[at / 4u], v[at / 4u + select(0u, 1u, left > 4u)]);
 }
 
+// The octets of those of four values that are to be kept, and zeros.
+@if(HIDES && !KV_I8 && !KV_I4) fn kept_words(quad: QuadWords, keeps: vec4<bool>) -> QuadWords {
+  return QuadWords(
+    words_if(quad.x, keeps.x), words_if(quad.y, keeps.y), words_if(quad.z, keeps.z), words_if(quad.w, keeps.w),
+  );
+}
+
+@if(HIDES && !KV_I8 && !KV_I4) fn words_if(words: Words, keeps: bool) -> Words {
+  @if(KV_HALVES) return Words(select(vec4u(), words.packed, keeps));
+  @if(KV_E4M3)   return Words(select(Codes(), words.codes, keeps));
+  @if(!KV_HALVES && !KV_E4M3) return Words(select(vec4u(), words.low, keeps), select(vec4u(), words.high, keeps));
+}
+
 // The numbers of an octet; those beyond the end of its row are zeros.
 fn octet_of(words: Words, left: u32) -> Octet {
   @if(KV_HALVES)  return Octet(quad_from_kv(words.packed.xy), quad_from_kv(words.packed.zw));

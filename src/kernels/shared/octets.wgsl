@@ -81,6 +81,17 @@ fn v_octet(at: u32, left: u32) -> Octet {
   @if(KV_HALVES)  return half_from_kv(v[(at + index) / 2u], (at + index) % 2u == 1u);
 }
 
+// An octet that is to be kept, or zeros.
+@if(HIDES) fn kept_octet(octet: Octet, keeps: bool) -> Octet {
+  return Octet(select(vec4f(), octet.low, keeps), select(vec4f(), octet.high, keeps));
+}
+
+// The bits of the largest magnitude of an octet, which are in the same order, then infinity, then NaN.
+@if(HIDES) fn largest_bits(octet: Octet) -> u32 {
+  let bits = max(bitcast<vec4u>(octet.low) & vec4u(0x7fffffff), bitcast<vec4u>(octet.high) & vec4u(0x7fffffff));
+  return max(max(bits.x, bits.y), max(bits.z, bits.w));
+}
+
 // Eight codes of a quantised cache as they are stored.
 @if(KV_BYTES) alias Codes = vec2u;
 @if(KV_I4)    alias Codes = u32;
