@@ -99,10 +99,7 @@ class Keys<A extends Axes> {
   constructor({ axes, strength }: CoveringOptions<A>) {
     let count = 0;
     this.#numbers = Object.fromEntries(
-      Object.entries(axes).map(([axis, values]) => [
-        axis,
-        new Map(values.map((value) => [value, count++])),
-      ]),
+      Object.entries(axes).map(([axis, values]) => [axis, new Map(values.map((value) => [value, count++]))]),
     );
     this.#count = count;
     this.#strength = strength;
