@@ -140,8 +140,9 @@ export function toE4m3Bits(x: number): number {
   const magnitude = Math.min(Math.abs(x), 448);
   // Numbers below 2⁻⁶ are counted in steps of 2⁻⁹, and those from 2ᵉ on in steps of 2ᵉ⁻³. A carry gives the next exponent.
   let exponent = 8;
-  while (exponent > -6 && magnitude < 2 ** exponent) exponent--;
-  const steps = roundHalfEven(magnitude / 2 ** (exponent - 3));
+  let power = 2 ** exponent;
+  for (; exponent > -6 && magnitude < power; exponent--) power /= 2;
+  const steps = roundHalfEven((8 * magnitude) / power);
   return sign | Math.min(((exponent + 6) << 3) + steps, E4M3_MAX);
 }
 

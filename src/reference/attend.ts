@@ -103,12 +103,13 @@ export function attend({ q, k, v, sequences, lseShape, options }: AttendArgs): A
         const added = addedTo(options, which);
         const isFull = isFullFor(options.blockMask, which);
         const becomes = modified(options, { sequence, head, isFull, ...place });
+        const at = { p: place.p, positionOf: place.positionOf, slope };
         query.set(q.data.subarray(row * headDim, (row + 1) * headDim));
 
         let largest = sink;
         eachKey(ranges, (j) => {
           const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);
-          const score = more === -Infinity ? more : scoreOf(query, keys, j, { ...place, slope }) + more;
+          const score = more === -Infinity ? more : scoreOf(query, keys, j, at) + more;
           scores[j] = becomes(score, j);
           largest = Math.max(largest, scores[j]!);
         });

@@ -75,11 +75,12 @@ export function attnWeightsReference(args: AttnWeightsReferenceArgs): HostTensor
       const added = addedTo(args, which);
       const isFull = isFullFor(args.blockMask, which);
       const becomes = modified(args, { sequence, head, isFull, ...place });
+      const at = { p: place.p, positionOf: place.positionOf, slope };
       const of = (index * nHeads + head) * nKeys;
       eachKey(place.ranges, (j) => {
         const more = keyRows[j] === NO_ROW || !place.sees(j) ? -Infinity : added(j);
         if (more === -Infinity) return;
-        const score = scoreOf(query, keys, j, { ...place, slope }) + more;
+        const score = scoreOf(query, keys, j, at) + more;
         weights[of + j] = Math.exp(becomes(score, j) - total);
       });
     }

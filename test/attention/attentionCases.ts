@@ -25,6 +25,18 @@ export const RAGGED = [
   [2, 611],
 ] as const;
 
+/** Likewise, but with no sequence of a few tokens: attn_decode is compiled for one size of tile less. */
+export const PROMPTS_AND_TOKENS = [
+  [113, 203],
+  [0, 17],
+  [1, 1],
+  [40, 7],
+  [1, 830],
+  [9, 0],
+  [64, 64],
+  [1, 611],
+] as const;
+
 /** What `check` does with each of the calls, as cases by their reasons. */
 export function attentionCases<Call extends { readonly why: string }>(
   calls: readonly (Call & On)[],

@@ -5,7 +5,7 @@ import { checkVarlenWeights } from './weightsCase.js';
 
 // Lists of blocks of keys.
 
-const BASE = { heads: [6, 2], headDim: 64, dtype: 'f32' } as const;
+const BASE = { heads: [6, 2], headDim: 32, dtype: 'f32' } as const;
 const PROMPTS = [
   [113, 203],
   [113, 203],

@@ -25,12 +25,12 @@ const CHUNKS = [
 
 // prettier-ignore
 const rows: readonly (KvCacheCase & On)[] = [
-  { why: 'i8, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i8' },
-  { why: 'i8, steps in pages', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i8', scaleDType: 'f16', pageSize: 16, causal: true },
+  { why: 'i8, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 32, dtype: 'f32', kvDType: 'i8' },
+  { why: 'i8, steps in pages', lengths: STEPS, heads: [4, 2], headDim: 32, dtype: 'f32', kvDType: 'i8', scaleDType: 'f16', pageSize: 16, causal: true },
   { why: 'i8, steps, any bytes', lengths: STEPS, heads: [4, 2], headDim: 59, headDimV: 31, dtype: 'f32', kvDType: 'i8', gap: 1, pageSize: 3, causal: true },
   { why: 'i8, the tile of GPUs', ...GPU, lengths: STEPS, heads: [4, 2], headDim: 128, dtype: 'f32', kvDType: 'i8', causal: true },
-  { why: 'i8, the tile of GPUs in pages of which some are not there', ...GPU, lengths: STEPS, heads: [4, 1], headDim: 64, dtype: 'f32', kvDType: 'i8', pageSize: 3, numSplits: 2, onGpu: true, missing: 'pages' },
-  { why: 'i8, prompts', lengths: CHUNKS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i8', pageSize: 16, causal: true },
+  { why: 'i8, the tile of GPUs in pages of which some are not there', ...GPU, lengths: STEPS, heads: [4, 1], headDim: 32, dtype: 'f32', kvDType: 'i8', pageSize: 3, numSplits: 2, onGpu: true, missing: 'pages' },
+  { why: 'i8, prompts', lengths: CHUNKS, heads: [4, 2], headDim: 32, dtype: 'f32', kvDType: 'i8', pageSize: 16, causal: true },
   { why: 'i8, prompts of GPUs, any bytes', ...GPU, lengths: CHUNKS, heads: [4, 2], headDim: 59, dtype: 'f32', kvDType: 'i8', gap: 3, causal: true },
   { why: 'i4, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'i4' },
   { why: 'i4, steps in pages, strides of single elements', lengths: STEPS, heads: [4, 2], headDim: 96, headDimV: 32, dtype: 'f32', kvDType: 'i4', scaleDType: 'f16', pageSize: 3, gap: 1, causal: true },
@@ -38,10 +38,10 @@ const rows: readonly (KvCacheCase & On)[] = [
   { why: 'i4, the tile of GPUs, three groups', ...GPU, lengths: STEPS, heads: [4, 2], headDim: 96, headDimV: 64, dtype: 'f32', kvDType: 'i4', scaleDType: 'f16', causal: true, pageSize: 16 },
   { why: 'i4, the tile of GPUs in pages of which some are not there', ...GPU, lengths: STEPS, heads: [4, 1], headDim: 64, dtype: 'f32', kvDType: 'i4', pageSize: 3, numSplits: 2, onGpu: true, missing: 'pages' },
   { why: 'i4, prompts', lengths: CHUNKS, heads: [4, 2], headDim: 64, headDimV: 96, dtype: 'f32', kvDType: 'i4', pageSize: 16, causal: true },
-  { why: 'e4m3, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 64, dtype: 'f32', kvDType: 'e4m3' },
+  { why: 'e4m3, steps in rows', lengths: STEPS, heads: [4, 2], headDim: 32, dtype: 'f32', kvDType: 'e4m3' },
   { why: 'e4m3, steps in pages, any bytes, scales on the GPU', lengths: STEPS, heads: [4, 2], headDim: 59, dtype: 'f32', kvDType: 'e4m3', pageSize: 3, gap: 1, onGpu: true, missing: 'pages' },
   { why: 'e4m3, the tile of GPUs, split', ...GPU, lengths: STEPS, heads: [4, 2], headDim: 128, dtype: 'f16', kvDType: 'e4m3', numSplits: 2, sinks: true },
-  { why: 'e4m3, prompts', lengths: CHUNKS, heads: [4, 2], headDim: 64, dtype: 'bf16', kvDType: 'e4m3', pageSize: 16, causal: true, softcap: 15 },
+  { why: 'e4m3, prompts', lengths: CHUNKS, heads: [4, 2], headDim: 32, dtype: 'bf16', kvDType: 'e4m3', pageSize: 16, causal: true, softcap: 15 },
 ];
 
 const refusals: readonly GpuCase[] = [

@@ -210,15 +210,23 @@ export function isQuantisedType(value: CacheType): value is QuantisedDType {
   return value !== 'same' && value !== 'other';
 }
 
+/** Of the scales of i8 and i4. */
+export const SCALE_DTYPES = ['f32', 'f16'] as const satisfies readonly ScaleDType[];
+
+interface TypesCell {
+  readonly dtype: FloatDType;
+  readonly kvDType: CacheType;
+  readonly scaleDType: ScaleDType;
+}
+
 /** The type of keys and values, and of their scales. */
-export function cacheType(
-  value: CacheType,
-  dtype: FloatDType,
-  random: Random,
-): { readonly kvDType?: KvDType; readonly scaleDType?: ScaleDType } {
-  if (value === 'same') return {};
-  if (value === 'other') return { kvDType: otherType(dtype) };
-  return { kvDType: value, scaleDType: random.int(0, 2) === 0 ? 'f32' : 'f16' };
+export function cacheType({ dtype, kvDType, scaleDType }: TypesCell): {
+  readonly kvDType?: KvDType;
+  readonly scaleDType?: ScaleDType;
+} {
+  if (kvDType === 'same') return {};
+  if (kvDType === 'other') return { kvDType: otherType(dtype) };
+  return { kvDType, scaleDType };
 }
 
 /** Whether heads of a cache are turned (`kvRotation`). */

@@ -53,7 +53,13 @@ test('a pair that no whole row allows is told', () => {
   ]);
 });
 
-describe.each(Object.entries(conformanceSuites))('cells of %s', (_, suite: ConformanceSuite) => {
+/** Suites whose pairs `npm test` compares, most of the time of which is that of compiling. */
+const COMPARED = new Set(['varlen', 'kvCache', 'merge']);
+
+/** Times as many kernels as the pairs of two axes need at least. */
+const MOST_KERNELS = 1.6;
+
+describe.each(Object.entries(conformanceSuites))('cells of %s', (name, suite: ConformanceSuite) => {
   const options = SELECTIONS.pairs;
   const { maxCost } = options;
   const chosen = select(suite, options);
@@ -71,6 +77,14 @@ describe.each(Object.entries(conformanceSuites))('cells of %s', (_, suite: Confo
     );
     expect(missing).toEqual([]);
   });
+
+  if (COMPARED.has(name))
+    test('need few kernels', () => {
+      const [most = 1, second = 1] = Object.values(suite.kernelAxes)
+        .map((values) => values!.length)
+        .toSorted((a, b) => b - a);
+      expect(chosen.length).toBeLessThanOrEqual(MOST_KERNELS * most * second);
+    });
 
   test('are the same each time', () => {
     expect(select(suite, options)).toEqual(chosen);

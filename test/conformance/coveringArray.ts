@@ -32,8 +32,10 @@ const CANDIDATES = 12;
  */
 export function coveringArray<A extends Axes>(options: CoveringOptions<A>): CoveringArray<A> {
   const { random } = options;
-  const open = targetsOf(options);
-  for (const row of options.present ?? []) for (const held of keysOf(row, options)) open.delete(held);
+  const keys = new Keys(options);
+  const open = targetsOf(options, keys);
+  for (const row of options.present ?? []) for (const held of keys.of(row)) open.delete(held);
+  const gainOf: GainOf<A> = (axis, value, chosen) => countOf(keys.added(axis, value, chosen), open);
   const rows: Row<A>[] = [];
   const left: Partial<Row<A>>[] = [];
   while (open.size > 0) {
@@ -41,13 +43,13 @@ export function coveringArray<A extends Axes>(options: CoveringOptions<A>): Cove
     let best: Row<A> | undefined;
     let most = 0;
     for (let i = 0; i < CANDIDATES; i++) {
-      const row = complete(start, options, open);
-      const gain = row ? keysOf(row, options).filter((held) => open.has(held)).length : 0;
+      const row = complete(start, options, gainOf);
+      const gain = row ? countOf(keys.of(row), open) : 0;
       if (gain > most) [best, most] = [row, gain];
     }
     if (best) {
       rows.push(best);
-      for (const held of keysOf(best, options)) open.delete(held);
+      for (const held of keys.of(best)) open.delete(held);
     } else {
       left.push(start);
       open.delete(key);
@@ -58,11 +60,11 @@ export function coveringArray<A extends Axes>(options: CoveringOptions<A>): Cove
 
 /** A row of random values, with those given. */
 export function randomRow<A extends Axes>(
-  options: Omit<CoveringOptions<A>, 'strength'>,
+  options: Omit<CoveringOptions<A>, 'strength' | 'present'>,
   given: Partial<Row<A>> = {},
 ): Row<A> {
   for (let i = 0; i < MOST_TRIES; i++) {
-    const row = complete(given, { ...options, strength: 1 }, new Map());
+    const row = complete(given, options, () => 0);
     if (row) return row;
   }
   throw new Error(`No row is allowed to hold ${JSON.stringify(given)}.`);
@@ -71,8 +73,10 @@ export function randomRow<A extends Axes>(
 const MOST_TRIES = 1000;
 
 /** Everything that some row is to hold, by its key. */
-function targetsOf<A extends Axes>(options: CoveringOptions<A>): Map<string, Partial<Row<A>>> {
-  const { axes, strength, allows = () => true } = options;
+function targetsOf<A extends Axes>(
+  { axes, strength, allows = () => true }: CoveringOptions<A>,
+  keys: Keys<A>,
+): Map<number, Partial<Row<A>>> {
   const values = Object.entries(axes).flatMap(([axis, all]) => all.map((value) => ({ [axis]: value })));
   const targets =
     strength === 1
@@ -81,46 +85,78 @@ function targetsOf<A extends Axes>(options: CoveringOptions<A>): Map<string, Par
   return new Map(
     (targets as Partial<Row<A>>[])
       .filter((target) => Object.keys(target).length === strength && allows(target))
-      .map((target) => [keysOf(target, options)[0]!, target]),
+      .map((target) => [keys.of(target)[0]!, target]),
   );
 }
 
-/** Keys of the values, or pairs of values, that a row holds. */
-function keysOf<A extends Axes>(row: Partial<Row<A>>, options: CoveringOptions<A>): string[] {
-  const held = Object.keys(options.axes).filter((axis) => axis in row);
-  return held.flatMap((axis, i) => newKeys(axis, row, held.slice(0, i), options));
+/** Numbers for values, or for pairs of values, since millions of them are looked up. */
+class Keys<A extends Axes> {
+  /** By axis, the number of each value among those of all axes. */
+  readonly #numbers: Readonly<Record<string, ReadonlyMap<unknown, number>>>;
+  readonly #count: number;
+  readonly #strength: 1 | 2;
+
+  constructor({ axes, strength }: CoveringOptions<A>) {
+    let count = 0;
+    this.#numbers = Object.fromEntries(
+      Object.entries(axes).map(([axis, values]) => [axis, new Map(values.map((value) => [value, count++]))]),
+    );
+    this.#count = count;
+    this.#strength = strength;
+  }
+
+  /** Of all that a row holds. */
+  of(row: Partial<Row<A>>): number[] {
+    const others: Partial<Record<string, unknown>> = {};
+    return Object.entries(row).flatMap(([axis, value]) => {
+      const keys = this.added(axis, value, others as Partial<Row<A>>);
+      others[axis] = value;
+      return keys;
+    });
+  }
+
+  /** Of what a value adds to those that a row holds. */
+  added(axis: string, value: unknown, row: Partial<Row<A>>): number[] {
+    const own = this.#numberOf(axis, value);
+    if (this.#strength === 1) return [own];
+    const keys: number[] = [];
+    for (const name in row) {
+      const other = this.#numberOf(name, row[name]);
+      keys.push(Math.min(own, other) * this.#count + Math.max(own, other));
+    }
+    return keys;
+  }
+
+  #numberOf(axis: string, value: unknown): number {
+    return this.#numbers[axis]!.get(value)!;
+  }
 }
 
-/** Keys of what a value adds to those of other axes. */
-function newKeys<A extends Axes>(
-  axis: string,
-  row: Partial<Row<A>>,
-  others: readonly string[],
-  { axes, strength }: CoveringOptions<A>,
-): string[] {
-  const keyOf = (name: string): string => `${name}:${axes[name]!.indexOf(row[name])}`;
-  const own = keyOf(axis);
-  if (strength === 1) return [own];
-  return others.map((other) => (other < axis ? `${keyOf(other)} ${own}` : `${own} ${keyOf(other)}`));
+function countOf(keys: readonly number[], open: ReadonlyMap<number, unknown>): number {
+  let count = 0;
+  for (const key of keys) if (open.has(key)) count++;
+  return count;
 }
+
+/** How much a value of an axis adds to a row. */
+type GainOf<A extends Axes> = (axis: string, value: unknown, chosen: Partial<Row<A>>) => number;
 
 function complete<A extends Axes>(
   start: Partial<Row<A>>,
-  options: CoveringOptions<A>,
-  open: ReadonlyMap<string, unknown>,
+  options: Omit<CoveringOptions<A>, 'strength' | 'present'>,
+  gainOf: GainOf<A>,
 ): Row<A> | undefined {
   const { axes, allows = () => true, random } = options;
   let row = start;
   for (const axis of shuffled(Object.keys(axes), random)) {
     if (axis in row) continue;
-    const chosen = Object.keys(row);
     let best: Partial<Row<A>> | undefined;
     let most = -1;
     for (const value of shuffled(axes[axis]!, random)) {
+      const gain = gainOf(axis, value, row);
+      if (gain <= most) continue;
       const next = { ...row, [axis]: value };
-      if (!allows(next)) continue;
-      const gain = newKeys(axis, next, chosen, options).filter((key) => open.has(key)).length;
-      if (gain > most) [best, most] = [next, gain];
+      if (allows(next)) [best, most] = [next, gain];
     }
     if (!best) return undefined;
     row = best;

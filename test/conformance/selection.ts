@@ -102,7 +102,8 @@ export function draw<A extends Axes>(
 
 /** Whether no axis has two values. */
 function agrees<A extends Axes>(one: Partial<Row<A>>, other: Partial<Row<A>>): boolean {
-  return Object.keys(one).every((axis) => !(axis in other) || one[axis] === other[axis]);
+  for (const axis in other) if (axis in one && one[axis] !== other[axis]) return false;
+  return true;
 }
 
 /** Values that no row has. */

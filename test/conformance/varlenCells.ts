@@ -15,8 +15,10 @@ import {
   drawWindow,
   spread,
   POSITIONS,
+  SCALE_DTYPES,
   SPREADS,
   TAKERS,
+  type Taker,
   tokensCase,
   MOD_KERNELS,
   modsCase,
@@ -38,6 +40,7 @@ const KERNEL_AXES = {
   numSplits: [0, 1, 3],
   dtype: ['f32', 'f16', 'bf16'] as readonly FloatDType[],
   kvDType: ['same', 'other', ...QUANTISED],
+  scaleDType: SCALE_DTYPES,
   turned: TURNED,
   headDim: [32, 40, 59, 64, 80, 111, 128, 160, 192, 256, 320, 512, 576],
   headDimV: ['same', 'other'],
@@ -52,6 +55,11 @@ const KERNEL_AXES = {
   treed: [false, true],
   ...MOD_KERNELS,
   blocked: [false, true],
+  fullBlocks: BLOCK_AXES.fullBlocks,
+  /** Whether scores are multiplied or added to, which leaves nothing of huge ones. */
+  plainScores: [false, true],
+  /** Which kernels take prompts with small heads, so that cells afford those of any batch. */
+  smallHeads: ['none', 'attn_prefill', 'both'],
 } as const;
 
 const AXES = {
@@ -87,10 +95,12 @@ export const varlenCells: ConformanceSuite<typeof AXES> = {
   kernelAxes: KERNEL_AXES,
   allows: (cell) => RULES.every((rule) => rule(cell)),
   /** Multiplications of the batch, with all keys seen. */
-  cost({ batch, heads = [6, 1], headDim = 32 }) {
+  cost({ batch, heads = [6, 1], smallHeads, headDim }) {
     if (batch === undefined) return 0;
+    const isLarge = smallHeads === 'none' && BATCHES[batch].taker !== 'attn_decode';
+    const least = isLarge ? LEAST_LARGE_HEAD : 32;
     const scores = BATCHES[batch].most.reduce((sum, [sq, sk]) => sum + sq * sk, 0);
-    return 2 * scores * heads[0] * headDim;
+    return 2 * scores * heads[0] * (headDim ?? least);
   },
   async check(device, cell, seed) {
     const runtime = sharedRuntime(device, cell.tier);
@@ -101,14 +111,17 @@ export const varlenCells: ConformanceSuite<typeof AXES> = {
 /** What cannot be together. An axis that is not chosen yet contradicts nothing. */
 const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
   allowsKeys,
-  allowsBlocks,
+  (cell) => allowsBlocks({ ...cell, ...takerOf(cell) }),
   allowsTurning,
   // Quantised keys are in pages.
   ({ turned, keys, call, pageSize }) =>
     !turned || (keys !== 'end to end' && call !== 'attn' && pageSize !== 0),
   // Other heads of values are 64, or 96.
   ({ turned, headDim, headDimV }) => !turned || headDimV !== 'other' || headDim === undefined || headDim > 64,
-  ({ taker, batch }) => taker === undefined || batch === undefined || BATCHES[batch].taker === taker,
+  ({ batch, ...cell }) => {
+    const { taker } = takerOf(cell);
+    return taker === undefined || batch === undefined || BATCHES[batch].taker === taker;
+  },
   ({ keys, pageSize }) =>
     keys === undefined || pageSize === undefined || (keys === 'in pages') === pageSize > 0,
   ({ softcapped, softcap }) =>
@@ -133,10 +146,33 @@ const RULES: readonly ((cell: Partial<VarlenCell>) => boolean)[] = [
     headDim = 32,
   }) => allowsCacheType(kvDType, { keys, headDim }),
   // Scores of 3e5 leave no bits for a slope or a bias.
-  ({ scores, alibi = 'none', sloped, bias = 'none', biasAt, scoreMod = 'none' }) =>
-    scores !== 'huge' ||
-    (alibi === 'none' && !sloped && bias === 'none' && biasAt !== 'anywhere' && scoreMod === 'none'),
+  ({ scores, plainScores }) => scores !== 'huge' || plainScores !== false,
+  ({ plainScores, alibi, sloped, bias, biasAt, scoreMod, scores }) => {
+    const changes = [sloped, alibi && alibi !== 'none', bias && bias !== 'none', biasAt === 'anywhere'];
+    changes.push(scoreMod && scoreMod !== 'none');
+    if (changes.includes(true)) return plainScores !== true && scores !== 'huge';
+    const isWhole = bias !== undefined && scoreMod !== undefined && (sloped ?? alibi) !== undefined;
+    return !isWhole || plainScores !== false;
+  },
+  ({ smallHeads, ...cell }) => {
+    if (smallHeads === undefined) return true;
+    const { taker, headDim } = { ...cell, ...takerOf(cell) };
+    if (smallHeads !== 'none')
+      return (taker ?? smallHeads) === smallHeads && (headDim ?? 0) <= LARGEST_SMALL_HEAD;
+    return taker === undefined || taker === 'attn_decode' || (headDim ?? Infinity) > LARGEST_SMALL_HEAD;
+  },
 ];
+
+/** With heads up to this size, a cell of the pairs affords every batch. */
+const LARGEST_SMALL_HEAD = 59;
+const LEAST_LARGE_HEAD = 64;
+
+/** Which kernels a cell is for, as far as that is chosen. */
+function takerOf({ taker, smallHeads, batch }: Partial<VarlenCell>): { readonly taker?: Taker } {
+  if (taker !== undefined) return { taker };
+  if (smallHeads !== undefined && smallHeads !== 'none') return { taker: smallHeads };
+  return batch === undefined ? {} : { taker: BATCHES[batch].taker };
+}
 
 /** The calls of a cell: one of attnVarlen, or one of attn for each pair of lengths. */
 export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): VarlenCase[] {
@@ -149,7 +185,7 @@ export function varlenCases(cell: Omit<VarlenCell, 'tier'>, seed: number): Varle
     headDim,
     headDimV: cell.headDimV === 'other' ? (headDim > 64 ? 64 : 96) : Math.min(headDim, 512),
     dtype,
-    ...cacheType(cell.kvDType, dtype, random),
+    ...cacheType(cell),
     ...(cell.turned && { kvRotation: 'hadamard' as const }),
     gap: cell.gap,
     causal: cell.causal,

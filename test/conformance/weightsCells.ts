@@ -23,6 +23,7 @@ const HEADS = [
 const VARLEN_KERNELS = {
   dtype: varlenCells.axes.dtype,
   kvDType: varlenCells.axes.kvDType,
+  scaleDType: varlenCells.axes.scaleDType,
   turned: varlenCells.axes.turned,
   headDim: [32, 40, 59, 64, 128, 256, 576],
   heads: HEADS,
@@ -90,6 +91,7 @@ function asVarlen(cell: Partial<VarlenRow>): Parameters<typeof varlenCells.allow
 const CACHE_KERNELS = {
   dtype: kvCacheCells.axes.dtype,
   kvDType: kvCacheCells.axes.kvDType,
+  scaleDType: kvCacheCells.axes.scaleDType,
   turned: kvCacheCells.axes.turned,
   headDim: kvCacheCells.axes.headDim,
   heads: HEADS,
