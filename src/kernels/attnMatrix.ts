@@ -1,5 +1,6 @@
 import type { MatrixConfiguration } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
+import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnMatrixKernel from './attn_matrix.wgsl';
 import {
@@ -56,20 +57,41 @@ export function matrixRowLanes(tile: MatrixTile): number {
   return matrixInvocations(tile) / matrixTileRows(tile);
 }
 
+/** What decides how exactly scores are to be computed. */
+export type MatrixOperands = Pick<AttentionFeatures, 'qDType' | 'turnedDType' | 'kvDType' | 'lse'>;
+
+/**
+ * Which operands of scores are two matrices, one of what f16 holds of them and one of the rest: turned queries, which are f32,
+ * and i4, whose codes times scales have more digits. Scores of outputs in bf16 do not show it, but their lse, which is f32.
+ */
+export function splitOperands(
+  { componentType }: MatrixConfiguration,
+  { qDType, turnedDType, kvDType, lse = false }: MatrixOperands,
+): { readonly q: boolean; readonly k: boolean } {
+  const isExact = componentType === 'f16' && (lse || (turnedDType ?? qDType) === 'f16');
+  return { q: isExact && turnedDType !== undefined, k: isExact && kvDType === 'i4' };
+}
+
 /** Bytes of workgroup memory that a tile takes: those of a variant that scales its operands. */
-export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind): number {
+export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind & MatrixOperands): number {
   const { keys, dims, dimsV, matrices } = tile;
   const elementBytes = matrices.componentType === 'f16' ? 2 : 4;
   const rows = matrixTileRows(tile);
   return variableBytes([
-    keys * (dims * elementBytes + 16),
+    keys * (dims * (splitOperands(matrices, cache).k ? 2 : 1) * elementBytes + 16),
     keys * (dimsV * elementBytes + 16),
     rows * (keys * 4 + 16),
     rows * (keys * elementBytes + 16),
     16,
     16,
-    ...offsetBytes(keys, cache),
+    ...(cache.kvDType === 'i8' ? i8Bytes(keys, cache) : offsetBytes(keys, cache)),
   ]);
+}
+
+/** Bytes of the variables in which a tile of i8 has its scales, and in pages its offsets: of keys those of one tile. */
+function i8Bytes(keys: number, { paged }: CacheKind): number[] {
+  const ofTwoTiles = 2 * keys * 4;
+  return [ofTwoTiles, ofTwoTiles, ...(paged ? [keys * 4, ofTwoTiles] : [])];
 }
 
 /** Attention of several query rows by subgroup matrices: a tile of rows in each workgroup. */
@@ -86,11 +108,15 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const rowLanes = matrixRowLanes(tile);
   const f16Tiles = componentType === 'f16';
   const rows = matrixTileRows(tile);
+  const splits = splitOperands(matrices, features);
   // Lines of both tiles, of which those of keys have room for queries. Matrices of rows are not torn apart.
   const wordsOf = (size: number) => (size * (f16Tiles ? 2 : 4)) / 16 + 1;
-  const lines = keys + Math.floor((keys * wordsOf(dimsV)) / wordsOf(dims));
+  const keyWords = wordsOf(dims * (splits.k ? 2 : 1));
+  const lines = keys + Math.floor((keys * wordsOf(dimsV)) / keyWords);
   const qLines = Math.min(rows, Math.floor(lines / M) * M);
-  const scaled = f16Tiles && (qDType === 'bf16' || kvDType === 'bf16');
+  const qScaled = f16Tiles && qDType !== 'f16';
+  const kScaled = f16Tiles && (kvDType === 'bf16' || kvDType === 'i4');
+  const vScaled = f16Tiles && (kvDType === 'bf16' || hasScales(kvDType));
   const converted = f16Tiles && !split && qDType === 'f16' && kvDType === 'f16';
   const qRaw = qWide && qDType !== 'f32';
   const raw = kvWide && (kvDType === 'f16' || kvDType === 'bf16');
@@ -122,11 +148,19 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     LANE_STEP: varying ? 1 : subgroup / rowLanes,
     ROLLED: false,
     F16_TILES: f16Tiles,
-    SCALED: scaled,
+    SCALED: qScaled || kScaled || vScaled,
+    Q_SCALED: qScaled,
+    K_SCALED: kScaled,
+    V_SCALED: vScaled,
+    Q_SPLIT: splits.q,
+    K_SPLIT: splits.k,
     Q_RAW: qRaw,
-    Q_COPIED: qRaw && f16Tiles && qDType === 'f16' && !scaled,
+    Q_COPIED: qRaw && f16Tiles && qDType === 'f16',
     RAW: raw,
-    COPIED: raw && f16Tiles && kvDType === 'f16' && !scaled,
+    COPIED: raw && f16Tiles && kvDType === 'f16',
+    // Scales of i8 are looked up instead. Without offsets of one more tile, tiles of 64 rows and heads of 128 fit 32 KiB.
+    SCALE_OFFSETS: kvDType === 'i4' && features.paged,
+    KEYS_ONCE: kvDType === 'i8' && features.paged,
     PADDED: padded,
     // Weights of values sum to 1 or less, so results are within the range of f16 as values are.
     OUT_CONVERTED: converted,

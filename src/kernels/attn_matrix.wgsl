@@ -31,8 +31,10 @@
 //   4 values     p · values                                                           by matrices
 //   1 scores     queries · keys of the next tile                                      by matrices
 //
-// bf16 has the range of f32, tiles of f16 do not: with SCALED each operand is multiplied by a power of two, one for all
-// that the workgroup has seen of it, which follows its peak. What is below 2^-35 of the peak is lost.
+// bf16, turned queries in f32 and codes times scales have the range of f32, tiles of f16 do not: with SCALED such an operand
+// is multiplied by a power of two, one for all that the workgroup has seen of it, which follows its peak. What is below 2^-35
+// of the peak is lost. All but bf16 is rounded to f16 then; with Q_SPLIT and K_SPLIT what queries and keys lose by that is
+// multiplied as well.
 //
 // With HIDES a tile may have keys that no row sees, which may hold anything. Values are looked at while they are put: where one
 // is too large for its tile, or NaN, those of keys without weight become zeros. Neither they nor keys that masks hide set a peak.
@@ -40,36 +42,42 @@
 // Variants:
 //   those of octets, key_offsets, dense_masks, out_rows and attention
 //   F16_TILES   operands are f16; else f32. Sums are f32 in any case
-//   SCALED      operands of f16 tiles are scaled, as q, k or v is bf16
+//   SCALED      operands of f16 tiles are scaled: with Q_SCALED, K_SCALED and V_SCALED those of q, k and v
+//   Q_SPLIT     queries are two matrices, of what f16 holds of them and of the rest; Q_SCALED
+//   K_SPLIT     and so are keys, side by side; K_SCALED
 //   Q_RAW       queries wait in registers as they are stored: Q_WIDE and Q_HALVES
-//   Q_COPIED    and go into tiles unchanged: Q_RAW, F16_TILES, Q_F16, not SCALED
+//   Q_COPIED    and go into tiles unchanged: Q_RAW, F16_TILES, Q_F16
 //   RAW         keys and values wait in registers as they are stored: KV_WIDE and KV_HALVES
-//   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16, not SCALED
+//   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16
 //   PADDED      a head is smaller than its place in tiles, and zeros follow
 //   AHEAD       the next keys and these values are loaded while rows are weighed
 //   PINNED      subgroups have SUBGROUP lanes, as the entry point demands
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
 //
-// Of a quantised cache (see octets) elements are multiplied by their scales as they are loaded. e4m3 fits into f16 as it is,
-// so scores and outputs are multiplied by the scales of heads instead; i8 and i4 are for tiles of f32.
+// Of a quantised cache (see octets) codes wait in registers, and become elements on their way into the tiles. f16 holds e4m3
+// and the codes of i8 as they are: scores and outputs are multiplied by the scales of heads (KV_E4M3), scores by those of
+// keys (KV_I8). All others are multiplied by their scales before they are put.
 
 import package::shared::attention::{
   params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
-@if(SCALED && HIDES) import package::shared::attention::RowMask;
+@if(K_SCALED && HIDES) import package::shared::attention::RowMask;
 @if(SCORE_MOD) import package::shared::attention::modified;
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::{Band, has_all_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::{bias_of, biased};
 import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_offset, has_page, have_pages};
-@if(KV_SCALES) import package::shared::kv_scales::{key_scale, value_scale};
+@if(KV_I8) import package::shared::key_offsets::slot_of;
+@if(KV_I8 && PAGED) import package::shared::key_offsets::keep_offsets;
+@if(KV_I8) import package::shared::kv_scales::{k_scale_of, v_scale_of};
+@if(KV_I4) import package::shared::kv_scales::{key_scale, value_scale};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::lanes::MANY;
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
-@if(KV_QUANTISED) import package::shared::octets::scaled_octet;
+@if(KV_QUANTISED) import package::shared::octets::{Codes, k_codes, v_codes, octet_of_codes};
 @if(HIDES) import package::shared::octets::largest_bits;
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
@@ -105,7 +113,8 @@ const V_OCTETS = OUT_BLOCKS * PARTS * N / 8;
 // Tiles consist of words of 16 bytes. A word more in each line puts those of a column of the tile on different banks.
 @if(F16_TILES)  const WORD = 8;
 @if(!F16_TILES) const WORD = 4;
-const K_LINE = K_OCTETS * 8 / WORD + 1;
+@if(K_SPLIT)  const K_LINE = 2 * K_OCTETS + 1;
+@if(!K_SPLIT) const K_LINE = K_OCTETS * 8 / WORD + 1;
 const V_LINE = V_OCTETS * 8 / WORD + 1;
 const P_LINE = TILE_KEYS / WORD + 1;
 const S_LINE = TILE_KEYS / 4 + 1;
@@ -119,15 +128,25 @@ const LIMIT = 15.0;
 
 @if(Q_RAW)  alias LoadedQuery = vec4u;
 @if(!Q_RAW) alias LoadedQuery = Octet;
-@if(RAW)  alias Loaded = vec4u;
-@if(!RAW) alias Loaded = Octet;
+@if(RAW)                    alias Loaded = vec4u;
+@if(!RAW && !KV_QUANTISED)  alias Loaded = Octet;
+@if(KV_QUANTISED && !KV_I4) alias Loaded = Codes;
+@if(KV_I4)                  alias Loaded = ScaledCodes;
 
-var<workgroup> tiles: array<vec4u, VALUES + TILE_KEYS * V_LINE>;   // keys, then values [key][dim]; before them, queries
+// Codes with the scale of their group.
+@if(KV_I4) struct ScaledCodes {
+  codes: Codes,
+  scale: f32,
+}
+
+var<workgroup> tiles: array<vec4u, VALUES + TILE_KEYS * V_LINE>;   // keys [key][dim], then values [key][dim]; before them, queries
 var<workgroup> scores: array<vec4f, TILE_ROWS * S_LINE>;       // [row][key]; then o [row][part][dim of a block]
 var<workgroup> weights: array<vec4u, TILE_ROWS * P_LINE>;      // [row][key]
 var<workgroup> has_moved: array<u32, 4>;                       // whether a base or a scale has, in even and odd tiles;
                                                                // with HIDES, whether a peak or a value is beyond its tile
 @if(SCALED) var<workgroup> peaks: array<atomic<u32>, 4>;       // bits of the largest magnitude of q, k and v so far
+@if(KV_I8) var<workgroup> k_scales: array<f32, 2 * TILE_KEYS>; // of even and odd tiles
+@if(KV_I8) var<workgroup> v_scales: array<f32, 2 * TILE_KEYS>;
 
 @compute @workgroup_size(WG_SIZE) @if(PINNED) @subgroup_size(SUBGROUP)
 fn attn_matrix(
@@ -171,11 +190,9 @@ fn attn_matrix(
   }
   if (invocation < 4u) { has_moved[invocation] = 0u; }
   @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
-  @if(PAGED) {
-    find_offsets(sequence, seen, first_tile, invocation);
-    find_offsets(sequence, seen, second_tile, invocation);
-  }
-  @if(PAGED || SCALED) workgroupBarrier();
+  find_keys(job, seen, first_tile, invocation);
+  @if(!KEYS_ONCE) find_keys(job, seen, second_tile, invocation);
+  @if(PAGED || SCALED || KV_I8) workgroupBarrier();
   // Where there is no tile, some key that is never used.
   @registers var first_keys: array<Loaded, K_LOADS>;
   @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = load_key(job, seen, first_tile, i * WG_SIZE + invocation); }
@@ -185,29 +202,33 @@ fn attn_matrix(
     var k_largest = 0.0;
     var v_largest = 0.0;
     // With HIDES, values wait for their weights.
-    @if(!HIDES) @unroll for (var i = 0u; i < V_LOADS; i++) {
-      v_largest = max(v_largest, magnitude_of(octet_of(load_value(job, seen, first_tile, i * WG_SIZE + invocation))));
+    @if(V_SCALED && !HIDES) @unroll for (var i = 0u; i < V_LOADS; i++) {
+      let index = i * WG_SIZE + invocation;
+      v_largest = max(v_largest, magnitude_of_value(load_value(job, seen, first_tile, index), first_tile, index));
     }
-    @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
+    @if(Q_SCALED) @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
       @if(!HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
       @if(HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
     }
-    @if(!HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of(octet_of(first_keys[i]))); }
-    @if(HIDES) {
+    @if(K_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of_key(first_keys[i])); }
+    @if(K_SCALED && HIDES) {
       note_seen_keys(mask, sequence.k_len, first_key_of(seen, first_tile), first_tile, tile_row, row_lane);
       workgroupBarrier();
       mark_keys(job, invocation);
       workgroupBarrier();
       k_largest = peak_of_keys(job, seen, first_tile, invocation);
     }
-    atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
-    atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
-    atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
+    @if(Q_SCALED) atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
+    @if(K_SCALED) atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+    @if(V_SCALED) atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
     workgroupBarrier();
-    scale = Scales(scale_for(peak_of(Q_PEAK)), scale_for(peak_of(K_PEAK)), scale_for(peak_of(V_PEAK)));
+    @if(Q_SCALED) scale.q = scale_for(peak_of(Q_PEAK));
+    @if(K_SCALED) scale.k = scale_for(peak_of(K_PEAK));
+    @if(V_SCALED) scale.v = scale_for(peak_of(V_PEAK));
   }
 
   @registers var q_blocks: array<array<Left, HEAD_STEPS>, ROW_BLOCKS>;
+  @if(Q_SPLIT) @registers var q_rests: array<array<Left, HEAD_STEPS>, ROW_BLOCKS>;
   @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
     @unroll for (var i = 0u; i < Q_LOADS; i++) { put_query(i * WG_SIZE + invocation, queries[turn][i], scale.q); }
     workgroupBarrier();
@@ -221,7 +242,22 @@ fn attn_matrix(
       }
     }
     workgroupBarrier();
+    @if(Q_SPLIT) {
+      @unroll for (var i = 0u; i < Q_LOADS; i++) { put_rest(i * WG_SIZE + invocation, queries[turn][i], scale.q); }
+      workgroupBarrier();
+      @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+        let block_row = first_strip_row + r * M;
+        if (Q_TURNS == 1 || block_row / Q_LINES == turn) {
+          let line = block_row % Q_LINES * K_LINE;
+          @unroll for (var step = 0u; step < HEAD_STEPS; step++) {
+            q_rests[r][step] = subgroupMatrixLoad<Left, row_major>(&tiles, line + step * K / WORD, K_LINE);
+          }
+        }
+      }
+      workgroupBarrier();
+    }
   }
+  @if(KEYS_ONCE) find_keys(job, seen, second_tile, invocation);
   @unroll for (var i = 0u; i < K_LOADS; i++) { _ = put_key(i * WG_SIZE + invocation, first_keys[i], scale.k); }
   workgroupBarrier();
 
@@ -238,6 +274,15 @@ fn attn_matrix(
         );
         @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
           s[r][block] = subgroupMatrixMultiplyAccumulate(q_blocks[r][step], keys, s[r][block]);
+          @if(Q_SPLIT) s[r][block] = subgroupMatrixMultiplyAccumulate(q_rests[r][step], keys, s[r][block]);
+        }
+        @if(K_SPLIT) {
+          let rests = subgroupMatrixLoad<Right, col_major>(
+            &tiles, (part * KEY_BLOCKS + block) * N * K_LINE + K_OCTETS + step * K / WORD, K_LINE,
+          );
+          @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+            s[r][block] = subgroupMatrixMultiplyAccumulate(q_blocks[r][step], rests, s[r][block]);
+          }
         }
       }
     }
@@ -279,8 +324,12 @@ fn attn_matrix(
       let at = tile_row * S_LINE + octet * 2u;
       low[i] = scores[at];
       high[i] = scores[at + 1u];
-      @if(SCALED) low[i] = low[i] / scale.q / scale.k;
-      @if(SCALED) high[i] = high[i] / scale.q / scale.k;
+      @if(Q_SCALED) low[i] /= scale.q;
+      @if(Q_SCALED) high[i] /= scale.q;
+      @if(K_SCALED) low[i] /= scale.k;
+      @if(K_SCALED) high[i] /= scale.k;
+      @if(KV_I8) low[i] *= k_scales_of(tile, octet * 8u);
+      @if(KV_I8) high[i] *= k_scales_of(tile, octet * 8u + 4u);
       @if(KV_E4M3) low[i] *= k_head_scale(job.kv_head);
       @if(KV_E4M3) high[i] *= k_head_scale(job.kv_head);
       let key = vec4i(i32(first_key + octet * 8u)) + vec4i(0, 1, 2, 3);
@@ -341,29 +390,29 @@ fn attn_matrix(
         k_largest = max(k_largest, put_key(i * WG_SIZE + invocation, next_keys[i], scale.k));
       }
       @unroll for (var i = 0u; i < V_LOADS; i++) {
-        v_largest = max(v_largest, put_value(i * WG_SIZE + invocation, values[i], scale.v));
+        v_largest = max(v_largest, put_value(tile, i * WG_SIZE + invocation, values[i], scale.v));
       }
     }
     @if(!AHEAD) {
       k_largest = stage_keys(job, seen, next, scale.k, invocation);
       v_largest = stage_values(job, seen, tile, scale.v, invocation);
     }
-    @if(SCALED && !HIDES) {
+    @if(V_SCALED && !HIDES) {
       if (k_largest > ROOM / scale.k || v_largest > ROOM / scale.v) {
-        atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
-        atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
+        @if(K_SCALED) atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+        @if(V_SCALED) atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
         has_moved[tile % 2u] = 1u;
       }
     }
-    @if(SCALED && HIDES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
-    @if(!SCALED && HIDES) let is_beyond = v_largest > LARGEST;
+    @if(V_SCALED && HIDES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
+    @if(!V_SCALED && HIDES) let is_beyond = v_largest > LARGEST;
     @if(HIDES) if (is_beyond) { has_moved[2u + tile % 2u] = 1u; }
     @if(!HIDES) let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
     @if(HIDES) let moved = workgroupUniformLoad(&has_moved);  // B
     @if(HIDES) let any_is_beyond = select(moved[2], moved[3], tile % 2u == 1u) != 0u;
-    @if(SCALED && HIDES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
-    @if(!SCALED && HIDES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
-    @if(!SCALED && HIDES) {
+    @if(V_SCALED && HIDES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!V_SCALED && HIDES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!V_SCALED && HIDES) {
       if (any_is_beyond) {
         mark_values(job, invocation);
         workgroupBarrier();
@@ -374,28 +423,32 @@ fn attn_matrix(
 
     // 3 rescale o
     if (must_rescale) {
-      @if(SCALED && HIDES) {
+      @if(V_SCALED && HIDES) {
         mark_values(job, invocation);
         if (any_is_beyond) {
-          note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
+          @if(K_SCALED) note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
           workgroupBarrier();
-          mark_keys(job, invocation);
-          workgroupBarrier();
-          atomicMax(&peaks[K_PEAK], bitcast<u32>(peak_of_keys(job, seen, next, invocation)));
+          @if(K_SCALED) {
+            mark_keys(job, invocation);
+            workgroupBarrier();
+            atomicMax(&peaks[K_PEAK], bitcast<u32>(peak_of_keys(job, seen, next, invocation)));
+          }
           atomicMax(&peaks[V_PEAK], bitcast<u32>(peak_of_values(job, seen, tile, invocation)));
         }
         workgroupBarrier();
       }
-      @if(SCALED) {
-        let previous_scale = scale.v;
+      @if(K_SCALED) {
         scale.k = scale_for(peak_of(K_PEAK));
+        _ = stage_keys(job, seen, next, scale.k, invocation);
+      }
+      @if(V_SCALED) {
+        let previous_scale = scale.v;
         scale.v = scale_for(peak_of(V_PEAK));
         rescale *= scale.v / previous_scale;
-        _ = stage_keys(job, seen, next, scale.k, invocation);
         _ = stage_values(job, seen, tile, scale.v, invocation);
         @if(HIDES) clear_values(invocation);
-        workgroupBarrier();
       }
+      @if(K_SCALED || V_SCALED) workgroupBarrier();
       if (tile > first_tile) {
         @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
@@ -417,7 +470,7 @@ fn attn_matrix(
         }
       }
     }
-    @if(PAGED) find_offsets(sequence, seen, tile_after, invocation);
+    find_keys(job, seen, tile_after, invocation);
 
     // 4 values
     if (multiplies) {
@@ -446,6 +499,15 @@ fn attn_matrix(
           );
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
             s[r][block] = subgroupMatrixMultiplyAccumulate(q_blocks[r][step], keys, s[r][block]);
+            @if(Q_SPLIT) s[r][block] = subgroupMatrixMultiplyAccumulate(q_rests[r][step], keys, s[r][block]);
+          }
+          @if(K_SPLIT) {
+            let rests = subgroupMatrixLoad<Right, col_major>(
+              &tiles, (part * KEY_BLOCKS + block) * N * K_LINE + K_OCTETS + step * K / WORD, K_LINE,
+            );
+            @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
+              s[r][block] = subgroupMatrixMultiplyAccumulate(q_blocks[r][step], rests, s[r][block]);
+            }
           }
         }
       }
@@ -466,7 +528,7 @@ fn attn_matrix(
   let is_row = row < job.n_rows;
   @if(LSE) if (is_row && row_lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
   var out_scale = out_scale_of(sums, sums_with_sink);
-  @if(SCALED) out_scale /= scale.v;
+  @if(V_SCALED) out_scale /= scale.v;
   @if(KV_E4M3) out_scale *= v_head_scale(job.kv_head);
   let out_at = out_row(job, token_of(row), head);
   @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
@@ -494,6 +556,26 @@ fn dim_of(quad: u32, block: u32) -> u32 {
   return (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
 }
 
+// Looks up where the keys of a tile lie, and with KV_I8 their scales. Between this and the use of the tile there is a barrier.
+fn find_keys(job: Job, seen: Band, tile: u32, invocation: u32) {
+  @if(PAGED && !KV_I8) find_offsets(job.sequence, seen, tile, invocation);
+  @if(KV_I8) for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
+    let tile_key = step * WG_SIZE + invocation;
+    if (tile_key < TILE_KEYS) {
+      let slot = slot_of(job.sequence, seen, tile, tile_key);
+      @if(PAGED) keep_offsets(job.sequence, tile, tile_key, slot);
+      k_scales[tile % 2u * TILE_KEYS + tile_key] = k_scale_of(slot, job.kv_head, 0u);
+      v_scales[tile % 2u * TILE_KEYS + tile_key] = v_scale_of(slot, job.kv_head, 0u);
+    }
+  }
+}
+
+// The scales of four neighbouring keys.
+@if(KV_I8) fn k_scales_of(tile: u32, tile_key: u32) -> vec4f {
+  let at = tile % 2u * TILE_KEYS + tile_key;
+  return vec4f(k_scales[at], k_scales[at + 1u], k_scales[at + 2u], k_scales[at + 3u]);
+}
+
 // Loads and puts octets of the tiles: number `index` of the whole tile, key by key. Beyond its end there are none, and dims
 // beyond the head are zeros.
 
@@ -504,17 +586,17 @@ fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   var is_there = true;
   @if(PADDED) is_there = dim < params.head_dim;
   // A key without a page is some other one, whose score is masked. It must not set a peak.
-  @if(PAGED && SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
+  @if(PAGED && K_SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
   let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
   // Loading what is not used costs less than a branch.
   @if(RAW) return select(vec4u(), k[at / 8u], is_there);
   @if(!RAW) {
     if (!is_there) { return Loaded(); }
-    @if(!KV_QUANTISED) return k_octet(at, params.head_dim - dim);
-    @if(KV_SCALES) return scaled_octet(
-      k_octet(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    @if(!KV_QUANTISED)           return k_octet(at, params.head_dim - dim);
+    @if(KV_QUANTISED && !KV_I4)  return k_codes(at, params.head_dim - dim);
+    @if(KV_I4) return ScaledCodes(
+      k_codes(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
     );
-    @if(KV_E4M3) return scaled_octet(k_octet(at, params.head_dim - dim), E4M3_UNIT);
   }
 }
 
@@ -532,15 +614,15 @@ fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(RAW) return select(vec4u(), v[at / 8u], is_there);
   @if(!RAW) {
     if (!is_there) { return Loaded(); }
-    @if(!KV_QUANTISED) return v_octet(at, params.head_dim_v - dim);
-    @if(KV_SCALES) return scaled_octet(
-      v_octet(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    @if(!KV_QUANTISED)           return v_octet(at, params.head_dim_v - dim);
+    @if(KV_QUANTISED && !KV_I4)  return v_codes(at, params.head_dim_v - dim);
+    @if(KV_I4) return ScaledCodes(
+      v_codes(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
     );
-    @if(KV_E4M3) return scaled_octet(v_octet(at, params.head_dim_v - dim), E4M3_UNIT);
   }
 }
 
-// Returns the largest magnitude of what was put, with SCALED or HIDES.
+// Returns the largest magnitude of what was put: of keys with K_SCALED, of values with V_SCALED or HIDES.
 fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / K_OCTETS;
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
@@ -550,15 +632,18 @@ fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
     return 0.0;
   }
   @if(!COPIED) {
-    let octet = octet_of(loaded);
-    let words = words_of(octet, scale);
+    let octet = octet_of(loaded, scale_of_key(loaded) * scale);
+    @if(K_SPLIT)  let words = words_of(leading_of(octet));
+    @if(!K_SPLIT) let words = words_of(octet);
     tiles[at] = words.low;
+    @if(K_SPLIT) tiles[at + K_OCTETS] = words_of(rest_of(octet)).low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
-    return magnitude_of(octet);
+    @if(K_SCALED)  return magnitude_of_key(loaded);
+    @if(!K_SCALED) return 0.0;
   }
 }
 
-fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
+fn put_value(tile: u32, index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / V_OCTETS;
   if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
   let at = VALUES + tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
@@ -568,11 +653,13 @@ fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
     @if(!HIDES) return 0.0;
   }
   @if(!COPIED) {
-    let octet = octet_of(loaded);
-    let words = words_of(octet, scale);
+    let octet = octet_of(loaded, scale_of_value(loaded, tile, index) * scale);
+    let words = words_of(octet);
     tiles[at] = words.low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
-    return magnitude_of(octet);
+    @if(V_SCALED)            return magnitude_of_value(loaded, tile, index);
+    @if(!V_SCALED && HIDES)  return magnitude_of(octet);
+    @if(!V_SCALED && !HIDES) return 0.0;
   }
 }
 
@@ -588,7 +675,7 @@ fn stage_keys(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f
 fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f32 {
   var largest = 0.0;
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    largest = max(largest, put_value(index, load_value(job, seen, tile, index), scale));
+    largest = max(largest, put_value(tile, index, load_value(job, seen, tile, index), scale));
   }
   return largest;
 }
@@ -616,21 +703,27 @@ fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) ->
 // Puts zeros in place of the others. What an invocation clears it has put itself.
 @if(HIDES) fn clear_values(invocation: u32) {
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    if (!counts_value(index / V_OCTETS)) { _ = put_value(index, Loaded(), 1.0); }
+    if (counts_value(index / V_OCTETS)) { continue; }
+    let at = VALUES + index / V_OCTETS * V_LINE + index % V_OCTETS * (8 / WORD);
+    tiles[at] = vec4u();
+    @if(!F16_TILES) tiles[at + 1u] = vec4u();
   }
 }
 
-@if(SCALED && HIDES) fn peak_of_values(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
+@if(V_SCALED && HIDES) fn peak_of_values(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
   var peak = 0.0;
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    if (counts_value(index / V_OCTETS)) { peak = max(peak, peak_of_octet(octet_of(load_value(job, seen, tile, index)))); }
+    if (!counts_value(index / V_OCTETS)) { continue; }
+    let loaded = load_value(job, seen, tile, index);
+    @if(KV_SCALES)  peak = max(peak, LARGEST_CODE * finite_of(vec4f(scale_of_value(loaded, tile, index))));
+    @if(!KV_SCALES) peak = max(peak, peak_of_octet(octet_of(loaded, scale_of_value(loaded, tile, index))));
   }
   return peak;
 }
 
 // Keys that masks let any row see: first noted where scores of the row belong, then marked. Since there are no scores yet, what
 // score_mod will hide counts.
-@if(SCALED && HIDES) fn note_seen_keys(mask: RowMask, k_len: u32, first_key: u32, tile: u32, tile_row: u32, row_lane: u32) {
+@if(K_SCALED && HIDES) fn note_seen_keys(mask: RowMask, k_len: u32, first_key: u32, tile: u32, tile_row: u32, row_lane: u32) {
   for (var i = 0u; i < LANE_OCTETS * 2; i++) {
     let quad = (i / 2u * ROW_LANES + row_lane) * 2u + i % 2u;
     let key = vec4i(i32(first_key + quad * 4u)) + vec4i(0, 1, 2, 3);
@@ -643,7 +736,7 @@ fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) ->
   }
 }
 
-@if(SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
+@if(K_SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
   let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
   for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
     var n_seeing = 0.0;
@@ -654,19 +747,59 @@ fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) ->
   }
 }
 
-@if(SCALED && HIDES) fn peak_of_keys(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
+@if(K_SCALED && HIDES) fn peak_of_keys(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
   var peak = 0.0;
   for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
     if (tiles[(index / K_OCTETS + 1u) * K_LINE - 1u].x != 0u) {
-      peak = max(peak, peak_of_octet(octet_of(load_key(job, seen, tile, index))));
+      let loaded = load_key(job, seen, tile, index);
+      @if(KV_SCALES)  peak = max(peak, LARGEST_CODE * finite_of(vec4f(scale_of_key(loaded))));
+      @if(!KV_SCALES) peak = max(peak, peak_of_octet(octet_of(loaded, scale_of_key(loaded))));
     }
   }
   return peak;
 }
 
-fn octet_of(loaded: Loaded) -> Octet {
-  @if(RAW)  return Octet(quad_from_kv(loaded.xy), quad_from_kv(loaded.zw));
-  @if(!RAW) return loaded;
+// Elements or codes, times a factor.
+fn octet_of(loaded: Loaded, factor: f32) -> Octet {
+  @if(RAW)                    let octet = Octet(quad_from_kv(loaded.xy), quad_from_kv(loaded.zw));
+  @if(!RAW && !KV_QUANTISED)  let octet = loaded;
+  @if(KV_QUANTISED && !KV_I4) let octet = octet_of_codes(loaded);
+  @if(KV_I4)                  let octet = octet_of_codes(loaded.codes);
+  return Octet(octet.low * factor, octet.high * factor);
+}
+
+// What codes of keys are multiplied by on their way into the tiles, besides the scale of all.
+fn scale_of_key(loaded: Loaded) -> f32 {
+  @if(KV_I4)   return loaded.scale;
+  @if(KV_E4M3) return E4M3_UNIT;
+  @if(!KV_I4 && !KV_E4M3) return 1.0;
+}
+
+fn scale_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
+  @if(KV_I8)   return v_scales[tile % 2u * TILE_KEYS + index / V_OCTETS % TILE_KEYS];
+  @if(KV_I4)   return loaded.scale;
+  @if(KV_E4M3) return E4M3_UNIT;
+  @if(!KV_SCALES && !KV_E4M3) return 1.0;
+}
+
+// No code is larger than this.
+@if(KV_I8) const LARGEST_CODE = 128.0;
+@if(KV_I4) const LARGEST_CODE = 8.0;
+
+@if(K_SCALED) fn magnitude_of_key(loaded: Loaded) -> f32 {
+  @if(KV_SCALES)  return magnitude_of_scale(scale_of_key(loaded));
+  @if(!KV_SCALES) return magnitude_of(octet_of(loaded, scale_of_key(loaded)));
+}
+
+@if(V_SCALED) fn magnitude_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
+  @if(KV_SCALES)  return magnitude_of_scale(scale_of_value(loaded, tile, index));
+  @if(!KV_SCALES) return magnitude_of(octet_of(loaded, scale_of_value(loaded, tile, index)));
+}
+
+// That of the largest code with a scale.
+@if(KV_SCALES) fn magnitude_of_scale(scale: f32) -> f32 {
+  @if(HIDES)  return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * scale) & 0x7fffffffu, BEYOND_BITS));
+  @if(!HIDES) return LARGEST_CODE * abs(scale);
 }
 
 // Loads and puts octets of the queries, number `index` of those that go through the tiles in one turn. Rows past the end are
@@ -696,10 +829,36 @@ fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
   let at = line * K_LINE + index % K_OCTETS * (8 / WORD);
   @if(Q_COPIED) tiles[at] = loaded;
   @if(!Q_COPIED) {
-    let words = words_of(octet_of_query(loaded), scale);
+    let octet = octet_of_query(loaded);
+    let scaled = Octet(octet.low * scale, octet.high * scale);
+    @if(Q_SPLIT)  let words = words_of(leading_of(scaled));
+    @if(!Q_SPLIT) let words = words_of(scaled);
     tiles[at] = words.low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
   }
+}
+
+// What f16 tiles have lost of queries.
+@if(Q_SPLIT) fn put_rest(index: u32, loaded: LoadedQuery, scale: f32) {
+  let line = index / K_OCTETS;
+  if (Q_LOADS * WG_SIZE > Q_LINES * K_OCTETS && line >= Q_LINES) { return; }
+  let octet = octet_of_query(loaded);
+  let scaled = Octet(octet.low * scale, octet.high * scale);
+  tiles[line * K_LINE + index % K_OCTETS] = words_of(rest_of(scaled)).low;
+}
+
+// What f16 holds of elements, whichever way a driver rounds; and the rest. Of these bits no compiler thinks that they are
+// those of the elements, as of f16 that become f32 again.
+@if(Q_SPLIT || K_SPLIT) fn leading_of(octet: Octet) -> Octet {
+  return Octet(leading_bits(octet.low), leading_bits(octet.high));
+}
+
+@if(Q_SPLIT || K_SPLIT) fn rest_of(octet: Octet) -> Octet {
+  return Octet(octet.low - leading_bits(octet.low), octet.high - leading_bits(octet.high));
+}
+
+@if(Q_SPLIT || K_SPLIT) fn leading_bits(numbers: vec4f) -> vec4f {
+  return bitcast<vec4f>(bitcast<vec4u>(numbers) & vec4u(0xffffe000u));
 }
 
 // Eight elements of a tile: the first word of them, and in tiles of f32 the second.
@@ -708,11 +867,9 @@ struct Words {
   @if(!F16_TILES) high: vec4u,
 }
 
-fn words_of(octet: Octet, scale: f32) -> Words {
-  @if(SCALED)  let scaled = Octet(octet.low * scale, octet.high * scale);
-  @if(!SCALED) let scaled = octet;
-  @if(F16_TILES)  return Words(halves_of(scaled.low, scaled.high));
-  @if(!F16_TILES) return Words(bitcast<vec4u>(scaled.low), bitcast<vec4u>(scaled.high));
+fn words_of(octet: Octet) -> Words {
+  @if(F16_TILES)  return Words(halves_of(octet.low, octet.high));
+  @if(!F16_TILES) return Words(bitcast<vec4u>(octet.low), bitcast<vec4u>(octet.high));
 }
 
 @if(F16_TILES) fn halves_of(low: vec4f, high: vec4f) -> vec4u {
@@ -750,24 +907,23 @@ struct Scales {
 }
 
 // With HIDES, that of what is not finite is the largest of all.
-fn magnitude_of(octet: Octet) -> f32 {
-  @if(HIDES)             return bitcast<f32>(min(largest_bits(octet), BEYOND_BITS));
-  @if(SCALED && !HIDES)  return largest_of(max(abs(octet.low), abs(octet.high)));
-  @if(!SCALED && !HIDES) return 0.0;
+@if(SCALED || HIDES) fn magnitude_of(octet: Octet) -> f32 {
+  @if(HIDES)  return bitcast<f32>(min(largest_bits(octet), BEYOND_BITS));
+  @if(!HIDES) return largest_of(max(abs(octet.low), abs(octet.high)));
 }
 
 @if(HIDES) const BEYOND_BITS = 0x7f7fffffu;
 @if(HIDES) const BEYOND = bitcast<f32>(BEYOND_BITS);
-// The most that an element of a tile may be where nothing is scaled.
-@if(HIDES && !SCALED && F16_TILES)  const LARGEST = 65504.0;
-@if(HIDES && !SCALED && !F16_TILES) const LARGEST = 3.4e38;
+// The most that a value of a tile may be where none is scaled.
+@if(HIDES && !V_SCALED && F16_TILES)  const LARGEST = 65504.0;
+@if(HIDES && !V_SCALED && !F16_TILES) const LARGEST = 3.4e38;
 
 // The largest magnitude of what is finite.
 @if(SCALED && HIDES) fn peak_of_octet(octet: Octet) -> f32 {
-  return max(peak_of_quad(octet.low), peak_of_quad(octet.high));
+  return max(finite_of(octet.low), finite_of(octet.high));
 }
 
-@if(SCALED && HIDES) fn peak_of_quad(x: vec4f) -> f32 {
+@if(SCALED && HIDES) fn finite_of(x: vec4f) -> f32 {
   let bits = bitcast<vec4u>(x) & vec4u(0x7fffffff);
   return largest_of(bitcast<vec4f>(select(vec4u(), bits, bits < vec4u(0x7f800000))));
 }

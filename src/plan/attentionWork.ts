@@ -144,10 +144,11 @@ function assignedSequences(
 /** What was chosen on a device, by what it depends on: every call asks for it. */
 const chosen = new WeakMap<DeviceTraits, Map<string, Map<number, TileChoice>>>();
 
-function tilesFor({ headDim, headDimV, q, k, pages }: AttentionProblem, traits: DeviceTraits) {
+function tilesFor({ headDim, headDimV, q, k, pages, lse, turned }: AttentionProblem, traits: DeviceTraits) {
   let byProblem = chosen.get(traits);
   if (!byProblem) chosen.set(traits, (byProblem = new Map()));
-  const key = `${headDim} ${headDimV} ${q.tensor.dtype} ${k.tensor.dtype} ${pages !== null}`;
+  const dtypes = `${q.tensor.dtype} ${turned?.q.tensor.dtype} ${k.tensor.dtype}`;
+  const key = `${headDim} ${headDimV} ${dtypes} ${pages !== null} ${lse !== null}`;
   let tiles = byProblem.get(key);
   if (!tiles) byProblem.set(key, (tiles = new Map<number, TileChoice>()));
   return tiles;
@@ -157,12 +158,19 @@ type TileChoice = Pick<AssignedSequence, 'isDecode' | 'tile' | 'tileRows' | 'til
 
 /** Chooses the kernel and the tile for a sequence. */
 export function chooseTile(
-  { caller, headDim, headDimV, q, k, pages }: AttentionProblem,
+  { caller, headDim, headDimV, q, k, pages, lse, turned }: AttentionProblem,
   { qLen, nRows }: Pick<SequenceToPlan, 'qLen' | 'nRows'>,
   traits: DeviceTraits,
 ): TileChoice {
-  const dtypes = { qDType: q.tensor.dtype as FloatDType, kvDType: k.tensor.dtype as KvDType };
-  const args = { headDim, headDimV, ...dtypes, paged: pages !== null };
+  const args = {
+    headDim,
+    headDimV,
+    qDType: q.tensor.dtype as FloatDType,
+    turnedDType: turned?.q.tensor.dtype as FloatDType | undefined,
+    kvDType: k.tensor.dtype as KvDType,
+    paged: pages !== null,
+    lse: lse !== null,
+  };
   const decodes = isDecode(qLen, nRows, headDim);
   const tile = decodes
     ? chooseDecodeTile(traits, { ...args, nRows }, caller)

@@ -1,7 +1,8 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { decode, encode, type FloatDType } from '../core/dtype.js';
+import { bytesPerElement, decode, encode, type FloatDType, type QuantisedDType } from '../core/dtype.js';
 import type { KnownAnswer, SelfTest } from '../core/knownAnswer.js';
+import { unpackCodes } from '../core/kvFormats.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
 import type { AttentionProblem, HostLengths } from '../problem/attentionProblem.js';
 import { variantName } from '../wgsl/link.js';
@@ -13,6 +14,9 @@ import { planAttention } from './planAttention.js';
  * missing key makes.
  */
 const TOLERANCE: Readonly<Record<FloatDType, number>> = { f16: 3e-3, bf16: 1e-2, f32: 5e-5 };
+
+/** The same for the lse of a quantised cache, whose scores are to be exact: an operand that f16 has rounded makes more. */
+const EXACT_LSE = 1e-4;
 
 /** Plans attention: `planAttention`. */
 type Plan = (
@@ -44,23 +48,66 @@ function answerOf(
   lengths: HostLengths,
   dispatches: readonly Dispatch[],
 ): KnownAnswer {
-  const { q, k, v, out, lse } = problem;
-  const [queries, keys, values] = [q, k, v].map(({ tensor }, i) => randomNumbers(tensor, i));
+  const { q, out, lse } = problem;
   const slots = slotsOf(problem, lengths);
-  scaleRows(keys!, problem, slots, (share) => growthOf(call, share));
-  scaleRows(values!, problem, slots, (share) => (call.growth === 'exponential' ? growthOf(call, share) : 1));
-  const stored = [queries!, keys!, values!].map((numbers) => encode(call.dtype, numbers));
-  const [rq, rk, rv] = stored.map((numbers) => decode(call.dtype, numbers));
-  const expected = attend(problem, lengths, slots, { q: rq!, k: rk!, v: rv! });
+  const queries = storedAs(q.tensor, randomNumbers(q.tensor, 0));
+  const keys = drawRows('k', problem, slots, (share) => growthOf(call, share));
+  const values = drawRows('v', problem, slots, (share) =>
+    call.growth === 'exponential' ? growthOf(call, share) : 1,
+  );
+  const each = { q: queries.numbers, k: keys.numbers, v: values.numbers };
+  const expected = attend(problem, lengths, slots, each);
+  const tolerance = TOLERANCE[call.dtype];
+  const lseTolerance = call.kvDType ? EXACT_LSE : tolerance;
   return {
     name: call.name,
     dispatches,
-    inputs: new Map([q, k, v].map(({ tensor }, i) => [tensor, stored[i]!])),
+    inputs: new Map([...queries.inputs, ...keys.inputs, ...values.inputs]),
     outputs: [
-      { name: 'out', tensor: out.tensor, expected: expected.out, tolerance: TOLERANCE[call.dtype] },
-      { name: 'lse', tensor: lse!.tensor, expected: expected.lse, tolerance: TOLERANCE[call.dtype] },
+      { name: 'out', tensor: out.tensor, expected: expected.out, tolerance },
+      ...(lse ? [{ name: 'lse', tensor: lse.tensor, expected: expected.lse, tolerance: lseTolerance }] : []),
     ],
   };
+}
+
+/** What tensors hold, and the numbers that it stands for. */
+interface Drawn {
+  readonly inputs: readonly (readonly [Tensor, ArrayBufferView])[];
+  readonly numbers: Float32Array;
+}
+
+function storedAs(tensor: Tensor, numbers: Float32Array): Drawn {
+  const dtype = tensor.dtype as FloatDType;
+  const stored = encode(dtype, numbers);
+  return { inputs: [[tensor, stored]], numbers: decode(dtype, stored) };
+}
+
+/** Keys or values, multiplied by factors; of a quantised cache any codes, with scales that are multiplied. */
+function drawRows(
+  which: 'k' | 'v',
+  problem: AttentionProblem<null>,
+  slots: readonly (readonly number[])[],
+  factorOf: (share: number) => number,
+): Drawn {
+  const { tensor } = problem[which];
+  const seed = which === 'k' ? 1 : 2;
+  const { scales } = problem;
+  if (scales?.per !== 'token') {
+    const numbers = randomNumbers(tensor, seed);
+    scaleRows(numbers, problem, slots, factorOf);
+    return storedAs(tensor, numbers);
+  }
+  const dtype = tensor.dtype as QuantisedDType;
+  const largest = dtype === 'i8' ? 127 : 8;
+  const factors = randomNumbers(scales[which].tensor, seed + 2).map((x) => (x + 3) / 4 / largest);
+  scaleRows(factors, problem, slots, factorOf);
+  const scaling = storedAs(scales[which].tensor, factors);
+  const nBytes = elementCount(tensor.shape) * bytesPerElement(dtype);
+  const bytes = Uint8Array.from(randomNumbers({ shape: [nBytes] }, seed), (x) => Math.round(x * 127));
+  const codes = unpackCodes(dtype, bytes);
+  const perScale = codes.length / factors.length;
+  const numbers = codes.map((code, i) => code * scaling.numbers[Math.floor(i / perScale)]!);
+  return { inputs: [[tensor, bytes], ...scaling.inputs], numbers };
 }
 
 /** A factor for keys, by how far in their sequence they are. */
@@ -75,7 +122,7 @@ const MAGNITUDES = 12;
 /** Multiplies the rows of keys or values by factors. Rows of no key become NaN. */
 function scaleRows(
   numbers: Float32Array,
-  { k, pages }: AttentionProblem<null>,
+  { k, pages }: Pick<AttentionProblem, 'k' | 'pages'>,
   slots: readonly (readonly number[])[],
   factorOf: (share: number) => number,
 ): void {
@@ -143,7 +190,7 @@ function attend(
 }
 
 /** Numbers from −1 to 1 that are the same in every run. */
-function randomNumbers({ shape }: Tensor, seed: number): Float32Array {
+function randomNumbers({ shape }: Pick<Tensor, 'shape'>, seed: number): Float32Array {
   const numbers = new Float32Array(elementCount(shape));
   let state = seed;
   for (let i = 0; i < numbers.length; i++) {

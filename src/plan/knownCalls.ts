@@ -1,4 +1,5 @@
 import { bytesPerElement, type DType, type FloatDType } from '../core/dtype.js';
+import { scalesPerHead } from '../core/kvFormats.js';
 import { elementCount, type Tensor } from '../core/tensor.js';
 import {
   hostLengths,
@@ -12,6 +13,10 @@ import { pagedRows, RAGGED, raggedRows } from '../problem/tokenRows.js';
 export interface KnownCall {
   readonly name: string;
   readonly dtype: FloatDType;
+  /** A quantised cache, with scales of f16. Default: k and v are of `dtype`. */
+  readonly kvDType?: 'i8' | 'i4';
+  /** Whether queries and outputs are f32 in its stead, as where heads are turned. */
+  readonly turned?: boolean;
   /** Query heads and kv heads. */
   readonly heads: readonly [number, number];
   readonly headDim: number;
@@ -23,6 +28,8 @@ export interface KnownCall {
   /** Keys before its own that a query sees. Default: all. */
   readonly left?: number;
   readonly causal?: boolean;
+  /** Default true: scales and pages leave a device of eight storage buffers none for it. */
+  readonly returnLse?: boolean;
   readonly numSplits?: number;
   /**
    * How scores grow from key to key, so that their maximum grows many times: `linear` with keys, or `exponential` with keys
@@ -34,7 +41,8 @@ export interface KnownCall {
 /**
  * Few, small, and chosen for what a driver may get wrong: more rows and keys than a tile has, rows and dims that fill none,
  * short sequences beside long ones, pages that hold whole blocks of keys and pages that do not, maxima that grow in some
- * rows only, sums of values that are wider or narrower than keys, chunks that are merged.
+ * rows only, sums of values that are wider or narrower than keys, chunks that are merged, codes and scales, and operands in
+ * two parts, of which a compiler may think that the second is nothing.
  */
 export const KNOWN_CALLS: readonly KnownCall[] = [
   {
@@ -106,6 +114,29 @@ export const KNOWN_CALLS: readonly KnownCall[] = [
     kLens: [260],
     growth: 'exponential',
   },
+  {
+    name: 'i8 of many magnitudes in pages of 3',
+    dtype: 'f16',
+    kvDType: 'i8',
+    heads: [4, 2],
+    headDim: 64,
+    qLens: [20, 9],
+    kLens: [140, 40],
+    pageSize: 3,
+    returnLse: false,
+    growth: 'exponential',
+  },
+  {
+    name: 'turned i4',
+    dtype: 'f16',
+    kvDType: 'i4',
+    turned: true,
+    heads: [2, 1],
+    headDim: 64,
+    qLens: [33],
+    kLens: [130],
+    causal: true,
+  },
   { name: 'f32', dtype: 'f32', heads: [2, 1], headDim: 64, qLens: [33], kLens: [130], causal: true },
 ];
 
@@ -114,13 +145,18 @@ export function problemOf(call: KnownCall): {
   readonly problem: AttentionProblem<null>;
   readonly lengths: HostLengths;
 } {
-  const { dtype, heads, headDim, headDimV = headDim, qLens, kLens, pageSize, left = -1 } = call;
+  const { dtype, kvDType, heads, headDim, headDimV = headDim, qLens, kLens, pageSize, left = -1 } = call;
   const [nHeads, nKvHeads] = heads;
   const totalQ = sumOf(qLens);
   const pages = pageSize === undefined ? null : blockTable(kLens, pageSize);
   // Behind contiguous keys there are others, which no query sees.
   const slots = pages ? [pages.nPages, pages.pageSize] : [sumOf(kLens) + 20];
   const keyRows = pages ? pagedRows : raggedRows;
+  const rowsOf = (type: FloatDType, size: number) => raggedRows(placeholder(type, [totalQ, nHeads, size]));
+  const keysOf = (size: number) => keyRows(placeholder(kvDType ?? dtype, [...slots, nKvHeads, size]));
+  const scalesOf = (type: 'i8' | 'i4', size: number) =>
+    keyRows(placeholder('f16', [...slots, nKvHeads, scalesPerHead(type, size)]));
+  const inside = call.turned ? 'f32' : dtype;
   return {
     problem: {
       caller: 'a self-test',
@@ -129,13 +165,16 @@ export function problemOf(call: KnownCall): {
       nKvHeads,
       headDim,
       headDimV,
-      q: raggedRows(placeholder(dtype, [totalQ, nHeads, headDim])),
-      k: keyRows(placeholder(dtype, [...slots, nKvHeads, headDim])),
-      v: keyRows(placeholder(dtype, [...slots, nKvHeads, headDimV])),
-      out: raggedRows(placeholder(dtype, [totalQ, nHeads, headDimV])),
-      lse: RAGGED.lseRows(placeholder('f32', [nHeads, totalQ])),
+      q: rowsOf(inside, headDim),
+      k: keysOf(headDim),
+      v: keysOf(headDimV),
+      out: rowsOf(inside, headDimV),
+      ...(call.turned && { turned: { q: rowsOf(dtype, headDim), out: rowsOf(dtype, headDimV) } }),
+      lse: call.returnLse === false ? null : RAGGED.lseRows(placeholder('f32', [nHeads, totalQ])),
       pages,
-      scales: null,
+      scales: kvDType
+        ? { per: 'token', k: scalesOf(kvDType, headDim), v: scalesOf(kvDType, headDimV) }
+        : null,
       masks: { ...NO_MASKS, left, right: call.causal ? 0 : -1 },
       // Scores are some units apart.
       softmaxScale: (call.growth ? 24 : 4) / Math.sqrt(headDim),

@@ -1,9 +1,10 @@
 import type { DeviceTraits, MatrixConfiguration } from '../core/deviceTraits.js';
-import { hasScales, type FloatDType, type KvDType } from '../core/dtype.js';
+import type { FloatDType, KvDType } from '../core/dtype.js';
 import {
   matrixInvocations,
   matrixRowLanes,
   matrixWorkgroupBytes,
+  splitOperands,
   type MatrixTile,
 } from '../kernels/attnMatrix.js';
 import { fits } from './fittingTile.js';
@@ -11,9 +12,14 @@ import { fits } from './fittingTile.js';
 export interface MatrixTileArgs {
   readonly headDim: number;
   readonly headDimV: number;
+  /** As attention reads q: f32 where heads are turned. */
   readonly qDType: FloatDType;
+  /** The caller's type of q where heads are turned. */
+  readonly turnedDType?: FloatDType | undefined;
   readonly kvDType: KvDType;
   readonly paged: boolean;
+  /** Whether the lse is asked for. Default false. */
+  readonly lse?: boolean;
 }
 
 /** How subgroups share a tile: rows and keys of it, subgroups of a strip, matrices of rows that a strip has. */
@@ -139,14 +145,14 @@ function candidates(traits: DeviceTraits, args: MatrixTileArgs, shapes: readonly
 }
 
 /**
- * Tiles of f16 hold what is stored in f16 or e4m3, and bf16 once it is scaled, but not f32: nor i8 and i4, whose codes times
- * their scales have more digits.
+ * Tiles of f16 hold what is stored in f16 or e4m3, codes of i8, and what is scaled: bf16, turned queries in two matrices where
+ * one would lose what shows, and i4 likewise. What the caller has in f32 they do not.
  */
 function keepsPrecision(
   { componentType }: MatrixConfiguration,
-  { qDType, kvDType }: MatrixTileArgs,
+  { qDType, turnedDType = qDType, kvDType }: MatrixTileArgs,
 ): boolean {
-  return componentType === 'f32' || (qDType !== 'f32' && kvDType !== 'f32' && !hasScales(kvDType));
+  return componentType === 'f32' || (turnedDType !== 'f32' && kvDType !== 'f32');
 }
 
 /** The tile of a shape, if matrices fill it. */
@@ -196,16 +202,16 @@ function isRunnable(traits: DeviceTraits, tile: MatrixTile, args: MatrixTileArgs
     Number.isInteger(rowLanes) &&
     Number.isInteger(octets / rowLanes) &&
     rowLanes <= (tile.varying ? traits.subgroupMinSize : tile.subgroup) &&
-    (traits.vendor !== 'amd' || amdRegisters(traits, tile) <= AMD_REGISTERS) &&
+    (traits.vendor !== 'amd' || amdRegisters(traits, tile, args) <= AMD_REGISTERS) &&
     fits(traits, { invocations: matrixInvocations(tile), bytes: matrixWorkgroupBytes(tile, args) })
   );
 }
 
 /** What an invocation has in registers while rows are weighed, in words. AMD GPUs hold what is multiplied twice. */
-function amdRegisters({ subgroupMinSize }: DeviceTraits, tile: MatrixTile): number {
+function amdRegisters({ subgroupMinSize }: DeviceTraits, tile: MatrixTile, args: MatrixTileArgs): number {
   const { matrices, subgroup, varying, parts, rowBlocks, keys, ahead, dims, dimsV } = tile;
   const { M, componentType } = matrices;
-  const q = 2 * dims * (componentType === 'f16' ? 0.5 : 1);
+  const q = 2 * dims * (componentType === 'f16' && !splitOperands(matrices, args).q ? 0.5 : 1);
   const products = dimsV / parts + keys / parts;
   const loads = ahead ? (keys * (dims + dimsV)) / 2 / matrixInvocations(tile) : 0;
   return (rowBlocks * M * (q + products)) / (varying ? subgroupMinSize : subgroup) + loads;

@@ -82,7 +82,7 @@ export function chooseDecodeTile(
  */
 export function choosePrefillTile(
   traits: DeviceTraits,
-  args: PrefillTileArgs,
+  args: PrefillTileArgs & MatrixTileArgs,
   caller: string,
 ): { readonly prefill: PrefillTile } | { readonly matrix: MatrixTile } {
   const { tuning } = traits;
@@ -142,8 +142,8 @@ function haveSameSizes(a: Sizes, b: Sizes): boolean {
   );
 }
 
-function keyOf({ headDim, headDimV, qDType, kvDType, paged }: MatrixTileArgs): string {
-  return `${headDim} ${headDimV} ${qDType} ${kvDType} ${paged}`;
+function keyOf({ headDim, headDimV, qDType, turnedDType, kvDType, paged, lse }: MatrixTileArgs): string {
+  return `${headDim} ${headDimV} ${qDType} ${turnedDType} ${kvDType} ${paged} ${lse}`;
 }
 
 function candidateOf<Tile>(

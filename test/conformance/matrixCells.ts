@@ -1,4 +1,4 @@
-import { isQuantised, type FloatDType, type KvDType } from '../../src/core/dtype.js';
+import type { FloatDType } from '../../src/core/dtype.js';
 import { checkKvCache } from '../attention/kvCacheCase.js';
 import { checkVarlen } from '../attention/varlenCase.js';
 import { matricesOf, MATRIX_NAMES, type MatrixName } from '../matrices/matrixDevices.js';
@@ -67,10 +67,10 @@ function isForMatrices(cell: Partial<OnMatrices<VarlenCell>>): boolean {
   return holdsTypes(cell) && !(taker === 'both' && headDim > 128);
 }
 
-/** Those of f16 hold neither f32, as turned queries are, nor i8 and i4 with their scales. */
-function holdsTypes({ matrices, dtype, kvDType, turned }: Partial<OnMatrices<VarlenCell>>): boolean {
+/** Those of f16 hold no f32 of the caller's. */
+function holdsTypes({ matrices, dtype, kvDType }: Partial<OnMatrices<VarlenCell>>): boolean {
   if (matrices === undefined || matrices.includes('f32')) return true;
-  if (dtype === 'f32' || turned || kvDType === 'i8' || kvDType === 'i4') return false;
+  if (dtype === 'f32') return false;
   return dtype === undefined || kvDType !== 'other' || otherType(dtype) !== 'f32';
 }
 
@@ -79,7 +79,6 @@ interface Expected {
   readonly headDim: number;
   readonly headDimV?: number;
   readonly dtype: FloatDType;
-  readonly kvDType?: KvDType;
   /** Of each sequence. */
   readonly rows: readonly number[];
 }
@@ -93,15 +92,11 @@ function rowsOf(
   return queries.map((sq) => ((onGpu ? most : sq) * heads[0]) / heads[1]);
 }
 
-/**
- * Prompts are always for attn_matrix; steps of a few rows are where its tiles for them fit the device, by a tuning that knows
- * no quantised caches.
- */
+/** Prompts are always for attn_matrix; steps of a few rows are where its tiles for them fit the device. */
 function expectMatrices(kernels: readonly string[], expected: Expected): void {
-  const { componentType, headDim, headDimV = headDim, kvDType, rows } = expected;
+  const { componentType, headDim, headDimV = headDim, rows } = expected;
   const most = Math.max(...rows);
-  const isTuned = kvDType === undefined || !isQuantised(kvDType);
-  const steps = isTuned && Math.max(headDim, headDimV) <= (componentType === 'f16' ? 128 : 64);
+  const steps = Math.max(headDim, headDimV) <= (componentType === 'f16' ? 128 : 64);
   if (most > 16 || (most >= 4 && steps))
     assertEqual(kernels.includes('attn_matrix'), true, `attn_matrix among ${kernels.join(', ')}`);
 }

@@ -23,9 +23,11 @@ const CONFIGURATIONS = (
 });
 
 const OPTIONS: readonly AttnVariantOptions[] = (['f16', 'bf16', 'f32'] as const).flatMap((dtype) =>
-  [64, 59, 128, 256].flatMap((headDim) => [
+  [64, 59, 128, 256].flatMap((headDim): AttnVariantOptions[] => [
     { dtype, headDim, group: 4 },
     { dtype, headDim, group: 3, paged: true, alibi: true, softcap: true },
+    { dtype, headDim, kvDType: 'i8', paged: true },
+    ...(headDim % 64 ? [] : [{ dtype, headDim, kvDType: 'i4', kvRotation: 'hadamard' } as const]),
   ]),
 );
 

@@ -1,7 +1,7 @@
 import { createRuntime, type Runtime, type RuntimeOptions } from '../../src/index.js';
 import type { SelfTest } from '../../src/core/knownAnswer.js';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
-import { FLOATS } from '../../src/core/dtype.js';
+import { FLOATS, QUANTISED, isQuantised } from '../../src/core/dtype.js';
 import type { Tuning } from '../../src/core/tuning.js';
 import { matrixTest } from '../../src/plan/knownAttention.js';
 import { matrixDecodeCandidates } from '../../src/plan/matrixTile.js';
@@ -18,11 +18,12 @@ const part: SelfTest = (traits) => {
 /** A tuning by which attn_matrix takes all steps that it can. */
 function stepsByMatrices(traits: DeviceTraits): Tuning {
   const sizes = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => 32 * n);
-  const decode = FLOATS.flatMap((kvDType) =>
+  const decode = [...FLOATS, ...QUANTISED].flatMap((kvDType) =>
     [4, 8, 16, 32].flatMap((rows) =>
       sizes.flatMap((headDim) =>
         sizes.flatMap((headDimV) => {
-          const args = { headDim, headDimV, qDType: kvDType, kvDType, nRows: rows, paged: true };
+          const qDType = isQuantised(kvDType) ? 'f16' : kvDType;
+          const args = { headDim, headDimV, qDType, kvDType, nRows: rows, paged: true };
           return matrixDecodeCandidates(traits, args)
             .slice(0, 1)
             .map((tile) => ({ headDim, headDimV, kvDType, rows, tile: shapeOf(tile, MATRIX_DECODE_SHAPE) }));

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { decode, type FloatDType } from '../../src/core/dtype.js';
+import { decode, isQuantised, type FloatDType } from '../../src/core/dtype.js';
 import type { KnownAnswer } from '../../src/core/knownAnswer.js';
+import { unpackCodes } from '../../src/core/kvFormats.js';
 import type { Tensor } from '../../src/core/tensor.js';
 import { knownAttention } from '../../src/plan/knownAttention.js';
 import { planAttention } from '../../src/plan/planAttention.js';
@@ -36,21 +37,34 @@ const ALL = allAnswers();
 const NAMED = ALL.map((each) => [each.answer.name, each] as const);
 
 /** What a placeholder holds. */
-function contentsOf({ inputs }: KnownAnswer, tensor: Tensor): HostTensor {
-  const data = decode(tensor.dtype as FloatDType, inputs.get(tensor) as Uint16Array);
-  return { shape: tensor.shape, data: Float64Array.from(data) };
+function contentsOf({ inputs }: KnownAnswer, tensor: Tensor, scales?: Tensor): HostTensor {
+  const { dtype, shape } = tensor;
+  const stored = inputs.get(tensor);
+  if (!isQuantised(dtype))
+    return { shape, data: Float64Array.from(decode(dtype as FloatDType, stored as Uint16Array)) };
+  const codes = Float64Array.from(unpackCodes(dtype, stored as Uint8Array));
+  const factors = decode('f16', inputs.get(scales!) as Uint16Array);
+  const data = codes.map((code, i) => code * factors[Math.floor((i * factors.length) / codes.length)]!);
+  return { shape, data };
+}
+
+function rowsOf({ answer, problem }: Planned, which: 'k' | 'v'): HostTensor {
+  const { scales } = problem;
+  const ofRows = scales?.per === 'token' ? scales[which].tensor : undefined;
+  return contentsOf(answer, problem[which].tensor, ofRows);
 }
 
 /** The call by the reference, with other keys or values than its own. */
 function reference(
-  { answer, problem, lengths }: Planned,
+  planned: Planned,
   instead: { readonly k?: HostTensor; readonly v?: HostTensor } = {},
 ): AttentionResult {
-  const { q, k, v, pages, masks, softmaxScale } = problem;
+  const { answer, problem, lengths } = planned;
+  const { q, pages, masks, softmaxScale } = problem;
   return attnVarlenReference({
     q: contentsOf(answer, q.tensor),
-    k: contentsOf(answer, k.tensor),
-    v: contentsOf(answer, v.tensor),
+    k: rowsOf(planned, 'k'),
+    v: rowsOf(planned, 'v'),
     ...instead,
     cuSeqlensQ: runningSums(lengths.qLen),
     cuSeqlensK: runningSums(lengths.kLen),
@@ -69,8 +83,8 @@ function runningSums(counts: Int32Array): number[] {
 
 /** The largest difference of results over what they may be off by. */
 function inTolerances({ outputs }: KnownAnswer, { out, lse }: AttentionResult): number {
-  const each = [out, lse].map(({ data }, i) => {
-    const { expected, tolerance } = outputs[i]!;
+  const each = outputs.map(({ expected, tolerance }, i) => {
+    const { data } = [out, lse][i]!;
     expect(data.length).toBe(expected.length);
     return Math.max(...Array.from(expected, (x, at) => Math.abs(x - data[at]!) / tolerance));
   });
@@ -94,18 +108,18 @@ function shifted({ data, shape }: HostTensor, by: number): HostTensor {
 describe('answers are others by far', () => {
   test.each(NAMED)('with the keys or the values of another tile: "%s"', (_, each) => {
     for (const by of [8, 32]) {
-      const k = shifted(contentsOf(each.answer, each.problem.k.tensor), by);
-      const v = shifted(contentsOf(each.answer, each.problem.v.tensor), by);
+      const k = shifted(rowsOf(each, 'k'), by);
+      const v = shifted(rowsOf(each, 'v'), by);
       expect(inTolerances(each.answer, reference(each, { k }))).toBeGreaterThan(10);
       expect(inTolerances(each.answer, reference(each, { v }))).toBeGreaterThan(10);
     }
   });
 });
 
-test.each(NAMED)('what no query of "%s" sees is NaN', (_, { answer, problem, lengths }) => {
-  const used = lengths.kLen.reduce((sum, n) => sum + n, 0);
-  for (const { tensor } of [problem.k, problem.v]) {
-    const { data, shape } = contentsOf(answer, tensor);
+test.each(NAMED)('what no query of "%s" sees is NaN', (_, each) => {
+  const used = each.lengths.kLen.reduce((sum, n) => sum + n, 0);
+  for (const which of ['k', 'v'] as const) {
+    const { data, shape } = rowsOf(each, which);
     const perToken = shape.at(-1)! * shape.at(-2)!;
     const unused = data.filter(Number.isNaN).length;
     expect(unused).toBeGreaterThan(0);

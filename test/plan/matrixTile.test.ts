@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceTraits, MatrixConfiguration } from '../../src/core/deviceTraits.js';
-import type { FloatDType } from '../../src/core/dtype.js';
+import type { FloatDType, KvDType } from '../../src/core/dtype.js';
 import {
   matrixInvocations,
   matrixRowLanes,
@@ -152,6 +152,61 @@ describe('the tile for prompts', () => {
     { device: 'lavapipe', headDim: 256, tile: '32 × 16, parts 1, blocks 1, of 8', why: '32 KiB' },
   ])('$device, head size $headDim of $dtype: $tile ($why)', ({ device, headDim, dtype, tile }) => {
     const [first] = matrixPrefillCandidates(DEVICES[device], argsOf(headDim, dtype));
+    expect(described(first)).toBe(tile);
+  });
+});
+
+describe('the tile for prompts over quantised caches', () => {
+  const cache = (kvDType: KvDType, turned?: FloatDType, lse?: boolean) => ({
+    kvDType,
+    ...(turned && { qDType: 'f32' as const, turnedDType: turned }),
+    ...(lse && { lse }),
+  });
+  test.each<{ device: Device; of: Partial<MatrixTileArgs>; tile: string; why: string }>([
+    { device: 'NVIDIA', of: cache('i8'), tile: '128 × 32, parts 2, blocks 2, of 32', why: 'as of f16' },
+    {
+      device: 'NVIDIA',
+      of: cache('i8', 'f16'),
+      tile: '128 × 32, parts 2, blocks 2, of 32',
+      why: 'as of f16',
+    },
+    { device: 'NVIDIA', of: cache('i4', 'bf16'), tile: '128 × 32, parts 2, blocks 2, of 32', why: 'rounded' },
+    {
+      device: 'NVIDIA',
+      of: cache('i4'),
+      tile: '64 × 32, parts 2, blocks 2, of 32',
+      why: 'two tiles of keys',
+    },
+    {
+      device: 'NVIDIA',
+      of: cache('i4', 'bf16', true),
+      tile: '64 × 32, parts 2, blocks 2, of 32',
+      why: 'an exact lse',
+    },
+    { device: 'NVIDIA', of: cache('i8', 'f32'), tile: 'none', why: 'the caller has f32' },
+    { device: 'NVIDIA', of: { ...cache('i8'), qDType: 'f32' }, tile: 'none', why: 'the caller has f32' },
+    { device: 'RDNA3', of: cache('i8'), tile: '64 × 32, parts 2, blocks 1, of 32 demanded', why: '32 KiB' },
+    {
+      device: 'RDNA3',
+      of: cache('i8', 'f16'),
+      tile: 'none',
+      why: 'two matrices of queries, in too many registers',
+    },
+    {
+      device: 'RDNA3',
+      of: cache('i8', 'bf16'),
+      tile: '64 × 32, parts 2, blocks 1, of 32 demanded',
+      why: 'rounded',
+    },
+    { device: 'Metal', of: cache('i4'), tile: '32 × 16, parts 1, blocks 2, of 32', why: 'f32 holds all' },
+    {
+      device: 'Xe2',
+      of: cache('i8', 'f16'),
+      tile: '64 × 32, parts 2, blocks 2, of 32 demanded',
+      why: '32 KiB',
+    },
+  ])('$device, $of: $tile ($why)', ({ device, of, tile }) => {
+    const [first] = matrixPrefillCandidates(DEVICES[device], { ...argsOf(128), ...of });
     expect(described(first)).toBe(tile);
   });
 });

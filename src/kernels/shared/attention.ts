@@ -219,6 +219,8 @@ export function offsetBytes(keys: number, { paged, kvDType }: CacheKind): number
 /** What decides, beside a tile, which variant of an attention kernel a problem needs. */
 export interface AttentionFeatures {
   readonly qDType: FloatDType;
+  /** The caller's type of q where heads are turned, for which attention reads f32. Default: they are not. */
+  readonly turnedDType?: FloatDType | undefined;
   readonly kvDType: KvDType;
   /** The type of the scales of i8 and i4; null where there are none. */
   readonly scaleDType: ScaleDType | null;
@@ -267,10 +269,12 @@ export function featuresOf({
   bias,
   mods,
   blocks,
+  turned,
   ...dims
 }: AttentionProblem): AttentionFeatures {
   return {
     qDType: q.tensor.dtype as FloatDType,
+    turnedDType: turned?.q.tensor.dtype as FloatDType | undefined,
     kvDType: k.tensor.dtype as KvDType,
     scaleDType: scales?.per === 'token' ? (scales.k.tensor.dtype as ScaleDType) : null,
     keyRun: keyRunOf(k, dims.headDim),
@@ -353,6 +357,7 @@ export function attentionConditions(features: AttentionFeatures, split: boolean,
     KV_SCALES: scaleDType !== null,
     SCALES_F16: scaleDType === 'f16',
     SCALE_OFFSETS: scaleDType !== null && paged,
+    KEYS_ONCE: false,
     KV_WIDE: kvWide,
     K_QUADS: kvWide && (!quantised || keyWords === 4),
     K_PAIRS: kvWide && quantised && keyWords === 2,

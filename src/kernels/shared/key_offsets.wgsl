@@ -9,6 +9,7 @@
 // Variants:
 //   PAGED      keys and values lie in pages
 //   SKIPS      tiles between the first keys and those of a window have no number
+//   KEYS_ONCE  those of keys are kept of one tile alone: its keys are loaded before the next one is looked up
 //   PREFETCH   every invocation looks up a key, some beyond the tile
 //   SCALE_OFFSETS   with PAGED, KV_SCALES: offsets of scales are looked up as well; else whoever needs scales asks for slots
 
@@ -23,7 +24,8 @@ import constants::{WG_SIZE, TILE_KEYS};
 @if(PREFETCH)  const OFFSETS = max(TILE_KEYS, WG_SIZE);
 @if(!PREFETCH) const OFFSETS = TILE_KEYS;
 
-@if(PAGED) var<workgroup> k_offsets: array<u32, 2 * OFFSETS>;  // of this tile and the next
+@if(PAGED && !KEYS_ONCE) var<workgroup> k_offsets: array<u32, 2 * OFFSETS>;  // of this tile and the next
+@if(PAGED && KEYS_ONCE)  var<workgroup> k_offsets: array<u32, OFFSETS>;
 @if(PAGED) var<workgroup> v_offsets: array<u32, 2 * OFFSETS>;
 @if(SCALE_OFFSETS) var<workgroup> k_scale_offsets: array<u32, 2 * OFFSETS>;
 @if(SCALE_OFFSETS) var<workgroup> v_scale_offsets: array<u32, 2 * OFFSETS>;
@@ -60,7 +62,9 @@ fn is_in_pool(slot: Slot) -> bool {
 @if(PAGED) fn keep_offsets(sequence: Sequence, tile: u32, tile_key: u32, slot: Slot) {
   let at = tile % 2u * OFFSETS + tile_key;
   let is_there = slot.page < params.n_pages;
-  k_offsets[at] = sequence.k_base + select(0u, slot.page * params.k_page + slot.offset * params.k_token, is_there);
+  @if(KEYS_ONCE)  let k_at = tile_key;
+  @if(!KEYS_ONCE) let k_at = at;
+  k_offsets[k_at] = sequence.k_base + select(0u, slot.page * params.k_page + slot.offset * params.k_token, is_there);
   v_offsets[at] = select(NO_PAGE, sequence.v_base + slot.page * params.v_page + slot.offset * params.v_token, is_there);
   @if(SCALE_OFFSETS) {
     let page = select(0u, slot.page, is_there);
@@ -70,7 +74,8 @@ fn is_in_pool(slot: Slot) -> bool {
 }
 
 fn k_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
-  @if(PAGED)  return k_offsets[tile % 2u * OFFSETS + tile_key];
+  @if(PAGED && KEYS_ONCE)  return k_offsets[tile_key];
+  @if(PAGED && !KEYS_ONCE) return k_offsets[tile % 2u * OFFSETS + tile_key];
   @if(!PAGED) return sequence.k_base + key_at(seen, tile, tile_key) * params.k_token;
 }
 
