@@ -31,62 +31,44 @@
 //   4 values     p · values                                                           by matrices
 //   1 scores     queries · keys of the next tile                                      by matrices
 //
-// bf16, turned queries in f32 and codes times scales have the range of f32, tiles of f16 do not: with SCALED such an operand
-// is multiplied by a power of two, one for all that the workgroup has seen of it, which follows its peak. What is below 2^-35
-// of the peak is lost. All but bf16 is rounded to f16 then; with Q_SPLIT and K_SPLIT what queries and keys lose by that is
-// multiplied as well.
-//
-// With HIDES a tile may have keys that no row sees, which may hold anything. Values are looked at while they are put: where one
-// is too large for its tile, or NaN, those of keys without weight become zeros. Neither they nor keys that masks hide set a peak.
+// What subgroups multiply lies in workgroup memory (matrix_tiles). Queries, keys and values wait in registers (matrix_loads)
+// until they are put there (matrix_staging), those that f16 would not hold times a power of two (matrix_peaks). Keys that no
+// row sees may hold anything (matrix_hidden).
 //
 // Variants:
-//   those of octets, key_offsets, dense_masks, out_rows and attention
-//   F16_TILES   operands are f16; else f32. Sums are f32 in any case
-//   SCALED      operands of f16 tiles are scaled: with Q_SCALED, K_SCALED and V_SCALED those of q, k and v
-//   Q_SPLIT     queries are two matrices, of what f16 holds of them and of the rest; Q_SCALED
-//   K_SPLIT     and so are keys, side by side; K_SCALED
-//   Q_RAW       queries wait in registers as they are stored: Q_WIDE and Q_HALVES
-//   Q_COPIED    and go into tiles unchanged: Q_RAW, F16_TILES, Q_F16
-//   RAW         keys and values wait in registers as they are stored: KV_WIDE and KV_HALVES
-//   COPIED      and go into the tiles unchanged: RAW, F16_TILES, KV_F16
-//   PADDED      a head is smaller than its place in tiles, and zeros follow
+//   those of these modules, key_offsets, tile_links, dense_masks, out_rows and attention
 //   AHEAD       the next keys and these values are loaded while rows are weighed
 //   PINNED      subgroups have SUBGROUP lanes, as the entry point demands
 //   VARYING     subgroups may be smaller than SUBGROUP: those beyond WAVES do not multiply
-//
-// Of a quantised cache (see octets) codes wait in registers, and become elements on their way into the tiles. f16 holds e4m3
-// and the codes of i8 as they are: scores and outputs are multiplied by the scales of heads (KV_E4M3), scores by those of
-// keys (KV_I8). All others are multiplied by their scales before they are put.
 
 import package::shared::attention::{
-  params, Job, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
+  params, item_index, job_of, token_of, head_of, rows_seen, mask_of, scores_of, sees, largest_of, tiles_of,
   Sums, with_sink, out_scale_of, out_row, write_lse_of,
 };
-@if(K_SCALED && HIDES) import package::shared::attention::RowMask;
 @if(SCORE_MOD) import package::shared::attention::modified;
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
-import package::shared::band::{Band, has_all_of};
+import package::shared::band::has_all_of;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::{bias_of, biased};
-import package::shared::key_offsets::{find_offsets, first_key_of, k_offset, v_offset, has_page, have_pages};
-@if(KV_I8) import package::shared::key_offsets::slot_of;
-@if(KV_I8 && PAGED) import package::shared::key_offsets::keep_offsets;
-@if(KV_I8) import package::shared::kv_scales::{k_scale_of, v_scale_of};
-@if(KV_I4) import package::shared::kv_scales::{key_scale, value_scale};
+import package::shared::key_offsets::{first_key_of, have_pages};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
-@if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::lanes::MANY;
-import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
-@if(KV_QUANTISED) import package::shared::octets::{Codes, k_codes, v_codes, octet_of_codes};
-@if(HIDES) import package::shared::octets::largest_bits;
+import package::shared::matrix_hidden::{clear_values, mark_keys, mark_values, note_seen_keys, peak_of_keys, peak_of_values};
+import package::shared::matrix_loads::{
+  Loaded, LoadedQuery, find_keys, k_scales_of, load_key, load_query, load_value, octet_of_query,
+};
+import package::shared::matrix_peaks::{
+  Scales, scale_for, peaks, peak_of, Q_PEAK, K_PEAK, V_PEAK, ROOM, LARGEST, magnitude_of, magnitude_of_key, magnitude_of_value,
+  peak_of_octet,
+};
+import package::shared::matrix_staging::{put_key, put_query, put_rest, put_value, stage_keys, stage_values};
+import package::shared::matrix_tiles::{
+  tiles, scores, weights, put_weights, STRIP_ROWS, TILE_ROWS, WORD, VALUES, K_OCTETS, K_LINE, V_LINE, P_LINE, S_LINE,
+};
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 @if(LINKED) import package::shared::tile_links::{first_visited, is_full, links_at, visited_after};
 import package::shared::scores::{MASKED, NO_MAXIMUM};
-@if(Q_F16)   import package::shared::elements::quad_from_f16 as quad_from_q;
-@if(Q_BF16)  import package::shared::elements::quad_from_bf16 as quad_from_q;
-@if(KV_F16)  import package::shared::elements::quad_from_f16 as quad_from_kv;
-@if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
 import constants::{
   WG_SIZE, TILE_KEYS, M, N, K, SUBGROUP, STRIPS, PARTS, ROW_BLOCKS, KEY_BLOCKS, OUT_BLOCKS, HEAD_STEPS, KEY_STEPS,
   Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
@@ -105,48 +87,15 @@ alias Left = subgroup_matrix_left<Operand, K, M>;
 alias Right = subgroup_matrix_right<Operand, N, K>;
 alias Product = subgroup_matrix_result<f32, N, M>;
 
-const STRIP_ROWS = ROW_BLOCKS * M;
-const TILE_ROWS = STRIPS * STRIP_ROWS;
 const WAVES = STRIPS * PARTS;
-const K_OCTETS = HEAD_STEPS * K / 8;
-const V_OCTETS = OUT_BLOCKS * PARTS * N / 8;
-// Tiles consist of words of 16 bytes. A word more in each line puts those of a column of the tile on different banks.
-@if(F16_TILES)  const WORD = 8;
-@if(!F16_TILES) const WORD = 4;
-@if(K_SPLIT)  const K_LINE = 2 * K_OCTETS + 1;
-@if(!K_SPLIT) const K_LINE = K_OCTETS * 8 / WORD + 1;
-const V_LINE = V_OCTETS * 8 / WORD + 1;
-const P_LINE = TILE_KEYS / WORD + 1;
-const S_LINE = TILE_KEYS / 4 + 1;
-// Where values begin in the tiles.
-const VALUES = TILE_KEYS * K_LINE;
 // Quads of o that a row has in workgroup memory at a time.
 const O_QUADS = PARTS * N / 4;
 // A weight starts at most at 2^START and moves the base beyond 2^LIMIT; small ones still count down to 2^-24.
 const START = 6.0;
 const LIMIT = 15.0;
 
-@if(Q_RAW)  alias LoadedQuery = vec4u;
-@if(!Q_RAW) alias LoadedQuery = Octet;
-@if(RAW)                    alias Loaded = vec4u;
-@if(!RAW && !KV_QUANTISED)  alias Loaded = Octet;
-@if(KV_QUANTISED && !KV_I4) alias Loaded = Codes;
-@if(KV_I4)                  alias Loaded = ScaledCodes;
-
-// Codes with the scale of their group.
-@if(KV_I4) struct ScaledCodes {
-  codes: Codes,
-  scale: f32,
-}
-
-var<workgroup> tiles: array<vec4u, VALUES + TILE_KEYS * V_LINE>;   // keys [key][dim], then values [key][dim]; before them, queries
-var<workgroup> scores: array<vec4f, TILE_ROWS * S_LINE>;       // [row][key]; then o [row][part][dim of a block]
-var<workgroup> weights: array<vec4u, TILE_ROWS * P_LINE>;      // [row][key]
-var<workgroup> has_moved: array<u32, 4>;                       // whether a base or a scale has, in even and odd tiles;
-                                                               // with HIDES, whether a peak or a value is beyond its tile
-@if(SCALED) var<workgroup> peaks: array<atomic<u32>, 4>;       // bits of the largest magnitude of q, k and v so far
-@if(KV_I8) var<workgroup> k_scales: array<f32, 2 * TILE_KEYS>; // of even and odd tiles
-@if(KV_I8) var<workgroup> v_scales: array<f32, 2 * TILE_KEYS>;
+// Whether a base or a scale has, in even and odd tiles; with HIDES, whether a peak or a value is beyond its tile.
+var<workgroup> has_moved: array<u32, 4>;
 
 @compute @workgroup_size(WG_SIZE) @if(PINNED) @subgroup_size(SUBGROUP)
 fn attn_matrix(
@@ -554,381 +503,4 @@ fn attn_matrix(
 // The first dim of a quad of scores that has some of the output's, of block `block` of each part.
 fn dim_of(quad: u32, block: u32) -> u32 {
   return (quad / (N / 4) * OUT_BLOCKS + block) * N + quad % (N / 4) * 4u;
-}
-
-// Looks up where the keys of a tile lie, and with KV_I8 their scales. Between this and the use of the tile there is a barrier.
-fn find_keys(job: Job, seen: Band, tile: u32, invocation: u32) {
-  @if(PAGED && !KV_I8) find_offsets(job.sequence, seen, tile, invocation);
-  @if(KV_I8) for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
-    let tile_key = step * WG_SIZE + invocation;
-    if (tile_key < TILE_KEYS) {
-      let slot = slot_of(job.sequence, seen, tile, tile_key);
-      @if(PAGED) keep_offsets(job.sequence, tile, tile_key, slot);
-      k_scales[tile % 2u * TILE_KEYS + tile_key] = k_scale_of(slot, job.kv_head, 0u);
-      v_scales[tile % 2u * TILE_KEYS + tile_key] = v_scale_of(slot, job.kv_head, 0u);
-    }
-  }
-}
-
-// The scales of four neighbouring keys.
-@if(KV_I8) fn k_scales_of(tile: u32, tile_key: u32) -> vec4f {
-  let at = tile % 2u * TILE_KEYS + tile_key;
-  return vec4f(k_scales[at], k_scales[at + 1u], k_scales[at + 2u], k_scales[at + 3u]);
-}
-
-// Loads and puts octets of the tiles: number `index` of the whole tile, key by key. Beyond its end there are none, and dims
-// beyond the head are zeros.
-
-fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
-  let tile_key = index / K_OCTETS;
-  let dim = index % K_OCTETS * 8u;
-  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
-  var is_there = true;
-  @if(PADDED) is_there = dim < params.head_dim;
-  // A key without a page is some other one, whose score is masked. It must not set a peak.
-  @if(PAGED && K_SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
-  let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
-  // Loading what is not used costs less than a branch.
-  @if(RAW) return select(vec4u(), k[at / 8u], is_there);
-  @if(!RAW) {
-    if (!is_there) { return Loaded(); }
-    @if(!KV_QUANTISED)           return k_octet(at, params.head_dim - dim);
-    @if(KV_QUANTISED && !KV_I4)  return k_codes(at, params.head_dim - dim);
-    @if(KV_I4) return ScaledCodes(
-      k_codes(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
-    );
-  }
-}
-
-// In place of a value that no row of the tile sees there is the nearest one that is seen: others may be NaN, and 0 · NaN is
-// NaN. Those without a page are zeros.
-fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
-  let tile_key = index / V_OCTETS;
-  let dim = index % V_OCTETS * 8u;
-  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
-  let row = v_offset(job.sequence, seen, tile, tile_key);
-  var is_there = true;
-  @if(PADDED) is_there = dim < params.head_dim_v;
-  @if(PAGED)  is_there &= has_page(row);
-  let at = row + job.kv_head * params.v_head + dim;
-  @if(RAW) return select(vec4u(), v[at / 8u], is_there);
-  @if(!RAW) {
-    if (!is_there) { return Loaded(); }
-    @if(!KV_QUANTISED)           return v_octet(at, params.head_dim_v - dim);
-    @if(KV_QUANTISED && !KV_I4)  return v_codes(at, params.head_dim_v - dim);
-    @if(KV_I4) return ScaledCodes(
-      v_codes(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
-    );
-  }
-}
-
-// Returns the largest magnitude of what was put: of keys with K_SCALED, of values with V_SCALED or HIDES.
-fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
-  let tile_key = index / K_OCTETS;
-  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
-  let at = tile_key * K_LINE + index % K_OCTETS * (8 / WORD);
-  @if(COPIED) {
-    tiles[at] = loaded;
-    return 0.0;
-  }
-  @if(!COPIED) {
-    let octet = octet_of(loaded, scale_of_key(loaded) * scale);
-    @if(K_SPLIT)  let words = words_of(leading_of(octet));
-    @if(!K_SPLIT) let words = words_of(octet);
-    tiles[at] = words.low;
-    @if(K_SPLIT) tiles[at + K_OCTETS] = words_of(rest_of(octet)).low;
-    @if(!F16_TILES) tiles[at + 1u] = words.high;
-    @if(K_SCALED)  return magnitude_of_key(loaded);
-    @if(!K_SCALED) return 0.0;
-  }
-}
-
-fn put_value(tile: u32, index: u32, loaded: Loaded, scale: f32) -> f32 {
-  let tile_key = index / V_OCTETS;
-  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
-  let at = VALUES + tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
-  @if(COPIED) {
-    tiles[at] = loaded;
-    @if(HIDES)  return select(0.0, BEYOND, any_not_finite(loaded));
-    @if(!HIDES) return 0.0;
-  }
-  @if(!COPIED) {
-    let octet = octet_of(loaded, scale_of_value(loaded, tile, index) * scale);
-    let words = words_of(octet);
-    tiles[at] = words.low;
-    @if(!F16_TILES) tiles[at + 1u] = words.high;
-    @if(V_SCALED)            return magnitude_of_value(loaded, tile, index);
-    @if(!V_SCALED && HIDES)  return magnitude_of(octet);
-    @if(!V_SCALED && !HIDES) return 0.0;
-  }
-}
-
-// Loads a whole tile and puts it at once.
-fn stage_keys(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f32 {
-  var largest = 0.0;
-  for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
-    largest = max(largest, put_key(index, load_key(job, seen, tile, index), scale));
-  }
-  return largest;
-}
-
-fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f32 {
-  var largest = 0.0;
-  for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    largest = max(largest, put_value(tile, index, load_value(job, seen, tile, index), scale));
-  }
-  return largest;
-}
-
-// With HIDES: which keys and values of a tile count. It is marked in the last word of their lines, which belongs to no dim.
-
-// Values that any row gives weight.
-@if(HIDES) fn mark_values(job: Job, invocation: u32) {
-  let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
-  for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
-    var bits = 0u;
-    for (var tile_row = 0u; tile_row < n_rows; tile_row++) {
-      let word = weights[tile_row * P_LINE + tile_key / WORD];
-      @if(F16_TILES)  bits |= (word[tile_key % WORD / 2u] >> (tile_key % 2u * 16u)) & 0xffffu;
-      @if(!F16_TILES) bits |= word[tile_key % WORD];
-    }
-    tiles[VALUES + (tile_key + 1u) * V_LINE - 1u] = vec4u(bits);
-  }
-}
-
-@if(HIDES) fn counts_value(tile_key: u32) -> bool {
-  return tiles[VALUES + (tile_key + 1u) * V_LINE - 1u].x != 0u;
-}
-
-// Puts zeros in place of the others. What an invocation clears it has put itself.
-@if(HIDES) fn clear_values(invocation: u32) {
-  for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    if (counts_value(index / V_OCTETS)) { continue; }
-    let at = VALUES + index / V_OCTETS * V_LINE + index % V_OCTETS * (8 / WORD);
-    tiles[at] = vec4u();
-    @if(!F16_TILES) tiles[at + 1u] = vec4u();
-  }
-}
-
-@if(V_SCALED && HIDES) fn peak_of_values(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
-  var peak = 0.0;
-  for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    if (!counts_value(index / V_OCTETS)) { continue; }
-    let loaded = load_value(job, seen, tile, index);
-    @if(KV_SCALES)  peak = max(peak, LARGEST_CODE * finite_of(vec4f(scale_of_value(loaded, tile, index))));
-    @if(!KV_SCALES) peak = max(peak, peak_of_octet(octet_of(loaded, scale_of_value(loaded, tile, index))));
-  }
-  return peak;
-}
-
-// Keys that masks let any row see: first noted where scores of the row belong, then marked. Since there are no scores yet, what
-// score_mod will hide counts.
-@if(K_SCALED && HIDES) fn note_seen_keys(mask: RowMask, k_len: u32, first_key: u32, tile: u32, tile_row: u32, row_lane: u32) {
-  for (var i = 0u; i < LANE_OCTETS * 2; i++) {
-    let quad = (i / 2u * ROW_LANES + row_lane) * 2u + i % 2u;
-    let key = vec4i(i32(first_key + quad * 4u)) + vec4i(0, 1, 2, 3);
-    var is_seen = sees(mask, key);
-    @if(PAGED) is_seen &= have_pages(tile, quad);
-    @if(MASK) is_seen &= are_set(mask_bits(mask.mask_row, first_key + quad * 4u, k_len));
-    @if(BIAS) is_seen &= bias_of(mask.bias_row, first_key + quad * 4u, k_len) != vec4f(MASKED);
-    @if(MASK_MOD) is_seen &= lets_see_by_mod(mask, key);
-    scores[tile_row * S_LINE + quad] = select(vec4f(), vec4f(1), is_seen);
-  }
-}
-
-@if(K_SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
-  let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
-  for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
-    var n_seeing = 0.0;
-    for (var tile_row = 0u; tile_row < n_rows; tile_row++) {
-      n_seeing += scores[tile_row * S_LINE + tile_key / 4u][tile_key % 4u];
-    }
-    tiles[(tile_key + 1u) * K_LINE - 1u] = vec4u(u32(n_seeing));
-  }
-}
-
-@if(K_SCALED && HIDES) fn peak_of_keys(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
-  var peak = 0.0;
-  for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
-    if (tiles[(index / K_OCTETS + 1u) * K_LINE - 1u].x != 0u) {
-      let loaded = load_key(job, seen, tile, index);
-      @if(KV_SCALES)  peak = max(peak, LARGEST_CODE * finite_of(vec4f(scale_of_key(loaded))));
-      @if(!KV_SCALES) peak = max(peak, peak_of_octet(octet_of(loaded, scale_of_key(loaded))));
-    }
-  }
-  return peak;
-}
-
-// Elements or codes, times a factor.
-fn octet_of(loaded: Loaded, factor: f32) -> Octet {
-  @if(RAW)                    let octet = Octet(quad_from_kv(loaded.xy), quad_from_kv(loaded.zw));
-  @if(!RAW && !KV_QUANTISED)  let octet = loaded;
-  @if(KV_QUANTISED && !KV_I4) let octet = octet_of_codes(loaded);
-  @if(KV_I4)                  let octet = octet_of_codes(loaded.codes);
-  return Octet(octet.low * factor, octet.high * factor);
-}
-
-// What codes of keys are multiplied by on their way into the tiles, besides the scale of all.
-fn scale_of_key(loaded: Loaded) -> f32 {
-  @if(KV_I4)   return loaded.scale;
-  @if(KV_E4M3) return E4M3_UNIT;
-  @if(!KV_I4 && !KV_E4M3) return 1.0;
-}
-
-fn scale_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
-  @if(KV_I8)   return v_scales[tile % 2u * TILE_KEYS + index / V_OCTETS % TILE_KEYS];
-  @if(KV_I4)   return loaded.scale;
-  @if(KV_E4M3) return E4M3_UNIT;
-  @if(!KV_SCALES && !KV_E4M3) return 1.0;
-}
-
-// No code is larger than this.
-@if(KV_I8) const LARGEST_CODE = 128.0;
-@if(KV_I4) const LARGEST_CODE = 8.0;
-
-@if(K_SCALED) fn magnitude_of_key(loaded: Loaded) -> f32 {
-  @if(KV_SCALES)  return magnitude_of_scale(scale_of_key(loaded));
-  @if(!KV_SCALES) return magnitude_of(octet_of(loaded, scale_of_key(loaded)));
-}
-
-@if(V_SCALED) fn magnitude_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
-  @if(KV_SCALES)  return magnitude_of_scale(scale_of_value(loaded, tile, index));
-  @if(!KV_SCALES) return magnitude_of(octet_of(loaded, scale_of_value(loaded, tile, index)));
-}
-
-// That of the largest code with a scale.
-@if(KV_SCALES) fn magnitude_of_scale(scale: f32) -> f32 {
-  @if(HIDES)  return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * scale) & 0x7fffffffu, BEYOND_BITS));
-  @if(!HIDES) return LARGEST_CODE * abs(scale);
-}
-
-// Loads and puts octets of the queries, number `index` of those that go through the tiles in one turn. Rows past the end are
-// the last one again: their results are never stored.
-
-fn load_query(job: Job, first: u32, index: u32) -> LoadedQuery {
-  let row = min(job.first_row + first + index / K_OCTETS, job.n_rows - 1u);
-  let dim = index % K_OCTETS * 8u;
-  var is_there = true;
-  @if(PADDED) is_there = dim < params.head_dim;
-  let at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head + dim;
-  @if(Q_RAW) return select(vec4u(), q[at / 8u], is_there);
-  @if(!Q_RAW) {
-    if (!is_there) { return LoadedQuery(); }
-    return q_octet(at, params.head_dim - dim);
-  }
-}
-
-fn octet_of_query(loaded: LoadedQuery) -> Octet {
-  @if(Q_RAW)  return Octet(quad_from_q(loaded.xy), quad_from_q(loaded.zw));
-  @if(!Q_RAW) return loaded;
-}
-
-fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
-  let line = index / K_OCTETS;
-  if (Q_LOADS * WG_SIZE > Q_LINES * K_OCTETS && line >= Q_LINES) { return; }
-  let at = line * K_LINE + index % K_OCTETS * (8 / WORD);
-  @if(Q_COPIED) tiles[at] = loaded;
-  @if(!Q_COPIED) {
-    let octet = octet_of_query(loaded);
-    let scaled = Octet(octet.low * scale, octet.high * scale);
-    @if(Q_SPLIT)  let words = words_of(leading_of(scaled));
-    @if(!Q_SPLIT) let words = words_of(scaled);
-    tiles[at] = words.low;
-    @if(!F16_TILES) tiles[at + 1u] = words.high;
-  }
-}
-
-// What f16 tiles have lost of queries.
-@if(Q_SPLIT) fn put_rest(index: u32, loaded: LoadedQuery, scale: f32) {
-  let line = index / K_OCTETS;
-  if (Q_LOADS * WG_SIZE > Q_LINES * K_OCTETS && line >= Q_LINES) { return; }
-  let octet = octet_of_query(loaded);
-  let scaled = Octet(octet.low * scale, octet.high * scale);
-  tiles[line * K_LINE + index % K_OCTETS] = words_of(rest_of(scaled)).low;
-}
-
-// What f16 holds of elements, whichever way a driver rounds; and the rest. Of these bits no compiler thinks that they are
-// those of the elements, as of f16 that become f32 again.
-@if(Q_SPLIT || K_SPLIT) fn leading_of(octet: Octet) -> Octet {
-  return Octet(leading_bits(octet.low), leading_bits(octet.high));
-}
-
-@if(Q_SPLIT || K_SPLIT) fn rest_of(octet: Octet) -> Octet {
-  return Octet(octet.low - leading_bits(octet.low), octet.high - leading_bits(octet.high));
-}
-
-@if(Q_SPLIT || K_SPLIT) fn leading_bits(numbers: vec4f) -> vec4f {
-  return bitcast<vec4f>(bitcast<vec4u>(numbers) & vec4u(0xffffe000u));
-}
-
-// Eight elements of a tile: the first word of them, and in tiles of f32 the second.
-struct Words {
-  low: vec4u,
-  @if(!F16_TILES) high: vec4u,
-}
-
-fn words_of(octet: Octet) -> Words {
-  @if(F16_TILES)  return Words(halves_of(octet.low, octet.high));
-  @if(!F16_TILES) return Words(bitcast<vec4u>(octet.low), bitcast<vec4u>(octet.high));
-}
-
-@if(F16_TILES) fn halves_of(low: vec4f, high: vec4f) -> vec4u {
-  return vec4u(bitcast<vec2u>(vec4<f16>(low)), bitcast<vec2u>(vec4<f16>(high)));
-}
-
-fn put_weights(tile_row: u32, octet: u32, low: vec4f, high: vec4f) {
-  let at = tile_row * P_LINE + octet * (8 / WORD);
-  @if(F16_TILES)  weights[at] = halves_of(low, high);
-  @if(!F16_TILES) weights[at] = bitcast<vec4u>(low);
-  @if(!F16_TILES) weights[at + 1u] = bitcast<vec4u>(high);
-}
-
-// By what queries, keys and values are multiplied on their way into tiles: powers of two, 1 without SCALED.
-struct Scales {
-  q: f32,
-  k: f32,
-  v: f32,
-}
-
-// The most that an element of a tile may be: a peak has 16 times its own size left.
-@if(SCALED) const ROOM = 32768.0;
-@if(SCALED) const Q_PEAK = 0u;
-@if(SCALED) const K_PEAK = 1u;
-@if(SCALED) const V_PEAK = 2u;
-
-@if(SCALED) fn peak_of(which: u32) -> f32 {
-  return bitcast<f32>(atomicLoad(&peaks[which]));
-}
-
-// The power of two that takes a peak to some 2^11, below which f16 has 35 binades. What is tiny throughout stays so.
-@if(SCALED) fn scale_for(peak: f32) -> f32 {
-  let exponent = max(bitcast<u32>(peak) >> 23u, 27u);
-  return bitcast<f32>((265u - exponent) << 23u);
-}
-
-// With HIDES, that of what is not finite is the largest of all.
-@if(SCALED || HIDES) fn magnitude_of(octet: Octet) -> f32 {
-  @if(HIDES)  return bitcast<f32>(min(largest_bits(octet), BEYOND_BITS));
-  @if(!HIDES) return largest_of(max(abs(octet.low), abs(octet.high)));
-}
-
-@if(HIDES) const BEYOND_BITS = 0x7f7fffffu;
-@if(HIDES) const BEYOND = bitcast<f32>(BEYOND_BITS);
-// The most that a value of a tile may be where none is scaled.
-@if(HIDES && !V_SCALED && F16_TILES)  const LARGEST = 65504.0;
-@if(HIDES && !V_SCALED && !F16_TILES) const LARGEST = 3.4e38;
-
-// The largest magnitude of what is finite.
-@if(SCALED && HIDES) fn peak_of_octet(octet: Octet) -> f32 {
-  return max(finite_of(octet.low), finite_of(octet.high));
-}
-
-@if(SCALED && HIDES) fn finite_of(x: vec4f) -> f32 {
-  let bits = bitcast<vec4u>(x) & vec4u(0x7fffffff);
-  return largest_of(bitcast<vec4f>(select(vec4u(), bits, bits < vec4u(0x7f800000))));
-}
-
-// Whether any of eight halves is infinite or NaN: one more carries out of an exponent of ones.
-@if(COPIED && HIDES) fn any_not_finite(halves: vec4u) -> bool {
-  return any((((halves & vec4u(0x7c007c00)) + vec4u(0x04000400)) & vec4u(0x80008000)) != vec4u());
 }

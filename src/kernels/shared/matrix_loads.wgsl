@@ -1,0 +1,153 @@
+// matrix_loads: octets of queries, keys and values, loaded into registers, where they wait until they are put into the tiles of
+// attn_matrix (matrix_staging). Dims beyond the head are zeros.
+//
+// Of a quantised cache (see octets) codes wait, and become elements on their way into the tiles. f16 holds e4m3 and the codes
+// of i8 as they are: scores and outputs are multiplied by the scales of heads (KV_E4M3), scores by those of keys (KV_I8). All
+// others are multiplied by their scales before they are put.
+//
+// Variants:
+//   those of octets, key_offsets and kv_scales
+//   Q_RAW       queries wait as they are stored: Q_WIDE and Q_HALVES
+//   RAW         and so do keys and values: KV_WIDE and KV_HALVES
+//   PADDED      a head is smaller than its place in tiles
+//   K_SCALED    see matrix_peaks
+
+import package::shared::attention::{params, Job, token_of, head_of};
+import package::shared::band::Band;
+@if(Q_F16)   import package::shared::elements::quad_from_f16 as quad_from_q;
+@if(Q_BF16)  import package::shared::elements::quad_from_bf16 as quad_from_q;
+@if(KV_F16)  import package::shared::elements::quad_from_f16 as quad_from_kv;
+@if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
+@if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
+import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page};
+@if(KV_I8) import package::shared::key_offsets::slot_of;
+@if(KV_I8 && PAGED) import package::shared::key_offsets::keep_offsets;
+@if(KV_I8) import package::shared::kv_scales::{k_scale_of, v_scale_of};
+@if(KV_I4) import package::shared::kv_scales::{key_scale, value_scale};
+import package::shared::matrix_tiles::{K_OCTETS, V_OCTETS};
+import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
+@if(KV_QUANTISED) import package::shared::octets::{Codes, k_codes, v_codes, octet_of_codes};
+import constants::{WG_SIZE, TILE_KEYS, K_LOADS, V_LOADS};
+
+@if(Q_RAW)  alias LoadedQuery = vec4u;
+@if(!Q_RAW) alias LoadedQuery = Octet;
+@if(RAW)                    alias Loaded = vec4u;
+@if(!RAW && !KV_QUANTISED)  alias Loaded = Octet;
+@if(KV_QUANTISED && !KV_I4) alias Loaded = Codes;
+@if(KV_I4)                  alias Loaded = ScaledCodes;
+
+// Codes with the scale of their group.
+@if(KV_I4) struct ScaledCodes {
+  codes: Codes,
+  scale: f32,
+}
+
+@if(KV_I8) var<workgroup> k_scales: array<f32, 2 * TILE_KEYS>;  // of even and odd tiles
+@if(KV_I8) var<workgroup> v_scales: array<f32, 2 * TILE_KEYS>;
+
+// Looks up where the keys of a tile lie, and with KV_I8 their scales. Between this and the use of the tile there is a barrier.
+fn find_keys(job: Job, seen: Band, tile: u32, invocation: u32) {
+  @if(PAGED && !KV_I8) find_offsets(job.sequence, seen, tile, invocation);
+  @if(KV_I8) for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
+    let tile_key = step * WG_SIZE + invocation;
+    if (tile_key < TILE_KEYS) {
+      let slot = slot_of(job.sequence, seen, tile, tile_key);
+      @if(PAGED) keep_offsets(job.sequence, tile, tile_key, slot);
+      k_scales[tile % 2u * TILE_KEYS + tile_key] = k_scale_of(slot, job.kv_head, 0u);
+      v_scales[tile % 2u * TILE_KEYS + tile_key] = v_scale_of(slot, job.kv_head, 0u);
+    }
+  }
+}
+
+// The scales of four neighbouring keys.
+@if(KV_I8) fn k_scales_of(tile: u32, tile_key: u32) -> vec4f {
+  let at = tile % 2u * TILE_KEYS + tile_key;
+  return vec4f(k_scales[at], k_scales[at + 1u], k_scales[at + 2u], k_scales[at + 3u]);
+}
+
+// Loads octet number `index` of the queries that go through the tiles in one turn, which are those of the rows from `first` on.
+// Rows past the end are the last one again: their results are never stored.
+fn load_query(job: Job, first: u32, index: u32) -> LoadedQuery {
+  let row = min(job.first_row + first + index / K_OCTETS, job.n_rows - 1u);
+  let dim = index % K_OCTETS * 8u;
+  var is_there = true;
+  @if(PADDED) is_there = dim < params.head_dim;
+  let at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head + dim;
+  @if(Q_RAW) return select(vec4u(), q[at / 8u], is_there);
+  @if(!Q_RAW) {
+    if (!is_there) { return LoadedQuery(); }
+    return q_octet(at, params.head_dim - dim);
+  }
+}
+
+fn octet_of_query(loaded: LoadedQuery) -> Octet {
+  @if(Q_RAW)  return Octet(quad_from_q(loaded.xy), quad_from_q(loaded.zw));
+  @if(!Q_RAW) return loaded;
+}
+
+// Loads octet number `index` of the keys of a tile, key by key. Beyond the end of the tile there are none.
+fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+  let tile_key = index / K_OCTETS;
+  let dim = index % K_OCTETS * 8u;
+  if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
+  var is_there = true;
+  @if(PADDED) is_there = dim < params.head_dim;
+  // A key without a page is some other one, whose score is masked. It must not set a peak.
+  @if(PAGED && K_SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
+  let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
+  // Loading what is not used costs less than a branch.
+  @if(RAW) return select(vec4u(), k[at / 8u], is_there);
+  @if(!RAW) {
+    if (!is_there) { return Loaded(); }
+    @if(!KV_QUANTISED)           return k_octet(at, params.head_dim - dim);
+    @if(KV_QUANTISED && !KV_I4)  return k_codes(at, params.head_dim - dim);
+    @if(KV_I4) return ScaledCodes(
+      k_codes(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    );
+  }
+}
+
+// In place of a value that no row of the tile sees there is the nearest one that is seen: others may be NaN, and 0 · NaN is
+// NaN. Those without a page are zeros.
+fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+  let tile_key = index / V_OCTETS;
+  let dim = index % V_OCTETS * 8u;
+  if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
+  let row = v_offset(job.sequence, seen, tile, tile_key);
+  var is_there = true;
+  @if(PADDED) is_there = dim < params.head_dim_v;
+  @if(PAGED)  is_there &= has_page(row);
+  let at = row + job.kv_head * params.v_head + dim;
+  @if(RAW) return select(vec4u(), v[at / 8u], is_there);
+  @if(!RAW) {
+    if (!is_there) { return Loaded(); }
+    @if(!KV_QUANTISED)           return v_octet(at, params.head_dim_v - dim);
+    @if(KV_QUANTISED && !KV_I4)  return v_codes(at, params.head_dim_v - dim);
+    @if(KV_I4) return ScaledCodes(
+      v_codes(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    );
+  }
+}
+
+// Elements or codes, times a factor.
+fn octet_of(loaded: Loaded, factor: f32) -> Octet {
+  @if(RAW)                    let octet = Octet(quad_from_kv(loaded.xy), quad_from_kv(loaded.zw));
+  @if(!RAW && !KV_QUANTISED)  let octet = loaded;
+  @if(KV_QUANTISED && !KV_I4) let octet = octet_of_codes(loaded);
+  @if(KV_I4)                  let octet = octet_of_codes(loaded.codes);
+  return Octet(octet.low * factor, octet.high * factor);
+}
+
+// What codes of keys are multiplied by on their way into the tiles, besides the scale of all.
+fn scale_of_key(loaded: Loaded) -> f32 {
+  @if(KV_I4)   return loaded.scale;
+  @if(KV_E4M3) return E4M3_UNIT;
+  @if(!KV_I4 && !KV_E4M3) return 1.0;
+}
+
+fn scale_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
+  @if(KV_I8)   return v_scales[tile % 2u * TILE_KEYS + index / V_OCTETS % TILE_KEYS];
+  @if(KV_I4)   return loaded.scale;
+  @if(KV_E4M3) return E4M3_UNIT;
+  @if(!KV_SCALES && !KV_E4M3) return 1.0;
+}
