@@ -198,6 +198,21 @@ export function modsCase({ scoreMod, maskMod }: ModCell): ModsCase {
   return { ...(scoreMod !== 'none' && { scoreMod }), ...(maskMod !== 'none' && { maskMod }) };
 }
 
+/** Whether a kernel can do with ten storage buffers, which SwiftShader has. An axis that is not chosen yet takes none. */
+export function bindsTen(cell: Readonly<Record<string, unknown>>): boolean {
+  const { keys, returnLse, kvDType, bits, bias = 'none', scoreMod, maskMod } = cell;
+  const optional = [
+    keys === 'in pages',
+    returnLse === true,
+    ...Array<boolean>(2).fill(kvDType === 'i8' || kvDType === 'i4'),
+    bits === true,
+    bias !== 'none',
+    scoreMod === 'slopes' || scoreMod === 'relative',
+    maskMod === 'documents',
+  ];
+  return 5 + optional.filter((isBound) => isBound).length <= 10;
+}
+
 /** A type that is not the one given. */
 export function otherType(dtype: FloatDType): FloatDType {
   return ({ f32: 'f16', f16: 'bf16', bf16: 'f32' } as const)[dtype];

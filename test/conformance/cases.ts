@@ -1,4 +1,5 @@
 import type { GpuCase } from '../platforms/gpuCase.js';
+import { bindsTen } from './axes.js';
 import { kvCacheCells } from './kvCacheCells.js';
 import { kvCacheMatrixCells, varlenMatrixCells } from './matrixCells.js';
 import { mergeCells } from './mergeCells.js';
@@ -22,7 +23,7 @@ export type SuiteName = keyof typeof conformanceSuites;
 /** The fixed choices of cells: with every pair of values, or with every value, for platforms that compile slowly. */
 export const SELECTIONS = {
   pairs: { strength: 2, maxCost: 2e8, withDear: true, seed: 1 },
-  values: { strength: 1, maxCost: 6e7, withDear: false, seed: 1 },
+  values: { strength: 1, maxCost: 6e7, withDear: false, isFor: bindsTen, seed: 1 },
 } as const satisfies Readonly<Record<string, SelectionOptions>>;
 
 export type SelectionName = keyof typeof SELECTIONS;

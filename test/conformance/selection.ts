@@ -27,6 +27,8 @@ export interface SelectionOptions {
   readonly maxCost: number;
   /** Whether a value that is only in dearer cells gets one cell, though not one for each pair. */
   readonly withDear: boolean;
+  /** Whether the platforms that it is for can run a cell. Default: all of them. */
+  readonly isFor?: (cell: Partial<Row<Axes>>) => boolean;
   readonly seed: number;
 }
 
@@ -36,17 +38,13 @@ export interface SelectionOptions {
  */
 export function select<A extends Axes>(
   suite: ConformanceSuite<A>,
-  { strength, maxCost, withDear, seed }: SelectionOptions,
+  { strength, maxCost, withDear, isFor = () => true, seed }: SelectionOptions,
 ): readonly KernelCells<A>[] {
   const { axes } = suite;
   const random = new Random(seed);
-  const allows = (cell: Partial<Row<A>>): boolean => suite.allows(cell) && suite.cost(cell) <= maxCost;
-  const kernels = coveringArray({
-    axes: suite.kernelAxes as A,
-    strength,
-    allows: (part) => suite.allows(part),
-    random,
-  }).rows;
+  const canRun = (cell: Partial<Row<A>>): boolean => suite.allows(cell) && isFor(cell);
+  const allows = (cell: Partial<Row<A>>): boolean => canRun(cell) && suite.cost(cell) <= maxCost;
+  const kernels = coveringArray({ axes: suite.kernelAxes as A, strength, allows: canRun, random }).rows;
   const fits = (cell: Partial<Row<A>>): boolean =>
     kernels.some((kernel) => agrees(kernel, cell) && allows({ ...kernel, ...cell }));
   const shared = coveringArray({ axes, strength, allows: fits, random }).rows;
