@@ -39,8 +39,8 @@ export async function checkVarlenWeights(runtime: Runtime, varlen: VarlenCase): 
         ...whole,
         cuSeqlensQ,
         cuSeqlensK,
-        ...(maxSeqlenQ && { maxSeqlenQ }),
-        ...(maxSeqlenK && { maxSeqlenK }),
+        ...(maxSeqlenQ !== undefined && { maxSeqlenQ }),
+        ...(maxSeqlenK !== undefined && { maxSeqlenK }),
       };
   const placedLse = dense ? sequencesFirst(lse, lengths.length) : lse;
   await check(runtime, {
