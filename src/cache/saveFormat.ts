@@ -18,8 +18,9 @@ import { scalesInWords, type CacheLayout } from './cacheLayout.js';
 //   pageBytes each    as `PagedKvCache.readPages` gives them; slots without a token are zeros
 //   4                 CRC-32
 //
-// Pages are those of the tokens that are computed: the first `nKeptColumns` columns, and those from `firstColumn` on. Each CRC-32 is that of all bytes so far,
-// without the earlier ones of these; so what is missing, changed or in another place is noticed at the next.
+// Pages are those of the tokens that are computed: the first `nKeptColumns` columns, and those from `firstColumn` on. Each
+// CRC-32 is that of all bytes so far, without the earlier ones of these; so what is missing, changed or in another place is
+// noticed at the next.
 
 /** Its last four bytes do not survive a transfer as text. */
 export const MAGIC = Uint8Array.of(0x89, 0x50, 0x46, 0x4b, 0x56, 0x0d, 0x0a, 0x1a);

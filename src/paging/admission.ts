@@ -41,7 +41,7 @@ export function canFit(store: PageStore, sequence: ManagedSequence): boolean {
   if (nAll <= nPages || (store.window >= 0 && nSeenAtOnce(store) <= nPages)) return true;
   // If its last page must be copied it takes one more, or starts again without the pages that have left the window.
   const nCopied = mustCopyUnshared(store, sequence) ? 1 : 0;
-  const nColumns = Math.min(heldBefore(gapOf(store, sequence), nAll) + nCopied, nAll);
+  const nColumns = Math.min(heldBefore(expectedGap(store, sequence), nAll) + nCopied, nAll);
   return nColumns <= nPages || nColumns - nPinned(store, sequence) <= nPages;
 }
 
@@ -63,9 +63,8 @@ function nSeenAtOnce({ window, pageSize, nKept }: PageStore): number {
 }
 
 /** The columns of which a sequence has no page, or will have none. */
-function gapOf(store: PageStore, sequence: ManagedSequence): PageGap {
-  if (sequence.isFresh) return store.gapAfter(store.nFound(sequence) * store.pageSize);
-  return (sequence.swapped ?? sequence.table).gap;
+function expectedGap(store: PageStore, sequence: ManagedSequence): PageGap {
+  return sequence.isFresh ? store.gapAfter(store.nFound(sequence) * store.pageSize) : sequence.gap;
 }
 
 /** Pages of a sequence, or pages that it will have, that are pinned and full. */

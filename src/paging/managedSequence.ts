@@ -110,6 +110,11 @@ export class ManagedSequence implements SequenceView, ChangingPrompt {
     return this.table.nHeld;
   }
 
+  /** The columns of which it has no page, here or on the host. */
+  get gap(): PageGap {
+    return (this.swapped ?? this.table).gap;
+  }
+
   get nTruncations(): number {
     return this.#nTruncations;
   }

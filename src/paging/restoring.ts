@@ -8,7 +8,6 @@ import { checkCount } from './pool/pagingChecks.js';
 import { gapOf, type SequenceState } from './saving.js';
 import { adoptFound } from './sequencePages.js';
 import type { SequenceId } from './sequenceRegistry.js';
-import { adoptGap } from './swapping.js';
 
 /** A sequence that is being restored. It is in flight. */
 export interface RestoredPages {
@@ -85,7 +84,7 @@ export function restore(
   if (isFound) adoptFound(store, sequence, nFound);
   else {
     table.grow(gap.start * pageSize);
-    adoptGap(table, gap);
+    table.adoptGap(gap);
   }
   // What is restored is no prompt, and has no part in the hit rate.
   sequence.isCounted = true;

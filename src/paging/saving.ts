@@ -36,6 +36,10 @@ export function gapOf({
   return { start: nKeptColumns, end: firstColumn };
 }
 
+function columnsOf({ start, end }: PageGap): Pick<SequenceState, 'firstColumn' | 'nKeptColumns'> {
+  return { firstColumn: end, nKeptColumns: start };
+}
+
 /** Names of the arguments, and that they are one of the two kinds. */
 export const SAVE_NAMES = ['sequence', 'tokens', 'salt'] as const;
 
@@ -124,9 +128,7 @@ export class SavedPages implements SequenceState {
 export function saveSequence(store: PageStore, sequence: ManagedSequence): SavedPages {
   const { salt, isPrivate, nComputed, nOnceComputed, swapped, table } = sequence;
   const tokens = sequence.tokens.slice(0, sequence.nTokens);
-  const { start, end } = (swapped ?? table).gap;
-  const columns = { firstColumn: end, nKeptColumns: start };
-  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, ...columns };
+  const state = { tokens, salt, isPrivate, nComputed, nOnceComputed, ...columnsOf(sequence.gap) };
   return new SavedPages(store, state, swapped ? [...swapped.hostPages] : table.clone());
 }
 
@@ -140,8 +142,7 @@ export function saveFound(store: PageStore, tokens: ArrayLike<number>, salt: num
     isPrivate: false,
     nComputed: table.nTokens,
     nOnceComputed: table.nTokens,
-    firstColumn: table.gap.end,
-    nKeptColumns: table.gap.start,
+    ...columnsOf(table.gap),
   };
   return new SavedPages(store, state, table);
 }

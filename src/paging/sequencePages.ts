@@ -58,7 +58,7 @@ export function commit(store: PageStore, sequence: ManagedSequence, nRejected: n
 export function truncate(store: PageStore, sequence: ManagedSequence, nTokens: number): void {
   sequence.truncate(nTokens);
   if (nTokens >= sequence.nComputed) return;
-  const { gap } = sequence.swapped ?? sequence.table;
+  const { gap } = sequence;
   const isCut = Math.ceil(nTokens / store.pageSize) > gap.start && gap.end > store.gapAfter(nTokens).end;
   if (nTokens === 0 || isCut) {
     giveBack(store, sequence);
@@ -116,13 +116,12 @@ function publish(store: PageStore, sequence: ManagedSequence): void {
   const nFull = Math.floor(sequence.nComputed / store.pageSize);
   for (let column = sequence.nPublished; column < nFull; column++) {
     const page = table.page(column);
-    let prefix = cache.tree.find(sequence.prefix, sequence, column);
-    if (prefix === NO_PREFIX)
-      prefix =
-        page === NULL_PAGE
-          ? cache.addLead(sequence.prefix, sequence, column)
-          : cache.add(page, sequence.prefix, sequence, column);
-    else if (page !== NULL_PAGE) shareColumn(store, table, column, prefix);
+    const known = cache.tree.find(sequence.prefix, sequence, column);
+    let prefix = known;
+    if (known !== NO_PREFIX) {
+      if (page !== NULL_PAGE) shareColumn(store, table, column, known);
+    } else if (page === NULL_PAGE) prefix = cache.addLead(sequence.prefix, sequence, column);
+    else prefix = cache.add(page, sequence.prefix, sequence, column);
     store.setPublished(sequence, column + 1, prefix);
   }
 }

@@ -1,7 +1,7 @@
 import type { ManagedSequence } from './managedSequence.js';
 import type { PageStore } from './pageStore.js';
 import { NULL_PAGE, type PageCopy } from './pool/pagePool.js';
-import { heldBefore, heldColumn, NO_GAP, type PageGap, type PageTable } from './pool/pageTable.js';
+import { heldBefore, heldColumn, NO_GAP } from './pool/pageTable.js';
 
 /** Moves pages to the host, which must have room. Returns [page, host page] copies. */
 export function swapOut(store: PageStore, sequence: ManagedSequence): readonly PageCopy[] {
@@ -23,7 +23,7 @@ export function swapIn(store: PageStore, sequence: ManagedSequence): readonly Pa
   for (const page of found) if (page !== NULL_PAGE) store.pool.hold(page);
   const copies: PageCopy[] = [];
   hostPages.forEach((hostPage, i) => {
-    if (i === gap.start) adoptGap(table, gap);
+    if (i === gap.start) table.adoptGap(gap);
     let page = found[i]!;
     if (page === NULL_PAGE) copies.push([hostPage, (page = store.pool.take())]);
     table.adopt(page);
@@ -47,11 +47,6 @@ export function foundOfSwapped({ cache }: PageStore, sequence: ManagedSequence):
     prefix = cache.tree.parent(prefix);
   }
   return pages;
-}
-
-/** Adds the columns of a gap to a table, up to which it has pages. */
-export function adoptGap(table: PageTable, { start, end }: PageGap): void {
-  for (let column = start; column < end; column++) table.adopt(NULL_PAGE);
 }
 
 /** Keeps the host pages of the first `nTokens`, at least one. */

@@ -117,8 +117,8 @@ export function planWith<Problem extends AttentionProblem>(
   const besides = prefix ?? NO_PREFIX;
   const of = [gathers, ...linking, besides, append, merge, ...attention];
   return memory.keep('dispatches', of, () => {
-    const doing = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge, ...after];
-    return doing.length > 0 ? [...gathers, ...linking.flat(), ...besides.gathers, ...doing] : [];
+    const dispatches = [...append.dispatches, ...besides.dispatches, ...attention.flat(), ...merge, ...after];
+    return dispatches.length > 0 ? [...gathers, ...linking.flat(), ...besides.gathers, ...dispatches] : [];
   });
 }
 

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import type { Dispatch } from '../../src/core/dispatch.js';
-import type { AttentionProblem } from '../../src/problem/attentionProblem.js';
 import { planWeights } from '../../src/plan/planWeights.js';
 import { attnVarlenReference, attnWeightsReference } from '../../src/reference/attention.js';
 import { fakeTensor } from '../runtime/fakeDevice.js';
@@ -9,6 +8,7 @@ import { traitsOf } from '../plan/traits.js';
 import { checkWeights } from '../reference/tolerance.js';
 import { filled, withoutPages } from './batchesOnHost.js';
 import { interpret, type HostBuffers } from './interpreter.js';
+import { referenceArgs } from './referenceOnHost.js';
 
 // The kernel runs on the CPU, where every access to memory is noted, and gives what the reference gives.
 
@@ -24,26 +24,11 @@ const SEQUENCES = [
 /** Every row but one, and one twice. */
 const ROWS = [4, 0, 2, 3, 0];
 
-function referenceArgs({ problem, lengths }: Batch, buffers: HostBuffers) {
-  const { q, k, v, pages, masks, softmaxScale } = problem;
-  const host = ({ tensor }: AttentionProblem['q']) => ({ shape: tensor.shape, data: buffers.read(tensor) });
-  return {
-    q: host(q),
-    k: host(k),
-    v: host(v),
-    cuSeqlensQ: [...lengths.qStart, q.tensor.shape[0]!],
-    ...(pages
-      ? { sequsedK: lengths.kLen, blockTable: pages.table as Int32Array }
-      : { cuSeqlensK: [...lengths.kStart, k.tensor.shape[0]!] }),
-    windowSize: [masks.left, masks.right] as const,
-    softmaxScale,
-  };
-}
-
 /** The dispatch for the rows, and what it should write. */
 function weightsOf(batch: Batch, buffers: HostBuffers, sequences = [0, 0, 0, 1, 1].map((b) => [b, b + 1])) {
   const { problem, lengths } = batch;
-  const args = referenceArgs(batch, buffers);
+  const { left, right } = problem.masks;
+  const args = { ...referenceArgs(batch, buffers), windowSize: [left, right] as const };
   const { lse } = attnVarlenReference(args);
   buffers.write(problem.lse!.tensor, Float32Array.from(lse.data));
   const want = attnWeightsReference({ ...args, rows: ROWS, lse });

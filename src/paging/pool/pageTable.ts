@@ -117,6 +117,11 @@ export class PageTable {
     this.#nTokens += this.#pool.pageSize;
   }
 
+  /** Adds the columns of a gap, up to which it has pages. */
+  adoptGap({ start, end }: PageGap): void {
+    for (let column = start; column < end; column++) this.adopt(NULL_PAGE);
+  }
+
   /** Replaces the page of a column by one that is held already. */
   replace(column: number, page: number): void {
     const old = this.#pages[column]!;
@@ -140,10 +145,9 @@ export class PageTable {
     this.#nTokens = nTokens;
   }
 
-  /** Widens the gap up to a column. Its pages go into the free list right before the page `next`. */
+  /** Widens the gap up to a column behind it, and behind those that are kept. Its pages go into the free list right before the page `next`. */
   dropBefore(column: number, next = NULL_PAGE): void {
     const first = Math.max(this.#nKept, this.#gap.end);
-    if (column <= first) return;
     for (let before = column - 1; before >= first; before--) {
       this.#giveBack(before, next);
       this.#pages[before] = NULL_PAGE;
