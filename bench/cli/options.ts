@@ -121,7 +121,7 @@ to record a planned layer.
 
   ${command} [options]
 
-${adapterLines}  --quick                 few shapes, lengths and rounds: half a minute on a software adapter
+${adapterLines}  --quick                 few shapes, lengths and rounds: two minutes on a software adapter, most of them for the cost of recording
   --shape NAME            only this shape, option or family of options; may be repeated
   --dtype ${DTYPES.join('|')}    how q, k, v and out are stored (f32)
   --full                  the models' own sizes on a software adapter too; without it, prompts have heads and
