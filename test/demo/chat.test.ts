@@ -208,6 +208,7 @@ test('finds the pages of a conversation after a reload, and computes what was da
   await chat.press('What is a KV cache?');
   expect(await chat.untilAnswered()).toBe(KV_CACHE);
   await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(0);
+  const nBytes = await page.evaluate(keptBytes);
   await page.reload();
   await chat.untilReady();
   await page.waitForFunction(() => document.querySelector('#live .facts dd')?.textContent !== '–');
@@ -218,6 +219,8 @@ test('finds the pages of a conversation after a reload, and computes what was da
   // A new engine has computed nothing else that could be found.
   expect(Number.parseInt(await chat.text('#live .facts dd'), 10)).toBeGreaterThan(50);
 
+  // A save that is still on its way would replace what is damaged.
+  await expect.poll(() => page.evaluate(keptBytes), { timeout: 10_000 }).toBeGreaterThan(nBytes);
   await page.evaluate(damageKept);
   await page.reload();
   await chat.untilReady();
