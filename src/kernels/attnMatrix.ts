@@ -1,12 +1,10 @@
 import type { MatrixConfiguration } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnMatrixKernel from './attn_matrix.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
-  offsetBytes,
   variableBytes,
   type AttentionFeatures,
   type AttentionWork,
@@ -84,14 +82,14 @@ export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind & Matrix
     rows * (keys * elementBytes + 16),
     16,
     16,
-    ...(cache.kvDType === 'i8' ? i8Bytes(keys, cache) : offsetBytes(keys, cache)),
+    ...(cache.kvDType === 'i8' ? [keys * 4, keys * 4, keys * 4] : []),
+    ...(cache.paged ? keptOffsetBytes(keys, cache.kvDType === 'i4') : []),
   ]);
 }
 
-/** Bytes of the variables in which a tile of i8 has its scales, and in pages its offsets: of keys those of one tile. */
-function i8Bytes(keys: number, { paged }: CacheKind): number[] {
-  const ofTwoTiles = 2 * keys * 4;
-  return [ofTwoTiles, ofTwoTiles, ...(paged ? [keys * 4, ofTwoTiles] : [])];
+/** Bytes of the variables in which the offsets of a tile are: of keys those of one tile, of values those of the next, too. */
+function keptOffsetBytes(keys: number, scales: boolean): number[] {
+  return [1, 2, ...(scales ? [1, 2] : [])].map((tiles) => tiles * keys * 4);
 }
 
 /** Attention of several query rows by subgroup matrices: a tile of rows in each workgroup. */
@@ -115,13 +113,15 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
   const lines = keys + Math.floor((keys * wordsOf(dimsV)) / keyWords);
   const qLines = Math.min(rows, Math.floor(lines / M) * M);
   const qScaled = f16Tiles && qDType !== 'f16';
-  const kScaled = f16Tiles && (kvDType === 'bf16' || kvDType === 'i4');
-  const vScaled = f16Tiles && (kvDType === 'bf16' || hasScales(kvDType));
-  const converted = f16Tiles && !split && qDType === 'f16' && kvDType === 'f16';
+  const kvScaled = f16Tiles && (kvDType === 'bf16' || kvDType === 'i4');
+  const converted = f16Tiles && !split && qDType === 'f16';
   const qRaw = qWide && qDType !== 'f32';
   const raw = kvWide && (kvDType === 'f16' || kvDType === 'bf16');
+  const copied = raw && f16Tiles && kvDType === 'f16';
+  const paired = f16Tiles && (kvDType === 'i8' || kvDType === 'e4m3');
+  const conditions = attentionConditions(features, split);
   return {
-    ...attentionConditions(features, split),
+    ...conditions,
     WG_SIZE: invocations,
     TILE_KEYS: keys,
     PREFETCH: false,
@@ -141,6 +141,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     Q_LOADS: Math.ceil((qLines * dims) / 8 / invocations),
     K_LOADS: Math.ceil((keys * dims) / 8 / invocations),
     V_LOADS: Math.ceil((keys * dimsV) / 8 / invocations),
+    SCALE_LOADS: Math.ceil(keys / invocations),
     LANE_OCTETS: keys / 8 / rowLanes,
     ROW_LANES: rowLanes,
     ROW_LANE_BITS: Math.log2(rowLanes),
@@ -148,22 +149,25 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     LANE_STEP: varying ? 1 : subgroup / rowLanes,
     ROLLED: false,
     F16_TILES: f16Tiles,
-    SCALED: qScaled || kScaled || vScaled,
+    SCALED: qScaled || kvScaled,
     Q_SCALED: qScaled,
-    K_SCALED: kScaled,
-    V_SCALED: vScaled,
+    K_SCALED: kvScaled,
+    V_SCALED: kvScaled,
     Q_SPLIT: splits.q,
     K_SPLIT: splits.k,
     Q_RAW: qRaw,
-    Q_COPIED: qRaw && f16Tiles && qDType === 'f16',
+    Q_COPIED: qRaw && f16Tiles && qDType === 'f16' && !paired,
     RAW: raw,
-    COPIED: raw && f16Tiles && kvDType === 'f16',
-    // Scales of i8 are looked up instead. Without offsets of one more tile, tiles of 64 rows and heads of 128 fit 32 KiB.
+    COPIED: copied,
+    PAIRED: paired,
+    CHECKS_VALUES: conditions.HIDES && kvDType !== 'i8',
+    // Scales of i8 are looked up instead.
     SCALE_OFFSETS: kvDType === 'i4' && features.paged,
-    KEYS_ONCE: kvDType === 'i8' && features.paged,
+    KEYS_ONCE: features.paged,
     PADDED: padded,
-    // Weights of values sum to 1 or less, so results are within the range of f16 as values are.
     OUT_CONVERTED: converted,
+    // Weights of values sum to 1 or less, so results are within the range of f16 as values are.
+    OUT_BOUNDED: converted && kvDType === 'f16',
     OUT_OCTETS: converted && outOctets,
     AHEAD: ahead,
     LOOPS: !ahead,

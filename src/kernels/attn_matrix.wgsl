@@ -21,7 +21,8 @@
 // into, so scores go through workgroup memory: there ROW_LANES lanes have a row, each of them every ROW_LANES-th octet
 // of its keys. With s the scores in base 2,
 //   p = 2^(s - base)      l' = l 2^(base - base') + sum p      o' = o 2^(base - base') + p v      out = o / l
-// where base follows the row's maximum only when weights would leave f16: o has to go through workgroup memory for it.
+// where base follows the row's maximum (with KV_I8 see matrix_scales) only when weights would leave f16: o has to go through
+// workgroup memory for it.
 //
 // Stages for each tile of keys, with the two barriers between them; before them, the scores of the first:
 //     A
@@ -32,8 +33,8 @@
 //   1 scores     queries · keys of the next tile                                      by matrices
 //
 // What subgroups multiply lies in workgroup memory (matrix_tiles). Queries, keys and values wait in registers (matrix_loads)
-// until they are put there (matrix_staging), those that f16 would not hold times a power of two (matrix_peaks). Keys that no
-// row sees may hold anything (matrix_hidden).
+// until they are put there (matrix_staging), those that f16 would not hold times a power of two (matrix_peaks), bytes of a
+// quantised cache as codes (matrix_codes, matrix_scales). Keys that no row sees may hold anything (matrix_hidden).
 //
 // Variants:
 //   those of these modules, key_offsets, tile_links, dense_masks, out_rows and attention
@@ -50,16 +51,17 @@ import package::shared::attention::{
 import package::shared::band::has_all_of;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::{bias_of, biased};
-import package::shared::key_offsets::{first_key_of, have_pages};
+import package::shared::key_offsets::{find_offsets, first_key_of, have_pages};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::MANY;
+import package::shared::matrix_codes::paired;
 import package::shared::matrix_hidden::{clear_values, mark_keys, mark_values, note_seen_keys, peak_of_keys, peak_of_values};
-import package::shared::matrix_loads::{
-  Loaded, LoadedQuery, find_keys, k_scales_of, load_key, load_query, load_value, octet_of_query,
-};
+import package::shared::matrix_loads::{Loaded, LoadedQuery, load_key, load_query, load_value, octet_of_query};
 import package::shared::matrix_peaks::{
-  Scales, scale_for, peaks, peak_of, Q_PEAK, K_PEAK, V_PEAK, ROOM, LARGEST, magnitude_of, magnitude_of_key, magnitude_of_value,
-  peak_of_octet,
+  Scales, scale_for, peaks, peak_of, Q_PEAK, K_PEAK, V_PEAK, ROOM, LARGEST, magnitude_of, magnitude_of_loaded, peak_of_octet,
+};
+import package::shared::matrix_scales::{
+  KeyScales, load_scales, put_scales, k_scales, scaled_weights, v_bounds,
 };
 import package::shared::matrix_staging::{put_key, put_query, put_rest, put_value, stage_keys, stage_values};
 import package::shared::matrix_tiles::{
@@ -71,7 +73,7 @@ import package::shared::matrix_tiles::{
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
   WG_SIZE, TILE_KEYS, M, N, K, SUBGROUP, STRIPS, PARTS, ROW_BLOCKS, KEY_BLOCKS, OUT_BLOCKS, HEAD_STEPS, KEY_STEPS,
-  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
+  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, SCALE_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
 };
 
 @if(F16_TILES) enable f16;
@@ -94,7 +96,7 @@ const O_QUADS = PARTS * N / 4;
 const START = 6.0;
 const LIMIT = 15.0;
 
-// Whether a base or a scale has, in even and odd tiles; with HIDES, whether a peak or a value is beyond its tile.
+// Whether a base or a scale has, in even and odd tiles; with CHECKS_VALUES, whether a peak or a value is beyond its tile.
 var<workgroup> has_moved: array<u32, 4>;
 
 @compute @workgroup_size(WG_SIZE) @if(PINNED) @subgroup_size(SUBGROUP)
@@ -139,12 +141,15 @@ fn attn_matrix(
   }
   if (invocation < 4u) { has_moved[invocation] = 0u; }
   @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
-  find_keys(job, seen, first_tile, invocation);
-  @if(!KEYS_ONCE) find_keys(job, seen, second_tile, invocation);
-  @if(PAGED || SCALED || KV_I8) workgroupBarrier();
+  @if(PAGED) find_offsets(sequence, seen, first_tile, invocation);
+  @if(PAGED || SCALED) workgroupBarrier();
   // Where there is no tile, some key that is never used.
   @registers var first_keys: array<Loaded, K_LOADS>;
   @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = load_key(job, seen, first_tile, i * WG_SIZE + invocation); }
+  @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) {
+    let tile_key = i * WG_SIZE + invocation;
+    put_scales(tile_key, load_scales(job, seen, first_tile, tile_key));
+  }
   var scale = Scales(1.0, 1.0, 1.0);
   @if(SCALED) {
     var q_largest = 0.0;
@@ -152,14 +157,13 @@ fn attn_matrix(
     var v_largest = 0.0;
     // With HIDES, values wait for their weights.
     @if(V_SCALED && !HIDES) @unroll for (var i = 0u; i < V_LOADS; i++) {
-      let index = i * WG_SIZE + invocation;
-      v_largest = max(v_largest, magnitude_of_value(load_value(job, seen, first_tile, index), first_tile, index));
+      v_largest = max(v_largest, magnitude_of_loaded(load_value(job, seen, first_tile, i * WG_SIZE + invocation)));
     }
     @if(Q_SCALED) @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
       @if(!HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
       @if(HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
     }
-    @if(K_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of_key(first_keys[i])); }
+    @if(K_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of_loaded(first_keys[i])); }
     @if(K_SCALED && HIDES) {
       note_seen_keys(mask, sequence.k_len, first_key_of(seen, first_tile), first_tile, tile_row, row_lane);
       workgroupBarrier();
@@ -206,7 +210,7 @@ fn attn_matrix(
       workgroupBarrier();
     }
   }
-  @if(KEYS_ONCE) find_keys(job, seen, second_tile, invocation);
+  @if(PAGED) find_offsets(sequence, seen, second_tile, invocation);
   @unroll for (var i = 0u; i < K_LOADS; i++) { _ = put_key(i * WG_SIZE + invocation, first_keys[i], scale.k); }
   workgroupBarrier();
 
@@ -261,8 +265,10 @@ fn attn_matrix(
       @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, next, i * WG_SIZE + invocation); }
       @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
     }
+    @if(KV_I8) @registers var next_scales: array<KeyScales, SCALE_LOADS>;
+    @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) { next_scales[i] = load_scales(job, seen, next, i * WG_SIZE + invocation); }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
-    @if(HIDES) if (invocation == 0u) { has_moved[2u + (tile + 1u) % 2u] = 0u; }
+    @if(CHECKS_VALUES) if (invocation == 0u) { has_moved[2u + (tile + 1u) % 2u] = 0u; }
 
     let has_hidden = !has_all_of(rows.by_all, i32(first_key), i32(first_key + TILE_KEYS) - 1);
     @registers var low: array<vec4f, LANE_OCTETS>;    // the lane's octets: scores, then weights
@@ -277,8 +283,8 @@ fn attn_matrix(
       @if(Q_SCALED) high[i] /= scale.q;
       @if(K_SCALED) low[i] /= scale.k;
       @if(K_SCALED) high[i] /= scale.k;
-      @if(KV_I8) low[i] *= k_scales_of(tile, octet * 8u);
-      @if(KV_I8) high[i] *= k_scales_of(tile, octet * 8u + 4u);
+      @if(KV_I8) low[i] *= k_scales[octet * 2u];
+      @if(KV_I8) high[i] *= k_scales[octet * 2u + 1u];
       @if(KV_E4M3) low[i] *= k_head_scale(job.kv_head);
       @if(KV_E4M3) high[i] *= k_head_scale(job.kv_head);
       let key = vec4i(i32(first_key + octet * 8u)) + vec4i(0, 1, 2, 3);
@@ -312,7 +318,9 @@ fn attn_matrix(
         low[i] = select(vec4f(MASKED), low[i], is_seen);
         high[i] = select(vec4f(MASKED), high[i], is_seen_high);
       }
-      largest = max(largest, max(largest_of(low[i]), largest_of(high[i])));
+      @if(!KV_I8) largest = max(largest, max(largest_of(low[i]), largest_of(high[i])));
+      @if(KV_I8)  largest = max(largest, largest_of(low[i] + v_bounds[octet * 2u]));
+      @if(KV_I8)  largest = max(largest, largest_of(high[i] + v_bounds[octet * 2u + 1u]));
     }
     @unroll for (var bit = 0u; bit < ROW_LANE_BITS; bit++) {
       largest = max(largest, subgroupShuffleXor(largest, LANE_STEP << bit));
@@ -327,7 +335,10 @@ fn attn_matrix(
       low[i] = exp2(low[i] - base);
       high[i] = exp2(high[i] - base);
       sum += low[i] + high[i];
-      put_weights(tile_row, i * ROW_LANES + row_lane, low[i], high[i]);
+      let octet = i * ROW_LANES + row_lane;
+      @if(KV_I8) low[i] = scaled_weights(low[i], octet * 2u);
+      @if(KV_I8) high[i] = scaled_weights(high[i], octet * 2u + 1u);
+      put_weights(tile_row, octet, low[i], high[i]);
     }
     var rescale = exp2(previous - base);
     total = total * rescale + dot(sum, vec4f(1));
@@ -339,7 +350,7 @@ fn attn_matrix(
         k_largest = max(k_largest, put_key(i * WG_SIZE + invocation, next_keys[i], scale.k));
       }
       @unroll for (var i = 0u; i < V_LOADS; i++) {
-        v_largest = max(v_largest, put_value(tile, i * WG_SIZE + invocation, values[i], scale.v));
+        v_largest = max(v_largest, put_value(i * WG_SIZE + invocation, values[i], scale.v));
       }
     }
     @if(!AHEAD) {
@@ -353,15 +364,15 @@ fn attn_matrix(
         has_moved[tile % 2u] = 1u;
       }
     }
-    @if(V_SCALED && HIDES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
-    @if(!V_SCALED && HIDES) let is_beyond = v_largest > LARGEST;
-    @if(HIDES) if (is_beyond) { has_moved[2u + tile % 2u] = 1u; }
-    @if(!HIDES) let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
-    @if(HIDES) let moved = workgroupUniformLoad(&has_moved);  // B
-    @if(HIDES) let any_is_beyond = select(moved[2], moved[3], tile % 2u == 1u) != 0u;
-    @if(V_SCALED && HIDES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
-    @if(!V_SCALED && HIDES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
-    @if(!V_SCALED && HIDES) {
+    @if(V_SCALED && CHECKS_VALUES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
+    @if(!V_SCALED && CHECKS_VALUES) let is_beyond = v_largest > LARGEST;
+    @if(CHECKS_VALUES) if (is_beyond) { has_moved[2u + tile % 2u] = 1u; }
+    @if(!CHECKS_VALUES) let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
+    @if(CHECKS_VALUES) let moved = workgroupUniformLoad(&has_moved);  // B
+    @if(CHECKS_VALUES) let any_is_beyond = select(moved[2], moved[3], tile % 2u == 1u) != 0u;
+    @if(V_SCALED && CHECKS_VALUES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!V_SCALED && CHECKS_VALUES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!V_SCALED && CHECKS_VALUES) {
       if (any_is_beyond) {
         mark_values(job, invocation);
         workgroupBarrier();
@@ -372,7 +383,7 @@ fn attn_matrix(
 
     // 3 rescale o
     if (must_rescale) {
-      @if(V_SCALED && HIDES) {
+      @if(V_SCALED && CHECKS_VALUES) {
         mark_values(job, invocation);
         if (any_is_beyond) {
           @if(K_SCALED) note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
@@ -395,7 +406,7 @@ fn attn_matrix(
         scale.v = scale_for(peak_of(V_PEAK));
         rescale *= scale.v / previous_scale;
         _ = stage_values(job, seen, tile, scale.v, invocation);
-        @if(HIDES) clear_values(invocation);
+        @if(CHECKS_VALUES) clear_values(invocation);
       }
       @if(K_SCALED || V_SCALED) workgroupBarrier();
       if (tile > first_tile) {
@@ -419,7 +430,8 @@ fn attn_matrix(
         }
       }
     }
-    find_keys(job, seen, tile_after, invocation);
+    @if(PAGED) find_offsets(sequence, seen, tile_after, invocation);
+    @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) { put_scales(i * WG_SIZE + invocation, next_scales[i]); }
 
     // 4 values
     if (multiplies) {
@@ -491,10 +503,12 @@ fn attn_matrix(
     if (is_row) {
       @if(OUT_OCTETS) for (var quad = row_lane * 2u; quad < O_QUADS; quad += ROW_LANES * 2) {
         let at = tile_row * S_LINE + quad;
-        write_halves(out_at, dim_of(quad, block), params.head_dim_v, scores[at] * out_scale, scores[at + 1u] * out_scale);
+        write_halves(
+          out_at, dim_of(quad, block), params.head_dim_v, paired(scores[at]) * out_scale, paired(scores[at + 1u]) * out_scale,
+        );
       }
       @if(!OUT_OCTETS) for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
-        write_quad(out_at, dim_of(quad, block), params.head_dim_v, scores[tile_row * S_LINE + quad] * out_scale);
+        write_quad(out_at, dim_of(quad, block), params.head_dim_v, paired(scores[tile_row * S_LINE + quad]) * out_scale);
       }
     }
   }

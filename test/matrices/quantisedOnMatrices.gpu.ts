@@ -87,6 +87,10 @@ const EXTREMES: readonly (readonly [why: string, change: Change])[] = [
     },
   ],
   ['one key that stands out', ({ quantised }) => scaleTokens(quantised!.k, (at) => (at === 50 ? 16 : 1))],
+  [
+    'one value that stands out, which few rows see',
+    ({ quantised }) => scaleTokens(quantised!.v!, (at) => (at === 150 ? 2 ** 12 : 2 ** -10)),
+  ],
 ];
 
 /** Scores of outputs in f16 are exact, those of outputs in bf16 are of operands that are rounded to f16. */

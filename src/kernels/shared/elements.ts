@@ -51,6 +51,7 @@ export function outConditions(dtype: FloatDType, wide: boolean) {
     OUT_HALVES: dtype !== 'f32',
     OUT_WIDE: wide,
     OUT_CONVERTED: false,
+    OUT_BOUNDED: false,
     OUT_OCTETS: false,
   };
 }

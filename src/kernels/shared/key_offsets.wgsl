@@ -9,7 +9,7 @@
 // Variants:
 //   PAGED      keys and values lie in pages
 //   SKIPS      tiles between the first keys and those of a window have no number
-//   KEYS_ONCE  those of keys are kept of one tile alone: its keys are loaded before the next one is looked up
+//   KEYS_ONCE  those of keys are kept of one tile alone, which is loaded before the next one is looked up
 //   PREFETCH   every invocation looks up a key, some beyond the tile
 //   SCALE_OFFSETS   with PAGED, KV_SCALES: offsets of scales are looked up as well; else whoever needs scales asks for slots
 
@@ -27,7 +27,8 @@ import constants::{WG_SIZE, TILE_KEYS};
 @if(PAGED && !KEYS_ONCE) var<workgroup> k_offsets: array<u32, 2 * OFFSETS>;  // of this tile and the next
 @if(PAGED && KEYS_ONCE)  var<workgroup> k_offsets: array<u32, OFFSETS>;
 @if(PAGED) var<workgroup> v_offsets: array<u32, 2 * OFFSETS>;
-@if(SCALE_OFFSETS) var<workgroup> k_scale_offsets: array<u32, 2 * OFFSETS>;
+@if(SCALE_OFFSETS && !KEYS_ONCE) var<workgroup> k_scale_offsets: array<u32, 2 * OFFSETS>;
+@if(SCALE_OFFSETS && KEYS_ONCE)  var<workgroup> k_scale_offsets: array<u32, OFFSETS>;
 @if(SCALE_OFFSETS) var<workgroup> v_scale_offsets: array<u32, 2 * OFFSETS>;
 
 // In v_offsets, of a key whose page is not in the pool: no binding is large enough for such an offset.
@@ -68,7 +69,7 @@ fn is_in_pool(slot: Slot) -> bool {
   v_offsets[at] = select(NO_PAGE, sequence.v_base + slot.page * params.v_page + slot.offset * params.v_token, is_there);
   @if(SCALE_OFFSETS) {
     let page = select(0u, slot.page, is_there);
-    k_scale_offsets[at] = params.k_scale_base + page * params.k_scale_page + slot.offset * params.k_scale_token;
+    k_scale_offsets[k_at] = params.k_scale_base + page * params.k_scale_page + slot.offset * params.k_scale_token;
     v_scale_offsets[at] = params.v_scale_base + page * params.v_scale_page + slot.offset * params.v_scale_token;
   }
 }
@@ -86,7 +87,8 @@ fn v_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
 
 // Where the scales of a key begin, those of its first head.
 @if(KV_SCALES) fn k_scale_offset(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> u32 {
-  @if(PAGED)  return k_scale_offsets[tile % 2u * OFFSETS + tile_key];
+  @if(PAGED && KEYS_ONCE)  return k_scale_offsets[tile_key];
+  @if(PAGED && !KEYS_ONCE) return k_scale_offsets[tile % 2u * OFFSETS + tile_key];
   @if(!PAGED) return params.k_scale_base + sequence.table_base * params.k_scale_page
     + key_at(seen, tile, tile_key) * params.k_scale_token;
 }

@@ -8,6 +8,7 @@
 // Variants:
 //   those of dense_masks, matrix_loads and matrix_peaks
 //   HIDES       see attention
+//   CHECKS_VALUES   values are looked at; with HIDES, but not of i8, whose codes are always numbers
 
 import package::shared::attention::{Job, sees};
 @if(K_SCALED && HIDES) import package::shared::attention::RowMask;
@@ -16,8 +17,8 @@ import package::shared::band::Band;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::bias_of;
 import package::shared::key_offsets::have_pages;
-import package::shared::matrix_loads::{load_key, load_value, octet_of, scale_of_key, scale_of_value};
-import package::shared::matrix_peaks::{LARGEST_CODE, finite_of, peak_of_octet};
+import package::shared::matrix_loads::{load_key, load_value};
+import package::shared::matrix_peaks::peak_of_loaded;
 import package::shared::matrix_tiles::{
   tiles, scores, weights, TILE_ROWS, WORD, VALUES, K_OCTETS, V_OCTETS, K_LINE, V_LINE, P_LINE, S_LINE,
 };
@@ -25,7 +26,7 @@ import package::shared::scores::MASKED;
 import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
 
 // Marks the values that any row gives weight.
-@if(HIDES) fn mark_values(job: Job, invocation: u32) {
+@if(CHECKS_VALUES) fn mark_values(job: Job, invocation: u32) {
   let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
   for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
     var bits = 0u;
@@ -38,12 +39,12 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
   }
 }
 
-@if(HIDES) fn counts_value(tile_key: u32) -> bool {
+@if(CHECKS_VALUES) fn counts_value(tile_key: u32) -> bool {
   return tiles[VALUES + (tile_key + 1u) * V_LINE - 1u].x != 0u;
 }
 
 // Puts zeros in place of the others. What an invocation clears it has put itself.
-@if(HIDES) fn clear_values(invocation: u32) {
+@if(CHECKS_VALUES) fn clear_values(invocation: u32) {
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
     if (counts_value(index / V_OCTETS)) { continue; }
     let at = VALUES + index / V_OCTETS * V_LINE + index % V_OCTETS * (8 / WORD);
@@ -56,9 +57,7 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
   var peak = 0.0;
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
     if (!counts_value(index / V_OCTETS)) { continue; }
-    let loaded = load_value(job, seen, tile, index);
-    @if(KV_SCALES)  peak = max(peak, LARGEST_CODE * finite_of(vec4f(scale_of_value(loaded, tile, index))));
-    @if(!KV_SCALES) peak = max(peak, peak_of_octet(octet_of(loaded, scale_of_value(loaded, tile, index))));
+    peak = max(peak, peak_of_loaded(load_value(job, seen, tile, index)));
   }
   return peak;
 }
@@ -93,9 +92,7 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
   var peak = 0.0;
   for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
     if (tiles[(index / K_OCTETS + 1u) * K_LINE - 1u].x != 0u) {
-      let loaded = load_key(job, seen, tile, index);
-      @if(KV_SCALES)  peak = max(peak, LARGEST_CODE * finite_of(vec4f(scale_of_key(loaded))));
-      @if(!KV_SCALES) peak = max(peak, peak_of_octet(octet_of(loaded, scale_of_key(loaded))));
+      peak = max(peak, peak_of_loaded(load_key(job, seen, tile, index)));
     }
   }
   return peak;

@@ -1,9 +1,9 @@
 // matrix_loads: octets of queries, keys and values, loaded into registers, where they wait until they are put into the tiles of
 // attn_matrix (matrix_staging). Dims beyond the head are zeros.
 //
-// Of a quantised cache (see octets) codes wait, and become elements on their way into the tiles. f16 holds e4m3 and the codes
-// of i8 as they are: scores and outputs are multiplied by the scales of heads (KV_E4M3), scores by those of keys (KV_I8). All
-// others are multiplied by their scales before they are put.
+// Of a quantised cache (see octets) codes wait. Tiles hold e4m3 and codes of i8 as they are: scores and outputs are multiplied
+// by the scales of heads (KV_E4M3), scores and weights by those of keys (KV_I8, see matrix_scales). Codes of i4 are multiplied
+// by the scales of their groups on their way into the tiles.
 //
 // Variants:
 //   those of octets, key_offsets and kv_scales
@@ -19,10 +19,7 @@ import package::shared::band::Band;
 @if(KV_F16)  import package::shared::elements::quad_from_f16 as quad_from_kv;
 @if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
-import package::shared::key_offsets::{find_offsets, k_offset, v_offset, has_page};
-@if(KV_I8) import package::shared::key_offsets::slot_of;
-@if(KV_I8 && PAGED) import package::shared::key_offsets::keep_offsets;
-@if(KV_I8) import package::shared::kv_scales::{k_scale_of, v_scale_of};
+import package::shared::key_offsets::{k_offset, v_offset, has_page};
 @if(KV_I4) import package::shared::kv_scales::{key_scale, value_scale};
 import package::shared::matrix_tiles::{K_OCTETS, V_OCTETS};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
@@ -40,29 +37,6 @@ import constants::{WG_SIZE, TILE_KEYS, K_LOADS, V_LOADS};
 @if(KV_I4) struct ScaledCodes {
   codes: Codes,
   scale: f32,
-}
-
-@if(KV_I8) var<workgroup> k_scales: array<f32, 2 * TILE_KEYS>;  // of even and odd tiles
-@if(KV_I8) var<workgroup> v_scales: array<f32, 2 * TILE_KEYS>;
-
-// Looks up where the keys of a tile lie, and with KV_I8 their scales. Between this and the use of the tile there is a barrier.
-fn find_keys(job: Job, seen: Band, tile: u32, invocation: u32) {
-  @if(PAGED && !KV_I8) find_offsets(job.sequence, seen, tile, invocation);
-  @if(KV_I8) for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
-    let tile_key = step * WG_SIZE + invocation;
-    if (tile_key < TILE_KEYS) {
-      let slot = slot_of(job.sequence, seen, tile, tile_key);
-      @if(PAGED) keep_offsets(job.sequence, tile, tile_key, slot);
-      k_scales[tile % 2u * TILE_KEYS + tile_key] = k_scale_of(slot, job.kv_head, 0u);
-      v_scales[tile % 2u * TILE_KEYS + tile_key] = v_scale_of(slot, job.kv_head, 0u);
-    }
-  }
-}
-
-// The scales of four neighbouring keys.
-@if(KV_I8) fn k_scales_of(tile: u32, tile_key: u32) -> vec4f {
-  let at = tile % 2u * TILE_KEYS + tile_key;
-  return vec4f(k_scales[at], k_scales[at + 1u], k_scales[at + 2u], k_scales[at + 3u]);
 }
 
 // Loads octet number `index` of the queries that go through the tiles in one turn, which are those of the rows from `first` on.
@@ -138,16 +112,9 @@ fn octet_of(loaded: Loaded, factor: f32) -> Octet {
   return Octet(octet.low * factor, octet.high * factor);
 }
 
-// What codes of keys are multiplied by on their way into the tiles, besides the scale of all.
-fn scale_of_key(loaded: Loaded) -> f32 {
+// What codes are multiplied by to be elements, besides the scales of keys and heads.
+fn scale_of_codes(loaded: Loaded) -> f32 {
   @if(KV_I4)   return loaded.scale;
   @if(KV_E4M3) return E4M3_UNIT;
   @if(!KV_I4 && !KV_E4M3) return 1.0;
-}
-
-fn scale_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
-  @if(KV_I8)   return v_scales[tile % 2u * TILE_KEYS + index / V_OCTETS % TILE_KEYS];
-  @if(KV_I4)   return loaded.scale;
-  @if(KV_E4M3) return E4M3_UNIT;
-  @if(!KV_SCALES && !KV_E4M3) return 1.0;
 }

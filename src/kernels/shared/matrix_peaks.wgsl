@@ -6,13 +6,13 @@
 // of the peak is lost. All but bf16 is rounded to f16 then, unless it is split (matrix_tiles).
 //
 // Variants:
-//   those of kv_scales
+//   those of matrix_loads
 //   SCALED      operands of f16 tiles are scaled: with Q_SCALED, K_SCALED and V_SCALED those of q, k and v
 //   F16_TILES   see matrix_tiles
 //   HIDES       hidden keys may hold anything, see matrix_hidden: what is not finite has a magnitude, too, but sets no peak
 
 import package::shared::attention::largest_of;
-import package::shared::matrix_loads::{Loaded, octet_of, scale_of_key, scale_of_value};
+import package::shared::matrix_loads::{Loaded, octet_of};
 import package::shared::octets::Octet;
 @if(HIDES) import package::shared::octets::largest_bits;
 
@@ -42,7 +42,7 @@ struct Scales {
 }
 
 // With HIDES, that of what is not finite is the largest of all.
-@if(SCALED || HIDES) fn magnitude_of(octet: Octet) -> f32 {
+@if(SCALED || CHECKS_VALUES) fn magnitude_of(octet: Octet) -> f32 {
   @if(HIDES)  return bitcast<f32>(min(largest_bits(octet), BEYOND_BITS));
   @if(!HIDES) return largest_of(max(abs(octet.low), abs(octet.high)));
 }
@@ -50,8 +50,8 @@ struct Scales {
 @if(HIDES) const BEYOND_BITS = 0x7f7fffffu;
 @if(HIDES) const BEYOND = bitcast<f32>(BEYOND_BITS);
 // The most that a value of a tile may be where none is scaled.
-@if(HIDES && !V_SCALED && F16_TILES)  const LARGEST = 65504.0;
-@if(HIDES && !V_SCALED && !F16_TILES) const LARGEST = 3.4e38;
+@if(CHECKS_VALUES && !V_SCALED && F16_TILES)  const LARGEST = 65504.0;
+@if(CHECKS_VALUES && !V_SCALED && !F16_TILES) const LARGEST = 3.4e38;
 
 // The largest magnitude of what is finite.
 @if(SCALED && HIDES) fn peak_of_octet(octet: Octet) -> f32 {
@@ -63,22 +63,18 @@ struct Scales {
   return largest_of(bitcast<vec4f>(select(vec4u(), bits, bits < vec4u(0x7f800000))));
 }
 
-// No code is larger than this.
-@if(KV_I8) const LARGEST_CODE = 128.0;
+// No code of i4 is larger than this.
 @if(KV_I4) const LARGEST_CODE = 8.0;
 
-@if(K_SCALED) fn magnitude_of_key(loaded: Loaded) -> f32 {
-  @if(KV_SCALES)  return magnitude_of_scale(scale_of_key(loaded));
-  @if(!KV_SCALES) return magnitude_of(octet_of(loaded, scale_of_key(loaded)));
+// That of an octet of keys or values, of i4 the most that one may have with its scale.
+@if(K_SCALED || V_SCALED) fn magnitude_of_loaded(loaded: Loaded) -> f32 {
+  @if(!KV_I4)         return magnitude_of(octet_of(loaded, 1.0));
+  @if(KV_I4 && HIDES) return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * loaded.scale) & 0x7fffffffu, BEYOND_BITS));
+  @if(KV_I4 && !HIDES) return LARGEST_CODE * abs(loaded.scale);
 }
 
-@if(V_SCALED) fn magnitude_of_value(loaded: Loaded, tile: u32, index: u32) -> f32 {
-  @if(KV_SCALES)  return magnitude_of_scale(scale_of_value(loaded, tile, index));
-  @if(!KV_SCALES) return magnitude_of(octet_of(loaded, scale_of_value(loaded, tile, index)));
-}
-
-// That of the largest code with a scale.
-@if(KV_SCALES) fn magnitude_of_scale(scale: f32) -> f32 {
-  @if(HIDES)  return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * scale) & 0x7fffffffu, BEYOND_BITS));
-  @if(!HIDES) return LARGEST_CODE * abs(scale);
+// The same of what is finite.
+@if((K_SCALED || V_SCALED) && HIDES) fn peak_of_loaded(loaded: Loaded) -> f32 {
+  @if(!KV_I4) return peak_of_octet(octet_of(loaded, 1.0));
+  @if(KV_I4)  return LARGEST_CODE * finite_of(vec4f(loaded.scale));
 }

@@ -5,13 +5,15 @@
 //   those of matrix_tiles, matrix_loads and matrix_peaks
 //   Q_COPIED    queries go into the tiles unchanged: Q_RAW, F16_TILES, Q_F16
 //   COPIED      and so do keys and values: RAW, F16_TILES, KV_F16
+//   PAIRED      see matrix_codes
 
 import package::shared::attention::Job;
 import package::shared::band::Band;
+import package::shared::matrix_codes::{halves_of_bytes, paired};
 import package::shared::matrix_loads::{
-  Loaded, LoadedQuery, load_key, load_value, octet_of, octet_of_query, scale_of_key, scale_of_value,
+  Loaded, LoadedQuery, load_key, load_value, octet_of, octet_of_query, scale_of_codes,
 };
-import package::shared::matrix_peaks::{BEYOND, magnitude_of, magnitude_of_key, magnitude_of_value};
+import package::shared::matrix_peaks::{BEYOND, magnitude_of, magnitude_of_loaded};
 import package::shared::matrix_tiles::{
   tiles, WORD, VALUES, K_OCTETS, V_OCTETS, K_LINE, V_LINE, words_of, leading_of, rest_of,
 };
@@ -26,7 +28,7 @@ fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
   @if(Q_COPIED) tiles[at] = loaded;
   @if(!Q_COPIED) {
     let octet = octet_of_query(loaded);
-    let scaled = Octet(octet.low * scale, octet.high * scale);
+    let scaled = Octet(paired(octet.low * scale), paired(octet.high * scale));
     @if(Q_SPLIT)  let words = words_of(leading_of(scaled));
     @if(!Q_SPLIT) let words = words_of(scaled);
     tiles[at] = words.low;
@@ -39,12 +41,12 @@ fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
   let line = index / K_OCTETS;
   if (Q_LOADS * WG_SIZE > Q_LINES * K_OCTETS && line >= Q_LINES) { return; }
   let octet = octet_of_query(loaded);
-  let scaled = Octet(octet.low * scale, octet.high * scale);
+  let scaled = Octet(paired(octet.low * scale), paired(octet.high * scale));
   tiles[line * K_LINE + index % K_OCTETS] = words_of(rest_of(scaled)).low;
 }
 
 // Puts octet number `index` of the keys of a tile. Like `put_value` it returns the largest magnitude of what was put: of keys
-// with K_SCALED, of values with V_SCALED or HIDES.
+// with K_SCALED, of values with V_SCALED or CHECKS_VALUES.
 fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / K_OCTETS;
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
@@ -53,40 +55,50 @@ fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
     tiles[at] = loaded;
     return 0.0;
   }
-  @if(!COPIED) {
-    let octet = octet_of(loaded, scale_of_key(loaded) * scale);
+  @if(PAIRED) {
+    tiles[at] = halves_of_bytes(loaded);
+    return 0.0;
+  }
+  @if(!COPIED && !PAIRED) {
+    let octet = octet_of(loaded, scale_of_codes(loaded) * scale);
     @if(K_SPLIT)  let words = words_of(leading_of(octet));
     @if(!K_SPLIT) let words = words_of(octet);
     tiles[at] = words.low;
     @if(K_SPLIT) tiles[at + K_OCTETS] = words_of(rest_of(octet)).low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
-    @if(K_SCALED)  return magnitude_of_key(loaded);
+    @if(K_SCALED)  return magnitude_of_loaded(loaded);
     @if(!K_SCALED) return 0.0;
   }
 }
 
-fn put_value(tile: u32, index: u32, loaded: Loaded, scale: f32) -> f32 {
+fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / V_OCTETS;
   if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
   let at = VALUES + tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
   @if(COPIED) {
     tiles[at] = loaded;
-    @if(HIDES)  return select(0.0, BEYOND, any_not_finite(loaded));
-    @if(!HIDES) return 0.0;
+    @if(CHECKS_VALUES)  return select(0.0, BEYOND, any_not_finite(loaded));
+    @if(!CHECKS_VALUES) return 0.0;
   }
-  @if(!COPIED) {
-    let octet = octet_of(loaded, scale_of_value(loaded, tile, index) * scale);
+  @if(PAIRED) {
+    let halves = halves_of_bytes(loaded);
+    tiles[at] = halves;
+    @if(CHECKS_VALUES)  return select(0.0, BEYOND, any_not_finite(halves));
+    @if(!CHECKS_VALUES) return 0.0;
+  }
+  @if(!COPIED && !PAIRED) {
+    let octet = octet_of(loaded, scale_of_codes(loaded) * scale);
     let words = words_of(octet);
     tiles[at] = words.low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
-    @if(V_SCALED)            return magnitude_of_value(loaded, tile, index);
-    @if(!V_SCALED && HIDES)  return magnitude_of(octet);
-    @if(!V_SCALED && !HIDES) return 0.0;
+    @if(V_SCALED)                    return magnitude_of_loaded(loaded);
+    @if(!V_SCALED && CHECKS_VALUES)  return magnitude_of(octet);
+    @if(!V_SCALED && !CHECKS_VALUES) return 0.0;
   }
 }
 
 // Whether any of eight halves is infinite or NaN: one more carries out of an exponent of ones.
-@if(COPIED && HIDES) fn any_not_finite(halves: vec4u) -> bool {
+@if((COPIED || PAIRED) && CHECKS_VALUES) fn any_not_finite(halves: vec4u) -> bool {
   return any((((halves & vec4u(0x7c007c00)) + vec4u(0x04000400)) & vec4u(0x80008000)) != vec4u());
 }
 
@@ -102,7 +114,7 @@ fn stage_keys(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f
 fn stage_values(job: Job, seen: Band, tile: u32, scale: f32, invocation: u32) -> f32 {
   var largest = 0.0;
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
-    largest = max(largest, put_value(tile, index, load_value(job, seen, tile, index), scale));
+    largest = max(largest, put_value(index, load_value(job, seen, tile, index), scale));
   }
   return largest;
 }

@@ -2,7 +2,8 @@
 //
 // Variants:
 //   OUT_F16, OUT_BF16   how out is stored; with OUT_HALVES; none: f32
-//   OUT_CONVERTED       the device converts to f16, within whose range out is; with OUT_F16
+//   OUT_CONVERTED       the device converts to f16; with OUT_F16
+//   OUT_BOUNDED         out is within its range; with OUT_CONVERTED
 //   OUT_WIDE            rows allow writes of four elements at once; else element by element
 //   OUT_OCTETS          rows are written by eight halves at once; with OUT_WIDE and OUT_CONVERTED
 
@@ -35,12 +36,14 @@ import package::shared::scores::LN_2;
   if (dim < head_dim) { out[(row + dim) / 8u] = vec4u(halves_of_quad(low), halves_of_quad(high)); }
 }
 
-@if(OUT_CONVERTED) fn halves_of_quad(value: vec4f) -> vec2u {
-  return bitcast<vec2u>(vec4<f16>(value));
-}
-
-@if(OUT_HALVES && !OUT_CONVERTED) fn halves_of_quad(value: vec4f) -> vec2u {
-  return vec2u(out_bits(value.x) | (out_bits(value.y) << 16u), out_bits(value.z) | (out_bits(value.w) << 16u));
+@if(OUT_HALVES) fn halves_of_quad(value: vec4f) -> vec2u {
+  @if(OUT_BOUNDED) return bitcast<vec2u>(vec4<f16>(value));
+  // What is too large for f16 a driver may round towards zero. Infinity it keeps.
+  @if(OUT_CONVERTED && !OUT_BOUNDED) {
+    let infinity = bitcast<vec4f>((bitcast<vec4u>(value) & vec4u(0x80000000u)) | vec4u(0x7f800000u));
+    return bitcast<vec2u>(vec4<f16>(select(value, infinity, abs(value) >= vec4f(65520))));
+  }
+  @if(!OUT_CONVERTED) return vec2u(out_bits(value.x) | (out_bits(value.y) << 16u), out_bits(value.z) | (out_bits(value.w) << 16u));
 }
 
 @if(!OUT_WIDE && !OUT_HALVES) fn write_element(at: u32, value: f32) {
