@@ -119,7 +119,7 @@ export function appendQuantisedSpec(features: AppendQuantisedFeatures) {
   const { side, dtype, scaleDType, headDim, rotary, paged, wide, wholeWords } = features;
   const { positions = false, sections = false, turned = false } = features;
   const octets = octetsOf(headDim);
-  const lanes = turned ? octets : Math.min(MAX_LANES, 2 ** Math.ceil(Math.log2(octets)));
+  const lanes = Math.min(MAX_LANES, 2 ** Math.ceil(Math.log2(octets)));
   return {
     KEYS: side === 'k',
     VALUES: side === 'v',
@@ -146,11 +146,14 @@ export function quantisedHeadsPerWorkgroup({ LANES }: { readonly LANES: number }
   return constantOf(appendQuantisedKernel, 'WG_SIZE') / LANES;
 }
 
-/** Bytes of workgroup memory: the largest element of each octet, and two octets of each invocation that are exchanged. */
-export function quantisedWorkgroupBytes(spec: ReturnType<typeof appendQuantisedSpec>): number {
-  const invocations = constantOf(appendQuantisedKernel, 'WG_SIZE');
-  const exchanges = 'TURNED' in spec && spec.LANES > 1;
-  return (spec.E4M3 ? 0 : invocations * spec.OCTETS * 4) + (exchanges ? invocations * 64 : 0);
+/** Bytes of workgroup memory: the largest element of each invocation, with i4 of each octet. */
+export function quantisedWorkgroupBytes({
+  I4,
+  E4M3,
+  OCTETS,
+}: ReturnType<typeof appendQuantisedSpec>): number {
+  if (E4M3) return 0;
+  return constantOf(appendQuantisedKernel, 'WG_SIZE') * (I4 ? OCTETS : 1) * 4;
 }
 
 /** Kernels of one name, whose layouts have no more buffers than a device must be able to bind. */

@@ -11,7 +11,7 @@
 //   in   head_scales  [n_kv_heads] or [1], f32; with E4M3 instead of scales
 //
 // LANES invocations have a head of a token, OCTETS octets (eight neighbouring elements) each, which they hold while they find
-// the largest element. Of x, after all rotation, in f32:
+// the largest element. Where heads are turned, each of them reads the whole head. Of x, after all rotation, in f32:
 //   i8    scale = max |x| / 127 of the head, rounded to its type; code = x / scale, rounded to the nearest, ties to even
 //   i4    scale = x* / −8 of 32 neighbours, x* the largest of them, with its sign; code = ⌊x / scale + 8.5⌋, 0 … 15
 //   e4m3  scale given; code = x / scale as an 8-bit float, to the nearest, ties to even, at most 448
@@ -28,7 +28,7 @@
 //   ROTARY           elements below rotary_dim are rotated; with KEYS
 //   POSITIONS        tokens have positions of their own; with ROTARY
 //   SECTIONS         three each, of which every pair is turned by one; with POSITIONS
-//   TURNED           heads are multiplied by the Hadamard matrix, keys after they are rotated; then OCTETS is 1
+//   TURNED           heads are multiplied by the Hadamard matrix, keys after they are rotated
 //   PAGED            the cache is in pages
 //   WIDE             rows of new tokens allow accesses of 16 bytes
 //   WORDS            heads of the cache begin and end with whole words
@@ -39,7 +39,7 @@ import package::shared::new_rows::{
   Numbers, Row, params, item_at, row_of, load_octet, numbers_of, rotated_of, block_table, NONE,
 };
 @if(POSITIONS) import package::shared::new_rows::at_own_position;
-@if(TURNED) import package::shared::hadamard::turned;
+@if(TURNED) import package::shared::hadamard::{sign_between, turned_within};
 import constants::{LANES, OCTETS};
 
 const WG_SIZE = 64u;
@@ -53,8 +53,9 @@ const WG_SIZE = 64u;
 // Elements that share a scale of i4, in octets.
 const GROUP_OCTETS = 4u;
 
-// Bits of the largest element of each octet, with its sign.
-@if(!E4M3) var<workgroup> largest: array<u32, WG_SIZE * OCTETS>;
+// Bits of the largest element that each invocation holds; with I4 of each octet, with its sign.
+@if(I8) var<workgroup> largest: array<u32, WG_SIZE>;
+@if(I4) var<workgroup> largest: array<u32, WG_SIZE * OCTETS>;
 
 const INFINITY_BITS = 0x7f800000u;
 const MAGNITUDE = 0x7fffffffu;
@@ -96,17 +97,28 @@ fn append_quantised(
     if (row.kind != NONE) { scale_at = first_scale(sequence, sequence.n_cached + token, head); }
   }
 
+  @if(TURNED) @registers var low_sum: array<vec4f, OCTETS>;
+  @if(TURNED) @registers var high_sum: array<vec4f, OCTETS>;
+  @if(TURNED) if (row.kind != NONE) {
+    for (var k = 0u; k < LANES * OCTETS; k++) {
+      row.dim = k * 8u;
+      let fresh = new_numbers(row);
+      @unroll for (var i = 0u; i < OCTETS; i++) {
+        let sign = sign_between(lane + i * LANES, k);
+        low_sum[i] += sign * fresh.low;
+        high_sum[i] += sign * fresh.high;
+      }
+    }
+  }
   @registers var low: array<vec4u, OCTETS>;
   @registers var high: array<vec4u, OCTETS>;
+  @if(I8) var own_largest = 0u;
   @unroll for (var i = 0u; i < OCTETS; i++) {
     let octet = lane + i * LANES;
-    @if(TURNED) var own = Numbers(vec4f(), vec4f());
-    @if(TURNED) if (row.kind != NONE) { row.dim = octet * 8u; own = new_numbers(row); }
-    @if(TURNED) own = turned(own, local, head_dim());
     if (row.kind != NONE && octet < row_octets) {
-      row.dim = octet * 8u;
+      @if(!TURNED) row.dim = octet * 8u;
       @if(!TURNED) let fresh = new_numbers(row);
-      @if(TURNED)  let fresh = own;
+      @if(TURNED)  let fresh = turned_within(Numbers(low_sum[i], high_sum[i]), head_dim());
       @if(E4M3) {
         low[i] = bitcast<vec4u>(fresh.low);
         high[i] = bitcast<vec4u>(fresh.high);
@@ -116,20 +128,21 @@ fn append_quantised(
         high[i] = without_nan(bitcast<vec4u>(fresh.high));
       }
     }
-    @if(!E4M3) largest[i * WG_SIZE + local] = larger(largest_of(low[i]), largest_of(high[i]));
+    @if(I8) own_largest = larger(own_largest, larger(largest_of(low[i]), largest_of(high[i])));
+    @if(I4) largest[i * WG_SIZE + local] = larger(largest_of(low[i]), largest_of(high[i]));
   }
+  @if(I8) largest[local] = own_largest;
   @if(!E4M3) workgroupBarrier();
   if (row.kind == NONE) { return; }
 
-  @if(I8) let scale = scale_of(largest_in(first_lane, LANES), 127.0);
+  @if(I8) let scale = scale_of(largest_of_head(first_lane), 127.0);
   @if(I8) if (lane == 0u) { store_scale(scale_at, scale.bits); }
   @if(E4M3) let scale = head_scales[scale_at];
   @unroll for (var i = 0u; i < OCTETS; i++) {
     let octet = lane + i * LANES;
     if (octet < row_octets) {
       @if(I4) {
-        let first_of_group = i * WG_SIZE + local - local % GROUP_OCTETS;
-        let scale = scale_of(largest_in(first_of_group, GROUP_OCTETS), 8.0);
+        let scale = scale_of(largest_of_group(first_lane, octet - octet % GROUP_OCTETS), 8.0);
         if (octet % GROUP_OCTETS == 0u) { store_scale(scale_at + octet / GROUP_OCTETS, scale.bits); }
         let word = nibbles(low[i], scale.value) | (nibbles(high[i], scale.value) << 16u);
         store_codes(row.write_at + octet * 8u, 8u, word, 0u);
@@ -178,16 +191,17 @@ fn new_numbers(row: Row) -> Numbers {
   return select(a, b, (b & MAGNITUDE) > (a & MAGNITUDE));
 }
 
-// Of `count` lanes from one on, and with I8 of all octets that they have.
-@if(!E4M3) fn largest_in(first: u32, count: u32) -> u32 {
+@if(I8) fn largest_of_head(first_lane: u32) -> u32 {
   var most = 0u;
-  @if(I4) {
-    for (var i = 0u; i < GROUP_OCTETS; i++) { most = larger(most, largest[first + i]); }
-  }
-  @if(I8) {
-    for (var i = 0u; i < LANES; i++) {
-      @unroll for (var j = 0u; j < OCTETS; j++) { most = larger(most, largest[j * WG_SIZE + first + i]); }
-    }
+  for (var i = 0u; i < LANES; i++) { most = larger(most, largest[first_lane + i]); }
+  return most;
+}
+
+@if(I4) fn largest_of_group(first_lane: u32, first_octet: u32) -> u32 {
+  var most = 0u;
+  for (var i = 0u; i < GROUP_OCTETS; i++) {
+    let octet = first_octet + i;
+    most = larger(most, largest[octet / LANES * WG_SIZE + first_lane + octet % LANES]);
   }
   return most;
 }

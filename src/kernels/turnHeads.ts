@@ -105,10 +105,17 @@ export function turnHeadsSpec(features: TurnHeadsFeatures) {
   };
 }
 
-/** How the invocations of a workgroup share the octets of a head that is turned: one each. */
-export function turningLanes(headDim: number): { readonly LANES: number; readonly LANE_BITS: number } {
-  const LANES = octetsOf(headDim);
-  return { LANES, LANE_BITS: Math.log2(LANES) };
+/** Octets of a head that an invocation sums up, so that registers suffice anywhere; more if else too many would share it. */
+const OWN_OCTETS = 8;
+
+/** Invocations that share a head, at most: each of them reads and rotates all of it. */
+const MAX_TURNING_LANES = 4;
+
+/** How neighbouring invocations share the octets of a head that is turned. */
+export function turningLanes(headDim: number): { readonly LANES: number; readonly OCTETS: number } {
+  const octets = octetsOf(headDim);
+  const LANES = Math.ceil(Math.min(octets / OWN_OCTETS, MAX_TURNING_LANES));
+  return { LANES, OCTETS: octets / LANES };
 }
 
 export { turnHeadsKernel };

@@ -7,10 +7,10 @@
 //   in   sines       [positions, rotary_dim / 2]
 //   out  out         like q                            f32; with OUTPUTS see out_rows
 //
-// LANES invocations have a head of a token, an octet (eight neighbouring elements) each. The lse of a row does not change:
-// what queries are multiplied by, keys of the cache are, too.
+// LANES invocations have a head of a token; each reads all of it, and makes and writes OCTETS octets (eight neighbouring
+// elements). The lse of a row does not change: what queries are multiplied by, keys of the cache are, too.
 //
-// Stages: 1 read, rotate   2 turn   3 write
+// Stages: 1 read, rotate, add to sums   2 turn within octets, write
 //
 // Variants:
 //   those of out_rows
@@ -26,11 +26,12 @@ import package::shared::new_rows::{Numbers, Row, params, item_at, load_octet, nu
 @if(QUERIES)   import package::shared::new_rows::query_row;
 @if(ROTARY)    import package::shared::new_rows::rotated_of;
 @if(POSITIONS) import package::shared::new_rows::at_own_position;
-import package::shared::hadamard::turned;
+import package::shared::hadamard::{sign_between, turned_within};
 import package::shared::out_rows::write_quad;
-import constants::LANES;
+import constants::{LANES, OCTETS};
 
 const WG_SIZE = 64u;
+const HEAD_OCTETS = LANES * OCTETS;
 
 @compute @workgroup_size(WG_SIZE)
 fn turn_heads(
@@ -39,34 +40,45 @@ fn turn_heads(
   @builtin(local_invocation_index) local: u32,
 ) {
   let workgroup = workgroup_id.y * grid.x + workgroup_id.x;
+  let lane = local % LANES;
   let head_index = workgroup * (WG_SIZE / LANES) + local / LANES;
-  let n_heads = params.token_octets / LANES;
-  let octet = head_index % n_heads * LANES + local % LANES;
+  let n_heads = params.token_octets / HEAD_OCTETS;
+  let octet = head_index % n_heads * HEAD_OCTETS;
   let index = head_index / n_heads;
   let item = index / params.item_tokens;
-  // Others wait for all invocations where octets are exchanged.
-  var row = Row(NONE, 0u, 0u, 0u, 0u, 0u, 0u, 0u);
-  if (item < params.n_items) {
-    let tokens = item_at(item);
-    let token = tokens.first_token + index % params.item_tokens;
-    let sequence = sequence_at(tokens.sequence);
-    @if(OUTPUTS)               row = output_row(sequence, token, octet);
-    @if(QUERIES && !POSITIONS) row = query_row(sequence, token, octet);
-    @if(QUERIES && POSITIONS)  row = at_own_position(query_row(sequence, token, octet), tokens.sequence, sequence, token);
-  }
-  var own = Numbers(vec4f(), vec4f());
-  if (row.kind != NONE) { own = numbers_at(row); }
-  own = turned(own, local, params.head_dim);
+  if (item >= params.n_items) { return; }
+  let tokens = item_at(item);
+  let token = tokens.first_token + index % params.item_tokens;
+  let sequence = sequence_at(tokens.sequence);
+  @if(OUTPUTS)               var row = output_row(sequence, token, octet);
+  @if(QUERIES && !POSITIONS) var row = query_row(sequence, token, octet);
+  @if(QUERIES && POSITIONS)  var row = at_own_position(query_row(sequence, token, octet), tokens.sequence, sequence, token);
   if (row.kind == NONE) { return; }
-  write_quad(row.write_at, row.dim, row.head_dim, own.low);
-  write_quad(row.write_at, row.dim + 4u, row.head_dim, own.high);
+
+  @registers var low: array<vec4f, OCTETS>;
+  @registers var high: array<vec4f, OCTETS>;
+  for (var k = 0u; k < HEAD_OCTETS; k++) {
+    row.dim = k * 8u;
+    let read = numbers_at(row);
+    @unroll for (var i = 0u; i < OCTETS; i++) {
+      let sign = sign_between(lane + i * LANES, k);
+      low[i] += sign * read.low;
+      high[i] += sign * read.high;
+    }
+  }
+  @unroll for (var i = 0u; i < OCTETS; i++) {
+    let own = turned_within(Numbers(low[i], high[i]), params.head_dim);
+    let dim = (lane + i * LANES) * 8u;
+    write_quad(row.write_at, dim, row.head_dim, own.low);
+    write_quad(row.write_at, dim + 4u, row.head_dim, own.high);
+  }
 }
 
 // An octet of what attention has left for a query token.
 @if(OUTPUTS) fn output_row(sequence: Sequence, token: u32, octet: u32) -> Row {
-  let at = sequence.out_base + token * params.q_token + octet / LANES * params.q_head;
+  let at = sequence.out_base + token * params.q_token + octet / HEAD_OCTETS * params.q_head;
   let kind = select(NONE, QUERY, token < sequence.q_len);
-  return Row(kind, octet % LANES * 8u, at, at, params.head_dim, params.q_type, params.q_type, 0u);
+  return Row(kind, octet % HEAD_OCTETS * 8u, at, at, params.head_dim, params.q_type, params.q_type, 0u);
 }
 
 fn numbers_at(row: Row) -> Numbers {

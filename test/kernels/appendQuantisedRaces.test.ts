@@ -257,9 +257,14 @@ describe('append_quantised', () => {
       format: { dtype: 'i8', turned: true, scaleDType: 'f16' },
     },
     {
-      why: 'i8, turned, of a workgroup',
+      why: 'i8, turned, of four invocations',
       options: { headDim: 512 },
       format: { dtype: 'i8', turned: true },
+    },
+    {
+      why: 'i4, turned, of two invocations that share groups',
+      options: { headDim: 128 },
+      format: { dtype: 'i4', turned: true },
     },
     {
       why: 'i4, turned, in pages',
@@ -310,10 +315,13 @@ describe('append_quantised', () => {
     }
   });
 
-  test('would race if octets that are turned were read before all were written', () => {
-    const batch = quantised({ headDim: 16 }, { dtype: 'e4m3', turned: true });
+  test.each([
+    { dtype: 'i8', headDim: 128 },
+    { dtype: 'i4', headDim: 128 },
+  ] as const)('would race if largest elements were read before all were found: $dtype, turned', (of) => {
+    const batch = quantised({ headDim: of.headDim }, { dtype: of.dtype, turned: true });
     const careless = (code: string) => code.replace(/workgroupBarrier\(\);/, '');
-    expect(interpret(dispatchOf(batch, 'k'), contentsOf(batch), careless).join()).toContain('exchanged');
+    expect(interpret(dispatchOf(batch, 'k'), contentsOf(batch), careless).join()).toContain('largest');
   });
 
   test('would race for the words that heads share, if it wrote whole ones', () => {

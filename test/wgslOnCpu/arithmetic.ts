@@ -36,6 +36,11 @@ export const ARITHMETIC = {
     if (x - low !== 0.5) return Math.round(x);
     return low % 2 === 0 ? low : low + 1;
   },
+  ones: (x: number): number => {
+    let count = 0;
+    for (let rest = x >>> 0; rest > 0; rest = Math.floor(rest / 2)) count += rest % 2;
+    return count;
+  },
   f32Bits: (x: number): number => ((FLOATS[0] = x), WORDS[0]!),
   f32Of: (bits: number): number => ((WORDS[0] = bits), FLOATS[0]!),
   halfOf,
@@ -147,6 +152,7 @@ export const COMPONENTWISE: Readonly<Record<string, Components>> = {
   tanh: (x) => `f(Math.tanh(${x}))`,
   trunc: (x) => `Math.trunc(${x})`,
   countLeadingZeros: (x) => `Math.clz32(${x})`,
+  countOneBits: (x) => `ones(${x})`,
   countTrailingZeros: (x) => `(${x} === 0 ? 32 : 31 - Math.clz32(${x} & -${x}))`,
 };
 

@@ -55,6 +55,7 @@ describe('numbers', () => {
       body: 'out[0] = pack2x16float(vec2f(1.0, -2.0)); out[1] = countTrailingZeros(40u);',
       want: [0xc0003c00, 3],
     },
+    { body: 'out[0] = countOneBits(0u); out[1] = countOneBits(0x80000005u);', want: [0, 3] },
   ])('u32: $body', ({ body, want }) => {
     expect(results('u32', body).slice(0, want.length)).toEqual(want);
   });

@@ -1,25 +1,23 @@
-// hadamard: multiplies the heads that a workgroup holds by the Hadamard matrix of their size n, a power of two:
+// hadamard: multiplies heads by the Hadamard matrix of their size n, a power of two:
 //   H[i][j] = (−1)^popcount(i & j) / √n
 // It is symmetric and its own inverse. A number of one element is spread over all of them, so none of the products is much
 // larger than others.
 //
-// LANES invocations, neighbours, have a head, an octet (eight neighbouring elements) each. Bit by bit of i, each element x_i
-// meets the one whose index differs in that bit alone: the one without the bit becomes their sum, the other their
-// difference. The low three bits are within an octet, the LANE_BITS above them between invocations.
+// The low three bits of i and j are within an octet (eight neighbouring elements), the others are its index: octet a of the
+// product is the sum of all octets b, each times sign_between(a, b), turned within itself. Invocations make these sums in
+// registers, from heads that each reads by itself: octets that they exchanged would lie in workgroup memory, which a
+// software device clears once for every few invocations, at ten times the cost of all else.
 
 import package::shared::new_rows::Numbers;
-import constants::LANE_BITS;
 
-// Of a workgroup of any kernel that imports this.
-const TURNING_INVOCATIONS = 64u;
 const SQRT_2 = 1.4142135;
 
-// Low and high halves of octets, for two bits in turns: who is late with one may still read while others write for the next.
-var<workgroup> exchanged: array<vec4f, 4u * TURNING_INVOCATIONS>;
+fn sign_between(a: u32, b: u32) -> f32 {
+  return 1.0 - 2.0 * f32(countOneBits(a & b) % 2u);
+}
 
-// The octet that an invocation has, turned; `size` is n. All invocations of a workgroup must come here. Elements beyond n
-// are to be 0.
-fn turned(octet: Numbers, local: u32, size: u32) -> Numbers {
+// A sum of octets, turned by the three low bits, times 1 / √n; `size` is n. Elements beyond n are not to be used.
+fn turned_within(octet: Numbers, size: u32) -> Numbers {
   var low = octet.low;
   var high = octet.high;
   if (size > 1u) {
@@ -35,17 +33,7 @@ fn turned(octet: Numbers, local: u32, size: u32) -> Numbers {
     high = low - high;
     low = sum;
   }
-  @unroll for (var bit = 0u; bit < LANE_BITS; bit++) {
-    let first = bit % 2u * 2u * TURNING_INVOCATIONS;
-    exchanged[first + local] = low;
-    exchanged[first + TURNING_INVOCATIONS + local] = high;
-    workgroupBarrier();
-    let other = first + (local ^ (1u << bit));
-    let sign = select(1.0, -1.0, (local & (1u << bit)) != 0u);
-    low = exchanged[other] + sign * low;
-    high = exchanged[other + TURNING_INVOCATIONS] + sign * high;
-  }
-  // 1 / √n, which is a power of two or √2 times one.
+  // A power of two or √2 times one.
   let bits = countTrailingZeros(size);
   let factor = bitcast<f32>((127u - (bits + 1u) / 2u) << 23u) * select(1.0, SQRT_2, bits % 2u == 1u);
   return Numbers(low * factor, high * factor);
