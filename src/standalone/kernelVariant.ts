@@ -10,14 +10,10 @@ import { fail } from '../core/errors.js';
 import { link, variantName } from '../wgsl/link.js';
 import { declarationOf } from '../wgsl/module.js';
 import { structOf } from '../wgsl/reflection.js';
-import { CHOICES, type Choice, type Stored, type Tile } from './choices.js';
-import {
-  KERNEL_NAMES,
-  OPTION_NAMES,
-  traitsOf,
-  type KernelName,
-  type KernelVariantOptions,
-} from './options.js';
+import type { Choice, Stored, Tile } from './choice.js';
+import { CHOICES } from './choices.js';
+import { traitsOf } from './device.js';
+import { KERNEL_NAMES, OPTION_NAMES, type KernelName, type KernelVariantOptions } from './options.js';
 import { gridRule, type GridRule } from './gridRule.js';
 import { BATCH_INFO, SOURCES } from './sources.js';
 
@@ -34,8 +30,9 @@ export type {
   KernelName,
   KernelVariantOptions,
   MergeStatesOptions,
-  StandaloneDevice,
+  TurnHeadsOptions,
 } from './options.js';
+export type { StandaloneDevice } from './device.js';
 export { dispatchSize, type GridFactor, type GridRule } from './gridRule.js';
 
 /** A kernel as plain WGSL, with all that an engine needs to run it. It has no functions, so it survives JSON. */

@@ -1,8 +1,7 @@
-import { checkChoice, checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
-import type { DeviceClass, DeviceTraits, Tier } from '../core/deviceTraits.js';
-import type { FloatDType, QuantisedDType } from '../core/dtype.js';
+import { namesOf } from '../core/checkArguments.js';
+import type { FloatDType, KvDType, QuantisedDType } from '../core/dtype.js';
 import type { KvRotation, ScaleDType } from '../core/kvFormats.js';
-import { fail } from '../core/errors.js';
+import type { StandaloneDevice } from './device.js';
 
 /** Options that every kernel has. */
 interface AnyKernel {
@@ -23,10 +22,12 @@ interface AnyRows {
 interface AnyScores extends AnyKernel, AnyRows {
   /** 1 to 576. Sizes up to the same multiple of 32 share a kernel, but for `attn_weights`. */
   readonly headDim: number;
-  /** Element type of q, and of out. */
+  /** Element type of q, and of out. Over a cache with `kvRotation` it is f32: see `turn_heads`. */
   readonly dtype: FloatDType;
-  /** Element type of k and v. Default `dtype`. */
-  readonly kvDType?: FloatDType | undefined;
+  /** Element type of k and v. Default `dtype`. Scales of e4m3 are in `batch_info`, those of i8 and i4 in buffers. */
+  readonly kvDType?: KvDType | undefined;
+  /** Of the scales of i8 and i4. Default f16. */
+  readonly scaleDType?: ScaleDType | undefined;
   /** Whether keys and values are in pages. Default false. */
   readonly paged?: boolean | undefined;
   /** Whether scores are capped. Default false. */
@@ -121,6 +122,22 @@ export interface AppendQuantisedOptions extends AnyKernel, AnyRows {
   readonly kvRotation?: KvRotation | undefined;
 }
 
+export interface TurnHeadsOptions extends AnyKernel, AnyRows {
+  readonly kernel: 'turn_heads';
+  /** Of the heads that are turned, a power of two. */
+  readonly headDim: number;
+  /** Element type of the queries, or of the outputs. On attention's side they are f32. */
+  readonly dtype: FloatDType;
+  /** Whether queries are turned before attention, or its outputs after it. Default `queries`. */
+  readonly heads?: 'queries' | 'outputs' | undefined;
+  /** Whether to apply rotary embeddings, to queries. Default false. */
+  readonly rotary?: boolean | undefined;
+  /** Whether tokens are rotated by positions of their own, in `batch_info`; with `rotary`. Default false. */
+  readonly positions?: boolean | undefined;
+  /** Whether they have three each, for pairs by sections; with `positions`. Default false. */
+  readonly rotarySections?: boolean | undefined;
+}
+
 export interface MergeStatesOptions extends AnyKernel, AnyRows {
   readonly kernel: 'merge_states';
   /** Head size of the output. */
@@ -156,6 +173,7 @@ export type KernelVariantOptions =
   | AttnWeightsOptions
   | AppendKvOptions
   | AppendQuantisedOptions
+  | TurnHeadsOptions
   | MergeStatesOptions
   | CopyPagesOptions
   | GatherLengthsOptions
@@ -175,6 +193,7 @@ const ATTENTION = {
   headDimV: true,
   dtype: true,
   kvDType: true,
+  scaleDType: true,
   paged: true,
   softcap: true,
   alibi: true,
@@ -224,6 +243,16 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
     kvRotation: true,
     unaligned: true,
   }),
+  turn_heads: namesOf<TurnHeadsOptions>({
+    ...ANY,
+    headDim: true,
+    dtype: true,
+    heads: true,
+    rotary: true,
+    positions: true,
+    rotarySections: true,
+    unaligned: true,
+  }),
   merge_states: namesOf<MergeStatesOptions>({
     ...ANY,
     headDim: true,
@@ -238,91 +267,3 @@ export const OPTION_NAMES: { readonly [Name in KernelName]: readonly (keyof Opti
 };
 
 export const KERNEL_NAMES = Object.keys(OPTION_NAMES) as KernelName[];
-
-/** What the text of a kernel depends on in a device. Defaults are what every WebGPU device has. */
-export interface StandaloneDevice {
-  /** `software` for a device that runs shaders on the CPU, where other tile shapes are faster. Default `gpu`. */
-  readonly deviceClass?: DeviceClass | undefined;
-  /** `T0` uses no optional feature. Default: `T1` if the device has any of the features below. */
-  readonly tier?: Exclude<Tier, 'T2'> | undefined;
-  /** Whether the device has `shader-f16`. Default false. */
-  readonly shaderF16?: boolean | undefined;
-  /** The fewest invocations of a subgroup; 0 without the feature `subgroups`. Default 0. */
-  readonly subgroupMinSize?: number | undefined;
-  /** The most invocations of a subgroup. Default 128 with the feature `subgroups`. */
-  readonly subgroupMaxSize?: number | undefined;
-  /** `maxComputeWorkgroupStorageSize`. Default 16384. */
-  readonly maxWorkgroupBytes?: number | undefined;
-  /** The lesser of `maxComputeInvocationsPerWorkgroup` and `maxComputeWorkgroupSizeX`. Default 256. */
-  readonly maxWorkgroupInvocations?: number | undefined;
-  /** `maxComputeWorkgroupsPerDimension`. Default 65535. */
-  readonly maxWorkgroupsPerDimension?: number | undefined;
-  /** `maxStorageBuffersPerShaderStage`. Default 8. */
-  readonly maxStorageBuffers?: number | undefined;
-}
-
-export const DEVICE_NAMES = namesOf<StandaloneDevice>({
-  deviceClass: true,
-  tier: true,
-  shaderF16: true,
-  subgroupMinSize: true,
-  subgroupMaxSize: true,
-  maxWorkgroupBytes: true,
-  maxWorkgroupInvocations: true,
-  maxWorkgroupsPerDimension: true,
-  maxStorageBuffers: true,
-});
-
-const SUBGROUP_SIZES = [0, 4, 8, 16, 32, 64, 128] as const;
-
-/** Checks a device and returns its traits for the planner. */
-export function traitsOf(caller: string, device: StandaloneDevice): DeviceTraits {
-  checkNames(caller, device, DEVICE_NAMES, { of: 'device' });
-  const { deviceClass = 'gpu', shaderF16 = false, subgroupMinSize = 0 } = device;
-  const { subgroupMaxSize = subgroupMinSize > 0 ? 128 : 0 } = device;
-  const { tier = shaderF16 || subgroupMinSize > 0 ? 'T1' : 'T0' } = device;
-  const {
-    maxWorkgroupBytes = 16384,
-    maxWorkgroupInvocations = 256,
-    maxWorkgroupsPerDimension = 65535,
-    maxStorageBuffers = 8,
-  } = device;
-  checkChoice(caller, 'deviceClass', deviceClass, ['software', 'gpu']);
-  checkChoice(caller, 'tier', tier, ['T0', 'T1']);
-  checkFlags(caller, { shaderF16 });
-  checkChoice(caller, 'subgroupMinSize', subgroupMinSize, SUBGROUP_SIZES);
-  checkChoice(caller, 'subgroupMaxSize', subgroupMaxSize, SUBGROUP_SIZES);
-  checkCounts(caller, {
-    maxWorkgroupBytes,
-    maxWorkgroupInvocations,
-    maxWorkgroupsPerDimension,
-    maxStorageBuffers,
-  });
-  if (subgroupMaxSize < subgroupMinSize || (subgroupMinSize === 0 && subgroupMaxSize > 0))
-    fail(
-      'argument',
-      caller,
-      `subgroups have ${subgroupMinSize} to ${subgroupMaxSize} invocations. Pass the device's subgroupMinSize and subgroupMaxSize, or neither.`,
-    );
-  if (tier === 'T0' && (shaderF16 || subgroupMinSize > 0))
-    fail('argument', caller, 'tier T0 uses no optional feature. Leave out shaderF16 and subgroups, or tier.');
-  return {
-    deviceClass,
-    vendor: '',
-    architecture: '',
-    tier,
-    shaderF16,
-    subgroupMinSize,
-    subgroupMaxSize,
-    subgroupSizeControl: false,
-    matrices: null,
-    matricesNote: 'The texts of kernels for other engines use no subgroup matrices.',
-    maxWorkgroupBytes,
-    maxWorkgroupInvocations,
-    maxWorkgroupsPerDimension,
-    // It decides how work is split into dispatches, not the text of kernels.
-    maxBindingBytes: Infinity,
-    tuning: null,
-    maxStorageBuffers,
-  };
-}

@@ -19,6 +19,8 @@ import gatherLengths from '../kernels/gather_lengths.wgsl';
 import gatherLengthsNotes from '../kernels/gather_lengths.wgsl?notes';
 import mergeStates from '../kernels/merge_states.wgsl';
 import mergeStatesNotes from '../kernels/merge_states.wgsl?notes';
+import turnHeads from '../kernels/turn_heads.wgsl';
+import turnHeadsNotes from '../kernels/turn_heads.wgsl?notes';
 import batchInfo from '../kernels/shared/batch_info.wgsl?module';
 import batchInfoNotes from '../kernels/shared/batch_info.wgsl?notes';
 import { constantOf } from '../wgsl/reflection.js';
@@ -63,6 +65,12 @@ export const SOURCES: Readonly<Record<KernelName, Source>> = {
   append_quantised: {
     kernel: appendQuantised,
     notes: appendQuantisedNotes,
+    factors: ['n_items', 'item_tokens', 'token_octets'],
+    jobInvocations: 1,
+  },
+  turn_heads: {
+    kernel: turnHeads,
+    notes: turnHeadsNotes,
     factors: ['n_items', 'item_tokens', 'token_octets'],
     jobInvocations: 1,
   },

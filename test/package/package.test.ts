@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { DEVICE_NAMES, OPTION_NAMES } from '../../src/standalone/options.js';
+import { DEVICE_NAMES } from '../../src/standalone/device.js';
+import { OPTION_NAMES } from '../../src/standalone/options.js';
 import { kernelVariant, type KernelVariant } from '../../src/standalone/kernelVariant.js';
 import { createOutsideProject, type OutsideProject } from './outsideProject.js';
 import { checkPrinted, examplesOf } from './readme.js';

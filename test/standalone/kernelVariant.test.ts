@@ -316,6 +316,61 @@ test.each([
   },
 );
 
+test.each([
+  { dtype: 'i8', headDim: 128, scaleDType: 'f16', pageSize: 16, sequence: [1, 200], kvRotation: undefined },
+  { dtype: 'i8', headDim: 64, scaleDType: 'f32', pageSize: 0, sequence: [100, 100], kvRotation: 'hadamard' },
+  { dtype: 'i4', headDim: 96, scaleDType: 'f16', pageSize: 3, sequence: [3, 90], kvRotation: undefined },
+  { dtype: 'i4', headDim: 32, scaleDType: 'f32', pageSize: 0, sequence: [1, 7], kvRotation: 'hadamard' },
+  { dtype: 'e4m3', headDim: 59, scaleDType: 'f16', pageSize: 0, sequence: [40, 60], kvRotation: undefined },
+  { dtype: 'e4m3', headDim: 256, scaleDType: 'f16', pageSize: 8, sequence: [1, 60], kvRotation: undefined },
+] as const)(
+  'attention over a quantised cache is what a call runs: $dtype, heads of $headDim',
+  ({ dtype, headDim, scaleDType, pageSize, sequence, kvRotation }) => {
+    const paged = pageSize > 0;
+    const heads = [4, 2] as const;
+    const { problem, lengths } = batchOf([sequence], {
+      heads,
+      headDim,
+      dtype: 'f16',
+      ...(paged && { pageSize }),
+    });
+    const shape = paged ? [99, pageSize, 2, headDim] : [1, 256, 2, headDim];
+    const rowsOf = paged ? pagedRows : denseRows;
+    const cache = rowsOf(fakeTensor(dtype, shape));
+    const scale = () => rowsOf(fakeTensor(scaleDType, scaleShape(dtype, shape)));
+    const one = Float32Array.of(1, 1);
+    const scales =
+      dtype === 'e4m3'
+        ? ({ per: 'head', k: one, v: one } as const)
+        : ({ per: 'token', k: scale(), v: scale() } as const);
+    const quantised = { ...problem, k: cache, v: cache, scales };
+    const dispatches = planCachedAttention(
+      kvRotation ? turnedProblem(quantised) : quantised,
+      lengths,
+      traitsOf({ tier: 'T0', maxStorageBuffers: 10 }),
+    );
+    const device = { maxStorageBuffers: 10 };
+    const rows = {
+      headDim,
+      dtype: kvRotation ? 'f32' : 'f16',
+      kvDType: dtype,
+      ...(dtype !== 'e4m3' && { scaleDType }),
+      paged,
+      returnLse: true,
+      device,
+    } as const;
+    const attention: KernelVariantOptions =
+      sequence[0] * 2 > 16
+        ? { kernel: 'attn_prefill', ...rows }
+        : { kernel: 'attn_decode', ...rows, group: 2, tokens: sequence[0] };
+    const turn = { kernel: 'turn_heads', headDim, dtype: 'f16' } as const;
+    const turns: KernelVariantOptions[] = [turn, attention, { ...turn, heads: 'outputs' }];
+    const options = kvRotation ? turns : [attention];
+    expect(dispatches.length).toBe(options.length);
+    dispatches.forEach((dispatch, i) => expectSame(kernelVariant(options[i]!), dispatch));
+  },
+);
+
 /** One variant of each kernel, with the options that are needed. */
 const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'attn_prefill', ...WHOLE },
@@ -323,6 +378,7 @@ const ONE_OF_EACH: readonly KernelVariantOptions[] = [
   { kernel: 'attn_weights', ...WHOLE },
   { kernel: 'append_kv', ...WHOLE },
   { kernel: 'append_quantised', headDim: 64, dtype: 'f16', kvDType: 'i8' },
+  { kernel: 'turn_heads', headDim: 64, dtype: 'f16' },
   { kernel: 'merge_states', ...WHOLE },
   { kernel: 'copy_pages' },
   { kernel: 'gather_lengths' },
