@@ -29,10 +29,12 @@ const DEVICES: Readonly<Record<string, StandaloneDevice>> = {
 const HEAD_DIMS = [64, 128, 256];
 const DTYPES = ['f32', 'f16', 'bf16'] as const;
 const GROUPS = [1, 4, 8, 16];
+/** Formats of quantised caches, whose attention is f16. */
+const FORMATS = ['i8', 'e4m3', 'i4'] as const;
 
 /**
- * Every kernel for both tiers, head sizes and types, as a paged cache uses it; decoding with several group sizes; then
- * attn_matrix, which is all that tier T2 has more.
+ * Every kernel for both tiers, head sizes and types, as a paged cache uses it; decoding with several group sizes; quantised
+ * caches, whose heads may be turned; then attn_matrix, which is all that tier T2 has more.
  */
 export function compiledVariants(): CompiledVariant[] {
   const variants = Object.entries(DEVICES).flatMap(([tier, device]) =>
@@ -66,6 +68,37 @@ function kernels(): Record<string, KernelVariantOptions> {
         headDim,
         dtype: 'f16',
         parts,
+      };
+  }
+  for (const headDim of [64, 128]) {
+    const rows = { headDim, dtype: 'f16', paged: true } as const;
+    const size = `D${headDim} f16`;
+    for (const kvDType of FORMATS) {
+      for (const group of [1, 4, 8])
+        named[`attn_decode ${size} group ${group} cache ${kvDType}`] = {
+          kernel: 'attn_decode',
+          ...rows,
+          kvDType,
+          group,
+          split: true,
+        };
+      named[`attn_prefill ${size} cache ${kvDType}`] = { kernel: 'attn_prefill', ...rows, kvDType };
+      for (const kvRotation of [undefined, 'hadamard'] as const)
+        named[`append_quantised ${size} rotary ${kvDType}${kvRotation ? ' turned' : ''}`] = {
+          kernel: 'append_quantised',
+          ...rows,
+          kvDType,
+          kvRotation,
+          rotary: true,
+        };
+    }
+    for (const heads of ['queries', 'outputs'] as const)
+      named[`turn_heads ${size} ${heads}`] = {
+        kernel: 'turn_heads',
+        headDim,
+        dtype: 'f16',
+        heads,
+        rotary: heads === 'queries',
       };
   }
   for (const kernel of ['copy_pages', 'gather_lengths', 'gather_heads'] as const) named[kernel] = { kernel };

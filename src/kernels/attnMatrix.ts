@@ -5,6 +5,7 @@ import attnMatrixKernel from './attn_matrix.wgsl';
 import {
   attentionConditions,
   attentionDispatch,
+  offsetBytes,
   variableBytes,
   type AttentionFeatures,
   type AttentionWork,
@@ -83,13 +84,8 @@ export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind & Matrix
     16,
     16,
     ...(cache.kvDType === 'i8' ? [keys * 4, keys * 4, keys * 4] : []),
-    ...(cache.paged ? keptOffsetBytes(keys, cache.kvDType === 'i4') : []),
+    ...(cache.paged ? offsetBytes(keys, 1, cache.kvDType === 'i4') : []),
   ]);
-}
-
-/** Bytes of the variables in which the offsets of a tile are: of keys those of one tile, of values those of the next, too. */
-function keptOffsetBytes(keys: number, scales: boolean): number[] {
-  return [1, 2, ...(scales ? [1, 2] : [])].map((tiles) => tiles * keys * 4);
 }
 
 /** Attention of several query rows by subgroup matrices: a tile of rows in each workgroup. */

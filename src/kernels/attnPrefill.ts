@@ -1,4 +1,5 @@
 import type { Dispatch } from '../core/dispatch.js';
+import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnPrefillKernel from './attn_prefill.wgsl';
 import {
@@ -66,7 +67,7 @@ export function prefillWorkgroupBytes(tile: PrefillTile, cache: CacheKind): numb
     tileRows * 8,
     16,
     ...(subgroups ? [4] : []),
-    ...offsetBytes(keys, cache),
+    ...(cache.paged ? offsetBytes(keys, 1, hasScales(cache.kvDType)) : []),
   ]);
 }
 
@@ -98,5 +99,6 @@ export function prefillSpec(tile: PrefillTile, features: AttentionFeatures, spli
     F16_TILES: tile.f16Tiles,
     ROLLED: tile.rolled,
     ...attentionConditions(features, split),
+    KEYS_ONCE: features.paged,
   };
 }

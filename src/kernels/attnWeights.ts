@@ -1,5 +1,6 @@
 import { grid2d, type Dispatch } from '../core/dispatch.js';
 import type { Tensor } from '../core/tensor.js';
+import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { Records } from '../wgsl/records.js';
 import { structOf } from '../wgsl/reflection.js';
@@ -125,9 +126,12 @@ export function weightsSpec(
 export function weightsWorkgroupBytes(
   { heads, keys }: WeightsTile,
   headDim: number,
-  cache: CacheKind,
+  { paged, kvDType }: CacheKind,
 ): number {
-  return variableBytes([heads * Math.ceil(headDim / 8) * 2 * 16, ...offsetBytes(keys, cache)]);
+  return variableBytes([
+    heads * Math.ceil(headDim / 8) * 2 * 16,
+    ...(paged ? offsetBytes(keys, 2, hasScales(kvDType)) : []),
+  ]);
 }
 
 export { attnWeightsKernel };

@@ -16,10 +16,10 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
     `"argument: kernelVariant: the arguments must be one object, not undefined."`,
   );
   expect(refused({})).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'append_quantised', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not undefined."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'append_quantised', 'turn_heads', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not undefined."`,
   );
   expect(refused({ kernel: 'attn' })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'append_quantised', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not "attn"."`,
+    `"argument: kernelVariant: kernel must be 'attn_prefill', 'attn_decode', 'attn_weights', 'append_kv', 'append_quantised', 'turn_heads', 'merge_states', 'copy_pages', 'gather_lengths', 'gather_heads' or 'gather_tokens', not "attn"."`,
   );
   expect(refused({ kernel: 'attn_matrix', ...WHOLE })).toMatchInlineSnapshot(
     `"argument: kernelVariant: attn_matrix is not given as text: the shape of subgroup matrices is that of one adapter, the extension is an experiment, and drivers are only used once they have passed a self-test. Ask for attn_prefill or attn_decode."`,
@@ -34,7 +34,7 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
     `"argument: kernelVariant: dtype must be 'f32', 'f16' or 'bf16', not "i8"."`,
   );
   expect(refused({ ...DECODE, pagd: true })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: there is no argument pagd. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, firstKeys, mask, bias, positions, treeMask, split, returnLse, unaligned, group, tokens. They are those of attn_decode."`,
+    `"argument: kernelVariant: there is no argument pagd. There are kernel, device, headDim, headDimV, dtype, kvDType, scaleDType, paged, softcap, alibi, firstKeys, mask, bias, positions, treeMask, split, returnLse, unaligned, group, tokens. They are those of attn_decode."`,
   );
   expect(refused({ ...DECODE, paged: 1 })).toMatchInlineSnapshot(
     `"argument: kernelVariant: paged must be true or false, not 1."`,
@@ -43,7 +43,7 @@ test('options that a kernel does not have, or that are wrong, are refused', () =
     `"argument: kernelVariant: attn_decode takes few rows, not 64 tokens of 1 heads. Ask for attn_prefill."`,
   );
   expect(refused({ kernel: 'attn_prefill', ...WHOLE, group: 4 })).toMatchInlineSnapshot(
-    `"argument: kernelVariant: there is no argument group. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, firstKeys, mask, bias, positions, treeMask, split, returnLse, unaligned. They are those of attn_prefill."`,
+    `"argument: kernelVariant: there is no argument group. There are kernel, device, headDim, headDimV, dtype, kvDType, scaleDType, paged, softcap, alibi, firstKeys, mask, bias, positions, treeMask, split, returnLse, unaligned. They are those of attn_prefill."`,
   );
   expect(refused({ kernel: 'append_kv', ...WHOLE, queries: true })).toMatchInlineSnapshot(
     `"argument: kernelVariant: queries are rotated to memory that is laid out like q: pass rotary: true, and neither paged nor another kvDType."`,

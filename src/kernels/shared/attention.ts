@@ -1,5 +1,5 @@
 import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
-import { hasScales, isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
+import { isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
 import type { ScaleDType } from '../../core/kvFormats.js';
 import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem/attentionProblem.js';
 import { blockWords, sparesMaskMod } from '../../problem/blockMask.js';
@@ -211,9 +211,12 @@ export function variableBytes(sizes: readonly number[]): number {
   return sizes.reduce((total, size) => total + Math.ceil(size / 16) * 16, 0);
 }
 
-/** Bytes of the variables in which a tile of so many keys has their offsets, and where there are scales those of scales. */
-export function offsetBytes(keys: number, { paged, kvDType }: CacheKind): number[] {
-  return paged ? Array.from({ length: hasScales(kvDType) ? 4 : 2 }, () => 2 * keys * 4) : [];
+/**
+ * Bytes of the variables in which a tile of so many keys has their offsets in pages, and where `scales` those of scales:
+ * those of keys for one tile or two (see key_offsets), those of values for two.
+ */
+export function offsetBytes(keys: number, keyTiles: 1 | 2, scales: boolean): number[] {
+  return [keyTiles, 2, ...(scales ? [keyTiles, 2] : [])].map((tiles) => tiles * keys * 4);
 }
 
 /** What decides, beside a tile, which variant of an attention kernel a problem needs. */
