@@ -7,8 +7,8 @@ const HELP = `Print the WGSL of a kernel, for engines in any language.
   pageflash wgsl --kernel NAME [options]
 
   --kernel NAME              attn_prefill, attn_decode, attn_weights, append_kv,
-                             append_quantised, merge_states, copy_pages, gather_lengths,
-                             gather_heads or gather_tokens
+                             append_quantised, turn_heads, merge_states, copy_pages,
+                             gather_lengths, gather_heads or gather_tokens
   --json                     print text, bindings, layouts and grid as JSON
 
 What decides the variant; each kernel takes the options that it depends on:
@@ -16,7 +16,7 @@ What decides the variant; each kernel takes the options that it depends on:
   --head-dim-v N             size of a head of v
   --dtype TYPE               f32, f16 or bf16: of q and out; of the new keys, of the merged result
   --kv-dtype TYPE            of keys and values, or of the cache; default that of --dtype;
-                             append_quantised: i8, i4 or e4m3
+                             attention, too: i8, i4 or e4m3; append_quantised: one of these
   --paged                    keys and values are in pages
   --softcap                  scores are capped
   --alibi                    scores fall with distance
@@ -29,11 +29,12 @@ What decides the variant; each kernel takes the options that it depends on:
   --return-lse               the lse of each row is written, too
   --group N                  attn_decode, attn_weights: query heads that share a kv head; default 1
   --tokens N                 attn_decode: query tokens of a sequence; default 1
-  --scale-dtype TYPE         append_quantised: f32 or f16, of the scales of i8 and i4; default f16
+  --scale-dtype TYPE         f32 or f16, of the scales of i8 and i4; default f16
   --side SIDE                append_quantised: keys (default) or values
   --kv-rotation KIND         append_quantised: hadamard, if heads are turned
-  --rotary                   append_kv, append_quantised: apply rotary embeddings
-  --rotary-sections          append_kv, append_quantised: tokens have three positions each
+  --heads KIND               turn_heads: queries (default) or outputs
+  --rotary                   append_kv, append_quantised, turn_heads: apply rotary embeddings
+  --rotary-sections          the same: tokens have three positions each
   --queries                  append_kv: rotate queries
   --appends                  append_kv: append keys and values, as without --queries; both need ten
                              storage buffers
@@ -64,6 +65,7 @@ const KERNEL_OPTIONS = {
   'scale-dtype': 'string',
   side: 'string',
   'kv-rotation': 'string',
+  heads: 'string',
   paged: 'boolean',
   softcap: 'boolean',
   alibi: 'boolean',
@@ -96,12 +98,6 @@ const DEVICE_OPTIONS = {
   'max-workgroups-per-dimension': 'number',
   'max-storage-buffers': 'number',
 };
-
-/** Options whose names are not the camel case of the flags. */
-const NAMES = new Map([
-  ['kv-dtype', 'kvDType'],
-  ['q-dtype', 'qDType'],
-]);
 
 /** A wrong command line. */
 class UsageError extends Error {}
@@ -154,7 +150,7 @@ function optionsAmong(types, values) {
   const given = Object.entries(types).filter(([name]) => values[name] !== undefined);
   return Object.fromEntries(
     given.map(([name, type]) => [
-      NAMES.get(name) ?? name.replace(/-(.)/g, (_, letter) => letter.toUpperCase()),
+      name.replace(/-(.)/g, (_, letter) => letter.toUpperCase()).replace(/Dtype$/, 'DType'),
       type === 'number' ? numberOf(name, values[name]) : values[name],
     ]),
   );

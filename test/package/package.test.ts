@@ -72,6 +72,12 @@ describe('npx pageflash', () => {
     expect(options.filter((option) => !help.includes(`${option} `))).toEqual([]);
   });
 
+  test('hands on types', async () => {
+    const text = await cli(...DECODE, '--kv-dtype', 'i8', '--scale-dtype', 'f32');
+    const sizes = { headDim: 128, dtype: 'f16', kvDType: 'i8', scaleDType: 'f32', paged: true } as const;
+    expect(text).toContain(kernelVariant({ kernel: 'attn_decode', ...sizes }).code);
+  });
+
   test('hands on what a device has', async () => {
     const json = await cli(
       ...DECODE,

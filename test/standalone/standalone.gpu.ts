@@ -1,4 +1,5 @@
 import { decode, encode } from '../../src/core/dtype.js';
+import { quantiseHead } from '../../src/core/kvFormats.js';
 import {
   attnWithKvCacheReference,
   attnVarlenReference,
@@ -11,7 +12,7 @@ import {
   type VariantStruct,
 } from '../../src/standalone/kernelVariant.js';
 import { downloadBuffer } from '../../tools/deviceTensor.js';
-import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
+import { assert, assertEqual, type GpuCase, type GpuTest } from '../platforms/gpuCase.js';
 import { randomPaged, randomTensor } from '../reference/hostTensors.js';
 import { Random } from '../../tools/random.js';
 import { checkLse, checkOut } from '../reference/tolerance.js';
@@ -21,65 +22,11 @@ import { checkLse, checkOut } from '../reference/tolerance.js';
 export const cases: GpuCase[] = [
   {
     name: 'attn_decode over pages of halves, from its text and layout alone',
-    async run(t) {
-      const device = await t.device('plain');
-      const [nHeads, nKvHeads, d, pageSize] = [4, 2, 32, 4];
-      const lengths = [5, 150];
-      const paged = randomPaged(new Random(1), { lengths, pageSize, sq: 1, nHeads, nKvHeads, d });
-      const q = inHalves(paged.q);
-      const kCache = inHalves(paged.kCache);
-      const vCache = inHalves(paged.vCache);
-      const width = paged.blockTable.length / lengths.length;
-
-      const group = nHeads / nKvHeads;
-      const sizes = { headDim: d, dtype: 'f16', paged: true, group, returnLse: true } as const;
-      const variant = kernelVariant({ kernel: 'attn_decode', ...sizes, device: { deviceClass: 'software' } });
-      assertEqual(variant.tile!.rows, group, 'rows of a tile');
-      // Two sequences of one token, each one item of one chunk.
-      const chunks = 0 + 1 * variant.constants['CHUNK_LIMIT']!;
-      const items = lengths.map((_, sequence) => ({ sequence, row_tile: 0, chunks, first_part: 0 }));
-      const row = nKvHeads * d;
-      const bases = { first_key: 0, k_base: 0, v_base: 0, new_k_base: 0, new_v_base: 0 };
-      const sequences = lengths.map((keys, b) => ({
-        ...bases,
-        q_len: 1,
-        k_len: keys,
-        n_cached: keys,
-        q_base: b * nHeads * d,
-        out_base: b * nHeads * d,
-        lse_base: b,
-        table_base: b * width,
-        q_start: b,
-      }));
-      const batchInfo = batchInfoIn(variant, sequences, items);
-      const pages = { k_page: pageSize * row, v_page: pageSize * row, page_size: pageSize };
-      const heads = { nHeads, nKvHeads, d, tokens: lengths.length };
-      const counts = { items: items.length, itemsAt: batchInfo.itemsAt };
-      const params = { ...contiguous(heads, counts), ...pages, n_pages: kCache.shape[0]! };
-      const nRows = lengths.length * nHeads;
-      const results = await runBare(device, variant, params, {
-        q: encode('f16', q.data),
-        k: encode('f16', kCache.data),
-        v: encode('f16', vCache.data),
-        batch_info: batchInfo.bytes,
-        block_table: Int32Array.from(paged.blockTable),
-        out: new Uint16Array(nRows * d),
-        lse: new Float32Array(nRows),
-      });
-
-      const args = { ...paged, q, kCache, vCache, causal: true };
-      const want = attnWithKvCacheReference(args);
-      const emulated = attnWithKvCacheReference({ ...args, storage: 'f16' }).out.data;
-      const out = decode('f16', new Uint16Array(results['out']!));
-      checkOut({ actual: out, reference: want.out.data, emulated, dtype: 'f16', kvCache: true });
-      // [heads, tokens], of which the reference has [B, heads, 1].
-      const lse = new Float32Array(results['lse']!);
-      const headsLast = Array.from(
-        lse,
-        (_, i) => lse[(i % nHeads) * lengths.length + Math.floor(i / nHeads)]!,
-      );
-      checkLse({ actual: headsLast, reference: want.lse.data });
-    },
+    run: (t) => decodeOverPages(t, 'f16'),
+  },
+  {
+    name: 'attn_decode over pages of i8, from its text and layout alone',
+    run: (t) => decodeOverPages(t, 'i8'),
   },
   {
     name: 'attn_prefill over f32 end to end, from its text and layout alone',
@@ -142,6 +89,112 @@ export const cases: GpuCase[] = [
     },
   },
 ];
+
+/** A step of two sequences over a cache in pages. */
+async function decodeOverPages(t: GpuTest, kvDType: 'f16' | 'i8'): Promise<void> {
+  const device = await t.device('plain');
+  const [nHeads, nKvHeads, d, pageSize] = [4, 2, 32, 4];
+  const lengths = [5, 150];
+  const paged = randomPaged(new Random(1), { lengths, pageSize, sq: 1, nHeads, nKvHeads, d });
+  const q = inHalves(paged.q);
+  const k = storedCache(kvDType, paged.kCache);
+  const v = storedCache(kvDType, paged.vCache);
+  const width = paged.blockTable.length / lengths.length;
+
+  const group = nHeads / nKvHeads;
+  // With two scales one storage buffer more than every device has.
+  const returnLse = kvDType === 'f16';
+  const variant = kernelVariant({
+    kernel: 'attn_decode',
+    headDim: d,
+    dtype: 'f16',
+    kvDType,
+    ...(kvDType === 'i8' && { scaleDType: 'f32' }),
+    paged: true,
+    group,
+    returnLse,
+    device: { deviceClass: 'software' },
+  });
+  assertEqual(variant.tile!.rows, group, 'rows of a tile');
+  // Two sequences of one token, each one item of one chunk.
+  const chunks = 0 + 1 * variant.constants['CHUNK_LIMIT']!;
+  const items = lengths.map((_, sequence) => ({ sequence, row_tile: 0, chunks, first_part: 0 }));
+  const row = nKvHeads * d;
+  const bases = { first_key: 0, k_base: 0, v_base: 0, new_k_base: 0, new_v_base: 0 };
+  const sequences = lengths.map((keys, b) => ({
+    ...bases,
+    q_len: 1,
+    k_len: keys,
+    n_cached: keys,
+    q_base: b * nHeads * d,
+    out_base: b * nHeads * d,
+    lse_base: b,
+    table_base: b * width,
+    q_start: b,
+  }));
+  const batchInfo = batchInfoIn(variant, sequences, items);
+  const pages = {
+    k_page: pageSize * row,
+    v_page: pageSize * row,
+    page_size: pageSize,
+    n_pages: paged.kCache.shape[0]!,
+    // A scale for each head.
+    k_scale_page: pageSize * nKvHeads,
+    k_scale_token: nKvHeads,
+    k_scale_head: 1,
+    v_scale_page: pageSize * nKvHeads,
+    v_scale_token: nKvHeads,
+    v_scale_head: 1,
+  };
+  const heads = { nHeads, nKvHeads, d, tokens: lengths.length };
+  const counts = { items: items.length, itemsAt: batchInfo.itemsAt };
+  const params = { ...contiguous(heads, counts), ...pages };
+  const nRows = lengths.length * nHeads;
+  const results = await runBare(device, variant, params, {
+    q: encode('f16', q.data),
+    k: k.stored,
+    v: v.stored,
+    ...(k.scales && v.scales && { k_scale: k.scales, v_scale: v.scales }),
+    batch_info: batchInfo.bytes,
+    block_table: Int32Array.from(paged.blockTable),
+    out: new Uint16Array(nRows * d),
+    ...(returnLse && { lse: new Float32Array(nRows) }),
+  });
+
+  const args = { ...paged, q, kCache: k.values, vCache: v.values, causal: true };
+  const want = attnWithKvCacheReference(args);
+  const emulated = attnWithKvCacheReference({ ...args, storage: 'f16' }).out.data;
+  const out = decode('f16', new Uint16Array(results['out']!));
+  checkOut({ actual: out, reference: want.out.data, emulated, dtype: 'f16', kvCache: true });
+  if (!returnLse) return;
+  // [heads, tokens], of which the reference has [B, heads, 1].
+  const lse = new Float32Array(results['lse']!);
+  const headsLast = Array.from(lse, (_, i) => lse[(i % nHeads) * lengths.length + Math.floor(i / nHeads)]!);
+  checkLse({ actual: headsLast, reference: want.lse.data });
+}
+
+/** A cache as it is stored, and the numbers that it then has. */
+function storedCache(
+  kvDType: 'f16' | 'i8',
+  cache: HostTensor,
+): { readonly stored: Bytes; readonly scales: Bytes | null; readonly values: HostTensor } {
+  if (kvDType === 'f16') {
+    const values = inHalves(cache);
+    return { stored: encode('f16', values.data), scales: null, values };
+  }
+  const { shape } = cache;
+  const d = shape.at(-1)!;
+  const data = Float32Array.from(cache.data);
+  const heads = Array.from({ length: data.length / d }, (_, i) =>
+    quantiseHead('i8', data.subarray(i * d, (i + 1) * d), { scaleDType: 'f32' }),
+  );
+  const values = heads.flatMap(({ codes, scales }) => Array.from(codes, (code) => code * scales[0]!));
+  return {
+    stored: Int8Array.from(heads.flatMap(({ codes }) => [...codes])),
+    scales: Float32Array.from(heads.map(({ scales }) => scales[0]!)),
+    values: { data: Float64Array.from(values), shape },
+  };
+}
 
 /** The numbers that halves hold. */
 function inHalves({ data, shape }: HostTensor): HostTensor {
