@@ -129,7 +129,7 @@ describe('npx pageflash', () => {
     `);
     expect(await failure(...DECODE, '--rotary')).toMatchInlineSnapshot(`
       "ended with 1:
-      pageflash wgsl: there is no argument rotary. There are kernel, device, headDim, headDimV, dtype, kvDType, paged, softcap, alibi, firstKeys, mask, bias, positions, treeMask, split, returnLse, unaligned, group, tokens. They are those of attn_decode.
+      pageflash wgsl: there is no argument rotary. There are kernel, device, headDim, headDimV, dtype, kvDType, scaleDType, paged, softcap, alibi, firstKeys, mask, bias, positions, treeMask, split, returnLse, unaligned, group, tokens. They are those of attn_decode.
       "
     `);
   });
