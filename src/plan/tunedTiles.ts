@@ -67,11 +67,12 @@ export function chooseDecodeTile(
   const entry = tuning?.decode.find((each) => isDecodeEntryFor(args, each));
   if (!tuning || !entry || isForOtherMatrices(entry, tuning, traits, matrices))
     return { decode: decodeWithinRegisters(traits, args, caller) };
-  return remembered(tuning, `decode ${traits.tier} ${keyOf(args)} ${args.nRows}`, () =>
-    isMatrixEntry(entry)
-      ? { matrix: candidateOf(entry, matrices, caller) }
-      : { decode: candidateOf(entry, decodeCandidates(traits, args), caller) },
-  );
+  return remembered(tuning, `decode ${traits.tier} ${keyOf(args)} ${args.nRows}`, () => {
+    if (!isMatrixEntry(entry)) return { decode: candidateOf(entry, decodeCandidates(traits, args), caller) };
+    const tuned = candidateOf(entry, matrixDecodeCandidates(traits, asTuned(args)), caller);
+    const matrix = matrices.find(isLike(tuned, MATRIX_DECODE_SHAPE));
+    return matrix ? { matrix } : { decode: decodeWithinRegisters(traits, args, caller) };
+  });
 }
 
 /**
@@ -92,11 +93,21 @@ export function choosePrefillTile(
     const [matrix] = matrices;
     return matrix ? { matrix } : { prefill: prefillWithinRegisters(traits, args, caller) };
   }
-  return remembered(tuning, `prefill ${traits.tier} ${keyOf(args)}`, () =>
-    isMatrixEntry(entry)
-      ? { matrix: candidateOf(entry, matrices, caller) }
-      : { prefill: candidateOf(entry, prefillCandidates(traits, args), caller) },
-  );
+  return remembered(tuning, `prefill ${traits.tier} ${keyOf(args)}`, () => {
+    if (!isMatrixEntry(entry))
+      return { prefill: candidateOf(entry, prefillCandidates(traits, args), caller) };
+    const tuned = candidateOf(entry, matrixPrefillCandidates(traits, asTuned(args)), caller);
+    return { matrix: matrices.find(isLike(tuned, MATRIX_PREFILL_SHAPE)) ?? matrices[0]! };
+  });
+}
+
+/** What `tune` runs: no lse is asked for, and heads are not turned. Either may take more room, so that a tile does not fit. */
+function asTuned<Args extends MatrixTileArgs>(args: Args): Args {
+  return { ...args, qDType: args.turnedDType ?? args.qDType, turnedDType: undefined, lse: false };
+}
+
+function isLike(tile: MatrixTile, names: readonly (keyof MatrixTile)[]): (other: MatrixTile) => boolean {
+  return (other) => names.every((name) => other[name] === tile[name]);
 }
 
 /** Whether a tuned tile is one of attn_matrix. */
@@ -124,9 +135,17 @@ export function isDecodeEntryFor(args: DecodeTileArgs, entry: TunedDecode): bool
   return haveSameSizes(entry, args) && entry.kvDType === args.kvDType && entry.rows === tunedRows(args.nRows);
 }
 
-/** Whether a tuned tile of attn_prefill is that of a problem. */
-export function isPrefillEntryFor(args: PrefillTileArgs, entry: TunedPrefill): boolean {
-  return haveSameSizes(entry, args) && entry.dtype === args.qDType && entry.kvDType === args.kvDType;
+/** Whether a tuned tile of attn_prefill is that of a problem. Queries that are turned are f32, but not the caller's. */
+export function isPrefillEntryFor(
+  args: PrefillTileArgs & Pick<MatrixTileArgs, 'turnedDType'>,
+  entry: TunedPrefill,
+): boolean {
+  return (
+    haveSameSizes(entry, args) &&
+    args.turnedDType === undefined &&
+    entry.dtype === args.qDType &&
+    entry.kvDType === args.kvDType
+  );
 }
 
 interface Sizes {

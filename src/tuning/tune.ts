@@ -18,7 +18,8 @@ import {
   withMatrices,
   type Variation,
 } from './variations.js';
-import { Workbench, type Exercise, type Room, type TunedModel } from './workbench.js';
+import type { Room, TunedModel } from './benchTensors.js';
+import { Workbench, type Exercise } from './workbench.js';
 
 /**
  * Measures on the user's device which tiles and chunks of keys are fastest for a model's attention, and how fast the device

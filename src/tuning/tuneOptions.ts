@@ -1,17 +1,22 @@
 import { checkHeadDims, checkHeads, checkTypes } from '../check/checkModel.js';
 import { checkCounts, checkFlags, checkNames, namesOf } from '../core/checkArguments.js';
-import type { FloatDType } from '../core/dtype.js';
+import { checkCacheFormat } from '../core/checkCacheFormat.js';
+import { isQuantised, type FloatDType, type KvDType } from '../core/dtype.js';
+import { fail } from '../core/errors.js';
 import { checkPrepareOptions } from '../runtime/runtimeOptions.js';
 import { checkAttention, SHAPE_NAMES, type AttentionShape } from '../sizing/modelShape.js';
-import type { TunedModel } from './workbench.js';
+import type { TunedModel } from './benchTensors.js';
 
 /** The attention to tune for, and how long to take. The shape of a model may be spread into it. */
 export interface TuneOptions extends AttentionShape {
   /** Of q and out. */
   readonly dtype: FloatDType;
-  /** Of k and v, or of the cache. Default `dtype`. */
-  readonly kvDType?: FloatDType | undefined;
-  /** Whether keys are in pages: calls pass `blockTable`. Default true. */
+  /**
+   * Of k and v, or of the cache. Default `dtype`. What is tuned for a quantised cache serves steps over a turned one
+   * (`kvRotation`), too; prompts over it keep their defaults.
+   */
+  readonly kvDType?: KvDType | undefined;
+  /** Whether keys are in pages: calls pass `blockTable`. Default true. Quantised caches are tuned in pages, for rows, too. */
   readonly paged?: boolean | undefined;
   /**
    * Milliseconds after which what was not measured yet keeps its defaults, compiling included, a whole number; 0 measures
@@ -61,8 +66,15 @@ export function checkTuneOptions(caller: string, options: TuneOptions): CheckedT
   const shape = checkAttention(caller, { nHeads, nKvHeads, headDim, headDimV, valuesInKeys });
   checkHeadDims(caller, { headDim, headDimV: shape.headDimV });
   checkHeads(caller, { nHeads });
-  checkTypes(caller, { dtype, kvDType });
+  checkTypes(caller, { dtype });
+  checkCacheFormat(caller, { kvDType, headDim, headDimV: shape.headDimV });
   checkFlags(caller, { paged });
+  if (isQuantised(kvDType) && !paged)
+    fail(
+      'argument',
+      caller,
+      `paged is false, but a cache of ${kvDType} is tuned in pages, and its tiles are those of rows, too. Leave paged out.`,
+    );
   checkCounts(caller, { budgetMs }, 0);
   checkPrepareOptions(caller, { onProgress: onProgress as never, signal });
   return { model: { ...shape, dtype, kvDType, paged }, budgetMs, onProgress, signal };

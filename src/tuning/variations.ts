@@ -20,7 +20,7 @@ import {
   shapeOf,
   tunedRows,
 } from '../plan/tunedTiles.js';
-import type { TunedModel } from './workbench.js';
+import type { TunedModel } from './benchTensors.js';
 
 /** A tuning to be tried. */
 export interface Variation {

@@ -1,8 +1,7 @@
 import type { DeviceTraits } from '../core/deviceTraits.js';
 import type { Dispatch } from '../core/dispatch.js';
-import { bytesPerElement, decode, encode, type FloatDType } from '../core/dtype.js';
+import { bytesPerElement, decode, type FloatDType } from '../core/dtype.js';
 import type { Load } from '../core/pace.js';
-import { elementCount, stridesOf, type Tensor } from '../core/tensor.js';
 import { planAttention } from '../plan/planAttention.js';
 import {
   hostLengths,
@@ -12,21 +11,14 @@ import {
 } from '../problem/attentionProblem.js';
 import { pagedRows, raggedRows } from '../problem/tokenRows.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { writeBytes } from '../runtime/transfers.js';
-
-/** The attention of a model, as far as it decides about kernels. */
-export interface TunedModel {
-  readonly nHeads: number;
-  readonly nKvHeads: number;
-  readonly headDim: number;
-  readonly headDimV: number;
-  /** Whether values are the first elements of keys. Default false. */
-  readonly valuesInKeys?: boolean;
-  readonly dtype: FloatDType;
-  readonly kvDType: FloatDType;
-  /** Whether keys are in pages, of 16 tokens. */
-  readonly paged: boolean;
-}
+import {
+  fillTensor,
+  makeTensors,
+  PAGE_SIZE,
+  type BenchTensors,
+  type Room,
+  type TunedModel,
+} from './benchTensors.js';
 
 /** Attention to be planned in several ways, over tensors that are there. */
 export interface Exercise {
@@ -37,14 +29,6 @@ export interface Exercise {
   readonly only?: string;
 }
 
-/** How many tokens the tensors hold. */
-export interface Room {
-  readonly queries: number;
-  readonly keys: number;
-}
-
-const PAGE_SIZE = 16;
-
 /** At either end of an output. */
 const COMPARED_BYTES = 2 ** 18;
 
@@ -54,7 +38,7 @@ export class Workbench {
   readonly room: Room;
   readonly #runtime: Runtime;
   readonly #caller: string;
-  readonly #tensors: Readonly<Record<'q' | 'k' | 'v' | 'out', Tensor>>;
+  readonly #tensors: BenchTensors;
   /** Pages in random order. */
   readonly #pages: Int32Array;
 
@@ -63,32 +47,8 @@ export class Workbench {
     this.#caller = caller;
     this.model = model;
     this.room = { ...room, keys: Math.ceil(room.keys / PAGE_SIZE) * PAGE_SIZE };
-    const { nHeads, nKvHeads, headDim, headDimV, valuesInKeys, dtype, kvDType, paged } = model;
-    const nPages = this.room.keys / PAGE_SIZE;
-    const tokens = paged ? [nPages, PAGE_SIZE] : [this.room.keys];
-    const made: Tensor[] = [];
-    const make = (name: string, shape: readonly number[], type: FloatDType): Tensor => {
-      const tensor = runtime.createTensor(shape, type, `${name} to tune with`);
-      made.push(tensor);
-      fill(runtime, tensor, randomBytes(type, made.length));
-      return tensor;
-    };
-    try {
-      this.#tensors = runtime.inNameOf(caller, () => {
-        const k = make('k', [...tokens, nKvHeads, headDim], kvDType);
-        const values = [...tokens, nKvHeads, headDimV];
-        return {
-          q: make('q', [room.queries, nHeads, headDim], dtype),
-          k,
-          v: valuesInKeys ? { ...k, shape: values, strides: stridesOf(k) } : make('v', values, kvDType),
-          out: make('out', [room.queries, nHeads, headDimV], dtype),
-        };
-      });
-    } catch (error) {
-      for (const { buffer } of made) buffer.destroy();
-      throw error;
-    }
-    this.#pages = shuffled(nPages);
+    this.#tensors = makeTensors(runtime, caller, model, this.room);
+    this.#pages = shuffled(this.room.keys / PAGE_SIZE);
   }
 
   /** A prompt of so many tokens, causal. */
@@ -105,7 +65,7 @@ export class Workbench {
 
   /** Overwrites the output with NaN, so that what a kernel leaves out shows. */
   spoilOutput(): void {
-    fill(this.#runtime, this.#tensors.out, new Uint8Array(2 ** 16).fill(255));
+    fillTensor(this.#runtime, this.#tensors.out, new Uint8Array(2 ** 16).fill(255));
   }
 
   /** The first and the last numbers of the output: all of them would keep the thread busy for long. */
@@ -126,12 +86,12 @@ export class Workbench {
   }
 
   destroy(): void {
-    for (const { buffer } of Object.values(this.#tensors)) buffer.destroy();
+    this.#tensors.destroy();
   }
 
   #exercise(name: string, qLens: readonly number[], kLens: readonly number[], numSplits: number): Exercise {
     const { nHeads, nKvHeads, headDim, headDimV, paged } = this.model;
-    const { q, k, v, out } = this.#tensors;
+    const { q, k, v, out, scales } = this.#tensors;
     const batch = qLens.length;
     const width = Math.ceil(Math.max(...kLens) / PAGE_SIZE);
     const keyRows = paged ? pagedRows : raggedRows;
@@ -149,7 +109,7 @@ export class Workbench {
         v: keyRows(v),
         out: raggedRows(out),
         lse: null,
-        scales: null,
+        scales,
         pages: paged
           ? {
               pageSize: PAGE_SIZE,
@@ -201,27 +161,6 @@ export function planOf(
 function starts(lengths: readonly number[]): Int32Array {
   let sum = 0;
   return Int32Array.from(lengths, (n) => (sum += n) - n);
-}
-
-/** Numbers that are the same in every run, uniformly from −1 to 1. */
-function randomBytes(dtype: FloatDType, seed: number): Uint8Array {
-  let state = seed;
-  const numbers = Float32Array.from({ length: 2 ** 16 }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-  const { buffer, byteLength } = encode(dtype, numbers);
-  return new Uint8Array(buffer, 0, byteLength);
-}
-
-/** Fills a tensor with bytes, again and again. */
-function fill({ device }: Runtime, { buffer, dtype, shape }: Tensor, bytes: Uint8Array): void {
-  const all = Math.ceil((elementCount(shape) * bytesPerElement(dtype)) / 4) * 4;
-  // Fewer writes, each of a piece that is repeated.
-  const piece = new Uint8Array(Math.min(all, 2 ** 22));
-  for (let at = 0; at < piece.length; at += bytes.length) piece.set(bytes.subarray(0, piece.length - at), at);
-  for (let offset = 0; offset < all; offset += piece.length)
-    writeBytes(device, [{ buffer, offset, bytes: piece.subarray(0, all - offset) }]);
 }
 
 function shuffled(n: number): Int32Array {

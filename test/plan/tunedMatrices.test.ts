@@ -1,8 +1,15 @@
+import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
 import type { DeviceTraits, MatrixConfiguration } from '../../src/core/deviceTraits.js';
 import type { Tuning } from '../../src/core/tuning.js';
-import { matrixPrefillCandidates } from '../../src/plan/matrixTile.js';
-import { choosePrefillTile, MATRIX_PREFILL_SHAPE, shapeOf } from '../../src/plan/tunedTiles.js';
+import { matrixDecodeCandidates, matrixPrefillCandidates } from '../../src/plan/matrixTile.js';
+import {
+  chooseDecodeTile,
+  choosePrefillTile,
+  MATRIX_DECODE_SHAPE,
+  MATRIX_PREFILL_SHAPE,
+  shapeOf,
+} from '../../src/plan/tunedTiles.js';
 import { defaultTuning } from '../../src/tuning/variations.js';
 import { traitsOf } from './traits.js';
 
@@ -46,6 +53,39 @@ test('a tuned tile of attn_matrix is used with matrices, and defaults without, i
     ];
     for (const check of tuning === TUNING ? both : both.toReversed()) check();
   }
+});
+
+test('a tile that was tuned gives way where heads are turned or an lse takes more room', () => {
+  const i4 = { ...ARGS, qDType: 'bf16', kvDType: 'i4' } as const;
+  const exact = { ...i4, lse: true };
+  const kept = matrixPrefillCandidates(T2, exact);
+  const large = matrixPrefillCandidates(T2, i4).find(
+    (tile) => !kept.some((other) => isDeepStrictEqual(other, tile)),
+  )!;
+  const entry = { headDim: 128, headDimV: 128, dtype: 'bf16', kvDType: 'i4' } as const;
+  const tile = shapeOf(large, MATRIX_PREFILL_SHAPE);
+  const tuned = { ...T2, tuning: { ...TUNING, prefill: [{ ...entry, tile }] } };
+  expect(choosePrefillTile(tuned, i4, 'test')).toEqual({ matrix: large });
+  expect(choosePrefillTile(tuned, exact, 'test')).toEqual({ matrix: kept[0] });
+  const turned = { ...i4, qDType: 'f32', turnedDType: 'bf16' } as const;
+  expect(choosePrefillTile(tuned, turned, 'test')).toEqual(choosePrefillTile(T2, turned, 'test'));
+
+  const decode = { ...i4, nRows: 16 } as const;
+  const step = matrixDecodeCandidates(T2, decode)[0]!;
+  const steps = [
+    { headDim: 128, headDimV: 128, kvDType: 'i4', rows: 16, tile: shapeOf(step, MATRIX_DECODE_SHAPE) },
+  ] as const;
+  const byStep = { ...T2, tuning: { ...TUNING, decode: steps } };
+  expect(chooseDecodeTile(byStep, decode, 'test')).toEqual({ matrix: step });
+  const split = { ...decode, lse: true };
+  expect(matrixDecodeCandidates(T2, split)).not.toContainEqual(step);
+  expect(chooseDecodeTile(byStep, split, 'test')).toEqual(chooseDecodeTile(T2, split, 'test'));
+});
+
+test('a tile that there is not is refused', () => {
+  const [entry] = TUNING.prefill;
+  const tuning = { ...TUNING, prefill: [{ ...entry!, tile: { ...entry!.tile, keys: 48 } }] };
+  expect(() => chosen({ ...T2, tuning })).toThrow('has a tile for headDim 128 which this version');
 });
 
 test('of other matrices than those that were tuned, the default is used', () => {

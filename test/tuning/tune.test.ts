@@ -65,6 +65,13 @@ describe('tune', () => {
     ]);
   });
 
+  test.each(['i8', 'i4', 'e4m3'] as const)('tunes for a cache of %s', async (kvDType) => {
+    const { tuning } = await tuned(favoured, { kvDType });
+    expect(tuning.prefill).toMatchObject([{ dtype: 'f16', kvDType, tile: { teams: 32 } }]);
+    expect(tuning.decode).toMatchObject([{ kvDType, rows: 4, tile: { invocations: 64 } }]);
+    expect(checkedTuning('createRuntime', tuning, LARGE)).toEqual(tuning);
+  });
+
   test('returns plain data that createRuntime takes after a turn as JSON', async () => {
     const { tuning } = await tuned(favoured);
     const parsed = JSON.parse(JSON.stringify(tuning)) as Tuning;
@@ -274,6 +281,9 @@ describe('tune', () => {
       await refused({ nHeads: 31 }),
       await refused({ headDim: 577 }),
       await refused({ dtype: 'i8' }),
+      await refused({ kvDType: 'i2' }),
+      await refused({ kvDType: 'i4', headDim: 80 }),
+      await refused({ kvDType: 'i8', paged: false }),
       await refused({ paged: 1 }),
       await refused({ budgetMs: -1 }),
       await refused({ onProgress: 5 }),
@@ -286,6 +296,9 @@ describe('tune', () => {
         "argument: tune: nHeads must be a multiple of nKvHeads, but there are 31 and 8.",
         "shape: tune: headDim is 577; it must be 1 to 576.",
         "argument: tune: dtype must be 'f32', 'f16' or 'bf16', not "i8".",
+        "argument: tune: kvDType must be 'f32', 'f16', 'bf16', 'i8', 'i4' or 'e4m3', not "i2".",
+        "shape: tune: headDim is 80; i4 needs a multiple of 32. Use i8.",
+        "argument: tune: paged is false, but a cache of i8 is tuned in pages, and its tiles are those of rows, too. Leave paged out.",
         "argument: tune: paged must be true or false, not 1.",
         "argument: tune: budgetMs must be a whole number ≥ 0, not -1.",
         "argument: tune: onProgress must be a function, not 5.",

@@ -5,6 +5,7 @@ import { prefillCandidates } from '../../src/plan/prefillTile.js';
 import { DECODE_SHAPE, PREFILL_SHAPE, shapeOf } from '../../src/plan/tunedTiles.js';
 import { defaultTuning } from '../../src/tuning/variations.js';
 import { downloadBuffer } from '../../tools/deviceTensor.js';
+import { checkKvCache } from '../attention/kvCacheCase.js';
 import { checkVarlen, draw, place, type VarlenCase } from '../attention/varlenCase.js';
 import { assert, assertEqual, type GpuCase } from '../platforms/gpuCase.js';
 import { withRuntime } from '../platforms/withRuntime.js';
@@ -128,6 +129,20 @@ export const cases: GpuCase[] = [
         const parsed = JSON.parse(JSON.stringify(tuning)) as Tuning;
         assertEqual(JSON.stringify(parsed), JSON.stringify(tuning), 'the tuning after a turn as JSON');
         await withTuning(runtime, parsed, (tuned) => checkVarlen(tuned, MANY_TILES));
+      }),
+  },
+  {
+    name: 'what is tuned for a cache of i4 serves it, turned and not',
+    run: (t) =>
+      withRuntime(t, async (runtime) => {
+        const tuning = await tune(runtime, { ...SMALL_MODEL, kvDType: 'i4', budgetMs: 4000 });
+        const shape = { heads: [4, 2], headDim: 32, dtype: 'f32', kvDType: 'i4', pageSize: 16 } as const;
+        await withTuning(runtime, tuning, async (tuned) => {
+          const step = { why: 'a step', ...shape, lengths: [[300, 1, 1]], causal: true } as const;
+          await checkKvCache(tuned, step);
+          await checkKvCache(tuned, { ...step, kvRotation: 'hadamard' });
+          await checkKvCache(tuned, { ...step, why: 'a prompt', lengths: [[20, 70, 70]] });
+        });
       }),
   },
   {
