@@ -19,8 +19,16 @@ test('no variant spills registers or keeps arrays in memory', () => {
   expect(rows.filter(({ figures }) => figures.spills > 0 || figures.scratch > 0)).toEqual([]);
 });
 
-test('attn_decode of halves leaves room for eight subgroups, which hide the time of loads', () => {
+test('attn_decode of halves, and of quantised caches, leaves room for eight subgroups, which hide the time of loads', () => {
   const decode = rows.filter(({ label }) => /^T1 attn_decode D(64|128) b?f16 /.test(label));
-  expect(decode.length).toBe(16);
+  expect(decode.length).toBe(16 + 18);
   expect(decode.filter(({ figures }) => figures.waves < 8)).toEqual([]);
+});
+
+test('a prompt over a quantised cache costs what one over its own type does, without matrices', () => {
+  const costOf = new Map(rows.map(({ label, figures }) => [label, figures.cost]));
+  const quantised = rows.filter(({ label }) => / attn_prefill .* cache /.test(label));
+  expect(quantised.length).toBe(12);
+  for (const { label, figures } of quantised)
+    expect(figures.cost, label).toBeLessThan(1.1 * costOf.get(label.replace(/ cache .*/, ''))!);
 });
