@@ -5,6 +5,7 @@ import { runProgram } from '../tools/runProgram.mjs';
 import { ensureDeno } from '../tools/setup/deno.mjs';
 import { ensureFirefox } from '../tools/setup/browsers.mjs';
 import { ensureMesa } from '../tools/setup/mesa.mjs';
+import { ensureQuickVulkan } from '../tools/setup/vulkan.mjs';
 
 const args = process.argv.slice(2);
 const { values } = parseArgs({
@@ -19,7 +20,10 @@ const platforms = values.help ? [] : String(values.platform).split(',');
 /** @type {(name: string) => boolean} */
 const wants = (name) => platforms.includes(name);
 
+// naga comes without a driver, too.
+const mesa = platforms.length > 0 ? await ensureQuickVulkan() : undefined;
 const programs = {
+  mesa,
   ...(wants('deno') && { deno: await ensureDeno() }),
   ...(wants('firefox') && { firefox: await ensureFirefox() }),
   ...(wants('mesa-sid') && { mesaSid: await ensureMesa('sid') }),
@@ -27,6 +31,5 @@ const programs = {
 await runProgram({
   entry: 'test/platforms/main.ts',
   args: [...args, '--programs', JSON.stringify(programs)],
-  // naga comes without a driver, too.
-  needs: [...(wants('chrome') ? ['chrome'] : []), ...(platforms.length > 0 ? ['vulkan'] : [])],
+  needs: wants('chrome') ? ['chrome'] : [],
 });

@@ -37,6 +37,8 @@ export interface UnpackedMesa {
 export interface Programs {
   readonly deno?: string;
   readonly firefox?: string;
+  /** A Mesa that compiles faster than the machine's own, where that is an old one. */
+  readonly mesa?: UnpackedMesa;
   readonly mesaSid?: UnpackedMesa;
 }
 
@@ -60,10 +62,10 @@ const starters: Readonly<Record<Platform, Starter>> = {
   node: (script, _, mesa) => nodeStart(script, mesa),
   'mesa-sid': (script, { mesaSid }) => nodeStart(script, needed(mesaSid)),
   chrome: ({ code }) => pageStart(launchChrome, code),
-  async deno(script, { deno }) {
-    const program = await writeProgram(script);
-    const args = ['run', '-A', '--unstable-webgpu', '--v8-flags=--expose-gc', program];
-    return processStart({ command: needed(deno), args }, await denoEngine(needed(deno)));
+  async deno(script, { deno, mesa }) {
+    const engine = await denoEngine(needed(deno));
+    const args = ['run', '-A', '--unstable-webgpu', '--v8-flags=--expose-gc', await writeProgram(script)];
+    return processStart(commandOn(mesa, needed(deno), args), engine);
   },
   firefox: ({ code }, { firefox }) => pageStart(() => launchFirefox(needed(firefox)), code),
 };
@@ -92,17 +94,21 @@ async function nodeStart(script: Script, mesa: UnpackedMesa | undefined): Promis
 interface Command {
   readonly command: string;
   readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 /** How to run Node with these arguments on an unpacked Mesa, or on the machine's own driver. */
-export function nodeCommand(args: readonly string[], mesa: UnpackedMesa | undefined): Required<Command> {
-  const { env, execPath } = process;
-  if (!mesa) return { command: execPath, args, env };
+export function nodeCommand(args: readonly string[], mesa: UnpackedMesa | undefined): Command {
+  return commandOn(mesa, process.execPath, args);
+}
+
+function commandOn(mesa: UnpackedMesa | undefined, command: string, args: readonly string[]): Command {
+  const { env } = process;
+  if (!mesa) return { command, args, env };
   const { loader, libraries, driver } = mesa;
   return {
     command: loader,
-    args: ['--library-path', libraries, execPath, ...args],
+    args: ['--library-path', libraries, command, ...args],
     env: { ...env, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
   };
 }
@@ -110,10 +116,7 @@ export function nodeCommand(args: readonly string[], mesa: UnpackedMesa | undefi
 /** The program in a process, which is asked by lines of its input and answers by lines of its output, in turn. */
 function processStart({ command, args, env }: Command, engine: string): Start {
   return async () => {
-    const child = spawn(command, args, {
-      stdio: ['pipe', 'pipe', 'inherit'],
-      env: env ?? process.env,
-    });
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
     const ended = new Promise<string>((resolve) => {
       child.on('error', (error) => resolve(error.message));
       child.on('close', (code, signal) => resolve(`the process ended with ${signal ?? code}`));
