@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { runProgram } from '../tools/runProgram.mjs';
 import { ensureDeno } from '../tools/setup/deno.mjs';
+import { browserOnMesa } from '../tools/setup/browserOnMesa.mjs';
 import { ensureFirefox } from '../tools/setup/browsers.mjs';
 import { ensureMesa } from '../tools/setup/mesa.mjs';
 import { ensureQuickVulkan } from '../tools/setup/vulkan.mjs';
@@ -25,7 +26,7 @@ const mesa = platforms.length > 0 ? await ensureQuickVulkan() : undefined;
 const programs = {
   mesa,
   ...(wants('deno') && { deno: await ensureDeno() }),
-  ...(wants('firefox') && { firefox: await ensureFirefox() }),
+  ...(wants('firefox') && { firefox: browserOnMesa(await ensureFirefox(), mesa) }),
   ...(wants('mesa-sid') && { mesaSid: await ensureMesa('sid') }),
 };
 await runProgram({

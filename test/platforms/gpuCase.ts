@@ -24,7 +24,8 @@ export function title({ name, why }: GpuCase): string {
 }
 
 /**
- * An implementation of WebGPU, and where it runs.
+ * An implementation of WebGPU, and where it runs. Where the machine has an old lavapipe, those with naga run on a newer one:
+ * compiling what naga writes takes the old one minutes for a kernel.
  *
  * | platform | WebGPU | shader compiler |
  * | --- | --- | --- |

@@ -33,11 +33,17 @@ export interface UnpackedMesa {
   readonly driver: string;
 }
 
+/** A browser, and what is to be added to its environment. */
+interface InstalledBrowser {
+  readonly program: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
 /** What `scripts/platforms.mjs` has found or installed. */
 export interface Programs {
   readonly deno?: string;
-  readonly firefox?: string;
-  /** A Mesa that compiles faster than the machine's own, where that is an old one. */
+  readonly firefox?: InstalledBrowser;
+  /** For Deno, a Mesa that compiles faster than the machine's own; Firefox comes with one. */
   readonly mesa?: UnpackedMesa;
   readonly mesaSid?: UnpackedMesa;
 }
@@ -172,10 +178,11 @@ function pageStart(launchBrowser: () => Promise<Browser>, script: string): Start
   };
 }
 
-function launchFirefox(executablePath: string): Promise<Browser> {
+function launchFirefox({ program, env }: InstalledBrowser): Promise<Browser> {
   return launch({
     browser: 'firefox',
-    executablePath,
+    executablePath: program,
+    env: { ...process.env, ...env },
     extraPrefsFirefox: { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true },
     protocolTimeout: 0,
   });

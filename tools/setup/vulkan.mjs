@@ -72,7 +72,7 @@ async function installMesa() {
 const QUICK_MESA = 26;
 
 /**
- * The driver for cases in Node where the machine's own would take minutes to compile them: a newer Mesa of Debian.
+ * The driver for GPU cases where the machine's own would take minutes to compile them: a newer Mesa of Debian.
  *
  * @param {string} adapter the name of the one that the machine has
  * @returns {Promise<import('./mesa.mjs').UnpackedMesa | undefined>} undefined if the machine's driver is to be used
@@ -84,7 +84,7 @@ async function quickerMesa(adapter) {
     return await ensureMesa('backports');
   } catch (error) {
     const { message } = /** @type {Error} */ (error);
-    console.warn(`The GPU cases in Node take many minutes on Mesa ${version}: ${message}`);
+    console.warn(`The GPU cases take many minutes on Mesa ${version}: ${message}`);
     return undefined;
   }
 }
@@ -93,8 +93,8 @@ async function quickerMesa(adapter) {
  * See to it that GPU cases find an adapter, and one that compiles quickly. They are compiled far longer than they run, so a
  * Mesa is told to leave out what optimises its code, which takes a third of that time.
  *
- * @returns {Promise<import('./mesa.mjs').UnpackedMesa | undefined>} the driver to run Node or Deno on; undefined for the
- *   machine's own
+ * @returns {Promise<import('./mesa.mjs').UnpackedMesa | undefined>} the driver to run them on; undefined for the machine's
+ *   own
  */
 export async function ensureQuickVulkan() {
   process.env.GALLIVM_PERF ??= 'nopt';
