@@ -79,6 +79,8 @@ export async function readBytes(
  */
 export function writeBytes(device: GPUDevice, transfers: readonly Transfer[]): void {
   for (const { buffer, offset, bytes } of transfers) {
+    // Deno 2.9 ends with a panic where an empty array is written.
+    if (bytes.length === 0) continue;
     device.queue.writeBuffer(buffer, offset, bytes as Uint8Array<ArrayBuffer>);
   }
 }

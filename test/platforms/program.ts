@@ -90,7 +90,18 @@ function keepPipelines(): void {
   };
 }
 
+/** Deno 2.9 ends with a panic where an empty array is written to a buffer, so nothing may do it anywhere. */
+function refuseEmptyWrites(): void {
+  const { writeBuffer } = GPUQueue.prototype;
+  GPUQueue.prototype.writeBuffer = function refusing(this: GPUQueue, ...args) {
+    const [buffer, , data] = args;
+    if (data.byteLength === 0) throw new Error(`An empty array was written to ${buffer.label}.`);
+    writeBuffer.apply(this, args as Parameters<typeof writeBuffer>);
+  };
+}
+
 keepPipelines();
+refuseEmptyWrites();
 globalThis.platformProgram = { begin, run };
 if (typeof document === 'undefined') listen();
 

@@ -122,7 +122,7 @@ export class Model {
   /** Writes which rows of the step that was computed last are to have logits. Returns how many they are. */
   prepareHead(logitRows: Uint32Array<ArrayBuffer>): number {
     const { queue } = this.#gpu.device;
-    queue.writeBuffer(this.activations.logitRows, 0, logitRows);
+    if (logitRows.length > 0) queue.writeBuffer(this.activations.logitRows, 0, logitRows);
     queue.writeBuffer(this.#counts.logits, 0, Uint32Array.of(logitRows.length));
     return logitRows.length;
   }
