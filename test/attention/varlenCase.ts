@@ -365,7 +365,13 @@ export function optionsOf(varlen: VarlenCase) {
   };
 }
 
-/** Scatters keys and values over a random choice of three times the pages they need; all other slots are NaN. */
+/** Bytes of a pool in f32 that every device can bind, with gaps between its rows. */
+const MOST_POOL_BYTES = 1e8;
+
+/**
+ * Scatters keys and values over a random choice of three times the pages they need, or of fewer where these would be too
+ * large; all other slots are NaN.
+ */
 function intoPages(
   random: Random,
   pageSize: number,
@@ -377,7 +383,11 @@ function intoPages(
   const lengths = Array.from({ length: batch }, (_, b) => cuSeqlensK[b + 1]! - cuSeqlensK[b]!);
   const pagesOf = lengths.map((length) => Math.ceil(length / pageSize));
   const width = Math.max(1, ...pagesOf);
-  const nPages = Math.max(1, 3 * pagesOf.reduce((sum, pages) => sum + pages, 0));
+  const nUsed = pagesOf.reduce((sum, pages) => sum + pages, 0);
+  const rowOf = ({ shape: [, nKvHeads, size] }: HostTensor) => nKvHeads! * size!;
+  const pageBytes = 4 * pageSize * Math.max(rowOf(keys), rowOf(values));
+  const fitting = Math.max(nUsed + 1, Math.floor(MOST_POOL_BYTES / pageBytes));
+  const nPages = Math.max(1, Math.min(3 * nUsed, fitting));
   const order = random.permutation(nPages);
   // Entries that no key needs name a page of NaN.
   const blockTable = new Int32Array(batch * width).fill(order.at(-1)!);
@@ -390,7 +400,7 @@ function intoPages(
   });
   const scatter = ({ shape, data }: HostTensor): HostTensor => {
     const [, nKvHeads, size] = shape as [number, number, number];
-    const row = nKvHeads * size;
+    const row = rowOf({ shape, data });
     const paged = new Float32Array(nPages * pageSize * row).fill(NaN);
     slots.forEach((slot, j) => paged.set(data.subarray(j * row, (j + 1) * row), slot * row));
     return { shape: [nPages, pageSize, nKvHeads, size], data: paged };
