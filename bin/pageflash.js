@@ -39,7 +39,7 @@ What decides the variant; each kernel takes the options that it depends on:
   --appends                  append_kv: append keys and values, as without --queries; both need ten
                              storage buffers
   --q-dtype TYPE             append_kv: of the queries; default that of --dtype
-  --parts KIND               merge_states only: chunks (default), stack or pair
+  --parts KIND               merge_states: chunks (default), cascade, stack or pair
   --unaligned                rows may begin at any element
 
 The device that it is to run on; defaults are what every WebGPU device has:
