@@ -183,8 +183,11 @@ export function compareKvCache(kvCase: KvCacheCase, inputs: KvCacheInputs, got: 
         reference: want.vCache.data,
       }),
     ];
-    // A code more or less makes more of a difference than the arithmetic of attention.
-    if (isSame.includes(false)) return checkNear('out', { actual: got.out, reference: want.out.data }, 0.05);
+    // A code more or less makes more of a difference than the arithmetic of attention: scores shift weights between values.
+    if (isSame.includes(false)) {
+      const largest = Array.from(want.out.data, Math.abs).reduce((a, b) => (b > a ? b : a), 1);
+      return checkNear('out', { actual: got.out, reference: want.out.data }, 0.05 * largest);
+    }
   }
   checkOut({ actual: got.out, reference: want.out.data, emulated, dtype, softcap, kvCache: true, alibi });
   if (got.lse) checkLse({ actual: got.lse, reference: want.lse.data });
