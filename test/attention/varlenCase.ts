@@ -176,8 +176,15 @@ export function compare(
   const want = attnVarlenReference(referenceArgs);
   const emulated =
     dtype === 'f32' ? undefined : attnVarlenReference({ ...referenceArgs, storage: dtype }).out.data;
-  checkOut({ actual: out, reference: want.out.data, emulated, dtype, softcap });
+  const farthestScore = farthestScoreOf(varlen, inputs);
+  checkOut({ actual: out, reference: want.out.data, emulated, dtype, softcap, farthestScore });
   if (lse) checkLse({ actual: lse, reference: want.lse.data });
+}
+
+/** First keys may be all that a row sees, as far away as its position is. */
+function farthestScoreOf({ firstKeys = 0 }: VarlenCase, { alibiSlopes, positions }: Inputs): number {
+  if (firstKeys === 0 || !alibiSlopes || !positions) return 0;
+  return Math.max(0, ...alibiSlopes) * Math.max(0, ...positions);
 }
 
 export function draw(varlen: VarlenCase): Inputs {

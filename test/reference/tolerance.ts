@@ -17,15 +17,18 @@ export interface CheckOutArgs extends Pair {
   /** Whether the keys came through a KV cache. */
   readonly kvCache?: boolean | undefined;
   readonly alibi?: boolean | undefined;
+  /** How far scores of all keys that a row sees may be from zero, by ALiBi over keys that are all far away. Default 0. */
+  readonly farthestScore?: number | undefined;
 }
 
 /**
  * With T the kernel, R the reference and P the emulation:
  *
- *     f32         max|T − R| ≤ 1e-5 · max(1, max|R|)
+ *     f32         max|T − R| ≤ 1e-5 · max(1, max|R|) · max(1, s / 50)
  *     f16, bf16   max|T − R| ≤ m · max|P − R| + 1e-5   and   mean|T − R| ≤ 1.5 · mean|P − R|
  *
- * m is 2; 3 with softcap or through the KV cache; 5 with ALiBi through the KV cache.
+ * m is 2; 3 with softcap or through the KV cache; 5 with ALiBi through the KV cache. s is `farthestScore`, from which f32
+ * counts in steps of s · 2^-23.
  */
 export function checkOut({
   actual,
@@ -35,9 +38,10 @@ export function checkOut({
   softcap,
   kvCache,
   alibi,
+  farthestScore = 0,
 }: CheckOutArgs): void {
   if (dtype === 'f32') {
-    const allowed = 1e-5 * Math.max(1, largestMagnitude(reference));
+    const allowed = 1e-5 * Math.max(1, largestMagnitude(reference)) * Math.max(1, farthestScore / 50);
     return checkEach('out', { actual, reference }, () => allowed);
   }
   if (!emulated) throw new Error(`out in ${dtype} is judged by an emulation of ${dtype}: pass emulated.`);
