@@ -83,8 +83,9 @@ export function matrixWorkgroupBytes(tile: MatrixTile, cache: CacheKind & Matrix
     rows * (keys * elementBytes + 16),
     16,
     16,
+    // Scales of keys and of values, and bounds of these; in place of their offsets.
     ...(cache.kvDType === 'i8' ? [keys * 4, keys * 4, keys * 4] : []),
-    ...(cache.paged ? offsetBytes(keys, 1, cache.kvDType === 'i4') : []),
+    ...offsetBytes(keys, cache, 1, cache.kvDType === 'i4'),
   ]);
 }
 
@@ -147,8 +148,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     F16_TILES: f16Tiles,
     SCALED: qScaled || kvScaled,
     Q_SCALED: qScaled,
-    K_SCALED: kvScaled,
-    V_SCALED: kvScaled,
+    KV_SCALED: kvScaled,
     Q_SPLIT: splits.q,
     K_SPLIT: splits.k,
     Q_RAW: qRaw,

@@ -1,5 +1,4 @@
 import type { Dispatch } from '../core/dispatch.js';
-import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import attnPrefillKernel from './attn_prefill.wgsl';
 import {
@@ -67,7 +66,7 @@ export function prefillWorkgroupBytes(tile: PrefillTile, cache: CacheKind): numb
     tileRows * 8,
     16,
     ...(subgroups ? [4] : []),
-    ...(cache.paged ? offsetBytes(keys, 1, hasScales(cache.kvDType)) : []),
+    ...offsetBytes(keys, cache, 1),
   ]);
 }
 

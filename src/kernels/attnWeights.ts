@@ -1,6 +1,5 @@
 import { grid2d, type Dispatch } from '../core/dispatch.js';
 import type { Tensor } from '../core/tensor.js';
-import { hasScales } from '../core/dtype.js';
 import type { Spec } from '../wgsl/kernel.js';
 import { Records } from '../wgsl/records.js';
 import { structOf } from '../wgsl/reflection.js';
@@ -126,12 +125,9 @@ export function weightsSpec(
 export function weightsWorkgroupBytes(
   { heads, keys }: WeightsTile,
   headDim: number,
-  { paged, kvDType }: CacheKind,
+  cache: CacheKind,
 ): number {
-  return variableBytes([
-    heads * Math.ceil(headDim / 8) * 2 * 16,
-    ...(paged ? offsetBytes(keys, 2, hasScales(kvDType)) : []),
-  ]);
+  return variableBytes([heads * Math.ceil(headDim / 8) * 2 * 16, ...offsetBytes(keys, cache, 2)]);
 }
 
 export { attnWeightsKernel };

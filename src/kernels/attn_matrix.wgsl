@@ -156,15 +156,15 @@ fn attn_matrix(
     var k_largest = 0.0;
     var v_largest = 0.0;
     // With HIDES, values wait for their weights.
-    @if(V_SCALED && !HIDES) @unroll for (var i = 0u; i < V_LOADS; i++) {
+    @if(KV_SCALED && !HIDES) @unroll for (var i = 0u; i < V_LOADS; i++) {
       v_largest = max(v_largest, magnitude_of_loaded(load_value(job, seen, first_tile, i * WG_SIZE + invocation)));
     }
     @if(Q_SCALED) @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
       @if(!HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
       @if(HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
     }
-    @if(K_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of_loaded(first_keys[i])); }
-    @if(K_SCALED && HIDES) {
+    @if(KV_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of_loaded(first_keys[i])); }
+    @if(KV_SCALED && HIDES) {
       note_seen_keys(mask, sequence.k_len, first_key_of(seen, first_tile), first_tile, tile_row, row_lane);
       workgroupBarrier();
       mark_keys(job, invocation);
@@ -172,12 +172,12 @@ fn attn_matrix(
       k_largest = peak_of_keys(job, seen, first_tile, invocation);
     }
     @if(Q_SCALED) atomicMax(&peaks[Q_PEAK], bitcast<u32>(q_largest));
-    @if(K_SCALED) atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
-    @if(V_SCALED) atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
+    @if(KV_SCALED) atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+    @if(KV_SCALED) atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
     workgroupBarrier();
     @if(Q_SCALED) scale.q = scale_for(peak_of(Q_PEAK));
-    @if(K_SCALED) scale.k = scale_for(peak_of(K_PEAK));
-    @if(V_SCALED) scale.v = scale_for(peak_of(V_PEAK));
+    @if(KV_SCALED) scale.k = scale_for(peak_of(K_PEAK));
+    @if(KV_SCALED) scale.v = scale_for(peak_of(V_PEAK));
   }
 
   @registers var q_blocks: array<array<Left, HEAD_STEPS>, ROW_BLOCKS>;
@@ -281,8 +281,8 @@ fn attn_matrix(
       high[i] = scores[at + 1u];
       @if(Q_SCALED) low[i] /= scale.q;
       @if(Q_SCALED) high[i] /= scale.q;
-      @if(K_SCALED) low[i] /= scale.k;
-      @if(K_SCALED) high[i] /= scale.k;
+      @if(KV_SCALED) low[i] /= scale.k;
+      @if(KV_SCALED) high[i] /= scale.k;
       @if(KV_I8) low[i] *= k_scales[octet * 2u];
       @if(KV_I8) high[i] *= k_scales[octet * 2u + 1u];
       @if(KV_E4M3) low[i] *= k_head_scale(job.kv_head);
@@ -357,22 +357,22 @@ fn attn_matrix(
       k_largest = stage_keys(job, seen, next, scale.k, invocation);
       v_largest = stage_values(job, seen, tile, scale.v, invocation);
     }
-    @if(V_SCALED && !HIDES) {
+    @if(KV_SCALED && !HIDES) {
       if (k_largest > ROOM / scale.k || v_largest > ROOM / scale.v) {
-        @if(K_SCALED) atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
-        @if(V_SCALED) atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
+        atomicMax(&peaks[K_PEAK], bitcast<u32>(k_largest));
+        atomicMax(&peaks[V_PEAK], bitcast<u32>(v_largest));
         has_moved[tile % 2u] = 1u;
       }
     }
-    @if(V_SCALED && CHECKS_VALUES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
-    @if(!V_SCALED && CHECKS_VALUES) let is_beyond = v_largest > LARGEST;
+    @if(KV_SCALED && CHECKS_VALUES)  let is_beyond = k_largest > ROOM / scale.k || v_largest > ROOM / scale.v;
+    @if(!KV_SCALED && CHECKS_VALUES) let is_beyond = v_largest > LARGEST;
     @if(CHECKS_VALUES) if (is_beyond) { has_moved[2u + tile % 2u] = 1u; }
     @if(!CHECKS_VALUES) let must_rescale = workgroupUniformLoad(&has_moved[tile % 2u]) != 0u;  // B
     @if(CHECKS_VALUES) let moved = workgroupUniformLoad(&has_moved);  // B
     @if(CHECKS_VALUES) let any_is_beyond = select(moved[2], moved[3], tile % 2u == 1u) != 0u;
-    @if(V_SCALED && CHECKS_VALUES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
-    @if(!V_SCALED && CHECKS_VALUES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
-    @if(!V_SCALED && CHECKS_VALUES) {
+    @if(KV_SCALED && CHECKS_VALUES)  let must_rescale = any_is_beyond || select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!KV_SCALED && CHECKS_VALUES) let must_rescale = select(moved[0], moved[1], tile % 2u == 1u) != 0u;
+    @if(!KV_SCALED && CHECKS_VALUES) {
       if (any_is_beyond) {
         mark_values(job, invocation);
         workgroupBarrier();
@@ -383,32 +383,28 @@ fn attn_matrix(
 
     // 3 rescale o
     if (must_rescale) {
-      @if(V_SCALED && CHECKS_VALUES) {
+      @if(KV_SCALED && CHECKS_VALUES) {
         mark_values(job, invocation);
         if (any_is_beyond) {
-          @if(K_SCALED) note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
+          note_seen_keys(mask, sequence.k_len, first_key_of(seen, next), next, tile_row, row_lane);
           workgroupBarrier();
-          @if(K_SCALED) {
-            mark_keys(job, invocation);
-            workgroupBarrier();
-            atomicMax(&peaks[K_PEAK], bitcast<u32>(peak_of_keys(job, seen, next, invocation)));
-          }
+          mark_keys(job, invocation);
+          workgroupBarrier();
+          atomicMax(&peaks[K_PEAK], bitcast<u32>(peak_of_keys(job, seen, next, invocation)));
           atomicMax(&peaks[V_PEAK], bitcast<u32>(peak_of_values(job, seen, tile, invocation)));
         }
         workgroupBarrier();
       }
-      @if(K_SCALED) {
+      @if(KV_SCALED) {
         scale.k = scale_for(peak_of(K_PEAK));
         _ = stage_keys(job, seen, next, scale.k, invocation);
-      }
-      @if(V_SCALED) {
         let previous_scale = scale.v;
         scale.v = scale_for(peak_of(V_PEAK));
         rescale *= scale.v / previous_scale;
         _ = stage_values(job, seen, tile, scale.v, invocation);
         @if(CHECKS_VALUES) clear_values(invocation);
+        workgroupBarrier();
       }
-      @if(K_SCALED || V_SCALED) workgroupBarrier();
       if (tile > first_tile) {
         @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) {
@@ -489,7 +485,7 @@ fn attn_matrix(
   let is_row = row < job.n_rows;
   @if(LSE) if (is_row && row_lane == 0u) { write_lse_of(job, token_of(row), head, sums_with_sink); }
   var out_scale = out_scale_of(sums, sums_with_sink);
-  @if(V_SCALED) out_scale /= scale.v;
+  @if(KV_SCALED) out_scale /= scale.v;
   @if(KV_E4M3) out_scale *= v_head_scale(job.kv_head);
   let out_at = out_row(job, token_of(row), head);
   @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {

@@ -61,7 +61,6 @@ export function turnHeadsDispatch({ problem, tokens, heads, scratch, ...rest }: 
   const spec = turnHeadsSpec(features);
   const writes = { newK: null, newV: null, rotatedQ: isQueries ? scratch : null };
   const nRows = tokens.nItems * tokens.itemTokens * nHeads;
-  const rowsOfWorkgroup = constantOf(turnHeadsKernel, 'WG_SIZE') / spec.LANES;
   return {
     kernel,
     spec,
@@ -81,7 +80,7 @@ export function turnHeadsDispatch({ problem, tokens, heads, scratch, ...rest }: 
       sines: rotary?.sin ?? null,
       out: isQueries ? scratch : callers.tensor,
     },
-    grid: grid2d(Math.ceil(nRows / rowsOfWorkgroup), rest.maxWorkgroupsPerDimension),
+    grid: grid2d(Math.ceil(nRows / turnedHeadsPerWorkgroup(spec)), rest.maxWorkgroupsPerDimension),
   };
 }
 
@@ -103,6 +102,11 @@ export function turnHeadsSpec(features: TurnHeadsFeatures) {
     ...outConditions(outDType, outWide),
     ...turningLanes(headDim),
   };
+}
+
+/** Heads that a workgroup takes at a time. */
+export function turnedHeadsPerWorkgroup({ LANES }: { readonly LANES: number }): number {
+  return constantOf(turnHeadsKernel, 'WG_SIZE') / LANES;
 }
 
 /** Octets of a head that an invocation sums up, so that registers suffice anywhere; more if else too many would share it. */

@@ -74,11 +74,11 @@ fn turn_heads(
   }
 }
 
-// An octet of what attention has left for a query token.
+// The head that begins with an octet, of what attention has left for a query token.
 @if(OUTPUTS) fn output_row(sequence: Sequence, token: u32, octet: u32) -> Row {
   let at = sequence.out_base + token * params.q_token + octet / HEAD_OCTETS * params.q_head;
   let kind = select(NONE, QUERY, token < sequence.q_len);
-  return Row(kind, octet % HEAD_OCTETS * 8u, at, at, params.head_dim, params.q_type, params.q_type, 0u);
+  return Row(kind, 0u, at, at, params.head_dim, params.q_type, params.q_type, 0u);
 }
 
 fn numbers_at(row: Row) -> Numbers {

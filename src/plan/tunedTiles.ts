@@ -69,8 +69,9 @@ export function chooseDecodeTile(
     return { decode: decodeWithinRegisters(traits, args, caller) };
   return remembered(tuning, `decode ${traits.tier} ${keyOf(args)} ${args.nRows}`, () => {
     if (!isMatrixEntry(entry)) return { decode: candidateOf(entry, decodeCandidates(traits, args), caller) };
-    const tuned = candidateOf(entry, matrixDecodeCandidates(traits, asTuned(args)), caller);
-    const matrix = matrices.find(isLike(tuned, MATRIX_DECODE_SHAPE));
+    // One that there is not is refused, one that takes too much room here gives way.
+    candidateOf(entry, matrixDecodeCandidates(traits, asTuned(args)), caller);
+    const matrix = matrices.find(isNamedIn(entry));
     return matrix ? { matrix } : { decode: decodeWithinRegisters(traits, args, caller) };
   });
 }
@@ -96,8 +97,9 @@ export function choosePrefillTile(
   return remembered(tuning, `prefill ${traits.tier} ${keyOf(args)}`, () => {
     if (!isMatrixEntry(entry))
       return { prefill: candidateOf(entry, prefillCandidates(traits, args), caller) };
-    const tuned = candidateOf(entry, matrixPrefillCandidates(traits, asTuned(args)), caller);
-    return { matrix: matrices.find(isLike(tuned, MATRIX_PREFILL_SHAPE)) ?? matrices[0]! };
+    // Likewise.
+    candidateOf(entry, matrixPrefillCandidates(traits, asTuned(args)), caller);
+    return { matrix: matrices.find(isNamedIn(entry)) ?? matrices[0]! };
   });
 }
 
@@ -106,8 +108,10 @@ function asTuned<Args extends MatrixTileArgs>(args: Args): Args {
   return { ...args, qDType: args.turnedDType ?? args.qDType, turnedDType: undefined, lse: false };
 }
 
-function isLike(tile: MatrixTile, names: readonly (keyof MatrixTile)[]): (other: MatrixTile) => boolean {
-  return (other) => names.every((name) => other[name] === tile[name]);
+/** Whether a tile is the one that an entry names. */
+function isNamedIn<Tile>({ tile }: TunedDecode | TunedPrefill): (candidate: Tile) => boolean {
+  const names = Object.keys(tile) as (keyof Tile & string)[];
+  return (candidate) => names.every((name) => candidate[name] === tile[name]);
 }
 
 /** Whether a tuned tile is one of attn_matrix. */
@@ -166,17 +170,16 @@ function keyOf({ headDim, headDimV, qDType, turnedDType, kvDType, paged, lse }: 
 }
 
 function candidateOf<Tile>(
-  { headDim, tile }: TunedDecode | TunedPrefill,
+  entry: TunedDecode | TunedPrefill,
   candidates: readonly Tile[],
   caller: string,
 ): Tile {
-  const names = Object.keys(tile) as (keyof Tile & string)[];
-  const found = candidates.find((candidate) => names.every((name) => candidate[name] === tile[name]));
+  const found = candidates.find(isNamedIn(entry));
   if (found) return found;
   fail(
     'argument',
     caller,
-    `the tuning that createRuntime was given has a tile for headDim ${headDim} which this version of pageflash does not have, or does not fit the device with pages. Tune again, or leave tuning out.`,
+    `the tuning that createRuntime was given has a tile for headDim ${entry.headDim} which this version of pageflash does not have, or does not fit the device with pages. Tune again, or leave tuning out.`,
   );
 }
 

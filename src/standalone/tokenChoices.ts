@@ -12,9 +12,8 @@ import {
   quantisedWorkgroupBytes,
 } from '../kernels/appendQuantised.js';
 import { wideElements } from '../kernels/shared/elements.js';
-import { turnHeadsKernel, turnHeadsSpec } from '../kernels/turnHeads.js';
+import { turnedHeadsPerWorkgroup, turnHeadsSpec } from '../kernels/turnHeads.js';
 import { MAX_HEAD_DIM_V } from '../problem/attentionProblem.js';
-import { constantOf } from '../wgsl/reflection.js';
 import { problemOf } from './attentionChoices.js';
 import { NO_TILE, rows, type Choices, type Stored } from './choice.js';
 import type { AppendKvOptions } from './options.js';
@@ -65,8 +64,7 @@ export const TOKEN_CHOICES: Choices<'append_kv' | 'append_quantised' | 'turn_hea
   append_quantised(caller, options) {
     const { headDim, dtype, kvDType, scaleDType, side = 'keys', unaligned = false } = options;
     const { paged = false, rotary = false, positions = false, rotarySections = false, kvRotation } = options;
-    checkCounts(caller, { headDim });
-    checkHeadDims(caller, { headDim, headDimV: Math.min(headDim, MAX_HEAD_DIM_V) });
+    checkHeadDim(caller, headDim);
     checkTypes(caller, { dtype });
     checkChoice(caller, 'kvDType', kvDType, QUANTISED);
     checkCacheFormat(caller, { kvDType, scaleDType, headDim, headDimV: headDim });
@@ -114,8 +112,7 @@ export const TOKEN_CHOICES: Choices<'append_kv' | 'append_quantised' | 'turn_hea
   turn_heads(caller, options) {
     const { headDim, dtype, heads = 'queries', unaligned = false } = options;
     const { rotary = false, positions = false, rotarySections = false } = options;
-    checkCounts(caller, { headDim });
-    checkHeadDims(caller, { headDim, headDimV: Math.min(headDim, MAX_HEAD_DIM_V) });
+    checkHeadDim(caller, headDim);
     if (!canTurn(headDim)) fail('shape', caller, `headDim is ${headDim}; turned heads have a power of two.`);
     checkTypes(caller, { dtype });
     checkChoice(caller, 'heads', heads, ['queries', 'outputs']);
@@ -145,10 +142,16 @@ export const TOKEN_CHOICES: Choices<'append_kv' | 'append_quantised' | 'turn_hea
       },
       ...NO_TILE,
       // Whole heads.
-      jobsPerWorkgroup: (constantOf(turnHeadsKernel, 'WG_SIZE') / spec.LANES) * octetsOf(headDim),
+      jobsPerWorkgroup: turnedHeadsPerWorkgroup(spec) * octetsOf(headDim),
     };
   },
 };
+
+/** Checks the size of heads of either side. */
+function checkHeadDim(caller: string, headDim: number): void {
+  checkCounts(caller, { headDim });
+  checkHeadDims(caller, { headDim, headDimV: Math.min(headDim, MAX_HEAD_DIM_V) });
+}
 
 /** Refuses positions that nothing is rotated by, and sections of none. */
 function checkPositionsOf(

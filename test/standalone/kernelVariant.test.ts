@@ -1,13 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceTraits } from '../../src/core/deviceTraits.js';
 import type { Dispatch } from '../../src/core/dispatch.js';
-import type { DeviceLengths, Rotary } from '../../src/problem/attentionProblem.js';
+import type {
+  AttentionProblem,
+  DeviceLengths,
+  PagedRows,
+  Rotary,
+} from '../../src/problem/attentionProblem.js';
 import { copyPagesDispatches, groupPools } from '../../src/kernels/copyPages.js';
 import { MERGE_KINDS, mergeSpec, mergeStatesKernel, mergeTile } from '../../src/kernels/mergeStates.js';
 import { listNewTokens } from '../../src/kernels/appendKv.js';
 import { appendQuantisedDispatch } from '../../src/kernels/appendQuantised.js';
 import { hostBatchInfo } from '../../src/kernels/shared/batchInfo.js';
-import { scaleShape } from '../../src/core/kvFormats.js';
+import type { QuantisedDType } from '../../src/core/dtype.js';
+import { scaleShape, type ScaleDType } from '../../src/core/kvFormats.js';
 import { denseRows, pagedRows } from '../../src/problem/tokenRows.js';
 import { turnedProblem } from '../../src/problem/turned.js';
 import { variantName } from '../../src/wgsl/link.js';
@@ -243,6 +249,24 @@ describe('a variant is what the planner runs', () => {
 
 const WHOLE = { headDim: 64, dtype: 'f16' } as const;
 
+/** Keys, values and scales of a problem over such a cache, for two kv heads. */
+function quantisedCache(
+  dtype: QuantisedDType,
+  scaleDType: ScaleDType,
+  shape: readonly number[],
+  paged: boolean,
+): Pick<AttentionProblem, 'k' | 'v' | 'scales'> {
+  const rowsOf = paged ? pagedRows : denseRows;
+  const cache = rowsOf(fakeTensor(dtype, shape));
+  const scale = (): PagedRows => rowsOf(fakeTensor(scaleDType, scaleShape(dtype, shape)));
+  const heads = Float32Array.of(1, 1);
+  const scales =
+    dtype === 'e4m3'
+      ? ({ per: 'head', k: heads, v: heads } as const)
+      : ({ per: 'token', k: scale(), v: scale() } as const);
+  return { k: cache, v: cache, scales };
+}
+
 test.each(MERGE_KINDS)('merges of parts: %s', (parts) => {
   const { name, bindings } = kernelVariant({ kernel: 'merge_states', ...WHOLE, parts });
   expect(name).toBe(
@@ -280,15 +304,7 @@ test.each([
       { heads: [4, 2], ...options },
     );
     const shape = paged ? [8, 8, 2, headDim] : [2, 32, 2, headDim];
-    const rowsOf = paged ? pagedRows : denseRows;
-    const cache = rowsOf(fakeTensor(dtype, shape));
-    const scale = () => rowsOf(fakeTensor(scaleDType, scaleShape(dtype, shape)));
-    const heads = Float32Array.of(1, 1);
-    const scales =
-      dtype === 'e4m3'
-        ? ({ per: 'head', k: heads, v: heads } as const)
-        : ({ per: 'token', k: scale(), v: scale() } as const);
-    const quantised = { ...problem, k: cache, v: cache, scales };
+    const quantised = { ...problem, ...quantisedCache(dtype, scaleDType, shape, paged) };
     const turned = kvRotation ? turnedProblem(quantised) : quantised;
     const info = hostBatchInfo(turned, lengths, new Uint32Array());
     const tokens = listNewTokens(Uint32Array.of(2, 5), info, () => info);
@@ -335,15 +351,7 @@ test.each([
       ...(paged && { pageSize }),
     });
     const shape = paged ? [99, pageSize, 2, headDim] : [1, 256, 2, headDim];
-    const rowsOf = paged ? pagedRows : denseRows;
-    const cache = rowsOf(fakeTensor(dtype, shape));
-    const scale = () => rowsOf(fakeTensor(scaleDType, scaleShape(dtype, shape)));
-    const one = Float32Array.of(1, 1);
-    const scales =
-      dtype === 'e4m3'
-        ? ({ per: 'head', k: one, v: one } as const)
-        : ({ per: 'token', k: scale(), v: scale() } as const);
-    const quantised = { ...problem, k: cache, v: cache, scales };
+    const quantised = { ...problem, ...quantisedCache(dtype, scaleDType, shape, paged) };
     const dispatches = planCachedAttention(
       kvRotation ? turnedProblem(quantised) : quantised,
       lengths,

@@ -1,5 +1,5 @@
 import { grid2d, type Dispatch, type Scratch } from '../../core/dispatch.js';
-import { isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
+import { hasScales, isQuantised, type FloatDType, type KvDType } from '../../core/dtype.js';
 import type { ScaleDType } from '../../core/kvFormats.js';
 import { scoreScale, type AttentionProblem, type PagedRows } from '../../problem/attentionProblem.js';
 import { blockWords, sparesMaskMod } from '../../problem/blockMask.js';
@@ -212,10 +212,16 @@ export function variableBytes(sizes: readonly number[]): number {
 }
 
 /**
- * Bytes of the variables in which a tile of so many keys has their offsets in pages, and where `scales` those of scales:
- * those of keys for one tile or two (see key_offsets), those of values for two.
+ * Bytes of the variables in which a tile of so many keys has their offsets in pages, and where `scales` are looked up those
+ * of scales: those of keys for one tile or two (see key_offsets), those of values for two.
  */
-export function offsetBytes(keys: number, keyTiles: 1 | 2, scales: boolean): number[] {
+export function offsetBytes(
+  keys: number,
+  { paged, kvDType }: CacheKind,
+  keyTiles: 1 | 2,
+  scales = hasScales(kvDType),
+): number[] {
+  if (!paged) return [];
   return [keyTiles, 2, ...(scales ? [keyTiles, 2] : [])].map((tiles) => tiles * keys * 4);
 }
 

@@ -7,7 +7,7 @@
 //   KV_I8, KV_E4M3   see octets
 //   PAIRED           tiles are f16, and keys and values are such bytes
 
-@if(KV_E4M3) import package::shared::elements::halves_from_e4m3;
+@if(KV_E4M3) import package::shared::elements::{halves_from_e4m3, E4M3_UNIT};
 
 // A quad in the order of tiles; and one of tiles in that of a head.
 fn paired(quad: vec4f) -> vec4f {
@@ -28,5 +28,5 @@ fn paired(quad: vec4f) -> vec4f {
 
 @if(PAIRED && KV_E4M3) fn pairs_of_bytes(word: u32) -> vec2u {
   let units = vec2u(halves_from_e4m3(word << 8u), halves_from_e4m3(word));
-  return bitcast<vec2u>(bitcast<vec4<f16>>(units) * vec4<f16>(256.0h));
+  return bitcast<vec2u>(bitcast<vec4<f16>>(units) * vec4<f16>(E4M3_UNIT));
 }

@@ -11,7 +11,7 @@
 //   CHECKS_VALUES   values are looked at; with HIDES, but not of i8, whose codes are always numbers
 
 import package::shared::attention::{Job, sees};
-@if(K_SCALED && HIDES) import package::shared::attention::RowMask;
+@if(KV_SCALED && HIDES) import package::shared::attention::RowMask;
 @if(MASK_MOD) import package::shared::attention::lets_see_by_mod;
 import package::shared::band::Band;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
@@ -53,7 +53,7 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
   }
 }
 
-@if(V_SCALED && HIDES) fn peak_of_values(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
+@if(KV_SCALED && HIDES) fn peak_of_values(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
   var peak = 0.0;
   for (var index = invocation; index < TILE_KEYS * V_OCTETS; index += WG_SIZE) {
     if (!counts_value(index / V_OCTETS)) { continue; }
@@ -64,7 +64,7 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
 
 // Keys that masks let any row see: first noted where scores of the row belong, then marked. Since there are no scores yet, what
 // score_mod will hide counts.
-@if(K_SCALED && HIDES) fn note_seen_keys(mask: RowMask, k_len: u32, first_key: u32, tile: u32, tile_row: u32, row_lane: u32) {
+@if(KV_SCALED && HIDES) fn note_seen_keys(mask: RowMask, k_len: u32, first_key: u32, tile: u32, tile_row: u32, row_lane: u32) {
   for (var i = 0u; i < LANE_OCTETS * 2; i++) {
     let quad = (i / 2u * ROW_LANES + row_lane) * 2u + i % 2u;
     let key = vec4i(i32(first_key + quad * 4u)) + vec4i(0, 1, 2, 3);
@@ -77,7 +77,7 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
   }
 }
 
-@if(K_SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
+@if(KV_SCALED && HIDES) fn mark_keys(job: Job, invocation: u32) {
   let n_rows = min(job.n_rows - job.first_row, TILE_ROWS);
   for (var tile_key = invocation; tile_key < TILE_KEYS; tile_key += WG_SIZE) {
     var n_seeing = 0.0;
@@ -88,7 +88,7 @@ import constants::{WG_SIZE, TILE_KEYS, LANE_OCTETS, ROW_LANES};
   }
 }
 
-@if(K_SCALED && HIDES) fn peak_of_keys(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
+@if(KV_SCALED && HIDES) fn peak_of_keys(job: Job, seen: Band, tile: u32, invocation: u32) -> f32 {
   var peak = 0.0;
   for (var index = invocation; index < TILE_KEYS * K_OCTETS; index += WG_SIZE) {
     if (tiles[(index / K_OCTETS + 1u) * K_LINE - 1u].x != 0u) {

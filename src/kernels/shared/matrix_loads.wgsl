@@ -10,7 +10,7 @@
 //   Q_RAW       queries wait as they are stored: Q_WIDE and Q_HALVES
 //   RAW         and so do keys and values: KV_WIDE and KV_HALVES
 //   PADDED      a head is smaller than its place in tiles
-//   K_SCALED    see matrix_peaks
+//   KV_SCALED    see matrix_peaks
 
 import package::shared::attention::{params, Job, token_of, head_of};
 import package::shared::band::Band;
@@ -67,7 +67,7 @@ fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   var is_there = true;
   @if(PADDED) is_there = dim < params.head_dim;
   // A key without a page is some other one, whose score is masked. It must not set a peak.
-  @if(PAGED && K_SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
+  @if(PAGED && KV_SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
   let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
   // Loading what is not used costs less than a branch.
   @if(RAW) return select(vec4u(), k[at / 8u], is_there);

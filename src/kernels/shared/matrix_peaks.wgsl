@@ -1,14 +1,15 @@
 // matrix_peaks: powers of two by which operands of attn_matrix are multiplied on their way into the tiles, and the peaks, the
 // largest magnitudes, that decide them.
 //
-// bf16, turned queries in f32 and codes times scales have the range of f32, tiles of f16 do not: with SCALED such an operand
+// bf16, turned queries in f32 and i4, codes times scales, have the range of f32, tiles of f16 do not: with SCALED such an operand
 // is multiplied by a power of two, one for all that the workgroup has seen of it, which follows its peak. What is below 2^-35
 // of the peak is lost. All but bf16 is rounded to f16 then, unless it is split (matrix_tiles).
 //
 // Variants:
 //   those of matrix_loads
-//   SCALED      operands of f16 tiles are scaled: with Q_SCALED, K_SCALED and V_SCALED those of q, k and v
+//   SCALED      operands of f16 tiles are scaled: with Q_SCALED queries, with KV_SCALED keys and values
 //   F16_TILES   see matrix_tiles
+//   CHECKS_VALUES   see matrix_hidden
 //   HIDES       hidden keys may hold anything, see matrix_hidden: what is not finite has a magnitude, too, but sets no peak
 
 import package::shared::attention::largest_of;
@@ -50,8 +51,8 @@ struct Scales {
 @if(HIDES) const BEYOND_BITS = 0x7f7fffffu;
 @if(HIDES) const BEYOND = bitcast<f32>(BEYOND_BITS);
 // The most that a value of a tile may be where none is scaled.
-@if(CHECKS_VALUES && !V_SCALED && F16_TILES)  const LARGEST = 65504.0;
-@if(CHECKS_VALUES && !V_SCALED && !F16_TILES) const LARGEST = 3.4e38;
+@if(CHECKS_VALUES && !KV_SCALED && F16_TILES)  const LARGEST = 65504.0;
+@if(CHECKS_VALUES && !KV_SCALED && !F16_TILES) const LARGEST = 3.4e38;
 
 // The largest magnitude of what is finite.
 @if(SCALED && HIDES) fn peak_of_octet(octet: Octet) -> f32 {
@@ -67,14 +68,14 @@ struct Scales {
 @if(KV_I4) const LARGEST_CODE = 8.0;
 
 // That of an octet of keys or values, of i4 the most that one may have with its scale.
-@if(K_SCALED || V_SCALED) fn magnitude_of_loaded(loaded: Loaded) -> f32 {
+@if(KV_SCALED) fn magnitude_of_loaded(loaded: Loaded) -> f32 {
   @if(!KV_I4)         return magnitude_of(octet_of(loaded, 1.0));
   @if(KV_I4 && HIDES) return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * loaded.scale) & 0x7fffffffu, BEYOND_BITS));
   @if(KV_I4 && !HIDES) return LARGEST_CODE * abs(loaded.scale);
 }
 
 // The same of what is finite.
-@if((K_SCALED || V_SCALED) && HIDES) fn peak_of_loaded(loaded: Loaded) -> f32 {
+@if(KV_SCALED && HIDES) fn peak_of_loaded(loaded: Loaded) -> f32 {
   @if(!KV_I4) return peak_of_octet(octet_of(loaded, 1.0));
   @if(KV_I4)  return LARGEST_CODE * finite_of(vec4f(loaded.scale));
 }

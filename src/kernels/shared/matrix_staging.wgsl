@@ -46,7 +46,7 @@ fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
 }
 
 // Puts octet number `index` of the keys of a tile. Like `put_value` it returns the largest magnitude of what was put: of keys
-// with K_SCALED, of values with V_SCALED or CHECKS_VALUES.
+// with KV_SCALED, of values with that or CHECKS_VALUES.
 fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / K_OCTETS;
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
@@ -66,8 +66,8 @@ fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
     tiles[at] = words.low;
     @if(K_SPLIT) tiles[at + K_OCTETS] = words_of(rest_of(octet)).low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
-    @if(K_SCALED)  return magnitude_of_loaded(loaded);
-    @if(!K_SCALED) return 0.0;
+    @if(KV_SCALED)  return magnitude_of_loaded(loaded);
+    @if(!KV_SCALED) return 0.0;
   }
 }
 
@@ -91,9 +91,9 @@ fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
     let words = words_of(octet);
     tiles[at] = words.low;
     @if(!F16_TILES) tiles[at + 1u] = words.high;
-    @if(V_SCALED)                    return magnitude_of_loaded(loaded);
-    @if(!V_SCALED && CHECKS_VALUES)  return magnitude_of(octet);
-    @if(!V_SCALED && !CHECKS_VALUES) return 0.0;
+    @if(KV_SCALED)                    return magnitude_of_loaded(loaded);
+    @if(!KV_SCALED && CHECKS_VALUES)  return magnitude_of(octet);
+    @if(!KV_SCALED && !CHECKS_VALUES) return 0.0;
   }
 }
 

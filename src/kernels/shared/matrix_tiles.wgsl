@@ -7,7 +7,7 @@
 // Variants:
 //   F16_TILES   operands are f16; else f32. Sums are f32 in any case
 //   Q_SPLIT     queries are two matrices, which go through the tiles one after the other; Q_SCALED
-//   K_SPLIT     and so are keys, side by side; K_SCALED
+//   K_SPLIT     and so are keys, side by side; KV_SCALED
 
 import package::shared::octets::Octet;
 import constants::{TILE_KEYS, M, N, K, STRIPS, PARTS, ROW_BLOCKS, OUT_BLOCKS, HEAD_STEPS};

@@ -145,7 +145,10 @@ export class PageTable {
     this.#nTokens = nTokens;
   }
 
-  /** Widens the gap up to a column behind it, and behind those that are kept. Its pages go into the free list right before the page `next`. */
+  /**
+   * Widens the gap up to a column behind it, and behind those that are kept. Its pages go into the free list right before the
+   * page `next`.
+   */
   dropBefore(column: number, next = NULL_PAGE): void {
     const first = Math.max(this.#nKept, this.#gap.end);
     for (let before = column - 1; before >= first; before--) {
