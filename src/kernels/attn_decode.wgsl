@@ -59,7 +59,7 @@ import package::shared::band::{Band, band_between, last_of};
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::{bias_of, biased};
 import package::shared::key_offsets::{
-  find_offsets, first_key_of, slot_of, keep_offsets, k_offsets_of, v_offset, has_page, offset_or, have_pages,
+  find_offsets, first_key_of, slot_of, keep_offsets, k_offsets_of, v_offsets_of, has_page, offset_or, have_pages,
 };
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, octet_of, octet_of_run};
@@ -131,14 +131,14 @@ fn attn_decode(
   stage_queries(job, local);
   @if(SUBGROUPS) start_numbering(local);
   workgroupBarrier();
-  @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
+  @if(SUBGROUPS)  let invocation = min(invocation_by_subgroup(subgroup_size, subgroup_lane), WG_SIZE - 1u);
   @if(!SUBGROUPS) let invocation = local;
 
   // For scores and weights
-  let key_lane = invocation % KEY_LANES;
+  let key_lane = min(invocation % KEY_LANES, KEY_LANES - 1u);
   let key_quad = invocation / KEY_LANES;
   let last_octet = (params.head_dim - 1u) / 8u;
-  let own_row = key_lane % ROWS;   // with LANE_ROWS the first of several
+  let own_row = min(key_lane % ROWS, ROWS - 1u);   // with LANE_ROWS the first of several
   @registers var mask: array<RowMask, LANE_ROWS>;
   @registers var maximum: array<f32, LANE_ROWS>;
   @registers var total: array<f32, LANE_ROWS>;
@@ -148,7 +148,7 @@ fn attn_decode(
   }
 
   // For values
-  let value_lane = invocation % VALUE_LANES;
+  let value_lane = min(invocation % VALUE_LANES, VALUE_LANES - 1u);
   let value_group = invocation / VALUE_LANES;
   let last_value_octet = (params.head_dim_v - 1u) / 8u;
   @registers var low: array<array<vec4f, COLS>, ROWS>;
@@ -547,12 +547,12 @@ fn stage_queries(job: Job, invocation: u32) {
 
 // Those of the four keys of a quad, in a group of 32 dims or of a whole head.
 @if(KV_SCALES) fn scales_of_keys(group: u32, quad: u32) -> vec4f {
-  let at = group * SCALE_LINE + quad * 4u;
+  let at = min(group * SCALE_LINE + quad * 4u, K_GROUPS * SCALE_LINE - 4u);
   return vec4f(k_scales[at], k_scales[at + 1u], k_scales[at + 2u], k_scales[at + 3u]);
 }
 
 @if(KV_SCALES) fn scales_of_values(group: u32, quad: u32) -> vec4f {
-  let at = group * SCALE_LINE + quad * 4u;
+  let at = min(group * SCALE_LINE + quad * 4u, V_GROUPS * SCALE_LINE - 4u);
   return vec4f(v_scales[at], v_scales[at + 1u], v_scales[at + 2u], v_scales[at + 3u]);
 }
 
@@ -565,13 +565,10 @@ struct ValuePlaces {
 // If a key has no page its weight is 0: the value of a neighbour is read instead, or if there is none the first one of the
 // pool, which must not be used.
 fn value_places(job: Job, walked: Band, tile_index: u32, quad: u32) -> ValuePlaces {
-  let at0 = v_offset(job.sequence, walked, tile_index, quad * 4u);
-  let at1 = v_offset(job.sequence, walked, tile_index, quad * 4u + 1u);
-  let at2 = v_offset(job.sequence, walked, tile_index, quad * 4u + 2u);
-  let at3 = v_offset(job.sequence, walked, tile_index, quad * 4u + 3u);
-  let any_at = min(min(at0, at1), min(at2, at3));
+  let offsets = v_offsets_of(job.sequence, walked, tile_index, quad);
+  let any_at = min(min(offsets.x, offsets.y), min(offsets.z, offsets.w));
   let other = offset_or(any_at, job.sequence.v_base);
-  let at = vec4u(offset_or(at0, other), offset_or(at1, other), offset_or(at2, other), offset_or(at3, other));
+  let at = vec4u(offset_or(offsets.x, other), offset_or(offsets.y, other), offset_or(offsets.z, other), offset_or(offsets.w, other));
   return ValuePlaces(at + job.kv_head * params.v_head, any_at);
 }
 
@@ -636,13 +633,13 @@ fn sum_of_quads(own: f32) -> f32 {
 // The maximum, or the sum, over all quads of a row.
 fn max_of_row(row: u32) -> f32 {
   var largest = NO_MAXIMUM;
-  @unroll for (var i = 0u; i < LANE_PARTS; i++) { largest = max(largest, lane_value[i * QUAD_LANES * LINE_ROWS + row]); }
+  @unroll for (var i = 0u; i < LANE_PARTS; i++) { largest = max(largest, lane_value[i * QUAD_LANES * LINE_ROWS + min(row, LINE_ROWS - 1u)]); }
   return largest;
 }
 
 fn sum_of_row(row: u32) -> f32 {
   var sum = 0.0;
-  @unroll for (var i = 0u; i < LANE_PARTS; i++) { sum += lane_value[i * QUAD_LANES * LINE_ROWS + row]; }
+  @unroll for (var i = 0u; i < LANE_PARTS; i++) { sum += lane_value[i * QUAD_LANES * LINE_ROWS + min(row, LINE_ROWS - 1u)]; }
   return sum;
 }
 

@@ -65,8 +65,9 @@ import package::shared::matrix_scales::{
 };
 import package::shared::matrix_staging::{put_key, put_query, put_rest, put_value, stage_keys, stage_values};
 import package::shared::matrix_tiles::{
-  tiles, scores, weights, put_weights, STRIP_ROWS, TILE_ROWS, WORD, VALUES, K_OCTETS, K_LINE, V_LINE, P_LINE, S_LINE,
+  tiles, scores, weights, words_of, STRIP_ROWS, TILE_ROWS, WORD, VALUES, K_OCTETS, K_LINE, V_LINE, P_LINE, S_LINE,
 };
+import package::shared::octets::Octet;
 @if(OUT_OCTETS)  import package::shared::out_rows::write_halves;
 @if(!OUT_OCTETS) import package::shared::out_rows::write_quad;
 @if(LINKED) import package::shared::tile_links::{first_visited, is_full, links_at, visited_after};
@@ -113,15 +114,16 @@ fn attn_matrix(
   if (job.first_row >= job.n_rows) { return; }
   let sequence = job.sequence;
 
-  let strip = subgroup / PARTS % STRIPS;
-  let part = subgroup % PARTS;
+  // Minima show compilers that indices are within bounds: drivers then put constants into the addresses of loads and stores.
+  // A remainder would reach them as a subtraction, of which they know nothing.
+  let strip = min(subgroup / PARTS, STRIPS - 1u);
+  let part = min(subgroup % PARTS, PARTS - 1u);
   let first_strip_row = strip * STRIP_ROWS;
   @if(VARYING)  let multiplies = subgroup < WAVES;
   @if(!VARYING) let multiplies = true;
-  // Remainders show compilers that indices are within bounds.
-  let invocation = (subgroup * subgroup_size + subgroup_lane) % WG_SIZE;
-  let row_lane = invocation / LANE_STEP % ROW_LANES;
-  let tile_row = (invocation / (LANE_STEP * ROW_LANES) * LANE_STEP + invocation % LANE_STEP) % TILE_ROWS;
+  let invocation = min(subgroup * subgroup_size + subgroup_lane, WG_SIZE - 1u);
+  let row_lane = min(invocation / LANE_STEP % ROW_LANES, ROW_LANES - 1u);
+  let tile_row = min(invocation / (LANE_STEP * ROW_LANES) * LANE_STEP + invocation % LANE_STEP, TILE_ROWS - 1u);
   let row = job.first_row + tile_row;
   let mask = mask_of(job, row);
 
@@ -338,7 +340,10 @@ fn attn_matrix(
       let octet = i * ROW_LANES + row_lane;
       @if(KV_I8) low[i] = scaled_weights(low[i], octet * 2u);
       @if(KV_I8) high[i] = scaled_weights(high[i], octet * 2u + 1u);
-      put_weights(tile_row, octet, low[i], high[i]);
+      let words = words_of(Octet(low[i], high[i]));
+      let at = tile_row * P_LINE + octet * (8 / WORD);
+      weights[at] = words.low;
+      @if(!F16_TILES) weights[at + 1u] = words.high;
     }
     var rescale = exp2(previous - base);
     total = total * rescale + dot(sum, vec4f(1));
@@ -438,7 +443,7 @@ fn attn_matrix(
         }
         @unroll for (var block = 0u; block < OUT_BLOCKS; block++) {
           let dims = subgroupMatrixLoad<Right, row_major>(
-            &tiles, VALUES + step * K * V_LINE + (part * OUT_BLOCKS + block) * N / WORD, V_LINE,
+            &tiles, VALUES + step * K * V_LINE + part * (OUT_BLOCKS * N / WORD) + block * N / WORD, V_LINE,
           );
           @unroll for (var r = 0u; r < ROW_BLOCKS; r++) { o[r][block] = subgroupMatrixMultiplyAccumulate(p[r], dims, o[r][block]); }
         }

@@ -105,11 +105,26 @@ fn has_page(offset: u32) -> bool {
   @if(!PAGED) return true;
 }
 
-// The offsets of four neighbouring keys.
+// The offsets of four neighbouring keys. One minimum tells compilers that all four are within bounds.
 fn k_offsets_of(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
-  return vec4u(
+  @if(PAGED && KEYS_ONCE)  let at = min(quad * 4u, OFFSETS - 4u);
+  @if(PAGED && !KEYS_ONCE) let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
+  @if(PAGED)  return vec4u(k_offsets[at], k_offsets[at + 1u], k_offsets[at + 2u], k_offsets[at + 3u]);
+  @if(!PAGED) return vec4u(
     k_offset(sequence, seen, tile, quad * 4u), k_offset(sequence, seen, tile, quad * 4u + 1u),
     k_offset(sequence, seen, tile, quad * 4u + 2u), k_offset(sequence, seen, tile, quad * 4u + 3u),
+  );
+}
+
+// And of their values.
+fn v_offsets_of(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
+  @if(PAGED) {
+    let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
+    return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]);
+  }
+  @if(!PAGED) return vec4u(
+    v_offset(sequence, seen, tile, quad * 4u), v_offset(sequence, seen, tile, quad * 4u + 1u),
+    v_offset(sequence, seen, tile, quad * 4u + 2u), v_offset(sequence, seen, tile, quad * 4u + 3u),
   );
 }
 
@@ -120,7 +135,7 @@ fn offset_or(offset: u32, other: u32) -> u32 {
 
 // Which of four neighbouring keys have a page.
 @if(PAGED) fn have_pages(tile: u32, quad: u32) -> vec4<bool> {
-  let at = tile % 2u * OFFSETS + quad * 4u;
+  let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
   return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]) != vec4u(NO_PAGE);
 }
 

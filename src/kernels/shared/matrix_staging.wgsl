@@ -50,7 +50,7 @@ fn put_query(index: u32, loaded: LoadedQuery, scale: f32) {
 fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / K_OCTETS;
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
-  let at = tile_key * K_LINE + index % K_OCTETS * (8 / WORD);
+  let at = min(tile_key, TILE_KEYS - 1u) * K_LINE + index % K_OCTETS * (8 / WORD);
   @if(COPIED) {
     tiles[at] = loaded;
     return 0.0;
@@ -74,7 +74,7 @@ fn put_key(index: u32, loaded: Loaded, scale: f32) -> f32 {
 fn put_value(index: u32, loaded: Loaded, scale: f32) -> f32 {
   let tile_key = index / V_OCTETS;
   if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return 0.0; }
-  let at = VALUES + tile_key * V_LINE + index % V_OCTETS * (8 / WORD);
+  let at = VALUES + min(tile_key, TILE_KEYS - 1u) * V_LINE + index % V_OCTETS * (8 / WORD);
   @if(COPIED) {
     tiles[at] = loaded;
     @if(CHECKS_VALUES)  return select(0.0, BEYOND, any_not_finite(loaded));

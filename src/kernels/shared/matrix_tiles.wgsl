@@ -47,13 +47,6 @@ fn words_of(octet: Octet) -> Words {
   return vec4u(bitcast<vec2u>(vec4<f16>(low)), bitcast<vec2u>(vec4<f16>(high)));
 }
 
-fn put_weights(tile_row: u32, octet: u32, low: vec4f, high: vec4f) {
-  let at = tile_row * P_LINE + octet * (8 / WORD);
-  @if(F16_TILES)  weights[at] = halves_of(low, high);
-  @if(!F16_TILES) weights[at] = bitcast<vec4u>(low);
-  @if(!F16_TILES) weights[at + 1u] = bitcast<vec4u>(high);
-}
-
 // What f16 holds of elements, whichever way a driver rounds; and the rest. Of these bits no compiler thinks that they are
 // those of the elements, as of f16 that become f32 again.
 @if(Q_SPLIT || K_SPLIT) fn leading_of(octet: Octet) -> Octet {
