@@ -56,7 +56,10 @@ import package::shared::key_offsets::{find_offsets, first_key_of, have_pages};
 import package::shared::lanes::MANY;
 import package::shared::matrix_codes::paired;
 import package::shared::matrix_hidden::{clear_values, mark_keys, mark_values, note_seen_keys, peak_of_keys, peak_of_values};
-import package::shared::matrix_loads::{Loaded, LoadedQuery, load_key, load_query, load_value, octet_of_query};
+import package::shared::matrix_loads::{
+  Loaded, LoadedQuery, load_value, octet_of_query, received_key, received_query, received_value, request_key, request_query,
+  request_value,
+};
 import package::shared::matrix_peaks::{
   Scales, scale_for, peaks, peak_of, Q_PEAK, K_PEAK, V_PEAK, ROOM, LARGEST, magnitude_of, magnitude_of_loaded, peak_of_octet,
 };
@@ -139,7 +142,7 @@ fn attn_matrix(
   // All loads that come before the first tile begin before any of them is waited for.
   @registers var queries: array<array<LoadedQuery, Q_LOADS>, Q_TURNS>;
   @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
-    @unroll for (var i = 0u; i < Q_LOADS; i++) { queries[turn][i] = load_query(job, turn * Q_LINES, i * WG_SIZE + invocation); }
+    @unroll for (var i = 0u; i < Q_LOADS; i++) { queries[turn][i] = request_query(job, turn * Q_LINES, i * WG_SIZE + invocation); }
   }
   if (invocation < 4u) { has_moved[invocation] = 0u; }
   @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
@@ -147,10 +150,13 @@ fn attn_matrix(
   @if(PAGED || SCALED) workgroupBarrier();
   // Where there is no tile, some key that is never used.
   @registers var first_keys: array<Loaded, K_LOADS>;
-  @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = load_key(job, seen, first_tile, i * WG_SIZE + invocation); }
+  @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = request_key(job, seen, first_tile, i * WG_SIZE + invocation); }
   @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) {
     let tile_key = i * WG_SIZE + invocation;
     put_scales(tile_key, load_scales(job, seen, first_tile, tile_key));
+  }
+  @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
+    @unroll for (var i = 0u; i < Q_LOADS; i++) { queries[turn][i] = received_query(queries[turn][i], i * WG_SIZE + invocation); }
   }
   var scale = Scales(1.0, 1.0, 1.0);
   @if(SCALED) {
@@ -165,7 +171,9 @@ fn attn_matrix(
       @if(!HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, magnitude_of(octet_of_query(queries[turn][i]))); }
       @if(HIDES) @unroll for (var i = 0u; i < Q_LOADS; i++) { q_largest = max(q_largest, peak_of_octet(octet_of_query(queries[turn][i]))); }
     }
-    @if(KV_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) { k_largest = max(k_largest, magnitude_of_loaded(first_keys[i])); }
+    @if(KV_SCALED && !HIDES) @unroll for (var i = 0u; i < K_LOADS; i++) {
+      k_largest = max(k_largest, magnitude_of_loaded(received_key(first_keys[i], first_tile, i * WG_SIZE + invocation)));
+    }
     @if(KV_SCALED && HIDES) {
       note_seen_keys(mask, sequence.k_len, first_key_of(seen, first_tile), first_tile, tile_row, row_lane);
       workgroupBarrier();
@@ -213,7 +221,10 @@ fn attn_matrix(
     }
   }
   @if(PAGED) find_offsets(sequence, seen, second_tile, invocation);
-  @unroll for (var i = 0u; i < K_LOADS; i++) { _ = put_key(i * WG_SIZE + invocation, first_keys[i], scale.k); }
+  @unroll for (var i = 0u; i < K_LOADS; i++) {
+    let index = i * WG_SIZE + invocation;
+    _ = put_key(index, received_key(first_keys[i], first_tile, index), scale.k);
+  }
   workgroupBarrier();
 
   @registers var o: array<array<Product, OUT_BLOCKS>, ROW_BLOCKS>;
@@ -264,8 +275,8 @@ fn attn_matrix(
     @if(AHEAD) @registers var next_keys: array<Loaded, K_LOADS>;
     @if(AHEAD) @registers var values: array<Loaded, V_LOADS>;
     @if(AHEAD) {
-      @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = load_key(job, seen, next, i * WG_SIZE + invocation); }
-      @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = load_value(job, seen, tile, i * WG_SIZE + invocation); }
+      @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = request_key(job, seen, next, i * WG_SIZE + invocation); }
+      @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = request_value(job, seen, tile, i * WG_SIZE + invocation); }
     }
     @if(KV_I8) @registers var next_scales: array<KeyScales, SCALE_LOADS>;
     @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) { next_scales[i] = load_scales(job, seen, next, i * WG_SIZE + invocation); }
@@ -352,10 +363,12 @@ fn attn_matrix(
     var v_largest = 0.0;
     @if(AHEAD) {
       @unroll for (var i = 0u; i < K_LOADS; i++) {
-        k_largest = max(k_largest, put_key(i * WG_SIZE + invocation, next_keys[i], scale.k));
+        let index = i * WG_SIZE + invocation;
+        k_largest = max(k_largest, put_key(index, received_key(next_keys[i], next, index), scale.k));
       }
       @unroll for (var i = 0u; i < V_LOADS; i++) {
-        v_largest = max(v_largest, put_value(i * WG_SIZE + invocation, values[i], scale.v));
+        let index = i * WG_SIZE + invocation;
+        v_largest = max(v_largest, put_value(index, received_value(values[i], tile, index), scale.v));
       }
     }
     @if(!AHEAD) {

@@ -105,6 +105,11 @@ fn has_page(offset: u32) -> bool {
   @if(!PAGED) return true;
 }
 
+// Whether the key in place `tile_key` of a tile has one.
+@if(PAGED) fn is_in_page(tile: u32, tile_key: u32) -> bool {
+  return has_page(v_offsets[tile % 2u * OFFSETS + tile_key]);
+}
+
 // The offsets of four neighbouring keys. One minimum tells compilers that all four are within bounds.
 fn k_offsets_of(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
   @if(PAGED && KEYS_ONCE)  let at = min(quad * 4u, OFFSETS - 4u);

@@ -19,7 +19,7 @@ import package::shared::band::Band;
 @if(KV_F16)  import package::shared::elements::quad_from_f16 as quad_from_kv;
 @if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
-import package::shared::key_offsets::{k_offset, v_offset, has_page};
+import package::shared::key_offsets::{k_offset, v_offset, is_in_page};
 @if(KV_I4) import package::shared::kv_scales::{key_scale, value_scale};
 import package::shared::matrix_tiles::{K_OCTETS, V_OCTETS};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
@@ -40,18 +40,23 @@ import constants::{WG_SIZE, TILE_KEYS, K_LOADS, V_LOADS};
 }
 
 // Loads octet number `index` of the queries that go through the tiles in one turn, which are those of the rows from `first` on.
-// Rows past the end are the last one again: their results are never stored.
-fn load_query(job: Job, first: u32, index: u32) -> LoadedQuery {
+// Rows past the end are the last one again: their results are never stored. Of dims that the head has not, and of keys and
+// values below, anything is loaded, which `received_query` and its like replace by zeros: they look at what is loaded and
+// would wait for it, so they come last.
+fn request_query(job: Job, first: u32, index: u32) -> LoadedQuery {
   let row = min(job.first_row + first + index / K_OCTETS, job.n_rows - 1u);
   let dim = index % K_OCTETS * 8u;
-  var is_there = true;
-  @if(PADDED) is_there = dim < params.head_dim;
   let at = job.sequence.q_base + token_of(row) * params.q_token + head_of(job, row) * params.q_head + dim;
-  @if(Q_RAW) return select(vec4u(), q[at / 8u], is_there);
+  @if(Q_RAW) return q[at / 8u];
   @if(!Q_RAW) {
-    if (!is_there) { return LoadedQuery(); }
+    @if(PADDED) if (dim >= params.head_dim) { return LoadedQuery(); }
     return q_octet(at, params.head_dim - dim);
   }
+}
+
+fn received_query(loaded: LoadedQuery, index: u32) -> LoadedQuery {
+  @if(Q_RAW && PADDED)    return select(vec4u(), loaded, index % K_OCTETS * 8u < params.head_dim);
+  @if(!(Q_RAW && PADDED)) return loaded;
 }
 
 fn octet_of_query(loaded: LoadedQuery) -> Octet {
@@ -60,47 +65,75 @@ fn octet_of_query(loaded: LoadedQuery) -> Octet {
 }
 
 // Loads octet number `index` of the keys of a tile, key by key. Beyond the end of the tile there are none.
-fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+fn request_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   let tile_key = index / K_OCTETS;
-  let dim = index % K_OCTETS * 8u;
   if (K_LOADS * WG_SIZE > TILE_KEYS * K_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
-  var is_there = true;
-  @if(PADDED) is_there = dim < params.head_dim;
-  // A key without a page is some other one, whose score is masked. It must not set a peak.
-  @if(PAGED && KV_SCALED) is_there &= has_page(v_offset(job.sequence, seen, tile, tile_key));
+  let dim = index % K_OCTETS * 8u;
   let at = k_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.k_head + dim;
-  // Loading what is not used costs less than a branch.
-  @if(RAW) return select(vec4u(), k[at / 8u], is_there);
-  @if(!RAW) {
-    if (!is_there) { return Loaded(); }
-    @if(!KV_QUANTISED)           return k_octet(at, params.head_dim - dim);
-    @if(KV_QUANTISED && !KV_I4)  return k_codes(at, params.head_dim - dim);
-    @if(KV_I4) return ScaledCodes(
-      k_codes(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
-    );
-  }
+  @if(!KV_WIDE) if (!has_key(tile, index)) { return Loaded(); }
+  @if(RAW)                    return k[at / 8u];
+  @if(!RAW && !KV_QUANTISED)  return k_octet(at, params.head_dim - dim);
+  @if(KV_QUANTISED && !KV_I4) return k_codes(at, params.head_dim - dim);
+  @if(KV_I4) return ScaledCodes(
+    k_codes(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+  );
 }
 
 // In place of a value that no row of the tile sees there is the nearest one that is seen: others may be NaN, and 0 · NaN is
 // NaN. Those without a page are zeros.
-fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+fn request_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   let tile_key = index / V_OCTETS;
-  let dim = index % V_OCTETS * 8u;
   if (V_LOADS * WG_SIZE > TILE_KEYS * V_OCTETS && tile_key >= TILE_KEYS) { return Loaded(); }
-  let row = v_offset(job.sequence, seen, tile, tile_key);
+  let dim = index % V_OCTETS * 8u;
+  let at = v_offset(job.sequence, seen, tile, tile_key) + job.kv_head * params.v_head + dim;
+  @if(!KV_WIDE) if (!has_value(tile, index)) { return Loaded(); }
+  @if(RAW)                    return v[at / 8u];
+  @if(!RAW && !KV_QUANTISED)  return v_octet(at, params.head_dim_v - dim);
+  @if(KV_QUANTISED && !KV_I4) return v_codes(at, params.head_dim_v - dim);
+  @if(KV_I4) return ScaledCodes(
+    v_codes(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+  );
+}
+
+fn received_key(loaded: Loaded, tile: u32, index: u32) -> Loaded {
+  return loaded_if(loaded, has_key(tile, index));
+}
+
+fn received_value(loaded: Loaded, tile: u32, index: u32) -> Loaded {
+  return loaded_if(loaded, has_value(tile, index));
+}
+
+// Both steps at once.
+fn load_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+  return received_key(request_key(job, seen, tile, index), tile, index);
+}
+
+fn load_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
+  return received_value(request_value(job, seen, tile, index), tile, index);
+}
+
+// Whether there is such an octet of a key. A key without a page is some other one, whose score is masked, but it must not set
+// a peak.
+fn has_key(tile: u32, index: u32) -> bool {
   var is_there = true;
-  @if(PADDED) is_there = dim < params.head_dim_v;
-  @if(PAGED)  is_there &= has_page(row);
-  let at = row + job.kv_head * params.v_head + dim;
-  @if(RAW) return select(vec4u(), v[at / 8u], is_there);
-  @if(!RAW) {
-    if (!is_there) { return Loaded(); }
-    @if(!KV_QUANTISED)           return v_octet(at, params.head_dim_v - dim);
-    @if(KV_QUANTISED && !KV_I4)  return v_codes(at, params.head_dim_v - dim);
-    @if(KV_I4) return ScaledCodes(
-      v_codes(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
-    );
-  }
+  @if(PADDED) is_there = index % K_OCTETS * 8u < params.head_dim;
+  @if(PAGED && KV_SCALED) is_there &= is_in_page(tile, index / K_OCTETS);
+  return is_there;
+}
+
+fn has_value(tile: u32, index: u32) -> bool {
+  var is_there = true;
+  @if(PADDED) is_there = index % V_OCTETS * 8u < params.head_dim_v;
+  @if(PAGED)  is_there &= is_in_page(tile, index / V_OCTETS);
+  return is_there;
+}
+
+// What was loaded, or zeros.
+fn loaded_if(loaded: Loaded, is_there: bool) -> Loaded {
+  @if(RAW)                    return select(vec4u(), loaded, is_there);
+  @if(!RAW && !KV_QUANTISED)  return Octet(select(vec4f(), loaded.low, is_there), select(vec4f(), loaded.high, is_there));
+  @if(KV_QUANTISED && !KV_I4) return select(Codes(), loaded, is_there);
+  @if(KV_I4)                  return ScaledCodes(loaded.codes, select(0.0, loaded.scale, is_there));
 }
 
 // Elements or codes, times a factor.
