@@ -138,7 +138,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     Q_LOADS: Math.ceil((qLines * dims) / 8 / invocations),
     K_LOADS: Math.ceil((keys * dims) / 8 / invocations),
     V_LOADS: Math.ceil((keys * dimsV) / 8 / invocations),
-    SCALE_LOADS: Math.ceil(keys / invocations),
+    LOOKUPS: Math.ceil(keys / invocations),
     LANE_OCTETS: keys / 8 / rowLanes,
     ROW_LANES: rowLanes,
     ROW_LANE_BITS: Math.log2(rowLanes),

@@ -64,7 +64,7 @@ import package::shared::key_offsets::{
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, octet_of, octet_of_run};
 @if(HIDES) import package::shared::kv_words::kept_words;
-@if(KV_SCALES) import package::shared::kv_scales::{k_scale_of, v_scale_of};
+import package::shared::kv_scales::{StoredScale, k_scale_of, v_scale_of, scale_from};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};
@@ -197,8 +197,8 @@ fn attn_decode(
       @unroll for (var i = 0u; i < LANE_ROWS; i++) { added[i] = bias_of(mask[i].bias_row, first_key, sequence.k_len); }
     }
     @if(PREFETCH && (PAGED || KV_SCALES)) let slot = slot_of(sequence, walked, index_after, invocation);
-    @if(PREFETCH && KV_SCALES) @registers var own_k_scales: array<f32, K_GROUPS>;
-    @if(PREFETCH && KV_SCALES) @registers var own_v_scales: array<f32, V_GROUPS>;
+    @if(PREFETCH && KV_SCALES) @registers var own_k_scales: array<StoredScale, K_GROUPS>;
+    @if(PREFETCH && KV_SCALES) @registers var own_v_scales: array<StoredScale, V_GROUPS>;
     @if(PREFETCH && KV_SCALES) {
       @unroll for (var group = 0u; group < K_GROUPS; group++) {
         own_k_scales[group] = k_scale_of(slot_of_key, job.kv_head, min(group, last_octet / 4u));
@@ -345,8 +345,8 @@ fn attn_decode(
     }
     @if(PAGED && !PREFETCH) find_offsets(sequence, walked, next_index, invocation);
     @if(KV_SCALES && PREFETCH) {
-      @unroll for (var group = 0u; group < K_GROUPS; group++) { k_scales[group * SCALE_LINE + invocation] = own_k_scales[group]; }
-      @unroll for (var group = 0u; group < V_GROUPS; group++) { v_scales[group * SCALE_LINE + invocation] = own_v_scales[group]; }
+      @unroll for (var group = 0u; group < K_GROUPS; group++) { k_scales[group * SCALE_LINE + invocation] = scale_from(own_k_scales[group]); }
+      @unroll for (var group = 0u; group < V_GROUPS; group++) { v_scales[group * SCALE_LINE + invocation] = scale_from(own_v_scales[group]); }
       slot_of_value = slot_of_key;
       slot_of_key = slot;
     }
@@ -528,7 +528,7 @@ fn stage_queries(job: Job, invocation: u32) {
     if (key >= TILE_KEYS) { break; }
     let slot = slot_of(job.sequence, walked, tile_index, key);
     @unroll for (var group = 0u; group < K_GROUPS; group++) {
-      k_scales[group * SCALE_LINE + key] = k_scale_of(slot, job.kv_head, min(group, last_group));
+      k_scales[group * SCALE_LINE + key] = scale_from(k_scale_of(slot, job.kv_head, min(group, last_group)));
     }
   }
 }
@@ -540,7 +540,7 @@ fn stage_queries(job: Job, invocation: u32) {
     if (key >= TILE_KEYS) { break; }
     let slot = slot_of(job.sequence, walked, tile_index, key);
     @unroll for (var group = 0u; group < V_GROUPS; group++) {
-      v_scales[group * SCALE_LINE + key] = v_scale_of(slot, job.kv_head, min(group, last_group));
+      v_scales[group * SCALE_LINE + key] = scale_from(v_scale_of(slot, job.kv_head, min(group, last_group)));
     }
   }
 }

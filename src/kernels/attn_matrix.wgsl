@@ -51,7 +51,7 @@ import package::shared::attention::{
 import package::shared::band::has_all_of;
 @if(MASK) import package::shared::dense_masks::{mask_bits, are_set};
 @if(BIAS) import package::shared::dense_masks::{bias_of, biased};
-import package::shared::key_offsets::{find_offsets, first_key_of, have_pages};
+import package::shared::key_offsets::{Slot, find_offsets, first_key_of, have_pages, keep_offsets_in_tile, slot_in_tile};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::MANY;
 import package::shared::matrix_codes::paired;
@@ -77,7 +77,7 @@ import package::shared::octets::Octet;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
   WG_SIZE, TILE_KEYS, M, N, K, SUBGROUP, STRIPS, PARTS, ROW_BLOCKS, KEY_BLOCKS, OUT_BLOCKS, HEAD_STEPS, KEY_STEPS,
-  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, SCALE_LOADS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
+  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, LOOKUPS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
 };
 
 @if(F16_TILES) enable f16;
@@ -146,15 +146,20 @@ fn attn_matrix(
   }
   if (invocation < 4u) { has_moved[invocation] = 0u; }
   @if(SCALED) { if (invocation < 4u) { atomicStore(&peaks[invocation], 0u); } }
-  @if(PAGED) find_offsets(sequence, seen, first_tile, invocation);
+  // Scales need the pages of their keys when these are loaded, a tile after they were looked up.
+  @if(KV_I8) @registers var slots: array<Slot, LOOKUPS>;
+  @if(KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { slots[i] = slot_in_tile(sequence, seen, first_tile, i * WG_SIZE + invocation); }
+  @if(PAGED && !KV_I8) find_offsets(sequence, seen, first_tile, invocation);
+  @if(PAGED && KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { keep_offsets_in_tile(sequence, first_tile, i * WG_SIZE + invocation, slots[i]); }
   @if(PAGED || SCALED) workgroupBarrier();
   // Where there is no tile, some key that is never used.
   @registers var first_keys: array<Loaded, K_LOADS>;
   @unroll for (var i = 0u; i < K_LOADS; i++) { first_keys[i] = request_key(job, seen, first_tile, i * WG_SIZE + invocation); }
-  @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) {
+  @if(KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) {
     let tile_key = i * WG_SIZE + invocation;
-    put_scales(tile_key, load_scales(job, seen, first_tile, tile_key));
+    put_scales(tile_key, load_scales(job, slots[i], tile_key));
   }
+  @if(KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { slots[i] = slot_in_tile(sequence, seen, second_tile, i * WG_SIZE + invocation); }
   @unroll for (var turn = 0u; turn < Q_TURNS; turn++) {
     @unroll for (var i = 0u; i < Q_LOADS; i++) { queries[turn][i] = received_query(queries[turn][i], i * WG_SIZE + invocation); }
   }
@@ -220,7 +225,8 @@ fn attn_matrix(
       workgroupBarrier();
     }
   }
-  @if(PAGED) find_offsets(sequence, seen, second_tile, invocation);
+  @if(PAGED && !KV_I8) find_offsets(sequence, seen, second_tile, invocation);
+  @if(PAGED && KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { keep_offsets_in_tile(sequence, second_tile, i * WG_SIZE + invocation, slots[i]); }
   @unroll for (var i = 0u; i < K_LOADS; i++) {
     let index = i * WG_SIZE + invocation;
     _ = put_key(index, received_key(first_keys[i], first_tile, index), scale.k);
@@ -278,8 +284,9 @@ fn attn_matrix(
       @unroll for (var i = 0u; i < K_LOADS; i++) { next_keys[i] = request_key(job, seen, next, i * WG_SIZE + invocation); }
       @unroll for (var i = 0u; i < V_LOADS; i++) { values[i] = request_value(job, seen, tile, i * WG_SIZE + invocation); }
     }
-    @if(KV_I8) @registers var next_scales: array<KeyScales, SCALE_LOADS>;
-    @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) { next_scales[i] = load_scales(job, seen, next, i * WG_SIZE + invocation); }
+    @if(KV_I8) @registers var next_scales: array<KeyScales, LOOKUPS>;
+    @if(KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { next_scales[i] = load_scales(job, slots[i], i * WG_SIZE + invocation); }
+    @if(KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { slots[i] = slot_in_tile(sequence, seen, tile_after, i * WG_SIZE + invocation); }
     if (invocation == 0u) { has_moved[(tile + 1u) % 2u] = 0u; }
     @if(CHECKS_VALUES) if (invocation == 0u) { has_moved[2u + (tile + 1u) % 2u] = 0u; }
 
@@ -444,8 +451,9 @@ fn attn_matrix(
         }
       }
     }
-    @if(PAGED) find_offsets(sequence, seen, tile_after, invocation);
-    @if(KV_I8) @unroll for (var i = 0u; i < SCALE_LOADS; i++) { put_scales(i * WG_SIZE + invocation, next_scales[i]); }
+    @if(PAGED && !KV_I8) find_offsets(sequence, seen, tile_after, invocation);
+    @if(PAGED && KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { keep_offsets_in_tile(sequence, tile_after, i * WG_SIZE + invocation, slots[i]); }
+    @if(KV_I8) @unroll for (var i = 0u; i < LOOKUPS; i++) { put_scales(i * WG_SIZE + invocation, next_scales[i]); }
 
     // 4 values
     if (multiplies) {

@@ -38,8 +38,19 @@ const NO_PAGE = 0xffffffffu;
 @if(PAGED) fn find_offsets(sequence: Sequence, seen: Band, tile: u32, invocation: u32) {
   for (var step = 0u; step < (TILE_KEYS + WG_SIZE - 1) / WG_SIZE; step++) {
     let tile_key = step * WG_SIZE + invocation;
-    if (tile_key < TILE_KEYS) { keep_offsets(sequence, tile, tile_key, slot_of(sequence, seen, tile, tile_key)); }
+    keep_offsets_in_tile(sequence, tile, tile_key, slot_in_tile(sequence, seen, tile, tile_key));
   }
+}
+
+// The two halves of it, for kernels that look up a tile long before its offsets have room: what the invocation of place `tile_key`
+// does. Of places beyond the tile there is none.
+fn slot_in_tile(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> Slot {
+  if (tile_key >= TILE_KEYS) { return Slot(); }
+  return slot_of(sequence, seen, tile, tile_key);
+}
+
+@if(PAGED) fn keep_offsets_in_tile(sequence: Sequence, tile: u32, tile_key: u32, slot: Slot) {
+  if (tile_key < TILE_KEYS) { keep_offsets(sequence, tile, tile_key, slot); }
 }
 
 // Where a key lies.

@@ -20,7 +20,7 @@ import package::shared::band::Band;
 @if(KV_BF16) import package::shared::elements::quad_from_bf16 as quad_from_kv;
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::key_offsets::{k_offset, v_offset, is_in_page};
-@if(KV_I4) import package::shared::kv_scales::{key_scale, value_scale};
+@if(KV_I4) import package::shared::kv_scales::{StoredScale, scale_from, stored_key_scale, stored_value_scale};
 import package::shared::matrix_tiles::{K_OCTETS, V_OCTETS};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet, q, k, v};
 @if(KV_QUANTISED) import package::shared::octets::{Codes, k_codes, v_codes, octet_of_codes};
@@ -36,7 +36,7 @@ import constants::{WG_SIZE, TILE_KEYS, K_LOADS, V_LOADS};
 // Codes with the scale of their group.
 @if(KV_I4) struct ScaledCodes {
   codes: Codes,
-  scale: f32,
+  scale: StoredScale,
 }
 
 // Loads octet number `index` of the queries that go through the tiles in one turn, which are those of the rows from `first` on.
@@ -75,7 +75,7 @@ fn request_key(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(!RAW && !KV_QUANTISED)  return k_octet(at, params.head_dim - dim);
   @if(KV_QUANTISED && !KV_I4) return k_codes(at, params.head_dim - dim);
   @if(KV_I4) return ScaledCodes(
-    k_codes(at, params.head_dim - dim), key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    k_codes(at, params.head_dim - dim), stored_key_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
   );
 }
 
@@ -91,7 +91,7 @@ fn request_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   @if(!RAW && !KV_QUANTISED)  return v_octet(at, params.head_dim_v - dim);
   @if(KV_QUANTISED && !KV_I4) return v_codes(at, params.head_dim_v - dim);
   @if(KV_I4) return ScaledCodes(
-    v_codes(at, params.head_dim_v - dim), value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
+    v_codes(at, params.head_dim_v - dim), stored_value_scale(job.sequence, job.kv_head, seen, tile, tile_key, dim),
   );
 }
 
@@ -133,7 +133,11 @@ fn loaded_if(loaded: Loaded, is_there: bool) -> Loaded {
   @if(RAW)                    return select(vec4u(), loaded, is_there);
   @if(!RAW && !KV_QUANTISED)  return Octet(select(vec4f(), loaded.low, is_there), select(vec4f(), loaded.high, is_there));
   @if(KV_QUANTISED && !KV_I4) return select(Codes(), loaded, is_there);
-  @if(KV_I4)                  return ScaledCodes(loaded.codes, select(0.0, loaded.scale, is_there));
+  @if(KV_I4) {
+    var kept = loaded;
+    kept.scale.is_there &= is_there;
+    return kept;
+  }
 }
 
 // Elements or codes, times a factor.
@@ -147,7 +151,7 @@ fn octet_of(loaded: Loaded, factor: f32) -> Octet {
 
 // What codes are multiplied by to be elements, besides the scales of keys and heads.
 fn scale_of_codes(loaded: Loaded) -> f32 {
-  @if(KV_I4)   return loaded.scale;
+  @if(KV_I4)   return scale_from(loaded.scale);
   @if(KV_E4M3) return E4M3_UNIT;
   @if(!KV_I4 && !KV_E4M3) return 1.0;
 }

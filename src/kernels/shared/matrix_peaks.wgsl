@@ -13,7 +13,7 @@
 //   HIDES       hidden keys may hold anything, see matrix_hidden: what is not finite has a magnitude, too, but sets no peak
 
 import package::shared::attention::largest_of;
-import package::shared::matrix_loads::{Loaded, octet_of};
+import package::shared::matrix_loads::{Loaded, octet_of, scale_of_codes};
 import package::shared::octets::Octet;
 @if(HIDES) import package::shared::octets::largest_bits;
 
@@ -70,12 +70,12 @@ struct Scales {
 // That of an octet of keys or values, of i4 the most that one may have with its scale.
 @if(KV_SCALED) fn magnitude_of_loaded(loaded: Loaded) -> f32 {
   @if(!KV_I4)         return magnitude_of(octet_of(loaded, 1.0));
-  @if(KV_I4 && HIDES) return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * loaded.scale) & 0x7fffffffu, BEYOND_BITS));
-  @if(KV_I4 && !HIDES) return LARGEST_CODE * abs(loaded.scale);
+  @if(KV_I4 && HIDES) return bitcast<f32>(min(bitcast<u32>(LARGEST_CODE * scale_of_codes(loaded)) & 0x7fffffffu, BEYOND_BITS));
+  @if(KV_I4 && !HIDES) return LARGEST_CODE * abs(scale_of_codes(loaded));
 }
 
 // The same of what is finite.
 @if(KV_SCALED && HIDES) fn peak_of_loaded(loaded: Loaded) -> f32 {
   @if(!KV_I4) return peak_of_octet(octet_of(loaded, 1.0));
-  @if(KV_I4)  return LARGEST_CODE * finite_of(vec4f(loaded.scale));
+  @if(KV_I4)  return LARGEST_CODE * finite_of(vec4f(scale_of_codes(loaded)));
 }

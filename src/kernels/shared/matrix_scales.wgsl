@@ -10,15 +10,14 @@
 //   KV_I8       see octets
 
 import package::shared::attention::Job;
-import package::shared::band::Band;
-@if(KV_I8) import package::shared::key_offsets::slot_of;
-@if(KV_I8) import package::shared::kv_scales::{k_scale_of, v_scale_of};
-import constants::{WG_SIZE, TILE_KEYS, SCALE_LOADS};
+@if(KV_I8) import package::shared::key_offsets::Slot;
+@if(KV_I8) import package::shared::kv_scales::{StoredScale, k_scale_of, v_scale_of, scale_from};
+import constants::{WG_SIZE, TILE_KEYS, LOOKUPS};
 
 // Those of a key and of its value.
 @if(KV_I8) struct KeyScales {
-  k: f32,
-  v: f32,
+  k: StoredScale,
+  v: StoredScale,
 }
 
 // Of four neighbouring keys each.
@@ -29,18 +28,18 @@ import constants::{WG_SIZE, TILE_KEYS, SCALE_LOADS};
 // Scales below 2^-90 count as that where a base is chosen: so sums of weights stay within the range of f32.
 const SMALLEST_EXPONENT = 127u - 90u;
 
-// Loads the scales of the key in place `tile_key` of a tile.
-@if(KV_I8) fn load_scales(job: Job, seen: Band, tile: u32, tile_key: u32) -> KeyScales {
-  if (SCALE_LOADS * WG_SIZE > TILE_KEYS && tile_key >= TILE_KEYS) { return KeyScales(); }
-  let slot = slot_of(job.sequence, seen, tile, tile_key);
+// Loads the scales of the key in a slot, which has place `tile_key` in its tile.
+@if(KV_I8) fn load_scales(job: Job, slot: Slot, tile_key: u32) -> KeyScales {
+  if (LOOKUPS * WG_SIZE > TILE_KEYS && tile_key >= TILE_KEYS) { return KeyScales(); }
   return KeyScales(k_scale_of(slot, job.kv_head, 0u), v_scale_of(slot, job.kv_head, 0u));
 }
 
 // All invocations must come here: one of four writes for its neighbours, too.
 @if(KV_I8) fn put_scales(tile_key: u32, scales: KeyScales) {
-  let exponent = (bitcast<u32>(scales.v) >> 23u) & 0xffu;
-  let k = quad_of_lanes(scales.k);
-  let v = quad_of_lanes(scales.v);
+  let v_scale = scale_from(scales.v);
+  let exponent = (bitcast<u32>(v_scale) >> 23u) & 0xffu;
+  let k = quad_of_lanes(scale_from(scales.k));
+  let v = quad_of_lanes(v_scale);
   let bounds = quad_of_lanes(f32(max(exponent, SMALLEST_EXPONENT)) - 126.0);
   if (tile_key % 4u == 0u && tile_key < TILE_KEYS) {
     k_scales[tile_key / 4u] = k;
