@@ -131,6 +131,7 @@ fn attn_decode(
   stage_queries(job, local);
   @if(SUBGROUPS) start_numbering(local);
   workgroupBarrier();
+  // Minima show compilers that indices are within bounds, see attn_matrix.
   @if(SUBGROUPS)  let invocation = min(invocation_by_subgroup(subgroup_size, subgroup_lane), WG_SIZE - 1u);
   @if(!SUBGROUPS) let invocation = local;
 
