@@ -209,11 +209,11 @@ fn attn_decode(
       }
     }
     @if(PREFETCH) @registers var values: array<array<QuadWords, COLS>, VALUE_STEPS>;
-    @if(PREFETCH) @registers var values_at: array<u32, VALUE_STEPS>;
+    @if(PREFETCH && PAGED && !HIDES && !KV_SCALES) @registers var values_at: array<u32, VALUE_STEPS>;
     @if(PREFETCH) {
       @unroll for (var step = 0u; step < VALUE_STEPS; step++) {
         let places = value_places(job, walked, tile_index, step * VALUE_GROUPS + value_group);
-        values_at[step] = places.any_at;
+        @if(PAGED && !HIDES && !KV_SCALES) values_at[step] = places.any_at;
         @unroll for (var c = 0u; c < COLS; c++) {
           let dim = min(value_lane + c * VALUE_LANES, last_value_octet) * 8u;
           values[step][c] = v_quad(places.at + dim, params.head_dim_v - dim);
@@ -380,8 +380,8 @@ fn attn_decode(
     }
     @if(PREFETCH) {
       @unroll for (var step = 0u; step < VALUE_STEPS; step++) {
-        // Its weights are 0, but what was read for it may be NaN.
-        @if(PAGED && !HIDES) {
+        // Its weights are 0, but what was read for it may be NaN; codes of i8 and i4 may not.
+        @if(PAGED && !HIDES && !KV_SCALES) {
           if (!has_page(values_at[step])) {
             @unroll for (var c = 0u; c < COLS; c++) { values[step][c] = QuadWords(); }
           }
