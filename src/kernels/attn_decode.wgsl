@@ -64,7 +64,7 @@ import package::shared::key_offsets::{
 @if(KV_E4M3) import package::shared::elements::E4M3_UNIT;
 import package::shared::kv_words::{QuadWords, QuadRuns, k_quad, k_runs, v_quad, octet_of, octet_of_run};
 @if(HIDES) import package::shared::kv_words::kept_words;
-import package::shared::kv_scales::{StoredScale, k_scale_of, v_scale_of, scale_from};
+@if(KV_SCALES) import package::shared::kv_scales::{StoredScale, k_scale_of, v_scale_of, scale_from};
 @if(KV_E4M3) import package::shared::kv_scales::{k_head_scale, v_head_scale};
 import package::shared::lanes::{MANY, ROLLED_LOOP, invocation_by_subgroup, start_numbering};
 import package::shared::octets::{Octet, q_octet, k_octet, v_octet};

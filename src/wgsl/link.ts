@@ -150,7 +150,7 @@ class VariantWriter {
   /** One of an array's variables, or the declarations of all where there is a type. */
   #registers(array: string, sizes: readonly number[], type: string | undefined): string {
     if (!type) return `${array}_${sizes.join('_')}`;
-    const element = type.replace(/\$(\w+)/g, (_, name: string) => this.#name(name));
+    const element = this.#typeOf(type);
     const names = sizes.reduce<string[]>(
       (all, size) => all.flatMap((name) => Array.from({ length: size }, (_, i) => `${name}_${i}`)),
       [array],
@@ -165,9 +165,18 @@ class VariantWriter {
       .split('][')
       .map((size) => size.replace(/\w+/g, (name) => this.#sizeOf(name)));
     if (!type) return array + sizes.map((size) => `[${size}]`).join('');
-    const element = type.replace(/\$(\w+)/g, (_, name: string) => this.#name(name));
+    const element = this.#typeOf(type);
     const whole = sizes.reduceRight((inner, size) => `array<${inner}, ${size}>`, element);
     return `\nvar ${array}: ${whole} = ${whole}();`;
+  }
+
+  /** The type of a variable, which may have names that are imported under a condition. */
+  #typeOf(template: string): string {
+    return template
+      .replace(/\?([^{]+)\{([^#]*)#\}/g, (_, condition: string, text: string) =>
+        this.#holds(condition) ? text : '',
+      )
+      .replace(/\$(\w+)/g, (_, name: string) => this.#name(name));
   }
 
   /** A number, a counter or a constant that is a number, as text. */

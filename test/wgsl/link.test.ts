@@ -130,6 +130,18 @@ describe('registers', () => {
       'struct Band { first: i32 } fn root() { var b_0: Band = Band(); b_0.first = 1; }',
     );
   });
+
+  test('one that is imported under a condition, too', () => {
+    const files = {
+      root: '@if(X) import package::narrow::Narrow as Band; @if(!X) import package::wide::Wide as Band; fn root() { @registers var b: array<Band, 1>; }',
+      narrow: 'struct Narrow { first: i32 }',
+      wide: 'struct Wide { first: vec4i }',
+    };
+    expect(linked(files)).toBe('struct Wide { first: vec4i } fn root() { var b_0: Wide = Wide(); }');
+    expect(linked(files, { X: true })).toBe(
+      'struct Narrow { first: i32 } fn root() { var b_0: Narrow = Narrow(); }',
+    );
+  });
 });
 
 describe('attributes of an entry point', () => {
