@@ -140,6 +140,7 @@ export function matrixSpec(tile: MatrixTile, features: AttentionFeatures, split:
     V_LOADS: Math.ceil((keys * dimsV) / 8 / invocations),
     LOOKUPS: Math.ceil(keys / invocations),
     LANE_OCTETS: keys / 8 / rowLanes,
+    OUT_TURNS: Math.ceil((parts * N) / 8 / rowLanes),
     ROW_LANES: rowLanes,
     ROW_LANE_BITS: Math.log2(rowLanes),
     // Lanes of a row are far apart, so that neighbours read different rows, where subgroups are known to be large enough.

@@ -77,7 +77,7 @@ import package::shared::octets::Octet;
 import package::shared::scores::{MASKED, NO_MAXIMUM};
 import constants::{
   WG_SIZE, TILE_KEYS, M, N, K, SUBGROUP, STRIPS, PARTS, ROW_BLOCKS, KEY_BLOCKS, OUT_BLOCKS, HEAD_STEPS, KEY_STEPS,
-  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, LOOKUPS, LANE_OCTETS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
+  Q_LINES, Q_TURNS, Q_LOADS, K_LOADS, V_LOADS, LOOKUPS, LANE_OCTETS, OUT_TURNS, ROW_LANES, ROW_LANE_BITS, LANE_STEP,
 };
 
 @if(F16_TILES) enable f16;
@@ -523,11 +523,14 @@ fn attn_matrix(
     }
     workgroupBarrier();
     if (is_row) {
-      @if(OUT_OCTETS) for (var quad = row_lane * 2u; quad < O_QUADS; quad += ROW_LANES * 2) {
-        let at = tile_row * S_LINE + quad;
-        write_halves(
-          out_at, dim_of(quad, block), params.head_dim_v, paired(scores[at]) * out_scale, paired(scores[at + 1u]) * out_scale,
-        );
+      @if(OUT_OCTETS) @unroll for (var i = 0u; i < OUT_TURNS; i++) {
+        let quad = (i * ROW_LANES + row_lane) * 2u;
+        if (O_QUADS % (ROW_LANES * 2) == 0 || quad < O_QUADS) {
+          let at = tile_row * S_LINE + quad;
+          write_halves(
+            out_at, dim_of(quad, block), params.head_dim_v, paired(scores[at]) * out_scale, paired(scores[at + 1u]) * out_scale,
+          );
+        }
       }
       @if(!OUT_OCTETS) for (var quad = row_lane; quad < O_QUADS; quad += ROW_LANES) {
         write_quad(out_at, dim_of(quad, block), params.head_dim_v, paired(scores[tile_row * S_LINE + quad]) * out_scale);

@@ -6,6 +6,7 @@
 //   OUT_BOUNDED         out is within its range; with OUT_CONVERTED
 //   OUT_WIDE            rows allow writes of four elements at once; else element by element
 //   OUT_OCTETS          rows are written by eight halves at once; with OUT_WIDE and OUT_CONVERTED
+//   PADDED              they may end before the tile that they come from, see matrix_loads; with OUT_OCTETS
 
 import package::shared::elements::MINUS_INFINITY;
 import package::shared::scores::LN_2;
@@ -33,7 +34,8 @@ import package::shared::scores::LN_2;
 
 // Writes dims dim .. dim + 7 of the row at `row`, if it has them.
 @if(OUT_OCTETS) fn write_halves(row: u32, dim: u32, head_dim: u32, low: vec4f, high: vec4f) {
-  if (dim < head_dim) { out[(row + dim) / 8u] = vec4u(halves_of_quad(low), halves_of_quad(high)); }
+  @if(PADDED) if (dim >= head_dim) { return; }
+  out[(row + dim) / 8u] = vec4u(halves_of_quad(low), halves_of_quad(high));
 }
 
 @if(OUT_HALVES) fn halves_of_quad(value: vec4f) -> vec2u {
