@@ -119,13 +119,13 @@ fn attn_prefill(
   let sequence = job.sequence;
   let n_slices = (params.head_dim + SLICE_QUADS * 4 - 1) / (SLICE_QUADS * 4);
 
-  // Remainders show compilers that indices are within bounds.
+  // Minima show compilers that indices are within bounds, see attn_matrix.
   @if(SUBGROUPS) number_subgroups(local);
-  @if(SUBGROUPS)  let invocation = invocation_by_subgroup(subgroup_size, subgroup_lane);
-  @if(SUBGROUPS)  let lane = invocation % LANES;
-  @if(SUBGROUPS)  let team = invocation / LANES % TEAMS;
-  @if(!SUBGROUPS) let lane = local / TEAMS;
-  @if(!SUBGROUPS) let team = local % TEAMS;
+  @if(SUBGROUPS)  let invocation = min(invocation_by_subgroup(subgroup_size, subgroup_lane), WG_SIZE - 1u);
+  @if(SUBGROUPS)  let lane = min(invocation % LANES, LANES - 1u);
+  @if(SUBGROUPS)  let team = min(invocation / LANES, TEAMS - 1u);
+  @if(!SUBGROUPS) let lane = min(local / TEAMS, LANES - 1u);
+  @if(!SUBGROUPS) let team = min(local % TEAMS, TEAMS - 1u);
 
   let rows = rows_seen(job, TILE_ROWS);
   let seen = rows.by_any;

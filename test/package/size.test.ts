@@ -40,8 +40,8 @@ test.each([
   { program: "export { PageflashError } from 'pageflash';", budget: 512, why: 'no list of another function' },
   { program: "export { BlockAllocator } from 'pageflash';", budget: 4096, why: 'no kernel' },
   { program: "export { fitKvCache } from 'pageflash';", budget: 3072, why: 'arithmetic alone' },
-  { program: "export { attnVarlen, createRuntime } from 'pageflash';", budget: 87_500, why: 'no cache' },
-  { program: "export * from 'pageflash';", budget: 154_000, why: 'everything' },
+  { program: "export { attnVarlen, createRuntime } from 'pageflash';", budget: 88_500, why: 'no cache' },
+  { program: "export * from 'pageflash';", budget: 155_000, why: 'everything' },
 ])('$program takes at most $budget bytes: $why', async ({ program, budget }) => {
   expect(await sizeOf(program)).toBeLessThanOrEqual(budget);
 });
@@ -51,7 +51,7 @@ const ONE_FILE = resolve('dist/pageflash.min.js');
 test('the file for a page without a bundler needs no other, and is as small', () => {
   const code = readFileSync(ONE_FILE, 'utf8');
   expect(code).not.toMatch(/\bimport\b|\brequire\b/);
-  expect(gzipSync(code).length).toBeLessThanOrEqual(155_500);
+  expect(gzipSync(code).length).toBeLessThanOrEqual(156_500);
 });
 
 test('the file for a page without a bundler exports all of the package', async () => {

@@ -53,5 +53,6 @@ export function outConditions(dtype: FloatDType, wide: boolean) {
     OUT_CONVERTED: false,
     OUT_BOUNDED: false,
     OUT_OCTETS: false,
+    PADDED: false,
   };
 }

@@ -42,8 +42,8 @@ const NO_PAGE = 0xffffffffu;
   }
 }
 
-// The two halves of it, for kernels that look up a tile long before its offsets have room: what the invocation of place `tile_key`
-// does. Of places beyond the tile there is none.
+// The two halves of it, for a kernel that needs the slot for more than offsets, or long before these have room. Places beyond
+// the tile have neither.
 fn slot_in_tile(sequence: Sequence, seen: Band, tile: u32, tile_key: u32) -> Slot {
   if (tile_key >= TILE_KEYS) { return Slot(); }
   return slot_of(sequence, seen, tile, tile_key);
@@ -134,10 +134,7 @@ fn k_offsets_of(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
 
 // And of their values.
 fn v_offsets_of(sequence: Sequence, seen: Band, tile: u32, quad: u32) -> vec4u {
-  @if(PAGED) {
-    let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
-    return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]);
-  }
+  @if(PAGED)  return kept_v_offsets(tile, quad);
   @if(!PAGED) return vec4u(
     v_offset(sequence, seen, tile, quad * 4u), v_offset(sequence, seen, tile, quad * 4u + 1u),
     v_offset(sequence, seen, tile, quad * 4u + 2u), v_offset(sequence, seen, tile, quad * 4u + 3u),
@@ -149,10 +146,14 @@ fn offset_or(offset: u32, other: u32) -> u32 {
   return select(other, offset, has_page(offset));
 }
 
+@if(PAGED) fn kept_v_offsets(tile: u32, quad: u32) -> vec4u {
+  let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
+  return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]);
+}
+
 // Which of four neighbouring keys have a page.
 @if(PAGED) fn have_pages(tile: u32, quad: u32) -> vec4<bool> {
-  let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
-  return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]) != vec4u(NO_PAGE);
+  return kept_v_offsets(tile, quad) != vec4u(NO_PAGE);
 }
 
 // The key in place `tile_key` of a tile, or the nearest one that is seen.
