@@ -120,7 +120,7 @@ test('goes through everything by keyboard, and has a name for each control', asy
   await page.keyboard.press('Enter');
   await page.waitForSelector('.welcome');
   expect(await chat.text('.note')).toContain('Conversation A was deleted.');
-  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Undo');
+  await page.waitForFunction(() => document.activeElement?.textContent === 'Undo');
   await page.keyboard.press('Enter');
   await page.waitForSelector('.note', { hidden: true });
   expect(await chat.answers('B')).toEqual([ALPHABET]);
