@@ -40,9 +40,10 @@ import constants::{WG_SIZE, TILE_KEYS, K_LOADS, V_LOADS};
 }
 
 // Loads octet number `index` of the queries that go through the tiles in one turn, which are those of the rows from `first` on.
-// Rows past the end are the last one again: their results are never stored. Of dims that the head has not, and of keys and
-// values below, anything is loaded, which `received_query` and its like replace by zeros: they look at what is loaded and
-// would wait for it, so they come last.
+// Rows past the end are the last one again: their results are never stored.
+//
+// Here as for keys and values, what is requested where there is no such dim or page may be anything, and `received_...` puts
+// zeros in its place. That looks at what was loaded, and so waits for it: it comes when all else has been requested.
 fn request_query(job: Job, first: u32, index: u32) -> LoadedQuery {
   let row = min(job.first_row + first + index / K_OCTETS, job.n_rows - 1u);
   let dim = index % K_OCTETS * 8u;
@@ -95,6 +96,7 @@ fn request_value(job: Job, seen: Band, tile: u32, index: u32) -> Loaded {
   );
 }
 
+// What was requested, with zeros where there is nothing.
 fn received_key(loaded: Loaded, tile: u32, index: u32) -> Loaded {
   return loaded_if(loaded, has_key(tile, index));
 }
