@@ -146,6 +146,7 @@ fn offset_or(offset: u32, other: u32) -> u32 {
   return select(other, offset, has_page(offset));
 }
 
+// The offsets of four neighbouring values, as they were looked up: NO_PAGE of those without a page.
 @if(PAGED) fn kept_v_offsets(tile: u32, quad: u32) -> vec4u {
   let at = min(tile % 2u * OFFSETS + quad * 4u, 2 * OFFSETS - 4u);
   return vec4u(v_offsets[at], v_offsets[at + 1u], v_offsets[at + 2u], v_offsets[at + 3u]);
